@@ -60,7 +60,7 @@ class _Cap:
 
 
 class CudaDevice:
-    """The first CUDA device of this process. Figures are the caching allocator's, without the CUDA context (100-500 MiB)."""
+    """The first CUDA device of this process. Figures are the allocator's, without the CUDA context (100-500 MiB)."""
 
     kind: Literal["cuda"] = "cuda"
     torch_device = "cuda:0"

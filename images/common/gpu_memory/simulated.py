@@ -137,7 +137,7 @@ class Ledger:
         return Booking(path, descriptor, mib)
 
     def _sweep(self) -> None:
-        """Remove what dead processes left; only under the ledger's lock, where nobody is between creating and locking."""
+        """Remove what dead processes left: only under the ledger's lock, where no booking is half made."""
         for path in self._bookings.iterdir():
             if _held_mib(path) is None:
                 path.unlink(missing_ok=True)
