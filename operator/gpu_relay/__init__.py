@@ -1,0 +1,1 @@
+"""GPU Relay: one GPU, two masters."""

@@ -1,0 +1,118 @@
+"""The CustomResourceDefinition, generated from the types. `python -m gpu_relay.api.crd` prints it."""
+
+from typing import Any
+
+import yaml
+
+from gpu_relay.api import words
+from gpu_relay.api.v1alpha1 import YoloTrainingJob
+
+_KEEP = (
+    "type", "format", "description", "default", "enum", "pattern", "minLength", "maxLength", "minimum", "maximum",
+    "minItems", "maxItems", "required",
+)  # fmt: skip
+
+_COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
+    ("Phase", "string", ".status.phase", 0, "Where the job stands"),
+    ("Epoch", "string", ".status.progress.summary", 0, "Finished and total epochs"),
+    ("mAP", "number", ".status.progress.metrics.mAP50_95", 0, "mAP50-95 of the last validation"),
+    ("Node", "string", ".status.gpu.node", 0, "Node of the GPU"),
+    ("Attempt", "integer", ".status.attempt", 0, "Number of the attempt"),
+    ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was created"),
+    ("Queue", "integer", ".status.queuePosition", 1, "Place in the queue"),
+    ("Free", "integer", ".status.gpu.freeAfter", 1, "Free MiB measured before the training pod was created"),
+    ("Needed", "integer", ".status.gpu.needed", 1, "MiB that the job asked for"),
+    ("Pod", "string", ".status.pod", 1, "Training pod"),
+    ("Weights", "string", ".status.results.weights.best", 1, "Best weights"),
+)
+
+
+def crd() -> dict[str, Any]:
+    """Return the CustomResourceDefinition of YoloTrainingJob as plain data."""
+    version = {
+        "name": words.VERSION,
+        "served": True,
+        "storage": True,
+        "subresources": {"status": {}},
+        "additionalPrinterColumns": [
+            {"name": name, "type": kind, "jsonPath": path, "priority": priority, "description": description}
+            for name, kind, path, priority, description in _COLUMNS
+        ],
+        "schema": {"openAPIV3Schema": _schema()},
+    }
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{words.PLURAL}.{words.GROUP}", "labels": {"app.kubernetes.io/part-of": "gpu-relay"}},
+        "spec": {
+            "group": words.GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": words.KIND,
+                "listKind": f"{words.KIND}List",
+                "plural": words.PLURAL,
+                "singular": words.KIND.lower(),
+                "shortNames": ["ytj"],
+                "categories": ["all"],
+            },
+            "versions": [version],
+        },
+    }
+
+
+def _schema() -> dict[str, Any]:
+    schema = YoloTrainingJob.model_json_schema(by_alias=True)
+    structural = _structural(schema, schema["$defs"])
+    structural["properties"] = {
+        "apiVersion": {"type": "string", "description": f"Always {words.API_VERSION}."},
+        "kind": {"type": "string", "description": f"Always {words.KIND}."},
+        "metadata": {"type": "object"},
+        **structural["properties"],
+    }
+    structural["properties"]["status"]["default"] = {"observedGeneration": -1}  # an empty status would read as Current
+    return structural
+
+
+def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Turn pydantic's JSON schema into a structural one: references resolved, optional fields simply absent."""
+    node = _resolved(node, definitions)
+    result = {key: node[key] for key in _KEEP if key in node}
+    result.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
+    if result.get("default", ...) is None:
+        del result["default"]
+    if "properties" in node:
+        result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
+    if "items" in node:
+        result["items"] = _structural(node["items"], definitions)
+    _free_form(node, result, definitions)
+    return result
+
+
+def _free_form(node: dict[str, Any], result: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """Describe maps: a schema for the values where they have a type, preserved unknown fields where they have none."""
+    values = node.get("additionalProperties")
+    if isinstance(values, dict) and values:
+        result["additionalProperties"] = _structural(values, definitions)
+    elif result.get("type") == "object" and "properties" not in result:
+        result["x-kubernetes-preserve-unknown-fields"] = True
+
+
+def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    outer = {key: value for key, value in node.items() if key not in {"$ref", "anyOf", "allOf"}}
+    if "$ref" in node:
+        inner = definitions[node["$ref"].rsplit("/", 1)[-1]]
+        return {**_resolved(inner, definitions), **outer}
+    for choice in node.get("anyOf", ()):
+        if choice.get("type") != "null":
+            return {**_resolved(choice, definitions), **outer}
+    return node
+
+
+def main() -> None:
+    """Print the CRD as YAML."""
+    print("# Generated by `make crds` from operator/gpu_relay/api/v1alpha1.py: change the types, not this file.")
+    print(yaml.safe_dump(crd(), sort_keys=False, width=140, allow_unicode=True), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""The types of `gpurelay.dev/v1alpha1`; the CRD is generated from them (`make crds`).
+
+The descriptions are what `kubectl explain` shows.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
+
+from gpu_relay.api.words import ConditionType, Phase
+
+RULES = "x-kubernetes-validations"
+MAP_KEYS = "x-kubernetes-list-map-keys"
+LIST_TYPE = "x-kubernetes-list-type"
+OPEN: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
+
+
+def _immutable(what: str) -> dict[str, Any]:
+    return {"rule": "self == oldSelf", "message": f"{what} cannot be changed: create a new job instead"}
+
+
+class _Type(BaseModel):
+    """camelCase in YAML, snake_case in Python; unknown fields are the API server's business."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+class ClaimSource(_Type):
+    """A PersistentVolumeClaim in the job's namespace."""
+
+    claim_name: str = Field(min_length=1, max_length=253, description="Name of the PersistentVolumeClaim.")
+
+
+class Volume(_Type):
+    """A folder on a PersistentVolumeClaim."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "!self.path.startsWith('/') && !self.path.split('/').exists(p, p == '..')",
+                    "message": "path is relative to the volume's root: no leading '/' and no '..'",
+                }
+            ]
+        }
+    )
+    persistent_volume_claim: ClaimSource = Field(description="The claim that holds the folder.")
+    path: str = Field(default="", max_length=1024, description="Path inside the volume; empty means its root.")
+
+
+class Dataset(Volume):
+    """Training data in Ultralytics' layout: a folder with `data.yaml`, or such a YAML file."""
+
+
+class Output(Volume):
+    """Where weights, metrics and plots go. Several jobs may share a volume: each writes a folder of its own."""
+
+    export: list[str] = Field(
+        default=[], max_length=8, description="Formats to export the best weights to, for example `torchscript`."
+    )
+
+
+class Training(_Type):
+    """How to train. Everything that Ultralytics' `train` takes can be given in `args`."""
+
+    epochs: int = Field(default=100, ge=1, le=100_000, description="Number of epochs.")
+    image_size: int = Field(default=640, ge=32, le=8192, description="Image size in pixels (Ultralytics' `imgsz`).")
+    batch: int = Field(
+        default=16, ge=1, le=4096, description="Images per batch; an attempt after OutOfMemory takes half."
+    )
+    patience: int = Field(
+        default=100, ge=0, description="Epochs without improvement after which training stops; 0 means never."
+    )
+    seed: int = Field(default=0, ge=0, description="Random seed.")
+    args: dict[str, Any] = Field(
+        default={},
+        json_schema_extra=OPEN,
+        description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`.",
+    )
+
+
+class LabelSelector(_Type):
+    """Labels that must all match."""
+
+    match_labels: dict[str, str] = Field(default={}, description="Label names and values; empty matches everything.")
+
+
+class Gpu(_Type):
+    """What the job needs of a GPU."""
+
+    memory: str = Field(
+        pattern=r"^[1-9][0-9]{0,6}(Mi|Gi)$",
+        description="GPU memory that the training needs, for example `10Gi`. "
+        "Training starts only when this much, and a margin, is measured free.",
+    )
+    resident_selector: LabelSelector = Field(
+        default=LabelSelector(),
+        description="Labels of the resident pods whose GPU this job may take; empty means any resident.",
+    )
+
+
+class PodTemplate(_Type):
+    """What the training pod gets beyond the operator's defaults."""
+
+    image: str | None = Field(default=None, min_length=1, description="Trainer image; default: the operator's.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As in a container."
+    )
+    image_pull_secrets: list[dict[str, Any]] | None = Field(default=None, description="As in a pod: `- name: …`.")
+    resources: dict[str, Any] | None = Field(
+        default=None,
+        json_schema_extra=OPEN,
+        description="CPU and host memory, as in a container: `requests`, `limits`.",
+    )
+    node_selector: dict[str, str] = Field(default={}, description="As in a pod: only GPUs of nodes with these labels.")
+    tolerations: list[dict[str, Any]] | None = Field(default=None, description="As in a pod.")
+    service_account_name: str | None = Field(
+        default=None, description="Service account of the training pod; its token is not mounted."
+    )
+    env: list[dict[str, Any]] | None = Field(
+        default=None, description="Further environment variables, as in a container."
+    )
+
+
+class YoloTrainingJobSpec(_Type):
+    """What to train, on what, and with how much of a GPU."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {**_immutable(name), "rule": f"self.{name} == oldSelf.{name}"}
+                for name in ("model", "task", "dataset", "training", "output", "gpu")
+            ]
+        }
+    )
+    model: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="`yolo26n.yaml` to train from scratch, or weights (`….pt`) beside the data set or in the output.",
+    )
+    task: Literal["detect", "segment", "classify", "pose", "obb"] = Field(
+        default="detect", description="What the model learns."
+    )
+    dataset: Dataset = Field(description="The training data.")
+    training: Training = Field(default=Training(), description="How to train.")
+    output: Output = Field(description="Where the results go.")
+    gpu: Gpu = Field(description="What the job needs of a GPU.")
+    priority: int = Field(
+        default=0,
+        ge=-1_000_000_000,
+        le=1_000_000_000,
+        description="Higher goes first; among equals, the older job. Running jobs are not interrupted.",
+    )
+    suspend: bool = Field(
+        default=False,
+        description="true stops the training at a checkpoint and gives the GPU back; false goes on from there.",
+    )
+    backoff_limit: int = Field(
+        default=3, ge=0, le=1000, description="Failed attempts after which the job fails; interruptions do not count."
+    )
+    pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
+
+
+class Condition(_Type):
+    """A Kubernetes condition."""
+
+    type: str = Field(description="; ".join(f"{t}: {t.description}" for t in ConditionType))
+    status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
+    reason: str = Field(description="One word for the cause.")
+    message: str = Field(description="A sentence with figures.")
+    last_transition_time: str = Field(
+        json_schema_extra={"format": "date-time"}, description="When `status` last changed."
+    )
+    observed_generation: int = Field(
+        default=0, json_schema_extra={"format": "int64"}, description="Generation of the spec it speaks of."
+    )
+
+
+class GpuStatus(_Type):
+    """The GPU of the present or last turn. Sizes are MiB."""
+
+    node: str | None = Field(default=None, description="Node of the GPU.")
+    uuid: str | None = Field(default=None, description="NVML UUID of the GPU.")
+    name: str | None = Field(default=None, description="Product name, for example Tesla T4.")
+    resident: str | None = Field(default=None, description="Resident pod, as namespace/name.")
+    total: int | None = Field(default=None, description="Total memory of the GPU in MiB.")
+    needed: int | None = Field(default=None, description="Memory that the job asked for, in MiB.")
+    free_before: int | None = Field(default=None, description="Free memory before the resident was unloaded, in MiB.")
+    free_after: int | None = Field(
+        default=None, description="Free memory measured just before the training pod was created, in MiB."
+    )
+
+
+class Turn(_Type):
+    """The time in which the job owns a GPU."""
+
+    fence: int = Field(description="The turn's fence: grows with every turn on a GPU.")
+    since: str = Field(json_schema_extra={"format": "date-time"}, description="When the Lease was taken.")
+
+
+class Attempt(_Type):
+    """One training pod that has ended."""
+
+    number: int = Field(description="1 for the first.")
+    pod: str = Field(description="Name of the pod.")
+    fence: int = Field(description="Fence of the turn in which it ran.")
+    reason: str = Field(description="How it ended: Completed, Interrupted, OutOfMemory, …")
+    message: str = Field(default="", description="The trainer's last word.")
+    exit_code: int | None = Field(default=None, description="Exit code of the container.")
+    epoch: int | None = Field(default=None, description="Finished epochs.")
+    batch: int | None = Field(default=None, description="Images per batch in this attempt.")
+    start_time: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When the container started."
+    )
+    completion_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it ended.")
+
+
+class Progress(_Type):
+    """How far the present attempt is."""
+
+    epoch: int = Field(description="Finished epochs.")
+    epochs: int = Field(description="Epochs in all.")
+    summary: str = Field(description="`epoch/epochs`, for the table that `kubectl get` prints.")
+    stage: str = Field(default="", description="preparing, training, validating, exporting or done.")
+    metrics: dict[str, float] = Field(default={}, description="Metrics of the last validation, for example mAP50_95.")
+    eta: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When the training is expected to end."
+    )
+
+
+class Results(_Type):
+    """What the training has produced. Paths are inside the output volume."""
+
+    weights: dict[str, str] = Field(default={}, description="`best` and `last` weights.")
+    metrics: dict[str, float] = Field(default={}, description="Metrics of the best weights.")
+    exports: dict[str, str] = Field(default={}, description="Exported models by format.")
+    peak_memory: int | None = Field(default=None, description="Peak GPU memory of the training, in MiB.")
+
+
+class YoloTrainingJobStatus(_Type):
+    """What is known about the job. Written by the operator alone."""
+
+    observed_generation: int = Field(
+        default=-1, json_schema_extra={"format": "int64"}, description="Generation of the spec last acted upon."
+    )
+    phase: str | None = Field(default=None, description="; ".join(f"{p}: {p.description}" for p in Phase))
+    queue_position: int | None = Field(
+        default=None, description="Place in the queue, from 1; absent once the job has a GPU."
+    )
+    conditions: list[Condition] = Field(
+        default=[], json_schema_extra={LIST_TYPE: "map", MAP_KEYS: ["type"]}, description="Conditions after kstatus."
+    )
+    gpu: GpuStatus | None = Field(default=None, description="The GPU of the present or last turn.")
+    turn: Turn | None = Field(default=None, description="The present turn; absent without a GPU.")
+    attempts: list[Attempt] = Field(
+        default=[],
+        json_schema_extra={LIST_TYPE: "map", MAP_KEYS: ["number"]},
+        description="Training pods that have ended, oldest first.",
+    )
+    attempt: int | None = Field(default=None, description="Number of the present or last attempt.")
+    pod: str | None = Field(default=None, description="Training pod of the present or last attempt.")
+    progress: Progress | None = Field(default=None, description="How far the training is.")
+    results: Results | None = Field(default=None, description="What the training has produced.")
+    start_time: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When the first turn began."
+    )
+    completion_time: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When the job succeeded or failed."
+    )
+
+
+class YoloTrainingJob(_Type):
+    """Trains a YOLO model on a GPU that an inference pod owns by default, and gives the GPU back."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$')",
+                    "message": "the name becomes part of pod names and a label: at most 52 of a-z, 0-9, '-'; no dots",
+                }
+            ]
+        }
+    )
+    spec: YoloTrainingJobSpec = Field(description="What to train, on what, and with how much of a GPU.")
+    status: Annotated[YoloTrainingJobStatus, Field(description="What is known about the job.")] = (
+        YoloTrainingJobStatus()
+    )

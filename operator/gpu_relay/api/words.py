@@ -1,0 +1,114 @@
+"""Phases, conditions and reasons: every word that a status or an Event may say, each with its sentence."""
+
+from enum import StrEnum
+from typing import Self
+
+GROUP = "gpurelay.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "YoloTrainingJob"
+PLURAL = "yolotrainingjobs"
+
+LABEL_RESIDENT = f"{GROUP}/resident"
+LABEL_JOB = f"{GROUP}/job"
+LABEL_JOB_UID = f"{GROUP}/job-uid"
+LABEL_ATTEMPT = f"{GROUP}/attempt"
+LABEL_GPU = f"{GROUP}/gpu"
+LABEL_FENCE = f"{GROUP}/fence"
+ANNOTATION_JOB_FILE = f"{GROUP}/job"
+UNMANAGED_GPU = "gpu-unmanaged"
+
+
+class _Described(StrEnum):
+    """A string enum whose members carry a sentence."""
+
+    description: str
+
+    def __new__(cls, value: str, description: str = "") -> Self:
+        member = str.__new__(cls, value)
+        member._value_ = value
+        member.description = description
+        return member
+
+
+class Phase(_Described):
+    """Where a job stands, in one word."""
+
+    QUEUED = "Queued", "Waits for its turn on a GPU."
+    ACQUIRING = "Acquiring", "Owns the GPU's Lease; the resident is being unloaded and the free memory measured."
+    TRAINING = "Training", "The training pod exists."
+    RELEASING = "Releasing", "The training pod is over; the GPU goes back to the resident."
+    SUCCEEDED = "Succeeded", "Trained to the end; weights and metrics are in the results."
+    FAILED = "Failed", "Will not be tried again; the Failed condition says why."
+    SUSPENDED = "Suspended", "Stopped on request (`spec.suspend`); goes on from its checkpoint when resumed."
+
+
+TERMINAL_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED})
+
+
+class ConditionType(_Described):
+    """The conditions of a job; they follow kstatus, so Flux, Argo CD and `kubectl wait` understand them."""
+
+    RECONCILING = "Reconciling", "True while the job waits, acquires, trains or releases."
+    STALLED = "Stalled", "True when the job has failed for good; only a new job helps."
+    COMPLETE = "Complete", "True when the training has run to its end."
+    FAILED = "Failed", "True when the job will not be tried again."
+    SUSPENDED = "Suspended", "True while the job is stopped on request."
+    GPU_ACQUIRED = "GPUAcquired", "True while the job owns a GPU whose free memory was proven."
+    RESIDENT_RELOADED = "ResidentReloaded", "True when the resident is loaded again after the job's turn."
+
+
+class Reason(_Described):
+    """Why a condition is as it is; also the reasons of Events."""
+
+    WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
+    WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
+    NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has as much memory as it needs."
+    INVALID_SPEC = "InvalidSpec", "The spec asks for something that cannot be done; the message says what to change."
+    GPU_LEASED = "GPULeased", "The GPU's Lease was taken for this job."
+    UNLOADING_RESIDENT = "UnloadingResident", "The resident was asked to unload and has not yet confirmed."
+    RESIDENT_UNLOADED = "ResidentUnloaded", "The resident has unloaded its model; the message has the measured figures."
+    RESIDENT_UNREACHABLE = (
+        "ResidentUnreachable",
+        "The resident's pod exists but does not answer; its memory is unknown, so nothing starts.",
+    )
+    RESIDENT_REFUSED = "ResidentRefused", "The resident refused to unload; the message has its words."
+    RESIDENT_MISSING = "ResidentMissing", "No resident pod is on the GPU's node right now."
+    WAITING_FOR_MEMORY = "WaitingForMemory", "Measured free memory is not yet enough."
+    GPU_STILL_IN_USE = "GPUStillInUse", "Another training pod has not left the GPU yet."
+    MEMORY_PROVEN = "MemoryProven", "Free memory was enough in as many samples in a row as the law demands."
+    POD_CREATED = "PodCreated", "The training pod was created."
+    POD_NOT_STARTED = (
+        "PodNotStarted",
+        "The training pod exists but does not start; the message has the kubelet's or scheduler's words.",
+    )
+    POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
+    TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
+    TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
+    STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
+    GPU_RETURNED = "GPUReturned", "The GPU's Lease went back to the resident."
+    RESIDENT_LOADED = "ResidentLoaded", "The resident is loaded again and answered a probe inference."
+    RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded yet; the operator goes on trying."
+    NO_RESIDENT = "NoResident", "The turn had no resident; there was nothing to hand back."
+    ATTEMPT_FAILED = "AttemptFailed", "An attempt failed and will be repeated."
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "As many attempts failed as `spec.backoffLimit` allows."
+    COMPLETED = "Completed", "The training ran to its end."
+    INTERRUPTED = "Interrupted", "The training was stopped; its checkpoint allows it to go on."
+    GPU_MEMORY_UNAVAILABLE = "GpuMemoryUnavailable", "The trainer found less free memory than it was granted."
+    WRONG_GPU = "WrongGpu", "The trainer found itself on another GPU than the one that was acquired."
+    OUT_OF_MEMORY = "OutOfMemory", "The training needed more GPU memory than there was."
+    DATASET_INVALID = "DatasetInvalid", "The data set cannot be trained on; the message names the file."
+    CONFIG_INVALID = "ConfigInvalid", "The model or a training argument cannot be used; the message names it."
+    ERROR = "Error", "The training ended with an error that has no name of its own."
+    POD_LOST = "PodLost", "The training pod disappeared: deleted by hand, evicted, or lost with its node."
+    SUSPENDED = "Suspended", "`spec.suspend` is true."
+    NOT_APPLICABLE = "NotApplicable", "The condition says nothing in this phase."
+
+
+COST_FREE_REASONS = frozenset(
+    {Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.POD_LOST, Reason.SUSPENDED}
+)
+"""Ends of an attempt that do not count against `spec.backoffLimit`."""
+
+FINAL_REASONS = frozenset({Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.INVALID_SPEC})
+"""Ends of an attempt that no repetition can mend."""

@@ -1,0 +1,201 @@
+"""What the operator observes: jobs, pods, Leases and residents, reduced to what decisions need."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.quantities import memory_mib
+
+HOLDER_RESIDENT = "resident"
+_HOLDER_PREFIX = "yolotrainingjob"
+
+
+@dataclass(frozen=True, order=True)
+class JobKey:
+    """A job, told apart from a later one of the same name by its UID."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def holder(self) -> str:
+        """The Lease's `holderIdentity` while this job owns the GPU; also the holder of the resident's hold."""
+        return f"{_HOLDER_PREFIX}/{self.namespace}/{self.name}/{self.uid}"
+
+    @classmethod
+    def from_holder(cls, holder: str) -> "JobKey | None":
+        """Read a `holderIdentity`; None where it does not name a job."""
+        parts = holder.split("/")
+        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _HOLDER_PREFIX else None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Job:
+    """A YoloTrainingJob as it was last read."""
+
+    key: JobKey
+    generation: int
+    resource_version: str
+    created: str
+    deleting: bool
+    spec: YoloTrainingJobSpec
+    status: YoloTrainingJobStatus
+
+    @property
+    def need_mib(self) -> int:
+        """GPU memory that the job asks for, in MiB."""
+        return memory_mib(self.spec.gpu.memory)
+
+    @property
+    def next_attempt(self) -> int:
+        """Number of the attempt that runs or comes next."""
+        return len(self.status.attempts) + 1
+
+
+@dataclass(frozen=True)
+class Termination:
+    """How a training pod ended: its container's exit and the trainer's last word (an empty dict where it left none)."""
+
+    exit_code: int | None
+    reason: str
+    last_word: dict[str, Any] = field(default_factory=dict)
+    started: str | None = None
+    finished: str | None = None
+
+
+@dataclass(frozen=True)
+class TrainingPod:
+    """A training pod of any job."""
+
+    namespace: str
+    name: str
+    uid: str
+    job_uid: str
+    attempt: int
+    gpu: str
+    fence: int
+    phase: str
+    ip: str | None
+    deleting: bool
+    created: str
+    waiting: str | None
+    """Why it does not start yet, in the scheduler's or kubelet's words; None while it runs."""
+    termination: Termination | None
+
+    @property
+    def live(self) -> bool:
+        """True until its containers are known to have ended: a deleted pod is live while it is listed as running."""
+        return self.termination is None
+
+
+@dataclass(frozen=True)
+class Hold:
+    """The resident's promise to stay unloaded."""
+
+    holder: str
+    fence: int
+    expires_in_seconds: float
+
+
+@dataclass(frozen=True)
+class GpuReport:
+    """A resident's answer to `GET /api/v1/gpu`. Sizes are MiB, measured by NVML at that moment."""
+
+    uuid: str
+    name: str
+    total_mib: int
+    reserved_mib: int
+    used_mib: int
+    free_mib: int
+    need_mib: int
+    model_loaded: bool
+    state: str
+    hold: Hold | None
+
+
+@dataclass(frozen=True)
+class Resident:
+    """A resident pod and its report; `report` is None when it did not answer (`error` says why)."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    url: str
+    labels: dict[str, str]
+    report: GpuReport | None
+    error: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True)
+class GpuLease:
+    """Who owns a GPU. The Lease object is the only record; everything else is observed anew."""
+
+    name: str
+    resource_version: str
+    gpu: str
+    """The GPU's UUID as the resident reports it, or `unmanaged`."""
+    holder: str
+    fence: int
+    acquired: str | None
+    renew_key: str
+    node: str
+    reload_owed: str
+    """Holder of the turn after which the resident is still to be loaded; empty when nothing is owed."""
+
+    @property
+    def owner(self) -> JobKey | None:
+        """The job that owns the GPU; None while the resident does."""
+        return JobKey.from_holder(self.holder)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Settings that decisions depend on. Times are seconds, sizes MiB."""
+
+    samples: int = 3
+    sample_interval: float = 0.5
+    margin_mib: int = 256
+    hold_ttl: float = 60.0
+    progress_interval: float = 2.0
+    pod_start_timeout: float = 600.0
+    memory_return_timeout: float = 30.0
+    backoff_base: float = 10.0
+    backoff_cap: float = 360.0
+    resident_grace: float = 60.0
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """All that one decision about one GPU is made from. Read live, within one pass."""
+
+    now: datetime
+    policy: Policy
+    lease: GpuLease
+    resident: Resident | None
+    job: Job | None
+    """The owner of the turn, or of the turn after which a reload is owed; None where it no longer exists."""
+    pods: tuple[TrainingPod, ...] = ()
+    samples: tuple[int, ...] = ()
+    """Free MiB measured since the hold was placed, in a row, newest last."""
+    free_before: int | None = None
+    """Free MiB before the unload of this turn, where this process measured it."""
+    unload_message: str = ""
+    failure: str = ""
+    """Why the last effect of this turn failed; empty when it succeeded."""
+    load_failed: bool = False
+    resident_missing_for: float = 0.0
+    progress: dict[str, Any] | None = None
+
+    @property
+    def managed(self) -> bool:
+        """False for turns without a resident, which have no measurement and no hand-over."""
+        return self.lease.node != ""

@@ -1,0 +1,142 @@
+"""What the end of an attempt means for the job: design.md's table of reasons, as functions."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gpu_relay.api.v1alpha1 import Attempt, Results
+from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
+from gpu_relay.domain.model import Job, Termination, TrainingPod
+from gpu_relay.domain.quantities import timestamp
+
+_TRAINER_REASONS = frozenset(
+    {
+        Reason.COMPLETED, Reason.INTERRUPTED, Reason.OUT_OF_MEMORY, Reason.GPU_MEMORY_UNAVAILABLE,
+        Reason.WRONG_GPU, Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.ERROR,
+    }
+)  # fmt: skip
+OUTPUT_MOUNT = "/output"
+"""Where the training pod sees the output volume."""
+
+_MESSAGE_LIMIT = 1024
+_SIGTERM_EXIT = 143
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Where a job goes after its turn."""
+
+    phase: Phase
+    reason: Reason
+    message: str
+
+
+def verdict(job: Job) -> Verdict:
+    """Judge a job whose turn is over by its attempts; a turn that never had a pod leaves the job where it was."""
+    last = job.status.attempts[-1] if job.status.attempts else None
+    if last is not None:
+        reason = Reason(last.reason)
+        if reason == Reason.COMPLETED:
+            return Verdict(Phase.SUCCEEDED, reason, last.message)
+        if reason in FINAL_REASONS:
+            return Verdict(Phase.FAILED, reason, last.message)
+        failures = failed_attempts(job)
+        if failures > job.spec.backoff_limit:
+            count = f"{failures} attempts failed, backoffLimit is {job.spec.backoff_limit}"
+            message = f"{count}; the last one: {last.reason}: {last.message}"
+            return Verdict(Phase.FAILED, Reason.BACKOFF_LIMIT_EXCEEDED, message)
+    if job.spec.suspend:
+        return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true; set it to false to go on")
+    if last is not None:
+        return Verdict(
+            Phase.QUEUED,
+            Reason(last.reason),
+            f"attempt {last.number} ended ({last.reason}: {last.message}); tries again",
+        )
+    return Verdict(Phase.QUEUED, Reason.WAITING_IN_QUEUE, "the turn ended before training began; waits for the next")
+
+
+def failed_attempts(job: Job) -> int:
+    """Count the attempts that count against `spec.backoffLimit`."""
+    return sum(
+        attempt.reason not in COST_FREE_REASONS and attempt.reason != Reason.COMPLETED
+        for attempt in job.status.attempts
+    )
+
+
+def next_batch(job: Job) -> int:
+    """Images per batch of the next attempt: half for every attempt that ran out of memory, at least 1."""
+    halvings = sum(attempt.reason == Reason.OUT_OF_MEMORY for attempt in job.status.attempts)
+    return max(1, job.spec.training.batch >> halvings)
+
+
+def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: datetime) -> Attempt:
+    """Record how a training pod ended."""
+    word = termination.last_word
+    return Attempt(
+        number=pod.attempt,
+        pod=pod.name,
+        fence=pod.fence,
+        reason=_reason(termination),
+        message=_message(termination),
+        exit_code=termination.exit_code,
+        epoch=_whole(word.get("epoch")),
+        batch=next_batch(job),
+        start_time=termination.started,
+        completion_time=termination.finished or timestamp(now),
+    )
+
+
+def lost_attempt(job: Job, fence: int, now: datetime, reason: Reason, message: str) -> Attempt:
+    """Record an attempt whose pod left no trace or never started."""
+    return Attempt(
+        number=job.next_attempt, pod=job.status.pod or "", fence=fence, reason=reason, message=message,
+        batch=next_batch(job), completion_time=timestamp(now),
+    )  # fmt: skip
+
+
+def results_of(termination: Termination) -> Results | None:
+    """Read what a completed training left; None where it did not complete. What does not fit the types is dropped."""
+    word = termination.last_word
+    if word.get("reason") != Reason.COMPLETED:
+        return None
+    return Results(
+        weights=_paths(word.get("weights")),
+        metrics=numbers(word.get("metrics")),
+        exports=_paths(word.get("exports")),
+        peak_memory=_whole(word.get("peakMemoryMiB")),
+    )
+
+
+def numbers(value: Any) -> dict[str, float]:
+    """Keep the numeric entries of an untrusted mapping, at most 32."""
+    items = value.items() if isinstance(value, dict) else ()
+    kept = [(str(k)[:64], float(v)) for k, v in items if isinstance(v, int | float) and not isinstance(v, bool)]
+    return {key: round(number, 5) for key, number in kept[:32] if number - number == 0}  # inf and nan are no JSON
+
+
+def _reason(termination: Termination) -> Reason:
+    said = termination.last_word.get("reason")
+    if said in _TRAINER_REASONS:
+        return Reason(said)
+    if termination.exit_code == _SIGTERM_EXIT:
+        return Reason.INTERRUPTED
+    return Reason.POD_LOST if termination.exit_code is None else Reason.ERROR
+
+
+def _message(termination: Termination) -> str:
+    said = termination.last_word.get("message")
+    if isinstance(said, str) and said:
+        return said[:_MESSAGE_LIMIT]
+    code = "no exit code" if termination.exit_code is None else f"exit code {termination.exit_code}"
+    return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
+
+
+def _paths(value: Any) -> dict[str, str]:
+    """Keep the paths of an untrusted mapping, at most 16, as seen from the output volume's root."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {str(k)[:64]: v[:1024].removeprefix(OUTPUT_MOUNT + "/") for k, v in list(items)[:16] if isinstance(v, str)}
+
+
+def _whole(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None

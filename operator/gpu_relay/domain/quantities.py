@@ -1,0 +1,30 @@
+"""Memory quantities and times, as Kubernetes writes them."""
+
+import re
+from datetime import UTC, datetime
+
+_MEMORY = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
+_MIB = {"Mi": 1, "Gi": 1024}
+
+
+def memory_mib(quantity: str) -> int:
+    """Return the MiB of a quantity such as `10Gi` or `10240Mi`; ValueError for anything else."""
+    match = _MEMORY.fullmatch(quantity)
+    if match is None:
+        raise ValueError(f"gpu.memory is {quantity!r}; write it in Mi or Gi, for example 10Gi")
+    return int(match[1]) * _MIB[match[2]]
+
+
+def timestamp(moment: datetime) -> str:
+    """Return RFC 3339 with whole seconds, as the Kubernetes API writes times."""
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def parse_time(text: str) -> datetime:
+    """Read an RFC 3339 time; ValueError where it is none."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def mib(value: int) -> str:
+    """Write a size for people: `14,000 MiB`."""
+    return f"{value:,} MiB"

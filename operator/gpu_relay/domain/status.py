@@ -1,0 +1,175 @@
+"""The status of a job in each of its phases: conditions after kstatus, with stable transition times."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Progress, Turn, YoloTrainingJobStatus
+from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.model import Job, TurnView
+from gpu_relay.domain.outcome import Verdict
+from gpu_relay.domain.quantities import timestamp
+
+Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
+_SHOWN_ORDER = tuple(ConditionType)
+
+
+def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> list[Condition]:
+    """Return exactly the conditions in `facts`, each keeping its transition time where its status has not changed."""
+    before = {condition.type: condition for condition in job.status.conditions}
+    result = []
+    for kind in _SHOWN_ORDER:
+        if kind not in facts:
+            continue
+        status, reason, message = facts[kind]
+        old = before.get(kind)
+        since = old.last_transition_time if old is not None and old.status == status else timestamp(now)
+        result.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=message,
+                last_transition_time=since,
+                observed_generation=job.generation,
+            )
+        )
+    return result
+
+
+def _changed(
+    job: Job, now: datetime, phase: Phase, facts: Mapping[ConditionType, Fact], **fields: Any
+) -> YoloTrainingJobStatus:
+    return job.status.model_copy(
+        update={
+            "observed_generation": job.generation,
+            "phase": phase,
+            "conditions": conditions(job, now, facts),
+            "queue_position": None,
+            **fields,
+        }
+    )
+
+
+def queued(job: Job, now: datetime, position: int, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that waits for a GPU."""
+    facts = _reload_fact(job) | {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, queue_position=position, turn=None)
+
+
+def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
+    """Status of a job that is stopped on request and owns nothing."""
+    message = "spec.suspend is true; set it to false to go on"
+    facts = _reload_fact(job) | {
+        ConditionType.SUSPENDED: ("True", Reason.SUSPENDED, message),
+        ConditionType.GPU_ACQUIRED: ("False", Reason.SUSPENDED, "suspended jobs own no GPU"),
+    }
+    return _changed(job, now, Phase.SUSPENDED, facts, turn=None)
+
+
+def refused(job: Job, now: datetime, message: str) -> YoloTrainingJobStatus:
+    """Status of a job whose spec can never run."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.STALLED: ("True", Reason.INVALID_SPEC, message),
+        ConditionType.FAILED: ("True", Reason.INVALID_SPEC, message),
+    }
+    return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now))
+
+
+def acquiring(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that owns the Lease but not yet proven memory."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, message),
+    }
+    return _changed(
+        job, view.now, Phase.ACQUIRING, facts, **_turn_fields(view, job), attempt=job.next_attempt, progress=None
+    )
+
+
+def training(
+    view: TurnView, job: Job, pod: str, reason: Reason, message: str, progress: Progress | None
+) -> YoloTrainingJobStatus:
+    """Status of a job whose training pod exists."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
+    }
+    return _changed(
+        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job),
+        attempt=job.next_attempt, pod=pod, progress=progress or job.status.progress,
+    )  # fmt: skip
+
+
+def releasing(view: TurnView, job: Job, attempt: Attempt | None, message: str, **fields: Any) -> YoloTrainingJobStatus:
+    """Status of a job whose turn is over; `attempt` is recorded with it where there was a pod."""
+    reason = Reason(attempt.reason) if attempt else Reason.GPU_RETURNED
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+    }
+    attempts = [*job.status.attempts, attempt] if attempt else job.status.attempts
+    return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **fields)
+
+
+def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrainingJobStatus:
+    """Status of a job after its turn: succeeded, failed, suspended, or back in the queue."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.GPU_ACQUIRED: ("False", verdict.reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: reload,
+    }
+    match verdict.phase:
+        case Phase.SUCCEEDED:
+            facts[ConditionType.COMPLETE] = ("True", verdict.reason, verdict.message)
+        case Phase.FAILED:
+            facts[ConditionType.FAILED] = facts[ConditionType.STALLED] = ("True", verdict.reason, verdict.message)
+        case Phase.SUSPENDED:
+            facts[ConditionType.SUSPENDED] = ("True", verdict.reason, verdict.message)
+        case _:
+            facts[ConditionType.RECONCILING] = ("True", verdict.reason, verdict.message)
+    terminal = verdict.phase in {Phase.SUCCEEDED, Phase.FAILED}
+    completion = (job.status.completion_time or timestamp(now)) if terminal else None
+    return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion)
+
+
+def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
+    """Carry what the last turn said of the resident, so that waiting for the next one does not forget it."""
+    kind = ConditionType.RESIDENT_RELOADED
+    old = next((condition for condition in job.status.conditions if condition.type == kind), None)
+    return {} if old is None else {kind: (old.status, Reason(old.reason), old.message)}
+
+
+def _turn_fields(view: TurnView, job: Job) -> dict[str, Any]:
+    since = view.lease.acquired or timestamp(view.now)
+    return {
+        "turn": Turn(fence=view.lease.fence, since=since),
+        "gpu": _gpu(view, job),
+        "start_time": job.status.start_time or since,
+    }
+
+
+def _gpu(view: TurnView, job: Job) -> GpuStatus:
+    same_turn = job.status.turn is not None and job.status.turn.fence == view.lease.fence
+    known = job.status.gpu if same_turn and job.status.gpu is not None else GpuStatus(needed=job.need_mib)
+    if view.resident is None:
+        return known
+    facts: dict[str, Any] = {"node": view.resident.node, "resident": str(view.resident)}
+    if view.resident.report is not None:
+        report = view.resident.report
+        facts |= {"uuid": report.uuid, "name": report.name, "total": report.total_mib}
+    if known.free_before is None and view.free_before is not None:
+        facts["free_before"] = view.free_before
+    if known.free_after is None and len(view.samples) >= view.policy.samples:
+        facts["free_after"] = view.samples[-1]
+    return known.model_copy(update=facts)
+
+
+def _proof(view: TurnView, job: Job) -> str:
+    gpu = _gpu(view, job)
+    if gpu.free_after is None:
+        return "the training pod owns the GPU"
+    return f"{gpu.free_after:,} MiB measured free, {gpu.needed or job.need_mib:,} MiB needed"

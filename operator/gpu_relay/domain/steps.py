@@ -1,0 +1,70 @@
+"""What a decision may ask for: one effect at most, a status, Events, and when to look again."""
+
+from dataclasses import dataclass, field
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.model import Job, TrainingPod
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Place or renew the turn's hold on the resident, which unloads it."""
+
+    eta: str | None = None
+
+
+@dataclass(frozen=True)
+class CreatePod:
+    """Create the training pod of the job's next attempt."""
+
+    attempt: int
+    batch: int
+
+
+@dataclass(frozen=True)
+class DeletePod:
+    """Tell a training pod to stop: SIGTERM, checkpoint, end."""
+
+    pod: TrainingPod
+
+
+@dataclass(frozen=True)
+class ReturnLease:
+    """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update."""
+
+    reload_owed: bool = True
+
+
+@dataclass(frozen=True)
+class Load:
+    """End the turn's hold and load the resident."""
+
+
+@dataclass(frozen=True)
+class SettleReload:
+    """Write into the Lease that the resident has been loaded."""
+
+
+Step = Unload | CreatePod | DeletePod | ReturnLease | Load | SettleReload
+
+
+@dataclass(frozen=True)
+class Notice:
+    """An Event on the job."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The outcome of one look at one GPU. Applied in this order: status, Events, step."""
+
+    step: Step | None = None
+    job: Job | None = None
+    status: YoloTrainingJobStatus | None = None
+    notices: tuple[Notice, ...] = field(default=())
+    again_in: float | None = None
+    """Seconds after which to look again; None waits for a change in the cluster."""

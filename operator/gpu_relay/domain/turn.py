@@ -1,0 +1,330 @@
+"""The plan of a turn: a chain of named rules, read from top to bottom; the first that speaks decides.
+
+::
+
+    job owns the Lease                                   resident owns the Lease
+      owner_is_gone ── stop its pods, return the Lease     pods_overstay ── stop them first (law 2)
+      turn_is_over ─── memory back? return the Lease       nothing_owed ─── at rest
+      pod_has_ended ── record the attempt                  resident_is_missing ─ wait for its pod (law 3)
+      pod_is_live ──── keep the hold, follow, stop         resident_is_loaded ── settle the job, clear the debt
+      pod_is_lost ──── record the attempt                  load_resident
+      job_no_longer_wants
+      resident_is_missing_or_mute ── unknown is not free
+      hold_is_missing ─ unload (law 5: the Lease came first)
+      gpu_is_in_use ─── another trainer is live (law 2)
+      memory_is_unproven ── sample (law 1)
+      pod_was_refused ── record the attempt
+      create_pod
+
+Every rule judges by what was observed in this pass, so the operator may die after any step and goes on (law 4).
+"""
+
+from collections.abc import Callable
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain import follow, status
+from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
+from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
+from gpu_relay.domain.quantities import mib, parse_time
+from gpu_relay.domain.steps import (
+    CreatePod,
+    Decision,
+    DeletePod,
+    Load,
+    Notice,
+    ReturnLease,
+    SettleReload,
+    Unload,
+)
+
+Rule = Callable[[TurnView], Decision | None]
+_SOON = 1.0
+_POD_POLL = 2.0
+_RESIDENT_POLL = 3.0
+
+
+def plan(view: TurnView) -> Decision:
+    """Decide the next step for one GPU."""
+    rules = RESIDENT_RULES if view.lease.holder == HOLDER_RESIDENT else TURN_RULES
+    for rule in rules:
+        decision = rule(view)
+        if decision is not None:
+            return decision
+    raise AssertionError("the last rule of each chain always decides")
+
+
+def own_pod(view: TurnView) -> TrainingPod | None:
+    """Return the training pod of this turn, live or ended."""
+    job = view.job
+    return next((p for p in view.pods if job and p.job_uid == job.key.uid and p.fence == view.lease.fence), None)
+
+
+# The job owns the Lease
+
+
+def owner_is_gone(view: TurnView) -> Decision | None:
+    """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
+    if view.job is not None:
+        return None
+    return _stop_live_pods(view) or Decision(ReturnLease(reload_owed=view.managed))
+
+
+def turn_is_over(view: TurnView) -> Decision | None:
+    """The attempt of this turn is on record: return the Lease as soon as the memory is measured free again."""
+    job = view.job
+    if job is None or not any(attempt.fence == view.lease.fence for attempt in job.status.attempts):
+        return None
+    stopping = _stop_live_pods(view)
+    if stopping is not None:
+        return stopping
+    ended = parse_time(job.status.attempts[-1].completion_time)
+    waited = (view.now - ended).total_seconds()
+    if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
+        return Decision(again_in=view.policy.sample_interval)
+    return Decision(ReturnLease(reload_owed=view.managed))
+
+
+def pod_has_ended(view: TurnView) -> Decision | None:
+    """The training pod's containers have ended: record how, before the Lease goes back."""
+    pod, job = own_pod(view), view.job
+    if job is None or pod is None or pod.termination is None:
+        return None
+    attempt = attempt_of(job, pod, pod.termination, view.now)
+    progress = follow.final_progress(job, attempt)
+    results = results_of(pod.termination) or job.status.results
+    message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
+    new = status.releasing(view, job, attempt, message, progress=progress, results=results, pod=pod.name)
+    failed = attempt.reason not in {Reason.COMPLETED, Reason.INTERRUPTED}
+    return Decision(None, job, new, (Notice(Reason.TRAINING_ENDED, message, warning=failed),), again_in=0)
+
+
+def pod_is_live(view: TurnView) -> Decision | None:
+    """The training pod lives: keep the resident's promise alive, follow the progress, stop when the user says so."""
+    pod, job = own_pod(view), view.job
+    if job is None or pod is None:
+        return None
+    new, notices = follow.followed(view, job, pod)
+    decision = Decision(None, job, new, notices, again_in=view.policy.progress_interval)
+    if pod.deleting:
+        return decision
+    if job.spec.suspend or job.deleting or follow.overdue(view, pod):
+        return Decision(DeletePod(pod), job, new, notices, again_in=_POD_POLL)
+    if _hold_needs_care(view):
+        return Decision(Unload(eta=follow.eta(view)), job, new, notices, again_in=view.policy.progress_interval)
+    return decision
+
+
+def pod_is_lost(view: TurnView) -> Decision | None:
+    """The status says that this turn had a pod, and a live LIST does not show it any more."""
+    job = view.job
+    if (
+        job is None
+        or job.status.phase != Phase.TRAINING
+        or job.status.turn is None
+        or job.status.turn.fence != view.lease.fence
+    ):
+        return None
+    reason, message = follow.cause_of_loss(job)
+    attempt = lost_attempt(job, view.lease.fence, view.now, reason, message)
+    new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
+    return Decision(None, job, new, (Notice(reason, message, warning=reason != Reason.SUSPENDED),), again_in=0)
+
+
+def job_no_longer_wants(view: TurnView) -> Decision | None:
+    """Suspended or deleted before there was a pod."""
+    job = view.job
+    if job is None or not (job.spec.suspend or job.deleting):
+        return None
+    new = status.releasing(view, job, None, "stopped before training began")
+    return Decision(ReturnLease(reload_owed=view.managed), job, new)
+
+
+def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
+    """No pod, or one that does not answer: its memory is unknown, and unknown is not free."""
+    if not view.managed:
+        return None
+    if view.resident is None:
+        if view.resident_missing_for > view.policy.resident_grace:
+            return Decision(ReturnLease(reload_owed=True))
+        return _acquiring(
+            view, Reason.RESIDENT_MISSING, f"waits for the resident's pod on node {view.lease.node}", _RESIDENT_POLL
+        )
+    if view.resident.report is None:
+        mute = f"resident {view.resident} does not answer ({view.resident.error})"
+        message = f"{mute}; its memory is unknown, so nothing starts"
+        return _acquiring(view, Reason.RESIDENT_UNREACHABLE, message, _RESIDENT_POLL, warning=True)
+    return None
+
+
+def hold_is_missing(view: TurnView) -> Decision | None:
+    """The resident has not yet promised to stay unloaded for this fence."""
+    if not view.managed or view.job is None or _held(view):
+        return None
+    assert view.resident is not None
+    if view.failure:
+        decision = _acquiring(
+            view, Reason.RESIDENT_REFUSED, f"resident {view.resident}: {view.failure}; tries again", _SOON, warning=True
+        )
+        return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=_SOON)
+    free = view.free_before
+    figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
+    decision = _acquiring(view, Reason.UNLOADING_RESIDENT, f"asks resident {view.resident} to unload{figures}", 0)
+    return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=0)
+
+
+def gpu_is_in_use(view: TurnView) -> Decision | None:
+    """Another training pod is live on this GPU: stop what overstays, and wait."""
+    others = [pod for pod in view.pods if pod.live]
+    if not others:
+        return None
+    names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in others)
+    waiting = _acquiring(
+        view, Reason.GPU_STILL_IN_USE, f"waits until {names} has left the GPU", _POD_POLL, warning=True
+    )
+    overstaying = next((pod for pod in others if not pod.deleting), None)
+    if overstaying is None:
+        return waiting
+    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.notices, again_in=_POD_POLL)
+
+
+def memory_is_unproven(view: TurnView) -> Decision | None:
+    """Law 1: enough free memory in as many samples in a row as the policy demands."""
+    job = view.job
+    if not view.managed or job is None:
+        return None
+    needed = job.need_mib + view.policy.margin_mib
+    enough = [free >= needed for free in view.samples[-view.policy.samples :]]
+    if len(enough) == view.policy.samples and all(enough):
+        return None
+    unloaded = (Notice(Reason.RESIDENT_UNLOADED, view.unload_message),) if view.unload_message else ()
+    if not enough or enough[-1]:
+        return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval)
+    message = (
+        f"{mib(view.samples[-1])} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: "
+        "something else holds the GPU's memory"
+    )
+    waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, message, _SOON, warning=True)
+    return Decision(None, job, waiting.status, (*unloaded, *waiting.notices), again_in=_SOON)
+
+
+def pod_was_refused(view: TurnView) -> Decision | None:
+    """The API server will not have the pod: a failed attempt, and the resident does not wait for a better one."""
+    job = view.job
+    if job is None or not view.failure:
+        return None
+    attempt = lost_attempt(job, view.lease.fence, view.now, Reason.ERROR, view.failure)
+    new = status.releasing(view, job, attempt, f"attempt {attempt.number} did not start: {view.failure}")
+    return Decision(None, job, new, (Notice(Reason.POD_NOT_STARTED, view.failure, warning=True),), again_in=0)
+
+
+def create_pod(view: TurnView) -> Decision | None:
+    """All is proven: create the training pod."""
+    job = view.job
+    assert job is not None
+    step = CreatePod(job.next_attempt, next_batch(job))
+    if not view.managed:
+        return Decision(step, job, again_in=0)
+    message = f"{mib(view.samples[-1])} free in {view.policy.samples} samples in a row, {mib(job.need_mib)} needed"
+    proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
+    return Decision(step, job, proven, (Notice(Reason.MEMORY_PROVEN, message),), again_in=0)
+
+
+# The resident owns the Lease
+
+
+def pods_overstay(view: TurnView) -> Decision | None:
+    """A training pod without a turn: it ends before the resident loads (law 2)."""
+    return _stop_live_pods(view)
+
+
+def nothing_owed(view: TurnView) -> Decision | None:
+    """At rest: the resident was never unloaded by a turn, or is back already."""
+    return None if view.lease.reload_owed else Decision()
+
+
+def resident_is_missing(view: TurnView) -> Decision | None:
+    """Its pod is gone: the debt stays in the Lease until a pod is back (law 3)."""
+    if view.resident is not None and view.resident.report is not None:
+        return None
+    reason = Reason.RESIDENT_MISSING if view.resident is None else Reason.RESIDENT_UNREACHABLE
+    return _settle(
+        view, None, ("False", reason, "the resident does not answer; it is loaded as soon as it does"), _RESIDENT_POLL
+    )
+
+
+def resident_is_loaded(view: TurnView) -> Decision | None:
+    """Loaded, and no hold of ours is left: the debt is paid."""
+    report = view.resident.report if view.resident else None
+    if report is None or not report.model_loaded or report.hold is not None:
+        return None
+    message = f"{view.resident} is loaded again: {mib(report.used_mib)} used, {mib(report.free_mib)} free"
+    return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
+
+
+def load_resident(view: TurnView) -> Decision | None:
+    """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
+    if not view.load_failed:
+        return Decision(Load(), again_in=0)
+    fact: status.Fact = ("False", Reason.RESIDENT_LOAD_FAILED, f"{view.resident}: {view.failure}; tries again")
+    return _settle(view, Load(), fact, _RESIDENT_POLL)
+
+
+TURN_RULES: tuple[Rule, ...] = (
+    owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, job_no_longer_wants,
+    resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use, memory_is_unproven, create_pod,
+)  # fmt: skip
+RESIDENT_RULES: tuple[Rule, ...] = (pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, load_resident)
+
+
+def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *, warning: bool = False) -> Decision:
+    assert view.job is not None
+    notice = Notice(reason, message, warning=warning)
+    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), (notice,), again_in)
+
+
+def _settle(view: TurnView, step: SettleReload | Load | None, reload: status.Fact, again_in: float) -> Decision:
+    """Pay or note the debt, and let the job that caused it go where its attempts send it."""
+    job = view.job
+    if job is None or job.status.phase == Phase.ACQUIRING:
+        return Decision(step, again_in=again_in)
+    judged = verdict(job)
+    new = status.settled(job, view.now, judged, reload)
+    notices = [Notice(reload[1], reload[2], warning=reload[0] == "False")]
+    if job.status.phase == Phase.RELEASING and judged.phase != Phase.QUEUED:
+        notices.append(Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED))
+    return Decision(step, job, new, tuple(notices), again_in)
+
+
+def _stop_live_pods(view: TurnView) -> Decision | None:
+    live = [pod for pod in view.pods if pod.live]
+    if not live:
+        return None
+    running = next((pod for pod in live if not pod.deleting), None)
+    return Decision(DeletePod(running) if running else None, again_in=_POD_POLL)
+
+
+def _held(view: TurnView) -> bool:
+    """True when the resident has unloaded and promised to stay so for this very turn."""
+    report = view.resident.report if view.resident else None
+    if report is None or report.hold is None or report.model_loaded or report.state != "unloaded":
+        return False
+    return report.hold.fence == view.lease.fence and report.hold.holder == view.lease.holder
+
+
+def _hold_needs_care(view: TurnView) -> bool:
+    """True when the hold is missing (the resident restarted) or a third of its ttl has passed."""
+    report = view.resident.report if view.resident else None
+    if not view.managed or report is None:
+        return False
+    return not _held(view) or (
+        report.hold is not None and report.hold.expires_in_seconds < view.policy.hold_ttl * 2 / 3
+    )
+
+
+def _memory_is_back(view: TurnView, job: Job) -> bool:
+    """True when as much is free as just before the training pod was created, give or take the margin."""
+    if not view.managed:
+        return True
+    report = view.resident.report if view.resident else None
+    before = job.status.gpu.free_after if job.status.gpu else None
+    return report is not None and (before is None or report.free_mib >= before - view.policy.margin_mib)

@@ -1,0 +1,128 @@
+"""A thin client of the Kubernetes API on plain dicts: the typed models reject objects that the server accepts."""
+
+import json
+import os
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Self
+from urllib.parse import urlencode
+
+import aiohttp
+from kubernetes.aio import client, config
+
+from gpu_relay.effects.metrics import API_REQUESTS
+
+Object = dict[str, Any]
+_APPLY = "application/apply-patch+yaml"
+_PAGE = 500
+
+
+class KubeError(Exception):
+    """The API server answered with an error, or not at all (`status` 0)."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        super().__init__(f"{message} ({status} {reason})" if status else message)
+        self.status = status
+        self.reason = reason
+
+    @property
+    def not_found(self) -> bool:
+        """The object does not exist."""
+        return self.status == 404
+
+    @property
+    def conflict(self) -> bool:
+        """Somebody else has changed the object since it was read."""
+        return self.status == 409 and self.reason != "AlreadyExists"
+
+    @property
+    def already_exists(self) -> bool:
+        """An object of that name exists."""
+        return self.status == 409 and self.reason == "AlreadyExists"
+
+    @property
+    def refusal(self) -> bool:
+        """The request itself is at fault: repeating it would not help."""
+        return 400 <= self.status < 500 and self.status not in {404, 408, 409, 429}
+
+
+class Kube:
+    """Requests with a time limit; every failure is a KubeError."""
+
+    def __init__(self, api: client.ApiClient, *, field_manager: str, timeout: float) -> None:
+        self._api = api
+        self._field_manager = field_manager
+        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(5.0, timeout))
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, *, field_manager: str, timeout: float) -> AsyncIterator[Self]:
+        """Connect from inside a pod, or else with `$KUBECONFIG` or the default kubeconfig."""
+        if os.environ.get("KUBERNETES_SERVICE_HOST") and not os.environ.get("KUBECONFIG"):
+            config.load_incluster_config()
+        else:
+            await config.load_kube_config()
+        async with client.ApiClient() as api:
+            yield cls(api, field_manager=field_manager, timeout=timeout)
+
+    async def get(self, path: str) -> Object:
+        """Read one object."""
+        return await self._request("GET", path)
+
+    async def list(self, path: str, *, labels: str = "") -> list[Object]:
+        """Read a whole list, live (a quorum read), in pages."""
+        items: list[Object] = []
+        token = ""
+        while True:
+            page = await self._request("GET", path, {"labelSelector": labels, "limit": _PAGE, "continue": token})
+            items.extend(page["items"])
+            token = page["metadata"].get("continue", "")
+            if not token:
+                return items
+
+    async def create(self, path: str, body: Object) -> Object:
+        """Create an object."""
+        return await self._request("POST", path, {"fieldManager": self._field_manager}, body)
+
+    async def replace(self, path: str, body: Object) -> Object:
+        """Replace an object; with a `resourceVersion` in it this is a compare-and-swap."""
+        return await self._request("PUT", path, {"fieldManager": self._field_manager}, body)
+
+    async def apply(self, path: str, body: Object) -> Object:
+        """Apply on the server side, taking over the fields that are ours."""
+        query = {"fieldManager": self._field_manager, "force": "true"}
+        return await self._request("PATCH", path, query, body, content_type=_APPLY)
+
+    async def delete(self, path: str, *, uid: str) -> None:
+        """Delete the object with this UID; one that is gone or replaced already is none of our business."""
+        try:
+            await self._request("DELETE", path, None, {"preconditions": {"uid": uid}})
+        except KubeError as error:
+            if not (error.not_found or error.conflict):
+                raise
+
+    async def _request(
+        self,
+        method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Object | None = None,
+        *,
+        content_type: str = "application/json",
+    ) -> Object:
+        given = {key: value for key, value in (query or {}).items() if value != ""}
+        url = self._api.configuration.host + path + (f"?{urlencode(given)}" if given else "")
+        headers = {"Accept": "application/json", "Content-Type": content_type}
+        await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        try:
+            answer = await self._api.call_api(method, url, headers, body, _request_timeout=self._timeout)
+            payload = json.loads(await answer.read() or b"{}")
+        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
+            API_REQUESTS.labels(method, "unreachable").inc()
+            raise KubeError(0, "Unreachable", f"{method} {path}: {type(error).__name__}: {error}") from error
+        API_REQUESTS.labels(method, str(answer.status)).inc()
+        if answer.status >= 400:
+            raise KubeError(
+                answer.status, str(payload.get("reason", "")), str(payload.get("message", f"{method} {path}"))
+            )
+        return dict(payload)

@@ -1,0 +1,98 @@
+"""The Lease of each GPU: the only record of who owns it. Every change is a compare-and-swap."""
+
+import secrets
+from datetime import datetime
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, JobKey
+from gpu_relay.domain.quantities import timestamp
+from gpu_relay.effects.kube import Kube, KubeError, Object
+
+_NODE = f"{words.GROUP}/node"
+_RENEW_KEY = f"{words.GROUP}/renew-key"
+_RELOAD_OWED = f"{words.GROUP}/reload-owed"
+_MANAGED = "app.kubernetes.io/managed-by"
+_FENCE_EPOCH = 1_704_067_200
+"""2024-01-01: a new Lease's first fence is the minutes since then, so that fences grow even when a Lease is deleted."""
+
+
+class LeaseStore:
+    """Leases in the operator's namespace, one for each GPU."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    async def list(self) -> list[GpuLease]:
+        """Read all GPUs' Leases, live."""
+        return [_lease_of(raw) for raw in await self._kube.list(self._path, labels=f"{_MANAGED}=gpu-relay")]
+
+    async def get(self, gpu: str) -> GpuLease | None:
+        """Read a GPU's Lease, live; None where it has never had a turn."""
+        try:
+            return _lease_of(await self._kube.get(f"{self._path}/{gpu}"))
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def acquire(self, gpu: str, node: str, before: GpuLease | None, job: JobKey, now: datetime) -> GpuLease:
+        """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster."""
+        fence = before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
+        annotations = {_NODE: node, _RENEW_KEY: secrets.token_urlsafe(24)}
+        body = self._body(gpu, job.holder, fence, now, annotations, before)
+        if before is None:
+            return _lease_of(await self._kube.create(self._path, body))
+        return _lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
+
+    async def give_back(self, lease: GpuLease, *, reload_owed: bool, now: datetime) -> None:
+        """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it."""
+        owed = {_RELOAD_OWED: lease.holder} if reload_owed else {}
+        await self._swap(lease, now, {_NODE: lease.node} | owed)
+
+    async def settle(self, lease: GpuLease, now: datetime) -> None:
+        """Write that the resident has been loaded: nothing is owed any more."""
+        await self._swap(lease, now, {_NODE: lease.node})
+
+    async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> None:
+        body = self._body(lease.gpu, HOLDER_RESIDENT, lease.fence, now, annotations, lease)
+        await self._kube.replace(f"{self._path}/{lease.gpu}", body)
+
+    def _body(
+        self, gpu: str, holder: str, fence: int, now: datetime, annotations: dict[str, str], before: GpuLease | None
+    ) -> Object:
+        version = {"resourceVersion": before.resource_version} if before else {}
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": gpu,
+                "namespace": self._namespace,
+                "labels": {_MANAGED: "gpu-relay", words.LABEL_GPU: gpu},
+                "annotations": annotations,
+                **version,
+            },
+            "spec": {
+                "holderIdentity": holder,
+                "leaseTransitions": fence,
+                "acquireTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            },
+        }
+
+
+def _lease_of(raw: Object) -> GpuLease:
+    meta, spec = raw["metadata"], raw.get("spec", {})
+    annotations = meta.get("annotations", {})
+    acquired = spec.get("acquireTime")
+    return GpuLease(
+        name=meta["name"],
+        resource_version=meta["resourceVersion"],
+        gpu=meta["name"],
+        holder=spec.get("holderIdentity", HOLDER_RESIDENT),
+        fence=spec.get("leaseTransitions", 0),
+        acquired=timestamp(datetime.fromisoformat(acquired)) if acquired else None,
+        renew_key=annotations.get(_RENEW_KEY, ""),
+        node=annotations.get(_NODE, ""),
+        reload_owed=annotations.get(_RELOAD_OWED, ""),
+    )

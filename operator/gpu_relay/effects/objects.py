@@ -1,0 +1,97 @@
+"""Kubernetes objects as dicts, read into what decisions need."""
+
+import json
+from typing import Any
+
+from pydantic import ValidationError
+
+from gpu_relay.api import words
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.model import Job, JobKey, Termination, TrainingPod
+from gpu_relay.effects.kube import Object
+
+_QUIET_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def job_of(raw: Object) -> Job | None:
+    """Read a YoloTrainingJob; None for one that the schema in the cluster lets pass and ours does not."""
+    meta = raw["metadata"]
+    try:
+        spec = YoloTrainingJobSpec.model_validate(raw.get("spec", {}))
+        status = YoloTrainingJobStatus.model_validate(raw.get("status", {}))
+    except ValidationError:
+        return None
+    return Job(
+        key=JobKey(meta["namespace"], meta["name"], meta["uid"]),
+        generation=meta.get("generation", 0),
+        resource_version=meta["resourceVersion"],
+        created=meta["creationTimestamp"],
+        deleting="deletionTimestamp" in meta,
+        spec=spec,
+        status=status,
+    )
+
+
+def training_pod_of(raw: Object) -> TrainingPod:
+    """Read a training pod; labels that people have tampered with read as 0 and belong to no turn."""
+    meta, status = raw["metadata"], raw.get("status", {})
+    labels = meta.get("labels", {})
+    return TrainingPod(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        job_uid=labels.get(words.LABEL_JOB_UID, ""),
+        attempt=_number(labels.get(words.LABEL_ATTEMPT)),
+        gpu=labels.get(words.LABEL_GPU, ""),
+        fence=_number(labels.get(words.LABEL_FENCE)),
+        phase=status.get("phase", "Pending"),
+        ip=status.get("podIP"),
+        deleting="deletionTimestamp" in meta,
+        created=meta["creationTimestamp"],
+        waiting=_waiting(status),
+        termination=_termination(status),
+    )
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() else 0
+
+
+def _trainer(status: Object) -> Object:
+    return next(iter(status.get("containerStatuses", [])), {})
+
+
+def _waiting(status: Object) -> str | None:
+    """Say why the pod does not run yet."""
+    if status.get("phase", "Pending") != "Pending":
+        return None
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return f"not scheduled: {condition.get('message', condition.get('reason', 'unknown'))}"
+    state = _trainer(status).get("state", {}).get("waiting", {})
+    reason = state.get("reason", "ContainerCreating")
+    return "its container is being created" if reason in _QUIET_WAITING else f"{reason}: {state.get('message', '')}"
+
+
+def _termination(status: Object) -> Termination | None:
+    """Read how the pod ended: its container's state, or the pod's own reason where no container ever ran."""
+    ended = _trainer(status).get("state", {}).get("terminated")
+    if ended is not None:
+        return Termination(
+            exit_code=ended.get("exitCode"),
+            reason=ended.get("reason", ""),
+            last_word=_last_word(ended.get("message", "")),
+            started=ended.get("startedAt"),
+            finished=ended.get("finishedAt"),
+        )
+    if status.get("phase") in {"Succeeded", "Failed"}:
+        return Termination(exit_code=None, reason=f"{status.get('reason', 'Failed')}: {status.get('message', '')}")
+    return None
+
+
+def _last_word(text: str) -> dict[str, Any]:
+    try:
+        word = json.loads(text)
+    except ValueError:
+        return {}
+    return word if isinstance(word, dict) else {}

@@ -1,0 +1,205 @@
+"""The training pod of an attempt, as data: the operator's defaults, the job's podTemplate, what the relay needs."""
+
+import copy
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import GpuLease, Job, Resident
+from gpu_relay.domain.outcome import OUTPUT_MOUNT
+from gpu_relay.effects.kube import Object
+
+_JOB_DIR = "/etc/gpu-relay"
+_DATA = "/data"
+_CONTAINER = "trainer"
+_USER = 65532
+
+
+@dataclass(frozen=True)
+class TrainerDefaults:
+    """What every training pod gets. `template` is a partial PodTemplateSpec from the operator's configuration."""
+
+    image: str
+    gpu_resource: str
+    hold_ttl: float
+    grace_period: int = 60
+    template: dict[str, Any] = field(default_factory=dict)
+
+
+def training_pod(
+    job: Job, lease: GpuLease, resident: Resident | None, attempt: int, batch: int, defaults: TrainerDefaults
+) -> Object:
+    """Build the pod `<job>-<attempt>`, pinned to the GPU's node and owned by its job."""
+    template = copy.deepcopy(defaults.template)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": _metadata(job, lease, resident, attempt, batch, defaults, template.get("metadata", {})),
+        "spec": _spec(job, resident, defaults, template.get("spec", {})),
+    }
+
+
+def job_file(
+    job: Job, lease: GpuLease, resident: Resident | None, attempt: int, batch: int, hold_ttl: float
+) -> dict[str, Any]:
+    """Return the trainer's job file (docs/contracts.md)."""
+    training = job.spec.training
+    hold = None
+    if resident is not None:
+        hold = {"url": resident.url, "fence": lease.fence, "renewKey": lease.renew_key, "ttlSeconds": hold_ttl}
+    report = resident.report if resident else None
+    return {
+        "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
+        "attempt": attempt,
+        "model": job.spec.model,
+        "task": job.spec.task,
+        "dataset": {"path": _inside(_DATA, job.spec.dataset.path)},
+        "training": {**training.model_dump(by_alias=True), "batch": batch},
+        "output": {
+            "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
+            "export": job.spec.output.export,
+        },
+        "gpu": {"uuid": report.uuid if report else None, "memoryMiB": job.need_mib},
+        "hold": hold,
+    }
+
+
+def _metadata(
+    job: Job,
+    lease: GpuLease,
+    resident: Resident | None,
+    attempt: int,
+    batch: int,
+    defaults: TrainerDefaults,
+    template: dict[str, Any],
+) -> Object:
+    contents = job_file(job, lease, resident, attempt, batch, defaults.hold_ttl)
+    return {
+        "name": f"{job.key.name}-{attempt}",
+        "namespace": job.key.namespace,
+        "labels": {
+            **template.get("labels", {}),
+            "app.kubernetes.io/name": "yolo-trainer",
+            "app.kubernetes.io/managed-by": "gpu-relay",
+            words.LABEL_JOB: job.key.name,
+            words.LABEL_JOB_UID: job.key.uid,
+            words.LABEL_ATTEMPT: str(attempt),
+            words.LABEL_GPU: lease.gpu,
+            words.LABEL_FENCE: str(lease.fence),
+        },
+        "annotations": {
+            **template.get("annotations", {}),
+            words.ANNOTATION_JOB_FILE: json.dumps(contents, ensure_ascii=False),
+        },
+        "ownerReferences": [
+            {
+                "apiVersion": words.API_VERSION,
+                "kind": words.KIND,
+                "name": job.key.name,
+                "uid": job.key.uid,
+                "controller": True,
+                "blockOwnerDeletion": True,
+            }
+        ],
+    }
+
+
+def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: dict[str, Any]) -> Object:
+    wanted = job.spec.pod_template
+    containers = base.pop("containers", [])
+    given: dict[str, Any] = next((c for c in containers if c.get("name") == _CONTAINER), {})
+    spec: Object = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": defaults.grace_period,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": _USER,
+            "runAsGroup": _USER,
+            "fsGroup": _USER,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        **base,
+        "containers": [_container(job, defaults, given), *(c for c in containers if c.get("name") != _CONTAINER)],
+        "volumes": [*base.get("volumes", []), *_volumes(job)],
+    }
+    for name, value in (
+        ("nodeSelector", wanted.node_selector or None),
+        ("tolerations", wanted.tolerations),
+        ("imagePullSecrets", wanted.image_pull_secrets),
+        ("serviceAccountName", wanted.service_account_name),
+    ):
+        if value is not None:
+            spec[name] = value
+    if resident is not None:
+        spec["affinity"] = _pinned_to(resident.node)
+    return spec
+
+
+def _container(job: Job, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
+    wanted = job.spec.pod_template
+    resources = copy.deepcopy(wanted.resources or given.get("resources", {}))
+    if defaults.gpu_resource:
+        resources.setdefault("limits", {})[defaults.gpu_resource] = "1"
+    container: Object = {
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "imagePullPolicy": "IfNotPresent",
+        **given,
+        "name": _CONTAINER,
+        "image": wanted.image or defaults.image,
+        "args": ["run"],
+        "env": [
+            *given.get("env", []),
+            *(wanted.env or []),
+            {"name": "GPU_RELAY_JOB_FILE", "value": f"{_JOB_DIR}/job.json"},
+        ],
+        "ports": [{"name": "progress", "containerPort": 8080}],
+        "resources": resources,
+        "volumeMounts": [*given.get("volumeMounts", []), *_mounts(job)],
+    }
+    if wanted.image_pull_policy is not None:
+        container["imagePullPolicy"] = wanted.image_pull_policy
+    return container
+
+
+def _volumes(job: Job) -> list[Object]:
+    annotation = f"metadata.annotations['{words.ANNOTATION_JOB_FILE}']"
+    data = {"claimName": job.spec.dataset.persistent_volume_claim.claim_name}
+    output = {"claimName": job.spec.output.persistent_volume_claim.claim_name}
+    return [
+        {"name": "job", "downwardAPI": {"items": [{"path": "job.json", "fieldRef": {"fieldPath": annotation}}]}},
+        {"name": "data", "persistentVolumeClaim": data},
+        *([] if _shares_volume(job) else [{"name": "output", "persistentVolumeClaim": output}]),
+        {"name": "tmp", "emptyDir": {}},
+        {"name": "shm", "emptyDir": {"medium": "Memory"}},
+    ]
+
+
+def _shares_volume(job: Job) -> bool:
+    """One claim may hold data and results; a pod must not name it twice."""
+    return job.spec.dataset.persistent_volume_claim == job.spec.output.persistent_volume_claim
+
+
+def _mounts(job: Job) -> list[Object]:
+    return [
+        {"name": "job", "mountPath": _JOB_DIR, "readOnly": True},
+        {"name": "data", "mountPath": _DATA, "readOnly": True},
+        {"name": "data" if _shares_volume(job) else "output", "mountPath": OUTPUT_MOUNT},
+        {"name": "tmp", "mountPath": "/tmp"},
+        {"name": "shm", "mountPath": "/dev/shm"},
+    ]
+
+
+def _pinned_to(node: str) -> Object:
+    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+
+
+def _inside(root: str, path: str) -> str:
+    return f"{root}/{path}".rstrip("/")

@@ -1,0 +1,46 @@
+"""Training pods: live LIST, creation, deletion."""
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import TrainingPod
+from gpu_relay.effects.kube import Kube, KubeError, Object
+from gpu_relay.effects.objects import training_pod_of
+
+
+class PodNameTakenError(Exception):
+    """A pod of that name exists and is not this attempt of this job in this turn."""
+
+
+class PodStore:
+    """Training pods in the cluster, or in one namespace of it."""
+
+    def __init__(self, kube: Kube, namespace: str | None) -> None:
+        self._kube = kube
+        self.list_path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
+
+    async def on_gpu(self, gpu: str) -> tuple[TrainingPod, ...]:
+        """List the training pods that were ever put on a GPU and still exist, live."""
+        raw = await self._kube.list(self.list_path, labels=f"{words.LABEL_GPU}={gpu}")
+        return tuple(training_pod_of(item) for item in raw)
+
+    async def create(self, body: Object) -> None:
+        """Create a training pod; one that exists already and is the very same attempt is as good."""
+        path = f"/api/v1/namespaces/{body['metadata']['namespace']}/pods"
+        try:
+            await self._kube.create(path, body)
+        except KubeError as error:
+            if not error.already_exists:
+                raise
+            await self._expect_same(f"{path}/{body['metadata']['name']}", body)
+
+    async def delete(self, pod: TrainingPod) -> None:
+        """Tell a pod to stop, with its own grace period."""
+        await self._kube.delete(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", uid=pod.uid)
+
+    async def _expect_same(self, path: str, body: Object) -> None:
+        labels = (await self._kube.get(path))["metadata"].get("labels", {})
+        keys = (words.LABEL_JOB_UID, words.LABEL_FENCE)
+        if any(labels.get(key) != body["metadata"]["labels"][key] for key in keys):
+            name = body["metadata"]["name"]
+            raise PodNameTakenError(
+                f"a pod named {name} exists that does not belong to this attempt: delete it or rename the job"
+            )

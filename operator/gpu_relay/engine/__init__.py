@@ -1,0 +1,1 @@
+"""Observe, plan, apply: the loop that turns decisions into effects."""

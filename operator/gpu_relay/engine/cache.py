@@ -1,0 +1,98 @@
+"""What the watches have shown: jobs and resident pods. Full lists are diffed in, so that a missed deletion is found.
+
+Nothing that costs memory when wrong is decided from it; it says where to look, live.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import Job
+from gpu_relay.effects.objects import job_of
+
+Object = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ResidentPod:
+    """A resident's pod, as the API server knows it."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    ip: str | None
+    phase: str
+    deleting: bool
+    created: str
+    labels: dict[str, str]
+
+
+class Store(Generic[T]):
+    """Objects by UID; an older version never replaces a newer one."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, tuple[int, T]] = {}
+
+    def values(self) -> list[T]:
+        """Return all objects."""
+        return [item for _, item in self._items.values()]
+
+    def put(self, uid: str, version: str, item: T) -> None:
+        """Add or update an object, unless a newer version is known."""
+        number = int(version) if version.isdecimal() else 0
+        known = self._items.get(uid)
+        if known is None or known[0] <= number:
+            self._items[uid] = (number, item)
+
+    def remove(self, uid: str) -> None:
+        """Forget an object."""
+        self._items.pop(uid, None)
+
+    def keep_only(self, uids: set[str], known_before: set[str]) -> set[str]:
+        """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
+        gone = {uid for uid in known_before if uid not in uids and uid in self._items}
+        for uid in gone:
+            del self._items[uid]
+        return gone
+
+    def uids(self) -> set[str]:
+        """Return the UIDs of all objects."""
+        return set(self._items)
+
+
+class Cache:
+    """Jobs and resident pods."""
+
+    def __init__(self) -> None:
+        self.jobs: Store[Job] = Store()
+        self.residents: Store[ResidentPod] = Store()
+
+    def see_job(self, raw: Object, *, deleted: bool = False) -> None:
+        """Take in a job from a watch or a list."""
+        meta = raw["metadata"]
+        job = None if deleted else job_of(raw)
+        if job is None:
+            self.jobs.remove(meta["uid"])
+        else:
+            self.jobs.put(meta["uid"], meta["resourceVersion"], job)
+
+    def see_resident(self, raw: Object, *, deleted: bool = False) -> None:
+        """Take in a resident's pod; pods that have ended hold no memory and are forgotten."""
+        meta, status = raw["metadata"], raw.get("status", {})
+        if deleted or status.get("phase") in {"Succeeded", "Failed"}:
+            self.residents.remove(meta["uid"])
+            return
+        pod = ResidentPod(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            node=raw.get("spec", {}).get("nodeName", ""),
+            ip=status.get("podIP"),
+            phase=status.get("phase", "Pending"),
+            deleting="deletionTimestamp" in meta,
+            created=meta["creationTimestamp"],
+            labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
+        )
+        self.residents.put(meta["uid"], meta["resourceVersion"], pod)

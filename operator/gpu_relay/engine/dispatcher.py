@@ -1,0 +1,164 @@
+"""Gives free GPUs to waiting jobs. It runs in one worker, so that no job is ever given two GPUs."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
+from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
+from gpu_relay.domain import status
+from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy
+from gpu_relay.domain.outcome import verdict
+from gpu_relay.domain.queue import FreeGpu, Placement, place, waiting_jobs
+from gpu_relay.domain.steps import Notice
+from gpu_relay.domain.validation import objection
+from gpu_relay.effects import metrics
+from gpu_relay.effects.events import EventRecorder
+from gpu_relay.effects.jobs import JobStore
+from gpu_relay.effects.kube import Kube, KubeError
+from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.engine.cache import Cache
+from gpu_relay.engine.residents import ResidentDirectory
+from gpu_relay.engine.turns import Turns
+
+logger = logging.getLogger(__name__)
+_BACKOFF_POLL = 1.0
+_PROBE_POLL = 2.0
+_RETRY = 0.5
+
+
+@dataclass(frozen=True)
+class Dispatcher:
+    """The queue's side of the engine."""
+
+    kube: Kube
+    cache: Cache
+    jobs: JobStore
+    leases: LeaseStore
+    events: EventRecorder
+    directory: ResidentDirectory
+    turns: Turns
+    policy: Policy
+
+    async def dispatch(self) -> tuple[list[str], float | None]:
+        """Give away what is free; return the GPUs whose turn begins, and the seconds until the next look."""
+        leases = {lease.gpu: lease for lease in await self.leases.list()}
+        involved = _involved(leases.values())
+        jobs = self.cache.jobs.values()
+        await self._settle_leftovers(jobs, involved)
+        busy = frozenset(lease.holder for lease in leases.values()) | self._awaiting_reload(leases.values())
+        waiting = [job for job in waiting_jobs(jobs, busy) if await self._is_sound(job)]
+        metrics.QUEUE_LENGTH.set(len(waiting))
+        if not waiting:
+            return [], None
+        known = await self._known_gpus(waiting)
+        free = [gpu for gpu in known if self._is_free(gpu.gpu, leases.get(gpu.gpu))]
+        placements = place(waiting, free, known, datetime.now(UTC), self.policy)
+        begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, leases.get(p.gpu.gpu))]
+        await asyncio.gather(*(self._write_queued(p, known) for p in placements if p.gpu is None))
+        missed = len(begun) < sum(p.gpu is not None for p in placements)
+        return begun, _RETRY if missed else self._next_look(placements)
+
+    async def _known_gpus(self, waiting: list[Job]) -> list[FreeGpu]:
+        found = await self.directory.known_gpus()
+        if not found and not self.directory.any_pods():
+            return [FreeGpu(UNMANAGED_GPU, None, {})]
+        selective = any(job.spec.pod_template.node_selector for job in waiting)
+        labels = await asyncio.gather(*(self._node_labels(known.resident.node, selective) for known in found))
+        return [FreeGpu(known.gpu, known.resident, seen) for known, seen in zip(found, labels, strict=True)]
+
+    async def _node_labels(self, node: str, wanted: bool) -> dict[str, str]:
+        if not wanted:
+            return {}
+        try:
+            raw = await self.kube.get(f"/api/v1/nodes/{node}")
+        except KubeError as error:
+            if error.not_found:
+                return {}
+            raise
+        return dict(raw["metadata"].get("labels", {}))
+
+    def _is_free(self, gpu: str, lease: GpuLease | None) -> bool:
+        """True when nobody owns the GPU and its resident is back, or cannot come back for now."""
+        if lease is None:
+            return True
+        return lease.holder == HOLDER_RESIDENT and (not lease.reload_owed or self.turns.load_is_failing(gpu))
+
+    def _awaiting_reload(self, leases: Iterable[GpuLease]) -> frozenset[str]:
+        """Holders whose turn has ended and whose resident is about to be back."""
+        owed = (lease for lease in leases if lease.reload_owed and not self.turns.load_is_failing(lease.gpu))
+        return frozenset(lease.reload_owed for lease in owed)
+
+    async def _acquire(self, placement: Placement, before: GpuLease | None) -> bool:
+        """Take the Lease (law 5: ownership first), after a live look at the job (law 6)."""
+        gpu, cached = placement.gpu, placement.job
+        assert gpu is not None
+        job = await self.jobs.get(cached.key)
+        if job is None or job.resource_version != cached.resource_version:
+            return False
+        node = gpu.resident.node if gpu.resident else ""
+        try:
+            lease = await self.leases.acquire(gpu.gpu, node, before, job.key, datetime.now(UTC))
+        except KubeError as error:
+            if error.conflict or error.already_exists:
+                return False
+            raise
+        logger.info("%s fence %d: %s owns it", gpu.gpu, lease.fence, job.key)
+        metrics.TURNS.labels(gpu.gpu).inc()
+        where = f"GPU {gpu.gpu} on node {node}" if node else "a GPU without a resident"
+        notice = Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
+        await self.events.emit(job.key, job.resource_version, lease.fence, notice)
+        return True
+
+    async def _is_sound(self, job: Job) -> bool:
+        message = objection(job)
+        if message is None:
+            return True
+        await self._write(job, status.refused(job, datetime.now(UTC), message))
+        await self.events.emit(job.key, job.resource_version, 0, Notice(Reason.INVALID_SPEC, message, warning=True))
+        return False
+
+    async def _write_queued(self, placement: Placement, known: list[FreeGpu]) -> None:
+        job, reason, message = placement.job, placement.reason, placement.message
+        if not known and reason == Reason.WAITING_IN_QUEUE:
+            reason, message = Reason.RESIDENT_UNREACHABLE, "no resident has said yet which GPU it sits on"
+        await self._write(job, status.queued(job, datetime.now(UTC), placement.position, reason, message))
+
+    async def _settle_leftovers(self, jobs: list[Job], involved: frozenset[str]) -> None:
+        """Finish what no turn concerns: jobs suspended before a turn, jobs whose turn had no resident to wait for."""
+        now = datetime.now(UTC)
+        for job in jobs:
+            if job.key.holder in involved or job.deleting:
+                continue
+            if job.status.phase == Phase.RELEASING:
+                fact: status.Fact = ("Unknown", Reason.NO_RESIDENT, "the turn had no resident to hand back to")
+                judged = verdict(job)
+                if await self._write(job, status.settled(job, now, judged, fact)) and judged.phase != Phase.QUEUED:
+                    notice = Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED)
+                    await self.events.emit(job.key, job.resource_version, 0, notice)
+            elif job.spec.suspend and job.status.completion_time is None:
+                await self._write(job, status.suspended(job, now))
+
+    async def _write(self, job: Job, new: YoloTrainingJobStatus) -> bool:
+        """Write a status from the cache's view of a job; a conflict means that a newer view is on its way."""
+        try:
+            await self.jobs.write_status(job, new)
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            return False
+        return True
+
+    def _next_look(self, placements: list[Placement]) -> float | None:
+        if any(p.reason == Reason.WAITING_FOR_BACKOFF for p in placements):
+            return _BACKOFF_POLL
+        if self.directory.unknown_pods() or not self.directory.any_pods():
+            return _PROBE_POLL
+        return None
+
+
+def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:
+    """Holders that own a GPU, or whose turn has ended with a reload still owed."""
+    return frozenset(holder for lease in leases for holder in (lease.holder, lease.reload_owed) if holder)

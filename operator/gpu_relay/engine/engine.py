@@ -1,0 +1,128 @@
+"""The engine: a cache that watches and resyncs fill, and a work queue with two kinds of keys.
+
+`queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one GPU's turn.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import JobKey
+from gpu_relay.effects.kube import Kube, KubeError
+from gpu_relay.engine.cache import Cache
+from gpu_relay.engine.dispatcher import Dispatcher
+from gpu_relay.engine.turns import Effects, Turns
+from gpu_relay.engine.workqueue import WorkQueue
+from gpu_relay.settings import Settings
+
+logger = logging.getLogger(__name__)
+Object = dict[str, Any]
+_QUEUE = "queue"
+_GPU = "gpu/"
+
+
+class Engine:
+    """Ties cache, queue, dispatcher and turns together. The handlers call `see_*`; `run` does the rest."""
+
+    def __init__(self, kube: Kube, cache: Cache, effects: Effects, settings: Settings) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._effects = effects
+        self._settings = settings
+        self._queue = WorkQueue(self._handle)
+        self._synced_at: float | None = None
+        policy = settings.policy()
+        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon)
+        self._dispatcher = Dispatcher(
+            kube=kube,
+            cache=cache,
+            jobs=effects.jobs,
+            leases=effects.leases,
+            events=effects.events,
+            directory=effects.directory,
+            turns=self._turns,
+            policy=policy,
+        )
+
+    async def run(self) -> None:
+        """Take in full lists, then work until cancelled; every GPU with a Lease is looked at first."""
+        await self._resync()
+        for lease in await self._effects.leases.list():
+            self._queue.put(_GPU + lease.gpu)
+        self._queue_soon()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._queue.run())
+            tasks.create_task(self._resync_forever())
+
+    def see_job(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a job from the watch; wake the queue, and the GPU it has or had."""
+        self._cache.see_job(raw, deleted=deleted)
+        meta = raw["metadata"]
+        gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
+        if gpu is not None:
+            self._queue.put(_GPU + gpu)
+        self._queue_soon()
+
+    def see_training_pod(self, raw: Object) -> None:
+        """A training pod has changed: wake its GPU, if it is one that has a turn."""
+        gpu = raw["metadata"].get("labels", {}).get(words.LABEL_GPU, "")
+        if gpu in self._turns.concerns.values():
+            self._queue.put(_GPU + gpu)
+
+    def see_resident(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
+        self._cache.see_resident(raw, deleted=deleted)
+        for gpu in set(self._turns.concerns.values()):
+            self._queue.put(_GPU + gpu)
+        self._queue_soon()
+
+    def unhealthy(self) -> str | None:
+        """Say why the process no longer makes progress; None while it does."""
+        overdue = self._queue.overdue()
+        if overdue > 2 * self._settings.request_timeout:
+            return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
+        if self._synced_at is not None and time.monotonic() - self._synced_at > 3 * self._settings.resync_interval:
+            return "no full list has been read for three resync intervals"
+        return None
+
+    def ready(self) -> bool:
+        """True once the first full lists have been read."""
+        return self._synced_at is not None
+
+    def _queue_soon(self) -> None:
+        self._queue.put(_QUEUE)
+
+    async def _handle(self, key: str) -> float | None:
+        if key != _QUEUE:
+            return await self._turns.look(key.removeprefix(_GPU))
+        begun, again_in = await self._dispatcher.dispatch()
+        for gpu in begun:
+            self._queue.put(_GPU + gpu)
+        return again_in
+
+    async def _resync_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.resync_interval)
+            try:
+                await self._resync()
+            except KubeError as error:
+                logger.warning("resync failed, the next one follows: %s", error)
+                continue
+            self._queue_soon()
+
+    async def _resync(self) -> None:
+        """Diff full lists into the cache, so that what a watch has missed is found."""
+        known_jobs, known_residents = self._cache.jobs.uids(), self._cache.residents.uids()
+        jobs = await self._kube.list(self._effects.jobs.list_path)
+        residents = await self._kube.list("/api/v1/pods", labels=words.LABEL_RESIDENT)
+        for raw in jobs:
+            self._cache.see_job(raw)
+        for raw in residents:
+            self._cache.see_resident(raw)
+        gone = self._cache.jobs.keep_only({raw["metadata"]["uid"] for raw in jobs}, known_jobs)
+        gone |= self._cache.residents.keep_only({raw["metadata"]["uid"] for raw in residents}, known_residents)
+        if gone:
+            logger.info("resync: %d deletions had been missed", len(gone))
+        self._synced_at = time.monotonic()

@@ -1,0 +1,88 @@
+"""Which resident sits on which GPU: found by asking the residents themselves."""
+
+import asyncio
+from dataclasses import dataclass
+
+from gpu_relay.domain.model import GpuLease, Resident
+from gpu_relay.effects.http import UnavailableError
+from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.engine.cache import Cache, ResidentPod
+
+
+@dataclass(frozen=True)
+class KnownGpu:
+    """A GPU that a resident has reported: its key in Leases and labels, and the resident's last report."""
+
+    gpu: str
+    resident: Resident
+
+
+class ResidentDirectory:
+    """Probes resident pods and remembers which GPU each pod reported; a pod keeps its GPU as long as it lives."""
+
+    def __init__(self, cache: Cache, client: ResidentClient, port: int) -> None:
+        self._cache = cache
+        self._client = client
+        self._port = port
+        self._known: dict[str, KnownGpu] = {}
+
+    def any_pods(self) -> bool:
+        """True when there is any resident pod at all, reachable or not."""
+        return bool(self._cache.residents.values())
+
+    async def known_gpus(self) -> list[KnownGpu]:
+        """Return one GPU for each resident that ever answered; asks those that never did."""
+        pods = self._cache.residents.values()
+        new = [pod for pod in pods if pod.uid not in self._known and pod.ip]
+        await asyncio.gather(*(self.probe(pod) for pod in new))
+        alive = {pod.uid for pod in pods}
+        self._known = {uid: known for uid, known in self._known.items() if uid in alive}
+        return list({known.gpu: known for known in self._known.values()}.values())
+
+    def unknown_pods(self) -> int:
+        """Count the resident pods that have not yet said which GPU they sit on."""
+        return sum(pod.uid not in self._known for pod in self._cache.residents.values())
+
+    async def on_gpu(self, lease: GpuLease) -> Resident | None:
+        """Ask the resident of a GPU for a fresh report; None when no resident pod is on the GPU's node.
+
+        A pod that does not answer counts as this GPU's resident: unknown is not free.
+        """
+        pods = [
+            pod for pod in self._cache.residents.values() if pod.node == lease.node and self._may_sit_on(pod, lease)
+        ]
+        pods.sort(key=lambda pod: (pod.deleting, pod.created))
+        mute = None
+        for pod in pods:
+            resident = await self.probe(pod)
+            if resident.report is not None and gpu_key(resident.report.uuid) == lease.gpu:
+                return resident
+            if resident.report is None:
+                mute = mute or resident
+        return mute
+
+    def _may_sit_on(self, pod: ResidentPod, lease: GpuLease) -> bool:
+        known = self._known.get(pod.uid)
+        return known is None or known.gpu == lease.gpu
+
+    async def probe(self, pod: ResidentPod) -> Resident:
+        """Ask one resident for its report, now."""
+        host = f"[{pod.ip}]" if pod.ip and ":" in pod.ip else pod.ip
+        url = f"http://{host}:{self._port}"
+        report, error = None, ""
+        if pod.ip is None:
+            error = f"its pod is {pod.phase} and has no address yet"
+        else:
+            try:
+                report = await self._client.report(url)
+            except UnavailableError as failure:
+                error = str(failure)
+        resident = Resident(pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error)
+        if report is not None:
+            self._known[pod.uid] = KnownGpu(gpu_key(report.uuid), resident)
+        return resident
+
+
+def gpu_key(uuid: str) -> str:
+    """Return the name of a GPU in Leases and labels: its UUID in lower case."""
+    return uuid.lower()

@@ -1,0 +1,225 @@
+"""One look at one GPU: observe live, plan, apply.
+
+What is remembered between looks only saves time; no decision that could cost memory depends on it.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import aiohttp
+
+from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.domain import turn
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident, TurnView
+from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, ReturnLease, SettleReload, Step, Unload
+from gpu_relay.effects import metrics, trainers
+from gpu_relay.effects.events import EventRecorder
+from gpu_relay.effects.http import UnavailableError
+from gpu_relay.effects.jobs import JobStore
+from gpu_relay.effects.kube import KubeError
+from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.effects.pods import PodNameTakenError, PodStore
+from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.engine.residents import ResidentDirectory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Memory:
+    """What one process remembers of a turn; lost without harm when it dies."""
+
+    fence: int
+    holder: str
+    samples: list[int] = field(default_factory=list)
+    sampled_at: float = 0.0
+    free_before: int | None = None
+    unload_message: str = ""
+    failure: str = ""
+    load_failed: bool = False
+    resident_missing_since: float | None = None
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Everything a turn can do."""
+
+    jobs: JobStore
+    pods: PodStore
+    leases: LeaseStore
+    events: EventRecorder
+    residents: ResidentClient
+    directory: ResidentDirectory
+    http: aiohttp.ClientSession
+
+
+class Turns:
+    """Drives the turn of each GPU."""
+
+    def __init__(
+        self, effects: Effects, policy: Policy, defaults: TrainerDefaults, released: Callable[[], None]
+    ) -> None:
+        """`released` is called when a GPU may have become free."""
+        self._do = effects
+        self._released = released
+        self._policy = policy
+        self._defaults = defaults
+        self._memory: dict[str, Memory] = {}
+        self.concerns: dict[str, str] = {}
+        """GPU by the holder whose turn, or whose reload, it is about; tells which GPU a change of a job concerns."""
+
+    def load_is_failing(self, gpu: str) -> bool:
+        """True when the last load of a GPU's resident failed: the queue then goes on without it."""
+        memory = self._memory.get(gpu)
+        return memory is not None and memory.load_failed
+
+    async def look(self, gpu: str) -> float | None:
+        """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
+        with metrics.PASS_SECONDS.time():
+            lease = await self._do.leases.get(gpu)
+            if lease is None:
+                self._memory.pop(gpu, None)
+                return None
+            view = await self._observe(lease)
+            decision = turn.plan(view)
+            return await self._apply(view, decision)
+
+    async def _observe(self, lease: GpuLease) -> TurnView:
+        memory = self._recall(lease)
+        owner = lease.owner or JobKey.from_holder(lease.reload_owed)
+        self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
+        if owner is not None:
+            self.concerns[owner.holder] = lease.gpu
+        managed = lease.gpu != UNMANAGED_GPU
+        pods = await self._do.pods.on_gpu(lease.gpu)
+        job = await self._do.jobs.get(owner) if owner else None
+        resident = await self._do.directory.on_gpu(lease) if managed and owner else None
+        self._remember_resident(memory, lease, resident)
+        view = TurnView(
+            now=datetime.now(UTC),
+            policy=self._policy,
+            lease=lease,
+            resident=resident,
+            job=job,
+            pods=pods,
+            samples=tuple(memory.samples),
+            free_before=memory.free_before,
+            unload_message=memory.unload_message,
+            failure=memory.failure,
+            load_failed=memory.load_failed,
+            resident_missing_for=_since(memory.resident_missing_since),
+        )
+        return await self._with_progress(view)
+
+    async def _with_progress(self, view: TurnView) -> TurnView:
+        pod = turn.own_pod(view)
+        if pod is None or not pod.live:
+            return view
+        said = await trainers.progress(self._do.http, pod)
+        return replace(view, progress=said)
+
+    def _recall(self, lease: GpuLease) -> Memory:
+        memory = self._memory.get(lease.gpu)
+        if memory is None or (memory.fence, memory.holder) != (lease.fence, lease.holder):
+            memory = self._memory[lease.gpu] = Memory(lease.fence, lease.holder)
+        return memory
+
+    def _remember_resident(self, memory: Memory, lease: GpuLease, resident: Resident | None) -> None:
+        if resident is None or resident.report is None:
+            memory.samples.clear()
+            missing = resident is None
+            memory.resident_missing_since = (memory.resident_missing_since or time.monotonic()) if missing else None
+            return
+        memory.resident_missing_since = None
+        report = resident.report
+        metrics.FREE_MEMORY.labels(lease.gpu).set(report.free_mib)
+        if report.hold is None or report.hold.fence != lease.fence or report.model_loaded:
+            memory.free_before = report.free_mib if memory.free_before is None else memory.free_before
+            memory.samples.clear()
+        elif time.monotonic() - memory.sampled_at >= self._policy.sample_interval:
+            memory.samples = [*memory.samples[-self._policy.samples :], report.free_mib]
+            memory.sampled_at = time.monotonic()
+
+    async def _apply(self, view: TurnView, decision: Decision) -> float | None:
+        """Write the status, then tell, then act: what is permitted is on record before it happens."""
+        try:
+            if decision.job is not None and decision.status is not None:
+                await self._do.jobs.write_status(decision.job, decision.status)
+            for notice in decision.notices if decision.job else ():
+                await self._tell(decision.job, view.lease.fence, notice)
+            if decision.step is not None:
+                await self._execute(view, decision.step)
+        except KubeError as error:
+            if not error.conflict:
+                raise
+            logger.debug("%s: %s: looks again", view.lease.gpu, error)
+            return 0
+        return decision.again_in
+
+    async def _tell(self, job: Job | None, fence: int, notice: Any) -> None:
+        assert job is not None
+        await self._do.events.emit(job.key, job.resource_version, fence, notice)
+
+    async def _execute(self, view: TurnView, step: Step) -> None:
+        memory = self._recall(view.lease)
+        logger.info("%s fence %d: %s", view.lease.gpu, view.lease.fence, step)
+        match step:
+            case Unload():
+                await self._unload(view, memory, step)
+            case CreatePod():
+                await self._create_pod(view, memory, step)
+            case DeletePod(pod):
+                await self._do.pods.delete(pod)
+            case ReturnLease(owed):
+                await self._do.leases.give_back(view.lease, reload_owed=owed, now=view.now)
+                self._released()
+            case Load():
+                await self._load(view, memory)
+            case SettleReload():
+                await self._do.leases.settle(view.lease, view.now)
+                metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
+                self._released()
+
+    async def _unload(self, view: TurnView, memory: Memory, step: Unload) -> None:
+        assert view.resident is not None
+        metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
+        try:
+            message = await self._do.residents.unload(view.resident.url, view.lease, step.eta)
+        except UnavailableError as error:
+            memory.failure = str(error)
+            return
+        memory.failure = ""
+        memory.unload_message = memory.unload_message or message
+
+    async def _load(self, view: TurnView, memory: Memory) -> None:
+        assert view.resident is not None
+        try:
+            await self._do.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
+        except UnavailableError as error:
+            memory.failure, memory.load_failed = str(error), True
+            self._released()
+            metrics.LOAD_FAILURES.labels(view.lease.gpu).inc()
+            logger.warning("%s: resident %s was not loaded: %s", view.lease.gpu, view.resident, error)
+            return
+        memory.failure, memory.load_failed = "", False
+
+    async def _create_pod(self, view: TurnView, memory: Memory, step: CreatePod) -> None:
+        assert view.job is not None
+        body = training_pod(view.job, view.lease, view.resident, step.attempt, step.batch, self._defaults)
+        try:
+            await self._do.pods.create(body)
+        except PodNameTakenError as error:
+            memory.failure = str(error)
+        except KubeError as error:
+            if not error.refusal:
+                raise
+            memory.failure = f"the API server refuses the training pod: {error}"
+
+
+def _since(moment: float | None) -> float:
+    return 0.0 if moment is None else time.monotonic() - moment

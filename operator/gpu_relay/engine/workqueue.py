@@ -1,0 +1,94 @@
+"""A work queue of keys: duplicates are merged, a key never runs twice at once, failures back off.
+
+After client-go's workqueue and dask-gateway's.
+"""
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Awaitable, Callable
+
+from gpu_relay.effects.metrics import PASS_ERRORS
+
+logger = logging.getLogger(__name__)
+Handler = Callable[[str], Awaitable[float | None]]
+_FIRST_BACKOFF = 0.2
+_LONGEST_BACKOFF = 15.0
+
+
+class WorkQueue:
+    """Runs `handler(key)`; what it returns is the seconds after which to run again, None for not by itself."""
+
+    def __init__(self, handler: Handler) -> None:
+        self._handler = handler
+        self._due: dict[str, float] = {}
+        self._heap: list[tuple[float, str]] = []
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._failures: dict[str, int] = {}
+        self._changed = asyncio.Event()
+
+    def put(self, key: str, delay: float = 0.0) -> None:
+        """Run a key after `delay` seconds, or earlier if it is due earlier already."""
+        due = asyncio.get_running_loop().time() + delay
+        if due < self._due.get(key, float("inf")):
+            self._due[key] = due
+            heapq.heappush(self._heap, (due, key))
+            self._changed.set()
+
+    def overdue(self) -> float:
+        """Return how many seconds the oldest due key has been waiting for a worker; 0 when none waits."""
+        now = asyncio.get_running_loop().time()
+        return max((now - due for due in self._due.values()), default=0.0)
+
+    async def run(self) -> None:
+        """Run keys as they fall due, until cancelled."""
+        try:
+            while True:
+                self._changed.clear()
+                await self._wait(self._start_due())
+        finally:
+            for task in self._running.values():
+                task.cancel()
+            await asyncio.gather(*self._running.values(), return_exceptions=True)
+
+    def _start_due(self) -> float | None:
+        """Start what is due; return the seconds until the next key is, None when there is none."""
+        now = asyncio.get_running_loop().time()
+        while self._heap:
+            due, key = self._heap[0]
+            if self._due.get(key) != due or key in self._running:
+                heapq.heappop(self._heap)  # outdated, or runs now: its end puts it back
+                continue
+            if due > now:
+                return due - now
+            heapq.heappop(self._heap)
+            del self._due[key]
+            self._running[key] = asyncio.create_task(self._work(key), name=key)
+        return None
+
+    async def _wait(self, seconds: float | None) -> None:
+        try:
+            await asyncio.wait_for(self._changed.wait(), seconds)
+        except TimeoutError:
+            return
+
+    async def _work(self, key: str) -> None:
+        try:
+            again_in = await self._handler(key)
+            self._failures.pop(key, None)
+        except Exception:
+            again_in = self._backoff(key)
+            PASS_ERRORS.labels(key.split("/", 1)[0]).inc()
+            logger.exception("%s failed; tries again in %.1f s", key, again_in)
+        finally:
+            del self._running[key]
+        if key in self._due:  # put while it ran
+            heapq.heappush(self._heap, (self._due[key], key))
+        if again_in is not None:
+            self.put(key, again_in)
+        self._changed.set()
+
+    def _backoff(self, key: str) -> float:
+        failures = self._failures.get(key, 0)
+        self._failures[key] = failures + 1
+        return float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))

@@ -1,0 +1,47 @@
+"""Kopf handlers: raw watch events, handed to the engine. They decide nothing and write nothing."""
+
+import logging
+from typing import Any
+
+import kopf
+
+from gpu_relay.api import words
+from gpu_relay.engine.engine import Engine
+
+_DELETED = "DELETED"
+
+
+def registry_for(engine: Engine) -> kopf.OperatorRegistry:
+    """Return a registry whose handlers feed this engine."""
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        configure_kopf(settings)
+
+    @kopf.on.event(words.GROUP, words.VERSION, words.PLURAL, registry=registry)
+    def job_seen(event: kopf.RawEvent, **_: Any) -> None:
+        engine.see_job(dict(event["object"]), deleted=event["type"] == _DELETED)
+
+    @kopf.on.event("v1", "pods", labels={words.LABEL_GPU: kopf.PRESENT}, registry=registry)
+    def training_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
+        engine.see_training_pod(dict(event["object"]))
+
+    @kopf.on.event("v1", "pods", labels={words.LABEL_RESIDENT: kopf.PRESENT}, registry=registry)
+    def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
+        engine.see_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
+
+    return registry
+
+
+def configure_kopf(settings: kopf.OperatorSettings) -> None:
+    """Set Kopf up as a watcher only: no peering, no finalizers, no annotations, no Events of its own."""
+    settings.peering.standalone = True
+    settings.scanning.disabled = True
+    settings.posting.enabled = False
+    settings.watching.chunk_size = 500
+    settings.watching.server_timeout = 300
+    settings.watching.client_timeout = 310
+    settings.networking.connect_timeout = 5
+    settings.networking.request_timeout = 30
+    logging.getLogger("kopf.objects").setLevel(logging.WARNING)

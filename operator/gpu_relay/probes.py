@@ -1,0 +1,49 @@
+"""/healthz, /readyz and /metrics."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+from aiohttp import web
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from gpu_relay.engine.engine import Engine
+
+_Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serve(engine: Engine, host: str, port: int) -> AsyncIterator[int]:
+    """Serve while the context lasts; yields the port that was bound."""
+    app = web.Application()
+    app.router.add_get("/healthz", _healthz(engine))
+    app.router.add_get("/readyz", _readyz(engine))
+    app.router.add_get("/metrics", _metrics)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, host, port).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
+def _healthz(engine: Engine) -> _Handler:
+    async def handler(_: web.Request) -> web.Response:
+        problem = engine.unhealthy()
+        return web.Response(text=problem or "ok", status=500 if problem else 200)
+
+    return handler
+
+
+def _readyz(engine: Engine) -> _Handler:
+    async def handler(_: web.Request) -> web.Response:
+        ready = engine.ready()
+        return web.Response(
+            text="ok" if ready else "the first full list has not been read yet", status=200 if ready else 503
+        )
+
+    return handler
+
+
+async def _metrics(_: web.Request) -> web.Response:
+    return web.Response(body=generate_latest(), headers={"Content-Type": CONTENT_TYPE_LATEST})

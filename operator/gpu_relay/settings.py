@@ -1,0 +1,109 @@
+"""The operator's settings: one class, read from the environment (`GPU_RELAY_…`)."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gpu_relay.domain.model import Policy
+from gpu_relay.effects.pod_builder import TrainerDefaults
+from gpu_relay.effects.residents import Limits
+
+
+class Settings(BaseSettings):
+    """Each field is set by `GPU_RELAY_<FIELD IN CAPITALS>`. Times are seconds, sizes MiB."""
+
+    model_config = SettingsConfigDict(env_prefix="GPU_RELAY_", extra="ignore", use_attribute_docstrings=True)
+
+    namespace: str = "gpu-relay"
+    """Namespace of the operator: its Leases live there."""
+    watch_namespace: str = ""
+    """Watch jobs and pods of this namespace only; empty watches the whole cluster."""
+    trainer_image: str = Field(default="gpu-relay/yolo:0.1.0", min_length=1)
+    """Image of training pods whose job names none."""
+    trainer_pod_template: Path | None = None
+    """YAML file with a partial PodTemplateSpec that every training pod starts from: tolerations, runtimeClassName, …"""
+    gpu_resource: str = "nvidia.com/gpu"
+    """Extended resource of which a training pod takes one (a share, with time-slicing); empty takes none."""
+    trainer_grace_period: int = Field(default=60, ge=1)
+    """Seconds in which a training that is told to stop writes its checkpoint."""
+    resident_port: int = Field(default=8000, ge=1, le=65535)
+    """Port of the residents' API."""
+    resident_token_file: Path | None = None
+    """File with the bearer token for residents, for example a projected service account token of audience gpu-relay."""
+    margin: int = Field(default=256, ge=0)
+    """Memory that must be free beyond what a job asks for."""
+    samples: int = Field(default=3, ge=1, le=100)
+    """Measurements in a row that must show enough free memory."""
+    sample_interval: float = Field(default=0.5, ge=0.05, le=60)
+    """Time between these measurements."""
+    hold_ttl: float = Field(default=60, ge=5, le=3600)
+    """Time after which a resident may load by itself when neither operator nor trainer renews its hold."""
+    drain_timeout: float = Field(default=20, ge=0, le=25)
+    """Time that requests in flight get before an unload aborts them."""
+    request_timeout: float = Field(default=30, ge=1)
+    """Time limit of a call to the Kubernetes API or to a resident's unload."""
+    load_timeout: float = Field(default=300, ge=1)
+    """Time limit of a resident's load with its probe inference."""
+    pod_start_timeout: float = Field(default=600, ge=1)
+    """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
+    progress_interval: float = Field(default=2, ge=0.2)
+    """Time between two looks at a running training."""
+    backoff_base: float = Field(default=10, ge=0)
+    """Pause after the first failed attempt; it doubles with each further one."""
+    backoff_cap: float = Field(default=360, ge=0)
+    """Longest pause between attempts."""
+    resync_interval: float = Field(default=300, ge=5)
+    """Time between full LISTs that find what a watch has missed."""
+    port: int = Field(default=8081, ge=0, le=65535)
+    """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
+    log_format: str = Field(default="text", pattern="^(text|json)$")
+    """`text` for people, `json` for log collectors."""
+
+    @field_validator("resident_token_file", "trainer_pod_template", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: Any) -> Any:
+        return value or None
+
+    def policy(self) -> Policy:
+        """Return the part that decisions depend on."""
+        return Policy(
+            samples=self.samples,
+            sample_interval=self.sample_interval,
+            margin_mib=self.margin,
+            hold_ttl=self.hold_ttl,
+            progress_interval=self.progress_interval,
+            pod_start_timeout=self.pod_start_timeout,
+            backoff_base=self.backoff_base,
+            backoff_cap=self.backoff_cap,
+        )
+
+    def limits(self) -> Limits:
+        """Return the time limits of calls to residents."""
+        return Limits(
+            request=self.request_timeout, drain=self.drain_timeout, hold_ttl=self.hold_ttl, load=self.load_timeout
+        )
+
+    def trainer_defaults(self) -> TrainerDefaults:
+        """Read the pod template; ValueError says what is wrong with the file."""
+        return TrainerDefaults(
+            image=self.trainer_image,
+            gpu_resource=self.gpu_resource,
+            hold_ttl=self.hold_ttl,
+            grace_period=self.trainer_grace_period,
+            template=_template(self.trainer_pod_template),
+        )
+
+
+def _template(path: Path | None) -> dict[str, Any]:
+    if path is None:
+        return {}
+    try:
+        template = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"GPU_RELAY_TRAINER_POD_TEMPLATE: cannot read {path}: {error}") from error
+    if not isinstance(template, dict) or not set(template) <= {"metadata", "spec"}:
+        raise ValueError(f"GPU_RELAY_TRAINER_POD_TEMPLATE: {path} is no PodTemplateSpec: give it `metadata` and `spec`")
+    return template
