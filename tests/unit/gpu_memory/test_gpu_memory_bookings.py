@@ -16,7 +16,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_memory import Ledger, create_ledger
+from gpu_memory import Booking, Ledger, create_ledger
 from tests.unit.gpu_memory.conftest import Python, environment
 
 BOOK = "import gpu_memory, os; ledger = gpu_memory.Ledger(os.environ['GPU_RELAY_SIMULATED_GPU']); "
@@ -120,7 +120,7 @@ def test_what_dead_processes_left_is_swept_and_never_counted(python: Python, led
         assert list(bookings.iterdir()) == [booking.path]
 
 
-def test_a_reader_of_a_dead_booking_does_not_make_it_live(ledger: Ledger) -> None:
+def test_a_reader_of_a_dead_booking_does_not_make_it_live(python: Python, ledger: Ledger) -> None:
     import fcntl
 
     dead = ledger.path / "bookings" / "1-dead"
@@ -128,10 +128,12 @@ def test_a_reader_of_a_dead_booking_does_not_make_it_live(ledger: Ledger) -> Non
     with dead.open(encoding="utf-8") as reader:
         fcntl.flock(reader, fcntl.LOCK_SH)
         assert ledger.used_mib == 0
+        assert python(USED) == "0"
 
 
 RACE = """
-import contextlib, gpu_memory, os, random, sys, torch
+import contextlib, gpu_memory, os, random, sys
+sys.modules["torch"] = None  # importing it takes longer than the race
 ledger = gpu_memory.Ledger(os.environ["GPU_RELAY_SIMULATED_GPU"])
 chance = random.Random(int(sys.argv[1]))
 capacity = ledger.total_mib - ledger.reserved_mib
@@ -141,7 +143,7 @@ for _ in range(60):
         for _ in range(chance.randint(1, 3)):
             try:
                 held.enter_context(ledger.book(chance.randint(0, capacity // 2)))
-            except torch.OutOfMemoryError:
+            except gpu_memory.SimulatedOutOfMemoryError:
                 refused += 1
         with ledger._locked():  # nobody books meanwhile, so the sum is exact
             assert ledger.used_mib <= capacity, ledger.used_mib
@@ -150,12 +152,11 @@ print(refused)
 
 
 def test_eight_racing_processes_never_hold_more_than_there_is(ledger: Ledger) -> None:
-    racers = [
-        subprocess.Popen(
-            [sys.executable, "-c", RACE, str(seed)], env=environment(ledger), stdout=subprocess.PIPE, text=True
-        )
-        for seed in range(8)
-    ]
+    def start(seed: int) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", RACE, str(seed)]
+        return subprocess.Popen(command, env=environment(ledger), stdout=subprocess.PIPE, text=True)
+
+    racers = [start(seed) for seed in range(8)]
     answers = [(racer.communicate(timeout=120)[0], racer.returncode) for racer in racers]
     assert [code for _, code in answers] == [0] * 8
     assert sum(int(answer) for answer, _ in answers) > 0, "a race in which nobody is refused proves nothing"
@@ -165,7 +166,7 @@ def test_eight_racing_processes_never_hold_more_than_there_is(ledger: Ledger) ->
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=st.lists(st.one_of(st.integers(0, 16000), st.just("free one")), max_size=12))
 def test_any_sequence_keeps_the_books(ledger: Ledger, steps: list[int | str]) -> None:
-    held = []
+    held: list[Booking] = []
     try:
         for step in steps:
             if not isinstance(step, int):

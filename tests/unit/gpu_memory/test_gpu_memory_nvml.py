@@ -124,7 +124,8 @@ def test_a_forked_child_reads_another_gpu(python: Run, ledger: Ledger) -> None:
 
 def test_a_ledger_that_goes_and_comes_back(python: Run) -> None:
     shown = python(
-        "import gpu_memory as g, os; here = os.environ['GPU_RELAY_SIMULATED_GPU']; g.read(); os.rename(here, here + '2')\n"
+        "import gpu_memory as g, os; here = os.environ['GPU_RELAY_SIMULATED_GPU']; g.read()\n"
+        "os.rename(here, here + '2')\n"
         "try: g.read()\n"
         "except g.GpuUnavailable as error: print(error)\n"
         "os.rename(here + '2', here); print(g.read().total_mib)"
