@@ -110,19 +110,10 @@ def _build(group: Group, names: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as scratch:
         # One output folder for several programs, a file name for a single `.`: its module's name is not the binary's.
         output = f"{scratch}/" if group is KUBE else f"{scratch}/{names[0]}"
-        command: list[str | Path] = [
-            go,
-            "build",
-            "-v",
-            "-buildvcs=false",
-            "-o",
-            output,
-            "-ldflags",
-            _linker_flags(group),
-        ]
+        flags = ["-v", "-buildvcs=false", "-o", output, "-ldflags", _linker_flags(group)]
         run_long(
             f"building {group.module}",
-            [*command, *group.targets(names)],
+            [str(go), "build", *flags, *group.targets(names)],
             paths.cache() / "bin" / f"{group.module}.log",
             cwd=group.sources,
             env={"GOTOOLCHAIN": "local"} | ({"CGO_ENABLED": "0"} if group is PAUSE else {}),

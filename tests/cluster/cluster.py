@@ -9,16 +9,16 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
-
-from tests.cluster import binaries, cleanup, paths, runs, versions
-from tests.cluster.controlplane import ControlPlane, api_client
+from tests.cluster import binaries, cleanup, host, node_lock, packages, paths, runs, versions
+from tests.cluster.controlplane import ControlPlane, api_client, node_ready
 from tests.cluster.errors import ClusterError
 from tests.cluster.kubectl import Kubectl
+from tests.cluster.kubelet import KubeletNode
 from tests.cluster.processes import Processes
 from tests.cluster.progress import duration, logger
 from tests.cluster.runs import NodeKind, Run
@@ -31,12 +31,14 @@ class Cluster:
     """A local Kubernetes of this process: started by `with` (or `start`), gone at its end (or `stop`).
 
     `node` says how deep it goes: "none" (control plane only), "process" (pods are processes of this machine) or
-    "kubelet" (pods are containers; root on Linux). Several clusters run side by side, but only one kubelet.
+    "kubelet" (pods are containers; root on Linux). Several clusters run side by side, but only one kubelet: a second
+    waits up to `wait` seconds for the first to end.
     """
 
-    def __init__(self, node: NodeKind | str = NodeKind.NONE, name: str | None = None) -> None:
+    def __init__(self, node: NodeKind | str = NodeKind.NONE, name: str | None = None, wait: float = 600.0) -> None:
         self.node = NodeKind(node)
         self.name = name or f"{self.node}-{os.getpid()}-{next(_names)}"
+        self._wait = wait
         self._run: Run | None = None
         self._processes: Processes | None = None
 
@@ -90,13 +92,16 @@ class Cluster:
         """
         if self._run is not None:
             raise ClusterError(f"cluster {self.name} is started already")
-        found = binaries.ensure(versions.CONTROL_PLANE)
+        found = self._ensure()
         cleanup.sweep()
-        started = time.monotonic()
         self._run = runs.create(self.name, self.node)
         self._processes = Processes(self.run_dir)
+        started = time.monotonic()
         try:
-            ControlPlane(self.run_dir, self._processes, found).start(self.node_name)
+            if self.node is NodeKind.KUBELET:
+                self._start_with_kubelet(self._processes, found)
+            else:
+                ControlPlane(self.run_dir, self._processes, found).start(self.node_name)
             if self.node is NodeKind.PROCESS:
                 self._start_process_node(self._processes)
         except BaseException:
@@ -118,6 +123,20 @@ class Cluster:
         self._run = None
         return run
 
+    def _ensure(self) -> dict[str, Path]:
+        if self.node is not NodeKind.KUBELET:
+            return binaries.ensure(versions.CONTROL_PLANE)
+        packages.ensure(packages.NODE_TOOLS, cni=True)
+        return binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
+
+    def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
+        node_lock.claim(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
+        node = KubeletNode(self.run, processes, found)
+        node.prepare()
+        create_ledger(self.ledger)
+        ControlPlane(self.run_dir, processes, found, host.GATEWAY).start(self.node_name)
+        node.start()
+
     def _start_process_node(self, processes: Processes) -> None:
         create_ledger(self.ledger)
         command = [sys.executable, "-m", "tests.cluster.process_node"]
@@ -131,13 +150,6 @@ class Cluster:
         processes.start("node", [*command, *flat], {"PYTHONPATH": str(paths.REPOSITORY)})
         with api_client(self.run_dir) as client:
             processes.wait_for("the node", lambda: node_ready(client, self.node_name), _NODE_SECONDS, ("node",))
-
-
-def node_ready(client: httpx.Client, name: str) -> bool:
-    """Say whether the node's Ready condition holds."""
-    answer = client.get(f"/api/v1/nodes/{name}")
-    conditions = answer.json().get("status", {}).get("conditions", []) if answer.is_success else []
-    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def create_ledger(folder: Path) -> None:

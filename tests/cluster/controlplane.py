@@ -194,6 +194,13 @@ def api_client(run_dir: Path) -> httpx.Client:
     )
 
 
+def node_ready(client: httpx.Client, name: str) -> bool:
+    """Say whether the node's Ready condition holds."""
+    answer = client.get(f"/api/v1/nodes/{name}")
+    conditions = answer.json().get("status", {}).get("conditions", []) if answer.is_success else []
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
 def _answers(client: httpx.Client, path: str) -> bool:
     try:
         return client.get(path).status_code == httpx.codes.OK

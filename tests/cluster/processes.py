@@ -53,6 +53,13 @@ class ProcessId(BaseModel):
         """Say whether this very process still runs."""
         return ProcessId.of(self.pid) == self
 
+    def command(self) -> str:
+        """Return the program that the process runs, empty when it has ended."""
+        try:
+            return Path(f"/proc/{self.pid}/exe").readlink().name
+        except OSError:
+            return ""
+
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.alive():

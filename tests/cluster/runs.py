@@ -48,11 +48,7 @@ class Run(BaseModel):
     name: str
     node: NodeKind
     owner: ProcessId | None
-
-    @property
-    def folder(self) -> Path:
-        """The folder of this run."""
-        return paths.runs() / self.name
+    folder: Path
 
     @property
     def kubeconfig(self) -> Path:
@@ -68,6 +64,11 @@ class Run(BaseModel):
     def node_name(self) -> str:
         """The name of the node, which runs with a node have."""
         return f"gpu-{self.name}"
+
+    @property
+    def images_root(self) -> Path:
+        """The folder, shared by all runs of this cache, in which containerd keeps images."""
+        return self.folder.parents[1] / "containerd"
 
     def processes(self) -> Processes:
         """The processes of this run."""
@@ -107,7 +108,7 @@ def create(name: str, node: NodeKind) -> Run:
     """
     if not _NAME.fullmatch(name):
         raise ClusterError(f"{name!r} cannot name a cluster: up to 40 lower-case letters, digits and inner dashes")
-    run = Run(name=name, node=node, owner=ProcessId.own())
+    run = Run(name=name, node=node, owner=ProcessId.own(), folder=paths.runs() / name)
     if len(str(run.folder)) > _LONGEST_RUN_PATH:
         raise ClusterError(f"{run.folder} is too long for the sockets below it: set GPU_RELAY_CACHE to a shorter path")
     with locked():
@@ -121,7 +122,15 @@ def create(name: str, node: NodeKind) -> Run:
 
 def load(name: str) -> Run | None:
     """Return the run of this name, None when there is none."""
-    file = paths.runs() / name / _FILE
+    return load_from(paths.runs() / name)
+
+
+def load_from(folder: Path) -> Run | None:
+    """Return the run of this folder, None when there is none.
+
+    Raises ClusterError when another version of this project wrote it.
+    """
+    file = folder / _FILE
     with contextlib.suppress(FileNotFoundError):
         try:
             return Run.model_validate_json(file.read_text())
@@ -132,14 +141,14 @@ def load(name: str) -> Run | None:
 
 def all_runs() -> list[Run]:
     """Return every run that has a folder."""
-    found = [load(file.parent.name) for file in sorted(paths.runs().glob(f"*/{_FILE}"))]
+    found = [load_from(file.parent) for file in sorted(paths.runs().glob(f"*/{_FILE}"))]
     return [run for run in found if run is not None]
 
 
 @contextlib.contextmanager
-def locked() -> Iterator[None]:
-    """Hold the lock under which run folders come and go."""
+def locked(what: str = "folders") -> Iterator[None]:
+    """Hold a lock of this cache: "folders", under which run folders come and go, or "teardown"."""
     paths.runs().mkdir(parents=True, exist_ok=True)
-    with (paths.runs() / ".lock").open("w") as lock:
+    with (paths.runs() / f".{what}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
