@@ -1,0 +1,55 @@
+"""What can go wrong, in the server's own terms; problems.py says it in HTTP's."""
+
+from sam3_server.hold import Hold
+
+
+class ServiceError(Exception):
+    """A request could not be served. The message is a sentence for the client."""
+
+
+class GateClosedError(ServiceError):
+    """The gate is closed: the GPU is lent out or the model is being unloaded. `hold` says to whom and how long."""
+
+    def __init__(self, message: str, hold: Hold | None) -> None:
+        super().__init__(message)
+        self.hold = hold
+
+
+class AbortedError(GateClosedError):
+    """The request was in flight when its model was taken away."""
+
+
+class BusyError(ServiceError):
+    """As many requests are in flight as the server takes."""
+
+
+class NotEnoughMemoryError(ServiceError):
+    """Free GPU memory, in MiB, does not cover what a load needs, or could not be measured."""
+
+
+class LoadError(ServiceError):
+    """The model could not be loaded for a reason other than memory or a hold."""
+
+
+class WorkerGoneError(ServiceError):
+    """The worker process ended, or was ended because it did not answer in time."""
+
+
+class WorkerStuckError(ServiceError):
+    """The worker process outlived SIGKILL (an uninterruptible driver call), so its memory is not free."""
+
+
+class InferenceError(ServiceError):
+    """The worker lives but could not serve this request."""
+
+
+class PromptError(ServiceError):
+    """A prompt is longer than the text encoder takes."""
+
+
+class ImageTooLargeError(ServiceError):
+    """The image has more bytes or pixels than this server takes."""
+
+
+class ImageError(ServiceError):
+    """What was sent is no image that can be read."""

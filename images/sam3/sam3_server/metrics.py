@@ -1,0 +1,118 @@
+"""Prometheus metrics, and the middleware that counts and logs requests by route and status."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sam3_server.hold import Hold
+from sam3_server.residency import State
+
+log = logging.getLogger(__name__)
+
+SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics", "/api/v1/gpu"})
+
+
+class Watched(Protocol):
+    """What of the service is read at each scrape."""
+
+    state: State
+
+    @property
+    def hold(self) -> Hold | None:
+        """The hold in force."""
+        ...
+
+    @staticmethod
+    def now() -> float:
+        """Seconds of the clock that holds are counted on."""
+        ...
+
+
+class Metrics:
+    """One server's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+
+        def histogram(name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
+            return Histogram(name, text, labels, buckets=SECONDS, registry=self.registry)
+
+        def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
+            return Counter(name, text, labels, registry=self.registry)
+
+        self.requests = counter("sam3_requests", "HTTP requests answered", ["route", "status"])
+        self.request_seconds = histogram("sam3_request_seconds", "Seconds from request to answer", ["route"])
+        self.in_flight = Gauge("sam3_requests_in_flight", "HTTP requests being answered", registry=self.registry)
+        self.refused = counter("sam3_refused", "Inference requests refused at the gate")
+        self.load_seconds = histogram("sam3_load_seconds", "Seconds to load the model, probe included")
+        self.load_failures = counter("sam3_load_failures", "Loads that failed, for want of memory or otherwise")
+        self.unload_seconds = histogram(
+            "sam3_unload_seconds", "Seconds to drain and unload, until memory is measured free"
+        )
+        self.worker_deaths = counter("sam3_worker_deaths", "Workers that ended without being asked to")
+
+    def watch(self, service: Watched) -> None:
+        """Report the service's state and hold at each scrape."""
+        self.registry.register(_ServiceCollector(service))
+
+    def exposition(self) -> bytes:
+        """Return everything in Prometheus' text format."""
+        return generate_latest(self.registry)
+
+
+class _ServiceCollector(Collector):
+    def __init__(self, service: Watched) -> None:
+        self._service = service
+
+    def collect(self) -> Iterable[Metric]:
+        state = GaugeMetricFamily("sam3_state", "1 for the present state", labels=["state"])
+        for each in State:
+            state.add_metric([each.value], float(each is self._service.state))
+        yield state
+        loaded = float(self._service.state is State.LOADED)
+        yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
+        hold = self._service.hold
+        age = self._service.now() - hold.placed_at if hold else 0.0
+        yield GaugeMetricFamily("sam3_hold_age_seconds", "Seconds since the hold was placed, 0 without one", value=age)
+
+
+class RequestMetrics:
+    """Counts, times and logs requests; routes are templates, so that labels stay few."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._now = now
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began, status = self._now(), 500
+
+        async def observe(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        with self._metrics.in_flight.track_inprogress():
+            try:
+                await self._app(scope, receive, observe)
+            finally:
+                self._record(scope, status, self._now() - began)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.requests.labels(route, str(status)).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        if route not in QUIET_ROUTES:
+            log.info("answered", extra={"route": route, "status": status, "seconds": round(seconds, 4)})

@@ -1,0 +1,121 @@
+"""Settings, all from the environment. `sam3-server --help` prints them from here."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+MIB = 1 << 20
+
+
+class Settings(BaseSettings):
+    """What the server is started with. Names are the environment's, in lower case and without the prefix `SAM3_`."""
+
+    model_config = SettingsConfigDict(env_prefix="SAM3_", env_ignore_empty=True, extra="ignore", populate_by_name=True)
+
+    model: Path = Field(
+        description="folder of the model, as save_pretrained writes it (facebook/sam3, or make-tiny-model)"
+    )
+    gpu_memory_mib: int = Field(
+        14000,
+        ge=0,
+        description="GPU memory in MiB that a load must find free and the worker may then take; 0 computes on the CPU",
+    )
+    dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
+        "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
+    )
+    standby: bool = Field(
+        True, description="while the GPU is lent out, keep a process ready with the weights in host memory"
+    )
+    control_token_file: Path | None = Field(None, description="control calls need the token in this file")
+    control_service_accounts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="control calls need a Kubernetes token of one of these, as namespace:name, separated by commas"
+    )
+    control_audience: str = Field("gpu-relay", min_length=1, description="audience such a token must be made for")
+    control: Literal["token", "open"] = Field("token", description="open: anybody may unload and load")
+    max_image_mib: int = Field(32, ge=1, description="largest upload, in MiB")
+    max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, width times height")
+    max_in_flight: int = Field(16, ge=1, description="inference requests in flight at a time; more are answered 503")
+    max_prompts: int = Field(32, ge=1, description="prompts in one request")
+    load_timeout: float = Field(
+        180.0, gt=0, description="seconds to import and read the weights, and as many to attach"
+    )
+    request_timeout: float = Field(120.0, gt=0, description="seconds for one image; then the worker is ended as stuck")
+    kill_grace: float = Field(3.0, ge=0, description="seconds between SIGTERM and SIGKILL for the worker")
+    shutdown_timeout: int = Field(20, ge=0, description="seconds to finish requests after SIGTERM")
+    bind_address: str = Field("0.0.0.0", validation_alias="BIND_ADDRESS", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of the JSON log")
+
+    @field_validator("control_service_accounts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(filter(None, (part.strip() for part in value.split(","))))
+        return value
+
+    @field_validator("control_service_accounts")
+    @classmethod
+    def _namespaced(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for account in value:
+            if account.count(":") != 1 or account.startswith(":") or account.endswith(":"):
+                raise ValueError(f"{account!r} must be written namespace:name")
+        return value
+
+    @field_validator("model")
+    @classmethod
+    def _is_model(cls, value: Path) -> Path:
+        if not (value / "config.json").is_file():
+            raise ValueError(f"{value} has no config.json; point it at a folder that save_pretrained has written")
+        return value
+
+    @model_validator(mode="after")
+    def _one_control(self) -> "Settings":
+        ways = [
+            bool(self.control_token_file),
+            bool(self.control_service_accounts),
+            self.control == "open",
+        ]
+        if sum(ways) != 1:
+            raise ValueError(
+                "say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE, "
+                "SAM3_CONTROL_SERVICE_ACCOUNTS (namespace:name) and SAM3_CONTROL=open"
+            )
+        return self
+
+
+def variable(field: str) -> str:
+    """Return the environment variable of a setting."""
+    alias = Settings.model_fields[field].validation_alias
+    return str(alias) if alias else f"SAM3_{field.upper()}"
+
+
+def explain(error: ValidationError) -> list[str]:
+    """Return a sentence for each thing that is wrong with the settings."""
+    return [_sentence(str(each["loc"][0]) if each["loc"] else "", each["type"], each["msg"]) for each in error.errors()]
+
+
+def _sentence(location: str, kind: str, message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    field = next((name for name in Settings.model_fields if location in (name, variable(name))), None)
+    if field is None:
+        return message
+    if kind == "missing":
+        return f"{variable(field)} is not set: {Settings.model_fields[field].description}"
+    return f"{variable(field)}: {message}"
+
+
+def describe() -> str:
+    """Return every variable with its default and meaning, for --help."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        default = "required" if field.is_required() else f"default {_shown(field.default)}"
+        rows.append(f"  {variable(name)}\n      {field.description} ({default})")
+    return "\n".join(rows)
+
+
+def _shown(default: object) -> str:
+    if default is None or default == ():
+        return "none"
+    return str(default).lower() if isinstance(default, bool) else str(default)

@@ -1,0 +1,59 @@
+"""The worker: the process that holds the model and the GPU memory, and the server's side of talking to it.
+
+    server                                  worker process (python -m sam3_server.worker)
+    process.py  ── Prepare ──────────────►  imports, weights in host memory; no GPU memory yet
+                ── Attach ───────────────►  reserves the memory, moves the weights there
+                ── Segment ──────────────►  one image, several prompts
+                ── SIGTERM, then SIGKILL ►  the process ends, and with it everything it held
+
+`Worker` is what the service relies on; `process.py` is the real one.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol
+
+from sam3_server.images import RgbImage
+from sam3_server.worker.protocol import Attached, Prepared, Prompt, Segmented
+
+
+class Worker(Protocol):
+    """One worker process. Calls are served one at a time, in order; times in seconds, sizes in MiB.
+
+    `allocated_mib` is the GPU memory it holds, by its last word; `end` says how the process ended, once it has.
+
+    Every call raises `WorkerGoneError` when the process ends or does not answer in time (it is then killed), and
+    `LoadError`, `InferenceError` or `PromptError` when it says so itself.
+    """
+
+    allocated_mib: int
+    end: str
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        ...
+
+    async def prepare(self, timeout: float) -> Prepared:
+        """Import what inference needs and read the weights into host memory."""
+        ...
+
+    async def attach(self, timeout: float) -> Attached:
+        """Take the GPU memory and move the model there."""
+        ...
+
+    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
+        """Find every instance of each prompt's concept that scores above `threshold`."""
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """End the process: SIGTERM, and SIGKILL after `grace`. Returns when it is gone.
+
+        Raises:
+            WorkerStuckError: the process outlived SIGKILL.
+
+        """
+        ...
+
+
+Launch = Callable[[Callable[[Worker], None]], Awaitable[Worker]]
+"""Start a worker process; the argument is called once when the process has ended. Raises OSError."""

@@ -1,0 +1,235 @@
+"""The server's side of a worker process: start it, ask it, notice its death, end it."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from sam3_server.errors import (
+    InferenceError,
+    LoadError,
+    NotEnoughMemoryError,
+    PromptError,
+    ServiceError,
+    WorkerGoneError,
+    WorkerStuckError,
+)
+from sam3_server.images import RgbImage
+from sam3_server.worker.protocol import (
+    HEADER,
+    REPLIES,
+    Attach,
+    Attached,
+    Failed,
+    Prepare,
+    Prepared,
+    Prompt,
+    Reply,
+    Segment,
+    Segmented,
+    head,
+)
+
+log = logging.getLogger(__name__)
+
+KILL_SECONDS = 10.0
+QUIET = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+Answer = TypeVar("Answer", Prepared, Attached, Segmented)
+
+
+@dataclass
+class WorkerOptions:
+    """What every worker of a server is started with. `memory_mib` 0 computes on the CPU."""
+
+    model: Path
+    dtype: str
+    memory_mib: int
+    log_level: str
+
+
+class WorkerProcess:
+    """A `Worker` that is a process of its own."""
+
+    def __init__(
+        self,
+        options: WorkerOptions,
+        process: asyncio.subprocess.Process,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        on_exit: Callable[["WorkerProcess"], None],
+    ) -> None:
+        self.allocated_mib = 0
+        self._options = options
+        self._process = process
+        self._reader, self._writer = streams
+        self._on_exit = on_exit
+        self._turn = asyncio.Lock()
+        self._gone = asyncio.Event()
+        self.end = "closed its socket"
+        self._watching = asyncio.create_task(self._watch(), name="watch worker")
+
+    @classmethod
+    async def start(cls, options: WorkerOptions, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+        """Start a process; `on_exit` is called once when it has ended.
+
+        Raises:
+            OSError: the process could not be started.
+
+        """
+        ours, theirs = socket.socketpair()
+        with theirs:
+            streams = await asyncio.open_connection(sock=ours)
+            process = await asyncio.create_subprocess_exec(
+                *_command(options, theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                env=os.environ | QUIET,
+                start_new_session=True,  # Ctrl-C is for the server, which ends its workers in order
+            )
+        return cls(options, process, streams, on_exit)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return not self._gone.is_set()
+
+    async def prepare(self, timeout: float) -> Prepared:
+        """Import what inference needs and read the weights into host memory, within `timeout` seconds.
+
+        Raises:
+            LoadError: the model's folder cannot be used.
+            WorkerGoneError: the process ended, or took too long.
+
+        """
+        return await self._call(Prepare(), b"", timeout, Prepared, LoadError)
+
+    async def attach(self, timeout: float) -> Attached:
+        """Take the GPU memory and move the model there, within `timeout` seconds.
+
+        Raises:
+            NotEnoughMemoryError: less was free than the model needs.
+            LoadError: there is no usable GPU.
+            WorkerGoneError: the process ended, or took too long.
+
+        """
+        attached = await self._call(Attach(), b"", timeout, Attached, LoadError)
+        self._options.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
+        return attached
+
+    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
+        """Segment one image, within `timeout` seconds from the time the worker is free for it.
+
+        Raises:
+            PromptError: a prompt is too long.
+            NotEnoughMemoryError: the image needs more memory than the worker may take.
+            InferenceError: the model failed.
+            WorkerGoneError: the process ended, or took too long.
+
+        """
+        request = Segment(width=image.width, height=image.height, prompts=list(prompts), threshold=threshold)
+        return await self._call(request, image.pixels, timeout, Segmented, InferenceError)
+
+    async def stop(self, grace: float) -> None:
+        """End the process: SIGTERM, and SIGKILL after `grace` seconds. Returns when it is gone.
+
+        Raises:
+            WorkerStuckError: the process outlived SIGKILL.
+
+        """
+        self._signal(self._process.terminate)
+        if grace <= 0 or not await self._ended_within(grace):
+            self._signal(self._process.kill)
+            if not await self._ended_within(KILL_SECONDS):
+                raise WorkerStuckError(
+                    f"the worker (process {self._process.pid}) is still there {KILL_SECONDS} s after SIGKILL"
+                )
+
+    async def _watch(self) -> None:
+        code = await self._process.wait()
+        self.end = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
+        self._gone.set()
+        self._writer.close()
+        self.allocated_mib = 0
+        log.info("worker %s", self.end, extra={"worker": self._process.pid})
+        self._on_exit(self)
+
+    async def _call(
+        self,
+        request: BaseModel,
+        pixels: bytes,
+        timeout: float,
+        expected: type[Answer],
+        failure: type[ServiceError],
+    ) -> Answer:
+        async with self._turn:
+            if not self.alive:
+                raise WorkerGoneError(f"the worker {self.end}")
+            try:
+                async with asyncio.timeout(timeout):
+                    reply = await self._exchange(request, pixels)
+            except TimeoutError as error:
+                self._kill()
+                raise WorkerGoneError(f"the worker did not answer within {timeout:g} s and was ended") from error
+            except (asyncio.IncompleteReadError, OSError) as error:
+                raise WorkerGoneError(f"the worker {await self._epitaph()}") from error
+            except asyncio.CancelledError:
+                self._kill()  # its late reply would be taken for the next one's
+                raise
+        if not isinstance(reply, Prepared):
+            self.allocated_mib = reply.allocated_mib
+        if isinstance(reply, Failed):
+            raise _error(reply, failure)
+        assert isinstance(reply, expected)
+        return reply
+
+    async def _exchange(self, request: BaseModel, pixels: bytes) -> Reply:
+        self._writer.write(head(request, len(pixels)))
+        self._writer.write(pixels)
+        await self._writer.drain()
+        size, _ = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+        return REPLIES.validate_json(await self._reader.readexactly(size))
+
+    async def _epitaph(self) -> str:
+        await self._ended_within(1.0)
+        return self.end
+
+    async def _ended_within(self, seconds: float) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._gone.wait(), seconds)
+        return self._gone.is_set()
+
+    def _kill(self) -> None:
+        self._signal(self._process.kill)
+
+    def _signal(self, send: Callable[[], None]) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            send()
+
+
+def _command(options: WorkerOptions, descriptor: int) -> list[str]:
+    values = {"socket": descriptor, "server": os.getpid(), **vars(options)}
+    arguments = (word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value)))
+    return [sys.executable, "-m", "sam3_server.worker", *arguments]
+
+
+def _error(reply: Failed, failure: type[ServiceError]) -> ServiceError:
+    match reply.reason:
+        case "prompt":
+            return PromptError(reply.message)
+        case "memory":
+            return NotEnoughMemoryError(reply.message)
+        case "error":
+            return failure(reply.message)
