@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The command line."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from yolo_trainer.outcome import EXIT_CODES, LastWord, Reason, write_last_word
+from yolo_trainer.settings import DEFAULT_TERMINATION_MESSAGE_PATH, Settings
+
+DESCRIPTION = """\
+Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
+keeps a checkpoint after every epoch, and goes on from it when the same job is run again. Nothing is ever downloaded.
+"""
+
+_CODES = "\n".join(f"  {code:<4} {reason}" for reason, code in EXIT_CODES.items())
+EPILOG = f"""\
+environment:
+  GPU_RELAY_JOB_FILE         job file when none is named (default /etc/gpu-relay/job.json)
+  BIND_ADDRESS               address of /progress and /metrics (default 0.0.0.0)
+  PROGRESS_PORT              their port (default 8080; 0 takes any free one)
+  TERMINATION_MESSAGE_PATH   where the last word goes (default /dev/termination-log)
+  GPU_RELAY_SIMULATED_GPU    ledger folder of a simulated GPU, on a machine without a real one
+  TMPDIR                     folder for temporary files, which must be writable (default /tmp)
+
+exit codes:
+{_CODES}
+"""
+
+
+def main() -> None:
+    """Run the command line, and exit with the outcome's code."""
+    options = _parser().parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    overrides = {"GPU_RELAY_JOB_FILE": options.job_file} if options.job_file else {}
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        problems = "; ".join(f"{details['loc'][0]}: {details['msg']}" for details in error.errors())
+        word = LastWord(Reason.CONFIG_INVALID, f"the environment is not valid: {problems}")
+        write_last_word(word, Path(os.environ.get("TERMINATION_MESSAGE_PATH", DEFAULT_TERMINATION_MESSAGE_PATH)))
+        sys.exit(word.exit_code)
+    # Imported late, so that --help answers at once.
+    from yolo_trainer.run import Attempt
+
+    sys.exit(Attempt(settings, with_preflight=options.preflight).run().exit_code)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="yolo-trainer", description="The training program of GPU Relay.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    run = commands.add_parser(
+        "run",
+        help="train one job",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("job_file", nargs="?", type=Path, metavar="JOB_FILE", help="the job file (JSON)")
+    run.add_argument(
+        "--no-preflight",
+        dest="preflight",
+        action="store_false",
+        help="do not look at the GPU's free memory and do not cap the training's own, as a plain `yolo train` does: "
+        "shows what happens without GPU Relay",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The checkpoint that a later attempt resumes from: whole at every moment, whenever the process is killed.
+
+Ultralytics writes `weights/last.pt` in place, so a kill can leave half a file there. After each epoch a copy goes to a
+temporary file, to the disk, and then over the old one in a single rename:
+
+    <output>/checkpoint/job.json     which job the checkpoint belongs to
+    <output>/checkpoint/best.pt      the best weights so far
+    <output>/checkpoint/resume.pt    model, optimizer and epoch: what is resumed
+
+`job.json` is written after the first `resume.pt`, and removed before another job's first checkpoint is written, so the
+three never belong to different jobs.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+from pathlib import Path
+
+RESULTS = "results.csv"
+
+
+class CheckpointStore:
+    """The checkpoint of one job in its output folder."""
+
+    def __init__(self, output: Path, job_uid: str) -> None:
+        self._output = output
+        self._uid = job_uid
+        self._folder = output / "checkpoint"
+        self._owner = self._folder / "job.json"
+        self._resume = self._folder / "resume.pt"
+        self._best = self._folder / "best.pt"
+        self._owned = self._read_owner() == job_uid
+
+    def find(self) -> Path | None:
+        """Return this job's checkpoint, or None; another job's is left alone."""
+        return self._resume if self._owned and self._resume.is_file() else None
+
+    def save(self, last: Path, best: Path | None) -> None:
+        """Keep a copy of a finished epoch's weights; `best` is given when this epoch is the best so far.
+
+        Raises:
+            OSError: the disk is full or the folder cannot be written; the previous checkpoint is still whole.
+
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if not self._owned:
+            self.discard()
+        if best is not None:
+            _copy_whole(best, self._best)
+        _copy_whole(last, self._resume)
+        if not self._owned:
+            _write_whole(self._owner, json.dumps({"uid": self._uid}).encode())
+            self._owned = True
+
+    def restore(self, epochs: int) -> None:
+        """Bring weights and lines of results back to the checkpoint's moment, `epochs` epochs in."""
+        weights = self._output / "weights"
+        weights.mkdir(parents=True, exist_ok=True)
+        _copy_whole(self._resume, weights / "last.pt")
+        if self._best.is_file():
+            _copy_whole(self._best, weights / "best.pt")
+        results = self._output / RESULTS
+        if results.is_file():
+            _write_whole(results, _first_epochs(results.read_text(encoding="utf-8"), epochs).encode())
+
+    def discard(self) -> None:
+        """Forget the checkpoint. The owner goes first: what has no owner is never resumed."""
+        for file in (self._owner, self._resume, self._best):
+            file.unlink(missing_ok=True)
+        self._owned = False
+
+    def _read_owner(self) -> str | None:
+        try:
+            owner = json.loads(self._owner.read_bytes())
+        except (OSError, ValueError):
+            return None
+        return str(owner.get("uid")) if isinstance(owner, dict) else None
+
+
+def _first_epochs(results: str, epochs: int) -> str:
+    """Return header and lines of epochs 1 to `epochs`; a kill may have come between a line and its checkpoint."""
+    header, *lines = results.splitlines(keepends=True) or [""]
+    kept = [line for line in lines if (row := next(csv.reader([line]), [])) and _number(row[0]) <= epochs]
+    return "".join([header, *kept])
+
+
+def _number(cell: str) -> float:
+    try:
+        return float(cell)
+    except ValueError:
+        return float("inf")
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    shutil.copyfile(source, temporary)
+    _move(temporary, target)
+
+
+def _write_whole(target: Path, content: bytes) -> None:
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_bytes(content)
+    _move(temporary, target)
+
+
+def _move(temporary: Path, target: Path) -> None:
+    """Put a finished file in its place, and both on the disk: a node may lose power too."""
+    _flush(temporary)
+    temporary.replace(target)
+    _flush(target.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

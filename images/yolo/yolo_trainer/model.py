@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Finds the model that a job names; nothing is ever downloaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from yolo_trainer.job import Task
+from yolo_trainer.outcome import ConfigInvalidError
+
+ARCHITECTURES = (".yaml", ".yml")
+WEIGHTS = ".pt"
+
+
+def find_model(name: str, folders: Iterable[Path]) -> str:
+    """Return what Ultralytics takes as `model`: a file, or the name of an architecture that it brings along.
+
+    Args:
+        name: a path, or a name that is looked for in `folders`, in their order.
+        folders: the data set's folder and the output folder.
+
+    Raises:
+        ConfigInvalidError: there is no such model.
+
+    """
+    if not name.lower().endswith((*ARCHITECTURES, WEIGHTS)):
+        raise ConfigInvalidError(
+            f"model is '{name}': name an architecture (yolo26n.yaml) to train from scratch, or weights (yolo26n.pt)"
+        )
+    places = [folder / name for folder in folders]
+    found = next((place for place in places if place.is_file()), None)
+    if found is not None:
+        return str(found)
+    if name.lower().endswith(WEIGHTS):
+        raise ConfigInvalidError(
+            f"model {name} was not found ({', '.join(map(str, places))}), and the trainer never downloads: put "
+            f"the file beside the data set, or train from scratch with {Path(name).with_suffix('.yaml').name}"
+        )
+    return name
+
+
+def check_model(model: str, task: Task) -> None:
+    """Load the architecture or the weights far enough to see that they fit the task.
+
+    Raises:
+        ConfigInvalidError: unknown architecture, unreadable weights, or a model for another task.
+
+    """
+    from ultralytics.nn.tasks import guess_model_task, load_checkpoint, yaml_model_load
+
+    try:
+        if model.lower().endswith(WEIGHTS):
+            models_task = load_checkpoint(model)[0].task
+        else:
+            models_task = guess_model_task(yaml_model_load(model))
+    except Exception as error:
+        # Unpickling and parsing somebody's file can fail in any way; all of them mean the same.
+        raise ConfigInvalidError(f"model {model} cannot be used: {' '.join(str(error).split())}") from error
+    if models_task != task:
+        raise ConfigInvalidError(f"model {model} is for the task {models_task}, and the job's task is {task}")

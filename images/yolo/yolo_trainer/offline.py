@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Makes Ultralytics work with no network at all, as a non-root user, on a read-only root file system.
+
+Ultralytics reads its environment when it is imported, so `prepare` must run before that.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NoReturn
+
+from yolo_trainer.outcome import ConfigInvalidError
+
+FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
+"""What Ultralytics labels plots with, and would download."""
+
+
+def prepare() -> Path:
+    """Set the environment up, and return a scratch folder that can be written.
+
+    Raises:
+        ConfigInvalidError: no temporary folder can be written.
+
+    """
+    try:
+        scratch = Path(tempfile.mkdtemp(prefix="yolo-trainer-"))
+    except OSError as error:
+        raise ConfigInvalidError(
+            "no temporary folder can be written: mount an emptyDir at /tmp, or set TMPDIR to a folder that can"
+        ) from error
+    os.environ |= {
+        "YOLO_OFFLINE": "1",
+        "YOLO_AUTOINSTALL": "false",
+        "YOLO_VERBOSE": "false",
+        "YOLO_CONFIG_DIR": str(scratch),
+    }
+    os.environ.setdefault("MPLCONFIGDIR", str(scratch / "matplotlib"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
+    _place_fonts(scratch / "Ultralytics")
+    return scratch
+
+
+def seal() -> None:
+    """Import Ultralytics, take over its log, and let nothing in it reach for the network."""
+    from ultralytics.utils import LOGGER, SETTINGS, downloads
+
+    for handler in list(LOGGER.handlers):
+        LOGGER.removeHandler(handler)
+    LOGGER.propagate = True
+    LOGGER.setLevel(logging.WARNING)
+    SETTINGS.update({"sync": False})
+    downloads.safe_download = _refuse
+    downloads.get_github_assets = _no_assets
+
+
+def _refuse(url: object = None, *_args: Any, **_settings: Any) -> NoReturn:
+    # What Ultralytics expects where there is no network, for example in its check of mixed precision.
+    raise ConnectionError(f"the trainer never downloads anything; not {url}")
+
+
+def _no_assets(*_args: Any, **_settings: Any) -> tuple[str, list[str]]:
+    return "", []
+
+
+def _place_fonts(folder: Path) -> None:
+    """Put a free font from matplotlib where Ultralytics looks for Arial."""
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        return
+    free_font = Path(spec.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in FONTS:
+        shutil.copyfile(free_font, folder / name)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""How a training ends: the reasons, their exit codes, and the last word that the operator reads."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+log = logging.getLogger(__name__)
+
+LIMIT_BYTES = 4096
+"""What the kubelet keeps of a termination message."""
+
+
+class Reason(StrEnum):
+    """Why the process ended, in one word."""
+
+    COMPLETED = "Completed"
+    INTERRUPTED = "Interrupted"
+    OUT_OF_MEMORY = "OutOfMemory"
+    GPU_MEMORY_UNAVAILABLE = "GpuMemoryUnavailable"
+    WRONG_GPU = "WrongGpu"
+    DATASET_INVALID = "DatasetInvalid"
+    CONFIG_INVALID = "ConfigInvalid"
+    ERROR = "Error"
+
+
+EXIT_CODES: Mapping[Reason, int] = {
+    Reason.COMPLETED: 0,
+    Reason.ERROR: 1,
+    Reason.GPU_MEMORY_UNAVAILABLE: 10,
+    Reason.WRONG_GPU: 11,
+    Reason.OUT_OF_MEMORY: 12,
+    Reason.DATASET_INVALID: 13,
+    Reason.CONFIG_INVALID: 14,
+    Reason.INTERRUPTED: 143,
+}
+
+
+class TrainerError(Exception):
+    """Something ended the training; the message is a sentence for the job's owner."""
+
+    reason = Reason.ERROR
+
+
+class ConfigInvalidError(TrainerError):
+    """The job asks for something that cannot be; only its owner can change that."""
+
+    reason = Reason.CONFIG_INVALID
+
+
+class DatasetInvalidError(TrainerError):
+    """The data set cannot be trained on as it is."""
+
+    reason = Reason.DATASET_INVALID
+
+
+class WrongGpuError(TrainerError):
+    """The process does not sit on the GPU that the job was given."""
+
+    reason = Reason.WRONG_GPU
+
+
+class GpuMemoryUnavailableError(TrainerError):
+    """The GPU has less free memory than the job was granted."""
+
+    reason = Reason.GPU_MEMORY_UNAVAILABLE
+
+
+@dataclass(frozen=True)
+class LastWord:
+    """What a training leaves behind for the operator. Memory in MiB."""
+
+    reason: Reason
+    message: str
+    epoch: int = 0
+    epochs: int = 0
+    metrics: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, str] = field(default_factory=dict)
+    exports: Mapping[str, str] = field(default_factory=dict)
+    peak_memory_mib: int = 0
+
+    @property
+    def exit_code(self) -> int:
+        """The process's exit code."""
+        return EXIT_CODES[self.reason]
+
+    def encode(self, limit: int = LIMIT_BYTES) -> bytes:
+        """Return it as JSON of at most `limit` bytes: the message is cut first, then paths are left out."""
+        for word in (self, replace(self, exports={}), replace(self, exports={}, weights={})):
+            fitted = word._cut_to(limit)
+            if fitted is not None:
+                return fitted
+        bare = LastWord(self.reason, "", self.epoch, self.epochs)
+        return bare._json()
+
+    def _cut_to(self, limit: int) -> bytes | None:
+        """Return the JSON with as much of the message as fits, or None when hardly any would."""
+        message = self.message
+        while True:
+            shown = message if message == self.message else f"{message}…"
+            encoded = replace(self, message=shown)._json()
+            if len(encoded) <= limit:
+                return encoded
+            if len(message) < 100:
+                return None
+            message = message[: -max(1, (len(encoded) - limit) // 4)]
+
+    def _json(self) -> bytes:
+        word: dict[str, Any] = {
+            "reason": self.reason.value,
+            "message": self.message,
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "metrics": {name: round(value, 5) for name, value in self.metrics.items() if math.isfinite(value)},
+            "weights": dict(self.weights),
+            "exports": dict(self.exports),
+            "peakMemoryMiB": self.peak_memory_mib,
+        }
+        # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.
+        return json.dumps(word, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
+
+
+def write_last_word(word: LastWord, path: Path) -> None:
+    """Write the last word where the kubelet looks for it; outside Kubernetes there may be no such place."""
+    try:
+        path.write_bytes(word.encode())
+    except OSError as error:
+        log.warning("The last word could not be written to %s (%s); it was: %s", path, error.strerror, word.message)

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""The trainer's environment; what the job wants stands in the job file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+DEFAULT_TERMINATION_MESSAGE_PATH = Path("/dev/termination-log")
+
+
+class Settings(BaseSettings):
+    """Environment variables. Each has a default that fits the pod which the operator builds."""
+
+    model_config = SettingsConfigDict(frozen=True)
+
+    job_file: Path = Field(default=Path("/etc/gpu-relay/job.json"), validation_alias="GPU_RELAY_JOB_FILE")
+    """The job file (docs/contracts.md)."""
+
+    termination_message_path: Path = Field(
+        default=DEFAULT_TERMINATION_MESSAGE_PATH, validation_alias="TERMINATION_MESSAGE_PATH"
+    )
+    """Where the last word goes."""
+
+    bind_address: str = Field(default="0.0.0.0", validation_alias="BIND_ADDRESS")
+    """Address of `/progress` and `/metrics`."""
+
+    progress_port: int = Field(default=8080, ge=0, le=65535, validation_alias="PROGRESS_PORT")
+    """Their port; 0 takes any free one."""
