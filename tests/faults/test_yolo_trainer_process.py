@@ -1,0 +1,311 @@
+"""The trainer as a process: real trainings that end well, are interrupted, are killed, or are refused.
+
+Every training is from scratch on the CPU with a handful of small pictures; an attempt takes some 10 s, most of it to
+import libraries.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gpu_memory
+from tests.demo.recipe import QUICK
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 90
+
+
+class Attempt:
+    """One running trainer."""
+
+    def __init__(self, folder: Path, job: dict[str, Any], *options: str, **environment: str) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.word_file = folder / "termination-log"
+        self.word_file.unlink(missing_ok=True)
+        self.log_file = folder / "log"
+        job_file = folder / "job.json"
+        job_file.write_text(json.dumps(job))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "yolo_trainer", "run", str(job_file), *options],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common")),
+                "OMP_NUM_THREADS": "2",
+                "BIND_ADDRESS": "127.0.0.1",
+                "PROGRESS_PORT": "0",
+                "TERMINATION_MESSAGE_PATH": str(self.word_file),
+                **environment,
+            },
+            stderr=self.log_file.open("w"),
+        )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_for(self, what: str, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not true():
+            assert self.process.poll() is None, f"ended before {what}:\n{self.log}"
+            assert time.monotonic() < deadline, f"no {what} in time:\n{self.log}"
+            time.sleep(0.02)
+
+    def ended(self) -> tuple[int, dict[str, Any]]:
+        """Wait for the end, and return exit code and last word."""
+        code = self.process.wait(DEADLINE_SECONDS)
+        return code, json.loads(self.word_file.read_bytes())
+
+    def progress(self) -> dict[str, Any]:
+        port = self.log.partition("Progress is served on 127.0.0.1:")[2].split()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The pictures, and a font cache that every attempt would otherwise build for itself."""
+    folder = tmp_path_factory.mktemp("trainer")
+    QUICK.make_pictures(folder / "digits")
+    return folder
+
+
+@pytest.fixture
+def start(shared: Path, tmp_path: Path) -> Iterator[Callable[..., Attempt]]:
+    """Start attempts, and leave none behind."""
+    attempts: list[Attempt] = []
+
+    def begin(job: dict[str, Any], *options: str, **environment: str) -> Attempt:
+        settings = {"MPLCONFIGDIR": str(shared / "matplotlib"), "TMPDIR": str(tmp_path), **environment}
+        attempts.append(Attempt(tmp_path / f"attempt-{len(attempts)}", job, *options, **settings))
+        return attempts[-1]
+
+    yield begin
+    for attempt in attempts:
+        attempt.process.kill()
+        attempt.process.wait()
+
+
+@pytest.fixture
+def job(shared: Path, tmp_path: Path) -> dict[str, Any]:
+    return {
+        "job": {"namespace": "vision", "name": "digits", "uid": "uid-1"},
+        "attempt": 1,
+        "model": QUICK.model,
+        "task": "detect",
+        "dataset": {"path": str(shared / "digits")},
+        "training": {**QUICK.training, "args": {**QUICK.training["args"]}},
+        "output": {"path": str(tmp_path / "output"), "export": []},
+        "gpu": {"uuid": None, "memoryMiB": 1024},
+        "hold": None,
+    }
+
+
+def results(tmp_path: Path) -> list[str]:
+    """Return the epochs in results.csv, in order."""
+    lines = (tmp_path / "output" / "results.csv").read_text().splitlines()[1:]
+    return [line.split(",")[0] for line in lines]
+
+
+NO_NETWORK = """
+import socket
+
+def refuse(*arguments, **_):
+    print("NETWORK", *arguments[1:], flush=True, file=__import__("sys").stderr)
+    raise OSError(101, "Network is unreachable")
+
+socket.socket.connect = socket.socket.connect_ex = refuse
+socket.getaddrinfo = lambda *a, **k: refuse(None, *a)
+"""
+
+
+def test_a_training_completes_offline_with_a_read_only_home(
+    start: Callable[..., Attempt], job: dict[str, Any], tmp_path: Path
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(NO_NETWORK)
+    job["training"]["args"]["plots"] = True
+    job["output"]["export"] = ["torchscript"]
+    path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "images/yolo"), str(ROOT / "images/common")])
+
+    attempt = start(job, PYTHONPATH=path, HOME="/nonexistent")
+    attempt.wait_for("training", lambda: "epoch 1/3" in attempt.log)
+    progress = attempt.progress()
+    code, word = attempt.ended()
+
+    assert code == 0, attempt.log
+    assert word["reason"] == "Completed"
+    assert word["message"].startswith("3 of 3 epochs, mAP50 0.")
+    assert (word["epoch"], word["epochs"]) == (3, 3)
+    assert word["metrics"].keys() == {"mAP50", "mAP50_95"}
+    output = tmp_path / "output"
+    assert word["weights"] == {name: str(output / "weights" / f"{name}.pt") for name in ("best", "last")}
+    assert word["exports"] == {"torchscript": str(output / "weights" / "best.torchscript")}
+    for file in [*word["weights"].values(), *word["exports"].values(), output / "results.png", output / "args.yaml"]:
+        assert Path(file).stat().st_size > 0
+    assert results(tmp_path) == ["1", "2", "3"]
+    assert progress["stage"] in {"training", "validating", "exporting"}
+    assert progress["epochs"] == 3
+    assert progress["losses"].keys() >= {"box", "cls"}
+    assert "NETWORK" not in attempt.log
+    assert attempt.log.count("epoch ") == 3, "one line for each epoch"
+    assert not list(tmp_path.glob("yolo-trainer-*")), "the scratch folder is removed"
+
+
+def test_sigterm_interrupts_and_the_next_attempt_finishes(
+    start: Callable[..., Attempt], job: dict[str, Any], tmp_path: Path
+) -> None:
+    first = start(job)
+    first.wait_for("the first epoch", lambda: "epoch 1/3" in first.log)
+    first.process.send_signal(signal.SIGTERM)
+    code, word = first.ended()
+
+    assert code == 143, first.log
+    assert word["reason"] == "Interrupted"
+    assert 1 <= word["epoch"] < 3
+    assert word["message"] == f"asked to end; {word['epoch']} of 3 epochs are in the checkpoint"
+
+    second = start(job)
+    code, again = second.ended()
+
+    assert code == 0, second.log
+    assert again["reason"] == "Completed"
+    assert again["epoch"] == 3
+    assert f"Resuming from the checkpoint: {word['epoch']} of 3 epochs are finished" in second.log
+    assert results(tmp_path) == ["1", "2", "3"]
+
+
+def test_sigterm_before_the_training_is_an_interruption_too(start: Callable[..., Attempt], job: dict[str, Any]) -> None:
+    attempt = start(job)
+    attempt.wait_for("the start", lambda: "Progress is served" in attempt.log)
+    attempt.process.send_signal(signal.SIGTERM)
+    code, word = attempt.ended()
+
+    assert code == 143
+    assert word["message"] == "asked to end; no epoch was finished"
+
+
+def test_a_killed_training_is_resumed_from_a_whole_checkpoint(
+    start: Callable[..., Attempt], job: dict[str, Any], tmp_path: Path
+) -> None:
+    first = start(job)
+    checkpoint = tmp_path / "output" / "checkpoint" / "job.json"
+    first.wait_for("a checkpoint", checkpoint.is_file)
+    first.process.send_signal(signal.SIGKILL)
+    assert first.process.wait() == -signal.SIGKILL
+    assert not first.word_file.exists()
+    last = tmp_path / "output" / "weights" / "last.pt"
+    last.write_bytes(last.read_bytes()[:1000])  # what a kill in the middle of Ultralytics' own write leaves
+
+    second = start(job)
+    code, word = second.ended()
+
+    assert code == 0, second.log
+    assert "Resuming from the checkpoint" in second.log
+    assert word["epoch"] == 3
+    assert results(tmp_path) == ["1", "2", "3"]
+
+    # All is trained: a third attempt (the node was lost before anybody read the last word) only validates again.
+    third = start(job)
+    code, again = third.ended()
+
+    assert code == 0, third.log
+    assert "3 of 3 epochs are finished" in third.log
+    assert "epoch 1/3" not in third.log
+    assert again["metrics"] == pytest.approx(word["metrics"], abs=0.01)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> dict[str, str]:
+    """A simulated T4, of which another process holds 14,000 MiB; the environment that shows it."""
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler for the simulated driver library")
+    folder = tmp_path / "gpu"
+    gpu_memory.create_ledger(folder, uuid="GPU-11111111-2222-3333-4444-555555555555")
+    return {"GPU_RELAY_SIMULATED_GPU": str(folder), "LD_LIBRARY_PATH": str(folder / "lib")}
+
+
+def test_a_gpu_with_too_little_memory_is_left_alone(
+    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str]
+) -> None:
+    job["gpu"] = {"uuid": "GPU-11111111-2222-3333-4444-555555555555", "memoryMiB": 10240}
+    with gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).book(14000):
+        code, word = start(job, **ledger).ended()
+        assert (code, word["reason"]) == (10, "GpuMemoryUnavailable")
+        assert "910 of 15360 MiB are free" in word["message"]
+        assert "needs 10240 MiB, 9330 MiB more" in word["message"]
+        assert word["peakMemoryMiB"] == 0
+
+        code, word = start(job, "--no-preflight", **ledger).ended()
+        assert (code, word["reason"]) == (12, "OutOfMemory")
+        assert "10240 MiB were granted" in word["message"]
+        assert "910 of 15360 MiB are free" in word["message"]
+
+    job["gpu"]["uuid"] = "GPU-another"
+    code, word = start(job, **ledger).ended()
+    assert (code, word["reason"]) == (11, "WrongGpu")
+
+
+def test_the_granted_memory_is_held_while_training_and_given_back(
+    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job["gpu"] = {"uuid": "GPU-11111111-2222-3333-4444-555555555555", "memoryMiB": 10240}
+    job["training"]["epochs"] = 1
+    attempt = start(job, **ledger)
+    attempt.wait_for("training", lambda: "Training " in attempt.log)
+    held = gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).used_mib
+    progress = attempt.progress()
+    code, word = attempt.ended()
+
+    assert code == 0, attempt.log
+    assert held == 10240
+    assert progress["gpu_memory_mib"] == 10240
+    assert word["peakMemoryMiB"] == 10240
+    assert gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).used_mib == 0
+
+
+def test_a_broken_data_set_is_refused_before_ultralytics_is_loaded(
+    start: Callable[..., Attempt], job: dict[str, Any], shared: Path, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(shared / "digits", broken)
+    (broken / "labels" / "train" / "0003.txt").write_text("11 0.5 0.5 0.2 0.2\n")
+    job["dataset"]["path"] = str(broken)
+
+    code, word = start(job).ended()
+
+    assert (code, word["reason"]) == (13, "DatasetInvalid")
+    assert "labels/train/0003.txt: line 1: class 11 is not in names, which go from 0 to 9" in word["message"]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda job: job["training"]["args"].update(mosiac=0.0), "did you mean 'mosaic'?"),
+        (lambda job: job["training"]["args"].update(device="0"), "the operator chooses the GPU"),
+        (lambda job: job["training"]["args"].update(lr0="high"), "'lr0=high' is of invalid type str"),
+        (lambda job: job.update(model="yolo26n.pt"), "the trainer never downloads"),
+        (lambda job: job["output"].update(export=["coreml"]), "output.export coreml is not supported"),
+        (lambda job: job["output"].update(path=job["dataset"]["path"]), "give the results another one"),
+        (lambda job: job["output"].update(path="/proc/output"), "cannot be written"),
+    ],
+)
+def test_a_wrong_job_is_refused_with_what_to_change(
+    start: Callable[..., Attempt], job: dict[str, Any], change: Callable[[dict[str, Any]], None], sentence: str
+) -> None:
+    change(job)
+
+    code, word = start(job).ended()
+
+    assert (code, word["reason"]) == (14, "ConfigInvalid"), word
+    assert sentence in word["message"]

@@ -1,0 +1,72 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from yolo_trainer.job import Job
+from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.train import Request, check_values, default_workers
+
+GIB = 2**30
+
+
+def request_for(**args: Any) -> Request:
+    job = Job.model_validate(
+        {
+            "job": {"namespace": "vision", "name": "digits", "uid": "u1"},
+            "model": "yolo26n.yaml",
+            "dataset": {"path": "/data"},
+            "training": {"epochs": 7, "imageSize": 96, "batch": 4, "patience": 9, "seed": 3, "args": args},
+            "output": {"path": "/output/model"},
+            "gpu": {"memoryMiB": 1024},
+        }
+    )
+    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", "cpu")
+
+
+def test_the_jobs_fields_become_ultralytics_arguments() -> None:
+    arguments = request_for(lr0=0.5, workers=3).arguments()
+
+    assert (
+        arguments
+        | {
+            "model": "yolo26n.yaml",
+            "data": "/data/data.yaml",
+            "task": "detect",
+            "epochs": 7,
+            "imgsz": 96,
+            "batch": 4,
+            "patience": 9,
+            "seed": 3,
+            "device": "cpu",
+            "save_dir": "/output/model",
+            "lr0": 0.5,
+            "workers": 3,
+        }
+        == arguments
+    )
+    check_values(arguments)
+
+
+@pytest.mark.parametrize(
+    ("args", "problem"),
+    [
+        ({"lr0": "high"}, "'lr0=high' is of invalid type str"),
+        ({"mosaic": 2.0}, "'mosaic=2.0' is an invalid value"),
+        ({"plots": "yes"}, "'plots' must be a bool"),
+        ({"optimizer": "Lion"}, "optimizer is Lion; it must be one of auto, SGD"),
+    ],
+)
+def test_a_wrong_value_is_refused(args: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigInvalidError) as caught:
+        check_values(request_for(**args).arguments())
+
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "shared_memory", "cpus", "workers"),
+    [("cpu", 8 * GIB, 8, 0), ("cuda:0", 64 * 2**20, 8, 0), ("cuda:0", 8 * GIB, 4, 4), ("cuda:0", 8 * GIB, 64, 8)],
+)
+def test_data_loading_processes_suit_the_pod(device: str, shared_memory: int, cpus: int, workers: int) -> None:
+    assert default_workers(device, shared_memory, cpus) == workers
