@@ -144,7 +144,7 @@ async def load(service: Served, body: LoadRequest | None = None) -> LoadResponse
 async def segment(
     request: Request,
     service: Served,
-    image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, TIFF, GIF or MPO")],
+    image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, TIFF or GIF")],
     prompt: Annotated[list[str], Form(description="a concept to look for; repeat it for more")],
     threshold: Annotated[float, Form(ge=0, le=1, description="least score of an instance")] = 0.5,
 ) -> SegmentResponse:

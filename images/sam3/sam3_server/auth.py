@@ -3,12 +3,13 @@
 import asyncio
 import hashlib
 import hmac
+import json
 import logging
 import os
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import kubernetes
 from kubernetes.client.exceptions import ApiException
@@ -106,24 +107,28 @@ class TokenReviews:
 
     async def _review(self, token: str) -> None:
         try:
-            status = (await asyncio.to_thread(self._ask, token)).status
-        except (ApiException, HTTPError, OSError) as error:
+            status = await asyncio.to_thread(self._ask, token)
+        except (ApiException, HTTPError, OSError, ValueError) as error:
             log.warning("TokenReview failed: %s", error)
-            raise ControlUnavailableError(
-                "Kubernetes could not be asked whose token this is; the server's log says why"
-            ) from error
-        if not status.authenticated:
-            raise UnauthorizedError(f"Kubernetes does not know this token: {status.error or 'not authenticated'}")
-        if self._audience not in (status.audiences or []):
+            message = "Kubernetes could not be asked whose token this is; the server's log says why"
+            raise ControlUnavailableError(message) from error
+        if not status.get("authenticated"):
+            raise UnauthorizedError(
+                f"Kubernetes does not know this token: {status.get('error') or 'not authenticated'}"
+            )
+        if self._audience not in status.get("audiences", ()):
             raise UnauthorizedError(f"the token was not made for the audience {self._audience}")
-        if status.user.username not in self._users:
-            raise ForbiddenError(f"{status.user.username} may not give control orders (SAM3_CONTROL_SERVICE_ACCOUNTS)")
+        user = status.get("user", {}).get("username")
+        if user not in self._users:
+            raise ForbiddenError(f"{user} may not give control orders (SAM3_CONTROL_SERVICE_ACCOUNTS)")
 
-    def _ask(self, token: str) -> "kubernetes.client.V1TokenReview":
+    def _ask(self, token: str) -> dict[str, Any]:
         spec = kubernetes.client.V1TokenReviewSpec(token=token, audiences=[self._audience])
-        return self._api.create_token_review(
-            kubernetes.client.V1TokenReview(spec=spec), _request_timeout=REVIEW_SECONDS
+        response = self._api.create_token_review(
+            kubernetes.client.V1TokenReview(spec=spec), _request_timeout=REVIEW_SECONDS, _preload_content=False
         )
+        status: dict[str, Any] = json.loads(response.data).get("status", {})
+        return status
 
 
 def authentication_api() -> "kubernetes.client.AuthenticationV1Api":

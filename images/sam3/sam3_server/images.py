@@ -8,7 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sam3_server.errors import ImageError, ImageTooLargeError
 
 Image.MAX_IMAGE_PIXELS = None  # the limit that counts is the one that callers give
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "MPO")
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 
 @dataclass(frozen=True)

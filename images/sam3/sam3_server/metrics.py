@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,6 +39,7 @@ class Metrics:
     """One server's metrics, in a registry of their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
 
         def histogram(name: str, text: str, labels: Iterable[str] = ()) -> Histogram:
@@ -52,7 +53,9 @@ class Metrics:
         self.in_flight = Gauge("sam3_requests_in_flight", "HTTP requests being answered", registry=self.registry)
         self.refused = counter("sam3_refused", "Inference requests refused at the gate")
         self.load_seconds = histogram("sam3_load_seconds", "Seconds to load the model, probe included")
-        self.load_failures = counter("sam3_load_failures", "Loads that failed, for want of memory or otherwise")
+        self.load_failures = counter(
+            "sam3_load_failures", "Loads that failed, for want of memory or by error", ["reason"]
+        )
         self.unload_seconds = histogram(
             "sam3_unload_seconds", "Seconds to drain and unload, until memory is measured free"
         )

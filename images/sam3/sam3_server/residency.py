@@ -44,12 +44,17 @@ class Refusal:
 def admit(state: State, hold: Hold | None, in_flight: int, max_in_flight: int) -> Refusal | None:
     """Decide on an inference request: None admits it, and the model is then loaded for it if need be."""
     if hold is not None:
-        return Refusal(f"the GPU is lent to {hold.terms.holder}")
+        return Refusal(lent_to(hold))
     if state in CLOSED:
         return Refusal(CLOSED[state])
     if in_flight >= max_in_flight:
         return Refusal(f"{in_flight} requests are in flight, as many as this server takes", busy=True)
     return None
+
+
+def lent_to(hold: Hold) -> str:
+    """Say who has the GPU."""
+    return f"the GPU is lent to {hold.terms.holder}"
 
 
 def require_memory(free_mib: int, need_mib: int) -> None:

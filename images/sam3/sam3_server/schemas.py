@@ -62,7 +62,9 @@ class HoldView(BaseModel):
         if hold is None:
             return None
         terms = hold.terms
-        return cls(holder=terms.holder, fence=terms.fence, expires_in_seconds=hold.expires_in(now), eta=terms.eta)
+        return cls(
+            holder=terms.holder, fence=terms.fence, expires_in_seconds=round(hold.expires_in(now), 3), eta=terms.eta
+        )
 
 
 class Health(BaseModel):

@@ -30,7 +30,7 @@ from sam3_server.flight import Flight
 from sam3_server.hold import Claim, Hold, HoldBook, Terms
 from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
 from sam3_server.metrics import Metrics
-from sam3_server.residency import Reload, State, admit, require_memory
+from sam3_server.residency import Reload, State, admit, lent_to, require_memory
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Prompt, Segmented
 from sam3_server.workers import Limits, Workers
@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 DECODERS = 2
 KEEP_SECONDS = 0.5
+SERVING = (State.LOADED, State.DRAINING)
 LAST_WORDS_SECONDS = 2.0
 
 
@@ -144,7 +145,7 @@ class Service:
         self._admit()
         with self.flight.one():
             await asyncio.to_thread(images.check, data, self.policy.max_pixels)
-            if not self.loaded:
+            if self.state not in SERVING:
                 await self._load_together()
             async with self._decoders:
                 image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)
@@ -223,6 +224,7 @@ class Service:
 
     async def _load_together(self) -> None:
         """Wait for the load in progress, or begin one: however many ask, the model is loaded once."""
+        self._require_no_hold()
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load(), name="load")
         loading = self._loading
@@ -256,10 +258,13 @@ class Service:
         await self._require_permission()  # the imports took their time, and the memory may be gone
         await self._workers.attach_spare()
 
-    async def _require_permission(self) -> None:
+    def _require_no_hold(self) -> None:
         hold = self.hold
         if hold is not None:
-            raise GateClosedError(f"the GPU is lent to {hold.terms.holder}", hold)
+            raise GateClosedError(lent_to(hold), hold)
+
+    async def _require_permission(self) -> None:
+        self._require_no_hold()
         if self.policy.need_mib:
             require_memory(await self._measured(), self.policy.need_mib)
 
@@ -270,10 +275,12 @@ class Service:
             raise NotEnoughMemoryError(f"free GPU memory cannot be measured, so nothing is loaded: {error}") from error
 
     def _note_failure(self, error: Exception) -> None:
-        log.warning("load failed: %s", error, exc_info=None if isinstance(error, ServiceError) else error)
+        if str(error) != self.error:  # the same failure, tried again every second, is told once
+            log.warning("load failed: %s", error, exc_info=None if isinstance(error, ServiceError) else error)
         self.error = str(error)
-        self._reload.failed(self.now(), patient=isinstance(error, NotEnoughMemoryError))
-        self._metrics.load_failures.inc()
+        waiting = isinstance(error, NotEnoughMemoryError)
+        self._reload.failed(self.now(), patient=waiting)
+        self._metrics.load_failures.labels("memory" if waiting else "error").inc()
 
     async def _abort_load(self) -> int:
         """Cancel a load in progress, and return how many requests waited for it."""

@@ -29,11 +29,9 @@ def detections(outputs: Any, threshold: float, height: int, width: int) -> list[
         NonFiniteError: scores, boxes or masks hold infinities or NaN.
 
     """
-    scores = outputs.pred_logits[0].sigmoid()
-    if outputs.presence_logits is not None:
-        scores = scores * outputs.presence_logits[0].sigmoid()
+    scores = outputs.pred_logits[0].sigmoid() * outputs.presence_logits[0].sigmoid()
     boxes = outputs.pred_boxes[0].float() * torch.tensor([width, height, width, height], device=scores.device)
-    _require_finite(outputs.pred_logits, outputs.pred_masks, boxes, scores)
+    _require_finite(outputs.pred_logits, outputs.presence_logits, outputs.pred_masks, boxes)
     keep = scores > threshold
     masks = encode(outputs.pred_masks[0][keep], height, width)
     rows = zip(boxes[keep].tolist(), scores[keep].tolist(), masks, strict=True)

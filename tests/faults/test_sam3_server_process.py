@@ -1,0 +1,220 @@
+"""The SAM3 server as a process, with real worker processes, a real (tiny) model and the simulated GPU.
+
+One server lives through the tests in their order; each test leaves it unheld. Loads import PyTorch, some 10 s each.
+"""
+
+import contextlib
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+from pycocotools import mask as coco
+
+import gpu_memory
+from gpu_memory import Ledger
+from tests.support.waiting import eventually
+
+REPOSITORY = Path(__file__).parents[2]
+IMAGES = REPOSITORY / "images"
+NEED = 14000
+TOKEN = "let-me-in"
+LOAD_SECONDS = 120.0
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
+
+
+class Server:
+    """One server process on a ledger, and calls to it."""
+
+    def __init__(self, ledger: Ledger, model: Path, token_file: Path) -> None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {
+            **os.environ,
+            **ledger.environment,
+            "PYTHONPATH": os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common"))),
+            "OMP_NUM_THREADS": "1",
+            "SAM3_MODEL": str(model),
+            "SAM3_GPU_MEMORY_MIB": str(NEED),
+            "SAM3_CONTROL_TOKEN_FILE": str(token_file),
+            "SAM3_PORT": str(port),
+            "BIND_ADDRESS": "127.0.0.1",
+        }
+        self.ledger = ledger
+        self.process = subprocess.Popen([sys.executable, "-m", "sam3_server"], env=environment)
+        headers = {"Authorization": f"Bearer {TOKEN}"}
+        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=LOAD_SECONDS)
+        eventually(self._answers, "the server answers")
+
+    def _answers(self) -> bool:
+        assert self.process.poll() is None, "the server has ended"
+        with contextlib.suppress(httpx.TransportError):
+            return self.client.get("/health").is_success
+        return False
+
+    def segment(self) -> httpx.Response:
+        data = {"prompt": ["cat", "red dog"], "threshold": "0"}
+        return self.client.post("/api/v1/segment", files={"image": ("a.png", PNG)}, data=data)
+
+    def unload(self, fence: int, **terms: Any) -> httpx.Response:
+        return self.client.post("/api/v1/unload", json={"holder": "job/a", "fence": fence, "renew_key": "key", **terms})
+
+    def load(self, fence: int) -> httpx.Response:
+        return self.client.post("/api/v1/load", json={"holder": "job/a", "fence": fence})
+
+    def health(self) -> dict[str, Any]:
+        health: dict[str, Any] = self.client.get("/health").json()
+        return health
+
+    def workers(self) -> list[int]:
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+    def end(self) -> None:
+        self.client.close()
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+
+def png() -> bytes:
+    buffer = io.BytesIO()
+    Image.effect_noise((90, 60), 80).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+PNG = png()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from sam3_server import tiny_model
+
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny_model.make(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return gpu_memory.create_ledger(tmp_path_factory.mktemp("gpu"))
+
+
+@pytest.fixture(scope="module")
+def token_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("token") / "token"
+    path.write_text(TOKEN)
+    return path
+
+
+@pytest.fixture(scope="module")
+def server(ledger: Ledger, model: Path, token_file: Path) -> Iterator[Server]:
+    server = Server(ledger, model, token_file)
+    yield server
+    server.end()
+
+
+def test_concurrent_first_requests_load_once_and_find_masks(server: Server) -> None:
+    with ThreadPoolExecutor() as pool:
+        answers = list(pool.map(lambda _: server.segment(), range(3)))
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert server.ledger.used_mib == NEED
+    body = answers[0].json()
+    assert (body["width"], body["height"]) == (90, 60)
+    assert [result["prompt"] for result in body["results"]] == ["cat", "red dog"]
+    for detection in body["results"][0]["detections"]:
+        assert coco.decode(detection["mask"]).shape == (60, 90)
+    assert body["results"][0]["detections"]
+    assert all(answer.json()["results"] == body["results"] for answer in answers)
+
+
+def test_a_long_prompt_is_refused_by_the_worker_which_lives_on(server: Server) -> None:
+    files = {"image": ("a.png", PNG)}
+    refused = server.client.post("/api/v1/segment", files=files, data={"prompt": "x" * 40})
+    assert refused.status_code == 422
+    assert "42 tokens, 32 are allowed" in refused.json()["detail"]
+    assert server.segment().status_code == 200
+
+
+def test_a_turn_frees_the_ledger_and_the_standby_takes_it_back(server: Server) -> None:
+    answer = server.unload(fence=3, ttl_seconds=600).json()
+    assert (answer["gpu_freed_mb"], answer["gpu_free_mb"]) == (NEED, server.ledger.free_mib)
+    assert server.ledger.used_mib == 0
+    assert server.segment().status_code == 503
+    assert server.unload(fence=2).status_code == 409
+    assert server.client.post("/api/v1/hold/renew", json={"fence": 3, "renew_key": "key"}).status_code == 200
+    standby = eventually(server.workers, "a standby worker")
+    with server.ledger.book(NEED):
+        assert server.ledger.used_mib == NEED, "the standby must hold no GPU memory"
+    loaded = server.load(fence=3)
+    assert loaded.status_code == 200
+    assert server.workers() == standby
+    assert server.ledger.used_mib == NEED
+    assert server.segment().status_code == 200
+
+
+def test_the_server_outlives_its_worker_and_loads_anew(server: Server) -> None:
+    (worker,) = server.workers()
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: not server.health()["model_loaded"], "the death is noticed", within=5)
+    assert "signal 9" in server.health()["error"]
+    assert server.ledger.used_mib == 0
+    assert server.segment().status_code == 200
+    assert server.health()["error"] is None
+
+
+def test_an_expired_hold_waits_for_the_memory_and_then_loads_by_itself(server: Server) -> None:
+    server.unload(fence=4, ttl_seconds=1)
+    with server.ledger.book(8000):
+        error = eventually(lambda: server.health()["error"], "the hold expires and the gate stays shut")
+        assert f"{NEED} MiB" in error
+        assert server.health()["hold"] is None
+        assert server.ledger.used_mib == 8000
+    eventually(lambda: server.health()["model_loaded"], "the server loads by itself", within=LOAD_SECONDS)
+    assert server.ledger.used_mib == NEED
+
+
+def test_a_killed_server_leaves_no_memory_booked(server: Server) -> None:
+    workers = server.workers()
+    assert workers
+    server.process.kill()
+    server.process.wait()
+    eventually(lambda: server.ledger.used_mib == 0, "the worker died with its server", within=5, every=0.02)
+    eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers), "no orphan is left", within=5)
+
+
+def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
+    ledger: Ledger, model: Path, token_file: Path
+) -> None:
+    server = Server(ledger, model, token_file)
+    try:
+        with ledger.book(8000):
+            refused = server.segment()
+            assert refused.status_code == 503
+            assert f"needs {NEED} MiB" in refused.json()["detail"]
+            assert server.workers() == []
+        server.process.terminate()
+        assert server.process.wait(timeout=20) == 0
+    finally:
+        server.end()
+
+
+def test_a_server_without_configuration_says_what_to_set() -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("SAM3_")}
+    environment["PYTHONPATH"] = os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common")))
+    ended = subprocess.run(
+        [sys.executable, "-m", "sam3_server"], env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 2
+    assert ended.stderr.startswith("sam3-server: SAM3_MODEL is not set")

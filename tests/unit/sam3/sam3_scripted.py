@@ -1,0 +1,113 @@
+"""A GPU and worker processes that do as a test says, through the same interface as the real ones."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from gpu_memory import GpuMemory, GpuUnavailable
+from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
+from sam3_server.images import RgbImage
+from sam3_server.worker import Worker
+from sam3_server.worker.protocol import Attached, Detection, Mask, Prepared, Prompt, PromptResult, Segmented
+
+NEED = 14000
+
+
+@dataclass
+class ScriptedGpu:
+    """A T4's memory in MiB; `others` is what other processes hold."""
+
+    others: int = 0
+    workers: int = 0
+    measurable: bool = True
+
+    def read(self) -> GpuMemory:
+        if not self.measurable:
+            raise GpuUnavailable("the driver does not answer")
+        used = self.others + self.workers
+        return GpuMemory("GPU-1", "Tesla T4", 15360, 450, used, 15360 - 450 - used)
+
+
+@dataclass
+class Script:
+    """What workers do from now on: an open gate lets a call through, a failure is raised by it."""
+
+    gpu: ScriptedGpu
+    launched: list["ScriptedWorker"] = field(default_factory=list)
+    preparing: asyncio.Event = field(default_factory=asyncio.Event)
+    inferring: asyncio.Event = field(default_factory=asyncio.Event)
+    prepare_failure: Exception | None = None
+    attach_failure: Exception | None = None
+    stuck: bool = False
+
+    def __post_init__(self) -> None:
+        self.preparing.set()
+        self.inferring.set()
+
+    async def launch(self, on_exit: Callable[[Worker], None]) -> Worker:
+        worker = ScriptedWorker(self, on_exit)
+        self.launched.append(worker)
+        return worker
+
+
+class ScriptedWorker:
+    """A worker without a process."""
+
+    def __init__(self, script: Script, on_exit: Callable[[Worker], None]) -> None:
+        self.allocated_mib = 0
+        self.end = "ended with signal 15"
+        self.images: list[RgbImage] = []
+        self._script = script
+        self._on_exit = on_exit
+        self._gone = asyncio.Event()
+
+    @property
+    def alive(self) -> bool:
+        return not self._gone.is_set()
+
+    async def prepare(self, timeout: float) -> Prepared:
+        await self._until(self._script.preparing.wait())
+        if self._script.prepare_failure:
+            raise self._script.prepare_failure
+        return Prepared(seconds=0.0)
+
+    async def attach(self, timeout: float) -> Attached:
+        if self._script.attach_failure:
+            raise self._script.attach_failure
+        if self._script.gpu.read().free_mib < NEED:
+            raise NotEnoughMemoryError("out of memory")
+        self.allocated_mib = NEED
+        self._script.gpu.workers += NEED
+        return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=NEED)
+
+    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
+        self.images.append(image)
+        if len(self.images) > 1:  # the first one is the probe
+            await self._until(self._script.inferring.wait())
+        mask = Mask(size=(image.height, image.width), counts="04")
+        found = Detection(box=(0, 0, image.width, image.height), score=max(threshold, 0.75), mask=mask)
+        results = [PromptResult(prompt=prompt.text, detections=[found]) for prompt in prompts]
+        return Segmented(seconds=0.25, allocated_mib=self.allocated_mib, results=results)
+
+    async def stop(self, grace: float) -> None:
+        if self._script.stuck:
+            raise WorkerStuckError("the worker is still there")
+        self.die()
+
+    def die(self) -> None:
+        """End as a process does: its memory comes back, its calls fail, its owner is told."""
+        if self.alive:
+            self._gone.set()
+            self._script.gpu.workers -= self.allocated_mib
+            self.allocated_mib = 0
+            self._on_exit(self)
+
+    async def _until(self, waiting: Awaitable[bool]) -> None:
+        call, death = asyncio.ensure_future(waiting), asyncio.ensure_future(self._gone.wait())
+        try:
+            await asyncio.wait({call, death}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            call.cancel()
+            death.cancel()
+        if not self.alive:
+            raise WorkerGoneError(f"the worker {self.end}")

@@ -1,0 +1,62 @@
+"""What each state admits, and when the server loads by itself."""
+
+import pytest
+
+from sam3_server.errors import NotEnoughMemoryError
+from sam3_server.hold import Hold, Terms
+from sam3_server.residency import Reload, State, admit, require_memory
+
+HOLD = Hold(Terms("job/a", 1, 60.0, "key"), 0.0, 60.0)
+
+
+@pytest.mark.parametrize("state", State)
+def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
+    refusal = admit(state, HOLD, in_flight=0, max_in_flight=1)
+    assert refusal is not None
+    assert "job/a" in refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("state", "admitted"),
+    [
+        (State.UNLOADED, True),
+        (State.LOADING, True),
+        (State.LOADED, True),
+        (State.DRAINING, False),
+        (State.UNLOADING, False),
+        (State.FAILED, False),
+    ],
+)
+def test_without_a_hold_the_state_decides(state: State, admitted: bool) -> None:
+    assert (admit(state, None, in_flight=0, max_in_flight=1) is None) is admitted
+
+
+def test_too_many_requests_are_busy_not_refused() -> None:
+    assert admit(State.LOADED, None, in_flight=3, max_in_flight=4) is None
+    refusal = admit(State.LOADED, None, in_flight=4, max_in_flight=4)
+    assert refusal is not None
+    assert refusal.busy
+
+
+def test_memory_must_cover_the_need() -> None:
+    require_memory(free_mib=14000, need_mib=14000)
+    with pytest.raises(NotEnoughMemoryError, match=r"14000 MiB .* 13999 MiB are free"):
+        require_memory(free_mib=13999, need_mib=14000)
+
+
+def test_waiting_for_memory_tries_each_second_and_errors_back_off_to_half_a_minute() -> None:
+    reload = Reload()
+    assert not reload.due(0.0)
+    reload.want()
+    assert reload.due(0.0)
+    for _ in range(10):
+        reload.failed(now=100.0, patient=True)
+    assert not reload.due(100.9)
+    assert reload.due(101.0)
+    delays = []
+    for _ in range(7):
+        reload.failed(now=0.0, patient=False)
+        delays.append(next(seconds for seconds in range(100) if reload.due(float(seconds))))
+    assert delays == [2, 4, 8, 16, 30, 30, 30]
+    reload.drop()
+    assert not reload.due(1e9)

@@ -1,0 +1,71 @@
+"""Configuration: what makes sense is taken, the rest is answered with a sentence that says what to set."""
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from sam3_server.settings import Settings, describe, explain, variable
+
+
+@pytest.fixture
+def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in Settings.model_fields:
+        monkeypatch.delenv(variable(name), raising=False)
+    (tmp_path / "config.json").write_text("{}")
+    return tmp_path
+
+
+def complaints(monkeypatch: pytest.MonkeyPatch, **environment: object) -> str:
+    for name, value in environment.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(ValidationError) as caught:
+        Settings()
+    return "\n".join(explain(caught.value))
+
+
+def test_defaults_suffice_with_a_model_and_a_way_of_control(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAM3_MODEL", str(model))
+    monkeypatch.setenv("SAM3_CONTROL_SERVICE_ACCOUNTS", "gpu-relay:operator, other:one")
+    monkeypatch.setenv("BIND_ADDRESS", "127.0.0.1")
+    monkeypatch.setenv("SAM3_CONTROL_TOKEN_FILE", "")
+    settings = Settings()
+    assert settings.control_service_accounts == ("gpu-relay:operator", "other:one")
+    assert (settings.gpu_memory_mib, settings.port, settings.bind_address) == (14000, 8000, "127.0.0.1")
+    assert settings.control_token_file is None
+
+
+def test_nothing_set_names_the_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complaints(monkeypatch).startswith("SAM3_MODEL is not set: folder of the model")
+
+
+def test_a_folder_without_a_model_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    empty = model / "empty"
+    assert f"SAM3_MODEL: {empty} has no config.json" in complaints(monkeypatch, SAM3_MODEL=empty, SAM3_CONTROL="open")
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"SAM3_CONTROL": "open", "SAM3_CONTROL_TOKEN_FILE": "/token"}],
+    ids=["no way of control", "two ways"],
+)
+def test_control_is_said_exactly_once(
+    model: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
+) -> None:
+    said = complaints(monkeypatch, SAM3_MODEL=model, **environment)
+    assert said.startswith("say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
+
+
+@pytest.mark.parametrize("account", ["operator", "a:b:c", ":b", "a:"])
+def test_service_accounts_have_a_namespace(model: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL_SERVICE_ACCOUNTS=account)
+    assert f"SAM3_CONTROL_SERVICE_ACCOUNTS: '{account}' must be written namespace:name" in said
+
+
+def test_a_number_out_of_range_is_named_by_its_variable(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_GPU_MEMORY_MIB="-1")
+    assert said == "SAM3_GPU_MEMORY_MIB: Input should be greater than or equal to 0"
+
+
+def test_help_names_every_variable() -> None:
+    assert all(variable(name) in describe() for name in Settings.model_fields)
