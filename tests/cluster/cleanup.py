@@ -2,10 +2,11 @@
 
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 
-from tests.cluster import controlplane, kubelet, node_lock, runs
+from tests.cluster import controlplane, kubelet, node_lock, paths, runs
 from tests.cluster.errors import ClusterError
-from tests.cluster.processes import Processes, marked
+from tests.cluster.processes import Processes, all_marked, marked
 from tests.cluster.progress import logger
 from tests.cluster.runs import NodeKind, Run, State
 
@@ -61,6 +62,19 @@ def leftovers(run: Run) -> list[str]:
     found = [f"process {process.pid} ({process.command()}) still runs" for process in marked(run.folder)]
     if run.node is NodeKind.KUBELET and node_lock.holds(run):
         found += kubelet.leftovers(run)
+    return found
+
+
+def orphans() -> list[str]:
+    """Return a sentence for everything on this machine that some run left and no present run accounts for."""
+    present = runs.all_runs()
+    found = [sentence for run in present if run.state() is State.STALE for sentence in leftovers(run)]
+    folders = {str(run.folder) for run in present}
+    for process, folder in all_marked().items():
+        if folder not in folders and Path(folder).parent == paths.runs():
+            found.append(f"process {process.pid} ({process.command()}) of {folder} still runs")
+    if node_lock.holder() is None:
+        found += kubelet.machine_leftovers()
     return found
 
 

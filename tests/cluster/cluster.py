@@ -9,14 +9,16 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.cluster import binaries, cleanup, host, node_lock, packages, paths, runs, versions
+from tests.cluster import binaries, cleanup, host, images, node_lock, packages, paths, runs, versions
 from tests.cluster.controlplane import ControlPlane, api_client, node_ready
 from tests.cluster.errors import ClusterError
+from tests.cluster.images import IMAGES, Builder, select
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.kubelet import KubeletNode
 from tests.cluster.processes import Processes
@@ -39,6 +41,7 @@ class Cluster:
         self.node = NodeKind(node)
         self.name = name or f"{self.node}-{os.getpid()}-{next(_names)}"
         self._wait = wait
+        self._node: KubeletNode | None = None
         self._run: Run | None = None
         self._processes: Processes | None = None
 
@@ -109,10 +112,23 @@ class Cluster:
             raise
         logger.info("Cluster %s is up after %s", self.name, duration(time.monotonic() - started))
 
+    def build_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
+        """Build those of the project's images ("operator", "sam3", "yolo") that have changed."""
+        Builder().build(select(names))
+
+    def load_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
+        """Have the project's images on the node, building and importing what has changed.
+
+        Pods ask for them as `localhost/gpu-relay/<name>:dev`. Raises ClusterError where the node is no kubelet's.
+        """
+        if self._node is None:
+            raise ClusterError(f"a node of kind {self.node} runs no images: only NODE=kubelet does")
+        images.load(select(names), Builder(), self._node.containerd)
+
     def stop(self) -> None:
         """Take the cluster down; does nothing when it is not started."""
         if self._run is not None:
-            run, self._run = self._run, None
+            run, self._run, self._node = self._run, None, None
             cleanup.tear_down(run, self._processes)
 
     def detach(self) -> Run:
@@ -131,7 +147,7 @@ class Cluster:
 
     def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
         node_lock.claim(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
-        node = KubeletNode(self.run, processes, found)
+        self._node = node = KubeletNode(self.run, processes, found)
         node.prepare()
         create_ledger(self.ledger)
         ControlPlane(self.run_dir, processes, found, host.GATEWAY).start(self.node_name)

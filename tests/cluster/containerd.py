@@ -52,13 +52,10 @@ class Containerd:
         """Return the references of all images."""
         return set(self.ctr("images", "list", "--quiet").split())
 
-    def blobs(self) -> set[str]:
-        """Return the digests of all blobs (`sha256:…`)."""
-        return set(self.ctr("content", "list", "--quiet").split())
-
-    def tag(self, source: str, target: str) -> None:
-        """Give an image a second reference, which may have named another one."""
-        self.ctr("images", "tag", "--force", source, target)
+    def snapshots(self) -> set[str]:
+        """Return the names of all unpacked layers: their chain ids (`sha256:…`)."""
+        rows = self.ctr("snapshots", "list").splitlines()
+        return {row.split()[0] for row in rows if row.startswith("sha256:")}
 
     def remove_images(self, references: list[str]) -> None:
         """Remove references; blobs and layers that none uses go with the last."""

@@ -98,8 +98,13 @@ def tear_down_steps(run: Run, processes: Processes) -> list[Callable[[], None]]:
 
 def leftovers(run: Run) -> list[str]:
     """Return a sentence for everything of the node that is still on the machine."""
-    found = [f"{point} is still mounted" for point in host.mounts_under(run.folder, run.images_root)]
-    found += [f"iptables chain {chain} is still there" for chain in host.kube_chains()]
+    mounts = host.mounts_under(run.folder, run.images_root)
+    return [f"{point} is still mounted" for point in mounts] + machine_leftovers()
+
+
+def machine_leftovers() -> list[str]:
+    """Return a sentence for everything that a node changes outside its run's folder and that is still there."""
+    found = [f"iptables chain {chain} is still there" for chain in host.kube_chains()]
     if host.has_bridge():
         found.append(f"interface {host.BRIDGE} is still there")
     return found

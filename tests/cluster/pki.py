@@ -37,6 +37,7 @@ class Authority:
         self._certificate = (
             _builder(self._name, self._name, self._key)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+            .add_extension(_usage(authority=True), critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.pair = KeyPair(_pem(self._certificate), new_key(self._key))
@@ -46,7 +47,13 @@ class Authority:
         key = ec.generate_private_key(ec.SECP256R1())
         usages = [ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.SERVER_AUTH]
         builder = _builder(_name(user, groups), self._name, key)
-        builder = builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+        # Strict verifiers, such as Python's since 3.13, want key usage and both key identifiers.
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
+            builder.add_extension(x509.ExtendedKeyUsage(usages), critical=False)
+            .add_extension(_usage(authority=False), critical=True)
+            .add_extension(issuer, critical=False)
+        )
         if hosts:
             builder = builder.add_extension(x509.SubjectAlternativeName(_alternatives(hosts)), critical=False)
         return KeyPair(_pem(builder.sign(self._key, hashes.SHA256())), new_key(key))
@@ -106,6 +113,21 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
         .not_valid_after(now + _VALID)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+    )
+
+
+def _usage(*, authority: bool) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=not authority,
+        key_cert_sign=authority,
+        crl_sign=authority,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        encipher_only=False,
+        decipher_only=False,
     )
 
 

@@ -176,9 +176,13 @@ def end_processes(processes: Sequence[ProcessId], number: int, timeout: float) -
 
 
 def marked(run_dir: Path) -> list[ProcessId]:
-    """Return all live processes that carry the run's mark in their environment."""
-    mark = f"{MARK}={run_dir}".encode()
-    found = []
+    """Return all live processes that carry this run's mark in their environment, but for the caller itself."""
+    return [process for process, folder in all_marked().items() if folder == str(run_dir)]
+
+
+def all_marked() -> dict[ProcessId, str]:
+    """Return every live process that carries some run's mark, with the folder that the mark names."""
+    found = {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit() or int(folder.name) == os.getpid():
             continue
@@ -186,6 +190,7 @@ def marked(run_dir: Path) -> list[ProcessId]:
             environment = (folder / "environ").read_bytes().split(b"\0")
         except OSError:
             continue
-        if mark in environment and (identity := ProcessId.of(int(folder.name))):
-            found.append(identity)
+        marks = [entry.partition(b"=")[2].decode() for entry in environment if entry.startswith(f"{MARK}=".encode())]
+        if marks and (identity := ProcessId.of(int(folder.name))):
+            found[identity] = marks[0]
     return found
