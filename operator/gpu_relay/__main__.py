@@ -5,6 +5,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from datetime import UTC, datetime
 
@@ -116,14 +117,29 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, settings: Settings) -> Engi
 async def _until_either_ends(engine: Engine, settings: Settings) -> None:
     """Run watches and engine side by side; when one ends, by signal or by error, the process ends."""
     where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
-    watches = asyncio.create_task(kopf.operator(registry=registry_for(engine), standalone=True, **where))
+    up, stop = asyncio.Event(), asyncio.Event()
+    registry = registry_for(engine)
+    watches = asyncio.create_task(
+        kopf.operator(registry=registry, standalone=True, ready_flag=up, stop_flag=stop, **where)
+    )
     work = asyncio.create_task(engine.run())
-    done, pending = await asyncio.wait({watches, work}, return_when=asyncio.FIRST_COMPLETED)
-    for task in pending:
-        task.cancel()
-    await asyncio.gather(*pending, return_exceptions=True)
-    for task in done:
-        task.result()
+    signals = asyncio.create_task(_stop_work_first(up, work))
+    await asyncio.wait({watches, work}, return_when=asyncio.FIRST_COMPLETED)
+    signals.cancel()
+    work.cancel()
+    stop.set()
+    ends = await asyncio.gather(work, watches, signals, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def _stop_work_first(up: asyncio.Event, work: "asyncio.Task[None]") -> None:
+    """Take the signals over from Kopf, which would wait in vain for our tasks to end by themselves."""
+    await up.wait()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, work.cancel)
 
 
 async def _expect_crd(kube: Kube) -> None:

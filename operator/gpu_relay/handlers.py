@@ -1,4 +1,7 @@
-"""Kopf handlers: raw watch events, handed to the engine. They decide nothing and write nothing."""
+"""Kopf handlers: raw watch events, handed to the engine. They decide nothing and write nothing.
+
+They are coroutines although they await nothing: Kopf runs plain functions in threads, and the engine is no thread's.
+"""
 
 import logging
 from typing import Any
@@ -6,6 +9,7 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
+from gpu_relay.effects.kube import prefers_kubeconfig
 from gpu_relay.engine.engine import Engine
 
 _DELETED = "DELETED"
@@ -19,16 +23,22 @@ def registry_for(engine: Engine) -> kopf.OperatorRegistry:
     def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         configure_kopf(settings)
 
+    @kopf.on.login(registry=registry)
+    def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return (
+            kopf.login_with_kubeconfig(**kwargs) if prefers_kubeconfig() else kopf.login_with_service_account(**kwargs)
+        )
+
     @kopf.on.event(words.GROUP, words.VERSION, words.PLURAL, registry=registry)
-    def job_seen(event: kopf.RawEvent, **_: Any) -> None:
+    async def job_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_job(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_GPU: kopf.PRESENT}, registry=registry)
-    def training_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
+    async def training_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_training_pod(dict(event["object"]))
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_RESIDENT: kopf.PRESENT}, registry=registry)
-    def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
+    async def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     return registry

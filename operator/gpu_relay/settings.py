@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     """Time limit of a resident's load with its probe inference."""
     pod_start_timeout: float = Field(default=600, ge=1)
     """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
+    memory_return_timeout: float = Field(default=30, ge=0)
+    """Time to wait for a training's memory to be measured free; then the resident's own check of a load decides."""
     progress_interval: float = Field(default=2, ge=0.2)
     """Time between two looks at a running training."""
     backoff_base: float = Field(default=10, ge=0)
@@ -76,6 +78,7 @@ class Settings(BaseSettings):
             hold_ttl=self.hold_ttl,
             progress_interval=self.progress_interval,
             pod_start_timeout=self.pod_start_timeout,
+            memory_return_timeout=self.memory_return_timeout,
             backoff_base=self.backoff_base,
             backoff_cap=self.backoff_cap,
         )

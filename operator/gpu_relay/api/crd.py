@@ -78,14 +78,27 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     node = _resolved(node, definitions)
     result = {key: node[key] for key in _KEEP if key in node}
     result.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
-    if result.get("default", ...) is None:
-        del result["default"]
     if "properties" in node:
         result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
     if "items" in node:
         result["items"] = _structural(node["items"], definitions)
     _free_form(node, result, definitions)
+    _plain_default(result)
     return result
+
+
+def _plain_default(result: dict[str, Any]) -> None:
+    """Leave defaults to the fields: an object gets `{}` where one of its fields has a default, empty ones get none."""
+    if "default" not in result:
+        return
+    if result["default"] in (None, []):
+        del result["default"]
+    elif result.get("type") != "object":
+        return
+    elif any("default" in child for child in result.get("properties", {}).values()):
+        result["default"] = {}
+    else:
+        del result["default"]
 
 
 def _free_form(node: dict[str, Any], result: dict[str, Any], definitions: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def owner_is_gone(view: TurnView) -> Decision | None:
     """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return _stop_live_pods(view) or Decision(ReturnLease(reload_owed=view.managed))
+    return _stop_live_pods(view) or Decision(ReturnLease(reload_owed=view.managed), again_in=0)
 
 
 def turn_is_over(view: TurnView) -> Decision | None:
@@ -81,7 +81,7 @@ def turn_is_over(view: TurnView) -> Decision | None:
     waited = (view.now - ended).total_seconds()
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
         return Decision(again_in=view.policy.sample_interval)
-    return Decision(ReturnLease(reload_owed=view.managed))
+    return Decision(ReturnLease(reload_owed=view.managed), again_in=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -136,7 +136,7 @@ def job_no_longer_wants(view: TurnView) -> Decision | None:
     if job is None or not (job.spec.suspend or job.deleting):
         return None
     new = status.releasing(view, job, None, "stopped before training began")
-    return Decision(ReturnLease(reload_owed=view.managed), job, new)
+    return Decision(ReturnLease(reload_owed=view.managed), job, new, again_in=0)
 
 
 def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
@@ -145,7 +145,7 @@ def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
         return None
     if view.resident is None:
         if view.resident_missing_for > view.policy.resident_grace:
-            return Decision(ReturnLease(reload_owed=True))
+            return Decision(ReturnLease(reload_owed=True), again_in=0)
         return _acquiring(
             view, Reason.RESIDENT_MISSING, f"waits for the resident's pod on node {view.lease.node}", _RESIDENT_POLL
         )

@@ -1,0 +1,93 @@
+"""One control plane for the whole layer; a namespace, a resident and an operator for each test."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.cluster import Cluster, ClusterError
+from tests.cluster.controlplane import api_client
+from tests.support.operator_process import REPOSITORY, OperatorProcess
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A control plane with our CRD and the operator's namespace."""
+    with Cluster() as cluster:
+        cluster.kubectl("apply", "-k", str(REPOSITORY / "crds"))
+        cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev")
+        eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
+        cluster.kubectl("create", "namespace", "gpu-relay")
+        for node in ("node-1", "node-2"):  # the garbage collector deletes pods of nodes that do not exist
+            cluster.kubectl("create", "-f", "-", stdin=json.dumps(_node(node)))
+        yield cluster
+
+
+def _knows_our_kind(cluster: Cluster) -> bool:
+    try:
+        return "spec" in cluster.kubectl("explain", "yolotrainingjobs")
+    except ClusterError:
+        return False
+
+
+def _node(name: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
+
+
+@pytest.fixture(scope="session")
+def api(cluster: Cluster) -> Iterator[httpx.Client]:
+    with api_client(cluster.run_dir) as client:
+        yield client
+
+
+@pytest.fixture
+def world(api: httpx.Client, request: pytest.FixtureRequest) -> Iterator[World]:
+    """A namespace of the test's own; all of it, and every Lease, is gone afterwards."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
+    api.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
+    eventually(lambda: api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").is_success, "the default account")
+    yield World(api, name)
+    jobs = f"/apis/gpurelay.dev/v1alpha1/namespaces/{name}/yolotrainingjobs"
+    for path in (jobs, "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"):
+        api.delete(path)
+    pods = f"/api/v1/namespaces/{name}/pods"
+    api.request("DELETE", pods, json={"gracePeriodSeconds": 0})
+    eventually(lambda: not api.get(pods).json()["items"], "no pods left")
+    api.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def resident(world: World) -> Iterator[ScriptedResident]:
+    """A resident on node-1, loaded, with 14,000 MiB in use."""
+    resident = ScriptedResident()
+    world.add_resident(resident)
+    yield resident
+    resident.close()
+
+
+@pytest.fixture
+def start_operator(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., OperatorProcess]]:
+    """Start operators with settings of the test's choice; each is stopped at the end and must not have crashed."""
+    started: list[OperatorProcess] = []
+
+    def start(**settings: str) -> OperatorProcess:
+        operator = OperatorProcess(cluster.kubeconfig, tmp_path / f"operator-{len(started)}.log", **settings)
+        operator.start()
+        started.append(operator)
+        return operator
+
+    yield start
+    for operator in started:
+        operator.stop()
+
+
+@pytest.fixture
+def operator(world: World, start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
+    """The operator, running."""
+    return start_operator()

@@ -1,0 +1,170 @@
+"""A job's way from `kubectl apply` to the resident being back: real API server, scripted resident and kubelet."""
+
+from typing import Any
+
+from tests.support.operator_process import OperatorProcess
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+
+def test_a_job_trains_and_the_resident_comes_back(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    assert not resident.loaded
+    unload = resident.called("unload")[0]
+    assert unload["holder"].startswith(f"yolotrainingjob/{world.namespace}/digits/")
+    assert unload["ttl_seconds"] == 60
+
+    resident.trainer_mib = 10_240
+    world.run_pod("digits-1")
+    world.reaches("digits", "Training")
+    gpu = world.job("digits")["status"]["gpu"]
+    assert (gpu["freeBefore"], gpu["freeAfter"], gpu["needed"]) == (910, 14_910, 10_240)
+
+    resident.trainer_mib = 0
+    weights = {"best": "/output/digits/weights/best.pt"}
+    world.end_pod("digits-1", epoch=10, metrics={"mAP50": 0.9}, weights=weights, peakMemoryMiB=9000)
+    world.reaches("digits", "Succeeded")
+    assert resident.loaded
+    assert world.condition("digits", "Complete")["status"] == "True"
+    assert world.condition("digits", "ResidentReloaded")["status"] == "True"
+    status = world.job("digits")["status"]
+    assert status["results"]["weights"] == {"best": "digits/weights/best.pt"}
+    assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
+    assert "turn" not in status
+    eventually(world.nothing_owed, "the Lease to be settled")
+    assert world.events("digits") == [
+        "GPULeased",
+        "UnloadingResident",
+        "ResidentUnloaded",
+        "MemoryProven",
+        "PodCreated",
+        "TrainingRunning",
+        "TrainingEnded",
+        "ResidentLoaded",
+        "Completed",
+    ]
+    assert operator.running
+
+
+def test_no_pod_before_the_memory_is_measured_free(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    """Law 1: the resident says that it has unloaded, but the memory is not there."""
+    resident.faults.leak_mib = 5000
+    world.apply_job("digits")
+    condition = eventually(lambda: _reason(world, "WaitingForMemory"), "the condition WaitingForMemory")
+    assert "9,910 MiB free" in condition["message"]
+    assert world.pod_names() == []
+    resident.faults.leak_mib = 0
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+
+
+def test_nothing_starts_while_the_resident_refuses(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    resident.faults.unload = "a kernel hangs"
+    world.apply_job("digits")
+    condition = eventually(lambda: _reason(world, "ResidentRefused"), "the condition ResidentRefused")
+    assert "a kernel hangs" in condition["message"]
+    assert world.pod_names() == []
+    resident.faults.unload = ""
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+
+
+def test_a_mute_resident_is_unknown_not_free(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.apply_job("first")
+    eventually(lambda: world.pod_names() == ["first-1"], "the first training pod")
+    resident.faults.mute = True
+    world.end_pod("first-1")
+    eventually(lambda: world.phase("first") == "Succeeded", "the first job's end", within=60)
+    assert world.condition("first", "ResidentReloaded")["reason"] == "ResidentUnreachable"
+    world.apply_job("second")
+    world.reaches("second", "Queued")
+    assert world.pod_names() == ["first-1"]
+    resident.faults.mute = False
+    eventually(lambda: resident.loaded, "the resident to be loaded (law 3)", within=60)
+    eventually(lambda: "second-1" in world.pod_names(), "the second training pod", within=60)
+
+
+def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
+    """Law 2, and the order of the queue."""
+    for name in ("one", "two", "three"):
+        world.apply_job(name)
+        world.reaches(name, "Queued", "Acquiring", "Training")
+    order = []
+    for _ in range(3):
+        live = eventually(lambda: _live(world), "a live training pod")
+        assert len(live) == 1
+        order.append(live[0])
+        world.run_pod(live[0])
+        world.end_pod(live[0])
+        world.reaches(live[0].removesuffix("-1"), "Succeeded")
+    assert order[0] == "one-1"
+    assert sorted(order) == ["one-1", "three-1", "two-1"]
+    eventually(world.nothing_owed, "the Lease to be settled")
+    assert resident.loaded
+
+
+def test_a_failed_load_is_told_and_tried_for_ever(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    """Law 3: the job does not wait for a broken resident, the resident's debt is not forgotten."""
+    resident.faults.load = "weights are missing"
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    world.end_pod("digits-1")
+    world.reaches("digits", "Succeeded")
+    assert "weights are missing" in world.condition("digits", "ResidentReloaded")["message"]
+    assert "ResidentLoadFailed" in world.events("digits")
+    resident.faults.load = ""
+    eventually(lambda: world.condition("digits", "ResidentReloaded")["status"] == "True", "the condition to turn True")
+    assert resident.loaded
+
+
+def test_deleting_a_job_in_training_gives_the_gpu_back(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    world.delete_job("digits")
+    eventually(lambda: world.pod_names() == [], "the training pod to go")
+    eventually(world.nothing_owed, "the Lease to be settled")
+    assert resident.loaded
+
+
+def test_the_hold_is_renewed_and_replaced_on_a_resident_that_restarts(
+    world: World, resident: ScriptedResident, start_operator: Any
+) -> None:
+    start_operator(hold_ttl="5")
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    world.run_pod("digits-1")
+    eventually(lambda: len(resident.called("unload")) >= 3, "the hold to be renewed")
+    resident.hold = None  # as after a restart
+    eventually(lambda: resident.hold, "the hold to be placed again")
+    fences = {call["fence"] for call in resident.called("unload")}
+    assert len(fences) == 1
+
+
+def test_a_job_without_a_resident_trains_without_a_hand_over(world: World, operator: OperatorProcess) -> None:
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    world.end_pod("digits-1")
+    world.reaches("digits", "Succeeded")
+    assert world.condition("digits", "ResidentReloaded")["reason"] == "NoResident"
+
+
+def _reason(world: World, reason: str) -> dict[str, Any] | None:
+    condition = world.condition("digits", "Reconciling")
+    return condition if condition.get("reason") == reason else None
+
+
+def _live(world: World) -> list[str]:
+    pods = world.training_pods()
+    return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") not in {"Succeeded", "Failed"}]

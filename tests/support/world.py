@@ -1,0 +1,153 @@
+"""A control plane with residents and jobs in it, as a test sees it, and changes it in the kubelet's stead."""
+
+import json
+from typing import Any
+
+import httpx
+
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+
+Object = dict[str, Any]
+_JOBS = "/apis/gpurelay.dev/v1alpha1"
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
+
+
+class World:
+    """One test's namespace; the operator's namespace is shared and emptied of Leases between tests."""
+
+    def __init__(self, api: httpx.Client, namespace: str) -> None:
+        self.api = api
+        self.namespace = namespace
+        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._jobs = f"{_JOBS}/namespaces/{namespace}/yolotrainingjobs"
+
+    # residents
+
+    def add_resident(
+        self, resident: ScriptedResident, *, name: str = "sam3", node: str = "node-1", **labels: str
+    ) -> None:
+        """Create a resident's pod, running on a node, reachable at the scripted resident's address."""
+        body = {
+            "metadata": {"name": name, "labels": {"gpurelay.dev/resident": "sam3", **labels}},
+            "spec": {"nodeName": node, "containers": [{"name": "sam3", "image": "gpu-relay/sam3"}]},
+        }
+        self._expect(self.api.post(self._pods, json=body))
+        self.set_pod(name, phase="Running", podIP=resident.ip, podIPs=[{"ip": resident.ip}])
+
+    # jobs
+
+    def apply_job(self, name: str, *, memory: str = "10Gi", **spec: Any) -> Object:
+        """Create a job; `spec` adds to a minimal one."""
+        body = job_manifest(name, memory=memory, **spec)
+        return self._expect(self.api.post(self._jobs, json=body))
+
+    def patch_job(self, name: str, **spec: Any) -> Object:
+        """Change fields of a job's spec."""
+        return self._patch(f"{self._jobs}/{name}", {"spec": spec})
+
+    def delete_job(self, name: str) -> None:
+        """Delete a job and, as a garbage collector does, leave its pods to be deleted in the background."""
+        self._expect(self.api.delete(f"{self._jobs}/{name}"))
+
+    def job(self, name: str) -> Object:
+        """Read a job."""
+        return self._expect(self.api.get(f"{self._jobs}/{name}"))
+
+    def phase(self, name: str) -> str:
+        """Return a job's phase."""
+        return str(self.job(name)["status"].get("phase", ""))
+
+    def reaches(self, name: str, *phases: str) -> None:
+        """Wait until a job is in one of these phases."""
+        eventually(lambda: self.phase(name) in phases, f"{name} to be {' or '.join(phases)}")
+
+    def condition(self, name: str, kind: str) -> Object:
+        """Return a condition of a job, empty while it has none of that type."""
+        conditions = self.job(name)["status"].get("conditions", [])
+        return next((c for c in conditions if c["type"] == kind), {})
+
+    def events(self, name: str) -> list[str]:
+        """Return the reasons of a job's Events in the order in which they were written."""
+        items = self._expect(self.api.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"))["items"]
+        mine = [
+            item
+            for item in items
+            if item["regarding"].get("name") == name and item["regarding"]["kind"] == "YoloTrainingJob"
+        ]
+        return [item["reason"] for item in sorted(mine, key=lambda item: item["eventTime"])]
+
+    # training pods, and what a kubelet says of them
+
+    def training_pods(self) -> list[Object]:
+        """List the training pods."""
+        return list(self._expect(self.api.get(self._pods, params={"labelSelector": "gpurelay.dev/job"}))["items"])
+
+    def pod_names(self) -> list[str]:
+        """List the training pods' names."""
+        return sorted(pod["metadata"]["name"] for pod in self.training_pods())
+
+    def shows_pod(self, name: str) -> None:
+        """Wait for a training pod."""
+        eventually(lambda: name in self.pod_names(), f"training pod {name}")
+
+    def run_pod(self, name: str) -> None:
+        """Say that a training pod runs."""
+        self.set_pod(name, phase="Running", containerStatuses=[_container({"running": {}})])
+
+    def end_pod(self, name: str, reason: str = "Completed", exit_code: int = 0, **word: Any) -> None:
+        """Say that a training pod has ended with a last word."""
+        message = json.dumps({"reason": reason, "message": f"said {reason}", **word})
+        ended = {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": message}
+        phase = "Succeeded" if exit_code == 0 else "Failed"
+        self.set_pod(name, phase=phase, containerStatuses=[_container({"terminated": ended})])
+
+    def set_pod(self, name: str, **status: Any) -> None:
+        """Write a pod's status."""
+        self._patch(f"{self._pods}/{name}/status", {"status": status})
+
+    def delete_pod(self, name: str) -> None:
+        """Delete a pod at once, as one that is lost with its node."""
+        self._expect(self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0}))
+
+    # Leases
+
+    def leases(self) -> dict[str, str]:
+        """Return the holder of each GPU's Lease."""
+        items = self._expect(self.api.get(_LEASES))["items"]
+        return {item["metadata"]["name"]: item["spec"]["holderIdentity"] for item in items}
+
+    def nothing_owed(self) -> bool:
+        """True when every Lease is the resident's and no reload is owed."""
+        items = self._expect(self.api.get(_LEASES))["items"]
+        owed = [item["metadata"].get("annotations", {}).get("gpurelay.dev/reload-owed") for item in items]
+        return all(holder == "resident" for holder in self.leases().values()) and not any(owed)
+
+    def _patch(self, path: str, body: Object) -> Object:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        return self._expect(self.api.patch(path, content=json.dumps(body), headers=headers))
+
+    @staticmethod
+    def _expect(answer: httpx.Response) -> Object:
+        assert answer.is_success, f"{answer.request.method} {answer.request.url.path}: {answer.text}"
+        return dict(answer.json())
+
+
+def job_manifest(name: str, *, memory: str = "10Gi", **spec: Any) -> Object:
+    """Return a minimal job, with fields of the spec added or replaced."""
+    return {
+        "apiVersion": "gpurelay.dev/v1alpha1",
+        "kind": "YoloTrainingJob",
+        "metadata": {"name": name},
+        "spec": {
+            "model": "yolo26n.yaml",
+            "dataset": {"persistentVolumeClaim": {"claimName": "data"}, "path": "digits"},
+            "output": {"persistentVolumeClaim": {"claimName": "results"}, "path": name},
+            "gpu": {"memory": memory},
+            **spec,
+        },
+    }
+
+
+def _container(state: Object) -> Object:
+    return {"name": "trainer", "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}
