@@ -1,4 +1,4 @@
-"""The whole relay in a local cluster, from manifests/overlays/local: what the demo and the end-to-end tests start from."""
+"""The whole relay in a local cluster, from manifests/overlays/local: what demo and end-to-end tests start from."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ class ClusterLike(Protocol):
 
     @property
     def kubectl(self) -> Callable[..., str]:
-        """kubectl with all rights; takes `stdin`."""
+        """Call kubectl with all rights; takes `stdin`."""
 
     @property
     def ledger(self) -> Path:
