@@ -7,6 +7,19 @@ from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
 
+STORY = [
+    "GPULeased",
+    "UnloadingResident",
+    "ResidentUnloaded",
+    "MemoryProven",
+    "PodCreated",
+    "TrainingRunning",
+    "TrainingEnded",
+    "ResidentLoaded",
+    "Completed",
+]
+"""The Events of a job that simply succeeds."""
+
 
 def test_a_job_trains_and_the_resident_comes_back(
     world: World, resident: ScriptedResident, operator: OperatorProcess
@@ -20,7 +33,7 @@ def test_a_job_trains_and_the_resident_comes_back(
 
     resident.trainer_mib = 10_240
     world.run_pod("digits-1")
-    world.reaches("digits", "Training")
+    eventually(lambda: "TrainingRunning" in world.events("digits"), "the Event TrainingRunning")
     gpu = world.job("digits")["status"]["gpu"]
     assert (gpu["freeBefore"], gpu["freeAfter"], gpu["needed"]) == (910, 14_910, 10_240)
 
@@ -36,17 +49,7 @@ def test_a_job_trains_and_the_resident_comes_back(
     assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
     assert "turn" not in status
     eventually(world.nothing_owed, "the Lease to be settled")
-    assert world.events("digits") == [
-        "GPULeased",
-        "UnloadingResident",
-        "ResidentUnloaded",
-        "MemoryProven",
-        "PodCreated",
-        "TrainingRunning",
-        "TrainingEnded",
-        "ResidentLoaded",
-        "Completed",
-    ]
+    eventually(lambda: world.events("digits") == STORY, "the whole story in Events")
     assert operator.running
 
 

@@ -59,7 +59,7 @@ class ConditionType(_Described):
 
 
 class Reason(_Described):
-    """Why a condition is as it is; also the reasons of Events."""
+    """Why a condition is as it is; also the reasons of Events. They stand in the order in which a turn may say them."""
 
     WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
     WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
@@ -84,8 +84,8 @@ class Reason(_Described):
     )
     POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
-    TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
     STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
+    TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
     GPU_RETURNED = "GPUReturned", "The GPU's Lease went back to the resident."
     RESIDENT_LOADED = "ResidentLoaded", "The resident is loaded again and answered a probe inference."
     RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded yet; the operator goes on trying."

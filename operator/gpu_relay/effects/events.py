@@ -1,22 +1,27 @@
-"""Events on jobs, written once each: their names are made of what they say, so a restarted operator repeats nothing."""
+"""Events on jobs, written once each: their names say job, turn and reason, so a restarted operator repeats nothing.
 
-import hashlib
+They go through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts by it.
+"""
+
 import os
 import socket
 from datetime import UTC, datetime
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey
+from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.steps import Notice
 from gpu_relay.effects.kube import Kube, KubeError
 
 _COMPONENT = "gpu-relay"
+_ORDER = {reason: number for number, reason in enumerate(words.Reason)}
+"""Reasons stand in the order of a turn; names keep Events of the same second in that order."""
 _NOTE_LIMIT = 1024
 _REMEMBERED = 10_000
 
 
 class EventRecorder:
-    """Emits events.k8s.io/v1 Events; an Event that cannot be written is no reason to stop."""
+    """Emits Events; an Event that cannot be written is no reason to stop."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -25,22 +30,28 @@ class EventRecorder:
 
     async def emit(self, job: JobKey, resource_version: str, turn: int, notice: Notice) -> None:
         """Write an Event once for each job, turn and reason."""
-        key = hashlib.sha256(f"{job.uid}/{turn}/{notice.reason}".encode()).hexdigest()[:16]
+        reason = notice.reason
+        name = f"{job.name}.{job.uid[:8]}.{turn}.{_ORDER[reason]:02}.{reason.value.lower()}"
+        key = f"{job.namespace}/{name}"
         if key in self._seen:
             return
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = datetime.now(UTC)
         body = {
-            "apiVersion": "events.k8s.io/v1",
+            "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": f"{job.name}.{key}", "namespace": job.namespace},
-            "eventTime": now,
-            "reason": notice.reason.value,
-            "note": notice.message[:_NOTE_LIMIT],
+            "metadata": {"name": name, "namespace": job.namespace},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "firstTimestamp": timestamp(now),
+            "lastTimestamp": timestamp(now),
+            "count": 1,
+            "reason": reason.value,
+            "message": notice.message[:_NOTE_LIMIT],
             "type": "Warning" if notice.warning else "Normal",
-            "action": notice.reason.value,
-            "reportingController": f"{words.GROUP}/{_COMPONENT}",
+            "action": reason.value,
+            "reportingComponent": _COMPONENT,
+            "source": {"component": _COMPONENT},
             "reportingInstance": self._instance[:128],
-            "regarding": {
+            "involvedObject": {
                 "apiVersion": words.API_VERSION,
                 "kind": words.KIND,
                 "namespace": job.namespace,
@@ -50,7 +61,7 @@ class EventRecorder:
             },
         }
         try:
-            await self._kube.create(f"/apis/events.k8s.io/v1/namespaces/{job.namespace}/events", body)
+            await self._kube.create(f"/api/v1/namespaces/{job.namespace}/events", body)
         except KubeError as error:
             if not (error.already_exists or error.refusal or error.not_found):
                 return
