@@ -1,0 +1,140 @@
+"""`python -m tests.demo`: the whole relay on a local Kubernetes, told as a timeline."""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import httpx
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tests.cluster import ClusterError
+from tests.demo import failure, manifest, outputs, story
+from tests.demo.console import Timeline
+from tests.demo.interruption import interruptible, uninterrupted
+from tests.demo.recipe import DEMO
+from tests.demo.sam3 import Sam3, photograph
+from tests.demo.stage import Stage, opened
+from tests.support.deploy import resident_address
+
+_DESCRIPTION = """\
+Starts a cluster, deploys operator and SAM3 as pods, applies a YoloTrainingJob that does not fit beside the loaded SAM3,
+and checks at each step that the GPU changes hands and that SAM3 answers all the while. Then trains the same without the
+relay, which must run out of memory. Everything is taken down again. Exit code: 0 when every step held, else 1 (130
+after Ctrl-C).
+"""
+_ENVIRONMENT = """\
+environment:
+  KEEP=1               keep the cluster, and say how to use and how to end it
+  NODE                 auto (default): a kubelet where one can run, else processes; or process, kubelet, existing
+  KUBECONFIG           with NODE=existing: the cluster to use; the demo installs the relay there and removes it again
+  GPU_RELAY_LEDGER     with NODE=existing: folder of its node's simulated GPU, which this machine sees at the same path
+  GPU_RELAY_CACHE      where binaries and images are kept (default: $XDG_CACHE_HOME/gpu-relay or ~/.cache/gpu-relay)
+  NO_COLOR=1           no colours
+"""
+_FAILURES = (story.StepFailedError, ClusterError, httpx.HTTPError, AssertionError)
+
+
+class Settings(BaseSettings):
+    """What the environment decides."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    keep: bool = Field(default=False, validation_alias="KEEP")
+    """Leave the cluster running at the end, passed or failed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the demo; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.demo",
+        description=_DESCRIPTION,
+        epilog=_ENVIRONMENT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("demo-output"),
+        metavar="FOLDER",
+        help="where results go (default: %(default)s)",
+    )
+    options = parser.parse_args(arguments)
+    try:
+        keep = Settings().keep
+    except ValidationError as error:
+        parser.error(f"KEEP={error.errors()[0]['input']} is neither yes nor no: use KEEP=1")
+    return run(options.output, keep=keep)
+
+
+def run(output: Path, *, keep: bool) -> int:
+    """Play the demo and leave its results in `output`; returns the exit code."""
+    timeline = Timeline()
+    interruptible()
+    try:
+        outputs.prepare(output)
+    except (ClusterError, OSError) as error:
+        timeline.failed(str(error))
+        return 1
+    try:
+        passed = _play(timeline, output, keep=keep)
+    except (*_FAILURES, OSError) as error:
+        timeline.failed(str(error))
+        passed = False
+    except KeyboardInterrupt:
+        timeline.failed("Interrupted; everything was taken down")
+        (output / outputs.TIMELINE).write_text(timeline.text)
+        return 130
+    timeline.note("")
+    timeline.note("Every step held." if passed else "The demo FAILED.", "end")
+    timeline.note(f"Results: {output}/ ({', '.join(sorted(path.name for path in output.iterdir()))})", "end")
+    (output / outputs.TIMELINE).write_text(timeline.text)
+    return 0 if passed else 1
+
+
+def _play(timeline: Timeline, output: Path, *, keep: bool) -> bool:
+    timeline.headline(
+        "GPU Relay: one GPU, two masters",
+        "A (simulated) 15,360 MiB Tesla T4. SAM3 takes 14,000 MiB of it, the training needs 10,240: only one fits.",
+        "About 3 minutes once everything is built; whatever has to be built first says what it costs.",
+        "",
+    )
+    with timeline.showing(logging.getLogger("cluster")), opened(timeline, keep=keep) as stage:
+        try:
+            passed = _told(stage, timeline, output)
+        except KeyboardInterrupt:
+            timeline.failed("Interrupted: taking everything down (about 10 s)")
+            raise
+        uninterrupted()
+        timeline.step("end", "Keeping the cluster" if keep else "Taking everything down (about 10 s)")
+        if keep:
+            for sentence in stage.keep():
+                timeline.note(sentence, "keep")
+    if not keep:
+        timeline.ok("Nothing is left of it")
+    return passed
+
+
+def _told(stage: Stage, timeline: Timeline, output: Path) -> bool:
+    """Tell the story and collect what it made; False when a step failed."""
+    try:
+        stage.deploy(DEMO)
+        sam3 = Sam3(resident_address(stage.kubectl))
+        story.tell(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
+    except _FAILURES as error:
+        timeline.failed(str(error))
+        failure.report(stage.kubectl, timeline, output)
+        return False
+    files = outputs.collect(stage.results, output)
+    description = stage.kubectl("-n", manifest.NAMESPACE, "describe", "ytj", manifest.NAME)
+    (output / outputs.DESCRIPTION).write_text(description)
+    timeline.step("results", f"kubectl -n {manifest.NAMESPACE} describe ytj {manifest.NAME}")
+    timeline.block(description)
+    timeline.note(f"{len(files)} files of the training copied to {output}/", "results")
+    return True
+
+
+if __name__ == "__main__":
+    sys.exit(main())
