@@ -30,8 +30,8 @@ class Recipe:
         return make_digits(path, self.train, self.val, self.training["imageSize"])
 
 
-# Small pictures, small batches and no mosaic: from scratch, the number of optimizer steps is what counts. Digits are not
-# mirrored, since a mirrored 2 is no 2.
+# Small pictures, small batches and no mosaic: from scratch, the number of optimizer steps is what counts. Digits are
+# not mirrored, since a mirrored 2 is no 2.
 _ARGS: dict[str, Any] = {
     "optimizer": "AdamW",
     "lr0": 0.002,
@@ -45,7 +45,7 @@ _ARGS: dict[str, Any] = {
 DEMO = Recipe(
     train=256,
     val=48,
-    training={"epochs": 10, "imageSize": 128, "batch": 8, "patience": 100, "seed": 0, "args": _ARGS},
+    training={"epochs": 8, "imageSize": 128, "batch": 8, "patience": 100, "seed": 0, "args": _ARGS},
 )
 
 QUICK = Recipe(

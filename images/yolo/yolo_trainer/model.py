@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from yolo_trainer.job import Task
 from yolo_trainer.outcome import ConfigInvalidError
 
 ARCHITECTURES = (".yaml", ".yml")
 WEIGHTS = ".pt"
+WEIGHT_ARGUMENTS = ("pretrained", "distill_model")
+"""Training arguments that may name a weight file."""
 
 
-def find_model(name: str, folders: Iterable[Path]) -> str:
+def find_model(name: str, folders: Sequence[Path]) -> str:
     """Return what Ultralytics takes as `model`: a file, or the name of an architecture that it brings along.
 
     Args:
@@ -38,6 +41,17 @@ def find_model(name: str, folders: Iterable[Path]) -> str:
             f"the file beside the data set, or train from scratch with {Path(name).with_suffix('.yaml').name}"
         )
     return name
+
+
+def resolve_weights(args: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """Return training arguments in which further weight files are found as the model is.
+
+    Raises:
+        ConfigInvalidError: one is not there.
+
+    """
+    named = {name: args[name] for name in WEIGHT_ARGUMENTS if isinstance(args.get(name), str)}
+    return {**args, **{name: find_model(file, folders) for name, file in named.items()}}
 
 
 def check_model(model: str, task: Task) -> None:

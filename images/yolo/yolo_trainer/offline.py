@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from yolo_trainer.outcome import ConfigInvalidError
 
 FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
 """What Ultralytics labels plots with, and would download."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def prepare() -> Path:
@@ -51,11 +53,18 @@ def seal() -> None:
 
     for handler in list(LOGGER.handlers):
         LOGGER.removeHandler(handler)
+    LOGGER.addFilter(_without_colours)
     LOGGER.propagate = True
     LOGGER.setLevel(logging.WARNING)
     SETTINGS.update({"sync": False})
     downloads.safe_download = _refuse
     downloads.get_github_assets = _no_assets
+
+
+def _without_colours(record: logging.LogRecord) -> bool:
+    """Keep every record, as plain text."""
+    record.msg, record.args = _COLOURS.sub("", record.getMessage()), ()
+    return True
 
 
 def _refuse(url: object = None, *_args: Any, **_settings: Any) -> NoReturn:

@@ -85,7 +85,7 @@ class ProgressTracker:
         now, seconds = self.snapshot(), self._clock() - self._epoch_began
         self._images += images
         batch = min(now.batch + 1, now.batches)
-        per_epoch = self._mean_epoch_seconds() or seconds * now.batches / batch
+        per_epoch = self._mean_epoch_seconds() or seconds * now.batches / max(batch, 1)
         self._set(
             batch=batch,
             losses=dict(losses),

@@ -17,7 +17,7 @@ from yolo_trainer.dataset import Dataset, check_dataset
 from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
 from yolo_trainer.job import Job, load_job
-from yolo_trainer.model import check_model, find_model
+from yolo_trainer.model import check_model, find_model, resolve_weights
 from yolo_trainer.outcome import ConfigInvalidError, LastWord, Reason, TrainerError, write_last_word
 from yolo_trainer.progress import ProgressTracker, Stage
 from yolo_trainer.server import ProgressServer, Sources
@@ -94,6 +94,8 @@ class Attempt:
         self._tracker.enter(Stage.DONE)
         now = self._tracker.snapshot()
         message = f"{now.epoch} of {now.epochs} epochs, {results.sentence(metrics)}"
+        if now.epoch < now.epochs:
+            message += f"; stopped early: no improvement in {job.training.patience} epochs"
         return self._word(Reason.COMPLETED, message, exports)
 
     def _start_services(self, job: Job) -> None:
@@ -119,15 +121,21 @@ class Attempt:
         arguments.check_names(job.training.args)
         results.check_exports(job.output.export)
         dataset = check_dataset(job.dataset.path, job.task, bool(job.training.args.get("single_cls")))
+        split = job.training.args.get("split", "val")
+        if split not in dataset.images:
+            raise ConfigInvalidError(
+                f"training.args.split is {split}, and the data set has {', '.join(dataset.images)}"
+            )
         log.info("Data set %s: %s", dataset.folder, ", ".join(f"{n} {split}" for split, n in dataset.images.items()))
         data = _prepare_output(job, dataset)
         folders = (dataset.folder, job.output.path, job.output.path / "weights")
         model = find_model(job.model, folders)
+        args = resolve_weights(job.training.args, folders)
         offline.seal()
         check_model(model, job.task)
         self._check_gpu(job)
         self._device = gpu_memory.open_device()
-        request = Request(job, data, model, self._device.torch_device)
+        request = Request(job, data, model, args, self._device.torch_device)
         check_values(request.arguments())
         return request
 
@@ -164,10 +172,11 @@ class Attempt:
         except gpu_memory.GpuUnavailable:
             seen = ""
         now = self._tracker.snapshot()
+        when = "before the first epoch" if now.stage == Stage.PREPARING else f"after {now.epoch} of {now.epochs} epochs"
         facts = "; ".join(part for part in (granted, peak, seen) if part)
         first_line = str(error).partition("\n")[0]
         return (
-            f"out of GPU memory in epoch {now.epoch + 1} of {now.epochs}: {facts}. Ask for more gpu.memory, or for a "
+            f"out of GPU memory {when}: {facts}. Ask for more gpu.memory, or for a "
             f"smaller batch or imageSize. ({first_line})"
         )
 

@@ -34,6 +34,8 @@ class Request:
     job: Job
     data: Path
     model: str
+    args: Mapping[str, Any]
+    """`training.args`, with every weight file found."""
     torch_device: str
 
     def arguments(self) -> dict[str, Any]:
@@ -41,7 +43,7 @@ class Request:
         training = self.job.training
         return {
             "workers": default_workers(self.torch_device, _shared_memory(), len(os.sched_getaffinity(0))),
-            **training.args,
+            **self.args,
             "mode": "train",
             "task": self.job.task,
             "model": self.model,

@@ -1,10 +1,8 @@
-import hashlib
+import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,32 +126,57 @@ def test_a_damaged_owner_file_means_no_checkpoint(tmp_path: Path, weights: Calla
     assert CheckpointStore(tmp_path, "u1").find() is None
 
 
-SAVES_FOR_EVER = """
-import hashlib, os, sys
+KILLED_AT_A_STEP = """
+import os, shutil, signal, sys
 from pathlib import Path
 from yolo_trainer.checkpoints import CheckpointStore
-output = Path(sys.argv[1])
-store, last = CheckpointStore(output, "u1"), output / "last.pt"
-while True:
-    content = os.urandom(2_000_000)
-    last.write_bytes(hashlib.sha256(content).digest() + content)
-    store.save(last, None)
+
+folder, uid, kill_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+steps = 0
+
+def count(event, _):
+    global steps
+    if event in {"open", "os.rename", "os.remove", "half written"}:
+        steps += 1
+        if steps == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def copy_in_halves(source, target):
+    content = source.read_bytes()
+    with open(target, "wb", buffering=0) as file:
+        file.write(content[: len(content) // 2])
+        sys.audit("half written")
+        file.write(content[len(content) // 2 :])
+
+shutil.copyfile = copy_in_halves
+new, store = folder / "new.pt", CheckpointStore(folder, uid)
+sys.addaudithook(count)
+store.save(new, new)
 """
 
 
-def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    for _ in range(5):
-        process = subprocess.Popen(
-            [sys.executable, "-c", SAVES_FOR_EVER, str(tmp_path)], env={"PYTHONPATH": os.pathsep.join(sys.path)}
-        )
-        while CheckpointStore(tmp_path, "u1").find() is None:
-            assert process.poll() is None
-            time.sleep(0.01)
-        time.sleep(random.uniform(0, 0.1))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+@pytest.mark.parametrize("uid", ["u1", "u2"])
+def test_a_kill_at_any_step_leaves_a_whole_checkpoint(tmp_path: Path, uid: str) -> None:
+    """Job u1 has a checkpoint; u1 or u2 saves another, and is killed at the first, second, third … step of it."""
+    old, new, seen = b"old" * 1000, b"new" * 1000, set()
+    (tmp_path / "old.pt").write_bytes(old)
+    (tmp_path / "new.pt").write_bytes(new)
+    for step in itertools.count(1):
+        CheckpointStore(tmp_path, "nobody").discard()
+        CheckpointStore(tmp_path, "u1").save(tmp_path / "old.pt", tmp_path / "old.pt")
+        command = [sys.executable, "-c", KILLED_AT_A_STEP, str(tmp_path), uid, str(step)]
+        process = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
 
-        found = CheckpointStore(tmp_path, "u1").find()
-        assert found is not None
-        content = found.read_bytes()
-        assert content[:32] == hashlib.sha256(content[32:]).digest()
+        found = CheckpointStore(tmp_path, uid).find()
+        if found is not None:
+            seen.add(found.read_bytes())
+            assert found.read_bytes() in ({old, new} if uid == "u1" else {new})
+        if uid == "u1":
+            assert found is not None
+        elif CheckpointStore(tmp_path, "u1").find() is not None:
+            assert (tmp_path / "checkpoint" / "resume.pt").read_bytes() == old
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL
+    assert new in seen
+    assert step > 8, "a save has more steps than that"

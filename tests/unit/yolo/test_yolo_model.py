@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.model import check_model, find_model
+from yolo_trainer.model import check_model, find_model, resolve_weights
 from yolo_trainer.outcome import ConfigInvalidError
 
 
@@ -66,3 +66,14 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalidError, match=r"w\.pt cannot be used"):
         check_model(str(tmp_path / "w.pt"), "detect")
+
+
+def test_weights_among_the_arguments_are_found_too(folders: list[Path]) -> None:
+    (folders[0] / "start.pt").touch()
+
+    args = resolve_weights({"pretrained": "start.pt", "lr0": 0.1}, folders)
+
+    assert args == {"pretrained": str(folders[0] / "start.pt"), "lr0": 0.1}
+    assert resolve_weights({"pretrained": False}, folders) == {"pretrained": False}
+    with pytest.raises(ConfigInvalidError, match="never downloads"):
+        resolve_weights({"distill_model": "yolo26x.pt"}, folders)

@@ -1,11 +1,18 @@
+import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
 from yolo_trainer.job import Job
 from yolo_trainer.outcome import ConfigInvalidError
-from yolo_trainer.train import Request, check_values, default_workers
+from yolo_trainer.progress import ProgressTracker
+from yolo_trainer.train import Request, Training, check_values, default_workers
 
 GIB = 2**30
 
@@ -21,7 +28,7 @@ def request_for(**args: Any) -> Request:
             "gpu": {"memoryMiB": 1024},
         }
     )
-    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", "cpu")
+    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", job.training.args, "cpu")
 
 
 def test_the_jobs_fields_become_ultralytics_arguments() -> None:
@@ -70,3 +77,28 @@ def test_a_wrong_value_is_refused(args: dict[str, Any], problem: str) -> None:
 )
 def test_data_loading_processes_suit_the_pod(device: str, shared_memory: int, cpus: int, workers: int) -> None:
     assert default_workers(device, shared_memory, cpus) == workers
+
+
+@pytest.fixture
+def interruption() -> Iterator[Interruption]:
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    interruption = Interruption()
+    interruption.install()
+    yield interruption
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("event", ["on_train_batch_end", "on_val_batch_end"])
+def test_a_signal_ends_training_and_validation_after_the_batch(
+    interruption: Interruption, tmp_path: Path, event: str
+) -> None:
+    training = Training(request_for(), CheckpointStore(tmp_path, "u1"), ProgressTracker(), interruption)
+    batch_ended = training._callbacks()[event]
+    trainer = SimpleNamespace(tloss={"box_loss": 1.0}, batch_size=8)
+
+    with pytest.raises(Interrupted), interruption.deferred():
+        batch_ended(trainer)
+        os.kill(os.getpid(), signal.SIGTERM)
+        batch_ended(trainer)
+        pytest.fail("the next batch began")
