@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -256,10 +258,29 @@ def test_a_gpu_with_too_little_memory_is_left_alone(
     assert (code, word["reason"]) == (11, "WrongGpu")
 
 
-def test_the_granted_memory_is_held_while_training_and_given_back(
-    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str], monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def resident() -> Iterator[tuple[str, list[Any]]]:
+    """A resident that accepts every renewal: its URL, and the bodies that it was sent."""
+    bodies: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}", bodies
+        server.shutdown()
+
+
+def test_memory_and_hold_are_kept_while_training(
+    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str], resident: tuple[str, list[Any]]
 ) -> None:
+    url, renewals = resident
     job["gpu"] = {"uuid": "GPU-11111111-2222-3333-4444-555555555555", "memoryMiB": 10240}
+    job["hold"] = {"url": url, "fence": 7, "renewKey": "key", "ttlSeconds": 3}
     job["training"]["epochs"] = 1
     attempt = start(job, **ledger)
     attempt.wait_for("training", lambda: "Training " in attempt.log)
@@ -272,6 +293,8 @@ def test_the_granted_memory_is_held_while_training_and_given_back(
     assert progress["gpu_memory_mib"] == 10240
     assert word["peakMemoryMiB"] == 10240
     assert gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).used_mib == 0
+    assert len(renewals) >= 2, "at once, and then every second"
+    assert all(body == {"fence": 7, "renew_key": "key"} for body in renewals)
 
 
 def test_a_broken_data_set_is_refused_before_ultralytics_is_loaded(
