@@ -210,6 +210,20 @@ def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
         server.end()
 
 
+def test_a_worker_busy_with_its_imports_dies_with_its_server(ledger: Ledger, model: Path, token_file: Path) -> None:
+    server = Server(ledger, model, token_file)
+    try:
+        server.unload(fence=1)  # the standby begins its imports, and reads its socket only seconds later
+        (worker,) = eventually(server.workers, "a standby worker", every=0.02)
+        maps = Path(f"/proc/{worker}/maps")
+        eventually(lambda: "libtorch" in maps.read_text(), "the worker imports PyTorch", every=0.02)
+        server.process.kill()
+        server.process.wait()
+        eventually(lambda: not Path(f"/proc/{worker}/exe").exists(), "no orphan is left", within=1, every=0.02)
+    finally:
+        server.end()
+
+
 def test_a_server_without_configuration_says_what_to_set() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SAM3_")}
     environment["PYTHONPATH"] = os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common")))

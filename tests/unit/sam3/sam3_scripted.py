@@ -27,10 +27,16 @@ class ScriptedGpu:
         used = self.others + self.workers
         return GpuMemory("GPU-1", "Tesla T4", 15360, 450, used, 15360 - 450 - used)
 
+    def give_back(self, mib: int) -> None:
+        self.workers -= mib
+
 
 @dataclass
 class Script:
-    """What workers do from now on: an open gate lets a call through, a failure is raised by it."""
+    """What workers do from now on: an open gate lets a call through, a failure is raised by it.
+
+    `lag` is the time in seconds that the driver takes to give a dead worker's memory back.
+    """
 
     gpu: ScriptedGpu
     launched: list["ScriptedWorker"] = field(default_factory=list)
@@ -39,6 +45,7 @@ class Script:
     prepare_failure: Exception | None = None
     attach_failure: Exception | None = None
     stuck: bool = False
+    lag: float = 0.0
 
     def __post_init__(self) -> None:
         self.preparing.set()
@@ -98,7 +105,10 @@ class ScriptedWorker:
         """End as a process does: its memory comes back, its calls fail, its owner is told."""
         if self.alive:
             self._gone.set()
-            self._script.gpu.workers -= self.allocated_mib
+            if self._script.lag:
+                asyncio.get_running_loop().call_later(self._script.lag, self._script.gpu.give_back, self.allocated_mib)
+            else:
+                self._script.gpu.give_back(self.allocated_mib)
             self.allocated_mib = 0
             self._on_exit(self)
 

@@ -9,11 +9,13 @@ import pytest
 
 from sam3_server import images
 from sam3_server.errors import LoadError
+from sam3_server.hold import Terms
 from sam3_server.residency import State
 from tests.unit.sam3.conftest import Resident, png
 from tests.unit.sam3.sam3_scripted import NEED
 
 FREE = 15360 - 450
+TERMS = Terms("job/a", 1, 60.0, "secret")
 
 
 async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_load(resident: Resident) -> None:
@@ -37,6 +39,12 @@ async def test_unload_gives_the_memory_back_and_says_how_much(resident: Resident
     assert answer["hold"]["holder"] == "job/a"
     assert 59 < answer["hold"]["expires_in_seconds"] <= 60
     assert resident.gpu.workers == 0
+
+
+async def test_unload_waits_for_the_driver_to_give_the_memory_back(resident: Resident) -> None:
+    await resident.segment()
+    resident.script.lag = 0.15
+    assert (await resident.unload()).json()["gpu_freed_mb"] == NEED
 
 
 async def test_a_held_server_refuses_with_the_eta_and_counts_it(resident: Resident) -> None:
@@ -114,6 +122,46 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
     assert resident.gpu.workers == 0
 
 
+async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
+    resident: Resident, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "check", lambda *_: resident.service._holds.place(TERMS, resident.service.now()))
+    async with resident.service._lock:
+        assert (await asyncio.wait_for(resident.segment(), 2)).status_code == 503
+
+
+async def test_a_load_that_outlived_its_abort_still_respects_the_hold(resident: Resident) -> None:
+    resident.script.preparing.clear()
+    request = resident.begin(resident.segment())
+    await resident.until(lambda: resident.service.state is State.LOADING)
+    resident.service._holds.place(TERMS, resident.service.now())
+    resident.script.preparing.set()
+    assert (await request).status_code == 503
+    assert resident.gpu.workers == 0
+
+
+async def test_memory_that_is_taken_while_a_worker_prepares_leaves_it_ready_for_later(resident: Resident) -> None:
+    resident.script.preparing.clear()
+    request = resident.begin(resident.segment())
+    await resident.until(lambda: resident.service.state is State.LOADING)
+    resident.gpu.others = 4000
+    resident.script.preparing.set()
+    assert (await request).status_code == 503
+    assert resident.script.launched[0].alive
+    resident.gpu.others = 0
+    assert (await resident.segment()).status_code == 200
+    assert len(resident.script.launched) == 1
+
+
+async def test_an_unload_calls_off_a_reload_that_waits_for_memory(resident: Resident) -> None:
+    resident.gpu.others = 4000
+    assert (await resident.load()).status_code == 503
+    later = resident.service.now() + 60
+    assert resident.service._reload.due(later)
+    await resident.client.post("/api/v1/unload")
+    assert not resident.service._reload.due(later)
+
+
 async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +216,8 @@ async def test_an_unload_without_a_body_places_no_hold(resident: Resident) -> No
     await resident.segment()
     answer = await resident.client.post("/api/v1/unload")
     assert (answer.json()["gpu_freed_mb"], answer.json()["hold"]) == (NEED, None)
-    assert not any(worker.alive for worker in resident.script.launched)
+    await asyncio.sleep(0.02)
+    assert [worker.alive for worker in resident.script.launched] == [False], "no standby without a hold"
     assert (await resident.segment()).status_code == 200
 
 
