@@ -12,5 +12,9 @@ compile dev.txt --all-extras --group dev --group torch "$@"
 compile operator.txt --extra operator --constraints requirements/dev.txt
 compile sam3.txt --extra sam3 --constraints requirements/dev.txt
 compile yolo.txt --extra yolo --constraints requirements/dev.txt
-"${UV:-uv}" pip compile --group pyproject.toml:torch --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-header --quiet --constraints requirements/dev.txt --output-file requirements/torch.txt
+group() { # name
+  "${UV:-uv}" pip compile --group "pyproject.toml:$1" --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+    --no-header --quiet --constraints requirements/dev.txt --output-file "requirements/$1.txt"
+}
+group torch
+group uv

@@ -1,0 +1,71 @@
+# make demo    the whole relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 is back    (KEEP=1 keeps it)
+# make test    every test; on a fresh machine this builds Kubernetes and the images first
+#
+# Both install what they need into $(CACHE), nothing into the checkout. NODE=process|kubelet chooses the node by hand.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds lock images environment down
+
+PYTHON ?= python3
+CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
+UV := $(CACHE)/uv-$(shell sha256sum requirements/uv.txt | cut -c1-12)/bin/uv
+VENV := $(CACHE)/venv-$(shell sha256sum requirements/dev.txt | cut -c1-12)
+PY := $(VENV)/bin/python
+export PATH := $(VENV)/bin:$(PATH)
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/common:$(CURDIR)
+PYTEST := $(PY) -m pytest --quiet
+
+help:
+	@sed -n 's/^# //p' Makefile
+	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds lock images down"
+
+demo: environment
+	@$(PY) -m tests.demo
+
+test: lint test-unit test-controlplane test-faults test-e2e
+
+test-fast: lint test-unit
+
+test-unit: environment
+	$(PYTEST) tests/unit tests/property
+
+test-controlplane: environment
+	$(PYTEST) tests/controlplane
+
+test-faults: environment
+	$(PYTEST) tests/faults
+
+test-e2e: environment
+	$(PYTEST) tests/e2e
+
+lint: environment
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+crds: environment
+	$(PY) -m gpu_relay.api.crd > crds/yolotrainingjobs.gpurelay.dev.yaml
+
+lock: $(UV)
+	UV=$(UV) requirements/lock.sh
+
+images: environment
+	$(PY) -m tests.cluster images
+
+down: environment
+	$(PY) -m tests.cluster down --all
+
+environment: $(VENV)/.complete
+
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit("gpu-relay needs Python 3.11 or newer; this is %s (set PYTHON=…)" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(@D)/..
+	$(@D)/pip install --quiet --require-hashes --only-binary :all: --requirement requirements/uv.txt
+
+$(VENV)/.complete: $(UV)
+	@echo "Installing the locked Python packages into $(VENV): about half a minute and 6 GB."
+	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
