@@ -2,6 +2,8 @@
 
 from tests.cluster.cluster import Cluster
 from tests.cluster.errors import ClusterError
+from tests.cluster.existing import ExistingCluster
+from tests.cluster.opening import open_cluster
 from tests.cluster.runs import NodeKind
 
-__all__ = ["Cluster", "ClusterError", "NodeKind"]
+__all__ = ["Cluster", "ClusterError", "ExistingCluster", "NodeKind", "open_cluster"]

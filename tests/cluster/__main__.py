@@ -18,6 +18,7 @@ environment:
   NODE                 auto (default), none, process or kubelet: how deep `up` goes
   GPU_RELAY_CACHE      where everything is kept (default: $XDG_CACHE_HOME/gpu-relay or ~/.cache/gpu-relay)
   KUBEBUILDER_ASSETS   a folder with Kubernetes and etcd binaries to use instead of building them
+  GPU_RELAY_CLUSTER_LOGS  a folder to which every cluster's logs are copied at its end
 """
 
 

@@ -6,8 +6,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster import host, node_config, packages
+from tests.cluster import host, node_config, packages, paths
 from tests.cluster.errors import ClusterError
+from tests.cluster.images import FIRST_USE_GIB
+from tests.cluster.progress import require_disk
 from tests.cluster.runs import NodeKind
 
 #: The environment variable that decides by hand.
@@ -28,6 +30,7 @@ class Facts:
     missing_packages: tuple[str, ...] = ()
     can_install: bool = True
     foreign_kubelet: bool = False
+    lacking_disk: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ def obstacles(facts: Facts) -> list[str]:
         found.append(f"the packages {', '.join(facts.missing_packages)} are missing and there is no apt-get")
     if facts.foreign_kubelet:
         found.append(f"another kubelet listens on port {node_config.KUBELET_PORT}")
+    if facts.lacking_disk:
+        found.append(facts.lacking_disk)
     return found
 
 
@@ -94,12 +99,8 @@ def look() -> Facts:
         missing_packages=tuple(packages.missing_packages(packages.NODE_TOOLS, cni=True)),
         can_install=packages.can_install(),
         foreign_kubelet=not host.has_bridge() and _listens(node_config.KUBELET_PORT),
+        lacking_disk=_lacking_disk(),
     )
-
-
-def from_environment() -> Choice:
-    """Choose by `NODE` and by what this machine is."""
-    return choose(os.environ.get(VARIABLE), look())
 
 
 def effective(status: str) -> int:
@@ -110,6 +111,16 @@ def effective(status: str) -> int:
 
 def _capabilities() -> str:
     return Path("/proc/self/status").read_text()
+
+
+def _lacking_disk() -> str:
+    if (paths.cache() / "containerd").exists():
+        return ""  # the images are there, or were; what has changed since is small
+    try:
+        require_disk(paths.cache(), FIRST_USE_GIB, "building and importing the images")
+    except ClusterError as error:
+        return str(error)
+    return ""
 
 
 def _listens(port: int) -> bool:

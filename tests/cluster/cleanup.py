@@ -1,5 +1,6 @@
 """Taking a run down, from its folder alone: the same code ends a cluster in use, a detached one and a stale one."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from tests.cluster.processes import Processes, all_marked, marked
 from tests.cluster.progress import logger
 from tests.cluster.runs import NodeKind, Run, State
 
+#: A folder to which the logs of every cluster are copied at its end; unset: they go with it.
+LOGS_VARIABLE = "GPU_RELAY_CLUSTER_LOGS"
 #: Seconds that the process node gets to end its pods.
 _NODE_GRACE = 15.0
 
@@ -28,8 +31,17 @@ def tear_down(run: Run, processes: Processes | None = None, *, only_if_stale: bo
             raise ClusterError(f"cluster {run.name} was not taken down cleanly:\n" + "\n".join(problems))
         if run.node is NodeKind.KUBELET:
             node_lock.release(run)
+        _keep_logs(run)
         with runs.locked():
             shutil.rmtree(run.folder, ignore_errors=True)
+
+
+def _keep_logs(run: Run) -> None:
+    if folder := os.environ.get(LOGS_VARIABLE):
+        target = Path(folder) / run.name
+        target.mkdir(parents=True, exist_ok=True)
+        for log in run.folder.glob("*.log"):
+            shutil.copy(log, target)
 
 
 def _stale(run: Run) -> bool:

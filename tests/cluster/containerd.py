@@ -6,7 +6,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import IO
 
@@ -61,6 +61,11 @@ class Containerd:
         """Remove references; blobs and layers that none uses go with the last."""
         if references:
             self.ctr("images", "remove", "--sync", *references)
+
+    def remove_blobs(self, digests: Iterable[str]) -> None:
+        """Remove blobs, whoever refers to them."""
+        if digests := list(digests):
+            self.ctr("content", "remove", *digests)
 
     def load(self, write: Callable[[IO[bytes]], None]) -> None:
         """Import an OCI archive while `write` writes it.

@@ -110,6 +110,10 @@ def select(names: Iterable[str]) -> list[Image]:
     return [replace(image) for name, image in IMAGES.items() if name in names]
 
 
+#: Disk that all images need at their first use, built and imported, in GiB.
+FIRST_USE_GIB = sum(image.load_gib for image in IMAGES.values()) + max(image.build_gib for image in IMAGES.values())
+
+
 class Builder:
     """Builds images with buildah, as root, into a store of this cache."""
 
@@ -214,6 +218,9 @@ def _import(images: list[Image], builder: Builder, containerd: Containerd) -> No
         size = sum(file.stat().st_size for file in files)
         logger.info("Importing %s into containerd: %.1f GB", ", ".join(i.name for i in images), size / 1e9)
         containerd.load(lambda stream: oci.write_archive(stream, blobs, manifests))
+        # Unpacked, the layers are of no more use as archives: 3 GB.
+        layers = {digest for _, manifest in manifests for digest in oci.layers_of(layout, manifest["digest"])}
+        containerd.remove_blobs(layers & blobs.keys())
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:
