@@ -1,0 +1,50 @@
+"""The whole relay, once for the layer: operator, SAM3 and trainers as pods of images from our Dockerfiles."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import Cluster, NodeKind, choose
+from tests.demo.recipe import QUICK
+from tests.support.deploy import Volumes, deploy
+from tests.support.relay import Relay
+
+
+@pytest.fixture(scope="session")
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+    """A running relay on a kubelet where the machine can have one, else on a process node; `NODE` decides by hand."""
+    choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
+    print(choice)
+    if choice.node is NodeKind.NONE:
+        pytest.skip(f"end-to-end tests need a node that runs pods: {choice}")
+    root = tmp_path_factory.mktemp("volumes")
+    for folder in (root, *root.parents[:2]):
+        folder.chmod(0o755)  # pods run as a user of their own and must get here
+    with Cluster(choice.node) as cluster:
+        if choice.node is NodeKind.KUBELET:
+            cluster.load_images()
+        volumes = Volumes(root)
+        volumes.make_tiny_model()
+        QUICK.make_pictures(volumes.data / "digits")
+        deploy(cluster, volumes)
+        yield Relay(cluster, volumes)
+
+
+@pytest.fixture(autouse=True)
+def told_on_failure(relay: Relay, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Show jobs, pods and the operator's log when a test has failed; leave no job behind."""
+    failed = request.session.testsfailed
+    yield
+    if request.session.testsfailed > failed:
+        print(relay.report())
+    relay.clear()
+
+
+@pytest.fixture
+def photograph() -> Path:
+    """A real photograph that a package ships."""
+    from sklearn import datasets
+
+    return Path(datasets.__file__).parent / "images" / "china.jpg"
