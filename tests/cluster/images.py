@@ -10,13 +10,14 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from tests.cluster import base_image, oci, packages, paths
+from tests.cluster import base_image, oci, packages, paths, runs
 from tests.cluster.containerd import Containerd
 from tests.cluster.errors import ClusterError
 from tests.cluster.host import run
@@ -26,6 +27,9 @@ from tests.cluster.progress import logger, require_disk, run_long
 _PREFIX = "localhost/gpu-relay"
 _CA_IN_BUILD = "/run/ca.pem"
 _KEY_DIGITS = 12
+_LAYOUT = ".layout-"
+#: Disk that a change of sources alone needs, in GiB.
+_SOURCES_GIB = 0.5
 _COMMON_INPUTS = (".dockerignore", "requirements/uv.txt")
 
 
@@ -54,9 +58,20 @@ class Image:
         """A hash over all its inputs, taken once: sources may change while an image is on its way."""
         return hash_inputs(paths.REPOSITORY, (*_COMMON_INPUTS, *self.inputs))
 
+    @cached_property
+    def foundation(self) -> str:
+        """The name that says what lies below its sources: nearly all of its size, and of the time to build it."""
+        below = [name for name in self.inputs if name.endswith(("Dockerfile", ".txt"))]
+        return f"{_PREFIX}/{self.name}:below-{hash_inputs(paths.REPOSITORY, (*_COMMON_INPUTS, *below))}"
+
+    @property
+    def references(self) -> tuple[str, str, str]:
+        """All names that the image has in its present state."""
+        return self.reference, self.keyed, self.foundation
+
     def supersedes(self, reference: str) -> bool:
         """Say whether a reference names an earlier state of this image."""
-        return reference.startswith(f"{_PREFIX}/{self.name}:") and reference not in (self.reference, self.keyed)
+        return reference.startswith(f"{_PREFIX}/{self.name}:") and reference not in self.references
 
 
 _LARGE = "about 3 minutes and 7 GB the first time, seconds when only sources have changed"
@@ -132,15 +147,17 @@ class Builder:
         self._cache.mkdir(parents=True, exist_ok=True)
         # The base image may be one made here, which nobody has signed.
         self._policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        for image in images:
-            if not self._has(image.keyed):
-                self._build(image)
+        with runs.locked("images"):  # two builds at once would build everything twice
+            for image in images:
+                if not self._has(image.keyed):
+                    self._build(image)
 
     def _build(self, image: Image) -> None:
         logger.info("Building image %s: %s", image.name, image.cost)
-        require_disk(self._cache, image.build_gib if not self._tags(image) else 1.0, f"building image {image.name}")
+        need = _SOURCES_GIB if self._has(image.foundation) else image.build_gib
+        require_disk(self._cache, need, f"building image {image.name}")
         base_image.ensure(self._buildah(), self._policy)
-        tags = [f"--tag={image.reference}", f"--tag={image.keyed}"]
+        tags = [f"--tag={reference}" for reference in image.references]
         flags = ["--isolation=chroot", "--layers", "--force-rm", f"--signature-policy={self._policy}", *_ca_flags()]
         command = [*self._buildah(), "bud", *flags, *tags, f"--file={image.inputs[0]}", "."]
         run_long(f"image {image.name}", command, self._cache / f"image-{image.name}.log", cwd=paths.REPOSITORY)
@@ -199,10 +216,13 @@ def load(images: Iterable[Image], builder: Builder, containerd: Containerd) -> N
 
 
 def _import(images: list[Image], builder: Builder, containerd: Containerd) -> None:
-    need = 1.0 if all(image.reference in containerd.images() for image in images) else sum(i.load_gib for i in images)
+    for unfinished in paths.cache().glob(f"{_LAYOUT}*"):  # of an import that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)
+    present = containerd.images()
+    need = sum(_SOURCES_GIB if image.foundation in present else image.load_gib for image in images)
     require_disk(paths.cache(), need, "importing images into containerd")
     chains = containerd.snapshots()
-    with tempfile.TemporaryDirectory(dir=paths.cache(), prefix=".layout-") as scratch:
+    with tempfile.TemporaryDirectory(dir=paths.cache(), prefix=_LAYOUT) as scratch:
         layout = Path(scratch)
         manifests: list[tuple[str, oci.Descriptor]] = []
         placeholders: set[str] = set()
@@ -211,12 +231,13 @@ def _import(images: list[Image], builder: Builder, containerd: Containerd) -> No
             known = [diff for diff, chain in zip(diff_ids, chain_ids(diff_ids), strict=True) if chain in chains]
             placeholders |= _place(layout, known)
             descriptor = builder.push(image, layout)
-            manifests += [(image.keyed, descriptor), (image.reference, descriptor)]
+            manifests += [(reference, descriptor) for reference in image.references]
             chains |= set(chain_ids(diff_ids))
         files = [file for file in (layout / "blobs" / "sha256").iterdir() if file.name not in placeholders]
         blobs: dict[str, bytes | Path] = {f"sha256:{file.name}": file for file in files}
         size = sum(file.stat().st_size for file in files)
-        logger.info("Importing %s into containerd: %.1f GB", ", ".join(i.name for i in images), size / 1e9)
+        names = ", ".join(image.name for image in images)
+        logger.info("Importing %s into containerd: %.1f GB, about half a minute each", names, size / 1e9)
         containerd.load(lambda stream: oci.write_archive(stream, blobs, manifests))
         # Unpacked, the layers are of no more use as archives: 3 GB.
         layers = {digest for _, manifest in manifests for digest in oci.layers_of(layout, manifest["digest"])}

@@ -85,9 +85,25 @@ def test_what_python_caches_does_not_count(tree: Path) -> None:
 def test_an_image_supersedes_its_earlier_states_only() -> None:
     (image,) = select(["sam3"])
     assert image.supersedes("localhost/gpu-relay/sam3:0123456789ab")
-    assert not image.supersedes(image.keyed)
-    assert not image.supersedes(image.reference)
+    assert not any(image.supersedes(reference) for reference in image.references)
     assert not image.supersedes("localhost/gpu-relay/sam3-other:0123456789ab")
+
+
+@pytest.mark.parametrize("image", ALL, ids=lambda image: image.name)
+def test_what_lies_below_the_sources_does_not_follow_them(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: dict[str, tuple[str, ...]] = {}
+
+    def record(root: Path, inputs: tuple[str, ...]) -> str:
+        hashed[str(len(hashed))] = inputs
+        return str(len(hashed))
+
+    monkeypatch.setattr(images, "hash_inputs", record)
+    (fresh,) = select([image.name])
+    assert len({fresh.keyed, fresh.foundation}) == 2
+    everything, below = hashed.values()
+    assert set(below) < set(everything)
+    assert {name for name in below if (paths.REPOSITORY / name).is_dir()} == set()
+    assert {name for name in everything if name.endswith(".txt")} <= set(below)
 
 
 def test_an_unknown_image_is_refused() -> None:
