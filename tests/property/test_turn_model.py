@@ -1,0 +1,268 @@
+"""The planner against a simulated cluster: whatever fails, dies or is deleted, the laws hold and all turns end.
+
+A small model of the world (Lease, resident, pods, job) applies the planner's steps as the effects would. Hypothesis
+interleaves them with faults: lost steps, a restarted operator, a restarted or mute resident, ended and lost pods.
+"""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import Phase
+from gpu_relay.domain import turn
+from gpu_relay.domain.model import (
+    HOLDER_RESIDENT,
+    GpuLease,
+    GpuReport,
+    Hold,
+    Job,
+    JobKey,
+    Policy,
+    Resident,
+    Termination,
+    TrainingPod,
+    TurnView,
+)
+from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, ReturnLease, SettleReload, Unload
+
+TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
+KEY = JobKey("vision", "digits", "uid-1")
+POLICY = Policy(memory_return_timeout=5)
+SPEC = {
+    "model": "yolo26n.yaml",
+    "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
+    "output": {"persistentVolumeClaim": {"claimName": "results"}},
+    "gpu": {"memory": "10Gi"},
+}
+
+
+class Turn(RuleBasedStateMachine):
+    """One job, one GPU, one resident; the job's turn is taken again whenever it is back in the queue."""
+
+    @initialize(foreign=st.sampled_from([0, 0, 3000]), loaded=st.booleans())
+    def begin(self, foreign: int, loaded: bool) -> None:
+        self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        self.loaded, self.hold = loaded, None
+        self.foreign, self.trainer = (0 if loaded else foreign), 0
+        self.resident_exists = self.reachable = True
+        self.pods: dict[str, TrainingPod] = {}
+        self.job: Job | None = Job(
+            KEY, 1, "1", timestamp(self.now), False, YoloTrainingJobSpec.model_validate(SPEC), YoloTrainingJobStatus()
+        )
+        self.lease = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 0, None, "", "node-1", "")
+        self.was_unloaded = False
+        self.forget()
+
+    # what people, the cluster and bad luck do
+
+    @rule()
+    def dispatch(self) -> None:
+        """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
+        job, lease = self.job, self.lease
+        if job is None or job.spec.suspend or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+            return
+        if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.SUSPENDED}:
+            self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=timestamp(self.now))
+            self.forget()
+
+    @rule(steps=st.integers(1, 4))
+    def operate(self, steps: int) -> None:
+        for _ in range(steps):
+            self.look()
+
+    @rule()
+    def die_before_the_step(self) -> None:
+        """The status is written, the step is not taken, and the next process remembers nothing."""
+        self.look(step_is_lost=True)
+        self.forget()
+
+    @rule()
+    def die_before_the_status(self) -> None:
+        self.decide()
+        self.forget()
+
+    @rule()
+    def resident_restarts(self) -> None:
+        self.loaded, self.hold = False, None
+
+    @rule(reachable=st.booleans())
+    def network(self, reachable: bool) -> None:
+        self.reachable = reachable
+
+    @rule(exists=st.booleans())
+    def resident_pod(self, exists: bool) -> None:
+        self.resident_exists = exists
+        if not exists:
+            self.loaded, self.hold = False, None
+
+    @rule(foreign=st.sampled_from([0, 3000, 6000]))
+    def foreign_memory(self, foreign: int) -> None:
+        if self.used() - self.foreign + foreign <= TOTAL - RESERVED:
+            self.foreign = foreign
+
+    @rule()
+    def trainer_allocates(self) -> None:
+        """A pod's process takes its memory: by law 1 and law 2 there must be room."""
+        if any(pod.live for pod in self.pods.values()) and not self.trainer:
+            self.trainer = NEED
+
+    @rule(reason=st.sampled_from(["Completed", "Error", "OutOfMemory", "Interrupted", "DatasetInvalid", ""]))
+    def pod_ends(self, reason: str) -> None:
+        for name, pod in self.pods.items():
+            if pod.live:
+                word = {"reason": reason, "message": "m", "epoch": 1} if reason else {}
+                ended = Termination(0 if reason == "Completed" else 1, "", word, None, timestamp(self.now))
+                self.pods[name] = replace(pod, phase="Failed", termination=ended)
+                self.trainer = 0
+
+    @rule()
+    def pod_is_lost(self) -> None:
+        self.pods.clear()
+        self.trainer = 0
+
+    @rule()
+    def kubelet_deletes(self) -> None:
+        for name in [name for name, pod in self.pods.items() if pod.deleting]:
+            del self.pods[name]
+            self.trainer = 0
+
+    @rule(suspend=st.booleans())
+    def user_suspends(self, suspend: bool) -> None:
+        if self.job is not None:
+            self.job = replace(self.job, spec=self.job.spec.model_copy(update={"suspend": suspend}))
+
+    @rule()
+    def user_deletes(self) -> None:
+        self.job = None
+
+    # the effects
+
+    def forget(self) -> None:
+        self.samples: tuple[int, ...] = ()
+        self.failure, self.load_failed = "", False
+
+    def used(self) -> int:
+        return (MODEL if self.loaded else 0) + self.foreign + self.trainer
+
+    def view(self) -> TurnView:
+        resident = None
+        if self.resident_exists:
+            report = GpuReport(
+                "GPU-1", "T4", TOTAL, RESERVED, self.used(), TOTAL - RESERVED - self.used(), MODEL,
+                self.loaded, "loaded" if self.loaded else "unloaded", self.hold,
+            )  # fmt: skip
+            resident = Resident(
+                "gpu-relay", "sam3", "u", "node-1", "http://sam3", {}, report if self.reachable else None
+            )
+        if resident is not None and resident.report is not None and self.hold is not None and not self.loaded:
+            self.samples = (*self.samples[-POLICY.samples :], resident.report.free_mib)
+        else:
+            self.samples = ()
+        return TurnView(
+            now=self.now,
+            policy=POLICY,
+            lease=self.lease,
+            resident=resident,
+            job=self.job,
+            pods=tuple(self.pods.values()),
+            samples=self.samples,
+            failure=self.failure,
+            load_failed=self.load_failed,
+        )
+
+    def decide(self) -> tuple[TurnView, Decision]:
+        self.now += timedelta(seconds=1)
+        view = self.view()
+        return view, turn.plan(view)
+
+    def look(self, *, step_is_lost: bool = False) -> None:
+        view, decision = self.decide()
+        if decision.status is not None and self.job is not None:
+            self.job = replace(self.job, status=decision.status)
+        if not step_is_lost:
+            self.take(view, decision)
+
+    def take(self, view: TurnView, decision: Decision) -> None:
+        match decision.step:
+            case Unload():
+                self.unload()
+            case CreatePod(attempt):
+                self.create_pod(view, attempt)
+            case DeletePod(pod):
+                self.pods[pod.name] = replace(pod, deleting=True)
+            case ReturnLease(owed):
+                owed_to = self.lease.holder if owed else ""
+                self.lease = replace(self.lease, holder=HOLDER_RESIDENT, reload_owed=owed_to)
+                self.forget()
+            case Load():
+                self.load()
+            case SettleReload():
+                assert self.loaded, "law 3: a debt is paid by loading"
+                self.lease = replace(self.lease, reload_owed="")
+
+    def unload(self) -> None:
+        assert self.lease.holder == KEY.holder, "law 5: the Lease comes before the unload"
+        if self.reachable and self.resident_exists:
+            self.was_unloaded = self.was_unloaded or self.loaded
+            self.loaded = False
+            self.hold = Hold(self.lease.holder, self.lease.fence, 60.0)
+
+    def create_pod(self, view: TurnView, attempt: int) -> None:
+        assert self.lease.holder == KEY.holder
+        assert not any(pod.live for pod in self.pods.values()), "law 2: one live training pod on a GPU"
+        assert view.resident is not None and view.resident.report is not None, "law 6: proven by a live measurement"
+        assert view.resident.report.free_mib >= NEED, "law 1: memory first"
+        assert len(self.samples) >= POLICY.samples, "law 1: several samples in a row"
+        name = f"digits-{attempt}"
+        self.pods[name] = TrainingPod(
+            "vision", name, name, KEY.uid, attempt, "gpu-1", self.lease.fence, "Running",
+            "10.0.0.1", False, timestamp(self.now), None, None,
+        )  # fmt: skip
+
+    def load(self) -> None:
+        assert self.lease.holder == HOLDER_RESIDENT, "law 5: the Lease is back before the load"
+        assert not any(pod.live for pod in self.pods.values()), "law 2: no load beside a live training pod"
+        self.hold = None
+        if self.used() + MODEL <= TOTAL - RESERVED:
+            self.loaded, self.load_failed, self.failure = True, False, ""
+        else:
+            self.load_failed, self.failure = True, "503: not enough free memory"
+
+    @invariant()
+    def never_overbooked(self) -> None:
+        if hasattr(self, "job"):
+            assert self.used() <= TOTAL - RESERVED
+            assert not (self.loaded and self.trainer), "the resident and a training are on the GPU at once"
+
+    @invariant()
+    def attempts_are_told_once(self) -> None:
+        if getattr(self, "job", None) is not None and self.job is not None:
+            numbers = [attempt.number for attempt in self.job.status.attempts]
+            assert numbers == list(range(1, len(numbers) + 1))
+
+    def teardown(self) -> None:
+        """When the faults end, the turn ends: the GPU is the resident's, nothing is owed, nothing runs."""
+        if not hasattr(self, "job"):
+            return
+        self.reachable = self.resident_exists = True
+        self.foreign = 0
+        for _ in range(80):
+            self.pod_ends("Completed")
+            self.kubelet_deletes()
+            self.look()
+            if self.lease.holder == HOLDER_RESIDENT and not self.lease.reload_owed:
+                break
+        assert self.lease.holder == HOLDER_RESIDENT
+        assert not self.lease.reload_owed
+        assert not any(pod.live for pod in self.pods.values())
+        if self.was_unloaded and self.hold is None and self.job is not None:
+            assert self.job.status.phase != Phase.RELEASING
+
+
+TestTurn = Turn.TestCase
+TestTurn.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
