@@ -87,9 +87,9 @@ def run(output: Path, *, keep: bool) -> int:
         timeline.failed("Interrupted; everything was taken down")
         (output / outputs.TIMELINE).write_text(timeline.text)
         return 130
-    timeline.note("")
-    timeline.note("Every step held." if passed else "The demo FAILED.", "end")
-    timeline.note(f"Results: {output}/ ({', '.join(sorted(path.name for path in output.iterdir()))})", "end")
+    timeline.gap()
+    (timeline.ok if passed else timeline.failed)("Every step held" if passed else "The demo has failed")
+    timeline.note(f"{output}/ has {outputs.contents(output)}", "end")
     (output / outputs.TIMELINE).write_text(timeline.text)
     return 0 if passed else 1
 
@@ -127,12 +127,11 @@ def _told(stage: Stage, timeline: Timeline, output: Path) -> bool:
         timeline.failed(str(error))
         failure.report(stage.kubectl, timeline, output)
         return False
-    files = outputs.collect(stage.results, output)
+    outputs.collect(stage.results, output)
     description = stage.kubectl("-n", manifest.NAMESPACE, "describe", "ytj", manifest.NAME)
     (output / outputs.DESCRIPTION).write_text(description)
     timeline.step("results", f"kubectl -n {manifest.NAMESPACE} describe ytj {manifest.NAME}")
     timeline.block(description)
-    timeline.note(f"{len(files)} files of the training copied to {output}/", "results")
     return True
 
 

@@ -23,7 +23,7 @@ from tests.demo.figures import clock, gauge, mib
 from tests.demo.sam3 import Gpu
 
 HEARTBEAT_SECONDS = 15.0
-"""In a pipe, a wait says this often that it goes on."""
+"""In a pipe, a wait says that it goes on when nothing else has been said for so long."""
 _TAG_WIDTH = 8
 _STYLES = {"ok": "bold green", "FAIL": "bold red", "gpu": "cyan", "setup": "blue", "end": "blue", "log": "dim"}
 _STEP_STYLE = "bold yellow"
@@ -45,6 +45,7 @@ class Timeline:
         self._started = time.monotonic()
         self._began = time.time()
         self._lines: list[str] = []
+        self._last_line = 0.0
 
     @property
     def seconds(self) -> float:
@@ -60,15 +61,24 @@ class Timeline:
         """Write a moment (seconds since the epoch) as the timeline does."""
         return clock(max(0.0, moment - self._began))
 
+    @property
+    def quiet(self) -> float:
+        """Seconds since the last line."""
+        return self.seconds - self._last_line
+
     def headline(self, title: str, *sentences: str) -> None:
         """Print a title and what there is to know before it starts."""
         self._print(Text(title, style="bold"), title)
         for sentence in sentences:
             self._print(Text(sentence), sentence)
 
+    def gap(self) -> None:
+        """Print an empty line."""
+        self._print(Text(), "")
+
     def step(self, tag: str, title: str) -> None:
         """Begin a step."""
-        self._print(Text(), "")
+        self.gap()
         self._line(tag, title, _STEP_STYLE, "bold")
 
     def ok(self, text: str) -> None:
@@ -130,6 +140,7 @@ class Timeline:
 
     def _print(self, shown: Text | Table | Padding, plain: str) -> None:
         self._lines.append(plain)
+        self._last_line = self.seconds
         if self._console.is_terminal:
             self._console.print(shown)
         else:
@@ -168,7 +179,9 @@ class _Heartbeat:
         self._text = text if share is None else f"{text} ({share:.0%})"
 
     def _run(self) -> None:
-        while not self._done.wait(HEARTBEAT_SECONDS):
+        while not self._done.wait(max(0.1, HEARTBEAT_SECONDS - self._timeline.quiet)):
+            if self._timeline.quiet < HEARTBEAT_SECONDS:
+                continue  # something else has been said meanwhile
             waited = f"{self._label}: {self._timeline.seconds - self._started:.0f} s"
             self._timeline.note(f"{waited}, {self._text}" if self._text else waited, "…")
 

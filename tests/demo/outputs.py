@@ -4,6 +4,7 @@ import shutil
 from pathlib import Path
 
 from tests.cluster import ClusterError
+from tests.demo.figures import count
 
 TIMELINE = "timeline.txt"
 DESCRIPTION = "describe.txt"
@@ -11,6 +12,7 @@ JOB = "job.yaml"
 CONTROL = "control.json"
 FAILURE = "failure.txt"
 _CHECKPOINT = "checkpoint"
+_PICTURES = (".png", ".jpg")
 
 
 def prepare(folder: Path) -> None:
@@ -28,17 +30,22 @@ def prepare(folder: Path) -> None:
     (folder / TIMELINE).touch()
 
 
-def collect(results: Path, folder: Path) -> list[Path]:
-    """Copy a training's weights, metrics and plots; return the files, relative to `folder`.
+def collect(results: Path, folder: Path) -> None:
+    """Copy a training's weights, metrics and plots.
 
     A checkpoint, which a training cut short leaves, stays behind: it is there to go on from.
     """
-    copied = []
     for file in sorted(results.rglob("*")):
         place = file.relative_to(results)
         if file.is_file() and place.parts[0] != _CHECKPOINT:
             target = folder / place
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
-            copied.append(place)
-    return copied
+
+
+def contents(folder: Path) -> str:
+    """Return in one line what is there: the files by name, pictures by their number."""
+    files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+    named = [file for file in files if not file.endswith(_PICTURES)]
+    pictures = len(files) - len(named)
+    return ", ".join([*named, count(pictures, "plot")] if pictures else named)

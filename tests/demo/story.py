@@ -49,12 +49,10 @@ class Scene:
         """Read a pod of the job's namespace."""
         return self._get("pod", name)
 
-    def sam3_pod(self) -> Identity:
-        """Read which pod SAM3 is."""
-        selector = ("pods", "-l", "gpurelay.dev/resident=sam3", "-o", "json")
-        items = json.loads(self.kubectl("-n", "gpu-relay", "get", *selector))["items"]
-        require(len(items) == 1, f"there are {len(items)} SAM3 pods instead of one")
-        return identity(items[0])
+    def relay_pods(self) -> dict[str, Identity]:
+        """Read which pods SAM3 and the operator are, by name."""
+        pods = json.loads(self.kubectl("-n", "gpu-relay", "get", "pods", "-o", "json"))["items"]
+        return {pod["metadata"]["name"]: identity(pod) for pod in pods}
 
     def show_gpu(self) -> Gpu:
         """Measure the GPU and draw it."""
@@ -78,16 +76,18 @@ def tell(scene: Scene) -> None:
 
     Raises StepFailedError, ClusterError, httpx.HTTPError or AssertionError at the first thing that is not as it should.
     """
-    pod = scene.sam3_pod()
+    pods = scene.relay_pods()
     detection_loads_the_model(scene)
     with HealthPoller(scene.sam3.base_url) as poller:
         health_says_loaded(scene)
         apply_the_job(scene)
         health_says_unloaded_while_training(scene)
         train_to_the_end(scene, poller)
-        back_and_never_away(scene, poller, pod)
+        back_and_never_away(scene, poller)
         without_the_relay(scene, poller)
-    require(scene.sam3_pod() == pod, f"SAM3's pod was replaced or restarted: {pod} became {scene.sam3_pod()}")
+    now = scene.relay_pods()
+    require(now == pods, f"a pod of the relay was replaced or restarted: {_listed(pods)} became {_listed(now)}")
+    scene.timeline.ok(f"The relay's pods are the same as at the start, and none was restarted: {', '.join(now)}")
 
 
 def detection_loads_the_model(scene: Scene) -> None:
@@ -202,7 +202,7 @@ def train_to_the_end(scene: Scene, poller: HealthPoller) -> None:
     _check_unloaded_throughout(scene, poller.polls(), end)
 
 
-def back_and_never_away(scene: Scene, poller: HealthPoller, pod: Identity) -> None:
+def back_and_never_away(scene: Scene, poller: HealthPoller) -> None:
     """Step 6."""
     say = scene.timeline
     say.step("6/6", "SAM3 is loaded again, detects again, and /health was never silent")
@@ -217,18 +217,16 @@ def back_and_never_away(scene: Scene, poller: HealthPoller, pod: Identity) -> No
     require(job.resident_reloaded, "the job succeeded without the condition ResidentReloaded")
     health = scene.sam3.health()
     require(health["model_loaded"] is True, f"the job is over, and /health says {health}")
-    say.ok(f"The job is {job.phase}; /health: model_loaded: true, hold: {health['hold']}")
+    require(health["hold"] is None, f"the job is over, and SAM3 is still held: {health['hold']}")
+    say.ok(f"The job is {job.phase}; /health: model_loaded: true, and nobody holds SAM3 any more")
     seen = scene.show_gpu()
     require(seen.used == SAM3_MIB, f"the GPU shows {mib(seen.used)} MiB used, not {mib(SAM3_MIB)}")
     _check_detections(scene, scene.sam3.detect(scene.photograph), "no loading this time")
-    now = scene.sam3_pod()
-    require(now == pod, f"SAM3's pod was replaced or restarted: {pod} became {now}")
-    say.ok(f"Pod {now.pod} is the same all along, {count(now.restarts, 'restart')}")
     polls = poller.polls()
     _check_answered(scene, polls)
-    for change in changes(polls):
-        what = "true" if change.loaded else "false"
-        say.note(f"/health as the polls saw it: model_loaded: {what} from {_clock(scene, change)}", "poll")
+    seen_changes = [f"{str(poll.loaded).lower()} from {_clock(scene, poll)}" for poll in changes(polls)]
+    say.ok(f"model_loaded as the polls saw it: {', '.join(seen_changes)}")
+    require(len(seen_changes) == 3, "SAM3 was to be loaded, then unloaded once, then loaded again")
 
 
 def without_the_relay(scene: Scene, poller: HealthPoller) -> None:
@@ -252,7 +250,8 @@ def without_the_relay(scene: Scene, poller: HealthPoller) -> None:
         (end.reason, end.exit_code) == ("OutOfMemory", 12),
         f"pod {CONTROL} ended with {end.reason}, exit code {end.exit_code}, not of out-of-memory: {end.message}",
     )
-    say.ok(f"Exit code {end.exit_code}, {end.reason}: {end.message}")
+    say.ok(f"Pod {CONTROL}: {end.reason}, exit code {end.exit_code}")
+    say.note(f"Its last word: {end.message}")
     seen = scene.show_gpu()
     require(seen.used == SAM3_MIB, f"the GPU shows {mib(seen.used)} MiB used, not {mib(SAM3_MIB)}")
     polls = poller.polls()
@@ -288,6 +287,10 @@ def _check_answered(scene: Scene, polls: Sequence[Poll]) -> None:
         raise StepFailedError(f"{missed}, the first at {_clock(scene, first)}: {first.problem}")
     rest = f"{seen.loaded} loaded, {seen.unloaded} unloaded; the slowest took {seen.slowest * 1000:.0f} ms"
     scene.timeline.ok(f"/health answered {seen.polls} of {count(seen.polls, 'poll')}: {rest}")
+
+
+def _listed(pods: dict[str, Identity]) -> str:
+    return ", ".join(f"{name} ({count(pod.restarts, 'restart')})" for name, pod in pods.items())
 
 
 def _clock(scene: Scene, poll: Poll) -> str:

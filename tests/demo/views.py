@@ -107,7 +107,6 @@ def terminated(pod: Object) -> Terminated | None:
 class Identity:
     """What changes when a pod is replaced or its container restarted."""
 
-    pod: str
     uid: str
     restarts: int
 
@@ -115,7 +114,7 @@ class Identity:
 def identity(pod: Object) -> Identity:
     """Read a pod's identity."""
     restarts = sum(status["restartCount"] for status in pod["status"].get("containerStatuses", []))
-    return Identity(pod["metadata"]["name"], pod["metadata"]["uid"], restarts)
+    return Identity(pod["metadata"]["uid"], restarts)
 
 
 def _last_word(message: str) -> Object:
