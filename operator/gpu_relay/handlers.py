@@ -9,7 +9,6 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
-from gpu_relay.effects.kube import prefers_kubeconfig
 from gpu_relay.engine.engine import Engine
 
 _DELETED = "DELETED"
@@ -25,9 +24,7 @@ def registry_for(engine: Engine) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)
     def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return (
-            kopf.login_with_kubeconfig(**kwargs) if prefers_kubeconfig() else kopf.login_with_service_account(**kwargs)
-        )
+        return kopf.login_via_client(**kwargs)  # Kopf's own reader of kubeconfigs does not know `tokenFile`
 
     @kopf.on.event(words.GROUP, words.VERSION, words.PLURAL, registry=registry)
     async def job_seen(event: kopf.RawEvent, **_: Any) -> None:

@@ -271,7 +271,7 @@ def load_resident(view: TurnView) -> Decision | None:
 
 TURN_RULES: tuple[Rule, ...] = (
     owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, job_no_longer_wants,
-    resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use, memory_is_unproven, create_pod,
+    resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use, memory_is_unproven, pod_was_refused, create_pod,
 )  # fmt: skip
 RESIDENT_RULES: tuple[Rule, ...] = (pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, load_resident)
 

@@ -46,11 +46,6 @@ class KubeError(Exception):
         return 400 <= self.status < 500 and self.status not in {404, 408, 409, 429}
 
 
-def prefers_kubeconfig() -> bool:
-    """True outside a pod, and inside one that was given a kubeconfig all the same."""
-    return bool(os.environ.get("KUBECONFIG")) or not os.environ.get("KUBERNETES_SERVICE_HOST")
-
-
 class Kube:
     """Requests with a time limit; every failure is a KubeError."""
 
@@ -63,10 +58,10 @@ class Kube:
     @asynccontextmanager
     async def connect(cls, *, field_manager: str, timeout: float) -> AsyncIterator[Self]:
         """Connect from inside a pod, or else with `$KUBECONFIG` or the default kubeconfig."""
-        if prefers_kubeconfig():
-            await config.load_kube_config()
-        else:
+        if os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config()
+        else:
+            await config.load_kube_config()
         async with client.ApiClient() as api:
             yield cls(api, field_manager=field_manager, timeout=timeout)
 
