@@ -62,6 +62,10 @@ class Containerd:
         if references:
             self.ctr("images", "remove", "--sync", *references)
 
+    def remove_unnamed_images(self) -> None:
+        """Remove what CRI holds by image id alone once no name leads to it: it would keep its layers for ever."""
+        self.remove_images(unnamed(self.ctr("images", "list")))
+
     def remove_blobs(self, digests: Iterable[str]) -> None:
         """Remove blobs, whoever refers to them."""
         if digests := list(digests):
@@ -143,3 +147,10 @@ class Containerd:
     def _shim_sockets(self) -> list[Path]:
         files = (self._dir / "containerd" / "io.containerd.runtime.v2.task").glob("*/*/address")
         return [Path(file.read_text().strip().removeprefix("unix://")) for file in files]
+
+
+def unnamed(listing: str) -> list[str]:
+    """Return the references by id (`sha256:…`) of images that no name leads to, from what `ctr images list` prints."""
+    rows = [row.split() for row in listing.splitlines()[1:] if row.strip()]
+    named = {digest for reference, _, digest, *_ in rows if not reference.startswith("sha256:")}
+    return [reference for reference, _, digest, *_ in rows if reference.startswith("sha256:") and digest not in named]

@@ -213,6 +213,7 @@ def load(images: Iterable[Image], builder: Builder, containerd: Containerd) -> N
         _import(missing, builder, containerd)
     # One key at a time: `dev` names the image whose key is there.
     containerd.remove_images([old for image in missing for old in present if image.supersedes(old)])
+    containerd.remove_unnamed_images()
 
 
 def _import(images: list[Image], builder: Builder, containerd: Containerd) -> None:
@@ -237,7 +238,7 @@ def _import(images: list[Image], builder: Builder, containerd: Containerd) -> No
         blobs: dict[str, bytes | Path] = {f"sha256:{file.name}": file for file in files}
         size = sum(file.stat().st_size for file in files)
         names = ", ".join(image.name for image in images)
-        logger.info("Importing %s into containerd: %.1f GB, about half a minute each", names, size / 1e9)
+        logger.info("Importing %s into containerd: %.1f GB, about half a minute for each GB", names, size / 1e9)
         containerd.load(lambda stream: oci.write_archive(stream, blobs, manifests))
         # Unpacked, the layers are of no more use as archives: 3 GB.
         layers = {digest for _, manifest in manifests for digest in oci.layers_of(layout, manifest["digest"])}

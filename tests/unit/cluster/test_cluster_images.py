@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster import images, oci, paths
+from tests.cluster.containerd import unnamed
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import IMAGES, Image, chain_ids, hash_inputs, select
 
@@ -109,6 +110,18 @@ def test_what_lies_below_the_sources_does_not_follow_them(image: Image, monkeypa
 def test_an_unknown_image_is_refused() -> None:
     with pytest.raises(ClusterError, match="no such image: sam2; there are sam3, yolo, operator"):
         select(["sam2"])
+
+
+def test_images_held_by_id_alone_are_found() -> None:
+    listing = (
+        "REF                 TYPE      DIGEST     SIZE    PLATFORMS   LABELS\n"
+        "localhost/a:dev     manifest  sha256:1   1.0 GiB linux/amd64 -\n"
+        "localhost/a:0123    manifest  sha256:1   1.0 GiB linux/amd64 -\n"
+        "sha256:aa           manifest  sha256:1   1.0 GiB linux/amd64 -\n"
+        "sha256:bb           manifest  sha256:2   1.0 GiB linux/amd64 -\n"
+    )
+    assert unnamed(listing) == ["sha256:bb"]
+    assert unnamed("REF TYPE DIGEST SIZE PLATFORMS LABELS\n") == []
 
 
 def test_chain_ids_are_those_of_the_oci_specification() -> None:
