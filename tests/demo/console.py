@@ -43,7 +43,7 @@ class Timeline:
         """Print to `stream` (default: standard output); `terminal` overrides whether it is one."""
         self._console = Console(file=stream, force_terminal=terminal, highlight=False, emoji=False, markup=False)
         self._started = time.monotonic()
-        self._began = time.time()
+        self.began = time.time()
         self._lines: list[str] = []
         self._last_line = 0.0
 
@@ -58,8 +58,9 @@ class Timeline:
         return "\n".join(self._lines) + "\n"
 
     def clock_of(self, moment: float) -> str:
-        """Write a moment (seconds since the epoch) as the timeline does."""
-        return clock(max(0.0, moment - self._began))
+        """Write a moment (seconds since the epoch) as the timeline does, to the tenth of a second."""
+        since = max(0.0, moment - self.began)
+        return f"{clock(since)}.{int(since * 10) % 10}"
 
     @property
     def quiet(self) -> float:

@@ -286,7 +286,7 @@ def _check_answered(scene: Scene, polls: Sequence[Poll]) -> None:
         missed = f"{len(seen.failures)} of {seen.polls} polls of /health failed"
         raise StepFailedError(f"{missed}, the first at {_clock(scene, first)}: {first.problem}")
     rest = f"{seen.loaded} loaded, {seen.unloaded} unloaded; the slowest took {seen.slowest * 1000:.0f} ms"
-    scene.timeline.ok(f"/health answered {seen.polls} of {count(seen.polls, 'poll')}: {rest}")
+    scene.timeline.ok(f"/health answered {seen.polls:,} of {count(seen.polls, 'poll')}: {rest}")
 
 
 def _listed(pods: dict[str, Identity]) -> str:
