@@ -15,7 +15,7 @@ from tests.demo import failure, manifest, outputs, story
 from tests.demo.console import Timeline
 from tests.demo.interruption import interruptible, uninterrupted
 from tests.demo.recipe import DEMO
-from tests.demo.sam3 import Sam3, photograph
+from tests.demo.sam3 import Sam3, Sam3Error, photograph
 from tests.demo.stage import Stage, opened
 from tests.support.deploy import resident_address
 
@@ -34,7 +34,7 @@ environment:
   GPU_RELAY_CACHE      where binaries and images are kept (default: $XDG_CACHE_HOME/gpu-relay or ~/.cache/gpu-relay)
   NO_COLOR=1           no colours
 """
-_FAILURES = (story.StepFailedError, ClusterError, httpx.HTTPError, AssertionError)
+_FAILURES = (story.StepFailedError, Sam3Error, ClusterError, httpx.HTTPError, AssertionError)
 
 
 class Settings(BaseSettings):

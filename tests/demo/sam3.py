@@ -50,12 +50,19 @@ class Refusal:
     detail: str
 
 
-class Sam3:
-    """A client of one SAM3 pod. Its methods raise httpx.HTTPError when the pod does not answer as it should."""
+class Sam3Error(Exception):
+    """SAM3 refused; the message has its words."""
 
-    def __init__(self, base_url: str) -> None:
+
+class Sam3:
+    """A client of one SAM3 pod.
+
+    Its methods raise httpx.HTTPError when the pod does not answer, and Sam3Error when it answers with an error.
+    """
+
+    def __init__(self, base_url: str, transport: httpx.BaseTransport | None = None) -> None:
         self.base_url = base_url
-        self._client = httpx.Client(base_url=base_url, trust_env=False, timeout=_TIMEOUT_SECONDS)
+        self._client = httpx.Client(base_url=base_url, trust_env=False, timeout=_TIMEOUT_SECONDS, transport=transport)
 
     def health(self) -> dict[str, Any]:
         """Return `/health`."""
@@ -71,8 +78,7 @@ class Sam3:
         started = time.monotonic()
         answer = self._segment(photograph)
         seconds = time.monotonic() - started
-        answer.raise_for_status()
-        body = answer.json()
+        body = _body(answer)
         found = {result["prompt"]: len(result["detections"]) for result in body["results"]}
         return Detections(found, body["model_seconds"], seconds)
 
@@ -90,10 +96,7 @@ class Sam3:
             return self._client.post("/api/v1/segment", data=data, files=files)
 
     def _get(self, path: str) -> dict[str, Any]:
-        answer = self._client.get(path)
-        answer.raise_for_status()
-        body: dict[str, Any] = answer.json()
-        return body
+        return _body(self._client.get(path))
 
 
 def photograph() -> Path:
@@ -107,6 +110,14 @@ def photograph() -> Path:
         if path.is_file():
             return path
     raise FileNotFoundError("the package ultralytics with its assets/bus.jpg: install requirements/dev.txt")
+
+
+def _body(answer: httpx.Response) -> dict[str, Any]:
+    if not answer.is_success:
+        request = answer.request
+        raise Sam3Error(f"{request.method} {request.url.path}: status {answer.status_code}: {_detail(answer)}")
+    body: dict[str, Any] = answer.json()
+    return body
 
 
 def _detail(answer: httpx.Response) -> str:

@@ -74,7 +74,7 @@ def require(holds: bool, otherwise: str) -> None:
 def tell(scene: Scene) -> None:
     """Walk the six steps, then the control.
 
-    Raises StepFailedError, ClusterError, httpx.HTTPError or AssertionError at the first thing that is not as it should.
+    Raises StepFailedError, Sam3Error, ClusterError, httpx.HTTPError or AssertionError at the first thing amiss.
     """
     pods = scene.relay_pods()
     detection_loads_the_model(scene)
