@@ -1,0 +1,164 @@
+"""Queue, outcomes, status and the training pod: pure functions."""
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain import status
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
+from gpu_relay.domain.outcome import next_batch, results_of, verdict
+from gpu_relay.domain.quantities import memory_mib
+from gpu_relay.domain.queue import FreeGpu, not_before, place, queue_key, waiting_jobs
+from gpu_relay.effects.objects import training_pod_of
+from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
+
+
+def job(
+    name: str = "digits", *, spec: dict[str, Any] | None = None, created: str = "2026-01-01T11:00:00Z", **st_: Any
+) -> Job:
+    base = {
+        "model": "yolo26n.yaml",
+        "dataset": {"persistentVolumeClaim": {"claimName": "data"}, "path": "digits"},
+        "output": {"persistentVolumeClaim": {"claimName": "results"}},
+        "gpu": {"memory": "10Gi"},
+    }
+    parsed = YoloTrainingJobSpec.model_validate({**base, **(spec or {})})
+    return Job(JobKey("vision", name, f"uid-{name}"), 1, "1", created, False, parsed, YoloTrainingJobStatus(**st_))
+
+
+def ended(*reasons: str) -> list[Attempt]:
+    return [
+        Attempt(number=n, pod=f"digits-{n}", fence=n, reason=reason, completion_time="2026-01-01T11:59:00Z")
+        for n, reason in enumerate(reasons, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reasons", "limit", "phase"),
+    [
+        (["Completed"], 3, Phase.SUCCEEDED),
+        (["DatasetInvalid"], 3, Phase.FAILED),
+        (["ConfigInvalid"], 3, Phase.FAILED),
+        (["Error"], 0, Phase.FAILED),
+        (["Error"], 1, Phase.QUEUED),
+        (["Error", "OutOfMemory"], 1, Phase.FAILED),
+        (["Interrupted"] * 9, 0, Phase.QUEUED),
+        (["GpuMemoryUnavailable", "WrongGpu", "PodLost"], 0, Phase.QUEUED),
+        ([], 0, Phase.QUEUED),
+    ],
+)
+def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> None:
+    assert verdict(job(spec={"backoffLimit": limit}, attempts=ended(*reasons))).phase == phase
+
+
+def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:
+    assert next_batch(job(attempts=ended("OutOfMemory", "Error", "OutOfMemory"))) == 4
+    assert next_batch(job(attempts=ended(*["OutOfMemory"] * 9))) == 1
+
+
+@given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 59)), min_size=1, max_size=20))
+def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
+    jobs = [
+        job(f"j{n}", spec={"priority": priority}, created=f"2026-01-01T11:{minute:02}:00Z")
+        for n, (priority, minute) in enumerate(given_jobs)
+    ]
+    ordered = waiting_jobs(reversed(jobs), frozenset())
+    assert ordered == sorted(jobs, key=queue_key)
+    assert len({queue_key(each) for each in jobs}) == len(jobs)
+    places = place(ordered, [FreeGpu("g", None, {})], [FreeGpu("g", None, {})], NOW, Policy())
+    assert [p.position for p in places] == list(range(1, len(jobs) + 1))
+    assert [p.job for p in places if p.gpu] == ordered[:1]
+
+
+def test_the_pause_doubles_with_each_failure_that_counts() -> None:
+    policy = Policy(backoff_base=10, backoff_cap=30)
+    end = datetime(2026, 1, 1, 11, 59, tzinfo=UTC)
+    for reasons, seconds in ((["Error"], 10), (["Error"] * 2, 20), (["Error"] * 5, 30), (["Interrupted"] * 5, 10)):
+        assert not_before(job(attempts=ended(*reasons)), policy) == end + timedelta(seconds=seconds)
+    assert not_before(job(), policy) is None
+
+
+def test_a_transition_time_is_kept_while_the_status_stays() -> None:
+    first = status.queued(job(), NOW, 2, Reason.WAITING_IN_QUEUE, "number 2")
+    later = status.queued(
+        replace(job(), status=first), NOW + timedelta(hours=1), 1, Reason.WAITING_IN_QUEUE, "number 1"
+    )
+    before, after = (next(c for c in s.conditions if c.type == ConditionType.RECONCILING) for s in (first, later))
+    assert after.message == "number 1"
+    assert after.last_transition_time == before.last_transition_time
+
+
+def test_what_a_trainer_says_is_not_trusted() -> None:
+    word = {
+        "reason": "Completed",
+        "metrics": {"mAP50": 0.5, "bad": "x", "inf": float("inf"), "yes": True},
+        "weights": {"best": "/output/a/best.pt", "n": 3},
+        "exports": ["?"],
+        "peakMemoryMiB": -4,
+    }
+    results = results_of(Termination(0, "Completed", word))
+    assert results is not None
+    assert (results.metrics, results.weights, results.exports) == ({"mAP50": 0.5}, {"best": "a/best.pt"}, {})
+    assert results.peak_memory is None
+
+
+@pytest.mark.parametrize("bad", ["", "10", "10G", "0Gi", "-1Gi", "1.5Gi", "10gi"])
+def test_memory_is_written_in_mi_or_gi(bad: str) -> None:
+    with pytest.raises(ValueError, match="for example 10Gi"):
+        memory_mib(bad)
+    assert memory_mib("10Gi") == memory_mib("10240Mi") == 10_240
+
+
+def test_the_training_pod_carries_everything() -> None:
+    template = {
+        "metadata": {"labels": {"team": "vision"}},
+        "spec": {
+            "runtimeClassName": "nvidia",
+            "containers": [{"name": "trainer", "env": [{"name": "A", "value": "1"}]}],
+            "volumes": [{"name": "extra", "emptyDir": {}}],
+        },
+    }
+    defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
+    body = training_pod(job(spec={"podTemplate": {"nodeSelector": {"zone": "a"}}}), LEASE, None, 2, 8, defaults)
+    spec, container = body["spec"], body["spec"]["containers"][0]
+    assert (body["metadata"]["name"], body["metadata"]["labels"]["team"]) == ("digits-2", "vision")
+    assert (spec["runtimeClassName"], spec["nodeSelector"], spec["restartPolicy"]) == ("nvidia", {"zone": "a"}, "Never")
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert {"name": "A", "value": "1"} in container["env"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["extra", "job", "data", "output", "tmp", "shm"]
+    contents = json.loads(body["metadata"]["annotations"]["gpurelay.dev/job"])
+    assert (contents["training"]["batch"], contents["dataset"]["path"]) == (8, "/data/digits")
+    read_back = training_pod_of({**body, "metadata": {**body["metadata"], "uid": "u", "creationTimestamp": "t"}})
+    assert (read_back.job_uid, read_back.attempt, read_back.fence, read_back.live) == ("uid-digits", 2, 7, True)
+
+
+def test_one_claim_for_data_and_results_is_mounted_once() -> None:
+    spec = {"output": {"persistentVolumeClaim": {"claimName": "data"}, "path": "out"}}
+    body = training_pod(job(spec=spec), LEASE, None, 1, 8, TrainerDefaults("i", "", 60))
+    assert [v["name"] for v in body["spec"]["volumes"] if "persistentVolumeClaim" in v] == ["data"]
+    mounts = {m["mountPath"]: m["name"] for m in body["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts["/output"] == mounts["/data"] == "data"
+
+
+@pytest.mark.parametrize(
+    ("state", "live"),
+    [
+        ({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}, True),
+        ({"phase": "Failed", "reason": "Evicted", "message": "disk"}, False),
+        ({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 137}}}]}, False),
+        ({}, True),
+    ],
+)
+def test_a_pod_is_live_until_its_end_is_known(state: dict[str, Any], live: bool) -> None:
+    meta = {"namespace": "n", "name": "x", "uid": "u", "creationTimestamp": "t", "labels": {}}
+    assert training_pod_of({"metadata": meta, "status": state}).live is live
