@@ -13,19 +13,16 @@ from tests.support.relay import Relay
 
 
 @pytest.fixture(scope="session")
-def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Relay]:
+def relay() -> Iterator[Relay]:
     """A running relay on a kubelet where the machine can have one, else on a process node; `NODE` decides by hand."""
     choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
     print(choice)
     if choice.node is NodeKind.NONE:
         pytest.skip(f"end-to-end tests need a node that runs pods: {choice}")
-    root = tmp_path_factory.mktemp("volumes")
-    for folder in (root, *root.parents[:2]):
-        folder.chmod(0o755)  # pods run as a user of their own and must get here
     with Cluster(choice.node) as cluster:
         if choice.node is NodeKind.KUBELET:
             cluster.load_images()
-        volumes = Volumes(root)
+        volumes = Volumes(cluster.ledger.parent / "volumes")  # pods cannot enter pytest's own folders
         volumes.make_tiny_model()
         QUICK.make_pictures(volumes.data / "digits")
         deploy(cluster, volumes)
