@@ -38,7 +38,7 @@ def test_a_gpu_is_read() -> None:
 
 def test_an_error_is_told_in_sam3s_words() -> None:
     sam3 = client(503, {"status": 503, "detail": "no model.safetensors"})
-    with pytest.raises(Sam3Error, match="POST /api/v1/segment: status 503: no model.safetensors"):
+    with pytest.raises(Sam3Error, match=r"POST /api/v1/segment: status 503: no model\.safetensors"):
         sam3.detect(photograph())
     with pytest.raises(Sam3Error, match="GET /health: status 503"):
         sam3.health()
