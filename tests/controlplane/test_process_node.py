@@ -59,9 +59,8 @@ class Node:
     def end(self, number: signal.Signals) -> int:
         """Send a signal and wait; returns the exit code."""
         assert self._process is not None
-        process, self._process = self._process, None
-        process.send_signal(number)
-        return process.wait(timeout=30)
+        self._process.send_signal(number)
+        return self._process.wait(timeout=30)
 
     def restart(self, number: signal.Signals) -> None:
         self.end(number)
@@ -161,6 +160,8 @@ def pods(node: Node, cluster: Cluster, request: pytest.FixtureRequest) -> Iterat
     yield pods
     pods.kubectl("delete", "deployments,pods", "--all", "--grace-period=1", "--timeout=30s")
     cluster.kubectl("delete", "namespace", namespace, "--wait=false")
+    # the node forgets what is deleted, whatever became of it before
+    eventually(lambda: not list((node.run_dir / "pods").iterdir()), "no pod's folder left")
 
 
 def free_mib(cluster: Cluster) -> int:
@@ -269,6 +270,14 @@ def test_a_pod_with_everything(pods: Pods, tmp_path: Path) -> None:
     assert [each["state"]["terminated"]["reason"] for each in status["initContainerStatuses"]] == ["Completed"] * 2
 
 
+def config_map(name: str, **data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}
+
+
+def init(name: str, script: str) -> Object:
+    return {"name": name, "image": "i", "command": ["sh", "-c", script], "volumeMounts": mounts("s")}
+
+
 def mounts(volume: str) -> list[Object]:
     return [{"name": volume, "mountPath": f"/{volume}"}]
 
@@ -352,17 +361,13 @@ def test_a_pod_has_time_to_end(pods: Pods) -> None:
     script = "trap 'echo bye > /dev/termination-log; sleep 0.3; exit 143' TERM; echo up; while :; do sleep 0.05; done"
     pods.run("polite", "sh", "-c", script, terminationGracePeriodSeconds=60)
     eventually(lambda: pods.logs("polite"), "the trap")
+    # a finalizer keeps the object, so that its last status can be read
+    pods.kubectl("patch", "pod", "polite", "-p", '{"metadata": {"finalizers": ["gpurelay.dev/test"]}}')
     pods.kubectl("delete", "pod", "polite", "--wait=false")
-    terminated = eventually(lambda: last_seen(pods, "polite"), "its last status", every=0.02)
+    terminated = eventually(lambda: pods.main("polite")["state"].get("terminated"), "its last status")
     assert (terminated["exitCode"], terminated["message"]) == (143, "bye\n")
+    pods.kubectl("patch", "pod", "polite", "-p", '{"metadata": {"finalizers": null}}')
     eventually(lambda: pods.gone("polite"), "the end")
-
-
-def last_seen(pods: Pods, name: str) -> Object | None:
-    try:
-        return dict(pods.main(name)["state"].get("terminated", {})) or None
-    except ClusterError:
-        raise AssertionError("the pod went without a last status") from None
 
 
 def test_a_stubborn_pod_is_killed_with_all_it_started(pods: Pods, node: Node) -> None:
@@ -399,7 +404,7 @@ def test_what_is_missing_is_waited_for(pods: Pods) -> None:
     waiting = eventually(lambda: waiting_for(pods, "env", "CreateContainerConfigError"), "the reason")
     assert waiting["message"] == "configmap 'later' not found"
     assert waiting_for(pods, "volume", "ContainerCreating")
-    pods.create({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "later"}, "data": {"n": "7"}})
+    pods.create(config_map("later", n="7"))
     for name in ("env", "volume"):
         pods.until(name, "Succeeded")
         assert pods.logs(name).strip() == "7"

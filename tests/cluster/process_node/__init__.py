@@ -11,9 +11,9 @@ ConfigMaps, Secrets, downward API, projected with bound service account tokens),
 
 What is not, because nothing is isolated:
 - There is no mount namespace. A volume lies in the pod's folder, and the node writes that place wherever a mount path
-  occurs in the command, the environment, or the text of ConfigMap and downward API files; termination messages are
-  translated back. A program that has a mount path built in does not find it. `readOnly` is not enforced, and `/tmp` is
-  the machine's.
+  occurs in the command, the environment, or the text of ConfigMap and downward API files (not where that text says
+  `mountPath` itself: a pod template); termination messages are translated back. A program that has a mount path built
+  in does not find it. `readOnly` is not enforced, and `/tmp` is the machine's.
 - There is no network namespace. A pod's address is a loopback address of its own, given to its containers as
   BIND_ADDRESS: a server that listens on every address collides with its neighbours. Services get no endpoints (the API
   server refuses loopback addresses in them), and there is no cluster DNS.

@@ -183,7 +183,8 @@ class PodWorker:
         while True:
             self._observed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._observed.wait(), _REFRESH_SECONDS)
+                async with asyncio.timeout(_REFRESH_SECONDS):
+                    await self._observed.wait()
             if not self._mounts or self._ending:
                 continue
             try:

@@ -46,7 +46,8 @@ class Ending:
     async def pause(self, seconds: float) -> None:
         """Sleep, but not beyond the order to end."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._set.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._set.wait()
 
 
 @dataclass(frozen=True)

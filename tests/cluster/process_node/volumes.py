@@ -198,8 +198,7 @@ def _write(folder: Path, files: dict[str, File], mounts: Mounts) -> None:
     """Make a folder hold exactly these files; each is replaced in one step, and only when it changed."""
     folder.mkdir(parents=True, exist_ok=True)
     for path, file in files.items():
-        content = mounts.to_places(file.content.decode(errors="surrogateescape")) if file.text else ""
-        wanted = content.encode(errors="surrogateescape") if file.text else file.content
+        wanted = _translated(file, mounts)
         target = folder / path
         if target.exists() and target.read_bytes() == wanted:
             continue
@@ -211,6 +210,13 @@ def _write(folder: Path, files: dict[str, File], mounts: Mounts) -> None:
     for found in sorted(folder.rglob("*")):
         if found.is_file() and str(found.relative_to(folder)) not in files:
             found.unlink()
+
+
+def _translated(file: File, mounts: Mounts) -> bytes:
+    # A text with mounts of its own is a template for other containers: its paths are not this one's.
+    if not file.text or b"mountPath" in file.content:
+        return file.content
+    return mounts.to_places(file.content.decode(errors="surrogateescape")).encode(errors="surrogateescape")
 
 
 def _host_path(source: Object) -> Path:

@@ -64,7 +64,7 @@ class Resident:
 
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(5):
-            while not condition():  # noqa: ASYNC110 - conditions are of many kinds
+            while not condition():
                 await asyncio.sleep(0.005)
 
 
