@@ -28,15 +28,17 @@ test: lint test-unit test-controlplane test-faults test-e2e
 test-fast: lint test-unit
 
 test-unit: environment
-	$(PYTEST) tests/unit tests/property
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/unit tests/property
 
 test-controlplane: environment
+	@$(PY) -m tests.cluster prepare --node none
 	$(PYTEST) tests/controlplane
 
 test-faults: environment
 	$(PYTEST) tests/faults
 
 test-e2e: environment
+	@$(PY) -m tests.cluster prepare
 	$(PYTEST) tests/e2e
 
 lint: environment

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from tests.cluster import binaries, choose, cleanup, images, paths, runs, versions
+from tests.cluster import choose, cleanup, images, paths, runs
 from tests.cluster.cluster import Cluster
 from tests.cluster.containerd import Containerd
 from tests.cluster.errors import ClusterError
@@ -66,8 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     for with_name in (up, down, kubeconfig, image):
         with_name.add_argument("--name", default=DEFAULT_NAME, help="which cluster (default: %(default)s)")
 
-    build = commands.add_parser("binaries", help="find or build Kubernetes and etcd, and print where they are")
-    build.set_defaults(command=_binaries)
+    prepare = commands.add_parser("prepare", help="build beforehand what a cluster needs, and print where it is")
+    prepare.add_argument(
+        "--node", choices=["auto", *NodeKind], help="for how deep a cluster (default: $NODE, else auto)"
+    )
+    prepare.set_defaults(command=_prepare)
     return parser
 
 
@@ -130,9 +133,16 @@ def _images(options: argparse.Namespace) -> int:
     return 0
 
 
-def _binaries(_: argparse.Namespace) -> int:
-    for name, path in binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE)).items():
+def _prepare(options: argparse.Namespace) -> int:
+    choice = choose.choose(options.node or os.environ.get(choose.VARIABLE), choose.look())
+    print(choice, file=sys.stderr)
+    for name, path in Cluster(choice.node).prepare().items():
         print(f"{name}: {path}")
+    if choice.node is NodeKind.KUBELET:
+        chosen = images.select(images.IMAGES)
+        images.Builder().build(chosen)
+        for image in chosen:
+            print(f"{image.reference} ({image.key})")
     return 0
 
 

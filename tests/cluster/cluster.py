@@ -95,7 +95,7 @@ class Cluster:
         """
         if self._run is not None:
             raise ClusterError(f"cluster {self.name} is started already")
-        found = self._ensure()
+        found = self.prepare()
         cleanup.sweep()
         self._run = runs.create(self.name, self.node)
         self._processes = Processes(self.run_dir)
@@ -139,7 +139,11 @@ class Cluster:
         self._run = None
         return run
 
-    def _ensure(self) -> dict[str, Path]:
+    def prepare(self) -> dict[str, Path]:
+        """Find or build the binaries that this cluster runs, and install the packages of its node.
+
+        Returns each binary's path. `start` does it too; beforehand, long first builds can be watched.
+        """
         if self.node is not NodeKind.KUBELET:
             return binaries.ensure(versions.CONTROL_PLANE)
         packages.ensure(packages.NODE_TOOLS, cni=True)

@@ -5,6 +5,7 @@ bridge interface, kernel settings, iptables chains, mounts, pod cgroups, CNI's r
 
 import contextlib
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -101,15 +102,19 @@ def kube_chains() -> list[str]:
     """Return `table chain` for every iptables chain of kubelet and kube-proxy."""
     found = []
     for table in _TABLES:
-        lines = run("iptables-save", "-t", table, check=False).splitlines()
-        found += [f"{table} {line[1:].split()[0]}" for line in lines if line.startswith(":KUBE-")]
+        found += [f"{table} {line[1:].split()[0]}" for line in _rules(table) if line.startswith(":KUBE-")]
     return found
+
+
+def _rules(table: str) -> list[str]:
+    # Where the tool was never installed, no node of ours has run.
+    return run("iptables-save", "-t", table, check=False).splitlines() if shutil.which("iptables-save") else []
 
 
 def remove_kube_chains() -> None:
     """Remove every KUBE chain and the rules that lead to one."""
     for table in _TABLES:
-        rules = [rule for rule in run("iptables-save", "-t", table, check=False).splitlines() if "KUBE-" in rule]
+        rules = [rule for rule in _rules(table) if "KUBE-" in rule]
         if not rules:
             continue
         chains = [rule[1:].split()[0] for rule in rules if rule.startswith(":KUBE-")]
