@@ -27,6 +27,8 @@ class Settings(BaseSettings):
     """YAML file with a partial PodTemplateSpec that every training pod starts from: tolerations, runtimeClassName, …"""
     gpu_resource: str = "nvidia.com/gpu"
     """Extended resource of which a training pod takes one (a share, with time-slicing); empty takes none."""
+    gpu_resource_claim: str = ""
+    """Name of a ResourceClaim (DRA) in the job's namespace that training pods join instead; empty joins none."""
     trainer_grace_period: int = Field(default=60, ge=1)
     """Seconds in which a training that is told to stop writes its checkpoint."""
     resident_port: int = Field(default=8000, ge=1, le=65535)
@@ -57,6 +59,12 @@ class Settings(BaseSettings):
     """Pause after the first failed attempt; it doubles with each further one."""
     backoff_cap: float = Field(default=360, ge=0)
     """Longest pause between attempts."""
+    max_outage: float = Field(default=1800, ge=0)
+    """Time that back-to-back turns may keep a resident out; the pod annotation gpurelay.dev/max-outage overrides it."""
+    min_serve: float = Field(default=60, ge=0)
+    """Time that a resident then serves before the next turn; the pod annotation gpurelay.dev/min-serve overrides it."""
+    idle_after: float = Field(default=30, ge=0)
+    """Time without a request after which a resident counts as idle; gpurelay.dev/idle-after overrides it."""
     resync_interval: float = Field(default=300, ge=5)
     """Time between full LISTs that find what a watch has missed."""
     port: int = Field(default=8081, ge=0, le=65535)
@@ -81,6 +89,9 @@ class Settings(BaseSettings):
             memory_return_timeout=self.memory_return_timeout,
             backoff_base=self.backoff_base,
             backoff_cap=self.backoff_cap,
+            max_outage=self.max_outage,
+            min_serve=self.min_serve,
+            idle_after=self.idle_after,
         )
 
     def limits(self) -> Limits:
@@ -94,6 +105,7 @@ class Settings(BaseSettings):
         return TrainerDefaults(
             image=self.trainer_image,
             gpu_resource=self.gpu_resource,
+            resource_claim=self.gpu_resource_claim,
             hold_ttl=self.hold_ttl,
             grace_period=self.trainer_grace_period,
             template=_template(self.trainer_pod_template),

@@ -21,7 +21,6 @@ def cluster() -> Iterator[Cluster]:
     """A control plane with our CRD and the operator's namespace."""
     with Cluster() as cluster:
         cluster.kubectl("apply", "-k", str(REPOSITORY / "crds"))
-        cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev")
         eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
         cluster.kubectl("create", "namespace", "gpu-relay")
         for node in ("node-1", "node-2"):  # the garbage collector deletes pods of nodes that do not exist

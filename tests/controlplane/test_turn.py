@@ -78,9 +78,8 @@ def test_nothing_starts_while_the_resident_refuses(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 
-def test_a_mute_resident_is_unknown_not_free(
-    world: World, resident: ScriptedResident, operator: OperatorProcess
-) -> None:
+def test_a_mute_resident_is_unknown_not_free(world: World, resident: ScriptedResident, start_operator: Any) -> None:
+    start_operator(max_outage="0", min_serve="0")
     world.apply_job("first")
     eventually(lambda: world.pod_names() == ["first-1"], "the first training pod")
     resident.faults.mute = True

@@ -28,7 +28,7 @@ from gpu_relay.domain.model import (
     TurnView,
 )
 from gpu_relay.domain.quantities import timestamp
-from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, ReturnLease, SettleReload, Unload
+from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
 KEY = JobKey("vision", "digits", "uid-1")
@@ -59,6 +59,7 @@ class Turn(RuleBasedStateMachine):
         )
         self.lease = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 0, None, "", "node-1", "")
         self.was_unloaded = False
+        self.successor, self.model = "", MODEL
         self.forget()
 
     # what people, the cluster and bad luck do
@@ -92,6 +93,21 @@ class Turn(RuleBasedStateMachine):
     @rule()
     def resident_restarts(self) -> None:
         self.loaded, self.hold = False, None
+
+    @rule(waits=st.booleans())
+    def another_job(self, waits: bool) -> None:
+        """Somebody waits for the GPU, and may or may not come for it."""
+        self.successor = "vision/other" if waits else ""
+
+    @rule(shares=st.booleans(), model=st.sampled_from([4000, MODEL]))
+    def small_job(self, shares: bool, model: int) -> None:
+        """The job would run beside the resident; between turns the resident's model may be another one."""
+        sharing = "Coresident" if shares else "Exclusive"
+        if self.job is not None and not self.own():
+            gpu = self.job.spec.gpu.model_copy(update={"sharing": sharing})
+            self.job = replace(self.job, spec=self.job.spec.model_copy(update={"gpu": gpu}))
+        if not self.loaded:
+            self.model = model
 
     @rule(reachable=MOSTLY)
     def network(self, reachable: bool) -> None:
@@ -157,10 +173,11 @@ class Turn(RuleBasedStateMachine):
 
     def forget(self) -> None:
         self.samples: tuple[int, ...] = ()
+        self.room: tuple[int, ...] = ()
         self.failure, self.load_failed = "", False
 
     def used(self) -> int:
-        return (MODEL if self.loaded else 0) + self.foreign + self.trainer
+        return (self.model if self.loaded else 0) + self.foreign + self.trainer
 
     def live(self) -> list[str]:
         return [name for name, pod in self.pods.items() if pod.live]
@@ -172,7 +189,7 @@ class Turn(RuleBasedStateMachine):
         resident = None
         if self.resident_exists:
             report = GpuReport(
-                "GPU-1", "T4", TOTAL, RESERVED, self.used(), TOTAL - RESERVED - self.used(), MODEL,
+                "GPU-1", "T4", TOTAL, RESERVED, self.used(), TOTAL - RESERVED - self.used(), self.model,
                 self.loaded, "loaded" if self.loaded else "unloaded", self.hold,
             )  # fmt: skip
             resident = Resident(
@@ -182,6 +199,8 @@ class Turn(RuleBasedStateMachine):
             self.samples = (*self.samples[-POLICY.samples :], resident.report.free_mib)
         else:
             self.samples = ()
+        beside = resident is not None and resident.report is not None and self.hold is None and self.loaded
+        self.room = (*self.room[-POLICY.samples :], TOTAL - RESERVED - self.used()) if beside else ()
         return TurnView(
             now=self.now,
             policy=POLICY,
@@ -190,6 +209,8 @@ class Turn(RuleBasedStateMachine):
             job=self.job,
             pods=tuple(self.pods.values()),
             samples=self.samples,
+            room=self.room,
+            successor=self.successor,
             failure=self.failure,
             load_failed=self.load_failed,
         )
@@ -210,17 +231,21 @@ class Turn(RuleBasedStateMachine):
         match decision.step:
             case Unload():
                 self.unload()
-            case CreatePod(attempt):
-                self.create_pod(view, attempt)
+            case CreatePod(attempt, _, coresident):
+                self.create_pod(view, attempt, coresident=coresident)
             case DeletePod(pod):
                 self.pods[pod.name] = replace(pod, deleting=True)
             case ReturnLease(owed):
                 assert not self.own(), "law 2: the Lease goes back when the job's pods have ended"
                 owed_to = self.lease.holder if owed else ""
-                self.lease = replace(self.lease, holder=HOLDER_RESIDENT, reload_owed=owed_to)
+                self.lease = replace(
+                    self.lease, holder=HOLDER_RESIDENT, reload_owed=owed_to, acquired=timestamp(self.now)
+                )
                 self.forget()
             case Load():
                 self.load()
+            case PassOn():
+                assert self.successor, "law 3: a GPU is passed on to somebody"
             case SettleReload():
                 assert self.loaded, "law 3: a debt is paid by loading"
                 self.lease = replace(self.lease, reload_owed="")
@@ -232,23 +257,25 @@ class Turn(RuleBasedStateMachine):
             self.loaded = False
             self.hold = Hold(self.lease.holder, self.lease.fence, 60.0)
 
-    def create_pod(self, view: TurnView, attempt: int) -> None:
+    def create_pod(self, view: TurnView, attempt: int, *, coresident: bool) -> None:
         assert self.lease.holder == KEY.holder
         assert not self.live(), "law 2: one live training pod on a GPU"
         assert view.resident is not None and view.resident.report is not None, "law 6: proven by a live measurement"
         assert view.resident.report.free_mib >= NEED, "law 1: memory first"
-        assert len(self.samples) >= POLICY.samples, "law 1: several samples in a row"
+        samples = self.room if coresident else self.samples
+        assert len(samples) >= POLICY.samples, "law 1: several samples in a row"
+        assert coresident == self.loaded, "only what was measured beside the resident runs beside it"
         name = f"digits-{attempt}"
         self.pods[name] = TrainingPod(
             "vision", name, name, KEY.uid, attempt, "gpu-1", self.lease.fence, "Running",
-            "10.0.0.1", False, timestamp(self.now), None, None,
+            "10.0.0.1", False, timestamp(self.now), None, None, coresident,
         )  # fmt: skip
 
     def load(self) -> None:
         assert self.lease.holder == HOLDER_RESIDENT, "law 5: the Lease is back before the load"
         assert not self.live(), "law 2: no load beside a live training pod"
         self.hold = None
-        if self.used() + MODEL <= TOTAL - RESERVED:
+        if self.loaded or self.used() + self.model <= TOTAL - RESERVED:
             self.loaded, self.load_failed, self.failure = True, False, ""
         else:
             self.load_failed, self.failure = True, "503: not enough free memory"
@@ -257,7 +284,8 @@ class Turn(RuleBasedStateMachine):
     def never_overbooked(self) -> None:
         if hasattr(self, "job"):
             assert self.used() <= TOTAL - RESERVED
-            assert not (self.loaded and self.trainer), "the resident and a training are on the GPU at once"
+            beside = any(pod.coresident for pod in self.pods.values() if pod.live)
+            assert beside or not (self.loaded and self.trainer), "resident and training are on the GPU at once"
 
     @invariant()
     def attempts_are_told_once(self) -> None:
@@ -270,7 +298,7 @@ class Turn(RuleBasedStateMachine):
         if not hasattr(self, "job"):
             return
         self.reachable = self.resident_exists = True
-        self.foreign = 0
+        self.foreign, self.successor = 0, ""
         for _ in range(80):
             self.pod_ends("Completed")
             self.kubelet_deletes()

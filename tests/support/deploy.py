@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Protocol
 
 from tests.support.operator_process import REPOSITORY
+from tests.support.waiting import eventually
 
+_CRD = "yolotrainingjobs.gpurelay.dev"
 _NODE_FOLDER = "/var/lib/gpu-relay"
 _OPEN = 0o777
 PYTHONPATH = ":".join(str(REPOSITORY / part) for part in ("operator", "images/sam3", "images/yolo", "images/common"))
@@ -49,7 +51,9 @@ def deploy(cluster: ClusterLike, volumes: Volumes) -> None:
     for name, folder in folders.items():
         text = text.replace(f"path: {_NODE_FOLDER}/{name}\n", f"path: {folder}\n")
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=text)
-    cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev", "--timeout=30s")
+    # not `kubectl wait`, which fails while the CRD has no conditions at all
+    established = ("get", f"crd/{_CRD}", "-o", "jsonpath={.status.conditions[?(@.type=='Established')].status}")
+    eventually(lambda: cluster.kubectl(*established) == "True", "the CRD to be established")
     for name in ("sam3", "gpu-relay"):
         cluster.kubectl("-n", "gpu-relay", "rollout", "status", f"deployment/{name}", "--timeout=180s", timeout=200)
 

@@ -35,6 +35,10 @@ class ScriptedResident:
     """What a test says that a training holds on the GPU."""
     calls: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     hold: dict[str, Any] | None = None
+    model_mib: int = _MODEL
+    cap_mib: int = _MODEL
+    idle_seconds: float = 0.0
+    refused: int = 0
     newest_fence: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +59,7 @@ class ScriptedResident:
     @property
     def used_mib(self) -> int:
         """Memory used on the GPU by everybody."""
-        return (_MODEL if self.loaded else self.faults.leak_mib) + self.trainer_mib
+        return (self.model_mib if self.loaded else self.faults.leak_mib) + self.trainer_mib
 
     def report(self) -> dict[str, Any]:
         """Answer `GET /api/v1/gpu`."""
@@ -72,7 +76,12 @@ class ScriptedResident:
             "reserved_mib": _RESERVED,
             "used_mib": self.used_mib,
             "free_mib": _TOTAL - _RESERVED - self.used_mib,
-            "need_mib": _MODEL,
+            "need_mib": self.cap_mib,
+            "worker_allocated_mib": self.model_mib if self.loaded else 0,
+            "worker_cap_mib": self.cap_mib,
+            "in_flight": 0,
+            "idle_seconds": self.idle_seconds,
+            "refused": self.refused,
             "model_loaded": self.loaded,
             "state": "loaded" if self.loaded else "unloaded",
             "hold": hold,
@@ -84,7 +93,9 @@ class ScriptedResident:
             return 500, {"detail": self.faults.unload}
         if body["fence"] < self.newest_fence:
             return 409, {"detail": f"fence {body['fence']} is older than {self.newest_fence}"}
-        freed = _MODEL - self.faults.leak_mib if self.loaded else 0
+        freed = self.model_mib - self.faults.leak_mib if self.loaded else 0
+        if body["fence"] > self.newest_fence:
+            self.refused = 0
         self.newest_fence, self.loaded = body["fence"], False
         self.hold = {**body, "until": time.monotonic() + body["ttl_seconds"]}
         return 200, {"success": True, "gpu_freed_mb": freed, "gpu_free_mb": self.report()["free_mib"]}
@@ -94,7 +105,7 @@ class ScriptedResident:
         self.hold = None
         if self.faults.load:
             return 503, {"detail": self.faults.load}
-        if self.report()["free_mib"] < _MODEL and not self.loaded:
+        if self.report()["free_mib"] < self.cap_mib and not self.loaded:
             return 503, {"detail": "not enough free memory"}
         self.loaded = True
         return 200, {"success": True, "model_loaded": True}

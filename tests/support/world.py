@@ -25,11 +25,21 @@ class World:
     # residents
 
     def add_resident(
-        self, resident: ScriptedResident, *, name: str = "sam3", node: str = "node-1", **labels: str
+        self,
+        resident: ScriptedResident,
+        *,
+        name: str = "sam3",
+        node: str = "node-1",
+        annotations: dict[str, str] | None = None,
+        **labels: str,
     ) -> None:
         """Create a resident's pod, running on a node, reachable at the scripted resident's address."""
         body = {
-            "metadata": {"name": name, "labels": {"gpurelay.dev/resident": "sam3", **labels}},
+            "metadata": {
+                "name": name,
+                "labels": {"gpurelay.dev/resident": "sam3", **labels},
+                "annotations": annotations or {},
+            },
             "spec": {"nodeName": node, "containers": [{"name": "sam3", "image": "gpu-relay/sam3"}]},
         }
         self._expect(self.api.post(self._pods, json=body))

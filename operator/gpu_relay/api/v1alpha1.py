@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
-from gpu_relay.api.words import ConditionType, Phase
+from gpu_relay.api.words import DURATION, ConditionType, Phase
 
 RULES = "x-kubernetes-validations"
 MAP_KEYS = "x-kubernetes-list-map-keys"
@@ -98,6 +98,35 @@ class Gpu(_Type):
     resident_selector: LabelSelector = Field(
         default=LabelSelector(),
         description="Labels of the resident pods whose GPU this job may take; empty means any resident.",
+    )
+    resource_claim_name: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=253,
+        description="A ResourceClaim (DRA) in the job's namespace for the GPU, which the resident's pod shares; the "
+        "training pod joins it and takes no extended resource. Default: the operator's.",
+    )
+    sharing: Literal["Exclusive", "Coresident"] = Field(
+        default="Exclusive",
+        description="Exclusive: the resident is unloaded for the training. Coresident: where the training fits beside "
+        "the loaded resident (measured free memory, less what the resident may still grow by), it is left loaded; "
+        "elsewhere it is unloaded as for Exclusive.",
+    )
+    start_when: Literal["Immediately", "ResidentIdle"] = Field(
+        default="Immediately",
+        description="Immediately: as soon as the queue allows. ResidentIdle: only when the resident has had no request "
+        "for `idleFor`; jobs behind this one may go first.",
+    )
+    idle_for: str | None = Field(
+        default=None,
+        pattern=f"^{DURATION}$",
+        description="With `startWhen: ResidentIdle`: time without a request, such as `10m`; default: the operator's.",
+    )
+    yield_to_resident: bool = Field(
+        default=False,
+        description="true bounds the resident's outage inside a long training: when the resident has had to refuse "
+        "requests and has been out for the operator's maxOutage, the training stops at a checkpoint, the resident "
+        "serves for a while, and the training goes on.",
     )
 
 

@@ -15,8 +15,15 @@ LABEL_JOB_UID = f"{GROUP}/job-uid"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_GPU = f"{GROUP}/gpu"
 LABEL_FENCE = f"{GROUP}/fence"
+LABEL_SHARING = f"{GROUP}/sharing"
+CORESIDENT = "coresident"
 ANNOTATION_JOB_FILE = f"{GROUP}/job"
+ANNOTATION_MAX_OUTAGE = f"{GROUP}/max-outage"
+ANNOTATION_MIN_SERVE = f"{GROUP}/min-serve"
+ANNOTATION_IDLE_AFTER = f"{GROUP}/idle-after"
 UNMANAGED_GPU = "gpu-unmanaged"
+DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
+"""A duration as the Gateway API writes it (GEP-2257)."""
 
 
 class _Described(StrEnum):
@@ -62,6 +69,11 @@ class Reason(_Described):
     """Why a condition is as it is; also the reasons of Events. They stand in the order in which a turn may say them."""
 
     WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
+    RESIDENT_SERVING = (
+        "ResidentServing",
+        "The resident was out for as long as it may be; it serves for a while before the next turn.",
+    )
+    RESIDENT_BUSY = "ResidentBusy", "The job starts when the resident is idle, and the resident has requests."
     WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
     NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has as much memory as it needs."
     INVALID_SPEC = "InvalidSpec", "The spec asks for something that cannot be done; the message says what to change."
@@ -84,9 +96,14 @@ class Reason(_Described):
     )
     POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
+    YIELDING_TO_RESIDENT = (
+        "YieldingToResident",
+        "The resident has been out for as long as it may be and had to refuse requests; the training stops for it.",
+    )
     STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
     TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
     GPU_RETURNED = "GPUReturned", "The GPU's Lease went back to the resident."
+    GPU_PASSED_ON = "GPUPassedOn", "The next job had the GPU at once; the resident is loaded after it."
     RESIDENT_LOADED = "ResidentLoaded", "The resident is loaded again and answered a probe inference."
     RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded yet; the operator goes on trying."
     NO_RESIDENT = "NoResident", "The turn had no resident; there was nothing to hand back."

@@ -6,6 +6,7 @@ from typing import Any
 from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
+from gpu_relay.domain.fairness import clocks_of, is_exhausted
 from gpu_relay.domain.model import Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import numbers
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
@@ -35,6 +36,14 @@ def overdue(view: TurnView, pod: TrainingPod) -> bool:
     return pod.waiting is not None and waited > view.policy.pod_start_timeout
 
 
+def must_yield(view: TurnView, job: Job) -> bool:
+    """True when a job that yields has kept its resident out for too long, and the resident is wanted."""
+    report = view.resident.report if view.resident else None
+    if not job.spec.gpu.yield_to_resident or report is None or not report.refused:
+        return False
+    return is_exhausted(view.lease, clocks_of(view.policy, view.resident), view.now)
+
+
 def cause_of_loss(job: Job) -> tuple[Reason, str]:
     """Read the disappearance of a pod: told to stop, never started, or lost."""
     told = next((c for c in job.status.conditions if c.type == "Reconciling"), None)
@@ -42,6 +51,8 @@ def cause_of_loss(job: Job) -> tuple[Reason, str]:
         return Reason.SUSPENDED, "suspended on request; goes on from its checkpoint when resumed"
     if told is not None and told.reason == Reason.POD_NOT_STARTED:
         return Reason.ERROR, f"the pod did not start: {told.message}"
+    if told is not None and told.reason in {Reason.STOPPING, Reason.YIELDING_TO_RESIDENT}:
+        return Reason.INTERRUPTED, f"pod {job.status.pod} was told to stop and is gone; goes on from its checkpoint"
     return Reason.POD_LOST, f"pod {job.status.pod} is gone: deleted by hand, evicted, or lost with its node"
 
 

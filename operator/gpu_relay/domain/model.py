@@ -86,6 +86,8 @@ class TrainingPod:
     waiting: str | None
     """Why it does not start yet, in the scheduler's or kubelet's words; None while it runs."""
     termination: Termination | None
+    coresident: bool = False
+    """True where it was created beside the loaded resident, which owes it no hold."""
 
     @property
     def live(self) -> bool:
@@ -116,6 +118,18 @@ class GpuReport:
     model_loaded: bool
     state: str
     hold: Hold | None
+    worker_allocated_mib: int = 0
+    worker_cap_mib: int = 0
+    """What the resident's model holds now, and the most that it lets itself grow to."""
+    in_flight: int = 0
+    idle_seconds: float = 0.0
+    refused: int = 0
+    """Requests refused under the present hold."""
+
+    @property
+    def room_mib(self) -> int:
+        """Free memory that stays free when the loaded resident grows to its cap, in MiB."""
+        return self.free_mib - max(0, self.worker_cap_mib - self.worker_allocated_mib)
 
 
 @dataclass(frozen=True)
@@ -130,6 +144,8 @@ class Resident:
     labels: dict[str, str]
     report: GpuReport | None
     error: str = ""
+    annotations: dict[str, str] = field(default_factory=dict)
+    """Those of ours."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -150,6 +166,10 @@ class GpuLease:
     node: str
     reload_owed: str
     """Holder of the turn after which the resident is still to be loaded; empty when nothing is owed."""
+    out_since: str | None = None
+    """When the first turn of the present outage began; None while the resident was not unloaded by a turn."""
+    served_since: str | None = None
+    """When the resident was loaded after the last turn; None while it is out."""
 
     @property
     def owner(self) -> JobKey | None:
@@ -170,6 +190,9 @@ class Policy:
     memory_return_timeout: float = 30.0
     backoff_base: float = 10.0
     backoff_cap: float = 360.0
+    max_outage: float = 1800.0
+    min_serve: float = 60.0
+    idle_after: float = 30.0
     resident_grace: float = 60.0
 
 
@@ -186,6 +209,8 @@ class TurnView:
     pods: tuple[TrainingPod, ...] = ()
     samples: tuple[int, ...] = ()
     """Free MiB measured since the hold was placed, in a row, newest last."""
+    room: tuple[int, ...] = ()
+    """The room beside the loaded resident in MiB, measured in a row, newest last; empty where it is not loaded."""
     free_before: int | None = None
     """Free MiB before the unload of this turn, where this process measured it."""
     unload_message: str = ""
@@ -193,9 +218,20 @@ class TurnView:
     """Why the last effect of this turn failed; empty when it succeeded."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
+    successor: str = ""
+    """The job that waits for this GPU and may have it next; empty when there is none."""
     progress: dict[str, Any] | None = None
 
     @property
     def managed(self) -> bool:
         """False for turns without a resident, which have no measurement and no hand-over."""
         return self.lease.node != ""
+
+    @property
+    def proven_free(self) -> int | None:
+        """Free MiB at the end of enough samples in a row; None before."""
+        shares = self.job is not None and self.job.spec.gpu.sharing == "Coresident"
+        report = self.resident.report if self.resident else None
+        if shares and report is not None and len(self.room) >= self.policy.samples:
+            return report.free_mib
+        return self.samples[-1] if len(self.samples) >= self.policy.samples else None

@@ -1,10 +1,13 @@
 """Memory quantities and times, as Kubernetes writes them."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+
+from gpu_relay.api.words import DURATION
 
 _MEMORY = re.compile(r"([1-9][0-9]*)(Mi|Gi)")
 _MIB = {"Mi": 1, "Gi": 1024}
+_UNITS = {"h": "hours", "m": "minutes", "s": "seconds", "ms": "milliseconds"}
 
 
 def memory_mib(quantity: str) -> int:
@@ -13,6 +16,14 @@ def memory_mib(quantity: str) -> int:
     if match is None:
         raise ValueError(f"gpu.memory is {quantity!r}; write it in Mi or Gi, for example 10Gi")
     return int(match[1]) * _MIB[match[2]]
+
+
+def duration(text: str) -> timedelta:
+    """Read a duration such as `30m` or `1h30m`; ValueError for anything else."""
+    if not re.fullmatch(DURATION, text):
+        raise ValueError(f"{text!r} is no duration; write it in h, m, s or ms, for example 90s or 1h30m")
+    parts = re.findall(r"([0-9]+)(ms|h|m|s)", text)
+    return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
 
 def timestamp(moment: datetime) -> str:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, Phase, Reason
-from gpu_relay.domain.model import Job, Policy, Resident
-from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
+from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy, Resident
+from gpu_relay.domain.quantities import duration, parse_time, timestamp
 
 
 def queue_key(job: Job) -> tuple[int, str, str]:
@@ -15,12 +16,22 @@ def queue_key(job: Job) -> tuple[int, str, str]:
 
 
 @dataclass(frozen=True)
-class FreeGpu:
-    """A GPU whose Lease the resident holds, with nothing owed to it; `resident` is None for the unmanaged one."""
+class Candidate:
+    """A GPU that the dispatcher knows; `resident` is None for the unmanaged one."""
 
     gpu: str
     resident: Resident | None
     node_labels: Mapping[str, str]
+    lease: GpuLease | None = None
+    """None where it has never had a turn."""
+    open_though_owed: bool = False
+    """True when the next turn need not wait for the reload that is owed: it goes first, or the reload keeps failing."""
+
+    def is_between_turns(self) -> bool:
+        """True when no job owns the GPU and no reload is to be waited for."""
+        if self.lease is None:
+            return True
+        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_owed or self.open_though_owed)
 
 
 @dataclass(frozen=True)
@@ -29,7 +40,7 @@ class Placement:
 
     job: Job
     position: int
-    gpu: FreeGpu | None
+    gpu: Candidate | None
     reason: Reason
     message: str
 
@@ -57,37 +68,73 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     return parse_time(last.completion_time) + timedelta(seconds=delay)
 
 
-def place(
-    waiting: Sequence[Job], free: Sequence[FreeGpu], known: Sequence[FreeGpu], now: datetime, policy: Policy
-) -> list[Placement]:
-    """Give each waiting job, in order, the first free GPU that suits it. `known` are all GPUs, free or not."""
-    left = list(free)
+def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:
+    """Give each waiting job, in order, the first GPU that suits it and can be had now."""
+    left = list(candidates)
     placements = []
     for position, job in enumerate(waiting, start=1):
         ready_at = not_before(job, policy)
         if ready_at is not None and ready_at > now:
-            message = f"the next attempt starts in {(ready_at - now).total_seconds():.0f} s"
+            message = f"the next attempt starts at {timestamp(ready_at)}"
             placements.append(Placement(job, position, None, Reason.WAITING_FOR_BACKOFF, message))
             continue
-        gpu = next((candidate for candidate in left if unsuitable(job, candidate, policy) is None), None)
+        gpu = next((each for each in left if can_start(job, each, now, policy)), None)
         if gpu is not None:
             left.remove(gpu)
             placements.append(Placement(job, position, gpu, Reason.GPU_LEASED, "its turn begins"))
         else:
-            placements.append(_waits(job, position, known, policy))
+            placements.append(_waits(job, position, candidates, now, policy))
     return placements
 
 
-def _waits(job: Job, position: int, known: Sequence[FreeGpu], policy: Policy) -> Placement:
-    obstacles = [unsuitable(job, gpu, policy) for gpu in known]
-    if obstacles and all(obstacles):
-        return Placement(
-            job, position, None, Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(map(str, obstacles))}"
-        )
-    return Placement(job, position, None, Reason.WAITING_IN_QUEUE, f"number {position} in the queue")
+def successor(waiting: Sequence[Job], candidate: Candidate, now: datetime, policy: Policy) -> Job | None:
+    """Return the job that would take this GPU next if it could be had now; None when nobody waits for it."""
+    for job in waiting:
+        ready_at = not_before(job, policy)
+        ready = ready_at is None or ready_at <= now
+        if ready and unsuitable(job, candidate, policy) is None and obstacle(job, candidate, now, policy) is None:
+            return job
+    return None
 
 
-def unsuitable(job: Job, gpu: FreeGpu, policy: Policy) -> str | None:
+def can_start(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> bool:
+    """True when a job's turn on a GPU may begin now."""
+    return (
+        unsuitable(job, candidate, policy) is None
+        and candidate.is_between_turns()
+        and obstacle(job, candidate, now, policy) is None
+    )
+
+
+def obstacle(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
+    """Say why a GPU between turns is not given to a job yet; None where it is."""
+    resident = candidate.resident
+    clocks = clocks_of(policy, resident)
+    until = serves_until(candidate.lease, resident, clocks, now)
+    if until is not None:
+        message = f"resident {resident} was out for as long as it may be; it serves until {timestamp(until)}"
+        return Reason.RESIDENT_SERVING, message
+    if job.spec.gpu.start_when == "ResidentIdle" and resident is not None and resident.report is not None:
+        idle_for = duration(job.spec.gpu.idle_for) if job.spec.gpu.idle_for else clocks.idle_after
+        if not is_idle(resident.report, idle_for):
+            message = f"starts when resident {resident} has had no request for {idle_for.total_seconds():g} s"
+            return Reason.RESIDENT_BUSY, message
+    return None
+
+
+def _waits(job: Job, position: int, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> Placement:
+    reasons = {each.gpu: unsuitable(job, each, policy) for each in candidates}
+    if reasons and all(reasons.values()):
+        message = f"no GPU suits this job: {'; '.join(map(str, reasons.values()))}"
+        return Placement(job, position, None, Reason.NO_GPU_FITS, message)
+    suitable = (each for each in candidates if reasons[each.gpu] is None and each.is_between_turns())
+    obstacles = (obstacle(job, each, now, policy) for each in suitable)
+    said = next((each for each in obstacles if each is not None), None)
+    reason, message = said or (Reason.WAITING_IN_QUEUE, f"number {position} in the queue")
+    return Placement(job, position, None, reason, message)
+
+
+def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
     """Say why a job can never run on a GPU; None where it can."""
     for label, value in job.spec.pod_template.node_selector.items():
         if gpu.resident is not None and gpu.node_labels.get(label) != value:

@@ -163,8 +163,8 @@ def _gpu(view: TurnView, job: Job) -> GpuStatus:
         facts |= {"uuid": report.uuid, "name": report.name, "total": report.total_mib}
     if known.free_before is None and view.free_before is not None:
         facts["free_before"] = view.free_before
-    if known.free_after is None and len(view.samples) >= view.policy.samples:
-        facts["free_after"] = view.samples[-1]
+    if known.free_after is None and view.proven_free is not None:
+        facts["free_after"] = view.proven_free
     return known.model_copy(update=facts)
 
 

@@ -20,6 +20,7 @@ class CreatePod:
 
     attempt: int
     batch: int
+    coresident: bool = False
 
 
 @dataclass(frozen=True)
@@ -31,9 +32,13 @@ class DeletePod:
 
 @dataclass(frozen=True)
 class ReturnLease:
-    """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update."""
+    """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
+
+    `resident_out` is False where the resident was seen to serve: the turn did not unload it.
+    """
 
     reload_owed: bool = True
+    resident_out: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,11 +47,16 @@ class Load:
 
 
 @dataclass(frozen=True)
+class PassOn:
+    """Leave the GPU to the next job, without a reload in between."""
+
+
+@dataclass(frozen=True)
 class SettleReload:
     """Write into the Lease that the resident has been loaded."""
 
 
-Step = Unload | CreatePod | DeletePod | ReturnLease | Load | SettleReload
+Step = Unload | CreatePod | DeletePod | ReturnLease | Load | PassOn | SettleReload
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,10 @@
       turn_is_over ─── memory back? return the Lease       nothing_owed ─── at rest
       pod_has_ended ── record the attempt                  resident_is_missing ─ wait for its pod (law 3)
       pod_is_live ──── keep the hold, follow, stop         resident_is_loaded ── settle the job, clear the debt
-      pod_is_lost ──── record the attempt                  load_resident
-      job_no_longer_wants
+      pod_is_lost ──── record the attempt                  next_turn_goes_first ─ while the outage is short
+      job_no_longer_wants                                  load_resident
       resident_is_missing_or_mute ── unknown is not free
+      fits_beside_resident ─ opt-in: no unload
       hold_is_missing ─ unload (law 5: the Lease came first)
       gpu_is_in_use ─── another trainer is live (law 2)
       memory_is_unproven ── sample (law 1)
@@ -23,6 +24,7 @@ from collections.abc import Callable
 
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import follow, status
+from gpu_relay.domain.fairness import clocks_of, is_exhausted
 from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
 from gpu_relay.domain.quantities import mib, parse_time
@@ -32,6 +34,7 @@ from gpu_relay.domain.steps import (
     DeletePod,
     Load,
     Notice,
+    PassOn,
     ReturnLease,
     SettleReload,
     Unload,
@@ -41,6 +44,8 @@ Rule = Callable[[TurnView], Decision | None]
 _SOON = 1.0
 _POD_POLL = 2.0
 _RESIDENT_POLL = 3.0
+_PASS_ON_LIMIT = 10.0
+"""Seconds in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
 
 def plan(view: TurnView) -> Decision:
@@ -66,7 +71,7 @@ def owner_is_gone(view: TurnView) -> Decision | None:
     """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return _stop_live_pods(view) or Decision(ReturnLease(reload_owed=view.managed), again_in=0)
+    return _stop_live_pods(view) or Decision(_return_lease(view), again_in=0)
 
 
 def turn_is_over(view: TurnView) -> Decision | None:
@@ -81,7 +86,7 @@ def turn_is_over(view: TurnView) -> Decision | None:
     waited = (view.now - ended).total_seconds()
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
         return Decision(again_in=view.policy.sample_interval)
-    return Decision(ReturnLease(reload_owed=view.managed), again_in=0)
+    return Decision(_return_lease(view), again_in=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -109,7 +114,14 @@ def pod_is_live(view: TurnView) -> Decision | None:
         return decision
     if job.spec.suspend or job.deleting or follow.overdue(view, pod):
         return Decision(DeletePod(pod), job, new, notices, again_in=_POD_POLL)
-    if _hold_needs_care(view):
+    if follow.must_yield(view, job):
+        message = (
+            f"resident {view.resident} has refused requests and was out for as long as it may be: {pod.name} stops"
+        )
+        new = status.training(view, job, pod.name, Reason.YIELDING_TO_RESIDENT, message, None)
+        yielding = (*notices, Notice(Reason.YIELDING_TO_RESIDENT, message))
+        return Decision(DeletePod(pod), job, new, yielding, again_in=_POD_POLL)
+    if not pod.coresident and _hold_needs_care(view):
         return Decision(Unload(eta=follow.eta(view)), job, new, notices, again_in=view.policy.progress_interval)
     return decision
 
@@ -136,7 +148,7 @@ def job_no_longer_wants(view: TurnView) -> Decision | None:
     if job is None or not (job.spec.suspend or job.deleting):
         return None
     new = status.releasing(view, job, None, "stopped before training began")
-    return Decision(ReturnLease(reload_owed=view.managed), job, new, again_in=0)
+    return Decision(_return_lease(view), job, new, again_in=0)
 
 
 def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
@@ -154,6 +166,24 @@ def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
         message = f"{mute}; its memory is unknown, so nothing starts"
         return _acquiring(view, Reason.RESIDENT_UNREACHABLE, message, _RESIDENT_POLL, warning=True)
     return None
+
+
+def fits_beside_resident(view: TurnView) -> Decision | None:
+    """Opt-in: where as many samples show room beside the loaded resident, it need not be unloaded."""
+    job = view.job
+    if job is None or job.spec.gpu.sharing != "Coresident" or not view.room:
+        return None
+    if view.room[-1] < job.need_mib + view.policy.margin_mib:
+        return None
+    ahead = gpu_is_in_use(view) or pod_was_refused(view)
+    if ahead is not None:
+        return ahead
+    if len(view.room) < view.policy.samples:
+        return Decision(None, job, again_in=view.policy.sample_interval)
+    message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
+    proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
+    step = CreatePod(job.next_attempt, next_batch(job), coresident=True)
+    return Decision(step, job, proven, (Notice(Reason.MEMORY_PROVEN, message),), again_in=0)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -261,6 +291,18 @@ def resident_is_loaded(view: TurnView) -> Decision | None:
     return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
 
 
+def next_turn_goes_first(view: TurnView) -> Decision | None:
+    """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
+    returned = parse_time(view.lease.acquired) if view.lease.acquired else view.now
+    clocks = clocks_of(view.policy, view.resident)
+    if not view.successor or view.load_failed or (view.now - returned).total_seconds() > _PASS_ON_LIMIT:
+        return None
+    if is_exhausted(view.lease, clocks, view.now):
+        return None
+    message = f"{view.successor} has the GPU next; the resident is loaded after it"
+    return _settle(view, PassOn(), ("False", Reason.GPU_PASSED_ON, message), _SOON)
+
+
 def load_resident(view: TurnView) -> Decision | None:
     """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
     if not view.load_failed:
@@ -271,9 +313,12 @@ def load_resident(view: TurnView) -> Decision | None:
 
 TURN_RULES: tuple[Rule, ...] = (
     owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, job_no_longer_wants,
-    resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use, memory_is_unproven, pod_was_refused, create_pod,
+    resident_is_missing_or_mute, fits_beside_resident, hold_is_missing, gpu_is_in_use, memory_is_unproven,
+    pod_was_refused, create_pod,
 )  # fmt: skip
-RESIDENT_RULES: tuple[Rule, ...] = (pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, load_resident)
+RESIDENT_RULES: tuple[Rule, ...] = (
+    pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, next_turn_goes_first, load_resident,
+)  # fmt: skip
 
 
 def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *, warning: bool = False) -> Decision:
@@ -282,14 +327,23 @@ def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *,
     return Decision(None, view.job, status.acquiring(view, view.job, reason, message), (notice,), again_in)
 
 
-def _settle(view: TurnView, step: SettleReload | Load | None, reload: status.Fact, again_in: float) -> Decision:
+def _return_lease(view: TurnView) -> ReturnLease:
+    report = view.resident.report if view.resident else None
+    serves = report is not None and report.model_loaded and report.hold is None
+    return ReturnLease(reload_owed=view.managed, resident_out=view.managed and not serves)
+
+
+def _settle(
+    view: TurnView, step: SettleReload | Load | PassOn | None, reload: status.Fact, again_in: float
+) -> Decision:
     """Pay or note the debt, and let the job that caused it go where its attempts send it."""
     job = view.job
     if job is None or job.status.phase == Phase.ACQUIRING:
         return Decision(step, again_in=again_in)
     judged = verdict(job)
     new = status.settled(job, view.now, judged, reload)
-    notices = [Notice(reload[1], reload[2], warning=reload[0] == "False")]
+    bad_news = reload[0] == "False" and reload[1] != Reason.GPU_PASSED_ON
+    notices = [Notice(reload[1], reload[2], warning=bad_news)]
     if job.status.phase == Phase.RELEASING and judged.phase != Phase.QUEUED:
         notices.append(Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED))
     return Decision(step, job, new, tuple(notices), again_in)
@@ -323,8 +377,8 @@ def _hold_needs_care(view: TurnView) -> bool:
 
 def _memory_is_back(view: TurnView, job: Job) -> bool:
     """True when as much is free as just before the training pod was created, give or take the margin."""
-    if not view.managed:
-        return True
     report = view.resident.report if view.resident else None
+    if not view.managed or (report is not None and report.model_loaded):
+        return True
     before = job.status.gpu.free_after if job.status.gpu else None
     return report is not None and (before is None or report.free_mib >= before - view.policy.margin_mib)

@@ -11,6 +11,8 @@ from gpu_relay.effects.kube import Kube, KubeError, Object
 _NODE = f"{words.GROUP}/node"
 _RENEW_KEY = f"{words.GROUP}/renew-key"
 _RELOAD_OWED = f"{words.GROUP}/reload-owed"
+_OUT_SINCE = f"{words.GROUP}/out-since"
+_SERVED_SINCE = f"{words.GROUP}/served-since"
 _MANAGED = "app.kubernetes.io/managed-by"
 _FENCE_EPOCH = 1_704_067_200
 """2024-01-01: a new Lease's first fence is the minutes since then, so that fences grow even when a Lease is deleted."""
@@ -37,26 +39,32 @@ class LeaseStore:
                 return None
             raise
 
-    async def acquire(self, gpu: str, node: str, before: GpuLease | None, job: JobKey, now: datetime) -> GpuLease:
-        """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster."""
+    async def acquire(
+        self, gpu: str, node: str, before: GpuLease | None, job: JobKey, now: datetime, out_since: datetime
+    ) -> GpuLease:
+        """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster.
+
+        `out_since` is when the outage began that this turn begins or prolongs.
+        """
         fence = before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
-        annotations = {_NODE: node, _RENEW_KEY: secrets.token_urlsafe(24)}
+        annotations = {_NODE: node, _RENEW_KEY: secrets.token_urlsafe(24), _OUT_SINCE: timestamp(out_since)}
         body = self._body(gpu, job.holder, fence, now, annotations, before)
         if before is None:
             return _lease_of(await self._kube.create(self._path, body))
         return _lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
-    async def give_back(self, lease: GpuLease, *, reload_owed: bool, now: datetime) -> None:
+    async def give_back(self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, now: datetime) -> None:
         """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it."""
         owed = {_RELOAD_OWED: lease.holder} if reload_owed else {}
-        await self._swap(lease, now, {_NODE: lease.node} | owed)
+        await self._swap(lease, now, owed | (_outage(lease) if resident_out else {}))
 
     async def settle(self, lease: GpuLease, now: datetime) -> None:
         """Write that the resident has been loaded: nothing is owed any more."""
-        await self._swap(lease, now, {_NODE: lease.node})
+        served = {_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
+        await self._swap(lease, now, _outage(lease) | served)
 
     async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> None:
-        body = self._body(lease.gpu, HOLDER_RESIDENT, lease.fence, now, annotations, lease)
+        body = self._body(lease.gpu, HOLDER_RESIDENT, lease.fence, now, {_NODE: lease.node} | annotations, lease)
         await self._kube.replace(f"{self._path}/{lease.gpu}", body)
 
     def _body(
@@ -81,6 +89,10 @@ class LeaseStore:
         }
 
 
+def _outage(lease: GpuLease) -> dict[str, str]:
+    return {_OUT_SINCE: lease.out_since} if lease.out_since else {}
+
+
 def _lease_of(raw: Object) -> GpuLease:
     meta, spec = raw["metadata"], raw.get("spec", {})
     annotations = meta.get("annotations", {})
@@ -95,4 +107,6 @@ def _lease_of(raw: Object) -> GpuLease:
         renew_key=annotations.get(_RENEW_KEY, ""),
         node=annotations.get(_NODE, ""),
         reload_owed=annotations.get(_RELOAD_OWED, ""),
+        out_since=annotations.get(_OUT_SINCE),
+        served_since=annotations.get(_SERVED_SINCE),
     )

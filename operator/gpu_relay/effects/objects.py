@@ -50,6 +50,7 @@ def training_pod_of(raw: Object) -> TrainingPod:
         created=meta["creationTimestamp"],
         waiting=_waiting(status),
         termination=_termination(status),
+        coresident=labels.get(words.LABEL_SHARING) == words.CORESIDENT,
     )
 
 

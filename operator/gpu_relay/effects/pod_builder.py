@@ -8,11 +8,13 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.model import GpuLease, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
+from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.kube import Object
 
 _JOB_DIR = "/etc/gpu-relay"
 _DATA = "/data"
 _CONTAINER = "trainer"
+_CLAIM = "gpu"
 _USER = 65532
 
 
@@ -23,39 +25,38 @@ class TrainerDefaults:
     image: str
     gpu_resource: str
     hold_ttl: float
+    resource_claim: str = ""
     grace_period: int = 60
     template: dict[str, Any] = field(default_factory=dict)
 
 
 def training_pod(
-    job: Job, lease: GpuLease, resident: Resident | None, attempt: int, batch: int, defaults: TrainerDefaults
+    job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, defaults: TrainerDefaults
 ) -> Object:
     """Build the pod `<job>-<attempt>`, pinned to the GPU's node and owned by its job."""
     template = copy.deepcopy(defaults.template)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(job, lease, resident, attempt, batch, defaults, template.get("metadata", {})),
+        "metadata": _metadata(job, lease, resident, step, defaults, template.get("metadata", {})),
         "spec": _spec(job, resident, defaults, template.get("spec", {})),
     }
 
 
-def job_file(
-    job: Job, lease: GpuLease, resident: Resident | None, attempt: int, batch: int, hold_ttl: float
-) -> dict[str, Any]:
+def job_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, hold_ttl: float) -> dict[str, Any]:
     """Return the trainer's job file (docs/contracts.md)."""
     training = job.spec.training
     hold = None
-    if resident is not None:
+    if resident is not None and not step.coresident:
         hold = {"url": resident.url, "fence": lease.fence, "renewKey": lease.renew_key, "ttlSeconds": hold_ttl}
     report = resident.report if resident else None
     return {
         "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
-        "attempt": attempt,
+        "attempt": step.attempt,
         "model": job.spec.model,
         "task": job.spec.task,
         "dataset": {"path": _inside(_DATA, job.spec.dataset.path)},
-        "training": {**training.model_dump(by_alias=True), "batch": batch},
+        "training": {**training.model_dump(by_alias=True), "batch": step.batch},
         "output": {
             "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
             "export": job.spec.output.export,
@@ -69,14 +70,13 @@ def _metadata(
     job: Job,
     lease: GpuLease,
     resident: Resident | None,
-    attempt: int,
-    batch: int,
+    step: CreatePod,
     defaults: TrainerDefaults,
     template: dict[str, Any],
 ) -> Object:
-    contents = job_file(job, lease, resident, attempt, batch, defaults.hold_ttl)
+    contents = job_file(job, lease, resident, step, defaults.hold_ttl)
     return {
-        "name": f"{job.key.name}-{attempt}",
+        "name": f"{job.key.name}-{step.attempt}",
         "namespace": job.key.namespace,
         "labels": {
             **template.get("labels", {}),
@@ -84,9 +84,10 @@ def _metadata(
             "app.kubernetes.io/managed-by": "gpu-relay",
             words.LABEL_JOB: job.key.name,
             words.LABEL_JOB_UID: job.key.uid,
-            words.LABEL_ATTEMPT: str(attempt),
+            words.LABEL_ATTEMPT: str(step.attempt),
             words.LABEL_GPU: lease.gpu,
             words.LABEL_FENCE: str(lease.fence),
+            **({words.LABEL_SHARING: words.CORESIDENT} if step.coresident else {}),
         },
         "annotations": {
             **template.get("annotations", {}),
@@ -122,7 +123,10 @@ def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: 
             "seccompProfile": {"type": "RuntimeDefault"},
         },
         **base,
-        "containers": [_container(job, defaults, given), *(c for c in containers if c.get("name") != _CONTAINER)],
+        "containers": [
+            _container(job, resident, defaults, given),
+            *(c for c in containers if c.get("name") != _CONTAINER),
+        ],
         "volumes": [*base.get("volumes", []), *_volumes(job)],
     }
     for name, value in (
@@ -133,16 +137,37 @@ def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: 
     ):
         if value is not None:
             spec[name] = value
+    claim = _claim(job, defaults)
+    if claim:
+        spec["resourceClaims"] = [*base.get("resourceClaims", []), {"name": _CLAIM, "resourceClaimName": claim}]
     if resident is not None:
         spec["affinity"] = _pinned_to(resident.node)
     return spec
 
 
-def _container(job: Job, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
-    wanted = job.spec.pod_template
-    resources = copy.deepcopy(wanted.resources or given.get("resources", {}))
-    if defaults.gpu_resource:
+def _claim(job: Job, defaults: TrainerDefaults) -> str:
+    return job.spec.gpu.resource_claim_name or defaults.resource_claim
+
+
+def _resources(job: Job, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
+    """Add the GPU: a share in the claim, or one of the extended resource."""
+    resources: Object = copy.deepcopy(job.spec.pod_template.resources or given.get("resources", {}))
+    if _claim(job, defaults):
+        resources.setdefault("claims", []).append({"name": _CLAIM})
+    elif defaults.gpu_resource:
         resources.setdefault("limits", {})[defaults.gpu_resource] = "1"
+    return resources
+
+
+def _visible_device(job: Job, resident: Resident | None, defaults: TrainerDefaults) -> list[Object]:
+    """Where neither claim nor extended resource makes the GPU visible, NVIDIA's container runtime does by this."""
+    if _claim(job, defaults) or defaults.gpu_resource or resident is None or resident.report is None:
+        return []
+    return [{"name": "NVIDIA_VISIBLE_DEVICES", "value": resident.report.uuid}]
+
+
+def _container(job: Job, resident: Resident | None, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
+    wanted = job.spec.pod_template
     container: Object = {
         "securityContext": {
             "allowPrivilegeEscalation": False,
@@ -155,12 +180,13 @@ def _container(job: Job, defaults: TrainerDefaults, given: dict[str, Any]) -> Ob
         "image": wanted.image or defaults.image,
         "args": ["run"],
         "env": [
+            *_visible_device(job, resident, defaults),
             *given.get("env", []),
             *(wanted.env or []),
             {"name": "GPU_RELAY_JOB_FILE", "value": f"{_JOB_DIR}/job.json"},
         ],
         "ports": [{"name": "progress", "containerPort": 8080}],
-        "resources": resources,
+        "resources": _resources(job, defaults, given),
         "volumeMounts": [*given.get("volumeMounts", []), *_mounts(job)],
     }
     if wanted.image_pull_policy is not None:

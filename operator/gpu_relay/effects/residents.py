@@ -33,6 +33,11 @@ class _GpuAnswer(BaseModel):
     model_loaded: bool
     state: Annotated[str, Field(max_length=32)]
     hold: _HoldAnswer | None
+    worker_allocated_mib: _Mib = 0
+    worker_cap_mib: _Mib = 0
+    in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    refused: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ class ResidentPod:
     deleting: bool
     created: str
     labels: dict[str, str]
+    annotations: dict[str, str]
 
 
 class Store(Generic[T]):
@@ -94,5 +95,6 @@ class Cache:
             deleting="deletionTimestamp" in meta,
             created=meta["creationTimestamp"],
             labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
+            annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
         )
         self.residents.put(meta["uid"], meta["resourceVersion"], pod)

@@ -3,15 +3,16 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
 from gpu_relay.domain import status
-from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy
+from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
+from gpu_relay.domain.model import GpuLease, Job, Policy
 from gpu_relay.domain.outcome import verdict
-from gpu_relay.domain.queue import FreeGpu, Placement, place, waiting_jobs
+from gpu_relay.domain.queue import Candidate, Placement, place, successor, waiting_jobs
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.validation import objection
 from gpu_relay.effects import metrics
@@ -20,11 +21,11 @@ from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.leases import LeaseStore
 from gpu_relay.engine.cache import Cache
-from gpu_relay.engine.residents import ResidentDirectory
+from gpu_relay.engine.residents import KnownGpu, ResidentDirectory
 from gpu_relay.engine.turns import Turns
 
 logger = logging.getLogger(__name__)
-_BACKOFF_POLL = 1.0
+_CLOCK_POLL = 1.0
 _PROBE_POLL = 2.0
 _RETRY = 0.5
 
@@ -41,6 +42,17 @@ class Dispatcher:
     directory: ResidentDirectory
     turns: Turns
     policy: Policy
+    candidates: dict[str, Candidate] = field(default_factory=dict)
+    """The GPUs as the last dispatch knew them."""
+
+    def successor(self, gpu: str) -> str:
+        """Name the job that waits for a GPU and may have it next; empty when there is none."""
+        candidate = self.candidates.get(gpu)
+        if candidate is None:
+            return ""
+        queued = [job for job in self.cache.jobs.values() if job.status.phase in {None, Phase.QUEUED}]
+        job = successor(waiting_jobs(queued, frozenset()), candidate, datetime.now(UTC), self.policy)
+        return str(job.key) if job else ""
 
     async def dispatch(self) -> tuple[list[str], float | None]:
         """Give away what is free; return the GPUs whose turn begins, and the seconds until the next look."""
@@ -53,21 +65,35 @@ class Dispatcher:
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             return [], None
-        known = await self._known_gpus(waiting)
-        free = [gpu for gpu in known if self._is_free(gpu.gpu, leases.get(gpu.gpu))]
-        placements = place(waiting, free, known, datetime.now(UTC), self.policy)
-        begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, leases.get(p.gpu.gpu))]
-        await asyncio.gather(*(self._write_queued(p, known) for p in placements if p.gpu is None))
+        candidates = await self._look_around(waiting, leases)
+        placements = place(waiting, candidates, datetime.now(UTC), self.policy)
+        begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, p.gpu)]
+        await asyncio.gather(*(self._write_queued(p, candidates) for p in placements if p.gpu is None))
         missed = len(begun) < sum(p.gpu is not None for p in placements)
         return begun, _RETRY if missed else self._next_look(placements)
 
-    async def _known_gpus(self, waiting: list[Job]) -> list[FreeGpu]:
-        found = await self.directory.known_gpus()
+    async def _look_around(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
+        """Return the GPUs there are, and remember them."""
+        polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
+        now = datetime.now(UTC)
+
+        def outdated(known: KnownGpu) -> bool:
+            """True where it matters whether the resident is idle."""
+            clocks = clocks_of(self.policy, known.resident)
+            return polite or serves_until(leases.get(known.gpu), None, clocks, now) is not None
+
+        found = await self.directory.known_gpus(outdated)
         if not found and not self.directory.any_pods():
-            return [FreeGpu(UNMANAGED_GPU, None, {})]
+            return [Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))]
         selective = any(job.spec.pod_template.node_selector for job in waiting)
         labels = await asyncio.gather(*(self._node_labels(known.resident.node, selective) for known in found))
-        return [FreeGpu(known.gpu, known.resident, seen) for known, seen in zip(found, labels, strict=True)]
+        candidates = [
+            Candidate(known.gpu, known.resident, seen, leases.get(known.gpu), self.turns.open_though_owed(known.gpu))
+            for known, seen in zip(found, labels, strict=True)
+        ]
+        self.candidates.clear()
+        self.candidates.update({candidate.gpu: candidate for candidate in candidates})
+        return candidates
 
     async def _node_labels(self, node: str, wanted: bool) -> dict[str, str]:
         if not wanted:
@@ -80,27 +106,21 @@ class Dispatcher:
             raise
         return dict(raw["metadata"].get("labels", {}))
 
-    def _is_free(self, gpu: str, lease: GpuLease | None) -> bool:
-        """True when nobody owns the GPU and its resident is back, or cannot come back for now."""
-        if lease is None:
-            return True
-        return lease.holder == HOLDER_RESIDENT and (not lease.reload_owed or self.turns.load_is_failing(gpu))
-
     def _awaiting_reload(self, leases: Iterable[GpuLease]) -> frozenset[str]:
         """Holders whose turn has ended and whose resident is about to be back."""
-        owed = (lease for lease in leases if lease.reload_owed and not self.turns.load_is_failing(lease.gpu))
+        owed = (lease for lease in leases if lease.reload_owed and not self.turns.open_though_owed(lease.gpu))
         return frozenset(lease.reload_owed for lease in owed)
 
-    async def _acquire(self, placement: Placement, before: GpuLease | None) -> bool:
+    async def _acquire(self, placement: Placement, gpu: Candidate) -> bool:
         """Take the Lease (law 5: ownership first), after a live look at the job (law 6)."""
-        gpu, cached = placement.gpu, placement.job
-        assert gpu is not None
+        cached, now = placement.job, datetime.now(UTC)
+        out_since = outage_since(gpu.lease, clocks_of(self.policy, gpu.resident), now) or now
         job = await self.jobs.get(cached.key)
         if job is None or job.resource_version != cached.resource_version:
             return False
         node = gpu.resident.node if gpu.resident else ""
         try:
-            lease = await self.leases.acquire(gpu.gpu, node, before, job.key, datetime.now(UTC))
+            lease = await self.leases.acquire(gpu.gpu, node, gpu.lease, job.key, now, out_since)
         except KubeError as error:
             if error.conflict or error.already_exists:
                 return False
@@ -120,7 +140,7 @@ class Dispatcher:
         await self.events.emit(job.key, job.resource_version, 0, Notice(Reason.INVALID_SPEC, message, warning=True))
         return False
 
-    async def _write_queued(self, placement: Placement, known: list[FreeGpu]) -> None:
+    async def _write_queued(self, placement: Placement, known: list[Candidate]) -> None:
         job, reason, message = placement.job, placement.reason, placement.message
         if not known and reason == Reason.WAITING_IN_QUEUE:
             reason, message = Reason.RESIDENT_UNREACHABLE, "no resident has said yet which GPU it sits on"
@@ -152,8 +172,10 @@ class Dispatcher:
         return True
 
     def _next_look(self, placements: list[Placement]) -> float | None:
-        if any(p.reason == Reason.WAITING_FOR_BACKOFF for p in placements):
-            return _BACKOFF_POLL
+        if any(
+            p.reason in {Reason.WAITING_FOR_BACKOFF, Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY} for p in placements
+        ):
+            return _CLOCK_POLL
         if self.directory.unknown_pods() or not self.directory.any_pods():
             return _PROBE_POLL
         return None

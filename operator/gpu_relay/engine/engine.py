@@ -34,7 +34,7 @@ class Engine:
         self._queue = WorkQueue(self._handle)
         self._synced_at: float | None = None
         policy = settings.policy()
-        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon)
+        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon, self._successor)
         self._dispatcher = Dispatcher(
             kube=kube,
             cache=cache,
@@ -90,6 +90,9 @@ class Engine:
     def ready(self) -> bool:
         """True once the first full lists have been read."""
         return self._synced_at is not None
+
+    def _successor(self, gpu: str) -> str:
+        return self._dispatcher.successor(gpu)
 
     def _queue_soon(self) -> None:
         self._queue.put(_QUEUE)

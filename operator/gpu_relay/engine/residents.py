@@ -1,12 +1,17 @@
 """Which resident sits on which GPU: found by asking the residents themselves."""
 
 import asyncio
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from gpu_relay.domain.fairness import objections
 from gpu_relay.domain.model import GpuLease, Resident
 from gpu_relay.effects.http import UnavailableError
 from gpu_relay.effects.residents import ResidentClient
 from gpu_relay.engine.cache import Cache, ResidentPod
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -30,11 +35,11 @@ class ResidentDirectory:
         """True when there is any resident pod at all, reachable or not."""
         return bool(self._cache.residents.values())
 
-    async def known_gpus(self) -> list[KnownGpu]:
-        """Return one GPU for each resident that ever answered; asks those that never did."""
+    async def known_gpus(self, outdated: Callable[[KnownGpu], bool]) -> list[KnownGpu]:
+        """Return one GPU for each resident that ever answered; asks those that never did, and the outdated ones."""
         pods = self._cache.residents.values()
-        new = [pod for pod in pods if pod.uid not in self._known and pod.ip]
-        await asyncio.gather(*(self.probe(pod) for pod in new))
+        known = ((pod, self._known.get(pod.uid)) for pod in pods if pod.ip)
+        await asyncio.gather(*(self.probe(pod) for pod, told in known if told is None or outdated(told)))
         alive = {pod.uid for pod in pods}
         self._known = {uid: known for uid, known in self._known.items() if uid in alive}
         return list({known.gpu: known for known in self._known.values()}.values())
@@ -77,10 +82,17 @@ class ResidentDirectory:
                 report = await self._client.report(url)
             except UnavailableError as failure:
                 error = str(failure)
-        resident = Resident(pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error)
+        resident = Resident(pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error, pod.annotations)
         if report is not None:
+            if pod.uid not in self._known:
+                _tell_objections(resident)
             self._known[pod.uid] = KnownGpu(gpu_key(report.uuid), resident)
         return resident
+
+
+def _tell_objections(resident: Resident) -> None:
+    for objection in objections(resident.annotations):
+        logger.warning("resident %s: the operator's own setting is used, because of %s", resident, objection)
 
 
 def gpu_key(uuid: str) -> str:

@@ -14,8 +14,8 @@ import aiohttp
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain import turn
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident, TurnView
-from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, ReturnLease, SettleReload, Step, Unload
+from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Policy, Resident, TurnView
+from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Step, Unload
 from gpu_relay.effects import metrics, trainers
 from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.http import UnavailableError
@@ -37,12 +37,27 @@ class Memory:
     fence: int
     holder: str
     samples: list[int] = field(default_factory=list)
+    room: list[int] = field(default_factory=list)
     sampled_at: float = 0.0
     free_before: int | None = None
     unload_message: str = ""
     failure: str = ""
     load_failed: bool = False
+    passed_on: bool = False
     resident_missing_since: float | None = None
+
+    def forget_samples(self) -> None:
+        """Begin the row of samples anew."""
+        self.samples.clear()
+        self.room.clear()
+
+    def take_sample(self, report: GpuReport, *, held: bool, keep: int) -> None:
+        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident."""
+        self.sampled_at = time.monotonic()
+        if held:
+            self.samples = [*self.samples[-keep:], report.free_mib]
+        elif report.model_loaded:
+            self.room = [*self.room[-keep:], report.room_mib]
 
 
 @dataclass(frozen=True)
@@ -62,21 +77,27 @@ class Turns:
     """Drives the turn of each GPU."""
 
     def __init__(
-        self, effects: Effects, policy: Policy, defaults: TrainerDefaults, released: Callable[[], None]
+        self,
+        effects: Effects,
+        policy: Policy,
+        defaults: TrainerDefaults,
+        released: Callable[[], None],
+        successor: Callable[[str], str],
     ) -> None:
-        """`released` is called when a GPU may have become free."""
+        """`released` is called when a GPU may have become free; `successor` names the job that waits for a GPU."""
         self._do = effects
         self._released = released
+        self._successor = successor
         self._policy = policy
         self._defaults = defaults
         self._memory: dict[str, Memory] = {}
         self.concerns: dict[str, str] = {}
         """GPU by the holder whose turn, or whose reload, it is about; tells which GPU a change of a job concerns."""
 
-    def load_is_failing(self, gpu: str) -> bool:
-        """True when the last load of a GPU's resident failed: the queue then goes on without it."""
+    def open_though_owed(self, gpu: str) -> bool:
+        """True when the queue need not wait for a reload: the next turn goes first, or the last load failed."""
         memory = self._memory.get(gpu)
-        return memory is not None and memory.load_failed
+        return memory is not None and (memory.load_failed or memory.passed_on)
 
     async def look(self, gpu: str) -> float | None:
         """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
@@ -108,11 +129,13 @@ class Turns:
             job=job,
             pods=pods,
             samples=tuple(memory.samples),
+            room=tuple(memory.room),
             free_before=memory.free_before,
             unload_message=memory.unload_message,
             failure=memory.failure,
             load_failed=memory.load_failed,
             resident_missing_for=_since(memory.resident_missing_since),
+            successor=self._successor(lease.gpu),
         )
         return await self._with_progress(view)
 
@@ -131,19 +154,21 @@ class Turns:
 
     def _remember_resident(self, memory: Memory, lease: GpuLease, resident: Resident | None) -> None:
         if resident is None or resident.report is None:
-            memory.samples.clear()
+            memory.forget_samples()
             missing = resident is None
             memory.resident_missing_since = (memory.resident_missing_since or time.monotonic()) if missing else None
             return
         memory.resident_missing_since = None
         report = resident.report
         metrics.FREE_MEMORY.labels(lease.gpu).set(report.free_mib)
-        if report.hold is None or report.hold.fence != lease.fence or report.model_loaded:
+        held = report.hold is not None and report.hold.fence == lease.fence and not report.model_loaded
+        if not held:
             memory.free_before = report.free_mib if memory.free_before is None else memory.free_before
             memory.samples.clear()
-        elif time.monotonic() - memory.sampled_at >= self._policy.sample_interval:
-            memory.samples = [*memory.samples[-self._policy.samples :], report.free_mib]
-            memory.sampled_at = time.monotonic()
+        if held or not report.model_loaded:
+            memory.room.clear()
+        if time.monotonic() - memory.sampled_at >= self._policy.sample_interval:
+            memory.take_sample(report, held=held, keep=self._policy.samples)
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
         """Write the status, then tell, then act: what is permitted is on record before it happens."""
@@ -175,8 +200,11 @@ class Turns:
                 await self._create_pod(view, memory, step)
             case DeletePod(pod):
                 await self._do.pods.delete(pod)
-            case ReturnLease(owed):
-                await self._do.leases.give_back(view.lease, reload_owed=owed, now=view.now)
+            case ReturnLease(owed, out):
+                await self._do.leases.give_back(view.lease, reload_owed=owed, resident_out=out, now=view.now)
+                self._released()
+            case PassOn():
+                memory.passed_on = True
                 self._released()
             case Load():
                 await self._load(view, memory)
@@ -198,6 +226,7 @@ class Turns:
 
     async def _load(self, view: TurnView, memory: Memory) -> None:
         assert view.resident is not None
+        memory.passed_on = False
         try:
             await self._do.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
         except UnavailableError as error:
@@ -210,7 +239,7 @@ class Turns:
 
     async def _create_pod(self, view: TurnView, memory: Memory, step: CreatePod) -> None:
         assert view.job is not None
-        body = training_pod(view.job, view.lease, view.resident, step.attempt, step.batch, self._defaults)
+        body = training_pod(view.job, view.lease, view.resident, step, self._defaults)
         try:
             await self._do.pods.create(body)
         except PodNameTakenError as error:

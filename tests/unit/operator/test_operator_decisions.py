@@ -15,7 +15,8 @@ from gpu_relay.domain import status
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
 from gpu_relay.domain.outcome import next_batch, results_of, verdict
 from gpu_relay.domain.quantities import memory_mib
-from gpu_relay.domain.queue import FreeGpu, not_before, place, queue_key, waiting_jobs
+from gpu_relay.domain.queue import Candidate, not_before, place, queue_key, waiting_jobs
+from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
 
@@ -75,7 +76,7 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
     ordered = waiting_jobs(reversed(jobs), frozenset())
     assert ordered == sorted(jobs, key=queue_key)
     assert len({queue_key(each) for each in jobs}) == len(jobs)
-    places = place(ordered, [FreeGpu("g", None, {})], [FreeGpu("g", None, {})], NOW, Policy())
+    places = place(ordered, [Candidate("g", None, {})], NOW, Policy())
     assert [p.position for p in places] == list(range(1, len(jobs) + 1))
     assert [p.job for p in places if p.gpu] == ordered[:1]
 
@@ -129,7 +130,9 @@ def test_the_training_pod_carries_everything() -> None:
         },
     }
     defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
-    body = training_pod(job(spec={"podTemplate": {"nodeSelector": {"zone": "a"}}}), LEASE, None, 2, 8, defaults)
+    body = training_pod(
+        job(spec={"podTemplate": {"nodeSelector": {"zone": "a"}}}), LEASE, None, CreatePod(2, 8), defaults
+    )
     spec, container = body["spec"], body["spec"]["containers"][0]
     assert (body["metadata"]["name"], body["metadata"]["labels"]["team"]) == ("digits-2", "vision")
     assert (spec["runtimeClassName"], spec["nodeSelector"], spec["restartPolicy"]) == ("nvidia", {"zone": "a"}, "Never")
@@ -144,7 +147,7 @@ def test_the_training_pod_carries_everything() -> None:
 
 def test_one_claim_for_data_and_results_is_mounted_once() -> None:
     spec = {"output": {"persistentVolumeClaim": {"claimName": "data"}, "path": "out"}}
-    body = training_pod(job(spec=spec), LEASE, None, 1, 8, TrainerDefaults("i", "", 60))
+    body = training_pod(job(spec=spec), LEASE, None, CreatePod(1, 8), TrainerDefaults("i", "", 60))
     assert [v["name"] for v in body["spec"]["volumes"] if "persistentVolumeClaim" in v] == ["data"]
     mounts = {m["mountPath"]: m["name"] for m in body["spec"]["containers"][0]["volumeMounts"]}
     assert mounts["/output"] == mounts["/data"] == "data"
