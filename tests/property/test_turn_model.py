@@ -31,13 +31,14 @@ from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
+SMALL_MODEL = 4000
+"""A resident beside which the job fits."""
 KEY = JobKey("vision", "digits", "uid-1")
 POLICY = Policy(memory_return_timeout=5)
 SPEC = {
     "model": "yolo26n.yaml",
     "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
     "output": {"persistentVolumeClaim": {"claimName": "results"}},
-    "gpu": {"memory": "10Gi"},
 }
 MOSTLY = st.sampled_from([True] * 7 + [False])
 """Faults are rarer than work, or no turn would ever get far enough to break a law."""
@@ -46,20 +47,26 @@ MOSTLY = st.sampled_from([True] * 7 + [False])
 class Turn(RuleBasedStateMachine):
     """One job, one GPU, one resident; the job's turn is taken again whenever it is back in the queue."""
 
-    @initialize(foreign=st.sampled_from([0, 0, 3000]), loaded=st.booleans())
-    def begin(self, foreign: int, loaded: bool) -> None:
+    @initialize(
+        foreign=st.sampled_from([0, 0, 3000]),
+        loaded=st.booleans(),
+        model=st.sampled_from([MODEL, MODEL, SMALL_MODEL]),
+        sharing=st.sampled_from(["Exclusive", "Coresident"]),
+    )
+    def begin(self, foreign: int, loaded: bool, model: int, sharing: str) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
+        spec = {**SPEC, "gpu": {"memory": "10Gi", "sharing": sharing}}
         self.loaded = loaded
         self.hold: Hold | None = None
         self.foreign, self.trainer = (0 if loaded else foreign), 0
         self.resident_exists = self.reachable = True
         self.pods: dict[str, TrainingPod] = {}
         self.job: Job | None = Job(
-            KEY, 1, "1", timestamp(self.now), False, YoloTrainingJobSpec.model_validate(SPEC), YoloTrainingJobStatus()
+            KEY, 1, "1", timestamp(self.now), False, YoloTrainingJobSpec.model_validate(spec), YoloTrainingJobStatus()
         )
         self.lease = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 0, None, "", "node-1", "")
         self.was_unloaded = False
-        self.successor, self.model = "", MODEL
+        self.successor, self.model = "", model
         self.forget()
 
     # what people, the cluster and bad luck do
@@ -99,16 +106,6 @@ class Turn(RuleBasedStateMachine):
         """Somebody waits for the GPU, and may or may not come for it."""
         self.successor = "vision/other" if waits else ""
 
-    @rule(shares=st.booleans(), model=st.sampled_from([4000, MODEL]))
-    def small_job(self, shares: bool, model: int) -> None:
-        """The job would run beside the resident; between turns the resident's model may be another one."""
-        sharing = "Coresident" if shares else "Exclusive"
-        if self.job is not None and not self.own():
-            gpu = self.job.spec.gpu.model_copy(update={"sharing": sharing})
-            self.job = replace(self.job, spec=self.job.spec.model_copy(update={"gpu": gpu}))
-        if not self.loaded:
-            self.model = model
-
     @rule(reachable=MOSTLY)
     def network(self, reachable: bool) -> None:
         self.reachable = reachable
@@ -121,7 +118,8 @@ class Turn(RuleBasedStateMachine):
 
     @rule(foreign=st.sampled_from([0, 3000, 6000]))
     def foreign_memory(self, foreign: int) -> None:
-        if self.used() - self.foreign + foreign <= TOTAL - RESERVED:
+        """Somebody else's memory; where it comes after the proof, the trainer's own preflight is what helps."""
+        if not self.own() and self.used() - self.foreign + foreign <= TOTAL - RESERVED:
             self.foreign = foreign
 
     @rule()
