@@ -21,10 +21,10 @@ from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.leases import LeaseStore
 from gpu_relay.effects.pods import PodStore
 from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.engine import Engine
-from gpu_relay.engine.residents import ResidentDirectory
-from gpu_relay.engine.turns import Effects
+from gpu_relay.engine.residents import ResidentDirectory, external_resident
 from gpu_relay.handlers import registry_for
 from gpu_relay.settings import Settings
 
@@ -108,7 +108,12 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, settings: Settings) -> Engi
         leases=LeaseStore(kube, settings.namespace),
         events=EventRecorder(kube),
         residents=residents,
-        directory=ResidentDirectory(cache, residents, settings.resident_port),
+        directory=ResidentDirectory(
+            cache,
+            residents,
+            settings.resident_port,
+            [external_resident(each.name, each.url, each.node, each.labels) for each in settings.external_residents],
+        ),
         http=http,
     )
     return Engine(kube, cache, effects, settings)

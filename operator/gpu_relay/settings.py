@@ -4,12 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gpu_relay.domain.model import Policy
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.effects.residents import Limits
+
+
+class ExternalResident(BaseModel):
+    """A resident that is no pod: a process on one of the cluster's nodes, known by its URL."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=63)
+    url: str = Field(pattern=r"^https?://[^/]+$")
+    """Base URL of its API, without a path."""
+    node: str = Field(min_length=1)
+    """Name of the Kubernetes node whose GPU it sits on; training pods are pinned to it."""
+    labels: dict[str, str] = {}
+    """What `gpu.residentSelector` of a job sees."""
 
 
 class Settings(BaseSettings):
@@ -63,6 +77,10 @@ class Settings(BaseSettings):
     """Time that back-to-back turns may keep a resident out; the pod annotation gpurelay.dev/max-outage overrides it."""
     min_serve: float = Field(default=60, ge=0)
     """Time that a resident then serves before the next turn; the pod annotation gpurelay.dev/min-serve overrides it."""
+    external_residents: list[ExternalResident] = []
+    """Residents outside the cluster's pods: a JSON list of {"name", "url", "node", "labels"}."""
+    restart_resident_after: float = Field(default=0, ge=0)
+    """Time after which the pod of a resident that will not unload is deleted; 0 never does that."""
     idle_after: float = Field(default=30, ge=0)
     """Time without a request after which a resident counts as idle; gpurelay.dev/idle-after overrides it."""
     resync_interval: float = Field(default=300, ge=5)
@@ -92,6 +110,7 @@ class Settings(BaseSettings):
             max_outage=self.max_outage,
             min_serve=self.min_serve,
             idle_after=self.idle_after,
+            restart_resident_after=self.restart_resident_after,
         )
 
     def limits(self) -> Limits:

@@ -47,7 +47,7 @@ def test_after_too_long_an_outage_the_resident_serves_first(
     world.apply_job("second")
     world.reaches("second", "Queued")
     finish(world, "first-1")
-    serving = eventually(lambda: waits_for(world, "second", "ResidentServing"), "the second job to wait")
+    serving = eventually(lambda: world.waits_for("second", "ResidentServing"), "the second job to wait")
     assert "serves until" in serving["message"]
     assert resident.loaded
     world.reaches("first", "Succeeded")
@@ -65,7 +65,7 @@ def test_annotations_of_the_resident_override_the_operators_clocks(world: World,
     world.apply_job("second")
     world.reaches("second", "Queued")
     finish(world, "first-1")
-    eventually(lambda: waits_for(world, "second", "ResidentServing"), "the second job to wait")
+    eventually(lambda: world.waits_for("second", "ResidentServing"), "the second job to wait")
     assert resident.loaded
     resident.idle_seconds = 31  # nobody asks it for anything
     world.shows_pod("second-1")
@@ -76,7 +76,7 @@ def test_a_polite_job_starts_when_the_resident_is_idle(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("polite", gpu={"memory": "10Gi", "startWhen": "ResidentIdle", "idleFor": "5m"})
-    eventually(lambda: waits_for(world, "polite", "ResidentBusy"), "the reason ResidentBusy")
+    eventually(lambda: world.waits_for("polite", "ResidentBusy"), "the reason ResidentBusy")
     assert resident.loaded
     resident.idle_seconds = 301
     world.shows_pod("polite-1")
@@ -94,7 +94,7 @@ def test_a_long_job_yields_to_a_resident_that_is_wanted_and_goes_on_after_it(
     eventually(lambda: "YieldingToResident" in world.events("long"), "the Event YieldingToResident")
     eventually(lambda: world.pod_names() == [], "the pod to stop")  # no kubelet here: deletion is at once
     eventually(lambda: resident.loaded, "the resident to serve")
-    eventually(lambda: waits_for(world, "long", "ResidentServing"), "the job to wait its turn")
+    eventually(lambda: world.waits_for("long", "ResidentServing"), "the job to wait its turn")
     world.shows_pod("long-2")
     assert not resident.loaded
     attempts = world.job("long")["status"]["attempts"]
@@ -129,8 +129,3 @@ def test_what_does_not_fit_beside_the_resident_unloads_it(
     world.shows_pod("large-1")
     assert not resident.loaded
     assert "gpurelay.dev/sharing" not in world.training_pods()[0]["metadata"]["labels"]
-
-
-def waits_for(world: World, name: str, reason: str) -> dict[str, Any] | None:
-    condition = world.condition(name, "Reconciling")
-    return condition if condition.get("reason") == reason else None

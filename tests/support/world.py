@@ -116,6 +116,16 @@ class World:
         """Write a pod's status."""
         self._patch(f"{self._pods}/{name}/status", {"status": status})
 
+    def exists(self, pod: str) -> bool:
+        """True while a pod exists and is not about to go."""
+        answer = self.api.get(f"{self._pods}/{pod}")
+        return answer.is_success and "deletionTimestamp" not in answer.json()["metadata"]
+
+    def waits_for(self, name: str, reason: str) -> Object | None:
+        """Return a job's Reconciling condition while it has this reason."""
+        condition = self.condition(name, "Reconciling")
+        return condition if condition.get("reason") == reason else None
+
     def delete_pod(self, name: str) -> None:
         """Delete a pod at once, as one that is lost with its node."""
         self._expect(self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0}))

@@ -86,6 +86,10 @@ class Reason(_Described):
     )
     RESIDENT_REFUSED = "ResidentRefused", "The resident refused to unload; the message has its words."
     RESIDENT_MISSING = "ResidentMissing", "No resident pod is on the GPU's node right now."
+    RESIDENT_RESTARTED = (
+        "ResidentRestarted",
+        "The resident would not let go for so long that its pod was deleted, as the operator's settings allow.",
+    )
     WAITING_FOR_MEMORY = "WaitingForMemory", "Measured free memory is not yet enough."
     GPU_STILL_IN_USE = "GPUStillInUse", "Another training pod has not left the GPU yet."
     MEMORY_PROVEN = "MemoryProven", "Free memory was enough in as many samples in a row as the law demands."

@@ -146,6 +146,9 @@ class Resident:
     error: str = ""
     annotations: dict[str, str] = field(default_factory=dict)
     """Those of ours."""
+    deleting: bool = False
+    external: bool = False
+    """True for one outside the cluster, known by its URL from the operator's settings."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -193,6 +196,8 @@ class Policy:
     max_outage: float = 1800.0
     min_serve: float = 60.0
     idle_after: float = 30.0
+    restart_resident_after: float = 0.0
+    """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
     resident_grace: float = 60.0
 
 
@@ -218,6 +223,8 @@ class TurnView:
     """Why the last effect of this turn failed; empty when it succeeded."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
+    unwilling_for: float = 0.0
+    """Seconds for which the resident has been mute, or has refused to unload, within this turn."""
     successor: str = ""
     """The job that waits for this GPU and may have it next; empty when there is none."""
     progress: dict[str, Any] | None = None

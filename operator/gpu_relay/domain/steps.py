@@ -15,6 +15,11 @@ class Unload:
 
 
 @dataclass(frozen=True)
+class RestartResident:
+    """Delete the resident's pod, so that its controller makes a new one: the last resort, off by default."""
+
+
+@dataclass(frozen=True)
 class CreatePod:
     """Create the training pod of the job's next attempt."""
 
@@ -56,7 +61,7 @@ class SettleReload:
     """Write into the Lease that the resident has been loaded."""
 
 
-Step = Unload | CreatePod | DeletePod | ReturnLease | Load | PassOn | SettleReload
+Step = Unload | RestartResident | CreatePod | DeletePod | ReturnLease | Load | PassOn | SettleReload
 
 
 @dataclass(frozen=True)

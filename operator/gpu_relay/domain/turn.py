@@ -21,6 +21,7 @@ Every rule judges by what was observed in this pass, so the operator may die aft
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import follow, status
@@ -35,6 +36,7 @@ from gpu_relay.domain.steps import (
     Load,
     Notice,
     PassOn,
+    RestartResident,
     ReturnLease,
     SettleReload,
     Unload,
@@ -164,7 +166,9 @@ def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
     if view.resident.report is None:
         mute = f"resident {view.resident} does not answer ({view.resident.error})"
         message = f"{mute}; its memory is unknown, so nothing starts"
-        return _acquiring(view, Reason.RESIDENT_UNREACHABLE, message, _RESIDENT_POLL, warning=True)
+        return _last_resort(view, mute) or _acquiring(
+            view, Reason.RESIDENT_UNREACHABLE, message, _RESIDENT_POLL, warning=True
+        )
     return None
 
 
@@ -192,6 +196,9 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         return None
     assert view.resident is not None
     if view.failure:
+        last_resort = _last_resort(view, f"resident {view.resident}: {view.failure}")
+        if last_resort is not None:
+            return last_resort
         decision = _acquiring(
             view, Reason.RESIDENT_REFUSED, f"resident {view.resident}: {view.failure}; tries again", _SOON, warning=True
         )
@@ -325,6 +332,16 @@ def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *,
     assert view.job is not None
     notice = Notice(reason, message, warning=warning)
     return Decision(None, view.job, status.acquiring(view, view.job, reason, message), (notice,), again_in)
+
+
+def _last_resort(view: TurnView, why: str) -> Decision | None:
+    """Opt-in: a resident that will not let go for long enough loses its pod; a new one starts unloaded."""
+    limit, resident = view.policy.restart_resident_after, view.resident
+    if not limit or view.unwilling_for < limit or resident is None or resident.external or resident.deleting:
+        return None
+    message = f"{why}, for {view.unwilling_for:.0f} s; its pod is deleted"
+    restarted = _acquiring(view, Reason.RESIDENT_RESTARTED, message, _RESIDENT_POLL, warning=True)
+    return replace(restarted, step=RestartResident())
 
 
 def _return_lease(view: TurnView) -> ReturnLease:

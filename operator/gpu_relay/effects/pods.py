@@ -1,7 +1,7 @@
 """Training pods: live LIST, creation, deletion."""
 
 from gpu_relay.api import words
-from gpu_relay.domain.model import TrainingPod
+from gpu_relay.domain.model import Resident, TrainingPod
 from gpu_relay.effects.kube import Kube, KubeError, Object
 from gpu_relay.effects.objects import training_pod_of
 
@@ -32,7 +32,7 @@ class PodStore:
                 raise
             await self._expect_same(f"{path}/{body['metadata']['name']}", body)
 
-    async def delete(self, pod: TrainingPod) -> None:
+    async def delete(self, pod: TrainingPod | Resident) -> None:
         """Tell a pod to stop, with its own grace period."""
         await self._kube.delete(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", uid=pod.uid)
 

@@ -28,6 +28,8 @@ class ResidentPod:
     created: str
     labels: dict[str, str]
     annotations: dict[str, str]
+    url: str = ""
+    """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
 
 
 class Store(Generic[T]):

@@ -11,9 +11,10 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey
 from gpu_relay.effects.kube import Kube, KubeError
+from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
-from gpu_relay.engine.turns import Effects, Turns
+from gpu_relay.engine.turns import Turns
 from gpu_relay.engine.workqueue import WorkQueue
 from gpu_relay.settings import Settings
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gpu_relay.domain.fairness import objections
@@ -25,20 +25,25 @@ class KnownGpu:
 class ResidentDirectory:
     """Probes resident pods and remembers which GPU each pod reported; a pod keeps its GPU as long as it lives."""
 
-    def __init__(self, cache: Cache, client: ResidentClient, port: int) -> None:
+    def __init__(self, cache: Cache, client: ResidentClient, port: int, external: Sequence[ResidentPod] = ()) -> None:
+        """`external` are residents that are no pods; they are always there."""
         self._cache = cache
+        self._external = tuple(external)
         self._client = client
         self._port = port
         self._known: dict[str, KnownGpu] = {}
 
     def any_pods(self) -> bool:
-        """True when there is any resident pod at all, reachable or not."""
-        return bool(self._cache.residents.values())
+        """True when there is any resident at all, reachable or not."""
+        return bool(self._pods())
+
+    def _pods(self) -> list[ResidentPod]:
+        return [*self._cache.residents.values(), *self._external]
 
     async def known_gpus(self, outdated: Callable[[KnownGpu], bool]) -> list[KnownGpu]:
         """Return one GPU for each resident that ever answered; asks those that never did, and the outdated ones."""
-        pods = self._cache.residents.values()
-        known = ((pod, self._known.get(pod.uid)) for pod in pods if pod.ip)
+        pods = self._pods()
+        known = ((pod, self._known.get(pod.uid)) for pod in pods if pod.ip or pod.url)
         await asyncio.gather(*(self.probe(pod) for pod, told in known if told is None or outdated(told)))
         alive = {pod.uid for pod in pods}
         self._known = {uid: known for uid, known in self._known.items() if uid in alive}
@@ -46,16 +51,14 @@ class ResidentDirectory:
 
     def unknown_pods(self) -> int:
         """Count the resident pods that have not yet said which GPU they sit on."""
-        return sum(pod.uid not in self._known for pod in self._cache.residents.values())
+        return sum(pod.uid not in self._known for pod in self._pods())
 
     async def on_gpu(self, lease: GpuLease) -> Resident | None:
         """Ask the resident of a GPU for a fresh report; None when no resident pod is on the GPU's node.
 
         A pod that does not answer counts as this GPU's resident: unknown is not free.
         """
-        pods = [
-            pod for pod in self._cache.residents.values() if pod.node == lease.node and self._may_sit_on(pod, lease)
-        ]
+        pods = [pod for pod in self._pods() if pod.node == lease.node and self._may_sit_on(pod, lease)]
         pods.sort(key=lambda pod: (pod.deleting, pod.created))
         mute = None
         for pod in pods:
@@ -73,21 +76,32 @@ class ResidentDirectory:
     async def probe(self, pod: ResidentPod) -> Resident:
         """Ask one resident for its report, now."""
         host = f"[{pod.ip}]" if pod.ip and ":" in pod.ip else pod.ip
-        url = f"http://{host}:{self._port}"
+        url = pod.url or f"http://{host}:{self._port}"
         report, error = None, ""
-        if pod.ip is None:
+        if pod.ip is None and not pod.url:
             error = f"its pod is {pod.phase} and has no address yet"
         else:
             try:
                 report = await self._client.report(url)
             except UnavailableError as failure:
                 error = str(failure)
-        resident = Resident(pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error, pod.annotations)
+        resident = Resident(
+            pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error, pod.annotations,
+            deleting=pod.deleting, external=bool(pod.url),
+        )  # fmt: skip
         if report is not None:
             if pod.uid not in self._known:
                 _tell_objections(resident)
             self._known[pod.uid] = KnownGpu(gpu_key(report.uuid), resident)
         return resident
+
+
+def external_resident(name: str, url: str, node: str, labels: dict[str, str]) -> ResidentPod:
+    """Describe a resident that is no pod as the directory sees one."""
+    return ResidentPod(
+        namespace="external", name=name, uid=url, node=node, ip=None, phase="Running", deleting=False,
+        created="", labels=labels, annotations={}, url=url,
+    )  # fmt: skip
 
 
 def _tell_objections(resident: Resident) -> None:

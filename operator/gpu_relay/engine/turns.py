@@ -6,71 +6,21 @@ What is remembered between looks only saves time; no decision that could cost me
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-import aiohttp
-
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain import turn
-from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Policy, Resident, TurnView
-from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Step, Unload
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident, TurnView
+from gpu_relay.domain.steps import Decision
 from gpu_relay.effects import metrics, trainers
-from gpu_relay.effects.events import EventRecorder
-from gpu_relay.effects.http import UnavailableError
-from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
-from gpu_relay.effects.leases import LeaseStore
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
-from gpu_relay.effects.pods import PodNameTakenError, PodStore
-from gpu_relay.effects.residents import ResidentClient
-from gpu_relay.engine.residents import ResidentDirectory
+from gpu_relay.effects.pod_builder import TrainerDefaults
+from gpu_relay.engine.actions import Actions, Effects
+from gpu_relay.engine.memory import Memory
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class Memory:
-    """What one process remembers of a turn; lost without harm when it dies."""
-
-    fence: int
-    holder: str
-    samples: list[int] = field(default_factory=list)
-    room: list[int] = field(default_factory=list)
-    sampled_at: float = 0.0
-    free_before: int | None = None
-    unload_message: str = ""
-    failure: str = ""
-    load_failed: bool = False
-    passed_on: bool = False
-    resident_missing_since: float | None = None
-
-    def forget_samples(self) -> None:
-        """Begin the row of samples anew."""
-        self.samples.clear()
-        self.room.clear()
-
-    def take_sample(self, report: GpuReport, *, held: bool, keep: int) -> None:
-        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident."""
-        self.sampled_at = time.monotonic()
-        if held:
-            self.samples = [*self.samples[-keep:], report.free_mib]
-        elif report.model_loaded:
-            self.room = [*self.room[-keep:], report.room_mib]
-
-
-@dataclass(frozen=True)
-class Effects:
-    """Everything a turn can do."""
-
-    jobs: JobStore
-    pods: PodStore
-    leases: LeaseStore
-    events: EventRecorder
-    residents: ResidentClient
-    directory: ResidentDirectory
-    http: aiohttp.ClientSession
 
 
 class Turns:
@@ -86,10 +36,9 @@ class Turns:
     ) -> None:
         """`released` is called when a GPU may have become free; `successor` names the job that waits for a GPU."""
         self._do = effects
-        self._released = released
+        self._actions = Actions(effects, defaults, released)
         self._successor = successor
         self._policy = policy
-        self._defaults = defaults
         self._memory: dict[str, Memory] = {}
         self.concerns: dict[str, str] = {}
         """GPU by the holder whose turn, or whose reload, it is about; tells which GPU a change of a job concerns."""
@@ -135,6 +84,7 @@ class Turns:
             failure=memory.failure,
             load_failed=memory.load_failed,
             resident_missing_for=_since(memory.resident_missing_since),
+            unwilling_for=_since(memory.unwilling_since),
             successor=self._successor(lease.gpu),
         )
         return await self._with_progress(view)
@@ -156,6 +106,7 @@ class Turns:
         if resident is None or resident.report is None:
             memory.forget_samples()
             missing = resident is None
+            memory.unwilling_since = None if missing else memory.unwilling_since or time.monotonic()
             memory.resident_missing_since = (memory.resident_missing_since or time.monotonic()) if missing else None
             return
         memory.resident_missing_since = None
@@ -178,7 +129,7 @@ class Turns:
             for notice in decision.notices if decision.job else ():
                 await self._tell(decision.job, view.lease.fence, notice)
             if decision.step is not None:
-                await self._execute(view, decision.step)
+                await self._actions.take(view, self._recall(view.lease), decision.step)
         except KubeError as error:
             if not error.conflict:
                 raise
@@ -189,65 +140,6 @@ class Turns:
     async def _tell(self, job: Job | None, fence: int, notice: Any) -> None:
         assert job is not None
         await self._do.events.emit(job.key, job.resource_version, fence, notice)
-
-    async def _execute(self, view: TurnView, step: Step) -> None:
-        memory = self._recall(view.lease)
-        logger.info("%s fence %d: %s", view.lease.gpu, view.lease.fence, step)
-        match step:
-            case Unload():
-                await self._unload(view, memory, step)
-            case CreatePod():
-                await self._create_pod(view, memory, step)
-            case DeletePod(pod):
-                await self._do.pods.delete(pod)
-            case ReturnLease(owed, out):
-                await self._do.leases.give_back(view.lease, reload_owed=owed, resident_out=out, now=view.now)
-                self._released()
-            case PassOn():
-                memory.passed_on = True
-                self._released()
-            case Load():
-                await self._load(view, memory)
-            case SettleReload():
-                await self._do.leases.settle(view.lease, view.now)
-                metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
-                self._released()
-
-    async def _unload(self, view: TurnView, memory: Memory, step: Unload) -> None:
-        assert view.resident is not None
-        metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
-        try:
-            message = await self._do.residents.unload(view.resident.url, view.lease, step.eta)
-        except UnavailableError as error:
-            memory.failure = str(error)
-            return
-        memory.failure = ""
-        memory.unload_message = memory.unload_message or message
-
-    async def _load(self, view: TurnView, memory: Memory) -> None:
-        assert view.resident is not None
-        memory.passed_on = False
-        try:
-            await self._do.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
-        except UnavailableError as error:
-            memory.failure, memory.load_failed = str(error), True
-            self._released()
-            metrics.LOAD_FAILURES.labels(view.lease.gpu).inc()
-            logger.warning("%s: resident %s was not loaded: %s", view.lease.gpu, view.resident, error)
-            return
-        memory.failure, memory.load_failed = "", False
-
-    async def _create_pod(self, view: TurnView, memory: Memory, step: CreatePod) -> None:
-        assert view.job is not None
-        body = training_pod(view.job, view.lease, view.resident, step, self._defaults)
-        try:
-            await self._do.pods.create(body)
-        except PodNameTakenError as error:
-            memory.failure = str(error)
-        except KubeError as error:
-            if not error.refusal:
-                raise
-            memory.failure = f"the API server refuses the training pod: {error}"
 
 
 def _since(moment: float | None) -> float:

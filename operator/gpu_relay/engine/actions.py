@@ -1,0 +1,127 @@
+"""The steps of a turn, taken: what a decision asks for, done to residents, pods and Leases."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from gpu_relay.domain.model import TurnView
+from gpu_relay.domain.steps import (
+    CreatePod,
+    DeletePod,
+    Load,
+    PassOn,
+    RestartResident,
+    ReturnLease,
+    SettleReload,
+    Step,
+    Unload,
+)
+from gpu_relay.effects import metrics
+from gpu_relay.effects.events import EventRecorder
+from gpu_relay.effects.http import UnavailableError
+from gpu_relay.effects.jobs import JobStore
+from gpu_relay.effects.kube import KubeError
+from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.effects.pods import PodNameTakenError, PodStore
+from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.engine.memory import Memory
+from gpu_relay.engine.residents import ResidentDirectory
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Everything a turn can do."""
+
+    jobs: JobStore
+    pods: PodStore
+    leases: LeaseStore
+    events: EventRecorder
+    residents: ResidentClient
+    directory: ResidentDirectory
+    http: aiohttp.ClientSession
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Takes steps. `released` is called when a GPU may have become free."""
+
+    effects: Effects
+    defaults: TrainerDefaults
+    released: Callable[[], None]
+
+    async def take(self, view: TurnView, memory: Memory, step: Step) -> None:
+        """Take one step; what it tells for the next look goes into `memory`. Raises KubeError."""
+        logger.info("%s fence %d: %s", view.lease.gpu, view.lease.fence, step)
+        match step:
+            case Unload() | Load() | RestartResident():
+                await self._on_resident(view, memory, step)
+            case CreatePod():
+                await self._create_pod(view, memory, step)
+            case DeletePod(pod):
+                await self.effects.pods.delete(pod)
+            case ReturnLease() | PassOn() | SettleReload():
+                await self._on_lease(view, memory, step)
+                self.released()
+
+    async def _on_resident(self, view: TurnView, memory: Memory, step: Unload | Load | RestartResident) -> None:
+        assert view.resident is not None
+        match step:
+            case Unload():
+                await self._unload(view, memory, step)
+            case Load():
+                await self._load(view, memory)
+            case RestartResident():
+                await self.effects.pods.delete(view.resident)
+
+    async def _on_lease(self, view: TurnView, memory: Memory, step: ReturnLease | PassOn | SettleReload) -> None:
+        match step:
+            case ReturnLease(owed, out):
+                await self.effects.leases.give_back(view.lease, reload_owed=owed, resident_out=out, now=view.now)
+            case PassOn():
+                memory.passed_on = True
+            case SettleReload():
+                await self.effects.leases.settle(view.lease, view.now)
+                metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
+
+    async def _unload(self, view: TurnView, memory: Memory, step: Unload) -> None:
+        assert view.resident is not None
+        metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
+        try:
+            message = await self.effects.residents.unload(view.resident.url, view.lease, step.eta)
+        except UnavailableError as error:
+            memory.failure = str(error)
+            memory.unwilling_since = memory.unwilling_since or time.monotonic()
+            return
+        memory.failure, memory.unwilling_since = "", None
+        memory.unload_message = memory.unload_message or message
+
+    async def _load(self, view: TurnView, memory: Memory) -> None:
+        assert view.resident is not None
+        memory.passed_on = False
+        try:
+            await self.effects.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
+        except UnavailableError as error:
+            memory.failure, memory.load_failed = str(error), True
+            self.released()
+            metrics.LOAD_FAILURES.labels(view.lease.gpu).inc()
+            logger.warning("%s: resident %s was not loaded: %s", view.lease.gpu, view.resident, error)
+            return
+        memory.failure, memory.load_failed = "", False
+
+    async def _create_pod(self, view: TurnView, memory: Memory, step: CreatePod) -> None:
+        assert view.job is not None
+        body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
+        try:
+            await self.effects.pods.create(body)
+        except PodNameTakenError as error:
+            memory.failure = str(error)
+        except KubeError as error:
+            if not error.refusal:
+                raise
+            memory.failure = f"the API server refuses the training pod: {error}"

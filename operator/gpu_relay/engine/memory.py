@@ -1,0 +1,37 @@
+"""What one process remembers of a turn between two looks; it saves time, and is lost without harm."""
+
+import time
+from dataclasses import dataclass, field
+
+from gpu_relay.domain.model import GpuReport
+
+
+@dataclass
+class Memory:
+    """What one process remembers of a turn; lost without harm when it dies."""
+
+    fence: int
+    holder: str
+    samples: list[int] = field(default_factory=list)
+    room: list[int] = field(default_factory=list)
+    sampled_at: float = 0.0
+    free_before: int | None = None
+    unload_message: str = ""
+    failure: str = ""
+    load_failed: bool = False
+    passed_on: bool = False
+    resident_missing_since: float | None = None
+    unwilling_since: float | None = None
+
+    def forget_samples(self) -> None:
+        """Begin the row of samples anew."""
+        self.samples.clear()
+        self.room.clear()
+
+    def take_sample(self, report: GpuReport, *, held: bool, keep: int) -> None:
+        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident."""
+        self.sampled_at = time.monotonic()
+        if held:
+            self.samples = [*self.samples[-keep:], report.free_mib]
+        elif report.model_loaded:
+            self.room = [*self.room[-keep:], report.room_mib]
