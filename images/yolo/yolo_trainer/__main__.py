@@ -14,9 +14,14 @@ from pydantic import ValidationError
 from yolo_trainer.outcome import EXIT_CODES, LastWord, Reason, write_last_word
 from yolo_trainer.settings import DEFAULT_TERMINATION_MESSAGE_PATH, Settings
 
-DESCRIPTION = """\
+RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
-keeps a checkpoint after every epoch, and goes on from it when the same job is run again. Nothing is ever downloaded.
+keeps a checkpoint after every epoch, and goes on from it when the same job is run again. Nothing is downloaded but
+what the job names by URI.
+"""
+PREPARE = """\
+Do for a job all that needs no GPU: check every field, fetch what is named by URI, check the data set. A later `run` of
+the same job takes it from there.
 """
 
 _CODES = "\n".join(f"  {code:<4} {reason}" for reason, code in EXIT_CODES.items())
@@ -27,6 +32,8 @@ environment:
   PROGRESS_PORT              their port (default 8080; 0 takes any free one)
   TERMINATION_MESSAGE_PATH   where the last word goes (default /dev/termination-log)
   GPU_RELAY_SIMULATED_GPU    ledger folder of a simulated GPU, on a machine without a real one
+  DATASET_LIMIT_GIB          most GiB that an archive may unpack to (default 500)
+  AWS_…, GOOGLE_…            credentials and endpoint for s3:// and gs://
   TMPDIR                     folder for temporary files, which must be writable (default /tmp)
 
 exit codes:
@@ -49,20 +56,21 @@ def main() -> None:
     # Imported late, so that --help answers at once.
     from yolo_trainer.run import Attempt
 
+    if options.command == "prepare":
+        sys.exit(Attempt(settings).prepare().exit_code)
     sys.exit(Attempt(settings, with_preflight=options.preflight).run().exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="yolo-trainer", description="The training program of GPU Relay.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser(
-        "run",
-        help="train one job",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    layout = argparse.RawDescriptionHelpFormatter
+    run = commands.add_parser("run", help="train one job", description=RUN, epilog=EPILOG, formatter_class=layout)
+    ahead = commands.add_parser(
+        "prepare", help="check and fetch, without a GPU", description=PREPARE, epilog=EPILOG, formatter_class=layout
     )
-    run.add_argument("job_file", nargs="?", type=Path, metavar="JOB_FILE", help="the job file (JSON)")
+    for command in (run, ahead):
+        command.add_argument("job_file", nargs="?", type=Path, metavar="JOB_FILE", help="the job file (JSON or YAML)")
     run.add_argument(
         "--no-preflight",
         dest="preflight",

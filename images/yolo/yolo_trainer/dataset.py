@@ -36,10 +36,18 @@ class Dataset:
     """A data set that passed its checks."""
 
     folder: Path
+    source: Path
+    """The file that describes it; for classification, the folder."""
     images: dict[str, int]
     """Pictures in each split."""
     description: dict[str, Any] | None
     """What Ultralytics is told, every path absolute; None for classification, which goes by folder names."""
+
+    def pictures(self, split: str) -> list[Path]:
+        """Return a split's pictures, in order."""
+        if self.description is None:
+            return _images(self.folder / split)
+        return [image for source in self.description[split] for image in _images(Path(source))]
 
     def written_to(self, folder: Path) -> Path:
         """Return what Ultralytics takes as `data`; a description is written into `folder` first.
@@ -81,6 +89,11 @@ class _Description(BaseModel):
         return self
 
     @property
+    def classes_in_order(self) -> list[str]:
+        names = self.names or []
+        return [names[number] for number in range(len(names))]
+
+    @property
     def classes(self) -> int:
         return len(self.names) if self.names is not None else self.nc or 0
 
@@ -120,7 +133,9 @@ def _check_described(path: Path, task: Task, single_class: bool) -> Dataset:
         _check_pictures(found, rules, split)
         images[split] = len(found)
         resolved[split] = [str(source) for source in sources]
-    return Dataset(file.parent, images, resolved)
+    if description.names is not None:
+        resolved["names"] = description.classes_in_order
+    return Dataset(file.parent, file, images, resolved)
 
 
 def _read_description(file: Path) -> _Description:
@@ -245,4 +260,4 @@ def _check_folders(path: Path) -> Dataset:
     unknown = sorted(classes["val"] - classes["train"])
     if unknown:
         raise DatasetInvalidError(f"{path / 'val'} has classes that {path / 'train'} lacks: {', '.join(unknown)}")
-    return Dataset(path.resolve(), images, None)
+    return Dataset(path.resolve(), path.resolve(), images, None)

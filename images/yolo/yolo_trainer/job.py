@@ -1,18 +1,26 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The job file: what to train, on what, and with how much of which GPU (docs/contracts.md)."""
+"""The job file: what to train, on what, and with how much of which GPU (docs/contracts.md).
+
+By hand only the model, the data set, the training and the output need be said.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
+from yolo_trainer import stores
+from yolo_trainer.archive import SUFFIXES, is_archive
 from yolo_trainer.outcome import ConfigInvalidError
 
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
@@ -29,45 +37,80 @@ class JobReference(_Part):
 
     namespace: str = Field(min_length=1)
     name: str = Field(min_length=1)
-    uid: str = Field(min_length=1)
+    uid: str
 
 
 class DatasetReference(_Part):
-    """Where the data set lies: a folder that holds `data.yaml`, or a YAML file."""
+    """Where the data set lies: on a volume (`path`), or behind a URI, with `path` inside of what is fetched."""
 
-    path: Path
+    path: Path | None = None
+    uri: str | None = None
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+
+    @field_validator("uri")
+    @classmethod
+    def _readable(cls, uri: str | None) -> str | None:
+        if uri is None:
+            return None
+        _check_scheme(uri, stores.READABLE)
+        if not uri.endswith("/") and not is_archive(stores.name_of(uri)):
+            raise ValueError(
+                f"{stores.shown(uri)} must be an archive ({', '.join(SUFFIXES)}), or end in '/' to name a folder"
+            )
+        return uri
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DatasetReference:
+        if self.uri is None and self.path is None:
+            raise ValueError("give path (a folder with data.yaml) or uri (an archive or a folder)")
+        if self.uri is None and self.sha256 is not None:
+            raise ValueError("sha256 belongs to a uri: leave it out")
+        if self.uri is not None and self.uri.endswith("/") and self.sha256 is not None:
+            raise ValueError("sha256 is that of one file, and uri names a folder: leave it out, or give an archive")
+        if self.uri is not None and self.path is not None and (self.path.is_absolute() or ".." in self.path.parts):
+            raise ValueError("beside a uri, path is inside of what is fetched: relative, without '..'")
+        return self
 
 
 class Training(_Part):
     """How to train; `args` are Ultralytics' own training arguments."""
 
-    epochs: PositiveInt
-    image_size: int = Field(ge=32)
-    batch: PositiveInt
+    epochs: PositiveInt = 100
+    image_size: int = Field(default=640, ge=32)
+    batch: PositiveInt | Literal["auto"] = 16
     patience: int = Field(default=100, ge=0)
     seed: int = Field(default=0, ge=0)
     args: dict[str, Any] = Field(default_factory=dict)
 
 
 class Output(_Part):
-    """Where results and checkpoints go, and what the best weights are exported to."""
+    """Where results and checkpoints go, and what the best weights are exported to.
+
+    `path` is a folder that can be written; `uri` is where results are published to besides.
+    """
 
     path: Path
+    uri: str | None = None
     export: tuple[str, ...] = ()
 
     @field_validator("path")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        if not path.is_absolute():
-            raise ValueError("must be an absolute path")
-        return path
+        return path.absolute()
+
+    @field_validator("uri")
+    @classmethod
+    def _writable(cls, uri: str | None) -> str | None:
+        if uri is not None:
+            _check_scheme(uri, stores.WRITABLE)
+        return uri
 
 
 class Gpu(_Part):
-    """The GPU that the job was given; `uuid` is null where nobody shares GPUs out."""
+    """The GPU that the job was given; `uuid` is null where nobody shares GPUs out, memory where all that is free."""
 
     uuid: str | None = None
-    memory_mib: PositiveInt = Field(alias="memoryMiB")
+    memory_mib: PositiveInt | None = Field(default=None, alias="memoryMiB")
 
 
 class Hold(_Part):
@@ -82,16 +125,42 @@ class Hold(_Part):
 class Job(_Part):
     """The whole job file."""
 
-    job: JobReference
+    job: JobReference = JobReference(namespace="local", name="local", uid="")
     attempt: PositiveInt = 1
     model: str = Field(min_length=1)
     task: Task = "detect"
     dataset: DatasetReference
-    training: Training
+    training: Training = Training()
     output: Output
-    gpu: Gpu
+    cache: Path | None = None
+    gpu: Gpu = Gpu()
     hold: Hold | None = None
 
+    @model_validator(mode="after")
+    def _job_of_its_own(self) -> Job:
+        """Name a job that nobody named by what it trains: run again it goes on, and changed it is another."""
+        if self.job.uid:
+            return self
+        parts = self.model_dump_json(
+            include={"model": True, "task": True, "dataset": True, "training": True}, exclude={"training": {"batch"}}
+        )
+        uid = f"local-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
+        reference = JobReference(namespace="local", name=self.output.path.name or "local", uid=uid)
+        return self.model_copy(update={"job": reference})
+
+    @property
+    def cache_path(self) -> Path:
+        """Where files behind URIs are kept."""
+        return self.cache or self.output.path / "cache"
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as it is for everybody but YAML 1.1."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
 
 _PARTS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
@@ -112,14 +181,20 @@ def load_job(path: Path) -> Job:
 
     """
     try:
-        content = json.loads(path.read_bytes())
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigInvalidError(
             f"the job file {path} cannot be read ({error.strerror}); name another one on the command line or in "
             "GPU_RELAY_JOB_FILE"
         ) from error
-    except ValueError as error:
-        raise ConfigInvalidError(f"the job file {path} is not valid JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalidError(f"the job file {path} is no text: {error}") from error
+    try:
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigInvalidError(
+            f"the job file {path} is not valid JSON or YAML: {' '.join(str(error).split())}"
+        ) from error
     try:
         return Job.model_validate(content)
     except ValidationError as error:
@@ -133,6 +208,16 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f", did you mean '{close[0]}'?" if close else ""
 
 
+def _check_scheme(uri: str, known: tuple[str, ...]) -> None:
+    if not stores.is_uri(uri):
+        raise ValueError(f"'{uri}' is no URI: begin it with one of {', '.join(f'{name}://' for name in known)}")
+    scheme = stores.scheme_of(uri)
+    if scheme not in known:
+        raise ValueError(f"{scheme}:// is not supported{suggestion(scheme, known)}: use {', '.join(known)}")
+    if scheme != "file" and not uri.partition("://")[2].partition("/")[0]:
+        raise ValueError(f"'{uri}' lacks its host or bucket")
+
+
 def _sentence(details: ErrorDetails) -> str:
     where = ".".join(str(step) for step in details["loc"]) or "the file"
     if details["type"] == "extra_forbidden":
@@ -140,7 +225,7 @@ def _sentence(details: ErrorDetails) -> str:
         return f"{where} is unknown{suggestion(name, _fields(parents))}"
     if details["type"] == "missing":
         return f"{where} is missing"
-    return f"{where}: {details['msg']}"
+    return f"{where}: {details['msg'].removeprefix('Value error, ')}"
 
 
 def _fields(parents: list[str]) -> list[str]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Finds the model that a job names; nothing is ever downloaded."""
+"""Finds the model that a job names on the volumes, and sees that it fits the task."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
 
 from yolo_trainer.job import Task
 from yolo_trainer.outcome import ConfigInvalidError
@@ -37,21 +37,20 @@ def find_model(name: str, folders: Sequence[Path]) -> str:
         return str(found)
     if name.lower().endswith(WEIGHTS):
         raise ConfigInvalidError(
-            f"model {name} was not found ({', '.join(map(str, places))}), and the trainer never downloads: put "
-            f"the file beside the data set, or train from scratch with {Path(name).with_suffix('.yaml').name}"
+            f"model {name} was not found ({', '.join(map(str, places))}): put the file beside the data set, give its "
+            f"address{_address_of(name)}, or train from scratch with {Path(name).with_suffix('.yaml').name}"
         )
     return name
 
 
-def resolve_weights(args: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """Return training arguments in which further weight files are found as the model is.
+def _address_of(name: str) -> str:
+    """Return where Ultralytics publishes weights of its own, as part of a sentence."""
+    from ultralytics.utils import downloads
 
-    Raises:
-        ConfigInvalidError: one is not there.
-
-    """
-    named = {name: args[name] for name in WEIGHT_ARGUMENTS if isinstance(args.get(name), str)}
-    return {**args, **{name: find_model(file, folders) for name, file in named.items()}}
+    if name not in downloads.GITHUB_ASSETS_NAMES:
+        return ""
+    release = signature(downloads.attempt_download_asset).parameters["release"].default
+    return f" (https://github.com/{downloads.GITHUB_ASSETS_REPO}/releases/download/{release}/{name})"
 
 
 def check_model(model: str, task: Task) -> None:

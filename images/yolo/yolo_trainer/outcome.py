@@ -85,6 +85,8 @@ class LastWord:
     weights: Mapping[str, str] = field(default_factory=dict)
     exports: Mapping[str, str] = field(default_factory=dict)
     peak_memory_mib: int = 0
+    prepared: Mapping[str, Any] | None = None
+    """What `prepare` found and fetched; None for a training."""
 
     @property
     def exit_code(self) -> int:
@@ -123,6 +125,8 @@ class LastWord:
             "exports": dict(self.exports),
             "peakMemoryMiB": self.peak_memory_mib,
         }
+        if self.prepared is not None:
+            word["prepared"] = dict(self.prepared)
         # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.
         return json.dumps(word, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
 

@@ -8,10 +8,11 @@ from yolo_trainer.job import Gpu
 from yolo_trainer.outcome import GpuMemoryUnavailableError, WrongGpuError
 
 
-def check_gpu(wanted: Gpu, seen: GpuMemory | GpuUnavailable) -> None:
-    """Compare what the job was given with what NVML reports.
+def check_gpu(wanted: Gpu, seen: GpuMemory | GpuUnavailable) -> int | None:
+    """Compare what the job was given with what NVML reports, and return the MiB that it may take; None without a GPU.
 
-    A job that was given no particular GPU may run where there is none.
+    A job that was given no particular GPU may run where there is none, and one that was granted no particular amount
+    may take what is free.
 
     Raises:
         WrongGpuError: this process sees another GPU, or none.
@@ -21,13 +22,16 @@ def check_gpu(wanted: Gpu, seen: GpuMemory | GpuUnavailable) -> None:
     if isinstance(seen, GpuUnavailable):
         if wanted.uuid is not None:
             raise WrongGpuError(f"the job was given {wanted.uuid}, but this container sees no GPU: {seen}")
-        return
+        return None
     if wanted.uuid is not None and wanted.uuid.lower() != seen.uuid.lower():
         raise WrongGpuError(f"the job was given {wanted.uuid}, but this container sees {seen.uuid} ({seen.name})")
+    if wanted.memory_mib is None:
+        return seen.free_mib
     if seen.free_mib < wanted.memory_mib:
         raise GpuMemoryUnavailableError(
             f"{figures(seen)}; the training needs {wanted.memory_mib} MiB, {wanted.memory_mib - seen.free_mib} MiB more"
         )
+    return wanted.memory_mib
 
 
 def figures(seen: GpuMemory) -> str:

@@ -4,25 +4,27 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import gpu_memory
-from yolo_trainer import arguments, offline, preflight, results
+from yolo_trainer import exports, offline, preflight, storage, stores
+from yolo_trainer.batch import OutOfMemoryRecord, choose_batch
 from yolo_trainer.checkpoints import CheckpointStore
-from yolo_trainer.dataset import Dataset, check_dataset
 from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
 from yolo_trainer.job import Job, load_job
-from yolo_trainer.model import check_model, find_model, resolve_weights
-from yolo_trainer.outcome import ConfigInvalidError, LastWord, Reason, TrainerError, write_last_word
+from yolo_trainer.manifest import Manifest, Run, completed, describe
+from yolo_trainer.mirror import CheckpointMirror
+from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
+from yolo_trainer.prepare import RECORD, prepare
 from yolo_trainer.progress import ProgressTracker, Stage
+from yolo_trainer.publish import Publisher
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
-from yolo_trainer.train import Request, Training, check_values
+from yolo_trainer.train import Request, Training, work_folder
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +48,23 @@ class Attempt:
         self._device: gpu_memory.Device | None = None
         self._renewer: HoldRenewer | None = None
         self._job: Job | None = None
+        self._mirror: CheckpointMirror | None = None
+        self._record: OutOfMemoryRecord | None = None
+        self._granted_mib: int | None = None
+        self._batch = 0
 
     def run(self) -> LastWord:
         """Train, write the last word, and return it. Call in the main thread: it takes SIGTERM and SIGINT over."""
+        return self._told(self._train)
+
+    def prepare(self) -> LastWord:
+        """Do what needs no GPU, write the last word, and return it. Call in the main thread, as `run`."""
+        return self._told(self._prepare)
+
+    def _told(self, work: Callable[[], LastWord]) -> LastWord:
         self._interruption.install()
         try:
-            word = self._outcome(self._train)
+            word = self._outcome(work)
         finally:
             self._interruption.ignore()
         log.log(logging.INFO if word.reason == Reason.COMPLETED else logging.ERROR, "%s: %s", word.reason, word.message)
@@ -67,36 +80,99 @@ class Attempt:
             where = (
                 f"{now.epoch} of {now.epochs} epochs are in the checkpoint" if now.epoch else "no epoch was finished"
             )
+            if self._mirror is not None and not self._mirror.wait():
+                log.warning("The newest checkpoint did not reach output.uri in time")
             return self._word(Reason.INTERRUPTED, f"asked to end; {where}")
+        except stores.StorageError as error:
+            return self._word(Reason.CONFIG_INVALID if error.refused else Reason.ERROR, f"output.uri {error}")
         except TrainerError as error:
             return self._word(error.reason, str(error))
         except Exception as error:
             if _is_out_of_memory(error):
+                if self._record is not None:
+                    self._record.note(self._batch)
                 return self._word(Reason.OUT_OF_MEMORY, self._out_of_memory(error))
             log.exception("The training failed")
             return self._word(Reason.ERROR, f"{type(error).__name__}: {error}")
 
     def _train(self) -> LastWord:
-        self._job = job = load_job(self._settings.job_file)
-        self._tracker.plan(job.training.epochs)
-        self._start_services(job)
+        job = self._load()
         scratch = offline.prepare()
         try:
-            request = self._checked_request(job)
-            with self._device_for(job):
-                store = CheckpointStore(job.output.path, job.job.uid)
-                metrics = Training(request, store, self._tracker, self._interruption).run()
-            self._tracker.enter(Stage.EXPORTING)
-            best = Path(results.weights_of(job.output.path)["best"])
-            exports = results.export(best, job.output.export, job.training.image_size)
+            publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
+            earlier = publisher.earlier()
+            manifest = earlier or self._trained(job, publisher)
+            self._clean_up(job)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._tracker.enter(Stage.DONE)
-        now = self._tracker.snapshot()
-        message = f"{now.epoch} of {now.epochs} epochs, {results.sentence(metrics)}"
-        if now.epoch < now.epochs:
-            message += f"; stopped early: no improvement in {job.training.patience} epochs"
-        return self._word(Reason.COMPLETED, message, exports)
+        return completed(job, manifest, publisher.place)
+
+    def _prepare(self) -> LastWord:
+        job = self._load()
+        scratch = offline.prepare()
+        try:
+            prepared = prepare(job, self._settings.dataset_limit_gib)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        figures = {"seconds": prepared.seconds, "bytes": prepared.transferred, "images": prepared.dataset.images}
+        pictures = ", ".join(f"{count} {split}" for split, count in prepared.dataset.images.items())
+        message = f"prepared in {prepared.seconds} s: {pictures} pictures, {prepared.transferred} bytes fetched"
+        return LastWord(Reason.COMPLETED, message, epochs=job.training.epochs, prepared=figures)
+
+    def _load(self) -> Job:
+        self._job = job = load_job(self._settings.job_file)
+        self._tracker.plan(job.training.epochs)
+        self._start_services(job)
+        return job
+
+    def _trained(self, job: Job, publisher: Publisher) -> Manifest:
+        """Train, export and publish."""
+        prepared = prepare(job, self._settings.dataset_limit_gib)
+        offline.seal()
+        self._granted_mib = self._check_gpu(job)
+        self._device = gpu_memory.open_device()
+        exports.check_device(job.output.export, self._device.torch_device)
+        checkpoint = job.output.path / "checkpoint"
+        self._record = OutOfMemoryRecord(checkpoint, job.job.uid)
+        store = self._store(job, checkpoint)
+        work = work_folder(job.output.path)
+        if store.find() is None:
+            shutil.rmtree(work, ignore_errors=True)
+        work.mkdir(exist_ok=True)
+        self._batch = choose_batch(job, prepared.need, self._granted_mib, self._record.limit())
+        data = prepared.dataset.written_to(work)
+        request = Request(job, data, prepared.model, prepared.args, self._device.torch_device, self._batch)
+        with self._reserved():
+            metrics = Training(request, store, self._tracker, self._interruption).run()
+        self._tracker.enter(Stage.EXPORTING)
+        pictures = prepared.dataset.pictures("val")
+        made = exports.export(
+            work / "weights" / "best.pt", job.output.export, job.training.image_size, pictures, request.torch_device
+        )
+        run = Run(
+            metrics=metrics, epochs=self._tracker.snapshot().epoch, batch=self._batch, exports=made,
+            peak_memory_mib=self._device.peak_mib(),
+        )  # fmt: skip
+        return publisher.publish(describe(job, prepared.dataset.images, run))
+
+    def _store(self, job: Job, checkpoint: Path) -> CheckpointStore:
+        store = CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid)
+        remote = _remote(job)
+        if remote is not None:
+            self._mirror = CheckpointMirror(remote, checkpoint)
+            self._mirror.bring_back(job.job.uid, store)
+            self._mirror.start()
+            store.on_save = self._mirror.note
+        return store
+
+    def _clean_up(self, job: Job) -> None:
+        """Remove what only an unfinished job needs."""
+        if self._mirror is not None:
+            self._mirror.forget()
+        for folder in (job.output.path / "checkpoint", *([] if job.cache else [job.cache_path])):
+            shutil.rmtree(folder, ignore_errors=True)
+        (job.output.path / RECORD).unlink(missing_ok=True)
 
     def _start_services(self, job: Job) -> None:
         if job.hold is not None:
@@ -116,47 +192,28 @@ class Attempt:
             server.start()
             log.info("Progress is served on %s:%d", self._settings.bind_address, server.port)
 
-    def _checked_request(self, job: Job) -> Request:
-        """Check everything that can be checked without a GPU, cheap checks first."""
-        arguments.check_names(job.training.args)
-        results.check_exports(job.output.export)
-        dataset = check_dataset(job.dataset.path, job.task, bool(job.training.args.get("single_cls")))
-        split = job.training.args.get("split", "val")
-        if split not in dataset.images:
-            raise ConfigInvalidError(
-                f"training.args.split is {split}, and the data set has {', '.join(dataset.images)}"
-            )
-        log.info("Data set %s: %s", dataset.folder, ", ".join(f"{n} {split}" for split, n in dataset.images.items()))
-        data = _prepare_output(job, dataset)
-        folders = (dataset.folder, job.output.path, job.output.path / "weights")
-        model = find_model(job.model, folders)
-        args = resolve_weights(job.training.args, folders)
-        offline.seal()
-        check_model(model, job.task)
-        self._check_gpu(job)
-        self._device = gpu_memory.open_device()
-        request = Request(job, data, model, args, self._device.torch_device)
-        check_values(request.arguments())
-        return request
-
-    def _check_gpu(self, job: Job) -> None:
+    def _check_gpu(self, job: Job) -> int | None:
+        """Return the MiB that the training may take; None without a GPU."""
         if not self._with_preflight:
-            return
+            return job.gpu.memory_mib
         seen: gpu_memory.GpuMemory | gpu_memory.GpuUnavailable
         try:
             seen = gpu_memory.read()
         except gpu_memory.GpuUnavailable as error:
             seen = error
-        preflight.check_gpu(job.gpu, seen)
+        granted = preflight.check_gpu(job.gpu, seen)
         if isinstance(seen, gpu_memory.GpuMemory):
-            log.info("Preflight: %s; %d MiB are needed", preflight.figures(seen), job.gpu.memory_mib)
+            log.info("Preflight: %s; %d MiB are granted", preflight.figures(seen), granted)
         else:
             log.warning("No GPU is visible (%s): training on the CPU", seen)
+        return granted
 
-    def _device_for(self, job: Job) -> AbstractContextManager[object]:
-        if self._device is None or (self._device.kind == "cuda" and not self._with_preflight):
+    def _reserved(self) -> AbstractContextManager[object]:
+        if self._device is None or self._granted_mib is None:
             return nullcontext()
-        return self._device.reserve(job.gpu.memory_mib)
+        if self._device.kind == "cuda" and not self._with_preflight:
+            return nullcontext()
+        return self._device.reserve(self._granted_mib)
 
     def _gpu_memory_mib(self) -> int:
         return self._device.allocated_mib() if self._device else 0
@@ -165,7 +222,7 @@ class Attempt:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
 
     def _out_of_memory(self, error: Exception) -> str:
-        granted = f"{self._job.gpu.memory_mib} MiB were granted" if self._job else ""
+        granted = f"{self._granted_mib} MiB were granted" if self._granted_mib else ""
         peak = f"the training's peak was {self._device.peak_mib()} MiB" if self._device else ""
         try:
             seen = preflight.figures(gpu_memory.read())
@@ -176,38 +233,24 @@ class Attempt:
         facts = "; ".join(part for part in (granted, peak, seen) if part)
         first_line = str(error).partition("\n")[0]
         return (
-            f"out of GPU memory {when}: {facts}. Ask for more gpu.memory, or for a "
-            f"smaller batch or imageSize. ({first_line})"
+            f"out of GPU memory {when}, with {self._batch} pictures per batch: {facts}. Ask for more gpu.memory, or "
+            f"for a smaller batch or imageSize. ({first_line})"
         )
 
-    def _word(self, reason: Reason, message: str, exports: dict[str, str] | None = None) -> LastWord:
+    def _word(self, reason: Reason, message: str) -> LastWord:
         now = self._tracker.snapshot()
-        finished = now.epoch > 0 and self._job is not None
         return LastWord(
             reason,
             message,
             epoch=now.epoch,
             epochs=now.epochs,
             metrics=now.metrics,
-            weights=results.weights_of(self._job.output.path) if finished and self._job else {},
-            exports=exports or {},
             peak_memory_mib=self._device.peak_mib() if self._device else 0,
         )
 
 
-def _prepare_output(job: Job, dataset: Dataset) -> Path:
-    """Create the output folder, and write down what is trained on."""
-    output = job.output.path
-    if output.resolve() == dataset.folder.resolve():
-        raise ConfigInvalidError(f"output.path is the data set's own folder {output}: give the results another one")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        return dataset.written_to(output)
-    except OSError as error:
-        raise ConfigInvalidError(
-            f"output.path {output} cannot be written by user {os.getuid()} ({error.strerror}): check the volume's "
-            "permissions (fsGroup) and its free space"
-        ) from error
+def _remote(job: Job) -> storage.RemoteFolder | None:
+    return storage.RemoteFolder(job.output.uri) if job.output.uri else None
 
 
 def _is_out_of_memory(error: Exception) -> bool:

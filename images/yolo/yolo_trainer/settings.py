@@ -29,3 +29,6 @@ class Settings(BaseSettings):
 
     progress_port: int = Field(default=8080, ge=0, le=65535, validation_alias="PROGRESS_PORT")
     """Their port; 0 takes any free one."""
+
+    dataset_limit_gib: int = Field(default=500, ge=1, validation_alias="DATASET_LIMIT_GIB")
+    """The most that an archive may unpack to."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.continuity import KEY, Continuity
 from yolo_trainer.interruption import Interruption
 from yolo_trainer.job import Job, Task
 from yolo_trainer.outcome import ConfigInvalidError
@@ -37,6 +38,12 @@ class Request:
     args: Mapping[str, Any]
     """`training.args`, with every weight file found."""
     torch_device: str
+    batch: int
+
+    @property
+    def work(self) -> Path:
+        """The folder that Ultralytics writes to."""
+        return work_folder(self.job.output.path)
 
     def arguments(self) -> dict[str, Any]:
         """Return Ultralytics' arguments: the job's own, and those that the job's other fields decide."""
@@ -50,13 +57,18 @@ class Request:
             "data": str(self.data),
             "epochs": training.epochs,
             "imgsz": training.image_size,
-            "batch": training.batch,
+            "batch": self.batch,
             "patience": training.patience,
             "seed": training.seed,
             "device": self.torch_device,
             "save": True,
-            "save_dir": str(self.job.output.path),
+            "save_dir": str(self.work),
         }
+
+
+def work_folder(output: Path) -> Path:
+    """Return where a run's files lie until it is complete."""
+    return output / "work"
 
 
 def default_workers(torch_device: str, shared_memory: int, cpus: int) -> int:
@@ -96,6 +108,7 @@ class Training:
         self._tracker = tracker
         self._interruption = interruption
         self._in_epoch = False
+        self._continuity = Continuity()
 
     def run(self) -> dict[str, float]:
         """Train, or go on from this job's checkpoint, and return the final validation's figures.
@@ -106,40 +119,43 @@ class Training:
 
         """
         epochs = self._job.training.epochs
-        finished = self._finished_epochs()
+        finished, state = self._finished_epochs()
         self._tracker.plan(epochs, finished)
         if finished:
             log.info("Resuming from the checkpoint: %d of %d epochs are finished", finished, epochs)
             self._store.restore(finished)
-        metrics = self._validate_best() if finished >= epochs else self._train(resume=finished > 0)
+        metrics = self._validate_best() if finished >= epochs else self._train(finished > 0, state)
         self._tracker.finish(metrics)
         return metrics
 
-    def _finished_epochs(self) -> int:
-        """Return how many epochs the checkpoint holds; one that cannot be read is as good as none."""
+    def _finished_epochs(self) -> tuple[int, dict[str, Any] | None]:
+        """Return how many epochs the checkpoint holds, and its state; one that cannot be read is as good as none."""
         from ultralytics.nn.tasks import load_checkpoint
 
         file = self._store.find()
         if file is None:
-            return 0
+            return 0, None
         try:
-            return int(load_checkpoint(file)[1]["epoch"]) + 1
+            content = load_checkpoint(file)[1]
+            return int(content["epoch"]) + 1, content.get(KEY)
         except Exception:
             # Whatever is wrong with the file, training from the start is right, and failing for ever is not.
             log.exception("The checkpoint %s cannot be read; training from the start", file)
             self._store.discard()
-            return 0
+            return 0, None
 
-    def _train(self, resume: bool) -> dict[str, float]:
+    def _train(self, resume: bool, state: dict[str, Any] | None) -> dict[str, float]:
         arguments = self._request.arguments()
         if resume:
-            arguments["resume"] = str(self._job.output.path / "weights" / "last.pt")
+            arguments["resume"] = str(self._request.work / "weights" / "last.pt")
         trainer = _trainer_class(self._job.task)(overrides=arguments)
         with ExitStack() as stack:
             # Until the first epoch nothing is lost by ending at once, and reading a large data set takes its time.
             trainer.add_callback("on_train_start", lambda _: stack.enter_context(self._interruption.deferred()))
             for event, callback in self._callbacks().items():
                 trainer.add_callback(event, callback)
+            trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, state))
+            self._continuity.follow(trainer)
             trainer.train()
         return metrics_of(self._job.task, trainer.metrics)
 
@@ -184,7 +200,8 @@ class Training:
         self._interruption.check()
 
     def _on_model_save(self, trainer: Any) -> None:
-        self._store.save(trainer.last, trainer.best if trainer.best_fitness == trainer.fitness else None)
+        best = trainer.best if trainer.best_fitness == trainer.fitness else None
+        self._store.save(lambda target: self._continuity.write_checkpoint(trainer, target), best)
 
     def _on_epoch_end(self, trainer: Any) -> None:
         if not self._in_epoch:  # Ultralytics fires it once more, after the final validation
@@ -207,11 +224,11 @@ class Training:
         from ultralytics import YOLO
         from ultralytics.utils.torch_utils import strip_optimizer
 
-        weights = self._job.output.path / "weights"
+        weights = self._request.work / "weights"
         if not (weights / "best.pt").is_file():
             shutil.copyfile(weights / "last.pt", weights / "best.pt")
         for file in (weights / "last.pt", weights / "best.pt"):
-            strip_optimizer(file)
+            strip_optimizer(file, updates={KEY: None})
         self._tracker.enter(Stage.VALIDATING)
         model = YOLO(weights / "best.pt", task=self._job.task)
         model.add_callback("on_val_batch_end", self._on_validation_batch_end)

@@ -24,35 +24,44 @@ def weights(tmp_path: Path) -> Callable[[str], Path]:
     return make
 
 
+def opened(folder: Path, uid: str) -> CheckpointStore:
+    return CheckpointStore(folder / "checkpoint", folder, uid)
+
+
+def written(content: str) -> Callable[[Path], object]:
+    """Write a checkpoint, as the training does."""
+    return lambda target: target.write_text(content)
+
+
 def test_nothing_is_found_before_the_first_save(tmp_path: Path) -> None:
-    assert CheckpointStore(tmp_path, "u1").find() is None
+    assert opened(tmp_path, "u1").find() is None
 
 
 def test_the_same_job_finds_its_checkpoint(tmp_path: Path, weights: Callable[[str], Path]) -> None:
-    CheckpointStore(tmp_path, "u1").save(weights("one"), None)
-    CheckpointStore(tmp_path, "u1").save(weights("two"), None)
+    opened(tmp_path, "u1").save(written("one"), None)
+    opened(tmp_path, "u1").save(written("two"), None)
 
-    found = CheckpointStore(tmp_path, "u1").find()
+    found = opened(tmp_path, "u1").find()
 
     assert found == tmp_path / "checkpoint" / "resume.pt"
     assert found.read_text() == "two"
 
 
 def test_another_job_does_not(tmp_path: Path, weights: Callable[[str], Path]) -> None:
-    CheckpointStore(tmp_path, "u1").save(weights("one"), None)
+    opened(tmp_path, "u1").save(written("one"), None)
 
-    assert CheckpointStore(tmp_path, "u2").find() is None
-    assert CheckpointStore(tmp_path, "u1").find() is not None, "looking must not take it away"
+    assert opened(tmp_path, "u2").find() is None
+    assert opened(tmp_path, "u1").find() is not None, "looking must not take it away"
 
 
 def test_another_jobs_checkpoint_is_replaced_whole(tmp_path: Path, weights: Callable[[str], Path]) -> None:
-    CheckpointStore(tmp_path, "u1").save(weights("one"), weights("best of one"))
-    CheckpointStore(tmp_path, "u2").save(weights("two"), None)
+    opened(tmp_path, "u1").save(written("one"), weights("best of one"))
+    opened(tmp_path, "u2").save(written("two"), None)
 
-    store = CheckpointStore(tmp_path, "u2")
+    store = opened(tmp_path, "u2")
     store.restore(1)
 
-    assert CheckpointStore(tmp_path, "u1").find() is None
+    assert opened(tmp_path, "u1").find() is None
     assert (tmp_path / "weights" / "last.pt").read_text() == "two"
     assert not (tmp_path / "weights" / "best.pt").exists(), "the other job's best weights are not ours"
 
@@ -60,33 +69,32 @@ def test_another_jobs_checkpoint_is_replaced_whole(tmp_path: Path, weights: Call
 def test_a_kill_before_another_jobs_owner_is_written_leaves_no_checkpoint(
     tmp_path: Path, weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    CheckpointStore(tmp_path, "u1").save(weights("one"), None)
-    store = CheckpointStore(tmp_path, "u2")
+    opened(tmp_path, "u1").save(written("one"), None)
+    store = opened(tmp_path, "u2")
 
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolo_trainer.checkpoints._write_whole", killed)
+    monkeypatch.setattr("yolo_trainer.checkpoints.write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
-        store.save(weights("two"), None)
+        store.save(written("two"), None)
 
-    assert CheckpointStore(tmp_path, "u1").find() is None, "resume.pt is the other job's by now"
-    assert CheckpointStore(tmp_path, "u2").find() is None
+    assert opened(tmp_path, "u1").find() is None, "resume.pt is the other job's by now"
+    assert opened(tmp_path, "u2").find() is None
 
 
 def test_a_full_disk_leaves_the_previous_checkpoint(
     tmp_path: Path, weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = CheckpointStore(tmp_path, "u1")
-    store.save(weights("one"), None)
+    store = opened(tmp_path, "u1")
+    store.save(written("one"), None)
 
-    def full(_source: Path, target: Path) -> None:
+    def full(target: Path) -> None:
         target.write_text("ha")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("yolo_trainer.checkpoints.shutil.copyfile", full)
     with pytest.raises(OSError, match="No space left"):
-        store.save(weights("two"), None)
+        store.save(full, None)
 
     found = store.find()
     assert found is not None
@@ -94,8 +102,8 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
 
 
 def test_restoring_undoes_what_came_after_the_checkpoint(tmp_path: Path, weights: Callable[[str], Path]) -> None:
-    store = CheckpointStore(tmp_path, "u1")
-    store.save(weights("epoch 2"), weights("best is 1"))
+    store = opened(tmp_path, "u1")
+    store.save(written("epoch 2"), weights("best is 1"))
     (tmp_path / "weights").mkdir()
     (tmp_path / "weights" / "last.pt").write_text("half of epo")
     (tmp_path / "weights" / "best.pt").write_text("half of epo")
@@ -109,21 +117,21 @@ def test_restoring_undoes_what_came_after_the_checkpoint(tmp_path: Path, weights
 
 
 def test_a_discarded_checkpoint_is_not_found(tmp_path: Path, weights: Callable[[str], Path]) -> None:
-    store = CheckpointStore(tmp_path, "u1")
-    store.save(weights("one"), None)
+    store = opened(tmp_path, "u1")
+    store.save(written("one"), None)
 
     store.discard()
 
     assert store.find() is None
-    assert CheckpointStore(tmp_path, "u1").find() is None
+    assert opened(tmp_path, "u1").find() is None
 
 
 @pytest.mark.parametrize("owner", ["", "{", "[]", "{}"])
 def test_a_damaged_owner_file_means_no_checkpoint(tmp_path: Path, weights: Callable[[str], Path], owner: str) -> None:
-    CheckpointStore(tmp_path, "u1").save(weights("one"), None)
+    opened(tmp_path, "u1").save(written("one"), None)
     (tmp_path / "checkpoint" / "job.json").write_text(owner)
 
-    assert CheckpointStore(tmp_path, "u1").find() is None
+    assert opened(tmp_path, "u1").find() is None
 
 
 KILLED_AT_A_STEP = """
@@ -141,17 +149,17 @@ def count(event, _):
         if steps == kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
 
-def copy_in_halves(source, target):
-    content = source.read_bytes()
+def write_in_halves(content, target):
     with open(target, "wb", buffering=0) as file:
         file.write(content[: len(content) // 2])
         sys.audit("half written")
         file.write(content[len(content) // 2 :])
 
-shutil.copyfile = copy_in_halves
-new, store = folder / "new.pt", CheckpointStore(folder, uid)
+shutil.copyfile = lambda source, target: write_in_halves(source.read_bytes(), target)
+new, store = folder / "new.pt", CheckpointStore(folder / "checkpoint", folder, uid)
+content = new.read_bytes()
 sys.addaudithook(count)
-store.save(new, new)
+store.save(lambda target: write_in_halves(content, target), new)
 """
 
 
@@ -162,18 +170,18 @@ def test_a_kill_at_any_step_leaves_a_whole_checkpoint(tmp_path: Path, uid: str) 
     (tmp_path / "old.pt").write_bytes(old)
     (tmp_path / "new.pt").write_bytes(new)
     for step in itertools.count(1):
-        CheckpointStore(tmp_path, "nobody").discard()
-        CheckpointStore(tmp_path, "u1").save(tmp_path / "old.pt", tmp_path / "old.pt")
+        opened(tmp_path, "nobody").discard()
+        opened(tmp_path, "u1").save(written("old" * 1000), tmp_path / "old.pt")
         command = [sys.executable, "-c", KILLED_AT_A_STEP, str(tmp_path), uid, str(step)]
         process = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
 
-        found = CheckpointStore(tmp_path, uid).find()
+        found = opened(tmp_path, uid).find()
         if found is not None:
             seen.add(found.read_bytes())
             assert found.read_bytes() in ({old, new} if uid == "u1" else {new})
         if uid == "u1":
             assert found is not None
-        elif CheckpointStore(tmp_path, "u1").find() is not None:
+        elif opened(tmp_path, "u1").find() is not None:
             assert (tmp_path / "checkpoint" / "resume.pt").read_bytes() == old
         if process.returncode == 0:
             break

@@ -51,7 +51,7 @@ def test_ultralytics_gets_absolute_paths_and_no_script(digits: Path, tmp_path: P
     given = yaml.safe_load(check_dataset(digits, "detect").written_to(output).read_text())
 
     assert given["train"] == [str(digits / "images" / "train")]
-    assert given["names"] == {0: "zero", 1: "one"}
+    assert given["names"] == ["zero", "one"]
     assert given["channels"] == 3
     assert "download" not in given
 

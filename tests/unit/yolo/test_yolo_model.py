@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.model import check_model, find_model, resolve_weights
+from yolo_trainer.model import check_model, find_model
 from yolo_trainer.outcome import ConfigInvalidError
 
 
@@ -32,10 +32,15 @@ def test_an_absolute_path_is_taken_as_it_is(folders: list[Path], tmp_path: Path)
     assert find_model(str(tmp_path / "w.pt"), folders) == str(tmp_path / "w.pt")
 
 
-@pytest.mark.parametrize("name", ["yolo26n.pt", "https://example.com/yolo26n.pt", "/nowhere/yolo26n.pt"])
+@pytest.mark.parametrize("name", ["yolo26n.pt", "/nowhere/yolo26n.pt"])
 def test_missing_weights_are_never_downloaded(folders: list[Path], name: str) -> None:
-    with pytest.raises(ConfigInvalidError, match=r"never downloads.*beside the data set.*yolo26n\.yaml"):
+    with pytest.raises(ConfigInvalidError, match=r"was not found.*beside the data set.*yolo26n\.yaml"):
         find_model(name, folders)
+
+
+def test_for_ultralytics_own_weights_the_address_to_give_is_said(folders: list[Path]) -> None:
+    with pytest.raises(ConfigInvalidError, match=r"\(https://github\.com/ultralytics/assets/.*/yolo26n\.pt\)"):
+        find_model("yolo26n.pt", folders)
 
 
 @pytest.mark.parametrize("name", ["yolo26n", "model.onnx", ""])
@@ -66,14 +71,3 @@ def test_weights_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalidError, match=r"w\.pt cannot be used"):
         check_model(str(tmp_path / "w.pt"), "detect")
-
-
-def test_weights_among_the_arguments_are_found_too(folders: list[Path]) -> None:
-    (folders[0] / "start.pt").touch()
-
-    args = resolve_weights({"pretrained": "start.pt", "lr0": 0.1}, folders)
-
-    assert args == {"pretrained": str(folders[0] / "start.pt"), "lr0": 0.1}
-    assert resolve_weights({"pretrained": False}, folders) == {"pretrained": False}
-    with pytest.raises(ConfigInvalidError, match="never downloads"):
-        resolve_weights({"distill_model": "yolo26x.pt"}, folders)

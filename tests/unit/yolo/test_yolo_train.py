@@ -28,7 +28,7 @@ def request_for(**args: Any) -> Request:
             "gpu": {"memoryMiB": 1024},
         }
     )
-    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", job.training.args, "cpu")
+    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", job.training.args, "cpu", 4)
 
 
 def test_the_jobs_fields_become_ultralytics_arguments() -> None:
@@ -46,7 +46,7 @@ def test_the_jobs_fields_become_ultralytics_arguments() -> None:
             "patience": 9,
             "seed": 3,
             "device": "cpu",
-            "save_dir": "/output/model",
+            "save_dir": "/output/model/work",
             "lr0": 0.5,
             "workers": 3,
         }
@@ -93,7 +93,9 @@ def interruption() -> Iterator[Interruption]:
 def test_a_signal_ends_training_and_validation_after_the_batch(
     interruption: Interruption, tmp_path: Path, event: str
 ) -> None:
-    training = Training(request_for(), CheckpointStore(tmp_path, "u1"), ProgressTracker(), interruption)
+    training = Training(
+        request_for(), CheckpointStore(tmp_path / "checkpoint", tmp_path, "u1"), ProgressTracker(), interruption
+    )
     batch_ended = training._callbacks()[event]
     trainer = SimpleNamespace(tloss={"box_loss": 1.0}, batch_size=8)
 

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""A copy of the checkpoint behind `output.uri`, for pods whose output folder does not outlive them."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from pathlib import Path
+
+from yolo_trainer.checkpoints import OWNER, CheckpointStore
+from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.stores import StorageError
+
+log = logging.getLogger(__name__)
+
+FILES = ("best.pt", "resume.pt", OWNER)
+"""In the order in which they are written; the last one says whose the others are."""
+LAST_COPY_SECONDS = 40.0
+"""How long an interrupted training waits for its newest checkpoint to arrive: less than a pod's grace period."""
+
+
+class CheckpointMirror:
+    """Copies each new checkpoint to a URI, from a thread of its own, so that training never waits for it.
+
+    While one copy is under way newer checkpoints may come; only the newest is copied next.
+    """
+
+    def __init__(self, remote: RemoteFolder, folder: Path) -> None:
+        self._remote = remote
+        self._folder = folder
+        self._changed = threading.Condition()
+        self._wanted = self._copied = 0
+        self._thread = threading.Thread(target=self._run, name="checkpoint-mirror", daemon=True)
+
+    def start(self) -> None:
+        """Begin to copy; a failed copy is logged, and made good by the next."""
+        self._thread.start()
+
+    def note(self) -> None:
+        """Say that there is a new checkpoint."""
+        with self._changed:
+            self._wanted += 1
+            self._changed.notify_all()
+
+    def wait(self, seconds: float = LAST_COPY_SECONDS) -> bool:
+        """Wait until the newest checkpoint has been copied, or could not be; False when that takes too long."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._copied == self._wanted, seconds)
+
+    def bring_back(self, job_uid: str, store: CheckpointStore) -> None:
+        """Fetch this job's checkpoint where the output folder has none.
+
+        Raises:
+            StorageError: whether there is one could not be found out; training anew would throw it away.
+
+        """
+        if store.find() is not None:
+            return
+        self._folder.mkdir(parents=True, exist_ok=True)
+        copy = self._folder / f".{OWNER}.remote"
+        try:
+            if not self._remote.get(f"checkpoint/{OWNER}", copy) or _uid(copy) != job_uid:
+                return
+            store.discard()
+            for name in FILES[:-1]:
+                self._remote.get(f"checkpoint/{name}", self._folder / name)
+            store.own()
+            log.info("The checkpoint came back from %s", self._remote.shown)
+        finally:
+            copy.unlink(missing_ok=True)
+
+    def forget(self) -> None:
+        """Remove the copy: the job has completed."""
+        self.wait()
+        for name in reversed(FILES):
+            self._remote.remove(f"checkpoint/{name}")
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._copied != self._wanted)
+                wanted = self._wanted
+            try:
+                for name in FILES:
+                    if (self._folder / name).is_file():
+                        self._remote.put(self._folder / name, f"checkpoint/{name}")
+            except (StorageError, OSError) as error:
+                log.warning("The checkpoint could not be copied: %s", error)
+            with self._changed:
+                self._copied = wanted
+                self._changed.notify_all()
+
+
+def _uid(owner: Path) -> str | None:
+    try:
+        content = json.loads(owner.read_bytes())
+    except ValueError:
+        return None
+    return str(content.get("uid")) if isinstance(content, dict) else None

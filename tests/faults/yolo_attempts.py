@@ -1,0 +1,63 @@
+"""Attempts of the trainer as processes, for the tests of this folder."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+DEADLINE_SECONDS = 120
+
+
+class Attempt:
+    """One running trainer."""
+
+    def __init__(
+        self, folder: Path, job: dict[str, Any], *options: str, command: str = "run", **environment: str
+    ) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.word_file = folder / "termination-log"
+        self.word_file.unlink(missing_ok=True)
+        self.log_file = folder / "log"
+        job_file = folder / "job.json"
+        job_file.write_text(json.dumps(job))
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "yolo_trainer", command, str(job_file), *options],
+            env={
+                "PATH": os.environ["PATH"],
+                "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common")),
+                "OMP_NUM_THREADS": "2",
+                "BIND_ADDRESS": "127.0.0.1",
+                "PROGRESS_PORT": "0",
+                "TERMINATION_MESSAGE_PATH": str(self.word_file),
+                **environment,
+            },
+            stderr=self.log_file.open("w"),
+        )
+
+    @property
+    def log(self) -> str:
+        return self.log_file.read_text()
+
+    def wait_for(self, what: str, true: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not true():
+            assert self.process.poll() is None, f"ended before {what}:\n{self.log}"
+            assert time.monotonic() < deadline, f"no {what} in time:\n{self.log}"
+            time.sleep(0.02)
+
+    def ended(self) -> tuple[int, dict[str, Any]]:
+        """Wait for the end, and return exit code and last word."""
+        code = self.process.wait(DEADLINE_SECONDS)
+        return code, json.loads(self.word_file.read_bytes())
+
+    def progress(self) -> dict[str, Any]:
+        port = self.log.partition("Progress is served on 127.0.0.1:")[2].split()[0]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as response:
+            answer: dict[str, Any] = json.load(response)
+        return answer
