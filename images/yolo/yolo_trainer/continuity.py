@@ -96,8 +96,7 @@ class Continuity:
         for name, parameter in _unwrapped(trainer.model).named_parameters():
             gradient = state["gradients"].get(name)
             parameter.grad = None if gradient is None else gradient.to(parameter.device)
-        if state["gradients"]:
-            self._wait_for_step(trainer)
+        self._wait_for_step(trainer)
         _restore_random(trainer, state)
 
     def _wait_for_step(self, trainer: Any) -> None:
@@ -123,7 +122,10 @@ def _restore_random(trainer: Any, state: dict[str, Any]) -> None:
         loader.dataset.load_image(index)
 
     def into_loader() -> None:
-        loader.iterator = loader._get_iterator()  # which draws a number, as it did when the training began
+        # To the end of a pass through the data, where the uninterrupted training is: the sampler draws numbers there too.
+        loader.iterator = loader._get_iterator()
+        for _ in range(len(loader)):
+            next(loader.iterator._sampler_iter)
         loader.generator.set_state(numbers["loader"])
 
     into_loader()
