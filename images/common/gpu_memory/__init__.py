@@ -4,7 +4,15 @@ Whether the GPU is real or simulated is known here and nowhere else. Importing t
 pynvml's library; reading memory never imports torch, and so never creates a CUDA context.
 """
 
-from gpu_memory.device import CpuDevice, CudaDevice, Device, Reservation, SimulatedDevice, open_device
+from gpu_memory.device import (
+    CpuDevice,
+    CudaDevice,
+    Device,
+    Reservation,
+    SimulatedDevice,
+    computes_on_host,
+    open_device,
+)
 from gpu_memory.nvml import GpuMemory, GpuUnavailable, read
 from gpu_memory.simulated import Booking, Ledger, SimulatedOutOfMemoryError, create_ledger
 
@@ -19,6 +27,7 @@ __all__ = [
     "Reservation",
     "SimulatedDevice",
     "SimulatedOutOfMemoryError",
+    "computes_on_host",
     "create_ledger",
     "open_device",
     "read",

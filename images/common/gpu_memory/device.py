@@ -146,6 +146,11 @@ class CpuDevice:
         return 0
 
 
+def computes_on_host() -> bool:
+    """Whether the GPU of this process is simulated, so that the CPU does the arithmetic. Asks no driver."""
+    return bool(os.environ.get(SIMULATED_GPU))
+
+
 def open_device() -> CudaDevice | SimulatedDevice | CpuDevice:
     """Find this process's device: the simulated GPU that is named, else a CUDA GPU, else the CPU.
 
@@ -153,9 +158,8 @@ def open_device() -> CudaDevice | SimulatedDevice | CpuDevice:
         GpuUnavailable: a GPU is there but cannot be used; computing on the CPU instead would be a silent surprise.
 
     """
-    simulated = os.environ.get(SIMULATED_GPU)
-    if simulated:
-        return SimulatedDevice(Ledger(simulated))
+    if computes_on_host():
+        return SimulatedDevice(Ledger(os.environ[SIMULATED_GPU]))
     try:
         memory = read()
     except GpuUnavailable:

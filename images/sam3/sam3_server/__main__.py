@@ -13,8 +13,9 @@ from pydantic import ValidationError
 
 import gpu_memory
 from sam3_server import logs
-from sam3_server.app import RequestLimits, create_app
+from sam3_server.app import create_app
 from sam3_server.auth import Control, OpenControl, TokenFile, TokenReviews, authentication_api
+from sam3_server.inference import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
 from sam3_server.settings import Settings, describe, explain
@@ -88,11 +89,14 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         limits=Limits(load=settings.load_timeout, request=settings.request_timeout, grace=settings.kill_grace),
     )
     service = Service(policy, _launcher(settings), gpu_memory.read, metrics)
-    return create_app(service, control, metrics, RequestLimits(settings.max_image_mib, settings.max_prompts))
+    limits = RequestLimits(settings.max_image_mib, settings.max_prompts, settings.max_instances)
+    return create_app(service, control, metrics, limits)
 
 
 def _launcher(settings: Settings) -> Launch:
-    options = WorkerOptions(settings.model, settings.dtype, settings.gpu_memory_mib, settings.log_level)
+    options = WorkerOptions(
+        settings.model, settings.dtype, settings.gpu_memory_mib, settings.cached_images, settings.log_level
+    )
     return lambda on_exit: WorkerProcess.start(options, on_exit)
 
 

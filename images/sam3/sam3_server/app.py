@@ -1,23 +1,23 @@
-"""The routes, and nothing but the routes: each reads its request, asks the service, and words the answer."""
+"""The routes of control and observation, and the server put together; inference.py has the others."""
 
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, File, Form, Request, Response, UploadFile
-from fastapi.exceptions import RequestValidationError
+from fastapi import APIRouter, Depends, FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gpu_memory import GpuUnavailable
-from sam3_server import problems
+from sam3_server import inference, problems
 from sam3_server.auth import Control
 from sam3_server.body_limit import BodyLimit
 from sam3_server.errors import WorkerStuckError
+from sam3_server.inference import RequestLimits, Served
 from sam3_server.metrics import Metrics, RequestMetrics
+from sam3_server.openapi import DocumentedApp
 from sam3_server.residency import State
 from sam3_server.schemas import (
     Gpu,
@@ -25,36 +25,19 @@ from sam3_server.schemas import (
     HoldView,
     LoadRequest,
     LoadResponse,
-    Problem,
     RenewRequest,
     RenewResponse,
-    SegmentResponse,
     UnloadRequest,
     UnloadResponse,
 )
 from sam3_server.service import Service, Unloaded
-from sam3_server.worker.protocol import Prompt
 
 log = logging.getLogger(__name__)
 
 MIB = 1 << 20
-LONGEST_PROMPT = 512
-
-
-@dataclass(frozen=True)
-class RequestLimits:
-    """What a request may hold at most."""
-
-    image_mib: int
-    prompts: int
-
+BASE64_GROWTH = 1.4  # four characters for three bytes, and a line break now and then
 
 router = APIRouter()
-
-
-def _service(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
 
 
 async def _controlled(
@@ -64,11 +47,6 @@ async def _controlled(
     await control.check(credentials.credentials if credentials else None)
 
 
-def _errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    return {status: {"model": Problem, "content": {problems.MEDIA_TYPE: {}}} for status in statuses}
-
-
-Served = Annotated[Service, Depends(_service)]
 CONTROL = [Depends(_controlled)]
 
 
@@ -79,7 +57,7 @@ async def health(service: Served) -> Health:
     return Health(model_loaded=service.loaded, state=service.state, hold=hold, error=service.error)
 
 
-@router.get("/ready", responses=_errors(503))
+@router.get("/ready", responses=problems.responses(503))
 async def ready(service: Served) -> Response:
     """Tell whether to send requests here: always, unless failed, for a held resident answers for itself."""
     if service.state is State.FAILED:
@@ -87,7 +65,7 @@ async def ready(service: Served) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-@router.get("/api/v1/gpu", responses=_errors(503))
+@router.get("/api/v1/gpu", responses=problems.responses(503))
 async def gpu(service: Served) -> Gpu:
     """Measure the GPU now."""
     memory = await service.measure()
@@ -105,7 +83,7 @@ async def gpu(service: Served) -> Gpu:
     )
 
 
-@router.post("/api/v1/unload", dependencies=CONTROL, responses=_errors(401, 403, 409, 422, 503))
+@router.post("/api/v1/unload", dependencies=CONTROL, responses=problems.responses(401, 403, 409, 422, 503))
 async def unload(service: Served, body: UnloadRequest | None = None) -> UnloadResponse:
     """Close the gate, drain, end the worker; answered when it is gone. A body makes the server stay unloaded."""
     terms, drain_timeout = (body.terms(), body.drain_timeout_seconds) if body else (None, 20.0)
@@ -120,7 +98,7 @@ async def unload(service: Served, body: UnloadRequest | None = None) -> UnloadRe
     )
 
 
-@router.post("/api/v1/hold/renew", responses=_errors(403, 409, 422))
+@router.post("/api/v1/hold/renew", responses=problems.responses(403, 409, 422))
 async def renew(service: Served, body: RenewRequest) -> RenewResponse:
     """Let the hold live for another ttl. The renew key is the permission; no token is needed."""
     hold = HoldView.of(service.renew(body.fence, body.renew_key), service.now())
@@ -128,7 +106,7 @@ async def renew(service: Served, body: RenewRequest) -> RenewResponse:
     return RenewResponse(hold=hold)
 
 
-@router.post("/api/v1/load", dependencies=CONTROL, responses=_errors(401, 403, 409, 422, 503))
+@router.post("/api/v1/load", dependencies=CONTROL, responses=problems.responses(401, 403, 409, 422, 503))
 async def load(service: Served, body: LoadRequest | None = None) -> LoadResponse:
     """End the hold and load; answered when a probe inference has passed."""
     already = service.loaded
@@ -137,22 +115,6 @@ async def load(service: Served, body: LoadRequest | None = None) -> LoadResponse
         message="the model was loaded already" if already else f"the model was loaded in {seconds:.2f} s",
         seconds=round(seconds, 3),
         gpu_free_mb=await _free_mib(service),
-    )
-
-
-@router.post("/api/v1/segment", responses=_errors(413, 422, 500, 503))
-async def segment(
-    request: Request,
-    service: Served,
-    image: Annotated[UploadFile, File(description="JPEG, PNG, WebP, BMP, TIFF or GIF")],
-    prompt: Annotated[list[str], Form(description="a concept to look for; repeat it for more")],
-    threshold: Annotated[float, Form(ge=0, le=1, description="least score of an instance")] = 0.5,
-) -> SegmentResponse:
-    """Find every instance of each concept. Loads the model if nothing forbids it."""
-    prompts = _prompts(prompt, request.app.state.limits.prompts)
-    done = await service.segment(await image.read(), prompts, threshold)
-    return SegmentResponse(
-        width=done.width, height=done.height, model_seconds=round(done.found.seconds, 4), results=done.found.results
     )
 
 
@@ -175,30 +137,15 @@ def create_app(service: Service, control: Control, collected: Metrics, limits: R
         except WorkerStuckError:
             log.exception("a worker is left behind")
 
-    app = FastAPI(title="SAM3 server of GPU Relay", lifespan=lifespan)
+    app = DocumentedApp(title="SAM3 server of GPU Relay", lifespan=lifespan)
     app.state.service, app.state.control, app.state.metrics, app.state.limits = service, control, collected, limits
     collected.watch(service)
     problems.install(app)
     app.include_router(router)
-    app.add_middleware(BodyLimit, max_bytes=(limits.image_mib + 1) * MIB)
+    app.include_router(inference.router)
+    app.add_middleware(BodyLimit, max_bytes=int((limits.image_mib * BASE64_GROWTH + 1) * MIB))
     app.add_middleware(RequestMetrics, metrics=collected)
     return app
-
-
-def _prompts(texts: list[str], most: int) -> list[Prompt]:
-    stripped = [text.strip() for text in texts]
-    message = None
-    if len(stripped) > most:
-        message = f"{len(stripped)} prompts were sent, {most} are allowed in one request"
-    elif not all(stripped):
-        message = "a prompt is empty"
-    elif any(len(text) > LONGEST_PROMPT for text in stripped):
-        message = f"a prompt has more than {LONGEST_PROMPT} characters"
-    if message is not None:
-        raise RequestValidationError(
-            [{"type": "value_error", "loc": ("body", "prompt"), "msg": message, "input": None}]
-        )
-    return [Prompt(text=text) for text in stripped]
 
 
 def _told(done: Unloaded) -> str:

@@ -48,11 +48,6 @@ def decode(data: bytes, max_pixels: int) -> RgbImage:
     return RgbImage(upright.width, upright.height, upright.tobytes())
 
 
-def plain(width: int, height: int) -> RgbImage:
-    """Return a grey image, for a probe."""
-    return RgbImage(width, height, bytes([128]) * (width * height * 3))
-
-
 def _open(data: bytes, max_pixels: int) -> Image.Image:
     try:
         image = Image.open(io.BytesIO(data), formats=FORMATS)

@@ -11,11 +11,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from gpu_memory import GpuUnavailable
 from sam3_server import errors
 from sam3_server.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
 from sam3_server.hold import FenceError, Hold, RenewKeyError
+from sam3_server.schemas import Problem
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,11 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
 
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return what a route's documentation says of its problems."""
+    return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
+
+
 def retry_after(hold: Hold | None, now: float, wall: datetime) -> int:
     """Return the seconds after which to ask again: at the holder's eta where it gave one, else when the hold ends."""
     if hold is None:
@@ -57,6 +64,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -84,6 +92,10 @@ async def _invalid(request: Request, error: Exception) -> JSONResponse:
 async def _http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     return problem(error.status_code, str(error.detail), error.headers)
+
+
+async def _disconnected(request: Request, error: Exception) -> JSONResponse:
+    return problem(400, "the client went away before its request was complete")
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:

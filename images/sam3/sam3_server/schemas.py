@@ -6,7 +6,6 @@ from pydantic import AwareDatetime, BaseModel, Field
 
 from sam3_server.hold import Claim, Hold, Terms
 from sam3_server.residency import State
-from sam3_server.worker.protocol import PromptResult
 
 Holder = Annotated[str, Field(min_length=1, max_length=512, description="who holds the GPU for its turn")]
 Fence = Annotated[int, Field(strict=True, ge=0, lt=2**63, description="number of the turn on this GPU; it only grows")]
@@ -123,15 +122,6 @@ class LoadResponse(BaseModel):
     seconds: float
     model_loaded: bool = True
     gpu_free_mb: int
-
-
-class SegmentResponse(BaseModel):
-    """Width and height are the upright image's (EXIF orientation applied); one result per prompt, in order."""
-
-    width: int
-    height: int
-    model_seconds: float
-    results: list[PromptResult]
 
 
 class Problem(BaseModel):

@@ -12,11 +12,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server import images
+from sam3_server import exemplars, images
 from sam3_server.errors import (
     AbortedError,
     BusyError,
@@ -32,7 +31,7 @@ from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
 from sam3_server.metrics import Metrics
 from sam3_server.residency import Reload, State, admit, lent_to, require_memory
 from sam3_server.worker import Launch, Worker
-from sam3_server.worker.protocol import Prompt, Segmented
+from sam3_server.worker.protocol import Query, Segmented
 from sam3_server.workers import Limits, Workers
 
 log = logging.getLogger(__name__)
@@ -135,8 +134,8 @@ class Service:
         """
         return await measure(self._read)
 
-    async def segment(self, data: bytes, prompts: Sequence[Prompt], threshold: float) -> Segmentation:
-        """Find the prompts' concepts on an encoded image; the model is loaded for it if nothing forbids that.
+    async def segment(self, data: bytes, query: Query) -> Segmentation:
+        """Find a query's concepts on an encoded image; the model is loaded for it if nothing forbids that.
 
         Raises:
             ServiceError: its subclasses say what stood in the way.
@@ -149,7 +148,7 @@ class Service:
                 await self._load_together()
             async with self._decoders:
                 image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)
-                found = await self._ask(image, prompts, threshold)
+                found = await self._ask(image, exemplars.on_image(query, image.width, image.height))
         return Segmentation(image.width, image.height, found)
 
     async def unload(self, terms: Terms | None, drain_timeout: float) -> Unloaded:
@@ -214,9 +213,9 @@ class Service:
         self._metrics.refused.inc()
         raise BusyError(refusal.reason) if refusal.busy else GateClosedError(refusal.reason, hold)
 
-    async def _ask(self, image: images.RgbImage, prompts: Sequence[Prompt], threshold: float) -> Segmented:
+    async def _ask(self, image: images.RgbImage, query: Query) -> Segmented:
         try:
-            return await self._workers.segment(image, prompts, threshold)
+            return await self._workers.segment(image, query)
         except WorkerGoneError as error:
             if self.hold is None and self.state not in (State.DRAINING, State.UNLOADING):
                 raise

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
     max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, width times height")
     max_in_flight: int = Field(16, ge=1, description="inference requests in flight at a time; more are answered 503")
     max_prompts: int = Field(32, ge=1, description="prompts in one request")
+    max_instances: int = Field(200, ge=1, description="most instances told for one prompt, the best")
+    cached_images: int = Field(
+        2, ge=0, description="images whose features the worker keeps, so that further prompts on them are fast"
+    )
     load_timeout: float = Field(
         180.0, gt=0, description="seconds to import and read the weights, and as many to attach"
     )

@@ -2,18 +2,15 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sam3_server import images
-from sam3_server.errors import LoadError, ServiceError, WorkerGoneError
+from sam3_server.errors import LoadError, WorkerGoneError
 from sam3_server.worker import Launch, Worker
-from sam3_server.worker.protocol import Prompt, Segmented
+from sam3_server.worker.protocol import Query, Segmented
 
 log = logging.getLogger(__name__)
-
-PROBE_SIDE = 64
-PROBE = Prompt(text="object")
 
 
 @dataclass(frozen=True)
@@ -59,7 +56,7 @@ class Workers:
         await asyncio.shield(self.prepare())
 
     async def attach_spare(self) -> None:
-        """Give the prepared spare the GPU, and let it prove itself on a probe. It is ended when it fails.
+        """Give the prepared spare the GPU; it proves itself on a probe. It is ended when it fails.
 
         Raises:
             NotEnoughMemoryError: less was free than it needs.
@@ -71,13 +68,12 @@ class Workers:
         self._spare, self.attached = None, worker
         try:
             attached = await worker.attach(self._limits.load)
-            await self._probe(worker)
         except BaseException:
             await self.end_attached(0)
             raise
         log.info("model attached", extra=attached.model_dump(exclude={"kind"}))
 
-    async def segment(self, image: images.RgbImage, prompts: Sequence[Prompt], threshold: float) -> Segmented:
+    async def segment(self, image: images.RgbImage, query: Query) -> Segmented:
         """Let the attached worker segment one image.
 
         Raises:
@@ -87,7 +83,7 @@ class Workers:
         """
         if self.attached is None:
             raise WorkerGoneError("the model was taken away before its turn for this request came")
-        return await self.attached.segment(image, prompts, threshold, self._limits.request)
+        return await self.attached.segment(image, query, self._limits.request)
 
     async def end_attached(self, grace: float | None = None) -> None:
         """End the worker that has the GPU; `grace` is in seconds, by default the server's.
@@ -123,14 +119,6 @@ class Workers:
             raise
         log.info("worker prepared", extra=prepared.model_dump(exclude={"kind"}))
         return worker
-
-    async def _probe(self, worker: Worker) -> None:
-        try:
-            await worker.segment(images.plain(PROBE_SIDE, PROBE_SIDE), [PROBE], 0.5, self._limits.load)
-        except WorkerGoneError:
-            raise
-        except ServiceError as error:
-            raise LoadError(f"the probe inference failed: {error}") from error
 
     def _ended(self, worker: Worker) -> None:
         if worker is self.attached:

@@ -11,8 +11,9 @@ from fastapi import FastAPI
 from PIL import Image
 
 from sam3_server import service as service_module
-from sam3_server.app import RequestLimits, create_app
+from sam3_server.app import create_app
 from sam3_server.auth import OpenControl
+from sam3_server.inference import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
 from sam3_server.workers import Limits
@@ -83,7 +84,7 @@ async def resident(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
         limits=LIMITS,
     )
     service = Service(policy, script.launch, script.gpu.read, metrics)
-    app = create_app(service, OpenControl(), metrics, RequestLimits(image_mib=1, prompts=3))
+    app = create_app(service, OpenControl(), metrics, RequestLimits(image_mib=1, prompts=3, instances=50))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://sam3")
     async with app.router.lifespan_context(app), client:

@@ -1,14 +1,14 @@
 """A GPU and worker processes that do as a test says, through the same interface as the real ones."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
 from sam3_server.images import RgbImage
 from sam3_server.worker import Worker
-from sam3_server.worker.protocol import Attached, Detection, Mask, Prepared, Prompt, PromptResult, Segmented
+from sam3_server.worker.protocol import Attached, Detection, Mask, Prepared, PromptResult, Query, Segmented
 
 NEED = 14000
 
@@ -64,6 +64,7 @@ class ScriptedWorker:
         self.allocated_mib = 0
         self.end = "ended with signal 15"
         self.images: list[RgbImage] = []
+        self.queries: list[Query] = []
         self._script = script
         self._on_exit = on_exit
         self._gone = asyncio.Event()
@@ -87,14 +88,29 @@ class ScriptedWorker:
         self._script.gpu.workers += NEED
         return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=NEED)
 
-    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
+    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
         self.images.append(image)
-        if len(self.images) > 1:  # the first one is the probe
-            await self._until(self._script.inferring.wait())
-        mask = Mask(size=(image.height, image.width), counts="04")
-        found = Detection(box=(0, 0, image.width, image.height), score=max(threshold, 0.75), mask=mask)
-        results = [PromptResult(prompt=prompt.text, detections=[found]) for prompt in prompts]
-        return Segmented(seconds=0.25, allocated_mib=self.allocated_mib, results=results)
+        self.queries.append(query)
+        await self._until(self._script.inferring.wait())
+        mask = Mask(size=(image.height, image.width), counts="04") if query.form == "rle" else None
+        polygons = [[0.0, 0.0, 7.0, 0.0, 7.0, 5.0]] if query.form == "polygon" else None
+        results = [
+            PromptResult(
+                prompt=prompt.name,
+                class_id=prompt.class_id,
+                detections=[
+                    Detection(
+                        box=(0, 0, image.width, image.height),
+                        score=max(prompt.threshold, 0.75),
+                        mask=mask,
+                        polygons=polygons,
+                    )
+                ],
+            )
+            for prompt in query.prompts
+        ]
+        labels = [f"{prompt.class_id} 0.5 0.5 1 1" for prompt in query.prompts] if query.labels else None
+        return Segmented(seconds=0.25, allocated_mib=self.allocated_mib, results=results, labels=labels)
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:

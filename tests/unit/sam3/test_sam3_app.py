@@ -9,25 +9,9 @@ import pytest
 from sam3_server.auth import TokenFile
 from sam3_server.hold import Hold, Terms
 from sam3_server.problems import retry_after
-from tests.unit.sam3.conftest import Resident, png
+from tests.unit.sam3.conftest import Resident
 
 UNLOAD = {"holder": "job/a", "fence": 1, "renew_key": "secret"}
-
-
-async def test_segment_answers_one_result_per_prompt_in_order(resident: Resident) -> None:
-    answer = await resident.segment("cat", "red dog", threshold="0.9")
-    assert answer.json() == {
-        "width": 8,
-        "height": 6,
-        "model_seconds": 0.25,
-        "results": [
-            {
-                "prompt": prompt,
-                "detections": [{"box": [0, 0, 8, 6], "score": 0.9, "mask": {"size": [6, 8], "counts": "04"}}],
-            }
-            for prompt in ("cat", "red dog")
-        ],
-    }
 
 
 async def test_health_and_gpu_have_the_contracts_fields(resident: Resident) -> None:
@@ -86,29 +70,6 @@ async def test_an_unload_that_makes_no_sense_changes_nothing(resident: Resident,
     assert problem["detail"]
     health = await resident.health()
     assert (health["model_loaded"], health["hold"]) == (True, None)
-
-
-@pytest.mark.parametrize(
-    ("call", "status", "says"),
-    [
-        ({"prompts": ["a", "b", "c", "d"]}, 422, "4 prompts were sent, 3 are allowed"),
-        ({"prompts": [" "]}, 422, "a prompt is empty"),
-        ({"prompts": ["x" * 513]}, 422, "more than 512 characters"),
-        ({"prompts": ["cat"], "threshold": "1.5"}, 422, "threshold"),
-        ({"prompts": ["cat"], "threshold": "nan"}, 422, "threshold"),
-        ({"prompts": ["cat"], "image": b"%PDF"}, 422, "no image"),
-        ({"prompts": ["cat"], "image": png(101, 100)}, 413, "scale it down"),
-        ({"prompts": ["cat"], "image": bytes(3 << 20)}, 413, "more than 2 MiB"),
-    ],
-)
-async def test_bad_requests_are_told_what_to_change(
-    resident: Resident, call: dict[str, Any], status: int, says: str
-) -> None:
-    answer = await resident.segment(*call.pop("prompts"), **call)
-    assert answer.status_code == status
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert says in answer.json()["detail"]
-    assert not resident.script.launched
 
 
 async def test_a_body_of_undeclared_length_is_counted_as_it_arrives(resident: Resident) -> None:

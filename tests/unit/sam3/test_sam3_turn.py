@@ -67,7 +67,7 @@ async def test_requests_in_flight_are_drained(resident: Resident) -> None:
     await resident.segment()
     resident.script.inferring.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: len(resident.script.launched[0].images) == 3)
+    await resident.until(lambda: len(resident.script.launched[0].images) == 2)
     order = resident.begin(resident.unload())
     await resident.until(lambda: resident.service.state is State.DRAINING)
     assert (await resident.segment()).status_code == 503
@@ -81,7 +81,7 @@ async def test_requests_that_outlast_the_drain_are_aborted(resident: Resident) -
     await resident.segment()
     resident.script.inferring.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: len(resident.script.launched[0].images) == 3)
+    await resident.until(lambda: len(resident.script.launched[0].images) == 2)
     answer = (await resident.unload(drain_timeout_seconds=0.05)).json()
     assert (answer["drained"], answer["aborted"]) == (0, 1)
     assert answer["gpu_freed_mb"] == NEED
@@ -327,7 +327,7 @@ async def test_the_server_survives_its_worker(resident: Resident) -> None:
     await resident.segment()
     resident.script.inferring.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: len(resident.script.launched[0].images) == 3)
+    await resident.until(lambda: len(resident.script.launched[0].images) == 2)
     resident.script.launched[0].die()
     assert (await request).status_code == 503
     health = await resident.health()

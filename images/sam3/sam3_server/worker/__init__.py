@@ -2,18 +2,18 @@
 
     server                                  worker process (python -m sam3_server.worker)
     process.py  ── Prepare ──────────────►  imports, weights in host memory; no GPU memory yet
-                ── Attach ───────────────►  reserves the memory, moves the weights there
+                ── Attach ───────────────►  reserves the memory, moves the weights there, answers a probe
                 ── Segment ──────────────►  one image, several prompts
                 ── SIGTERM, then SIGKILL ►  the process ends, and with it everything it held
 
 `Worker` is what the service relies on; `process.py` is the real one.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from sam3_server.images import RgbImage
-from sam3_server.worker.protocol import Attached, Prepared, Prompt, Segmented
+from sam3_server.worker.protocol import Attached, Prepared, Query, Segmented
 
 
 class Worker(Protocol):
@@ -38,11 +38,11 @@ class Worker(Protocol):
         ...
 
     async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory and move the model there."""
+        """Take the GPU memory, move the model there, and see that it answers."""
         ...
 
-    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
-        """Find every instance of each prompt's concept that scores above `threshold`."""
+    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
+        """Find every instance of each prompt's concept."""
         ...
 
     async def stop(self, grace: float) -> None:

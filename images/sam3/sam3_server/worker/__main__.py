@@ -44,6 +44,7 @@ class Options(BaseModel):
     model: Path
     dtype: str
     memory_mib: int
+    cached_images: int
     log_level: str
 
 
@@ -79,7 +80,8 @@ class Session:
         began = time.monotonic()
         from sam3_server.worker.model import Sam3
 
-        self._sam3 = Sam3(self._options.model, self._options.dtype, self._options.memory_mib)
+        options = self._options
+        self._sam3 = Sam3(options.model, options.dtype, options.memory_mib, options.cached_images)
         return Prepared(seconds=time.monotonic() - began)
 
     def _model(self) -> "Sam3":

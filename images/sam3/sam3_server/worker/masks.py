@@ -5,13 +5,14 @@ and the caching allocator keeps that peak: 4.5 GB for 22 instances at 810 x 1080
 upsampled, thresholded, moved to the host and encoded before the next; the masks are the same, bit for bit.
 """
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from pycocotools import mask as coco
 
-from sam3_server.worker.protocol import Detection, Mask
+from sam3_server.worker.protocol import Box, Mask
 
 MASKS_PER_CHUNK = 8
 PIXELS_PER_CHUNK = 64_000_000
@@ -22,8 +23,25 @@ class NonFiniteError(Exception):
     """The model's numbers overflowed."""
 
 
-def detections(outputs: Any, threshold: float, height: int, width: int) -> list[Detection]:
-    """Return the instances of the one image in `outputs` that score above `threshold`, in the model's order.
+@dataclass(frozen=True)
+class Instance:
+    """One instance: box corners in pixels, score, and mask if one was asked for."""
+
+    box: Box
+    score: float
+    mask: Mask | None
+
+
+@dataclass(frozen=True)
+class Instances:
+    """The instances of one prompt in the model's order, and how many were left out for being too many."""
+
+    found: list[Instance]
+    omitted: int
+
+
+def instances(outputs: Any, threshold: float, height: int, width: int, most: int, with_masks: bool) -> Instances:
+    """Return what scores above `threshold` on the one image in `outputs`: of more than `most` instances, the best.
 
     Raises:
         NonFiniteError: scores, boxes or masks hold infinities or NaN.
@@ -32,10 +50,12 @@ def detections(outputs: Any, threshold: float, height: int, width: int) -> list[
     scores = outputs.pred_logits[0].sigmoid() * outputs.presence_logits[0].sigmoid()
     boxes = outputs.pred_boxes[0].float() * torch.tensor([width, height, width, height], device=scores.device)
     _require_finite(outputs.pred_logits, outputs.presence_logits, outputs.pred_masks, boxes)
-    keep = scores > threshold
-    masks = encode(outputs.pred_masks[0][keep], height, width)
+    above = (scores > threshold).nonzero().squeeze(1)
+    keep = above[scores[above].topk(most).indices.sort().values] if len(above) > most else above
+    masks = encode(outputs.pred_masks[0][keep], height, width) if with_masks else [None] * len(keep)
     rows = zip(boxes[keep].tolist(), scores[keep].tolist(), masks, strict=True)
-    return [Detection(box=(box[0], box[1], box[2], box[3]), score=score, mask=mask) for box, score, mask in rows]
+    found = [Instance((box[0], box[1], box[2], box[3]), score, mask) for box, score, mask in rows]
+    return Instances(found, omitted=len(above) - len(keep))
 
 
 def encode(logits: torch.Tensor, height: int, width: int) -> list[Mask]:

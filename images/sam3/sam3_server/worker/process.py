@@ -6,7 +6,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,7 +31,7 @@ from sam3_server.worker.protocol import (
     Failed,
     Prepare,
     Prepared,
-    Prompt,
+    Query,
     Reply,
     Segment,
     Segmented,
@@ -58,6 +58,7 @@ class WorkerOptions:
     model: Path
     dtype: str
     memory_mib: int
+    cached_images: int
     log_level: str
 
 
@@ -117,11 +118,11 @@ class WorkerProcess:
         return await self._call(Prepare(), b"", timeout, Prepared, LoadError)
 
     async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory and move the model there, within `timeout` seconds.
+        """Take the GPU memory, move the model there and see that it answers, within `timeout` seconds.
 
         Raises:
             NotEnoughMemoryError: less was free than the model needs.
-            LoadError: there is no usable GPU.
+            LoadError: there is no usable GPU, or the probe inference failed.
             WorkerGoneError: the process ended, or took too long.
 
         """
@@ -129,7 +130,7 @@ class WorkerProcess:
         self._options.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
         return attached
 
-    async def segment(self, image: RgbImage, prompts: Sequence[Prompt], threshold: float, timeout: float) -> Segmented:
+    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
         """Segment one image, within `timeout` seconds from the time the worker is free for it.
 
         Raises:
@@ -139,7 +140,7 @@ class WorkerProcess:
             WorkerGoneError: the process ended, or took too long.
 
         """
-        request = Segment(width=image.width, height=image.height, prompts=list(prompts), threshold=threshold)
+        request = Segment(width=image.width, height=image.height, query=query)
         return await self._call(request, image.pixels, timeout, Segmented, InferenceError)
 
     async def stop(self, grace: float) -> None:

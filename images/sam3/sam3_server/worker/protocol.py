@@ -11,6 +11,10 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 HEADER = struct.Struct("!II")
 Reason = Literal["prompt", "memory", "error"]
+Box = tuple[float, float, float, float]
+Form = Literal["rle", "polygon", "box"]
+LabelForm = Literal["box", "polygon"]
+VISUAL = "visual"
 
 
 class WorkerError(Exception):
@@ -28,15 +32,47 @@ class Prepare(BaseModel):
 
 
 class Attach(BaseModel):
-    """Reserve the GPU memory and move the weights there."""
+    """Reserve the GPU memory, move the weights there, and see that the model answers."""
 
     kind: Literal["attach"] = "attach"
 
 
-class Prompt(BaseModel):
-    """One concept to look for."""
+class Exemplar(BaseModel):
+    """A box (x1, y1, x2, y2) in pixels around an example of what to find, or of what not to find."""
 
-    text: str
+    box: Box
+    positive: bool = True
+
+
+class Prompt(BaseModel):
+    """One concept to look for, by text, by examples on the same image, or by both.
+
+    Instances that score above `threshold` are found; `class_id` is what their training labels are to say.
+    """
+
+    text: str | None = None
+    exemplars: list[Exemplar] = []
+    threshold: float = 0.5
+    class_id: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the model is asked for: without a text, what SAM3 was trained to read as "like these"."""
+        return VISUAL if self.text is None else self.text
+
+
+class Query(BaseModel):
+    """What to find on one image, and in which form to tell it.
+
+    At most `max_instances` are told for each prompt, the best. Of instances that overlap by more than `nms_iou`, of
+    whichever prompts, the best is told.
+    """
+
+    prompts: list[Prompt]
+    form: Form = "rle"
+    labels: LabelForm | None = None
+    max_instances: int
+    nms_iou: float | None = None
 
 
 class Segment(BaseModel):
@@ -45,8 +81,7 @@ class Segment(BaseModel):
     kind: Literal["segment"] = "segment"
     width: int
     height: int
-    prompts: list[Prompt]
-    threshold: float
+    query: Query
 
 
 class Prepared(BaseModel):
@@ -57,7 +92,7 @@ class Prepared(BaseModel):
 
 
 class Attached(BaseModel):
-    """The model is on the device, in `dtype`."""
+    """The model is on the device, in `dtype`, and has passed a probe inference."""
 
     kind: Literal["attached"] = "attached"
     seconds: float
@@ -74,27 +109,42 @@ class Mask(BaseModel):
 
 
 class Detection(BaseModel):
-    """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, mask of the image's size."""
+    """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, and its shape in the form asked for.
 
-    box: tuple[float, float, float, float]
+    `mask` has the image's size. `polygons` are the outlines of its parts, each x1, y1, x2, y2, ... in pixels, as COCO
+    writes them: holes are filled, and parts of fewer than three points are left out.
+    """
+
+    box: Box
     score: float
-    mask: Mask
+    mask: Mask | None = None
+    polygons: list[list[float]] | None = None
 
 
 class PromptResult(BaseModel):
-    """The instances found for one prompt."""
+    """The instances found for one prompt; `omitted` is how many more there were than are told."""
 
     prompt: str
+    class_id: int
     detections: list[Detection]
+    omitted: int = 0
 
 
 class Segmented(BaseModel):
-    """One result per prompt, in the prompts' order."""
+    """One result per prompt, in the prompts' order, and the lines of a YOLO label file if they were asked for.
+
+    `seconds` were spent in the worker; `peak_mib` is the most GPU memory it ever held and `host_peak_mib` the most host
+    memory; `cached` tells that the image's features were known from an earlier request.
+    """
 
     kind: Literal["segmented"] = "segmented"
     seconds: float
     allocated_mib: int
+    peak_mib: int = 0
+    host_peak_mib: int = 0
+    cached: bool = False
     results: list[PromptResult]
+    labels: list[str] | None = None
 
 
 class Failed(BaseModel):
