@@ -12,9 +12,11 @@ compile dev.txt --all-extras --group dev --group torch "$@"
 compile operator.txt --extra operator --constraints requirements/dev.txt
 compile sam3.txt --extra sam3 --constraints requirements/dev.txt
 compile yolo.txt --extra yolo --constraints requirements/dev.txt
-group() { # name
-  "${UV:-uv}" pip compile --group "pyproject.toml:$1" --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-    --no-header --quiet --constraints requirements/dev.txt --output-file "requirements/$1.txt"
+group() { # name arguments…
+  local name=$1; shift
+  "${UV:-uv}" pip compile --group "pyproject.toml:$name" --universal --python-version 3.11 --generate-hashes \
+    --no-emit-index-url --no-header --quiet "$@" --output-file "requirements/$name.txt"
 }
-group torch
-group uv
+group torch --constraints requirements/dev.txt
+group uv --constraints requirements/dev.txt
+group s3-server

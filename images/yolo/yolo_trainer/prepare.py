@@ -26,11 +26,13 @@ from yolo_trainer.job import Job
 from yolo_trainer.layout import find_dataset
 from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, find_model
 from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.train import Request, check_values
 
 log = logging.getLogger(__name__)
 
 RECORD = "prepared.json"
+PROBE = ".writable"
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,7 @@ def prepare(job: Job, dataset_limit_gib: int) -> Prepared:
         ConfigInvalidError: the job asks for what cannot be.
         DatasetInvalidError: the data set cannot be trained on.
         TrainerError: something could not be fetched, and may be later.
+        StorageError: `output.uri` cannot be written.
 
     """
     began = time.monotonic()
@@ -67,6 +70,8 @@ def prepare(job: Job, dataset_limit_gib: int) -> Prepared:
     if found is not None:
         log.info("Prepared before, in %.1f s; not checked again", found.seconds)
         return found
+    if job.output.uri is not None:
+        _try_remote_output(job.output.path, RemoteFolder(job.output.uri))
     prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib))
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
     _remember(job, prepared)
@@ -119,7 +124,7 @@ def _make_output(job: Job) -> None:
     output = job.output.path
     try:
         output.mkdir(parents=True, exist_ok=True)
-        probe = output / ".writable"
+        probe = output / PROBE
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -127,6 +132,17 @@ def _make_output(job: Job) -> None:
             f"output.path {output} cannot be written by user {os.getuid()} ({error.strerror}): check the volume's "
             "permissions (fsGroup) and its free space"
         ) from error
+
+
+def _try_remote_output(output: Path, remote: RemoteFolder) -> None:
+    """See that results can be published, before a training is spent on them. Raises StorageError."""
+    probe = output / PROBE
+    probe.write_text("The trainer has seen that it can write here.\n")
+    try:
+        remote.put(probe, PROBE)
+        remote.remove(PROBE)
+    finally:
+        probe.unlink()
 
 
 def _remember(job: Job, prepared: Prepared) -> None:

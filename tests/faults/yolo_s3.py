@@ -1,0 +1,112 @@
+"""A real S3 API server for the trainer's tests: moto as a process, in an environment of its own."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import obstore
+from obstore.store import S3Store
+
+from tests.cluster import paths
+from tests.support.waiting import eventually
+
+REQUIREMENTS = paths.REPOSITORY / "requirements" / "s3-server.txt"
+BUCKET = "models"
+USER = "test"
+REGION = "us-east-1"
+
+
+@dataclass(frozen=True)
+class S3:
+    """A running server with one empty bucket."""
+
+    environment: dict[str, str]
+    """What a client needs: endpoint and credentials."""
+    store: S3Store
+
+    def url(self, key: str) -> str:
+        """Return a signed URL, from which an object can be had over HTTP for an hour."""
+        return obstore.sign(self.store, "GET", key, timedelta(hours=1))
+
+    def get(self, key: str) -> bytes | None:
+        """Return an object, or None."""
+        try:
+            return bytes(obstore.get(self.store, key).bytes())
+        except FileNotFoundError:
+            return None
+
+    def put(self, key: str, content: bytes) -> str:
+        """Write an object, and return its URI."""
+        obstore.put(self.store, key, content)
+        return f"s3://{BUCKET}/{key}"
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[S3]:
+    """Serve S3 on a free port for the length of a `with` block; the log goes into `folder`."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    with (folder / "s3.log").open("wb") as log:
+        command = [str(_environment() / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            eventually(lambda: _answers(endpoint), "the S3 server answers", within=60)
+            bucket = urllib.request.Request(f"{endpoint}/{BUCKET}", data=b"", method="PUT")
+            urllib.request.urlopen(bucket, timeout=10).close()
+            store = S3Store(
+                BUCKET,
+                endpoint=endpoint,
+                access_key_id=USER,
+                secret_access_key=USER,
+                region=REGION,
+                client_options={"allow_http": True},
+            )
+            yield S3(
+                {
+                    "AWS_ENDPOINT_URL": endpoint,
+                    "AWS_ACCESS_KEY_ID": USER,
+                    "AWS_SECRET_ACCESS_KEY": USER,
+                    "AWS_REGION": REGION,
+                },
+                store,
+            )
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def _environment() -> Path:
+    """Return the server's Python environment, made on first use from its locked requirements."""
+    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    folder = paths.cache() / f"s3-server-{digest}"
+    if not (folder / ".complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
+        subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True, env=_without_paths())
+        (folder / ".complete").touch()
+    return folder
+
+
+def _without_paths() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+
+
+def _answers(endpoint: str) -> bool:
+    try:
+        urllib.request.urlopen(endpoint, timeout=5).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
