@@ -3,6 +3,7 @@
 One server lives through the tests in their order; each test leaves it unheld. Loads import PyTorch, some 10 s each.
 """
 
+import base64
 import contextlib
 import io
 import os
@@ -137,6 +138,26 @@ def test_concurrent_first_requests_load_once_and_find_masks(server: Server) -> N
         assert coco.decode(detection["mask"]).shape == (60, 90)
     assert body["results"][0]["detections"]
     assert all(answer.json()["results"] == body["results"] for answer in answers)
+
+
+def test_every_form_comes_from_the_real_model(server: Server) -> None:
+    exemplars = [{"box": [10, 10, 50, 40]}, {"box": [60, 5, 80, 20], "positive": False}]
+    prompts = ["cat", {"text": "dog", "exemplars": exemplars, "class_id": 5}, {"exemplars": exemplars[:1]}]
+    body = {"image": base64.b64encode(PNG).decode(), "prompts": prompts, "threshold": 0}
+    masks = server.client.post("/api/v1/segment", json=body).json()
+    assert [result["prompt"] for result in masks["results"]] == ["cat", "dog", "visual"]
+    shaped = server.client.post("/api/v1/segment", json=body | {"format": "polygon", "yolo_labels": "polygon"}).json()
+    for result, with_masks in zip(shaped["results"], masks["results"], strict=True):
+        assert len(result["detections"]) == len(with_masks["detections"]) == 5
+        for detection, with_mask in zip(result["detections"], with_masks["detections"], strict=True):
+            assert (detection["box"], detection["score"]) == (with_mask["box"], with_mask["score"])
+            outlined = coco.decode(coco.merge(coco.frPyObjects(detection["polygons"], 60, 90)))
+            assert outlined.shape == (60, 90)
+    classes = {line.split()[0] for line in shaped["yolo_labels"].splitlines()}
+    assert classes == {"0", "5", "2"}
+    boxes = server.client.post("/api/v1/segment", json=body | {"format": "box", "max_instances": 2}).json()
+    assert [(len(each["detections"]), each["omitted"]) for each in boxes["results"]] == [(2, 3)] * 3
+    assert masks["results"][1]["detections"] != masks["results"][0]["detections"], "exemplars make a difference"
 
 
 def test_a_long_prompt_is_refused_by_the_worker_which_lives_on(server: Server) -> None:

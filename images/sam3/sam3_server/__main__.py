@@ -15,6 +15,8 @@ import gpu_memory
 from sam3_server import logs
 from sam3_server.app import create_app
 from sam3_server.auth import Control, OpenControl, TokenFile, TokenReviews, authentication_api
+from sam3_server.fallback import CpuFallback
+from sam3_server.host_memory import HostBudget
 from sam3_server.inference import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
@@ -81,21 +83,31 @@ def _serve(settings: Settings) -> None:
 def build_app(settings: Settings, control: Control) -> FastAPI:
     """Put the server together from its settings."""
     metrics = Metrics()
+    limits = Limits(load=settings.load_timeout, request=settings.request_timeout, grace=settings.kill_grace)
     policy = Policy(
         need_mib=settings.gpu_memory_mib,
         standby=settings.standby,
+        host=HostBudget.of(settings.model, settings.host_reserve_mib),
         max_in_flight=settings.max_in_flight,
         max_pixels=settings.max_image_pixels,
-        limits=Limits(load=settings.load_timeout, request=settings.request_timeout, grace=settings.kill_grace),
+        held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
+        limits=limits,
     )
-    service = Service(policy, _launcher(settings), gpu_memory.read, metrics)
-    limits = RequestLimits(settings.max_image_mib, settings.max_prompts, settings.max_instances)
-    return create_app(service, control, metrics, limits)
+    fallback = None
+    if settings.while_held == "cpu":
+        fallback = CpuFallback(_launcher(settings, memory_mib=0, dtype="float32"), limits, settings.max_in_flight)
+    service = Service(policy, _launcher(settings), gpu_memory.read, metrics, fallback)
+    asked = RequestLimits(settings.max_image_mib, settings.max_prompts, settings.max_instances)
+    return create_app(service, control, metrics, asked)
 
 
-def _launcher(settings: Settings) -> Launch:
+def _launcher(settings: Settings, memory_mib: int | None = None, dtype: str | None = None) -> Launch:
     options = WorkerOptions(
-        settings.model, settings.dtype, settings.gpu_memory_mib, settings.cached_images, settings.log_level
+        settings.model,
+        settings.dtype if dtype is None else dtype,
+        settings.gpu_memory_mib if memory_mib is None else memory_mib,
+        settings.cached_images,
+        settings.log_level,
     )
     return lambda on_exit: WorkerProcess.start(options, on_exit)
 

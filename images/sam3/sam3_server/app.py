@@ -76,7 +76,7 @@ async def gpu(service: Served) -> Gpu:
         need_mib=service.policy.need_mib,
         in_flight=service.flight.count,
         idle_seconds=round(service.flight.idle_seconds, 3),
-        refused=service.refused,
+        refused=service.gate.refused,
         model_loaded=service.loaded,
         state=service.state,
         hold=HoldView.of(service.hold, service.now()),

@@ -3,17 +3,18 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 
 from sam3_server import openapi, problems, roboflow, uploads
 from sam3_server.errors import ImageTooLargeError
 from sam3_server.roboflow import ConceptRequest, ConceptResponse
 from sam3_server.segment_schemas import SegmentOptions, SegmentResponse
-from sam3_server.service import Service
+from sam3_server.service import Segmentation, Service
 from sam3_server.worker.protocol import Query
 
 router = APIRouter()
+DEGRADED = "SAM3-Degraded"
 ERRORS = problems.responses(400, 413, 415, 422, 500, 503)
 
 
@@ -68,11 +69,12 @@ Limited = Annotated[RequestLimits, Depends(_limited)]
 
 
 @router.post("/api/v1/segment", responses=ERRORS, response_model_exclude_none=True, openapi_extra=openapi.SEGMENT_BODY)
-async def segment(request: Request, service: Served, limits: Limited) -> SegmentResponse:
+async def segment(request: Request, response: Response, service: Served, limits: Limited) -> SegmentResponse:
     """Find every instance of each concept. Loads the model if nothing forbids it."""
     image, options = await uploads.read(request)
     limits.require_size(image)
     done = await service.segment(image, limits.query(options))
+    response.headers.update(_headers(done))
     labels = done.found.labels
     return SegmentResponse(
         width=done.width,
@@ -84,10 +86,15 @@ async def segment(request: Request, service: Served, limits: Limited) -> Segment
 
 
 @router.post("/sam3/concept_segment", responses=ERRORS, openapi_extra=openapi.CONCEPT_BODY)
-async def concept_segment(request: Request, service: Served, limits: Limited) -> ConceptResponse:
+async def concept_segment(request: Request, response: Response, service: Served, limits: Limited) -> ConceptResponse:
     """Answer as Roboflow inference's route of this name does. Its clients need no more than another URL."""
     body = await uploads.read_json(request, ConceptRequest)
     image = await uploads.decoded(body.image.value)
     limits.require_size(image)
     done = await service.segment(image, limits.query(body.options()))
+    response.headers.update(_headers(done))
     return roboflow.respond(body, done.found.results, done.found.seconds)
+
+
+def _headers(done: Segmentation) -> dict[str, str]:
+    return {DEGRADED: "cpu"} if done.degraded else {}

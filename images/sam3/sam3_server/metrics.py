@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sam3_server.hold import Hold
 from sam3_server.residency import State
+from sam3_server.worker.protocol import Segmented
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +30,18 @@ class Watched(Protocol):
         """The hold in force."""
         ...
 
-    @staticmethod
-    def now() -> float:
-        """Seconds of the clock that holds are counted on."""
+    @property
+    def standby_ready(self) -> bool:
+        """Whether a prepared worker stands by."""
+        ...
+
+    @property
+    def worker_allocated_mib(self) -> int:
+        """GPU memory that the worker holds."""
+        ...
+
+    def now(self) -> float:
+        """Return the seconds of the clock that holds are counted on."""
         ...
 
 
@@ -48,6 +58,9 @@ class Metrics:
         def counter(name: str, text: str, labels: Iterable[str] = ()) -> Counter:
             return Counter(name, text, labels, registry=self.registry)
 
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(name, text, registry=self.registry)
+
         self.requests = counter("sam3_requests", "HTTP requests answered", ["route", "status"])
         self.request_seconds = histogram("sam3_request_seconds", "Seconds from request to answer", ["route"])
         self.in_flight = Gauge("sam3_requests_in_flight", "HTTP requests being answered", registry=self.registry)
@@ -59,11 +72,32 @@ class Metrics:
         self.unload_seconds = histogram(
             "sam3_unload_seconds", "Seconds to drain and unload, until memory is measured free"
         )
+        self.worker_peak = gauge("sam3_worker_peak_mib", "Most GPU memory that the present worker has held")
+        self.worker_host_peak = gauge("sam3_worker_host_peak_mib", "Most host memory that the present worker has held")
+        self.free_before = gauge("sam3_unload_free_before_mib", "GPU memory free before the last unload")
+        self.free_after = gauge("sam3_unload_free_after_mib", "GPU memory free after the last unload")
+        self.residual = gauge(
+            "sam3_unload_residual_mib", "What the worker held and did not come back at the last unload"
+        )
+        self.known_images = counter("sam3_known_images", "Requests about an image whose features were still known")
+        self.degraded = counter("sam3_degraded", "Requests answered from the CPU while the GPU was lent out")
         self.worker_deaths = counter("sam3_worker_deaths", "Workers that ended without being asked to")
 
     def watch(self, service: Watched) -> None:
         """Report the service's state and hold at each scrape."""
         self.registry.register(_ServiceCollector(service))
+
+    def answered(self, answer: Segmented) -> None:
+        """Note what the worker said of itself."""
+        self.worker_peak.set(answer.peak_mib)
+        self.worker_host_peak.set(answer.host_peak_mib)
+        self.known_images.inc(answer.cached)
+
+    def unloaded(self, before_mib: int, after_mib: int, held_mib: int) -> None:
+        """Note the free memory before and after an unload of a worker that held so much."""
+        self.free_before.set(before_mib)
+        self.free_after.set(after_mib)
+        self.residual.set(max(0, before_mib + held_mib - after_mib))
 
     def exposition(self) -> bytes:
         """Return everything in Prometheus' text format."""
@@ -81,6 +115,10 @@ class _ServiceCollector(Collector):
         yield state
         loaded = float(self._service.state is State.LOADED)
         yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
+        standby = float(self._service.standby_ready)
+        yield GaugeMetricFamily("sam3_standby_ready", "Whether a prepared worker stands by", value=standby)
+        held = self._service.worker_allocated_mib
+        yield GaugeMetricFamily("sam3_worker_allocated_mib", "GPU memory that the worker holds", value=held)
         hold = self._service.hold
         age = self._service.now() - hold.placed_at if hold else 0.0
         yield GaugeMetricFamily("sam3_hold_age_seconds", "Seconds since the hold was placed, 0 without one", value=age)

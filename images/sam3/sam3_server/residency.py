@@ -7,6 +7,7 @@ unloaded ──► loading ──► loaded ──► draining ──► unloadi
 """
 
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from sam3_server.errors import NotEnoughMemoryError
@@ -55,6 +56,12 @@ def admit(state: State, hold: Hold | None, in_flight: int, max_in_flight: int) -
 def lent_to(hold: Hold) -> str:
     """Say who has the GPU."""
     return f"the GPU is lent to {hold.terms.holder}"
+
+
+def ends_within(hold: Hold, now: float, wall: datetime, seconds: float) -> bool:
+    """Whether a hold is to be over in so many seconds: by its holder's eta, or because nobody renews it."""
+    expected = (hold.terms.eta - wall).total_seconds() if hold.terms.eta else hold.expires_in(now)
+    return min(expected, hold.expires_in(now)) < seconds
 
 
 def require_memory(free_mib: int, need_mib: int) -> None:

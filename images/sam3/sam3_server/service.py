@@ -3,7 +3,7 @@
     segment  admitted? ─► model loaded, or load it ─► decode ─► ask the worker
     unload   close the gate at once ─► abort a load ─► drain ─► end the worker ─► measure
     load     end the hold ─► memory measured free ─► attach a prepared worker ─► probe
-    keep     a hold nobody renewed ends; what was unloaded for it is loaded again when memory allows
+    tend     a hold nobody renewed ends; what was unloaded for it is loaded again when memory allows
 
 A hold is placed before anything is awaited, so no request slips in between the order to unload and the unload.
 """
@@ -12,24 +12,27 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpu_memory import GpuMemory, GpuUnavailable
 from sam3_server import exemplars, images
 from sam3_server.errors import (
     AbortedError,
-    BusyError,
-    GateClosedError,
     NotEnoughMemoryError,
     ServiceError,
     WorkerGoneError,
     WorkerStuckError,
 )
+from sam3_server.fallback import CpuFallback
 from sam3_server.flight import Flight
-from sam3_server.hold import Claim, Hold, HoldBook, Terms
+from sam3_server.gate import Gate
+from sam3_server.hold import Claim, Hold, Terms
+from sam3_server.host_memory import HostBudget
 from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
 from sam3_server.metrics import Metrics
-from sam3_server.residency import Reload, State, admit, lent_to, require_memory
+from sam3_server.residency import Reload, State, require_memory
+from sam3_server.standby import Standby
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Query, Segmented
 from sam3_server.workers import Limits, Workers
@@ -44,12 +47,17 @@ LAST_WORDS_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class Policy:
-    """What the service goes by. Sizes in MiB, times in seconds; `need_mib` 0 computes on the CPU, without a gate."""
+    """What the service goes by. Sizes in MiB, times in seconds; `need_mib` 0 computes on the CPU, without a gate.
+
+    `host` says whether a standby fits into host memory, `held_wait` how long requests wait for the end of a turn.
+    """
 
     need_mib: int
     standby: bool
+    host: HostBudget
     max_in_flight: int
     max_pixels: int
+    held_wait: float
     limits: Limits
 
 
@@ -65,36 +73,44 @@ class Unloaded:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found on an image of this upright size in pixels."""
+    """What was found on an image of this upright size in pixels; `degraded` when the CPU answered for the GPU."""
 
     width: int
     height: int
     found: Segmented
+    degraded: bool = False
 
 
 class Service:
-    """The resident's behaviour. `state`, `error`, `refused` and the properties may be read at any time."""
+    """The resident's behaviour. `state`, `error`, `gate` and the properties may be read at any time.
 
-    def __init__(self, policy: Policy, launch: Launch, read: Read, metrics: Metrics) -> None:
+    `now` is the clock that holds are counted on, in seconds; `fallback` answers while the GPU is lent out.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        launch: Launch,
+        read: Read,
+        metrics: Metrics,
+        fallback: CpuFallback | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.policy = policy
         self.state = State.UNLOADED
         self.error: str | None = None
-        self.refused = 0
         self.flight = Flight()
+        self.gate = Gate(policy.max_in_flight, policy.held_wait, metrics, now)
+        self.now = now
         self._read = read
         self._metrics = metrics
-        self._holds = HoldBook()
         self._workers = Workers(launch, policy.limits, self._lost)
+        self._standby = Standby(self._workers, policy.standby, fallback, policy.host)
         self._lock = asyncio.Lock()
         self._decoders = asyncio.Semaphore(DECODERS)
         self._loading: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._reload = Reload()
-
-    @staticmethod
-    def now() -> float:
-        """Return the seconds of the clock that holds are counted on."""
-        return time.monotonic()
 
     @property
     def loaded(self) -> bool:
@@ -104,7 +120,12 @@ class Service:
     @property
     def hold(self) -> Hold | None:
         """The hold in force."""
-        return self._holds.active(self.now())
+        return self.gate.hold
+
+    @property
+    def standby_ready(self) -> bool:
+        """Whether a prepared worker stands by."""
+        return self._workers.spare == "ready"
 
     @property
     def worker_allocated_mib(self) -> int:
@@ -120,6 +141,8 @@ class Service:
         if self._keeper is not None:
             self._keeper.cancel()
         await self._abort_load()
+        if self._standby.fallback is not None:
+            await self._standby.fallback.end()
         async with self._lock:
             await self._workers.end_spare()
             await self._end_worker(None)
@@ -141,14 +164,18 @@ class Service:
             ServiceError: its subclasses say what stood in the way.
 
         """
-        self._admit()
+        fallback = self._standby.fallback
+        if self.hold is not None and fallback is not None and fallback.offered:
+            return await self._degraded(data, query, fallback)
+        await self.gate.admit(lambda: self.state, self.flight)
         with self.flight.one():
             await asyncio.to_thread(images.check, data, self.policy.max_pixels)
             if self.state not in SERVING:
                 await self._load_together()
             async with self._decoders:
-                image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)
-                found = await self._ask(image, exemplars.on_image(query, image.width, image.height))
+                image, query = await self._decoded(data, query)
+                found = await self._ask(image, query)
+        self._metrics.answered(found)
         return Segmentation(image.width, image.height, found)
 
     async def unload(self, terms: Terms | None, drain_timeout: float) -> Unloaded:
@@ -160,15 +187,15 @@ class Service:
 
         """
         if terms is not None:
-            self._place(terms)
+            self.gate.place(terms)
         self._reload.drop()
         aborted = await self._abort_load()
         async with self._lock:
             unloaded = await self._give_up(drain_timeout, aborted)
-            if self.hold is not None and self.policy.standby:
-                self._workers.prepare()
-            else:
+            if self.hold is None:
                 await self._workers.end_spare()
+            else:
+                await self._standby.begin()
         log.info("unloaded", extra=vars(unloaded))
         return unloaded
 
@@ -180,7 +207,7 @@ class Service:
             RenewKeyError: the key is another.
 
         """
-        return self._holds.renew(fence, renew_key, self.now())
+        return self.gate.renew(fence, renew_key)
 
     async def load(self, claim: Claim | None) -> float:
         """End the claimant's hold and load; without a claim there must be no hold. Returns the seconds it took.
@@ -190,28 +217,23 @@ class Service:
             ServiceError: the load failed; the hold is ended all the same, and the server tries again by itself.
 
         """
-        self._holds.end(claim, self.now())
+        self.gate.end(claim)
         began = self.now()
         if not self.loaded:
             self._reload.want()
             await self._load_together()
         return self.now() - began
 
-    def _place(self, terms: Terms) -> None:
-        before = self.hold
-        hold = self._holds.place(terms, self.now())
-        if before is None or before.placed_at != hold.placed_at:
-            self.refused = 0
-            log.info("hold placed", extra={"holder": terms.holder, "fence": terms.fence, "ttl": terms.ttl_seconds})
+    async def _degraded(self, data: bytes, query: Query, fallback: CpuFallback) -> Segmentation:
+        async with self._decoders:
+            image, query = await self._decoded(data, query)
+        found = await fallback.segment(image, query)
+        self._metrics.degraded.inc()
+        return Segmentation(image.width, image.height, found, degraded=True)
 
-    def _admit(self) -> None:
-        hold = self.hold
-        refusal = admit(self.state, hold, self.flight.count, self.policy.max_in_flight)
-        if refusal is None:
-            return
-        self.refused += hold is not None
-        self._metrics.refused.inc()
-        raise BusyError(refusal.reason) if refusal.busy else GateClosedError(refusal.reason, hold)
+    async def _decoded(self, data: bytes, query: Query) -> tuple[images.RgbImage, Query]:
+        image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)
+        return image, exemplars.on_image(query, image.width, image.height)
 
     async def _ask(self, image: images.RgbImage, query: Query) -> Segmented:
         try:
@@ -223,7 +245,7 @@ class Service:
 
     async def _load_together(self) -> None:
         """Wait for the load in progress, or begin one: however many ask, the model is loaded once."""
-        self._require_no_hold()
+        self.gate.require_no_hold()
         if self._loading is None or self._loading.done():
             self._loading = asyncio.create_task(self._load(), name="load")
         loading = self._loading
@@ -257,13 +279,8 @@ class Service:
         await self._require_permission()  # the imports took their time, and the memory may be gone
         await self._workers.attach_spare()
 
-    def _require_no_hold(self) -> None:
-        hold = self.hold
-        if hold is not None:
-            raise GateClosedError(lent_to(hold), hold)
-
     async def _require_permission(self) -> None:
-        self._require_no_hold()
+        self.gate.require_no_hold()
         if self.policy.need_mib:
             require_memory(await self._measured(), self.policy.need_mib)
 
@@ -304,7 +321,10 @@ class Service:
         free = before if not held or before is None else await settled_free_mib(self._read, before + held)
         self._set(State.UNLOADED)
         self._metrics.unload_seconds.observe(self.now() - began)
-        freed = max(0, free - before) if free is not None and before is not None else 0
+        freed = 0
+        if free is not None and before is not None:
+            freed = max(0, free - before)
+            self._metrics.unloaded(before, free, held)
         return Unloaded(freed, free, requests - left, aborted + left)
 
     async def _end_worker(self, grace: float | None) -> None:
@@ -328,18 +348,27 @@ class Service:
         if self.state in (State.LOADED, State.FAILED):
             self._set(State.UNLOADED)
 
+    async def tend(self) -> None:
+        """Do what time demands; called twice a second."""
+        if self.gate.expire():
+            self._reload.want()
+        await self._tend_standby()
+        if self.state is State.UNLOADED and self._reload.due(self.now()):
+            with contextlib.suppress(Exception):  # logged where it failed, kept in `error`, tried again after a delay
+                await self._load_together()
+
+    async def _tend_standby(self) -> None:
+        fallback = self._standby.fallback
+        if self.hold is None and fallback is not None:
+            await fallback.end_when_idle()
+        if self.hold is not None and self.state is State.UNLOADED and not self._lock.locked():
+            async with self._lock:
+                await self._standby.tend()
+
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(KEEP_SECONDS)
-            expired = self._holds.expire(self.now())
-            if expired is not None:
-                log.warning("hold expired", extra={"holder": expired.terms.holder, "fence": expired.terms.fence})
-                self._reload.want()
-            if self.state is State.UNLOADED and self._reload.due(self.now()):
-                with contextlib.suppress(
-                    Exception
-                ):  # logged where it failed, kept in `error`, tried again after a delay
-                    await self._load_together()
+            await self.tend()
 
     def _set(self, state: State) -> None:
         if state is not self.state:

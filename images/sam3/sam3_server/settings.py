@@ -28,6 +28,15 @@ class Settings(BaseSettings):
     standby: bool = Field(
         True, description="while the GPU is lent out, keep a process ready with the weights in host memory"
     )
+    host_reserve_mib: int = Field(
+        1024, ge=0, description="host memory in MiB that must stay free; where it would not, no process is kept ready"
+    )
+    while_held: Literal["refuse", "wait", "cpu"] = Field(
+        "refuse",
+        description="requests while the GPU is lent out: refuse at once; wait for a turn that is about to end; "
+        "or answer from the CPU (slowly, with the header SAM3-Degraded: cpu)",
+    )
+    held_wait: float = Field(10.0, gt=0, le=300, description="seconds that SAM3_WHILE_HELD=wait waits at most")
     control_token_file: Path | None = Field(None, description="control calls need the token in this file")
     control_service_accounts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="control calls need a Kubernetes token of one of these, as namespace:name, separated by commas"

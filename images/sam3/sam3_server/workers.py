@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from sam3_server import images
 from sam3_server.errors import LoadError, WorkerGoneError
@@ -37,6 +38,15 @@ class Workers:
     def allocated_mib(self) -> int:
         """GPU memory in MiB that the attached worker holds, by its own last word."""
         return self.attached.allocated_mib if self.attached else 0
+
+    @property
+    def spare(self) -> Literal["none", "pending", "ready", "lost"]:
+        """Whether a prepared worker stands by; `lost` when it could not be prepared, or has ended."""
+        if self._spare is None:
+            return "none"
+        if not self._spare.done():
+            return "pending"
+        return "lost" if _useless(self._spare) else "ready"
 
     def prepare(self) -> asyncio.Task[Worker]:
         """See to it that a spare is ready or in the making."""

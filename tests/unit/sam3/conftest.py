@@ -13,6 +13,8 @@ from PIL import Image
 from sam3_server import service as service_module
 from sam3_server.app import create_app
 from sam3_server.auth import OpenControl
+from sam3_server.fallback import CpuFallback
+from sam3_server.host_memory import HostBudget
 from sam3_server.inference import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
@@ -32,10 +34,11 @@ def png(width: int = 8, height: int = 6) -> bytes:
 class Resident:
     """One server: what it runs on, and calls to it."""
 
-    def __init__(self, app: FastAPI, script: Script, client: httpx.AsyncClient) -> None:
+    def __init__(self, app: FastAPI, script: Script, cpu: Script, client: httpx.AsyncClient) -> None:
         self.app = app
         self.service: Service = app.state.service
         self.script = script
+        self.cpu = cpu
         self.gpu = script.gpu
         self.client = client
 
@@ -79,15 +82,19 @@ async def resident(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
     policy = Policy(
         need_mib=NEED,
         standby=options.get("standby", True),
+        host=options.get("host", HostBudget(need_mib=0, reserve_mib=0)),
         max_in_flight=options.get("max_in_flight", 4),
         max_pixels=MAX_PIXELS,
+        held_wait=options.get("held_wait", 0.0),
         limits=LIMITS,
     )
-    service = Service(policy, script.launch, script.gpu.read, metrics)
+    cpu = Script(ScriptedGpu(), need_mib=0)
+    fallback = CpuFallback(cpu.launch, LIMITS, 2) if options.get("fallback") else None
+    service = Service(policy, script.launch, script.gpu.read, metrics, fallback)
     app = create_app(service, OpenControl(), metrics, RequestLimits(image_mib=1, prompts=3, instances=50))
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://sam3")
     async with app.router.lifespan_context(app), client:
-        yield Resident(app, script, client)
+        yield Resident(app, script, cpu, client)
         script.stuck = False
         script.inferring.set()

@@ -39,6 +39,7 @@ class Script:
     """
 
     gpu: ScriptedGpu
+    need_mib: int = NEED
     launched: list["ScriptedWorker"] = field(default_factory=list)
     preparing: asyncio.Event = field(default_factory=asyncio.Event)
     inferring: asyncio.Event = field(default_factory=asyncio.Event)
@@ -82,11 +83,12 @@ class ScriptedWorker:
     async def attach(self, timeout: float) -> Attached:
         if self._script.attach_failure:
             raise self._script.attach_failure
-        if self._script.gpu.read().free_mib < NEED:
+        need = self._script.need_mib
+        if self._script.gpu.read().free_mib < need:
             raise NotEnoughMemoryError("out of memory")
-        self.allocated_mib = NEED
-        self._script.gpu.workers += NEED
-        return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=NEED)
+        self.allocated_mib = need
+        self._script.gpu.workers += need
+        return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=need)
 
     async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
         self.images.append(image)

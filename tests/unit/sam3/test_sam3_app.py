@@ -138,6 +138,10 @@ async def test_metrics_tell_routes_states_and_refusals(resident: Resident) -> No
         "sam3_unload_seconds_count 1.0",
         'sam3_state{state="unloaded"} 1.0',
         "sam3_model_loaded 0.0",
+        "sam3_unload_free_before_mib 910.0",
+        "sam3_unload_free_after_mib 14910.0",
+        "sam3_unload_residual_mib 0.0",
+        "sam3_worker_allocated_mib 0.0",
     ):
         assert line in text.splitlines()
     age = next(line for line in text.splitlines() if line.startswith("sam3_hold_age_seconds "))

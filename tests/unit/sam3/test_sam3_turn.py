@@ -125,7 +125,7 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
 async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "check", lambda *_: resident.service._holds.place(TERMS, resident.service.now()))
+    monkeypatch.setattr(images, "check", lambda *_: resident.service.gate.place(TERMS))
     async with resident.service._lock:
         assert (await asyncio.wait_for(resident.segment(), 2)).status_code == 503
 
@@ -134,7 +134,7 @@ async def test_a_load_that_outlived_its_abort_still_respects_the_hold(resident: 
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
     await resident.until(lambda: resident.service.state is State.LOADING)
-    resident.service._holds.place(TERMS, resident.service.now())
+    resident.service.gate.place(TERMS)
     resident.script.preparing.set()
     assert (await request).status_code == 503
     assert resident.gpu.workers == 0

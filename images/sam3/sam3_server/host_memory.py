@@ -1,0 +1,82 @@
+"""Whether the host has the memory for one more process with the weights in it. Sizes in MiB."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+KIB_PER_MIB, BYTES_PER_MIB = 1 << 10, 1 << 20
+LIBRARIES_MIB = 1024  # what PyTorch and transformers take, without weights
+CGROUPS = (  # limit, usage, statistics, and the statistic that tells of cache which can be dropped
+    ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat", "inactive_file"),
+    (
+        "sys/fs/cgroup/memory/memory.limit_in_bytes",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes",
+        "sys/fs/cgroup/memory/memory.stat",
+        "total_inactive_file",
+    ),
+)
+
+
+@dataclass(frozen=True)
+class HostBudget:
+    """What a further worker takes of the host's memory, and what must stay free beside it."""
+
+    need_mib: int
+    reserve_mib: int
+    root: Path = Path("/")
+
+    @classmethod
+    def of(cls, model: Path, reserve_mib: int) -> "HostBudget":
+        """Return the budget for a model's folder."""
+        weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
+        return cls(weights // BYTES_PER_MIB + LIBRARIES_MIB, reserve_mib)
+
+    def allows(self) -> bool:
+        """Whether one more worker fits now. Where memory cannot be measured, it does."""
+        available = available_mib(self.root)
+        return available is None or available >= self.need_mib + self.reserve_mib
+
+    def refusal(self) -> str:
+        """Say why not, and what to change."""
+        return (
+            f"a further worker needs some {self.need_mib} MiB of host memory and {self.reserve_mib} MiB are to stay "
+            f"free, {available_mib(self.root)} MiB are available: give the pod more memory, or set SAM3_STANDBY=false"
+        )
+
+
+def available_mib(root: Path = Path("/")) -> int | None:
+    """Return what this process can still take: of the machine, or of its cgroup where that is less; None if unknown."""
+    found = [
+        value for value in (_of_machine(root), *(_of_cgroup(root, *files) for files in CGROUPS)) if value is not None
+    ]
+    return min(found, default=None)
+
+
+def _of_machine(root: Path) -> int | None:
+    value = _statistic(root / "proc/meminfo", "MemAvailable:")
+    return None if value is None else value // KIB_PER_MIB
+
+
+def _of_cgroup(root: Path, limit: str, usage: str, statistics: str, cache: str) -> int | None:
+    most, used = _number(root / limit), _number(root / usage)
+    if most is None or used is None:
+        return None
+    return max(0, most - used + (_statistic(root / statistics, cache) or 0)) // BYTES_PER_MIB
+
+
+def _number(path: Path) -> int | None:
+    try:
+        text = path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return int(text) if text.isdecimal() else None  # "max": no limit
+
+
+def _statistic(path: Path, name: str) -> int | None:
+    try:
+        lines = path.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) for line in lines if line.split()[:1] == [name]), None)

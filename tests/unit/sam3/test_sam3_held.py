@@ -1,0 +1,207 @@
+"""While the GPU is lent out: refused at once, waiting for a turn that is about to end, or answered from the CPU."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from sam3_server.errors import LoadError
+from sam3_server.host_memory import HostBudget, available_mib
+from tests.unit.sam3.conftest import Resident
+
+WAIT = pytest.mark.parametrize("resident", [{"held_wait": 5.0, "max_in_flight": 2}], indirect=True)
+CPU = pytest.mark.parametrize("resident", [{"fallback": True}], indirect=True)
+
+
+def soon(seconds: float = 1) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat()
+
+
+@WAIT
+async def test_a_request_waits_for_a_turn_that_is_about_to_end(resident: Resident) -> None:
+    await resident.unload(eta=soon())
+    waiting = resident.begin(resident.segment())
+    await resident.until(lambda: resident.service.gate._waiting == 1)
+    assert (await resident.load()).status_code == 200
+    assert (await waiting).status_code == 200
+    assert (await resident.measured())["refused"] == 0
+
+
+@WAIT
+async def test_a_request_waits_for_a_hold_that_nobody_renews(resident: Resident) -> None:
+    await resident.unload(ttl_seconds=0.2)
+    assert (await resident.segment()).status_code == 200
+
+
+@WAIT
+@pytest.mark.parametrize("eta", [None, soon(3600)], ids=["nobody knows when", "an hour"])
+async def test_it_does_not_wait_for_a_turn_that_goes_on(resident: Resident, eta: str | None) -> None:
+    await resident.unload(eta=eta)
+    assert (await resident.segment()).status_code == 503
+    assert (await resident.measured())["refused"] == 1
+
+
+@WAIT
+async def test_a_turn_that_is_prolonged_is_waited_for_no_longer(resident: Resident) -> None:
+    await resident.unload(eta=soon())
+    waiting = resident.begin(resident.segment())
+    await resident.until(lambda: resident.service.gate._waiting == 1)
+    await resident.unload(eta=soon(3600))
+    assert (await waiting).status_code == 503
+
+
+@WAIT
+async def test_no_more_wait_than_may_be_in_flight(resident: Resident) -> None:
+    await resident.unload(eta=soon())
+    waiting = [resident.begin(resident.segment()) for _ in range(2)]
+    await resident.until(lambda: resident.service.gate._waiting == 2)
+    assert (await resident.segment()).status_code == 503
+    await resident.load()
+    assert [(await each).status_code for each in waiting] == [200, 200]
+
+
+@CPU
+async def test_the_cpu_answers_and_says_so(resident: Resident) -> None:
+    assert "sam3-degraded" not in (await resident.segment()).headers
+    await resident.unload()
+    await resident.until(lambda: bool(resident.cpu.launched))
+    answer = await resident.segment("cat", "dog")
+    assert (answer.status_code, answer.headers["sam3-degraded"]) == (200, "cpu")
+    assert [result["prompt"] for result in answer.json()["results"]] == ["cat", "dog"]
+    assert resident.gpu.workers == 0
+    assert "sam3_degraded_total 1.0" in (await resident.client.get("/metrics")).text
+
+
+@CPU
+async def test_the_cpus_worker_ends_with_the_turn_but_not_before_its_answers(resident: Resident) -> None:
+    await resident.unload()
+    await resident.until(lambda: bool(resident.cpu.launched))
+    resident.cpu.inferring.clear()
+    slow = resident.begin(resident.segment())
+    (worker,) = resident.cpu.launched
+    await resident.until(lambda: bool(worker.images))
+    await resident.load()
+    assert "sam3-degraded" not in (await resident.segment()).headers
+    assert worker.alive
+    resident.cpu.inferring.set()
+    assert (await slow).headers["sam3-degraded"] == "cpu"
+    await resident.until(lambda: not worker.alive)
+
+
+@CPU
+async def test_the_next_turn_has_a_worker_of_its_own(resident: Resident) -> None:
+    for fence in (1, 2):
+        await resident.unload(fence=fence)
+        await resident.until(lambda: len(resident.cpu.launched) == fence)  # noqa: B023
+        assert (await resident.segment()).headers["sam3-degraded"] == "cpu"
+        await resident.load(fence=fence)
+        await resident.until(lambda: not resident.cpu.launched[-1].alive)
+
+
+@CPU
+async def test_a_cpu_that_cannot_answer_refuses(resident: Resident) -> None:
+    resident.cpu.prepare_failure = LoadError("no such file")
+    await resident.unload()
+    await resident.until(lambda: bool(resident.cpu.launched))
+    answer = await resident.segment()
+    assert answer.status_code == 503
+    assert int(answer.headers["retry-after"]) > 0
+
+
+@CPU
+async def test_more_than_the_cpu_takes_are_refused(resident: Resident) -> None:
+    await resident.unload()
+    await resident.until(lambda: bool(resident.cpu.launched))
+    resident.cpu.inferring.clear()
+    slow = [resident.begin(resident.segment()) for _ in range(2)]
+    await resident.until(lambda: resident.service._standby.fallback is not None and _busy(resident) == 2)
+    assert (await resident.segment()).status_code == 503
+    resident.cpu.inferring.set()
+    assert [(await each).status_code for each in slow] == [200, 200]
+
+
+def _busy(resident: Resident) -> int:
+    fallback = resident.service._standby.fallback
+    return fallback.flight.count if fallback else 0
+
+
+SHORT = HostBudget(need_mib=1 << 40, reserve_mib=0)
+
+
+@pytest.mark.parametrize("resident", [{"host": SHORT, "fallback": True}], indirect=True)
+async def test_a_host_short_of_memory_keeps_no_process_ready(
+    resident: Resident, caplog: pytest.LogCaptureFixture
+) -> None:
+    await resident.segment()
+    await resident.unload()
+    await resident.until(lambda: "SAM3_STANDBY=false" in caplog.text)
+    for _ in range(3):
+        await resident.service.tend()
+    assert (len(resident.script.launched), resident.cpu.launched) == (1, [])
+    assert caplog.text.count("SAM3_STANDBY=false") == 1
+    assert (await resident.segment()).status_code == 503
+    assert (await resident.load()).status_code == 200
+
+
+@pytest.mark.parametrize("resident", [{"host": SHORT}], indirect=True)
+async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
+    await resident.unload()
+    assert not resident.service.standby_ready
+    monkeypatch.setattr(HostBudget, "allows", lambda _: True)
+    await resident.until(lambda: resident.service.standby_ready)
+    assert "sam3_standby_ready 1.0" in (await resident.client.get("/metrics")).text
+
+
+async def test_a_standby_that_died_is_not_begun_over_and_over(resident: Resident) -> None:
+    await resident.unload()
+    await resident.until(lambda: resident.service.standby_ready)
+    resident.script.launched[0].die()
+    for _ in range(3):
+        await resident.service.tend()
+    assert len(resident.script.launched) == 1
+    assert (await resident.load()).status_code == 200
+
+
+def host(root: Path, **files: str) -> Path:
+    for name, text in files.items():
+        path = root / name.replace("__", "/").replace("_of_", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+MEMINFO = {"proc__meminfo": "MemTotal: 9000000 kB\nMemAvailable:    4194304 kB\n"}
+CGROUP = {
+    "sys__fs__cgroup__memory_of_max": f"{3 << 30}\n",
+    "sys__fs__cgroup__memory_of_current": f"{2 << 30}\n",
+    "sys__fs__cgroup__memory_of_stat": f"anon 5\ninactive_file {1 << 29}\n",
+}
+
+
+@pytest.mark.parametrize(
+    ("files", "expected"),
+    [
+        ({}, None),
+        (MEMINFO, 4096),
+        (MEMINFO | CGROUP, 1024 + 512),
+        (MEMINFO | CGROUP | {"sys__fs__cgroup__memory_of_max": "max\n"}, 4096),
+        (CGROUP | {"sys__fs__cgroup__memory_of_current": f"{4 << 30}\n", "sys__fs__cgroup__memory_of_stat": ""}, 0),
+    ],
+    ids=["unknown", "the machine's", "the pod's", "a pod without limit", "a pod above its limit"],
+)
+def test_available_memory_is_the_machines_or_the_pods(
+    tmp_path: Path, files: dict[str, str], expected: int | None
+) -> None:
+    assert available_mib(host(tmp_path, **files)) == expected
+
+
+def test_a_budget_counts_the_weights_and_the_libraries(tmp_path: Path) -> None:
+    with (tmp_path / "model.safetensors").open("wb") as weights:
+        weights.truncate(2000 << 20)
+    budget = HostBudget.of(tmp_path, reserve_mib=500)
+    assert budget.need_mib == 2000 + 1024
+    root = host(tmp_path / "root", **MEMINFO)
+    assert HostBudget(budget.need_mib, 1072, root).allows()
+    assert not HostBudget(budget.need_mib, 1073, root).allows()
+    assert "4096 MiB are available" in HostBudget(budget.need_mib, 1073, root).refusal()
+    assert HostBudget(budget.need_mib, 1073, tmp_path / "nowhere").allows()
