@@ -93,7 +93,7 @@ async def _run(settings: Settings) -> None:
         await _expect_crd(kube)
         engine = _engine(kube, http, settings)
         host = os.environ.get("BIND_ADDRESS", "0.0.0.0")
-        async with probes.serve(engine, host, settings.port) as port:
+        async with probes.serve(engine, host, settings.http_port) as port:
             logger.info("gpu-relay runs; namespace %s, probes on port %d", settings.namespace, port)
             await _until_either_ends(engine, settings)
 

@@ -85,7 +85,7 @@ class Settings(BaseSettings):
     """Time without a request after which a resident counts as idle; gpurelay.dev/idle-after overrides it."""
     resync_interval: float = Field(default=300, ge=5)
     """Time between full LISTs that find what a watch has missed."""
-    port: int = Field(default=8081, ge=0, le=65535)
+    http_port: int = Field(default=8081, ge=0, le=65535)
     """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
     log_format: str = Field(default="text", pattern="^(text|json)$")
     """`text` for people, `json` for log collectors."""

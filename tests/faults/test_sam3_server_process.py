@@ -49,7 +49,7 @@ class Server:
             "SAM3_MODEL": str(model),
             "SAM3_GPU_MEMORY_MIB": str(NEED),
             "SAM3_CONTROL_TOKEN_FILE": str(token_file),
-            "SAM3_PORT": str(port),
+            "SAM3_HTTP_PORT": str(port),
             "BIND_ADDRESS": "127.0.0.1",
         }
         self.ledger = ledger

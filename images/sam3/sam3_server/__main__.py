@@ -71,7 +71,7 @@ def _serve(settings: Settings) -> None:
     config = uvicorn.Config(
         build_app(settings, _control(settings)),
         host=settings.bind_address,
-        port=settings.port,
+        port=settings.http_port,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     kill_grace: float = Field(3.0, ge=0, description="seconds between SIGTERM and SIGKILL for the worker")
     shutdown_timeout: int = Field(20, ge=0, description="seconds to finish requests after SIGTERM")
     bind_address: str = Field("0.0.0.0", validation_alias="BIND_ADDRESS", description="address to listen on")
-    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    http_port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of the JSON log")
 
     @field_validator("control_service_accounts", mode="before")

@@ -17,6 +17,8 @@ def make(folder: Path) -> int:
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": 32, "width": 32})
     model.save_pretrained(folder)
     Sam3Processor(images, tokenizer).save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors leaves its file to the owner alone, and a pod runs as a user of its own
     return int(model.num_parameters())
 
 

@@ -31,7 +31,7 @@ def test_defaults_suffice_with_a_model_and_a_way_of_control(model: Path, monkeyp
     monkeypatch.setenv("SAM3_CONTROL_TOKEN_FILE", "")
     settings = Settings()
     assert settings.control_service_accounts == ("gpu-relay:operator", "other:one")
-    assert (settings.gpu_memory_mib, settings.port, settings.bind_address) == (14000, 8000, "127.0.0.1")
+    assert (settings.gpu_memory_mib, settings.http_port, settings.bind_address) == (14000, 8000, "127.0.0.1")
     assert settings.control_token_file is None
 
 
