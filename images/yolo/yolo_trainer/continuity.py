@@ -122,7 +122,7 @@ def _restore_random(trainer: Any, state: dict[str, Any]) -> None:
         loader.dataset.load_image(index)
 
     def into_loader() -> None:
-        # To the end of a pass through the data, where the uninterrupted training is: the sampler draws numbers there too.
+        # To the end of a pass through the data, as after an epoch: the sampler draws numbers there too.
         loader.iterator = loader._get_iterator()
         for _ in range(len(loader)):
             next(loader.iterator._sampler_iter)

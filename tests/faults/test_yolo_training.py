@@ -1,0 +1,160 @@
+"""What is trained: every task, the same figures as plain Ultralytics, and the same again after interruptions."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults.yolo_attempts import Attempt
+from tests.faults.yolo_datasets import make_dataset
+
+# Mosaics that close before the last epoch, gradients accumulated over two of an epoch's three batches: all has a state.
+ARGS = {
+    "plots": False,
+    "workers": 0,
+    "nbs": 16,
+    "warmup_epochs": 0,
+    "close_mosaic": 1,
+    "lr0": 0.002,
+    "optimizer": "AdamW",
+}
+EPOCHS = 3
+TRAINING = {"epochs": EPOCHS, "imageSize": 32, "batch": 8, "seed": 3, "args": ARGS}
+NAMES = {"segment": "yolo26n-seg", "classify": "yolo26n-cls", "pose": "yolo26n-pose", "obb": "yolo26n-obb"}
+FIGURES = {"classify": {"top1", "top5"}}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tasks")
+
+
+@pytest.fixture(scope="module")
+def start(shared: Path) -> Iterator[Callable[..., Attempt]]:
+    attempts: list[Attempt] = []
+
+    def begin(name: str, task: str = "detect", export: tuple[str, ...] = (), **training: Any) -> Attempt:
+        data = shared / f"data-{task}"
+        if not data.exists():
+            make_dataset(task, data, train=24, val=8)
+        job = {
+            "job": {"namespace": "vision", "name": name, "uid": name},
+            "model": f"{NAMES.get(task, 'yolo26n')}.yaml",
+            "task": task,
+            "dataset": {"path": str(data)},
+            "training": {**TRAINING, **training},
+            "output": {"path": str(shared / name), "export": export},
+        }
+        folder = shared / f"{name}-{len(attempts)}"
+        attempts.append(Attempt(folder, job, TMPDIR=str(shared), MPLCONFIGDIR=str(shared / "matplotlib")))
+        return attempts[-1]
+
+    yield begin
+    for attempt in attempts:
+        attempt.process.kill()
+        attempt.process.wait()
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    """Return results.csv without the times."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [{name: cell for name, cell in row.items() if name != "time"} for row in csv.DictReader(file)]
+
+
+def weights(file: Path) -> dict[str, Any]:
+    import torch
+
+    content: dict[str, Any] = torch.load(file, weights_only=False, map_location="cpu")["model"].state_dict()
+    return content
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(start: Callable[..., Attempt], shared: Path) -> Path:
+    attempt = start("uninterrupted")
+    code, _ = attempt.ended()
+    assert code == 0, attempt.log
+    return shared / "uninterrupted"
+
+
+def test_the_figures_are_those_of_plain_ultralytics(uninterrupted: Path, shared: Path) -> None:
+    """A user who changes from `yolo train` gets the same training, number for number."""
+    description = {
+        "path": str(shared / "data-detect"),
+        "train": "images/train",
+        "val": "images/val",
+        "names": ["digit"],
+    }
+    (shared / "plain.yaml").write_text(json.dumps(description))
+    arguments = {
+        **ARGS, "data": str(shared / "plain.yaml"), "epochs": EPOCHS, "imgsz": 32, "batch": 8, "seed": 3,
+        "device": "cpu", "project": str(shared), "name": "plain", "verbose": False,
+    }  # fmt: skip
+    script = f"from ultralytics import YOLO; YOLO('yolo26n.yaml').train(**{arguments!r})"
+    environment = {**os.environ, "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": "2", "YOLO_CONFIG_DIR": str(shared)}
+    subprocess.run([sys.executable, "-c", script], check=True, env=environment, stdout=subprocess.DEVNULL)
+
+    assert figures(uninterrupted) == figures(shared / "plain")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
+    start: Callable[..., Attempt], uninterrupted: Path, shared: Path, number: signal.Signals
+) -> None:
+    import torch
+
+    name = f"interrupted-{number.name.lower()}"
+    epochs = 1 if number == signal.SIGTERM else 2
+    first = start(name)
+    first.wait_for("an epoch", lambda: f"epoch {epochs}/{EPOCHS}" in first.log)
+    first.process.send_signal(number)
+    if number == signal.SIGTERM:
+        code, word = first.ended()
+        assert (code, word["reason"]) == (143, "Interrupted"), first.log
+        assert word["message"] == f"asked to end; {word['epoch']} of {EPOCHS} epochs are in the checkpoint"
+    else:
+        assert first.process.wait() == -signal.SIGKILL
+        assert not first.word_file.exists()
+        last = shared / name / "work" / "weights" / "last.pt"
+        last.write_bytes(last.read_bytes()[:1000])  # what a kill in the middle of Ultralytics' own write leaves
+
+    second = start(name)
+    code, word = second.ended()
+
+    assert code == 0, second.log
+    assert "Resuming from the checkpoint: " in second.log
+    assert word["epoch"] == EPOCHS
+    assert figures(shared / name) == figures(uninterrupted)
+    for file in ("best.pt", "last.pt"):
+        expected, found = weights(uninterrupted / "weights" / file), weights(shared / name / "weights" / file)
+        assert expected.keys() == found.keys()
+        assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items()), "bit for bit"
+
+    # The node was lost before anybody read the last word: what is published is not trained again.
+    third = start(name)
+    assert third.ended() == (0, word)
+    assert "Training" not in third.log
+
+
+@pytest.mark.parametrize("task", ["segment", "classify", "pose", "obb"])
+def test_every_other_task_is_trained_and_exported(start: Callable[..., Attempt], shared: Path, task: str) -> None:
+    args = {**ARGS, "mosaic": 0.0, "nbs": 4, "fliplr": 0.0}
+    attempt = start(task, task, epochs=3, imageSize=64, batch=4, args=args, export=("onnx",))
+    code, word = attempt.ended()
+
+    assert code == 0, attempt.log
+    assert word["metrics"].keys() == FIGURES.get(task, {"mAP50", "mAP50_95"})
+    losses = [
+        sum(float(cell) for name, cell in row.items() if name.startswith("train/")) for row in figures(shared / task)
+    ]
+    assert min(losses[1:]) < losses[0], "it learns"
+    manifest = json.loads((shared / task / "manifest.json").read_text())
+    assert manifest["task"] == task
+    assert manifest["exportDifferences"]["onnx"] < 1e-3, "onnxruntime gives what the weights give"
+    assert (shared / task / manifest["exports"]["onnx"]).stat().st_size > 0
