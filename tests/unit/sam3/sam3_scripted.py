@@ -46,6 +46,7 @@ class Script:
     prepare_failure: Exception | None = None
     attach_failure: Exception | None = None
     stuck: bool = False
+    out_of_memory: int = 0
     lag: float = 0.0
 
     def __post_init__(self) -> None:
@@ -85,6 +86,7 @@ class ScriptedWorker:
             raise self._script.attach_failure
         need = self._script.need_mib
         if self._script.gpu.read().free_mib < need:
+            self._script.out_of_memory += 1
             raise NotEnoughMemoryError("out of memory")
         self.allocated_mib = need
         self._script.gpu.workers += need
