@@ -38,7 +38,7 @@ def find_dataset(folder: Path, inside: Path | None, task: Task) -> Path:
         place = entries[0]
     wanted = "train/<class>/ and val/<class>/" if task == "classify" else DESCRIPTION
     raise DatasetInvalidError(
-        f"dataset.uri holds no {wanted} at its top: {_list(place)}; say with dataset.path where it is"
+        f"dataset.uri holds no {wanted} at its top: {_list(folder)}; say with dataset.path where it is"
     )
 
 

@@ -23,9 +23,7 @@ def test_another_format_is_refused_before_the_training(name: str, problem: str) 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(exports, "find_spec", lambda _: None)
 
-    with pytest.raises(
-        ConfigInvalidError, match="needs the Python package onnx, onnxslim, onnxruntime, "
-    ):
+    with pytest.raises(ConfigInvalidError, match="needs the Python package onnx, onnxslim, onnxruntime, "):
         exports.check_formats(["onnx"])
 
 

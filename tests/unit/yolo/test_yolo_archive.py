@@ -1,0 +1,147 @@
+import stat
+import tarfile
+import zipfile
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+
+from yolo_trainer import archive
+from yolo_trainer.archive import unpack
+from yolo_trainer.outcome import DatasetInvalidError
+
+LIMIT = 10 * 2**20
+
+
+def tar_of(file: Path, *entries: tuple[str, bytes] | tarfile.TarInfo, mode: str = "w:gz") -> Path:
+    with tarfile.open(file, mode) as tar:  # type: ignore[call-overload]
+        for entry in entries:
+            if isinstance(entry, tarfile.TarInfo):
+                tar.addfile(entry)
+                continue
+            info = tarfile.TarInfo(entry[0])
+            info.size = len(entry[1])
+            tar.addfile(info, BytesIO(entry[1]))
+    return file
+
+
+def zip_of(file: Path, *entries: tuple[str, bytes]) -> Path:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in entries:
+            packed.writestr(name, content)
+    return file
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    place = tmp_path / "unpacked"
+    place.mkdir()
+    return place
+
+
+@pytest.mark.parametrize("mode", ["w:", "w:gz", "w:bz2", "w:xz"])
+def test_a_tar_is_unpacked_whatever_it_is_called(tmp_path: Path, folder: Path, mode: str) -> None:
+    file = tar_of(tmp_path / "data", ("d/data.yaml", b"names"), ("d/images/1.png", b"12345"), mode=mode)
+
+    assert unpack(file, folder, LIMIT) == 10
+    assert (folder / "d" / "images" / "1.png").read_bytes() == b"12345"
+
+
+def test_a_zip_is_unpacked_without_what_macos_adds(tmp_path: Path, folder: Path) -> None:
+    file = zip_of(tmp_path / "data.zip", ("d/1.png", b"12"), ("__MACOSX/d/._1.png", b"x"), ("d/.DS_Store", b"x"))
+
+    unpack(file, folder, LIMIT)
+
+    assert [str(found.relative_to(folder)) for found in folder.rglob("*") if found.is_file()] == ["d/1.png"]
+
+
+def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    return info
+
+
+def device(name: str) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type = tarfile.CHRTYPE
+    return info
+
+
+def zip_with_link(file: Path) -> Path:
+    info = zipfile.ZipInfo("link")
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(file, "w") as packed:
+        packed.writestr(info, "/etc/passwd")
+    return file
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda file: tar_of(file, ("../evil", b"x")), "the name ../evil leads out of its folder"),
+        (lambda file: tar_of(file, ("/tmp/evil", b"x")), "the name /tmp/evil leads out"),
+        (lambda file: tar_of(file, ("a/../../evil", b"x")), "leads out of its folder"),
+        (lambda file: tar_of(file, link("l", "/etc/passwd")), "not safe to unpack"),
+        (lambda file: tar_of(file, link("l", "../../etc/passwd")), "not safe to unpack"),
+        (lambda file: tar_of(file, link("l", "../outside", tarfile.LNKTYPE)), "not safe to unpack"),
+        (lambda file: tar_of(file, device("null")), "not safe to unpack"),
+        (lambda file: zip_of(file, ("../evil", b"x")), "the name ../evil leads out"),
+        (lambda file: zip_of(file, ("..\\evil", b"x")), "leads out"),
+        (zip_with_link, "holds the link link"),
+    ],
+)
+def test_nothing_lands_outside(tmp_path: Path, folder: Path, make: Callable[[Path], Path], problem: str) -> None:
+    file = make(tmp_path / "data")
+
+    with pytest.raises(DatasetInvalidError) as caught:
+        unpack(file, folder, LIMIT)
+
+    assert problem in str(caught.value)
+    assert not (tmp_path / "evil").exists()
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+def test_an_archive_that_swells_is_stopped_at_the_limit(
+    tmp_path: Path, folder: Path, make: Callable[..., Path]
+) -> None:
+    file = make(tmp_path / "bomb", *((f"{number}", bytes(2**20)) for number in range(12)))
+    assert file.stat().st_size < 2**20
+
+    with pytest.raises(DatasetInvalidError, match="DATASET_LIMIT_GIB"):
+        unpack(file, folder, LIMIT)
+
+    assert sum(found.stat().st_size for found in folder.iterdir()) <= LIMIT
+
+
+def test_one_that_the_volume_has_no_room_for_is_refused(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = zip_of(tmp_path / "data.zip", ("1", bytes(2**20)))
+    usage = archive.shutil.disk_usage(folder)._replace(free=2**19)
+    monkeypatch.setattr("yolo_trainer.archive.shutil.disk_usage", lambda _: usage)
+
+    with pytest.raises(DatasetInvalidError, match="give the cache a larger one"):
+        unpack(file, folder, LIMIT)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"<html>Please log in</html>", "is no archive that can be read"), (b"", "is no archive that can be read")],
+)
+def test_what_is_no_archive_is_said(tmp_path: Path, folder: Path, content: bytes, problem: str) -> None:
+    (tmp_path / "data.zip").write_bytes(content)
+
+    with pytest.raises(DatasetInvalidError, match=problem):
+        unpack(tmp_path / "data.zip", folder, LIMIT)
+
+
+@pytest.mark.parametrize("make", [tar_of, zip_of])
+def test_half_an_archive_is_said_to_be_damaged(tmp_path: Path, folder: Path, make: Callable[..., Path]) -> None:
+    file = make(tmp_path / "data", ("1.bin", bytes(range(256)) * 400))
+    whole = file.read_bytes()
+    file.write_bytes(whole[: len(whole) // 2])
+
+    with pytest.raises(DatasetInvalidError, match="data is"):
+        unpack(file, folder, LIMIT)
