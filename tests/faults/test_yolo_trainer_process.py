@@ -133,7 +133,7 @@ def ledger(tmp_path: Path) -> dict[str, str]:
 
 
 def test_a_gpu_with_too_little_memory_is_left_alone(
-    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str]
+    start: Callable[..., Attempt], job: dict[str, Any], ledger: dict[str, str], tmp_path: Path
 ) -> None:
     job["gpu"] = {"uuid": "GPU-11111111-2222-3333-4444-555555555555", "memoryMiB": 10240}
     with gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).book(14000):
@@ -147,6 +147,8 @@ def test_a_gpu_with_too_little_memory_is_left_alone(
         assert (code, word["reason"]) == (12, "OutOfMemory")
         assert "10240 MiB were granted" in word["message"]
         assert "910 of 15360 MiB are free" in word["message"]
+        record = json.loads((tmp_path / "output" / "checkpoint" / "out-of-memory.json").read_text())
+        assert record["batch"] == QUICK.training["batch"], "the next attempt takes half"
 
     job["gpu"]["uuid"] = "GPU-another"
     code, word = start(job, **ledger).ended()

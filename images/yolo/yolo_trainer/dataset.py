@@ -3,30 +3,28 @@
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from PIL import Image, UnidentifiedImageError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from yolo_trainer.job import Task
 from yolo_trainer.labels import LabelRules, first_problem
 from yolo_trainer.outcome import DatasetInvalidError
+from yolo_trainer.pictures import IMAGE_SUFFIXES, picture_problem
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 DESCRIPTION = "data.yaml"
-IMAGE_SUFFIXES = frozenset(
-    {".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg", ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp"}
-)
-"""What Ultralytics reads."""
-NEEDS_A_PLUGIN = frozenset({".dng", ".heic", ".heif"})
-"""What Pillow reads only with a plugin that Ultralytics brings: left to it."""
-SMALLEST_EDGE = 10
-"""Pixels; Ultralytics drops smaller pictures."""
 PROBLEMS_SHOWN = 5
+CLASSES_SHOWN = 20
 READERS = 8
 """Threads that read files: data sets often lie on network volumes."""
 
@@ -119,7 +117,8 @@ def _check_described(path: Path, task: Task, single_class: bool) -> Dataset:
             f"{file}: path is {description.path}, and {root} is no folder: give it relative to {file.name}, or leave "
             "it out"
         )
-    rules = LabelRules(task, description.classes, description.kpt_shape or (0, 0), single_class)
+    names = tuple(description.classes_in_order)
+    rules = LabelRules(task, description.classes, description.kpt_shape or (0, 0), single_class, names)
     resolved = description.model_dump(exclude_none=True, exclude={"download"}) | {"path": str(root.resolve())}
     images = {}
     for split in ("train", "val", "test"):
@@ -184,17 +183,35 @@ def _images(source: Path) -> list[Path]:
 
 
 def _check_pictures(images: list[Path], rules: LabelRules, split: str) -> None:
+    _raise_for(_problems(picture_problem, images), f"of the pictures in {split} cannot be used")
     labelled = [label_file(image) for image in images]
     missing = [label for label in labelled if not label.is_file()]
     if len(missing) == len(images):
         raise DatasetInvalidError(
             f"{split} has {len(images)} pictures and no label file; that of {images[0]} is looked for at {missing[0]}"
         )
-    _raise_for(_problems(_picture_problem, images), f"of the pictures in {split} cannot be used")
     present = [label for label in labelled if label.is_file()]
+    checked = dict(zip(present, _mapped(lambda label: _check_label(label, rules), present), strict=True))
     _raise_for(
-        _problems(lambda label: _label_problem(label, rules), present), f"of the label files for {split} cannot be used"
+        [f"{label}: {problem}" for label, (problem, _) in checked.items() if problem],
+        f"of the label files for {split} cannot be used",
     )
+    objects = sum((found for _, found in checked.values()), Counter[int]())
+    if not objects and split == "train":
+        raise DatasetInvalidError(f"{split} has {len(images)} pictures and not one labelled object: label some")
+    _report_classes(objects, rules, split)
+
+
+def _report_classes(objects: Counter[int], rules: LabelRules, split: str) -> None:
+    """Say how many objects each class has: what is never seen cannot be learnt."""
+    if rules.single_class or not rules.names:
+        return
+    counts = ", ".join(f"{name} {objects[number]}" for number, name in enumerate(rules.names[:CLASSES_SHOWN]))
+    more = f" and {len(rules.names) - CLASSES_SHOWN} more classes" if len(rules.names) > CLASSES_SHOWN else ""
+    log.info("%s has %d objects: %s%s", split, objects.total(), counts, more)
+    unseen = [name for number, name in enumerate(rules.names) if not objects[number]]
+    if unseen and split == "train":
+        log.warning("%s shows no object of %d classes: %s", split, len(unseen), ", ".join(unseen[:CLASSES_SHOWN]))
 
 
 def label_file(image: Path) -> Path:
@@ -204,11 +221,15 @@ def label_file(image: Path) -> Path:
 
 
 def _problems(check: Callable[[Path], str | None], files: list[Path]) -> Iterator[str]:
+    for file, problem in zip(files, _mapped(check, files), strict=True):
+        if problem:
+            yield f"{file}: {problem}"
+
+
+def _mapped(check: Callable[[Path], T], files: list[Path]) -> Iterator[T]:
     pool = ThreadPoolExecutor(READERS)
     try:
-        for file, problem in zip(files, pool.map(check, files), strict=True):
-            if problem:
-                yield f"{file}: {problem}"
+        yield from pool.map(check, files)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -220,26 +241,17 @@ def _raise_for(problems: Iterable[str], what: str) -> None:
         raise DatasetInvalidError(f"{len(found)} {what}: {'; '.join(found[:PROBLEMS_SHOWN])}{more}")
 
 
-def _picture_problem(file: Path) -> str | None:
+def _check_label(file: Path, rules: LabelRules) -> tuple[str | None, Counter[int]]:
+    """Return what is wrong with a label file, and how many objects of each class it has."""
     try:
-        with Image.open(file) as picture:
-            width, height = picture.size
-    except UnidentifiedImageError:
-        return None if file.suffix.lower() in NEEDS_A_PLUGIN else "not a picture"
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        return str(getattr(error, "strerror", None) or error)
-    if min(width, height) < SMALLEST_EDGE:
-        return f"{width} x {height} pixels; the smallest is {SMALLEST_EDGE} x {SMALLEST_EDGE}"
-    return None
-
-
-def _label_problem(file: Path, rules: LabelRules) -> str | None:
-    try:
-        return first_problem(file.read_text(encoding="utf-8-sig"), rules)
+        text = file.read_text(encoding="utf-8-sig")
     except OSError as error:
-        return error.strerror
+        return error.strerror, Counter()
     except UnicodeDecodeError:
-        return "not a text file"
+        return "not a text file", Counter()
+    problem = first_problem(text, rules)
+    rows = [] if problem else [row.split() for row in text.splitlines()]
+    return problem, Counter(int(float(row[0])) for row in rows if row)
 
 
 def _check_folders(path: Path) -> Dataset:
@@ -255,7 +267,7 @@ def _check_folders(path: Path) -> Dataset:
         if not found:
             raise DatasetInvalidError(f"{folder} has no pictures in folders named after their classes")
         classes[split] = {entry.name for entry in folder.iterdir() if entry.is_dir()}
-        _raise_for(_problems(_picture_problem, found), f"of the pictures in {split} cannot be used")
+        _raise_for(_problems(picture_problem, found), f"of the pictures in {split} cannot be used")
         images[split] = len(found)
     unknown = sorted(classes["val"] - classes["train"])
     if unknown:

@@ -23,6 +23,8 @@ class LabelRules:
     """Number of keypoints and figures for each (2, or 3 with visibility); for the task `pose`."""
     single_class: bool = False
     """With `single_cls` every object counts as one class, whatever its number."""
+    names: tuple[str, ...] = ()
+    """The classes' names, where the data set gives them."""
 
 
 def first_problem(text: str, rules: LabelRules) -> str | None:

@@ -1,3 +1,4 @@
+import shutil
 import stat
 import tarfile
 import zipfile
@@ -7,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer import archive
 from yolo_trainer.archive import unpack
 from yolo_trainer.outcome import DatasetInvalidError
 
@@ -119,7 +119,7 @@ def test_one_that_the_volume_has_no_room_for_is_refused(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = zip_of(tmp_path / "data.zip", ("1", bytes(2**20)))
-    usage = archive.shutil.disk_usage(folder)._replace(free=2**19)
+    usage = shutil.disk_usage(folder)._replace(free=2**19)
     monkeypatch.setattr("yolo_trainer.archive.shutil.disk_usage", lambda _: usage)
 
     with pytest.raises(DatasetInvalidError, match="give the cache a larger one"):
