@@ -11,6 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from yolo_trainer.display import Terminal
 from yolo_trainer.outcome import EXIT_CODES, LastWord, Reason, write_last_word
 from yolo_trainer.settings import DEFAULT_TERMINATION_MESSAGE_PATH, Settings
 
@@ -44,7 +45,9 @@ exit codes:
 def main() -> None:
     """Run the command line, and exit with the outcome's code."""
     options = _parser().parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
+    terminal = Terminal(sys.stderr) if sys.stderr.isatty() else None
+    log_format = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO, format=log_format, handlers=[logging.StreamHandler(terminal or sys.stderr)])
     overrides = {"GPU_RELAY_JOB_FILE": options.job_file} if options.job_file else {}
     try:
         settings = Settings(**overrides)
@@ -58,7 +61,11 @@ def main() -> None:
 
     if options.command == "prepare":
         sys.exit(Attempt(settings).prepare().exit_code)
-    sys.exit(Attempt(settings, with_preflight=options.preflight).run().exit_code)
+    show = terminal.show if terminal else None
+    word = Attempt(settings, with_preflight=options.preflight, show=show).run()
+    if terminal:
+        terminal.close()
+    sys.exit(word.exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -19,6 +19,8 @@ from yolo_trainer.outcome import ConfigInvalidError
 
 FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
 """What Ultralytics labels plots with, and would download."""
+FONT_CACHE = "MATPLOTLIB_FONT_CACHE"
+"""Environment variable of the image: where its matplotlib has listed the fonts, which takes seconds."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -41,7 +43,8 @@ def prepare() -> Path:
         "YOLO_VERBOSE": "false",
         "YOLO_CONFIG_DIR": str(scratch),
     }
-    os.environ.setdefault("MPLCONFIGDIR", str(scratch / "matplotlib"))
+    if "MPLCONFIGDIR" not in os.environ:
+        os.environ["MPLCONFIGDIR"] = str(_font_cache(scratch / "matplotlib"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
     _place_fonts(scratch / "Ultralytics")
     return scratch
@@ -74,6 +77,16 @@ def _refuse(url: object = None, *_args: Any, **_settings: Any) -> NoReturn:
 
 def _no_assets(*_args: Any, **_settings: Any) -> tuple[str, list[str]]:
     return "", []
+
+
+def _font_cache(folder: Path) -> Path:
+    """Return a folder that matplotlib can write, with the font cache that the image brings along, if it does."""
+    ready = os.environ.get(FONT_CACHE)
+    if ready and Path(ready).is_dir():
+        shutil.copytree(ready, folder)
+    else:
+        folder.mkdir()
+    return folder
 
 
 def _place_fonts(folder: Path) -> None:

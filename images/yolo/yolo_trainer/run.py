@@ -20,7 +20,7 @@ from yolo_trainer.manifest import Manifest, Run, completed, describe
 from yolo_trainer.mirror import CheckpointMirror
 from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
 from yolo_trainer.prepare import RECORD, prepare
-from yolo_trainer.progress import ProgressTracker, Stage
+from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.publish import Publisher
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
@@ -32,17 +32,21 @@ log = logging.getLogger(__name__)
 class Attempt:
     """One attempt at a job."""
 
-    def __init__(self, settings: Settings, with_preflight: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, with_preflight: bool = True, show: Callable[[Progress], None] | None = None
+    ) -> None:
         """Prepare an attempt.
 
         Args:
             settings: the environment.
             with_preflight: look at the GPU's free memory first and keep within what was granted; without it the
                 training takes what it wants, as a plain `yolo train` does.
+            show: draws a moment of the training after each batch, where somebody watches.
 
         """
         self._settings = settings
         self._with_preflight = with_preflight
+        self._show = show
         self._interruption = Interruption()
         self._tracker = ProgressTracker()
         self._device: gpu_memory.Device | None = None
@@ -144,7 +148,7 @@ class Attempt:
         data = prepared.dataset.written_to(work)
         request = Request(job, data, prepared.model, prepared.args, self._device.torch_device, self._batch)
         with self._reserved():
-            metrics = Training(request, store, self._tracker, self._interruption).run()
+            metrics = Training(request, store, self._tracker, self._interruption, self._show).run()
         self._tracker.enter(Stage.EXPORTING)
         pictures = prepared.dataset.pictures("val")
         made = exports.export(

@@ -14,10 +14,11 @@ from typing import Any
 
 from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.continuity import KEY, Continuity
+from yolo_trainer.display import bar
 from yolo_trainer.interruption import Interruption
 from yolo_trainer.job import Job, Task
 from yolo_trainer.outcome import ConfigInvalidError
-from yolo_trainer.progress import ProgressTracker, Stage
+from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.results import metrics_of, sentence
 
 log = logging.getLogger(__name__)
@@ -100,13 +101,20 @@ class Training:
     """One training, observed and interruptible."""
 
     def __init__(
-        self, request: Request, store: CheckpointStore, tracker: ProgressTracker, interruption: Interruption
+        self,
+        request: Request,
+        store: CheckpointStore,
+        tracker: ProgressTracker,
+        interruption: Interruption,
+        show: Callable[[Progress], None] | None = None,
     ) -> None:
+        """Prepare a training; `show`, where given, draws a moment of it after each batch."""
         self._request = request
         self._job = request.job
         self._store = store
         self._tracker = tracker
         self._interruption = interruption
+        self._show = show
         self._in_epoch = False
         self._continuity = Continuity()
 
@@ -190,6 +198,8 @@ class Training:
     def _on_batch_end(self, trainer: Any) -> None:
         losses = {name.removesuffix("_loss"): float(value) for name, value in trainer.tloss.items()}
         self._tracker.end_batch(trainer.batch_size, losses)
+        if self._show is not None:
+            self._show(self._tracker.snapshot())
         self._interruption.check()
 
     def _on_epoch_trained(self, _trainer: Any) -> None:
@@ -210,9 +220,10 @@ class Training:
         seconds = self._tracker.end_epoch(metrics_of(self._job.task, trainer.metrics))
         now = self._tracker.snapshot()
         log.info(
-            "epoch %d/%d: %s; losses %s; %.1f images/s, %.1f s",
+            "epoch %d/%d %s %s; losses %s; %.1f images/s, %.1f s",
             now.epoch,
             now.epochs,
+            bar(now.epoch / now.epochs),
             sentence(now.metrics),
             ", ".join(f"{name} {value:.3f}" for name, value in now.losses.items()),
             now.images_per_second or 0.0,

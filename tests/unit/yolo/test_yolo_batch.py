@@ -70,8 +70,8 @@ def test_the_need_is_that_of_a_t4() -> None:
 
 
 def test_the_need_grows_with_pixels_and_precision() -> None:
-    need = mib("yolo26n.yaml", 320)
+    need = mib("yolo26n.yaml", 128)
 
-    assert mib("yolo26n.yaml", 640).per_picture == pytest.approx(4 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 320, amp=False).per_picture == pytest.approx(2 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 320, multi_scale=0.5).per_picture == pytest.approx(2.25 * need.per_picture, rel=0.05)
+    assert mib("yolo26n.yaml", 256).per_picture == pytest.approx(4 * need.per_picture, rel=0.05)
+    assert mib("yolo26n.yaml", 128, amp=False).per_picture == pytest.approx(2 * need.per_picture, rel=0.05)
+    assert mib("yolo26n.yaml", 128, multi_scale=0.5).per_picture == pytest.approx(2.25 * need.per_picture, rel=0.05)

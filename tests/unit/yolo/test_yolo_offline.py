@@ -57,3 +57,15 @@ def test_the_log_is_plain_text() -> None:
 
     assert offline._without_colours(record)
     assert record.getMessage() == "train: text"
+
+
+def test_the_images_font_cache_is_copied_to_where_it_can_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "image").mkdir()
+    (tmp_path / "image" / "fontlist.json").write_text("{}")
+    monkeypatch.setenv(offline.FONT_CACHE, str(tmp_path / "image"))
+
+    assert (offline._font_cache(tmp_path / "scratch") / "fontlist.json").read_text() == "{}"
+    monkeypatch.delenv(offline.FONT_CACHE)
+    assert offline._font_cache(tmp_path / "without").is_dir()
