@@ -1,6 +1,6 @@
 """A resident that follows the contract and misbehaves on request, as the real server cannot be asked to."""
 
-import itertools
+import contextlib
 import json
 import threading
 import time
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-_addresses = itertools.count(2)
+_addresses = iter(range(2, 255))
 _TOTAL, _RESERVED, _MODEL = 15360, 450, 14000
 
 
@@ -42,10 +42,15 @@ class ScriptedResident:
     newest_fence: int = 0
 
     def __post_init__(self) -> None:
-        self.ip = f"127.8.0.{next(_addresses)}"
-        self._server = ThreadingHTTPServer((self.ip, 8000), self._handler())
+        self._server = self._listen()
+        self.ip = str(self._server.server_address[0])
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _listen(self) -> ThreadingHTTPServer:
+        while True:  # past the addresses that another run of the tests on this machine has taken
+            with contextlib.suppress(OSError):
+                return ThreadingHTTPServer((f"127.8.0.{next(_addresses)}", 8000), self._handler())
 
     def close(self) -> None:
         """Stop serving."""
