@@ -119,7 +119,7 @@ def test_sigterm_before_the_training_is_an_interruption_too(start: Callable[...,
     code, word = attempt.ended()
 
     assert code == 143
-    assert word["message"] == "asked to end; no epoch was finished"
+    assert word["message"] == "asked to end; no epoch was finished in this attempt"
 
 
 @pytest.fixture
