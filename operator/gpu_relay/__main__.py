@@ -19,6 +19,7 @@ from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.effects.nodes import NodeStore
 from gpu_relay.effects.pods import PodStore
 from gpu_relay.effects.residents import ResidentClient
 from gpu_relay.engine.actions import Effects
@@ -114,6 +115,7 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, settings: Settings) -> Engi
             settings.resident_port,
             [external_resident(each.name, each.url, each.node, each.labels) for each in settings.external_residents],
         ),
+        nodes=NodeStore(kube),
         http=http,
     )
     return Engine(kube, cache, effects, settings)

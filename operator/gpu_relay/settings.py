@@ -65,6 +65,10 @@ class Settings(BaseSettings):
     """Time limit of a resident's load with its probe inference."""
     pod_start_timeout: float = Field(default=600, ge=1)
     """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
+    start_failure_timeout: float = Field(default=60, ge=0)
+    """The same for a pod whose image cannot be pulled, or whose container cannot be created, from the first failure."""
+    pod_stuck_after: float = Field(default=60, ge=0)
+    """Time after its grace period at which a pod that will not end is told of."""
     memory_return_timeout: float = Field(default=30, ge=0)
     """Time to wait for a training's memory to be measured free; then the resident's own check of a load decides."""
     progress_interval: float = Field(default=2, ge=0.2)
@@ -104,6 +108,8 @@ class Settings(BaseSettings):
             hold_ttl=self.hold_ttl,
             progress_interval=self.progress_interval,
             pod_start_timeout=self.pod_start_timeout,
+            start_failure_timeout=self.start_failure_timeout,
+            stuck_after=self.pod_stuck_after,
             memory_return_timeout=self.memory_return_timeout,
             backoff_base=self.backoff_base,
             backoff_cap=self.backoff_cap,

@@ -1,6 +1,7 @@
 """A control plane with residents and jobs in it, as a test sees it, and changes it in the kubelet's stead."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -64,6 +65,10 @@ class World:
         """Read a job."""
         return self._expect(self.api.get(f"{self._jobs}/{name}"))
 
+    def attempts(self, name: str) -> list[Object]:
+        """Return a job's attempts that have ended."""
+        return list(self.job(name)["status"].get("attempts", []))
+
     def phase(self, name: str) -> str:
         """Return a job's phase."""
         return str(self.job(name)["status"].get("phase", ""))
@@ -93,6 +98,9 @@ class World:
         """List the training pods."""
         return list(self._expect(self.api.get(self._pods, params={"labelSelector": "gpurelay.dev/job"}))["items"])
 
+    def _pod(self, name: str) -> Object:
+        return self._expect(self.api.get(f"{self._pods}/{name}"))
+
     def pod_names(self) -> list[str]:
         """List the training pods' names."""
         return sorted(pod["metadata"]["name"] for pod in self.training_pods())
@@ -103,14 +111,14 @@ class World:
 
     def run_pod(self, name: str) -> None:
         """Say that a training pod runs."""
-        self.set_pod(name, phase="Running", containerStatuses=[_container({"running": {}})])
+        self.set_pod(name, phase="Running", containerStatuses=[container({"running": {}})])
 
     def end_pod(self, name: str, reason: str = "Completed", exit_code: int = 0, **word: Any) -> None:
         """Say that a training pod has ended with a last word."""
         message = json.dumps({"reason": reason, "message": f"said {reason}", **word})
         ended = {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": message}
         phase = "Succeeded" if exit_code == 0 else "Failed"
-        self.set_pod(name, phase=phase, containerStatuses=[_container({"terminated": ended})])
+        self.set_pod(name, phase=phase, containerStatuses=[container({"terminated": ended})])
 
     def set_pod(self, name: str, **status: Any) -> None:
         """Write a pod's status."""
@@ -126,9 +134,50 @@ class World:
         condition = self.condition(name, "Reconciling")
         return condition if condition.get("reason") == reason else None
 
-    def delete_pod(self, name: str) -> None:
-        """Delete a pod at once, as one that is lost with its node."""
-        self._expect(self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0}))
+    def create_pod(self, name: str) -> None:
+        """Create a pod that is none of ours."""
+        spec = {"containers": [{"name": "main", "image": "x"}]}
+        self._expect(self.api.post(self._pods, json={"metadata": {"name": name}, "spec": spec}))
+
+    def bind_pod(self, name: str, node: str) -> None:
+        """Put a pod on a node, in place of the scheduler, which finds none; the node is ready."""
+        eventually(lambda: self._pod(name)["status"].get("conditions"), f"the scheduler to look at pod {name}")
+        self.set_node(node, "True", "kubelet is posting ready status")
+        target = {"apiVersion": "v1", "kind": "Node", "name": node}
+        self._expect(self.api.post(f"{self._pods}/{name}/binding", json={"metadata": {"name": name}, "target": target}))
+
+    def delete_pod(self, name: str, *, grace: int = 0) -> None:
+        """Delete a pod: at once, as one that is lost with its node, or with a grace period, as people do."""
+        self._expect(self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": grace}))
+
+    def evict_pod(self, name: str) -> None:
+        """Evict a pod, as `kubectl drain` does."""
+        body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
+        self._expect(self.api.post(f"{self._pods}/{name}/eviction", json=body))
+
+    def obey(self, name: str) -> None:
+        """Wait until a pod is told to stop, and have it gone, as a kubelet does."""
+        eventually(lambda: not self.exists(name), f"pod {name} to be told to stop")
+        self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0})
+
+    # nodes
+
+    def create_node(self, name: str) -> None:
+        """Create a node."""
+        labels = {"kubernetes.io/hostname": name}
+        self._expect(self.api.post("/api/v1/nodes", json={"metadata": {"name": name, "labels": labels}}))
+
+    def set_node(self, name: str, ready: str, message: str) -> None:
+        """Say whether a node is ready: True, False or Unknown."""
+        condition = {
+            "type": "Ready", "status": ready, "reason": "NodeStatusUnknown", "message": message,
+            "lastHeartbeatTime": _now(), "lastTransitionTime": _now(),
+        }  # fmt: skip
+        self._patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [condition]}})
+
+    def delete_node(self, name: str) -> None:
+        """Delete a node."""
+        self._expect(self.api.delete(f"/api/v1/nodes/{name}"))
 
     # Leases
 
@@ -169,5 +218,10 @@ def job_manifest(name: str, *, memory: str = "10Gi", **spec: Any) -> Object:
     }
 
 
-def _container(state: Object) -> Object:
+def container(state: Object) -> Object:
+    """Return the status of a trainer's container in a state."""
     return {"name": "trainer", "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

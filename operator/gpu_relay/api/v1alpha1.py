@@ -180,7 +180,13 @@ class YoloTrainingJobSpec(_Type):
         default=0,
         ge=-1_000_000_000,
         le=1_000_000_000,
-        description="Higher goes first; among equals, the older job. Running jobs are not interrupted.",
+        description="Higher goes first; among equals, the older job. Running jobs are not interrupted, unless they are "
+        "`preemptible`.",
+    )
+    preemptible: bool = Field(
+        default=False,
+        description="true lets a waiting job of higher priority have this job's GPU: the training stops at a "
+        "checkpoint, waits in the queue, and goes on from there. It costs no attempt.",
     )
     suspend: bool = Field(
         default=False,
@@ -188,6 +194,21 @@ class YoloTrainingJobSpec(_Type):
     )
     backoff_limit: int = Field(
         default=3, ge=0, le=1000, description="Failed attempts after which the job fails; interruptions do not count."
+    )
+    active_deadline_seconds: int | None = Field(
+        default=None,
+        ge=1,
+        le=2**31 - 1,
+        description="Seconds after `status.startTime` at which the job fails with DeadlineExceeded, pauses between "
+        "attempts included; a training is stopped at a checkpoint first. Time in the queue before the first turn does "
+        "not count, and suspension and preemption start the clock anew. As in batch/v1, it may be changed at any time.",
+    )
+    ttl_seconds_after_finished: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Seconds after success or failure at which the job is deleted with its pods; results stay on "
+        "their volume. 0 deletes at once; absent never does. As in batch/v1, it may be changed at any time.",
     )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
 
@@ -227,6 +248,9 @@ class Turn(_Type):
 
     fence: int = Field(description="The turn's fence: grows with every turn on a GPU.")
     since: str = Field(json_schema_extra={"format": "date-time"}, description="When the Lease was taken.")
+    stopping: str | None = Field(
+        default=None, description="Why the training was told to stop; absent while it may go on."
+    )
 
 
 class Attempt(_Type):
@@ -278,6 +302,12 @@ class YoloTrainingJobStatus(_Type):
     queue_position: int | None = Field(
         default=None, description="Place in the queue, from 1; absent once the job has a GPU."
     )
+    estimated_start_time: str | None = Field(
+        default=None,
+        json_schema_extra={"format": "date-time"},
+        description="When the job's turn is expected to begin, by the eta of running trainings and the time that "
+        "finished ones took; absent while unknown.",
+    )
     conditions: list[Condition] = Field(
         default=[], json_schema_extra={LIST_TYPE: "map", MAP_KEYS: ["type"]}, description="Conditions after kstatus."
     )
@@ -293,7 +323,9 @@ class YoloTrainingJobStatus(_Type):
     progress: Progress | None = Field(default=None, description="How far the training is.")
     results: Results | None = Field(default=None, description="What the training has produced.")
     start_time: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When the first turn began."
+        default=None,
+        json_schema_extra={"format": "date-time"},
+        description="When the first turn began, or the first one after the job was suspended or preempted.",
     )
     completion_time: str | None = Field(
         default=None, json_schema_extra={"format": "date-time"}, description="When the job succeeded or failed."

@@ -98,13 +98,36 @@ class Reason(_Described):
         "PodNotStarted",
         "The training pod exists but does not start; the message has the kubelet's or scheduler's words.",
     )
+    UNSCHEDULABLE = (
+        "Unschedulable",
+        "The scheduler finds no place for the training pod; the message has its words and what to change.",
+    )
+    IMAGE_PULL_FAILED = "ImagePullFailed", "The trainer's image cannot be pulled; the message says what to change."
+    CONTAINER_NOT_CREATED = (
+        "ContainerNotCreated",
+        "The kubelet cannot create the trainer's container; the message has its words and what to change.",
+    )
+    POD_REFUSED = "PodRefused", "The API server refuses the training pod: a quota, an admission policy, a bad template."
     POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
     YIELDING_TO_RESIDENT = (
         "YieldingToResident",
         "The resident has been out for as long as it may be and had to refuse requests; the training stops for it.",
     )
+    PREEMPTED = (
+        "Preempted",
+        "A job of higher priority has the GPU next; this one stops at a checkpoint, as `spec.preemptible` allows.",
+    )
+    DEADLINE_EXCEEDED = "DeadlineExceeded", "The job was active for longer than `spec.activeDeadlineSeconds`."
     STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
+    POD_STUCK = (
+        "PodStuck",
+        "The training pod was told to stop and has not ended long after its grace period; its GPU stays blocked.",
+    )
+    NODE_LOST = (
+        "NodeLost",
+        "The training pod's node does not answer: whether the pod still runs is unknown, so its GPU stays blocked.",
+    )
     TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
     GPU_RETURNED = "GPUReturned", "The GPU's Lease went back to the resident."
     GPU_PASSED_ON = "GPUPassedOn", "The next job had the GPU at once; the resident is loaded after it."
@@ -120,16 +143,33 @@ class Reason(_Described):
     OUT_OF_MEMORY = "OutOfMemory", "The training needed more GPU memory than there was."
     DATASET_INVALID = "DatasetInvalid", "The data set cannot be trained on; the message names the file."
     CONFIG_INVALID = "ConfigInvalid", "The model or a training argument cannot be used; the message names it."
+    OOM_KILLED = (
+        "OOMKilled",
+        "The container used more host memory than its limit: raise spec.podTemplate.resources.limits.memory.",
+    )
+    EVICTED = (
+        "Evicted",
+        "The node was short of memory or disk and evicted the pod; the message has the kubelet's words.",
+    )
+    DISRUPTED = (
+        "Disrupted",
+        "The cluster took the pod away through no fault of the job's: a drain, a taint, a shutdown, a preemption.",
+    )
     ERROR = "Error", "The training ended with an error that has no name of its own."
-    POD_LOST = "PodLost", "The training pod disappeared: deleted by hand, evicted, or lost with its node."
+    POD_LOST = "PodLost", "The training pod was deleted by somebody else, or disappeared without a trace."
     SUSPENDED = "Suspended", "`spec.suspend` is true."
-    NOT_APPLICABLE = "NotApplicable", "The condition says nothing in this phase."
+    RESUMED = "Resumed", "`spec.suspend` is false again; the job goes on from its checkpoint."
 
 
 COST_FREE_REASONS = frozenset(
-    {Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.POD_LOST, Reason.SUSPENDED}
-)
+    {
+        Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.POD_LOST, Reason.NODE_LOST,
+        Reason.DISRUPTED, Reason.PREEMPTED, Reason.SUSPENDED,
+    }
+)  # fmt: skip
 """Ends of an attempt that do not count against `spec.backoffLimit`."""
 
-FINAL_REASONS = frozenset({Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.INVALID_SPEC})
+FINAL_REASONS = frozenset(
+    {Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.INVALID_SPEC, Reason.DEADLINE_EXCEEDED}
+)
 """Ends of an attempt that no repetition can mend."""

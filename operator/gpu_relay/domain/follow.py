@@ -4,56 +4,76 @@ from datetime import timedelta
 from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
-from gpu_relay.api.words import Reason
-from gpu_relay.domain import status
-from gpu_relay.domain.fairness import clocks_of, is_exhausted
+from gpu_relay.api.words import COST_FREE_REASONS, ConditionType, Reason
+from gpu_relay.domain import mishaps, status, stops
 from gpu_relay.domain.model import Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import numbers
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
 from gpu_relay.domain.steps import Notice
+from gpu_relay.domain.stops import Stop
 
 _ETA_TOLERANCE = timedelta(seconds=30)
 
 
-def followed(view: TurnView, job: Job, pod: TrainingPod) -> tuple[YoloTrainingJobStatus, tuple[Notice, ...]]:
-    """Return the status of a job whose pod lives, and the Events that tell of it."""
+def followed(
+    view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None
+) -> tuple[YoloTrainingJobStatus, tuple[Notice, ...]]:
+    """Return the status of a job whose pod lives, and the Events that tell of it; `stop` is why it is told to stop."""
+    stopping = stop.reason if stop else stops.told(job, view.lease.fence) if pod.deleting else None
+    progress = _progress(view, job) or job.status.progress
+    notice = _state(view, job, pod, stop) or Notice(Reason.TRAINING_RUNNING, f"{pod.name} trains")
+    message = notice.message
+    if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
+        message += f": epoch {progress.summary}"
+    new = status.training(view, job, pod.name, notice.reason, message, progress, stopping)
     created = Notice(Reason.POD_CREATED, _created_message(job, pod))
-    progress = _progress(view, job)
-    if pod.waiting is not None:
-        new = status.training(view, job, pod.name, Reason.POD_NOT_STARTED, f"{pod.name}: {pod.waiting}", progress)
-        return new, (created,)
+    return new, (created, notice) if notice.reason != Reason.POD_NOT_STARTED else (created,)
+
+
+def _state(view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None) -> Notice | None:
+    """Say what is to be known of a live pod, the gravest first; None where it simply trains."""
+    if view.node_trouble:
+        return Notice(Reason.NODE_LOST, mishaps.lost_node_message(pod, view.node_trouble), warning=True)
     if pod.deleting:
-        message = f"{pod.name} stops: it writes a checkpoint and ends"
-        new = status.training(view, job, pod.name, Reason.STOPPING, message, progress)
-        return new, (Notice(Reason.STOPPING, message),)
-    new = status.training(view, job, pod.name, Reason.TRAINING_RUNNING, _running_message(pod, progress), progress)
-    return new, (created, Notice(Reason.TRAINING_RUNNING, f"{pod.name} trains"))
+        return _goes(view, job, pod)
+    if stop is not None:
+        return Notice(stop.reason, f"{pod.name} stops: {stop.message}", warning=stop.reason not in COST_FREE_REASONS)
+    if pod.waiting is not None:
+        reason = mishaps.start_reason(pod)
+        return Notice(reason, mishaps.start_message(pod), warning=reason != Reason.POD_NOT_STARTED)
+    return None
 
 
-def overdue(view: TurnView, pod: TrainingPod) -> bool:
-    """True when a pod has not started for so long that the resident should have its GPU back."""
-    waited = (view.now - parse_time(pod.created)).total_seconds()
-    return pod.waiting is not None and waited > view.policy.pod_start_timeout
+def _goes(view: TurnView, job: Job, pod: TrainingPod) -> Notice:
+    """Say why a pod that is being deleted goes, or that it does not."""
+    stuck = mishaps.stuck_message(pod, view.now, view.policy.stuck_after)
+    if stuck is not None:
+        return Notice(Reason.POD_STUCK, stuck, warning=True)
+    told = stops.told(job, view.lease.fence)
+    if told is not None:
+        return Notice(told, _said(job, told) or f"{pod.name} stops: {told.description}")
+    return Notice(Reason.DISRUPTED if pod.disruption else Reason.STOPPING, mishaps.disruption_message(pod))
 
 
-def must_yield(view: TurnView, job: Job) -> bool:
-    """True when a job that yields has kept its resident out for too long, and the resident is wanted."""
-    report = view.resident.report if view.resident else None
-    if not job.spec.gpu.yield_to_resident or report is None or not report.refused:
-        return False
-    return is_exhausted(view.lease, clocks_of(view.policy, view.resident), view.now)
+def _said(job: Job, *reasons: Reason) -> str | None:
+    """Return what the status says of why the job is where it is, if it is for one of these reasons."""
+    said = next((c for c in job.status.conditions if c.type == ConditionType.RECONCILING), None)
+    return said.message if said is not None and said.reason in reasons else None
 
 
-def cause_of_loss(job: Job) -> tuple[Reason, str]:
-    """Read the disappearance of a pod: told to stop, never started, or lost."""
-    told = next((c for c in job.status.conditions if c.type == "Reconciling"), None)
-    if job.spec.suspend:
-        return Reason.SUSPENDED, "suspended on request; goes on from its checkpoint when resumed"
-    if told is not None and told.reason == Reason.POD_NOT_STARTED:
-        return Reason.ERROR, f"the pod did not start: {told.message}"
-    if told is not None and told.reason in {Reason.STOPPING, Reason.YIELDING_TO_RESIDENT}:
-        return Reason.INTERRUPTED, f"pod {job.status.pod} was told to stop and is gone; goes on from its checkpoint"
-    return Reason.POD_LOST, f"pod {job.status.pod} is gone: deleted by hand, evicted, or lost with its node"
+def cause_of_loss(job: Job, fence: int) -> tuple[Reason, str]:
+    """Read the disappearance of a pod: told to stop, lost with its node, taken away, or deleted by somebody else."""
+    told = stops.told(job, fence)
+    if told is not None:
+        return stops.attempt_reason(told), _said(job, told) or f"{job.status.pod} stopped: {told.description}"
+    for reason in (Reason.NODE_LOST, Reason.DISRUPTED):
+        said = _said(job, reason)
+        if said is not None:
+            return reason, f"pod {job.status.pod} is gone: {said}"
+    return Reason.POD_LOST, (
+        f"pod {job.status.pod} is gone, deleted by somebody else: the job goes on from its checkpoint; to stop it, set "
+        "spec.suspend or delete the job"
+    )
 
 
 def eta(view: TurnView) -> str | None:
@@ -104,7 +124,3 @@ def _created_message(job: Job, pod: TrainingPod) -> str:
     if gpu is None or gpu.free_after is None:
         return f"created pod {pod.name}"
     return f"created pod {pod.name} on node {gpu.node}: {mib(gpu.free_after)} free, {mib(job.need_mib)} needed"
-
-
-def _running_message(pod: TrainingPod, progress: Progress | None) -> str:
-    return f"{pod.name} trains" if progress is None else f"{pod.name} trains: epoch {progress.summary}"

@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.quantities import memory_mib
 
 HOLDER_RESIDENT = "resident"
@@ -66,6 +67,9 @@ class Termination:
     last_word: dict[str, Any] = field(default_factory=dict)
     started: str | None = None
     finished: str | None = None
+    pod_reason: str = ""
+    """Why the kubelet ended the pod as a whole, for example Evicted; empty where only its container ended."""
+    pod_message: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,13 @@ class TrainingPod:
     termination: Termination | None
     coresident: bool = False
     """True where it was created beside the loaded resident, which owes it no hold."""
+    waiting_reason: str = ""
+    """The one word for `waiting`, as Kubernetes has it: Unschedulable, ErrImagePull, ContainerCreating, …"""
+    node: str = ""
+    disruption: str = ""
+    """Why the cluster takes it away: the reason of its DisruptionTarget condition; empty where it does not."""
+    delete_by: str | None = None
+    """When a deletion's grace period ends; None while it is not being deleted."""
 
     @property
     def live(self) -> bool:
@@ -190,6 +201,7 @@ class Policy:
     hold_ttl: float = 60.0
     progress_interval: float = 2.0
     pod_start_timeout: float = 600.0
+    start_failure_timeout: float = 60.0
     memory_return_timeout: float = 30.0
     backoff_base: float = 10.0
     backoff_cap: float = 360.0
@@ -199,6 +211,15 @@ class Policy:
     restart_resident_after: float = 0.0
     """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
     resident_grace: float = 60.0
+    stuck_after: float = 60.0
+
+
+@dataclass(frozen=True)
+class Preemptor:
+    """A waiting job that may have a running job's GPU."""
+
+    name: str
+    priority: int
 
 
 @dataclass(frozen=True)
@@ -221,6 +242,8 @@ class TurnView:
     unload_message: str = ""
     failure: str = ""
     """Why the last effect of this turn failed; empty when it succeeded."""
+    refusal: Reason | None = None
+    """Why the API server would not have the training pod; `failure` has its words."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
     unwilling_for: float = 0.0
@@ -228,6 +251,13 @@ class TurnView:
     successor: str = ""
     """The job that waits for this GPU and may have it next; empty when there is none."""
     progress: dict[str, Any] | None = None
+    """The trainer's own words, as it last said them; None where it has not said any."""
+    start_failing_for: float = 0.0
+    """Seconds for which the kubelet has said that the training pod's container cannot be started."""
+    node_trouble: str = ""
+    """Why nothing is known of the training pod's node; empty while the node is well, or the trainer answers."""
+    preemptor: Preemptor | None = None
+    """The waiting job for which a preemptible owner of this GPU is to stop."""
 
     @property
     def managed(self) -> bool:

@@ -6,8 +6,11 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, Results
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
+from gpu_relay.domain.lifetime import deadline, deadline_message
+from gpu_relay.domain.mishaps import killed_by
 from gpu_relay.domain.model import Job, Termination, TrainingPod
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.stops import attempt_reason, told
 
 _TRAINER_REASONS = frozenset(
     {
@@ -31,7 +34,7 @@ class Verdict:
     message: str
 
 
-def verdict(job: Job) -> Verdict:
+def verdict(job: Job, now: datetime) -> Verdict:
     """Judge a job whose turn is over by its attempts; a turn that never had a pod leaves the job where it was."""
     last = job.status.attempts[-1] if job.status.attempts else None
     if last is not None:
@@ -47,6 +50,9 @@ def verdict(job: Job) -> Verdict:
             return Verdict(Phase.FAILED, Reason.BACKOFF_LIMIT_EXCEEDED, message)
     if job.spec.suspend:
         return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true; set it to false to go on")
+    ends = deadline(job)
+    if ends is not None and ends <= now:
+        return Verdict(Phase.FAILED, Reason.DEADLINE_EXCEEDED, deadline_message(job))
     if last is not None:
         return Verdict(
             Phase.QUEUED,
@@ -73,12 +79,13 @@ def next_batch(job: Job) -> int:
 def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: datetime) -> Attempt:
     """Record how a training pod ended."""
     word = termination.last_word
+    reason, message = _end(job, pod, termination)
     return Attempt(
         number=pod.attempt,
         pod=pod.name,
         fence=pod.fence,
-        reason=_reason(termination),
-        message=_message(termination),
+        reason=reason,
+        message=message[:_MESSAGE_LIMIT],
         exit_code=termination.exit_code,
         epoch=_whole(word.get("epoch")),
         batch=next_batch(job),
@@ -115,19 +122,27 @@ def numbers(value: Any) -> dict[str, float]:
     return {key: round(number, 5) for key, number in kept[:32] if number - number == 0}  # inf and nan are no JSON
 
 
-def _reason(termination: Termination) -> Reason:
-    said = termination.last_word.get("reason")
-    if said in _TRAINER_REASONS:
-        return Reason(said)
-    if termination.exit_code == _SIGTERM_EXIT:
-        return Reason.INTERRUPTED
-    return Reason.POD_LOST if termination.exit_code is None else Reason.ERROR
+def _end(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
+    """Judge an end: by the trainer's own word, by why it was told to stop, by who killed it; in this order."""
+    word, message = termination.last_word.get("reason"), _message(termination)
+    said = Reason(word) if word in _TRAINER_REASONS else None
+    killed = killed_by(pod, termination)
+    if said is not None and said != Reason.INTERRUPTED and not (said == Reason.ERROR and killed):
+        return said, message
+    stopping = told(job, pod.fence)
+    if stopping is not None:
+        return attempt_reason(stopping), f"told to stop ({stopping}): {message}"
+    if killed is not None:
+        return killed
+    if said is not None or termination.exit_code == _SIGTERM_EXIT:
+        return Reason.INTERRUPTED, message
+    return Reason.ERROR, message
 
 
 def _message(termination: Termination) -> str:
     said = termination.last_word.get("message")
     if isinstance(said, str) and said:
-        return said[:_MESSAGE_LIMIT]
+        return said
     code = "no exit code" if termination.exit_code is None else f"exit code {termination.exit_code}"
     return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
 

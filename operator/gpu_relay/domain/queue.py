@@ -61,7 +61,7 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     if not job.status.attempts:
         return None
     last = job.status.attempts[-1]
-    if last.reason == Reason.SUSPENDED:
+    if last.reason in {Reason.SUSPENDED, Reason.PREEMPTED}:
         return None
     failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in job.status.attempts)
     delay = min(policy.backoff_cap, policy.backoff_base * 2 ** max(0, failures - 1))

@@ -12,6 +12,8 @@ from gpu_relay.domain.quantities import timestamp
 
 Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
 _SHOWN_ORDER = tuple(ConditionType)
+_CLOCK_RESETS = frozenset({Reason.SUSPENDED, Reason.PREEMPTED})
+"""Pauses after which `activeDeadlineSeconds` counts anew, as batch/v1 has it for suspension."""
 
 
 def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> list[Condition]:
@@ -38,14 +40,15 @@ def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> 
 
 
 def _changed(
-    job: Job, now: datetime, phase: Phase, facts: Mapping[ConditionType, Fact], **fields: Any
+    job: Job, now: datetime, phase: Phase, facts: dict[ConditionType, Fact], **fields: Any
 ) -> YoloTrainingJobStatus:
     return job.status.model_copy(
         update={
             "observed_generation": job.generation,
             "phase": phase,
-            "conditions": conditions(job, now, facts),
+            "conditions": conditions(job, now, _resumed(job) | facts),
             "queue_position": None,
+            "estimated_start_time": None,
             **fields,
         }
     )
@@ -67,14 +70,14 @@ def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
         ConditionType.SUSPENDED: ("True", Reason.SUSPENDED, message),
         ConditionType.GPU_ACQUIRED: ("False", Reason.SUSPENDED, "suspended jobs own no GPU"),
     }
-    return _changed(job, now, Phase.SUSPENDED, facts, turn=None)
+    return _changed(job, now, Phase.SUSPENDED, facts, turn=None, start_time=None)
 
 
-def refused(job: Job, now: datetime, message: str) -> YoloTrainingJobStatus:
-    """Status of a job whose spec can never run."""
-    facts: dict[ConditionType, Fact] = {
-        ConditionType.STALLED: ("True", Reason.INVALID_SPEC, message),
-        ConditionType.FAILED: ("True", Reason.INVALID_SPEC, message),
+def failed(job: Job, now: datetime, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that fails without a turn: its spec can never run, or its time is up."""
+    facts = _reload_fact(job) | {
+        ConditionType.STALLED: ("True", reason, message),
+        ConditionType.FAILED: ("True", reason, message),
     }
     return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now))
 
@@ -91,29 +94,46 @@ def acquiring(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTra
 
 
 def training(
-    view: TurnView, job: Job, pod: str, reason: Reason, message: str, progress: Progress | None
+    view: TurnView,
+    job: Job,
+    pod: str,
+    reason: Reason,
+    message: str,
+    progress: Progress | None,
+    stopping: Reason | None,
 ) -> YoloTrainingJobStatus:
-    """Status of a job whose training pod exists."""
+    """Status of a job whose training pod exists; `stopping` is why it was told to stop."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
     }
     return _changed(
-        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job),
-        attempt=job.next_attempt, pod=pod, progress=progress or job.status.progress,
+        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, stopping),
+        attempt=job.next_attempt, pod=pod, progress=progress,
     )  # fmt: skip
 
 
-def releasing(view: TurnView, job: Job, attempt: Attempt | None, message: str, **fields: Any) -> YoloTrainingJobStatus:
-    """Status of a job whose turn is over; `attempt` is recorded with it where there was a pod."""
-    reason = Reason(attempt.reason) if attempt else Reason.GPU_RETURNED
+def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields: Any) -> YoloTrainingJobStatus:
+    """Status of a job whose turn is over, with the attempt that it was."""
+    reason = Reason(attempt.reason)
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
-    attempts = [*job.status.attempts, attempt] if attempt else job.status.attempts
+    attempts = [*job.status.attempts, attempt]
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **fields)
+
+
+def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job whose turn is over before it had a pod."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+    }
+    start = None if reason in _CLOCK_RESETS else job.status.start_time
+    return _changed(job, view.now, Phase.RELEASING, facts, start_time=start)
 
 
 def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrainingJobStatus:
@@ -133,7 +153,8 @@ def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrai
             facts[ConditionType.RECONCILING] = ("True", verdict.reason, verdict.message)
     terminal = verdict.phase in {Phase.SUCCEEDED, Phase.FAILED}
     completion = (job.status.completion_time or timestamp(now)) if terminal else None
-    return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion)
+    start = None if verdict.reason in _CLOCK_RESETS else job.status.start_time
+    return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion, start_time=start)
 
 
 def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
@@ -143,10 +164,18 @@ def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
     return {} if old is None else {kind: (old.status, Reason(old.reason), old.message)}
 
 
-def _turn_fields(view: TurnView, job: Job) -> dict[str, Any]:
+def _resumed(job: Job) -> dict[ConditionType, Fact]:
+    """Carry that the job was suspended once, as batch/v1 Job does."""
+    kind = ConditionType.SUSPENDED
+    if all(condition.type != kind for condition in job.status.conditions):
+        return {}
+    return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; goes on from its checkpoint")}
+
+
+def _turn_fields(view: TurnView, job: Job, stopping: Reason | None = None) -> dict[str, Any]:
     since = view.lease.acquired or timestamp(view.now)
     return {
-        "turn": Turn(fence=view.lease.fence, since=since),
+        "turn": Turn(fence=view.lease.fence, since=since, stopping=stopping),
         "gpu": _gpu(view, job),
         "start_time": job.status.start_time or since,
     }

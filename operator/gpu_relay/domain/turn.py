@@ -8,7 +8,7 @@
       pod_has_ended ── record the attempt                  resident_is_missing ─ wait for its pod (law 3)
       pod_is_live ──── keep the hold, follow, stop         resident_is_loaded ── settle the job, clear the debt
       pod_is_lost ──── record the attempt                  next_turn_goes_first ─ while the outage is short
-      job_no_longer_wants                                  load_resident
+      turn_is_withdrawn                                  load_resident
       resident_is_missing_or_mute ── unknown is not free
       fits_beside_resident ─ opt-in: no unload
       hold_is_missing ─ unload (law 5: the Lease came first)
@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import follow, status
+from gpu_relay.domain import follow, status, stops
 from gpu_relay.domain.fairness import clocks_of, is_exhausted
 from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
@@ -46,6 +46,7 @@ Rule = Callable[[TurnView], Decision | None]
 _SOON = 1.0
 _POD_POLL = 2.0
 _RESIDENT_POLL = 3.0
+_ON_REQUEST = frozenset({Reason.INTERRUPTED, Reason.SUSPENDED, Reason.PREEMPTED})
 _PASS_ON_LIMIT = 10.0
 """Seconds in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
@@ -101,28 +102,22 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     results = results_of(pod.termination) or job.status.results
     message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
     new = status.releasing(view, job, attempt, message, progress=progress, results=results, pod=pod.name)
-    failed = attempt.reason not in {Reason.COMPLETED, Reason.INTERRUPTED}
+    failed = attempt.reason not in _ON_REQUEST | {Reason.COMPLETED}
     return Decision(None, job, new, (Notice(Reason.TRAINING_ENDED, message, warning=failed),), again_in=0)
 
 
 def pod_is_live(view: TurnView) -> Decision | None:
-    """The training pod lives: keep the resident's promise alive, follow the progress, stop when the user says so."""
+    """The training pod lives: keep the resident's promise alive, follow the progress, stop it for a cause."""
     pod, job = own_pod(view), view.job
     if job is None or pod is None:
         return None
-    new, notices = follow.followed(view, job, pod)
+    stop = None if pod.deleting else stops.cause(view, job, pod)
+    new, notices = follow.followed(view, job, pod, stop)
     decision = Decision(None, job, new, notices, again_in=view.policy.progress_interval)
     if pod.deleting:
         return decision
-    if job.spec.suspend or job.deleting or follow.overdue(view, pod):
+    if stop is not None:
         return Decision(DeletePod(pod), job, new, notices, again_in=_POD_POLL)
-    if follow.must_yield(view, job):
-        message = (
-            f"resident {view.resident} has refused requests and was out for as long as it may be: {pod.name} stops"
-        )
-        new = status.training(view, job, pod.name, Reason.YIELDING_TO_RESIDENT, message, None)
-        yielding = (*notices, Notice(Reason.YIELDING_TO_RESIDENT, message))
-        return Decision(DeletePod(pod), job, new, yielding, again_in=_POD_POLL)
     if not pod.coresident and _hold_needs_care(view):
         return Decision(Unload(eta=follow.eta(view)), job, new, notices, again_in=view.policy.progress_interval)
     return decision
@@ -138,19 +133,20 @@ def pod_is_lost(view: TurnView) -> Decision | None:
         or job.status.turn.fence != view.lease.fence
     ):
         return None
-    reason, message = follow.cause_of_loss(job)
+    reason, message = follow.cause_of_loss(job, view.lease.fence)
     attempt = lost_attempt(job, view.lease.fence, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
-    return Decision(None, job, new, (Notice(reason, message, warning=reason != Reason.SUSPENDED),), again_in=0)
+    return Decision(None, job, new, (Notice(reason, message, warning=reason not in _ON_REQUEST),), again_in=0)
 
 
-def job_no_longer_wants(view: TurnView) -> Decision | None:
-    """Suspended or deleted before there was a pod."""
+def turn_is_withdrawn(view: TurnView) -> Decision | None:
+    """Suspended, deleted, preempted or out of time before there was a pod."""
     job = view.job
-    if job is None or not (job.spec.suspend or job.deleting):
+    stop = stops.withdrawn(view, job) if job is not None else None
+    if job is None or stop is None:
         return None
-    new = status.releasing(view, job, None, "stopped before training began")
-    return Decision(_return_lease(view), job, new, again_in=0)
+    new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
+    return Decision(_return_lease(view), job, new, (Notice(stop.reason, stop.message),), again_in=0)
 
 
 def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
@@ -247,11 +243,11 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
 def pod_was_refused(view: TurnView) -> Decision | None:
     """The API server will not have the pod: a failed attempt, and the resident does not wait for a better one."""
     job = view.job
-    if job is None or not view.failure:
+    if job is None or view.refusal is None:
         return None
-    attempt = lost_attempt(job, view.lease.fence, view.now, Reason.ERROR, view.failure)
+    attempt = lost_attempt(job, view.lease.fence, view.now, view.refusal, view.failure)
     new = status.releasing(view, job, attempt, f"attempt {attempt.number} did not start: {view.failure}")
-    return Decision(None, job, new, (Notice(Reason.POD_NOT_STARTED, view.failure, warning=True),), again_in=0)
+    return Decision(None, job, new, (Notice(view.refusal, view.failure, warning=True),), again_in=0)
 
 
 def create_pod(view: TurnView) -> Decision | None:
@@ -319,7 +315,7 @@ def load_resident(view: TurnView) -> Decision | None:
 
 
 TURN_RULES: tuple[Rule, ...] = (
-    owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, job_no_longer_wants,
+    owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, turn_is_withdrawn,
     resident_is_missing_or_mute, fits_beside_resident, hold_is_missing, gpu_is_in_use, memory_is_unproven,
     pod_was_refused, create_pod,
 )  # fmt: skip
@@ -357,7 +353,7 @@ def _settle(
     job = view.job
     if job is None or job.status.phase == Phase.ACQUIRING:
         return Decision(step, again_in=again_in)
-    judged = verdict(job)
+    judged = verdict(job, view.now)
     new = status.settled(job, view.now, judged, reload)
     bad_news = reload[0] == "False" and reload[1] != Reason.GPU_PASSED_ON
     notices = [Notice(reload[1], reload[2], warning=bad_news)]

@@ -43,6 +43,10 @@ class JobStore:
         }
         await self._kube.apply(f"{_path(job.key)}/status", body)
 
+    async def delete(self, job: Job) -> None:
+        """Delete a job with all its pods, unless it has changed since it was read."""
+        await self._kube.delete(_path(job.key), uid=job.key.uid, resource_version=job.resource_version, foreground=True)
+
 
 def _path(key: JobKey) -> str:
     return f"{_BASE}/namespaces/{key.namespace}/{words.PLURAL}/{key.name}"

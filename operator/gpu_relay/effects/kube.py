@@ -93,10 +93,20 @@ class Kube:
         query = {"fieldManager": self._field_manager, "force": "true"}
         return await self._request("PATCH", path, query, body, content_type=_APPLY)
 
-    async def delete(self, path: str, *, uid: str) -> None:
-        """Delete the object with this UID; one that is gone or replaced already is none of our business."""
+    async def delete(
+        self, path: str, *, uid: str, resource_version: str | None = None, foreground: bool = False
+    ) -> None:
+        """Delete the object with this UID (and version); one that is gone or replaced is none of our business.
+
+        `foreground` keeps the object until those that it owns are gone.
+        """
+        body: Object = {"preconditions": {"uid": uid}}
+        if resource_version is not None:
+            body["preconditions"]["resourceVersion"] = resource_version
+        if foreground:
+            body["propagationPolicy"] = "Foreground"
         try:
-            await self._request("DELETE", path, None, {"preconditions": {"uid": uid}})
+            await self._request("DELETE", path, None, body)
         except KubeError as error:
             if not (error.not_found or error.conflict):
                 raise

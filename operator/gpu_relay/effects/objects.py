@@ -50,6 +50,10 @@ def training_pod_of(raw: Object) -> TrainingPod:
         created=meta["creationTimestamp"],
         waiting=_waiting(status),
         termination=_termination(status),
+        waiting_reason=_waiting_reason(status),
+        node=raw.get("spec", {}).get("nodeName", ""),
+        disruption=_disruption(status),
+        delete_by=meta.get("deletionTimestamp"),
         coresident=labels.get(words.LABEL_SHARING) == words.CORESIDENT,
     )
 
@@ -74,6 +78,34 @@ def _waiting(status: Object) -> str | None:
     return "its container is being created" if reason in _QUIET_WAITING else f"{reason}: {state.get('message', '')}"
 
 
+def _waiting_reason(status: Object) -> str:
+    """Return the one word for why the pod does not run yet; empty where it does."""
+    if status.get("phase", "Pending") != "Pending":
+        return ""
+    for condition in status.get("conditions", []):
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return str(condition.get("reason", ""))
+    return str(_trainer(status).get("state", {}).get("waiting", {}).get("reason", ""))
+
+
+def _disruption(status: Object) -> str:
+    """Return why the cluster takes the pod away, as its DisruptionTarget condition says."""
+    for condition in status.get("conditions", []):
+        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
+            return str(condition.get("reason", ""))
+    return ""
+
+
+def node_trouble(raw: Object) -> str:
+    """Say why a node cannot be relied upon to tell the truth about its pods; empty where it can."""
+    name, conditions = raw["metadata"]["name"], raw.get("status", {}).get("conditions", [])
+    ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
+    if ready is None or ready["status"] == "True":
+        return ""
+    since, said = ready.get("lastTransitionTime", "?"), ready.get("message", "") or ready.get("reason", "")
+    return f"node {name} has not been ready since {since}: {said}"
+
+
 def _termination(status: Object) -> Termination | None:
     """Read how the pod ended: its container's state, or the pod's own reason where no container ever ran."""
     ended = _trainer(status).get("state", {}).get("terminated")
@@ -84,9 +116,12 @@ def _termination(status: Object) -> Termination | None:
             last_word=_last_word(ended.get("message", "")),
             started=ended.get("startedAt"),
             finished=ended.get("finishedAt"),
+            pod_reason=status.get("reason", ""),
+            pod_message=status.get("message", ""),
         )
     if status.get("phase") in {"Succeeded", "Failed"}:
-        return Termination(exit_code=None, reason=f"{status.get('reason', 'Failed')}: {status.get('message', '')}")
+        reason, message = status.get("reason", ""), status.get("message", "")
+        return Termination(None, f"{reason or 'Failed'}: {message}", pod_reason=reason, pod_message=message)
     return None
 
 

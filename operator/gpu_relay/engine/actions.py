@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import TurnView
 from gpu_relay.domain.steps import (
     CreatePod,
@@ -25,6 +26,7 @@ from gpu_relay.effects.http import UnavailableError
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.effects.nodes import NodeStore
 from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
 from gpu_relay.effects.pods import PodNameTakenError, PodStore
 from gpu_relay.effects.residents import ResidentClient
@@ -44,6 +46,7 @@ class Effects:
     events: EventRecorder
     residents: ResidentClient
     directory: ResidentDirectory
+    nodes: NodeStore
     http: aiohttp.ClientSession
 
 
@@ -120,8 +123,9 @@ class Actions:
         try:
             await self.effects.pods.create(body)
         except PodNameTakenError as error:
-            memory.failure = str(error)
+            memory.failure, memory.refusal = str(error), Reason.POD_NAME_TAKEN
         except KubeError as error:
             if not error.refusal:
                 raise
+            memory.refusal = Reason.POD_REFUSED
             memory.failure = f"the API server refuses the training pod: {error}"

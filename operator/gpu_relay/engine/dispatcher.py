@@ -10,8 +10,10 @@ from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
-from gpu_relay.domain.model import GpuLease, Job, Policy
+from gpu_relay.domain.lifetime import deadline, deadline_message
+from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
 from gpu_relay.domain.outcome import verdict
+from gpu_relay.domain.preemption import preemptors
 from gpu_relay.domain.queue import Candidate, Placement, place, successor, waiting_jobs
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.validation import objection
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 _CLOCK_POLL = 1.0
 _PROBE_POLL = 2.0
 _RETRY = 0.5
+_CLOCKED = frozenset({Reason.WAITING_FOR_BACKOFF, Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY})
+"""Reasons to wait that end by themselves, with time."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,8 @@ class Dispatcher:
     policy: Policy
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """The GPUs as the last dispatch knew them."""
+    preemptors: dict[str, Preemptor] = field(default_factory=dict)
+    """The waiting job for which a preemptible owner of a GPU is to stop, by GPU."""
 
     def successor(self, gpu: str) -> str:
         """Name the job that waits for a GPU and may have it next; empty when there is none."""
@@ -55,13 +61,14 @@ class Dispatcher:
         return str(job.key) if job else ""
 
     async def dispatch(self) -> tuple[list[str], float | None]:
-        """Give away what is free; return the GPUs whose turn begins, and the seconds until the next look."""
+        """Give away what is free; return the GPUs to look at, and the seconds until the next dispatch."""
+        self.preemptors.clear()
         leases = {lease.gpu: lease for lease in await self.leases.list()}
         involved = _involved(leases.values())
         jobs = self.cache.jobs.values()
         await self._settle_leftovers(jobs, involved)
         busy = frozenset(lease.holder for lease in leases.values()) | self._awaiting_reload(leases.values())
-        waiting = [job for job in waiting_jobs(jobs, busy) if await self._is_sound(job)]
+        waiting = [job for job in waiting_jobs(jobs, busy) if await self._may_wait(job)]
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             return [], None
@@ -69,8 +76,10 @@ class Dispatcher:
         placements = place(waiting, candidates, datetime.now(UTC), self.policy)
         begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, p.gpu)]
         await asyncio.gather(*(self._write_queued(p, candidates) for p in placements if p.gpu is None))
+        owners = {job.key.holder: job for job in jobs}
+        self.preemptors.update(preemptors(placements, candidates, owners, self.policy))
         missed = len(begun) < sum(p.gpu is not None for p in placements)
-        return begun, _RETRY if missed else self._next_look(placements)
+        return [*begun, *self.preemptors], _RETRY if missed else self._next_look(placements)
 
     async def _look_around(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the GPUs there are, and remember them."""
@@ -132,13 +141,25 @@ class Dispatcher:
         await self.events.emit(job.key, job.resource_version, lease.fence, notice)
         return True
 
-    async def _is_sound(self, job: Job) -> bool:
-        message = objection(job)
-        if message is None:
+    async def _may_wait(self, job: Job) -> bool:
+        """False for a job that fails here and now: its spec can never run, or its time is up."""
+        now, ends = datetime.now(UTC), deadline(job)
+        refusal = objection(job)
+        if refusal is not None:
+            reason, message = Reason.INVALID_SPEC, refusal
+        elif ends is not None and ends <= now:
+            reason, message = Reason.DEADLINE_EXCEEDED, deadline_message(job)
+        else:
+            if job.status.phase == Phase.SUSPENDED:
+                await self._tell(job, Notice(Reason.RESUMED, "spec.suspend is false again; waits for its next turn"))
             return True
-        await self._write(job, status.refused(job, datetime.now(UTC), message))
-        await self.events.emit(job.key, job.resource_version, 0, Notice(Reason.INVALID_SPEC, message, warning=True))
+        await self._write(job, status.failed(job, now, reason, message))
+        await self._tell(job, Notice(reason, message, warning=True))
         return False
+
+    async def _tell(self, job: Job, notice: Notice) -> None:
+        """Emit an Event that belongs to no turn: once for each change of the spec."""
+        await self.events.emit(job.key, job.resource_version, job.generation, notice)
 
     async def _write_queued(self, placement: Placement, known: list[Candidate]) -> None:
         job, reason, message = placement.job, placement.reason, placement.message
@@ -154,12 +175,14 @@ class Dispatcher:
                 continue
             if job.status.phase == Phase.RELEASING:
                 fact: status.Fact = ("Unknown", Reason.NO_RESIDENT, "the turn had no resident to hand back to")
-                judged = verdict(job)
+                judged = verdict(job, now)
                 if await self._write(job, status.settled(job, now, judged, fact)) and judged.phase != Phase.QUEUED:
                     notice = Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED)
-                    await self.events.emit(job.key, job.resource_version, 0, notice)
-            elif job.spec.suspend and job.status.completion_time is None:
-                await self._write(job, status.suspended(job, now))
+                    await self._tell(job, notice)
+            elif job.spec.suspend and job.status.completion_time is None and job.status.phase != Phase.SUSPENDED:
+                new = status.suspended(job, now)
+                if await self._write(job, new):
+                    await self._tell(job, Notice(Reason.SUSPENDED, "suspended before its turn; owns no GPU"))
 
     async def _write(self, job: Job, new: YoloTrainingJobStatus) -> bool:
         """Write a status from the cache's view of a job; a conflict means that a newer view is on its way."""
@@ -172,13 +195,15 @@ class Dispatcher:
         return True
 
     def _next_look(self, placements: list[Placement]) -> float | None:
-        if any(
-            p.reason in {Reason.WAITING_FOR_BACKOFF, Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY} for p in placements
-        ):
-            return _CLOCK_POLL
+        looks: list[float] = []
+        if any(p.reason in _CLOCKED for p in placements):
+            looks.append(_CLOCK_POLL)
         if self.directory.unknown_pods() or not self.directory.any_pods():
-            return _PROBE_POLL
-        return None
+            looks.append(_PROBE_POLL)
+        now = datetime.now(UTC)
+        ends = (deadline(placement.job) for placement in placements)
+        looks.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
+        return min(looks, default=None)
 
 
 def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:

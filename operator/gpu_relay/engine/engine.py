@@ -1,6 +1,7 @@
-"""The engine: a cache that watches and resyncs fill, and a work queue with two kinds of keys.
+"""The engine: a cache that watches and resyncs fill, and a work queue with three kinds of keys.
 
-`queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one GPU's turn.
+`queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes jobs that
+have been over for long enough.
 """
 
 import asyncio
@@ -9,11 +10,12 @@ import time
 from typing import Any
 
 from gpu_relay.api import words
-from gpu_relay.domain.model import JobKey
+from gpu_relay.domain.model import JobKey, Preemptor
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
+from gpu_relay.engine.retirement import Retirement
 from gpu_relay.engine.turns import Turns
 from gpu_relay.engine.workqueue import WorkQueue
 from gpu_relay.settings import Settings
@@ -22,6 +24,7 @@ logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 _QUEUE = "queue"
 _GPU = "gpu/"
+_FINISHED = "finished"
 
 
 class Engine:
@@ -35,7 +38,7 @@ class Engine:
         self._queue = WorkQueue(self._handle)
         self._synced_at: float | None = None
         policy = settings.policy()
-        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon, self._successor)
+        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon, self._waiting_for)
         self._dispatcher = Dispatcher(
             kube=kube,
             cache=cache,
@@ -46,6 +49,7 @@ class Engine:
             turns=self._turns,
             policy=policy,
         )
+        self._retirement = Retirement(cache, effects.jobs)
 
     async def run(self) -> None:
         """Take in full lists, then work until cancelled; every GPU with a Lease is looked at first."""
@@ -92,17 +96,20 @@ class Engine:
         """True once the first full lists have been read."""
         return self._synced_at is not None
 
-    def _successor(self, gpu: str) -> str:
-        return self._dispatcher.successor(gpu)
+    def _waiting_for(self, gpu: str) -> tuple[str, Preemptor | None]:
+        return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
         self._queue.put(_QUEUE)
+        self._queue.put(_FINISHED)
 
     async def _handle(self, key: str) -> float | None:
+        if key == _FINISHED:
+            return await self._retirement.look()
         if key != _QUEUE:
             return await self._turns.look(key.removeprefix(_GPU))
-        begun, again_in = await self._dispatcher.dispatch()
-        for gpu in begun:
+        concerned, again_in = await self._dispatcher.dispatch()
+        for gpu in concerned:
             self._queue.put(_GPU + gpu)
         return again_in
 

@@ -2,7 +2,9 @@
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import GpuReport
 
 
@@ -18,10 +20,16 @@ class Memory:
     free_before: int | None = None
     unload_message: str = ""
     failure: str = ""
+    refusal: Reason | None = None
     load_failed: bool = False
     passed_on: bool = False
     resident_missing_since: float | None = None
     unwilling_since: float | None = None
+    start_failing_since: float | None = None
+    asked_at: float = 0.0
+    progress: dict[str, Any] | None = None
+    """The trainer's own words, as it last said them."""
+    node_trouble: str = ""
 
     def forget_samples(self) -> None:
         """Begin the row of samples anew."""

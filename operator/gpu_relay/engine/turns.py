@@ -12,7 +12,8 @@ from typing import Any
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain import turn
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident, TurnView
+from gpu_relay.domain.mishaps import is_start_failure
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TurnView
 from gpu_relay.domain.steps import Decision
 from gpu_relay.effects import metrics, trainers
 from gpu_relay.effects.kube import KubeError
@@ -32,12 +33,15 @@ class Turns:
         policy: Policy,
         defaults: TrainerDefaults,
         released: Callable[[], None],
-        successor: Callable[[str], str],
+        waiting_for: Callable[[str], tuple[str, Preemptor | None]],
     ) -> None:
-        """`released` is called when a GPU may have become free; `successor` names the job that waits for a GPU."""
+        """`released` is called when a GPU may have become free.
+
+        `waiting_for` names the job that may have a GPU next, and the one for which a preemptible owner is to stop.
+        """
         self._do = effects
         self._actions = Actions(effects, defaults, released)
-        self._successor = successor
+        self._waiting_for = waiting_for
         self._policy = policy
         self._memory: dict[str, Memory] = {}
         self.concerns: dict[str, str] = {}
@@ -70,6 +74,7 @@ class Turns:
         job = await self._do.jobs.get(owner) if owner else None
         resident = await self._do.directory.on_gpu(lease) if managed and owner else None
         self._remember_resident(memory, lease, resident)
+        successor, preemptor = self._waiting_for(lease.gpu)
         view = TurnView(
             now=datetime.now(UTC),
             policy=self._policy,
@@ -82,19 +87,33 @@ class Turns:
             free_before=memory.free_before,
             unload_message=memory.unload_message,
             failure=memory.failure,
+            refusal=memory.refusal,
             load_failed=memory.load_failed,
             resident_missing_for=_since(memory.resident_missing_since),
             unwilling_for=_since(memory.unwilling_since),
-            successor=self._successor(lease.gpu),
+            successor=successor,
+            preemptor=preemptor,
         )
-        return await self._with_progress(view)
+        return await self._with_pod(view, memory)
 
-    async def _with_progress(self, view: TurnView) -> TurnView:
+    async def _with_pod(self, view: TurnView, memory: Memory) -> TurnView:
+        """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
         pod = turn.own_pod(view)
         if pod is None or not pod.live:
             return view
-        said = await trainers.progress(self._do.http, pod)
-        return replace(view, progress=said)
+        if time.monotonic() - memory.asked_at >= self._policy.progress_interval:
+            memory.asked_at = time.monotonic()
+            said = await trainers.progress(self._do.http, pod)
+            memory.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
+            memory.progress = said or memory.progress
+        failing = is_start_failure(pod)
+        memory.start_failing_since = (memory.start_failing_since or time.monotonic()) if failing else None
+        return replace(
+            view,
+            progress=memory.progress,
+            node_trouble=memory.node_trouble,
+            start_failing_for=_since(memory.start_failing_since),
+        )
 
     def _recall(self, lease: GpuLease) -> Memory:
         memory = self._memory.get(lease.gpu)

@@ -59,7 +59,7 @@ def ended(*reasons: str) -> list[Attempt]:
     ],
 )
 def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> None:
-    assert verdict(job(spec={"backoffLimit": limit}, attempts=ended(*reasons))).phase == phase
+    assert verdict(job(spec={"backoffLimit": limit}, attempts=ended(*reasons)), NOW).phase == phase
 
 
 def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:

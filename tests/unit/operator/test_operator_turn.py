@@ -95,10 +95,12 @@ def test_the_load_is_asked_for_when_nothing_runs() -> None:
 
 
 def test_a_pod_that_the_api_server_refuses_is_a_failed_attempt() -> None:
-    decision = turn.plan(view(failure="the API server refuses the training pod: exceeded quota"))
+    decision = turn.plan(
+        view(refusal=Reason.POD_REFUSED, failure="the API server refuses the training pod: exceeded quota")
+    )
     assert decision.step is None
     assert decision.status is not None
-    assert decision.status.attempts[-1].reason == Reason.ERROR
+    assert decision.status.attempts[-1].reason == Reason.POD_REFUSED
     assert "exceeded quota" in decision.status.attempts[-1].message
 
 
@@ -110,11 +112,16 @@ def test_the_lease_waits_until_the_memory_is_back() -> None:
 
 
 def test_a_pod_that_never_starts_gives_the_gpu_back() -> None:
-    stuck = pod(phase="Pending", waiting="ErrImagePull: no such image", created="2026-01-01T11:40:00Z")
+    stuck = pod(
+        phase="Pending",
+        waiting="ErrImagePull: no such image",
+        waiting_reason="ErrImagePull",
+        created="2026-01-01T11:40:00Z",
+    )
     decision = turn.plan(view(pods=(stuck,)))
     assert decision.step == DeletePod(stuck)
     assert decision.status is not None
     lost = turn.plan(view(job=replace(job(), status=decision.status)))
     assert lost.status is not None
-    assert lost.status.attempts[-1].reason == Reason.ERROR
+    assert lost.status.attempts[-1].reason == Reason.IMAGE_PULL_FAILED
     assert "ErrImagePull" in lost.status.attempts[-1].message

@@ -1,0 +1,36 @@
+"""Deletes jobs that have been over for as long as `spec.ttlSecondsAfterFinished` says."""
+
+import logging
+from datetime import UTC, datetime
+
+from gpu_relay.domain.lifetime import expires_at
+from gpu_relay.effects.jobs import JobStore
+from gpu_relay.engine.cache import Cache
+
+logger = logging.getLogger(__name__)
+
+
+class Retirement:
+    """Looks at all jobs that are over."""
+
+    def __init__(self, cache: Cache, jobs: JobStore) -> None:
+        self._cache = cache
+        self._jobs = jobs
+
+    async def look(self) -> float | None:
+        """Delete what is due; return the seconds until the next job is, None when there is none."""
+        now = datetime.now(UTC)
+        waits: list[float] = []
+        for cached in self._cache.jobs.values():
+            due = expires_at(cached)
+            if due is None:
+                continue
+            if due > now:
+                waits.append((due - now).total_seconds())
+                continue
+            job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides
+            due = expires_at(job) if job is not None else None
+            if job is not None and due is not None and due <= now:
+                await self._jobs.delete(job)
+                logger.info("%s was over for %s s and is deleted", job.key, job.spec.ttl_seconds_after_finished)
+        return min(waits, default=None)
