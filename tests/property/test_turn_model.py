@@ -4,6 +4,7 @@ A small model of the world (Lease, resident, pods, job) applies the planner's st
 interleaves them with faults: lost steps, a restarted operator, a restarted or mute resident, ended and lost pods.
 """
 
+import os
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.api.words import Phase
+from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain import turn
+from gpu_relay.domain.lifetime import deadline
+from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import (
     HOLDER_RESIDENT,
     GpuLease,
@@ -22,12 +25,13 @@ from gpu_relay.domain.model import (
     Job,
     JobKey,
     Policy,
+    Preemptor,
     Resident,
     Termination,
     TrainingPod,
     TurnView,
 )
-from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
@@ -52,10 +56,19 @@ class Turn(RuleBasedStateMachine):
         loaded=st.booleans(),
         model=st.sampled_from([MODEL, MODEL, SMALL_MODEL]),
         sharing=st.sampled_from(["Exclusive", "Coresident"]),
+        preemptible=st.booleans(),
+        active=st.sampled_from([None, None, 60]),
     )
-    def begin(self, foreign: int, loaded: bool, model: int, sharing: str) -> None:
+    def begin(
+        self, foreign: int, loaded: bool, model: int, sharing: str, preemptible: bool, active: int | None
+    ) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        spec = {**SPEC, "gpu": {"memory": "10Gi", "sharing": sharing}}
+        spec = {
+            **SPEC,
+            "gpu": {"memory": "10Gi", "sharing": sharing},
+            "preemptible": preemptible,
+            "activeDeadlineSeconds": active,
+        }
         self.loaded = loaded
         self.hold: Hold | None = None
         self.foreign, self.trainer = (0 if loaded else foreign), 0
@@ -67,6 +80,8 @@ class Turn(RuleBasedStateMachine):
         self.lease = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 0, None, "", "node-1", "")
         self.was_unloaded = False
         self.successor, self.model = "", model
+        self.preemptor: Preemptor | None = None
+        self.node_trouble = ""
         self.forget()
 
     # what people, the cluster and bad luck do
@@ -106,6 +121,31 @@ class Turn(RuleBasedStateMachine):
         """Somebody waits for the GPU, and may or may not come for it."""
         self.successor = "vision/other" if waits else ""
 
+    @rule(priority=st.sampled_from([None, None, 0, 5]))
+    def a_job_of_some_priority_waits(self, priority: int | None) -> None:
+        """The dispatcher names one that would have this GPU; the plan alone decides whether the owner yields."""
+        self.preemptor = None if priority is None else Preemptor("vision/urgent", priority)
+
+    @rule(seconds=st.integers(1, 60))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @rule(well=MOSTLY)
+    def node(self, well: bool) -> None:
+        self.node_trouble = "" if well else "node node-1 is not ready"
+
+    @rule(word=st.sampled_from(["ErrImagePull", "Unschedulable", "ContainerCreating"]))
+    def pod_does_not_start(self, word: str) -> None:
+        for name, pod in self.pods.items():
+            if pod.live and not self.trainer and name != "stray-1":
+                self.pods[name] = replace(pod, phase="Pending", waiting=f"{word}: …", waiting_reason=word)
+
+    @rule(word=st.sampled_from(["EvictionByEvictionAPI", "DeletionByTaintManager"]))
+    def cluster_takes_the_pod_away(self, word: str) -> None:
+        for name, pod in self.pods.items():
+            if pod.live:
+                self.pods[name] = replace(pod, deleting=True, disruption=word, delete_by=timestamp(self.now))
+
     @rule(reachable=MOSTLY)
     def network(self, reachable: bool) -> None:
         self.reachable = reachable
@@ -125,15 +165,21 @@ class Turn(RuleBasedStateMachine):
     @rule()
     def trainer_allocates(self) -> None:
         """A pod's process takes its memory: by law 1 and law 2 there must be room."""
-        if self.own() and not self.trainer:
+        running = [name for name in self.own() if self.pods[name].waiting is None]
+        if running and not self.trainer:
             self.trainer = NEED
 
-    @rule(reason=st.sampled_from(["Completed", "Error", "OutOfMemory", "Interrupted", "DatasetInvalid", ""]))
-    def pod_ends(self, reason: str) -> None:
+    @rule(
+        reason=st.sampled_from(["Completed", "Error", "OutOfMemory", "Interrupted", "DatasetInvalid", ""]),
+        killed=st.sampled_from(["", "", "OOMKilled", "Evicted"]),
+    )
+    def pod_ends(self, reason: str, killed: str = "") -> None:
         for name, pod in self.pods.items():
             if pod.live:
                 word = {"reason": reason, "message": "m", "epoch": 1} if reason else {}
-                ended = Termination(0 if reason == "Completed" else 1, "", word, None, timestamp(self.now))
+                ended = Termination(
+                    0 if reason == "Completed" else 1, killed, word, None, timestamp(self.now), pod_reason=killed
+                )
                 self.pods[name] = replace(pod, phase="Failed", termination=ended)
                 self.trainer = 0
 
@@ -209,6 +255,9 @@ class Turn(RuleBasedStateMachine):
             samples=self.samples,
             room=self.room,
             successor=self.successor,
+            preemptor=self.preemptor,
+            node_trouble=self.node_trouble,
+            start_failing_for=self.start_failing_for(),
             failure=self.failure,
             load_failed=self.load_failed,
         )
@@ -218,12 +267,44 @@ class Turn(RuleBasedStateMachine):
         view = self.view()
         return view, turn.plan(view)
 
+    def start_failing_for(self) -> float:
+        """Seconds since a pod was made that fails to start: the operator's own clock runs from its first look."""
+        failing = [parse_time(pod.created) for pod in self.pods.values() if is_start_failure(pod)]
+        return max(((self.now - created).total_seconds() for created in failing), default=0.0)
+
     def look(self, *, step_is_lost: bool = False) -> None:
         view, decision = self.decide()
         if decision.status is not None and self.job is not None:
+            self.judge(self.job, decision.status)
             self.job = replace(self.job, status=decision.status)
         if not step_is_lost:
             self.take(view, decision)
+
+    def judge(self, job: Job, new: YoloTrainingJobStatus) -> None:
+        """What a status may never say."""
+        ends = deadline(job)
+        settled = job.status.phase == Phase.RELEASING and new.phase == Phase.QUEUED
+        assert not (settled and ends is not None and ends <= self.now), "a job is not tried again past its deadline"
+        same = {(c.type, c.status): c.last_transition_time for c in job.status.conditions}
+        for condition in new.conditions:
+            since = same.get((condition.type, condition.status))
+            assert since in {None, condition.last_transition_time}, "a transition time changes with the status only"
+        failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in new.attempts)
+        if new.phase == Phase.FAILED and failures <= job.spec.backoff_limit:
+            last = new.attempts[-1].reason if new.attempts else None
+            assert last in FINAL_REASONS or ends is not None, "what costs no attempt fails no job"
+
+    def may_stop(self, pod: TrainingPod) -> None:
+        """A training is stopped for a cause that is on record, and preempted only where its job allows it."""
+        if self.job is None or self.lease.holder != KEY.holder or pod.fence != self.lease.fence:
+            return
+        turn_, attempts = self.job.status.turn, self.job.status.attempts
+        if pod.job_uid != KEY.uid or any(attempt.fence == pod.fence for attempt in attempts):
+            return
+        assert turn_ is not None and turn_.stopping, "the cause comes before the effect"
+        if turn_.stopping == Reason.PREEMPTED:
+            assert self.job.spec.preemptible
+            assert self.preemptor is not None and self.preemptor.priority > self.job.spec.priority, "no thrashing"
 
     def take(self, view: TurnView, decision: Decision) -> None:
         match decision.step:
@@ -232,6 +313,7 @@ class Turn(RuleBasedStateMachine):
             case CreatePod(attempt, _, coresident):
                 self.create_pod(view, attempt, coresident=coresident)
             case DeletePod(pod):
+                self.may_stop(pod)
                 self.pods[pod.name] = replace(pod, deleting=True)
             case ReturnLease(owed):
                 assert not self.own(), "law 2: the Lease goes back when the job's pods have ended"
@@ -296,7 +378,7 @@ class Turn(RuleBasedStateMachine):
         if not hasattr(self, "job"):
             return
         self.reachable = self.resident_exists = True
-        self.foreign, self.successor = 0, ""
+        self.foreign, self.successor, self.preemptor, self.node_trouble = 0, "", None, ""
         for _ in range(80):
             self.pod_ends("Completed")
             self.kubelet_deletes()
@@ -311,4 +393,8 @@ class Turn(RuleBasedStateMachine):
 
 
 TestTurn = Turn.TestCase
-TestTurn.settings = settings(max_examples=300, stateful_step_count=40, deadline=None, derandomize=True)
+STEPS = os.environ.get("GPU_RELAY_MODEL_STEPS", "")
+"""Steps of the model in all, for example 100000 (some minutes); by default fewer, and the same ones each time."""
+TestTurn.settings = settings(
+    max_examples=int(STEPS or 12_000) // 40, stateful_step_count=40, deadline=None, derandomize=not STEPS
+)

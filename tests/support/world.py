@@ -57,13 +57,35 @@ class World:
         """Change fields of a job's spec."""
         return self._patch(f"{self._jobs}/{name}", {"spec": spec})
 
-    def delete_job(self, name: str) -> None:
-        """Delete a job and, as a garbage collector does, leave its pods to be deleted in the background."""
-        self._expect(self.api.delete(f"{self._jobs}/{name}"))
+    def touch_job(self, name: str) -> None:
+        """Change a job's labels, so that the operator looks at it again."""
+        self._patch(f"{self._jobs}/{name}", {"metadata": {"labels": {"touched": "yes"}}})
+
+    def has_job(self, name: str) -> bool:
+        """True while a job exists."""
+        return bool(self.api.get(f"{self._jobs}/{name}").is_success)
+
+    def delete_job(self, name: str, *, policy: str = "Background") -> None:
+        """Delete a job: its pods after it (Background) or before it (Foreground)."""
+        self._expect(self.api.request("DELETE", f"{self._jobs}/{name}", json={"propagationPolicy": policy}))
 
     def job(self, name: str) -> Object:
         """Read a job."""
         return self._expect(self.api.get(f"{self._jobs}/{name}"))
+
+    def version(self, name: str) -> str:
+        """Return a job's resourceVersion: it changes with every write."""
+        return str(self.job(name)["metadata"]["resourceVersion"])
+
+    def watch_job(self, name: str, since: str, *, seconds: int) -> list[Object]:
+        """Return every version of a job that was written after the version `since`, and in the next seconds."""
+        query = {
+            "watch": "1", "resourceVersion": since, "timeoutSeconds": str(seconds),
+            "fieldSelector": f"metadata.name={name}",
+        }  # fmt: skip
+        with self.api.stream("GET", self._jobs, params=query, timeout=seconds + 30) as answer:
+            seen = [json.loads(line) for line in answer.iter_lines() if line]
+        return [dict(event["object"]) for event in seen if event["type"] in {"ADDED", "MODIFIED"}]
 
     def attempts(self, name: str) -> list[Object]:
         """Return a job's attempts that have ended."""
@@ -109,9 +131,10 @@ class World:
         """Wait for a training pod."""
         eventually(lambda: name in self.pod_names(), f"training pod {name}")
 
-    def run_pod(self, name: str) -> None:
-        """Say that a training pod runs."""
-        self.set_pod(name, phase="Running", containerStatuses=[container({"running": {}})])
+    def run_pod(self, name: str, *, ip: str = "") -> None:
+        """Say that a training pod runs, and where its trainer answers."""
+        address = {"podIP": ip, "podIPs": [{"ip": ip}]} if ip else {}
+        self.set_pod(name, phase="Running", containerStatuses=[container({"running": {}})], **address)
 
     def end_pod(self, name: str, reason: str = "Completed", exit_code: int = 0, **word: Any) -> None:
         """Say that a training pod has ended with a last word."""

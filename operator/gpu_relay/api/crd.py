@@ -20,6 +20,7 @@ _COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
     ("Attempt", "integer", ".status.attempt", 0, "Number of the attempt"),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was created"),
     ("Queue", "integer", ".status.queuePosition", 1, "Place in the queue"),
+    ("Starts", "string", ".status.estimatedStartTime", 1, "When the turn is expected to begin"),
     ("Free", "integer", ".status.gpu.freeAfter", 1, "Free MiB measured before the training pod was created"),
     ("Needed", "integer", ".status.gpu.needed", 1, "MiB that the job asked for"),
     ("Pod", "string", ".status.pod", 1, "Training pod"),

@@ -54,13 +54,15 @@ def _changed(
     )
 
 
-def queued(job: Job, now: datetime, position: int, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job that waits for a GPU."""
+def queued(
+    job: Job, now: datetime, position: int, start: str | None, reason: Reason, message: str
+) -> YoloTrainingJobStatus:
+    """Status of a job that waits for a GPU; `start` is when its turn is expected to begin, None while unknown."""
     facts = _reload_fact(job) | {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
     }
-    return _changed(job, now, Phase.QUEUED, facts, queue_position=position, turn=None)
+    return _changed(job, now, Phase.QUEUED, facts, queue_position=position, estimated_start_time=start, turn=None)
 
 
 def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
 from gpu_relay.domain import status
+from gpu_relay.domain.estimate import estimated_starts
 from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
 from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
@@ -73,9 +74,13 @@ class Dispatcher:
         if not waiting:
             return [], None
         candidates = await self._look_around(waiting, leases)
-        placements = place(waiting, candidates, datetime.now(UTC), self.policy)
+        now = datetime.now(UTC)
+        placements = place(waiting, candidates, now, self.policy)
+        starts = estimated_starts(placements, candidates, jobs, now, self.policy)
         begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, p.gpu)]
-        await asyncio.gather(*(self._write_queued(p, candidates) for p in placements if p.gpu is None))
+        await asyncio.gather(
+            *(self._write_queued(p, candidates, starts.get(p.job.key.uid)) for p in placements if p.gpu is None)
+        )
         owners = {job.key.holder: job for job in jobs}
         self.preemptors.update(preemptors(placements, candidates, owners, self.policy))
         missed = len(begun) < sum(p.gpu is not None for p in placements)
@@ -161,11 +166,11 @@ class Dispatcher:
         """Emit an Event that belongs to no turn: once for each change of the spec."""
         await self.events.emit(job.key, job.resource_version, job.generation, notice)
 
-    async def _write_queued(self, placement: Placement, known: list[Candidate]) -> None:
+    async def _write_queued(self, placement: Placement, known: list[Candidate], start: str | None) -> None:
         job, reason, message = placement.job, placement.reason, placement.message
         if not known and reason == Reason.WAITING_IN_QUEUE:
             reason, message = Reason.RESIDENT_UNREACHABLE, "no resident has said yet which GPU it sits on"
-        await self._write(job, status.queued(job, datetime.now(UTC), placement.position, reason, message))
+        await self._write(job, status.queued(job, datetime.now(UTC), placement.position, start, reason, message))
 
     async def _settle_leftovers(self, jobs: list[Job], involved: frozenset[str]) -> None:
         """Finish what no turn concerns: jobs suspended before a turn, jobs whose turn had no resident to wait for."""

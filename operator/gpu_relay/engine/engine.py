@@ -12,6 +12,7 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey, Preemptor
 from gpu_relay.effects.kube import Kube, KubeError
+from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
@@ -72,9 +73,10 @@ class Engine:
 
     def see_training_pod(self, raw: Object) -> None:
         """A training pod has changed: wake its GPU, if it is one that has a turn."""
-        gpu = raw["metadata"].get("labels", {}).get(words.LABEL_GPU, "")
-        if gpu in self._turns.concerns.values():
-            self._queue.put(_GPU + gpu)
+        pod = training_pod_of(raw)
+        if pod.gpu in self._turns.concerns.values():
+            self._turns.see_end(pod)
+            self._queue.put(_GPU + pod.gpu)
 
     def see_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import GpuReport
+from gpu_relay.domain.model import GpuReport, TrainingPod
 
 
 @dataclass
@@ -30,6 +30,8 @@ class Memory:
     progress: dict[str, Any] | None = None
     """The trainer's own words, as it last said them."""
     node_trouble: str = ""
+    ended: TrainingPod | None = None
+    """This turn's pod as the watch showed it at its end; a deleted pod is gone before it can be read again."""
 
     def forget_samples(self) -> None:
         """Begin the row of samples anew."""

@@ -13,7 +13,7 @@ from typing import Any
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain import turn
 from gpu_relay.domain.mishaps import is_start_failure
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TurnView
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
 from gpu_relay.domain.steps import Decision
 from gpu_relay.effects import metrics, trainers
 from gpu_relay.effects.kube import KubeError
@@ -52,6 +52,12 @@ class Turns:
         memory = self._memory.get(gpu)
         return memory is not None and (memory.load_failed or memory.passed_on)
 
+    def see_end(self, pod: TrainingPod) -> None:
+        """Remember how a pod ended: what the watch has shown is final, and may be gone at the next look."""
+        memory = self._memory.get(pod.gpu)
+        if memory is not None and memory.fence == pod.fence and not pod.live:
+            memory.ended = pod
+
     async def look(self, gpu: str) -> float | None:
         """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
         with metrics.PASS_SECONDS.time():
@@ -81,7 +87,7 @@ class Turns:
             lease=lease,
             resident=resident,
             job=job,
-            pods=pods,
+            pods=pods if memory.ended is None or memory.ended in pods else (*pods, memory.ended),
             samples=tuple(memory.samples),
             room=tuple(memory.room),
             free_before=memory.free_before,

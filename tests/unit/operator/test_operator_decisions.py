@@ -90,9 +90,9 @@ def test_the_pause_doubles_with_each_failure_that_counts() -> None:
 
 
 def test_a_transition_time_is_kept_while_the_status_stays() -> None:
-    first = status.queued(job(), NOW, 2, Reason.WAITING_IN_QUEUE, "number 2")
+    first = status.queued(job(), NOW, 2, None, Reason.WAITING_IN_QUEUE, "number 2")
     later = status.queued(
-        replace(job(), status=first), NOW + timedelta(hours=1), 1, Reason.WAITING_IN_QUEUE, "number 1"
+        replace(job(), status=first), NOW + timedelta(hours=1), 1, None, Reason.WAITING_IN_QUEUE, "number 1"
     )
     before, after = (next(c for c in s.conditions if c.type == ConditionType.RECONCILING) for s in (first, later))
     assert after.message == "number 1"

@@ -1,0 +1,83 @@
+"""When waiting jobs may expect their turns: by the etas of running trainings and the time that finished ones took."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime, timedelta
+from statistics import median
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain.model import Job, Policy
+from gpu_relay.domain.quantities import parse_time, timestamp
+from gpu_relay.domain.queue import Candidate, Placement, not_before, unsuitable
+
+_TOLERANCE = timedelta(seconds=30)
+_UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY})
+
+
+def estimated_starts(
+    placements: Sequence[Placement], candidates: Sequence[Candidate], jobs: Iterable[Job], now: datetime, policy: Policy
+) -> dict[str, str]:
+    """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack."""
+    known = list(jobs)
+    typical = typical_duration(known)
+    owners = {job.key.holder: job for job in known}
+    free = {each.gpu: _free_at(each, owners, typical, now) for each in candidates}
+    found: dict[str, str] = {}
+    for placement in placements:
+        job, chosen = placement.job, placement.gpu
+        start = now if chosen is not None else None
+        if chosen is None and placement.reason not in _UNFORESEEABLE:
+            chosen, start = _first_free(job, candidates, free, now, policy)
+        if chosen is None or start is None:
+            continue
+        free[chosen.gpu] = None if typical is None else start + typical
+        found[job.key.uid] = _steady(job, start, now)
+    return found
+
+
+def typical_duration(jobs: Iterable[Job]) -> timedelta | None:
+    """Return the median time that completed attempts trained for; None where there is none yet."""
+    seconds = [
+        (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
+        for job in jobs
+        for attempt in job.status.attempts
+        if attempt.reason == Reason.COMPLETED and attempt.start_time is not None
+    ]
+    return timedelta(seconds=median(seconds)) if seconds else None
+
+
+def _free_at(
+    candidate: Candidate, owners: Mapping[str, Job], typical: timedelta | None, now: datetime
+) -> datetime | None:
+    """Return when a GPU's present turn is expected to end; None where nobody can tell."""
+    owner = owners.get(candidate.lease.holder) if candidate.lease else None
+    if owner is None or owner.status.phase == Phase.RELEASING:
+        return now
+    progress, turn = owner.status.progress, owner.status.turn
+    if owner.status.phase == Phase.TRAINING and progress is not None and progress.eta is not None:
+        return max(now, parse_time(progress.eta))
+    if typical is None or turn is None:
+        return None
+    return max(now, parse_time(turn.since) + typical)
+
+
+def _first_free(
+    job: Job, candidates: Sequence[Candidate], free: Mapping[str, datetime | None], now: datetime, policy: Policy
+) -> tuple[Candidate | None, datetime | None]:
+    ready = not_before(job, policy) or now
+    times = [
+        (max(ready, at), each)
+        for each in candidates
+        if (at := free[each.gpu]) is not None and unsuitable(job, each, policy) is None
+    ]
+    if not times:
+        return None, None
+    start, chosen = min(times, key=lambda pair: pair[0])
+    return chosen, start
+
+
+def _steady(job: Job, start: datetime, now: datetime) -> str:
+    """Keep an estimate that moved by less than a tenth of the wait, or half a minute: it is no news."""
+    said = job.status.estimated_start_time
+    if said is not None and abs(parse_time(said) - start) < max(_TOLERANCE, (start - now) / 10):
+        return said
+    return timestamp(start)
