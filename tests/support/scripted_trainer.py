@@ -4,6 +4,7 @@ import itertools
 import json
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,15 +15,22 @@ class ScriptedTrainer:
     """Serves `/progress` on port 8080; `epoch` and `eta_seconds` may be changed while it serves."""
 
     def __init__(self, *, epochs: int = 10, eta_seconds: float | None = None) -> None:
-        self.ip = f"127.9.0.{next(_addresses)}"
         self.epoch, self.epochs, self.eta_seconds = 0, epochs, eta_seconds
         self.metrics: dict[str, float] = {}
         self.each_ask_is_an_epoch = False
         self.asked: list[float] = []
         """When it was asked, by the monotonic clock."""
-        self._server = ThreadingHTTPServer((self.ip, 8080), self._handler())
+        self._server = self._bind()
+        self.ip = str(self._server.server_address[0])
         self._server.daemon_threads = True
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
+
+    def _bind(self) -> ThreadingHTTPServer:
+        """Take the first address whose port is free: other test runs on this machine use some, too."""
+        for last in itertools.islice(_addresses, 100):
+            with suppress(OSError):
+                return ThreadingHTTPServer((f"127.9.0.{last}", 8080), self._handler())
+        raise OSError("no loopback address has port 8080 free")
 
     def close(self) -> None:
         """Stop serving."""
