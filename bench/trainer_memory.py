@@ -3,8 +3,8 @@
     python -m bench.trainer_memory --memory 4096
 
 Runs the trainer with `batch: auto` on this machine's GPU, and compares the peak that it reports with the grant and with
-what it foresaw. On a machine without a GPU it shows the batches that would be chosen, trains on the CPU, and says what it
-could not check.
+what it foresaw. On a machine without a GPU it shows the batches that would be chosen, trains on the CPU, and says what
+it could not check.
 """
 
 import argparse
@@ -25,9 +25,8 @@ def show_choices(image_size: int) -> None:
     """Print which batch is chosen for which grant."""
     from yolo_trainer.batch import SHARE, measure_need
 
-    print(
-        f"| model at {image_size} pixels | MiB, and for each picture | " + " | ".join(f"{g} MiB" for g in GRANTS) + " |"
-    )
+    grants = " | ".join(f"{grant} MiB" for grant in GRANTS)
+    print(f"| model at {image_size} pixels | MiB, and for each picture | {grants} |")
     print("| --- | --- |" + " --- |" * len(GRANTS))
     for model in MODELS:
         need = measure_need(model, "detect", image_size, {})
@@ -53,9 +52,7 @@ def train(folder: Path, memory_mib: int, image_size: int, on_gpu: bool) -> None:
     batch = re.search(r"batch (\d+), image size", attempt.log)
     print(f"trained with batch {batch.group(1) if batch else '?'}: {word['message']}")
     if not on_gpu:
-        print(
-            "NOT CHECKED, for want of a GPU: the cap on the allocator, the peak, and the batch chosen from free memory"
-        )
+        print("NOT CHECKED, for want of a GPU: the allocator's cap, the peak, and the batch chosen from free memory")
         return
     peak = word["peakMemoryMiB"]
     foreseen = re.search(r"which needs about (\d+) of", attempt.log)

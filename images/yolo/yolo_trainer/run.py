@@ -82,7 +82,9 @@ class Attempt:
         except Interrupted:
             now = self._tracker.snapshot()
             where = (
-                f"{now.epoch} of {now.epochs} epochs are in the checkpoint" if now.epoch else "no epoch was finished"
+                f"{now.epoch} of {now.epochs} epochs are in the checkpoint"
+                if now.epoch
+                else "no epoch was finished in this attempt"
             )
             if self._mirror is not None and not self._mirror.wait():
                 log.warning("The newest checkpoint did not reach output.uri in time")
