@@ -3,108 +3,28 @@
 One server lives through the tests in their order; each test leaves it unheld. Loads import PyTorch, some 10 s each.
 """
 
-import base64
-import contextlib
-import io
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import httpx
 import pytest
-from PIL import Image
 from pycocotools import mask as coco
 
 import gpu_memory
 from gpu_memory import Ledger
+from tests.faults.sam3_process import LOAD_SECONDS, NEED, PNG, PYTHONPATH, TEXT, TOKEN, Server, tiny_model
 from tests.support.waiting import eventually
-
-REPOSITORY = Path(__file__).parents[2]
-IMAGES = REPOSITORY / "images"
-NEED = 14000
-TOKEN = "let-me-in"
-LOAD_SECONDS = 120.0
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
 
 
-class Server:
-    """One server process on a ledger, and calls to it."""
-
-    def __init__(self, ledger: Ledger, model: Path, token_file: Path) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {
-            **os.environ,
-            **ledger.environment,
-            "PYTHONPATH": os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common"))),
-            "OMP_NUM_THREADS": "1",
-            "SAM3_MODEL": str(model),
-            "SAM3_GPU_MEMORY_MIB": str(NEED),
-            "SAM3_CONTROL_TOKEN_FILE": str(token_file),
-            "SAM3_HTTP_PORT": str(port),
-            "BIND_ADDRESS": "127.0.0.1",
-        }
-        self.ledger = ledger
-        self.process = subprocess.Popen([sys.executable, "-m", "sam3_server"], env=environment)
-        headers = {"Authorization": f"Bearer {TOKEN}"}
-        self.client = httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=LOAD_SECONDS)
-        eventually(self._answers, "the server answers")
-
-    def _answers(self) -> bool:
-        assert self.process.poll() is None, "the server has ended"
-        with contextlib.suppress(httpx.TransportError):
-            return self.client.get("/health").is_success
-        return False
-
-    def segment(self) -> httpx.Response:
-        data = {"prompt": ["cat", "red dog"], "threshold": "0"}
-        return self.client.post("/api/v1/segment", files={"image": ("a.png", PNG)}, data=data)
-
-    def unload(self, fence: int, **terms: Any) -> httpx.Response:
-        return self.client.post("/api/v1/unload", json={"holder": "job/a", "fence": fence, "renew_key": "key", **terms})
-
-    def load(self, fence: int) -> httpx.Response:
-        return self.client.post("/api/v1/load", json={"holder": "job/a", "fence": fence})
-
-    def health(self) -> dict[str, Any]:
-        health: dict[str, Any] = self.client.get("/health").json()
-        return health
-
-    def workers(self) -> list[int]:
-        tasks = Path(f"/proc/{self.process.pid}/task")
-        return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
-
-    def end(self) -> None:
-        self.client.close()
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-
-
-def png() -> bytes:
-    buffer = io.BytesIO()
-    Image.effect_noise((90, 60), 80).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-PNG = png()
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from sam3_server import tiny_model
-
-    folder = tmp_path_factory.mktemp("tiny")
-    tiny_model.make(folder)
-    return folder
+def model() -> Path:
+    return tiny_model()
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +63,7 @@ def test_concurrent_first_requests_load_once_and_find_masks(server: Server) -> N
 def test_every_form_comes_from_the_real_model(server: Server) -> None:
     exemplars = [{"box": [10, 10, 50, 40]}, {"box": [60, 5, 80, 20], "positive": False}]
     prompts = ["cat", {"text": "dog", "exemplars": exemplars, "class_id": 5}, {"exemplars": exemplars[:1]}]
-    body = {"image": base64.b64encode(PNG).decode(), "prompts": prompts, "threshold": 0}
+    body = {"image": TEXT, "prompts": prompts, "threshold": 0}
     masks = server.client.post("/api/v1/segment", json=body).json()
     assert [result["prompt"] for result in masks["results"]] == ["cat", "dog", "visual"]
     shaped = server.client.post("/api/v1/segment", json=body | {"format": "polygon", "yolo_labels": "polygon"}).json()
@@ -247,7 +167,7 @@ def test_a_worker_busy_with_its_imports_dies_with_its_server(ledger: Ledger, mod
 
 def test_a_server_without_configuration_says_what_to_set() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SAM3_")}
-    environment["PYTHONPATH"] = os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common")))
+    environment["PYTHONPATH"] = PYTHONPATH
     ended = subprocess.run(
         [sys.executable, "-m", "sam3_server"], env=environment, capture_output=True, text=True, timeout=60, check=False
     )
