@@ -11,6 +11,7 @@ import hashlib
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -52,8 +53,13 @@ class Prepared:
     """How long that and the checks took."""
 
 
-def prepare(job: Job, dataset_limit_gib: int) -> Prepared:
+def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.seal) -> Prepared:
     """Check a job and fetch what it names, or find that this was done before.
+
+    Args:
+        job: the job.
+        dataset_limit_gib: the most that an archive may unpack to.
+        seal: imports Ultralytics, which takes seconds: called when the cheap checks have passed.
 
     Raises:
         ConfigInvalidError: the job asks for what cannot be.
@@ -72,13 +78,13 @@ def prepare(job: Job, dataset_limit_gib: int) -> Prepared:
         return found
     if job.output.uri is not None:
         _try_remote_output(job.output.path, RemoteFolder(job.output.uri))
-    prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib))
+    prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib), seal)
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
     _remember(job, prepared)
     return prepared
 
 
-def _prepared(job: Job, cache: Cache) -> Prepared:
+def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     """Do what costs time: cheap checks first."""
     transferred, place = 0, job.dataset.path
     if job.dataset.uri is not None:
@@ -102,7 +108,7 @@ def _prepared(job: Job, cache: Cache) -> Prepared:
             value = str(fetched.path)
         files[name] = find_model(value, folders)
     model, args = files.pop("model"), {**job.training.args, **files}
-    offline.seal()
+    seal()
     check_model(model, job.task)
     check_values(Request(job, dataset.folder, model, args, "cpu", 1).arguments())
     automatic = job.training.batch == "auto"

@@ -118,7 +118,7 @@ class Attempt:
         job = self._load()
         scratch = offline.prepare()
         try:
-            prepared = prepare(job, self._settings.dataset_limit_gib)
+            prepared = prepare(job, self._settings.dataset_limit_gib, self._import_libraries)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         figures = {"seconds": prepared.seconds, "bytes": prepared.transferred, "images": prepared.dataset.images}
@@ -134,8 +134,8 @@ class Attempt:
 
     def _trained(self, job: Job, publisher: Publisher) -> Manifest:
         """Train, export and publish."""
-        prepared = prepare(job, self._settings.dataset_limit_gib)
-        offline.seal()
+        prepared = prepare(job, self._settings.dataset_limit_gib, self._import_libraries)
+        self._import_libraries()
         self._granted_mib = self._check_gpu(job)
         self._device = gpu_memory.open_device()
         exports.check_device(job.output.export, self._device.torch_device)
@@ -161,6 +161,11 @@ class Attempt:
             peak_memory_mib=self._device.peak_mib(),
         )  # fmt: skip
         return publisher.publish(describe(job, prepared.dataset.images, run))
+
+    def _import_libraries(self) -> None:
+        """Import PyTorch and Ultralytics. While it is imported PyTorch aborts the process where Python code raises."""
+        with self._interruption.deferred():
+            offline.seal()
 
     def _store(self, job: Job, checkpoint: Path) -> CheckpointStore:
         store = CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid)

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
+from yolo_trainer.run import Attempt
+from yolo_trainer.settings import Settings
 
 
 @pytest.fixture
@@ -77,3 +79,21 @@ def test_a_forked_child_ends_without_saving_anything(interruption: Interruption)
         os._exit(0)
 
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 143
+
+
+def test_an_import_is_never_interrupted(interruption: Interruption, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PyTorch calls Python from C++ while it is imported, and aborts the process when that raises."""
+    attempt = Attempt(Settings())
+    attempt._interruption = interruption
+    imported = []
+
+    def interrupted_import() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        imported.append("all of it")
+
+    monkeypatch.setattr("yolo_trainer.offline.seal", interrupted_import)
+
+    with pytest.raises(Interrupted):
+        attempt._import_libraries()
+
+    assert imported == ["all of it"]
