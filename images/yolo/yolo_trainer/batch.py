@@ -64,9 +64,12 @@ class OutOfMemoryRecord:
         self._uid = job_uid
 
     def note(self, batch: int) -> None:
-        """Remember a batch that did not fit."""
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file, json.dumps({"uid": self._uid, "batch": batch}).encode())
+        """Remember a batch that did not fit; a full disk must not cost the job its last word."""
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(self._file, json.dumps({"uid": self._uid, "batch": batch}).encode())
+        except OSError as error:
+            log.warning("%s could not be written (%s): the next attempt will not know of it", self._file, error)
 
     def limit(self) -> int | None:
         """Return half of the batch that did not fit; None where none was too large."""

@@ -103,6 +103,9 @@ class Attempt:
 
     def _train(self) -> LastWord:
         job = self._load()
+        if job.hold is not None:
+            self._renewer = HoldRenewer(job.hold)
+            self._renewer.start()
         scratch = offline.prepare()
         try:
             publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
@@ -129,7 +132,7 @@ class Attempt:
     def _load(self) -> Job:
         self._job = job = load_job(self._settings.job_file)
         self._tracker.plan(job.training.epochs)
-        self._start_services(job)
+        self._serve_progress()
         return job
 
     def _trained(self, job: Job, publisher: Publisher) -> Manifest:
@@ -185,10 +188,7 @@ class Attempt:
             shutil.rmtree(folder, ignore_errors=True)
         (job.output.path / RECORD).unlink(missing_ok=True)
 
-    def _start_services(self, job: Job) -> None:
-        if job.hold is not None:
-            self._renewer = HoldRenewer(job.hold)
-            self._renewer.start()
+    def _serve_progress(self) -> None:
         sources = Sources(self._tracker.snapshot, self._gpu_memory_mib, self._hold_renewals)
         try:
             server = ProgressServer(self._settings.bind_address, self._settings.progress_port, sources)
