@@ -20,12 +20,12 @@ import httpx
 from tests.cluster import Cluster
 from tests.cluster.controlplane import api_client
 from tests.support.operator_process import REPOSITORY, OperatorProcess
+from tests.support.scripted_kubelet import ScriptedKubelet
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
 
 _REQUEST_PERIOD = 0.2
-_KUBELET_PERIOD = 0.1
 _NEVER = "99999"
 
 
@@ -99,35 +99,6 @@ class Clients:
             self._out_since = now
 
 
-class Kubelet:
-    """Runs training pods in a world's stead; an interrupted training goes on where it was."""
-
-    def __init__(self, world: World, resident: ScriptedResident, seconds: float) -> None:
-        self._world, self._resident, self._seconds = world, resident, seconds
-        self._left: dict[str, float] = {}
-        self._started: dict[str, float] = {}
-
-    def look(self) -> None:
-        """Start what is new, end what is done, and take note of what was stopped."""
-        pods = {pod["metadata"]["name"]: pod for pod in self._world.training_pods()}
-        for name in set(self._started) - set(pods):
-            job = name.rsplit("-", 1)[0]
-            self._left[job] = self._left.get(job, self._seconds) - (time.monotonic() - self._started.pop(name))
-        for name, pod in pods.items():
-            phase = pod["status"].get("phase", "Pending")
-            if phase == "Pending":
-                self._started[name] = time.monotonic()
-                self._world.run_pod(name)
-            elif phase == "Running" and self._is_done(name):
-                del self._started[name]
-                self._world.end_pod(name)
-        self._resident.trainer_mib = 1 if self._started else 0
-
-    def _is_done(self, name: str) -> bool:
-        left = self._left.get(name.rsplit("-", 1)[0], self._seconds)
-        return name in self._started and time.monotonic() - self._started[name] >= left
-
-
 @contextmanager
 def every(period: float, look: Callable[[], None]) -> Iterator[None]:
     """Call `look` again and again in a thread for the length of a `with` block."""
@@ -159,10 +130,11 @@ def run(cluster: Cluster, api: httpx.Client, number: int, scenario: Scenario, fo
     operator = OperatorProcess(
         cluster.kubeconfig, folder / f"operator-{number}.log", watch_namespace=namespace, **scenario.settings
     )
-    clients, kubelet = Clients(resident, scenario), Kubelet(world, resident, scenario.seconds)
+    clients = Clients(resident, scenario)
+    kubelet = ScriptedKubelet(world, [resident], seconds=scenario.seconds)
     operator.start()
     try:
-        with every(_REQUEST_PERIOD, clients.look), every(_KUBELET_PERIOD, kubelet.look):
+        with every(_REQUEST_PERIOD, clients.look), kubelet:
             started = time.monotonic()
             names = [f"job-{each}" for each in range(1, scenario.jobs + 1)]
             for name in names:
