@@ -28,9 +28,13 @@ class Flight:
             if not self.count:
                 self._empty.set()
 
+    def refused(self) -> None:
+        """Note a request that was turned away: whoever asks in vain is no sign of idleness."""
+        self._last = time.monotonic()
+
     @property
     def idle_seconds(self) -> float:
-        """Seconds since the last request was done; 0 while one is in flight."""
+        """Seconds since the last request was done or refused; 0 while one is in flight."""
         return 0.0 if self.count else time.monotonic() - self._last
 
     async def landed(self, timeout: float) -> int:

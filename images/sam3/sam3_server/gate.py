@@ -84,6 +84,7 @@ class Gate:
         refusal = admit(state(), hold, flight.count, self._max_in_flight)
         if refusal is None:
             return
+        flight.refused()
         self.refused += hold is not None
         self._metrics.refused.inc()
         raise BusyError(refusal.reason) if refusal.busy else GateClosedError(refusal.reason, hold)
