@@ -368,3 +368,11 @@ async def test_closing_ends_every_worker(resident: Resident) -> None:
 async def test_a_damaged_upload_loads_nothing(resident: Resident) -> None:
     assert (await resident.segment(image=png()[:30])).status_code == 422
     assert not resident.script.launched
+
+
+async def test_who_is_refused_keeps_the_server_from_counting_as_idle(resident: Resident) -> None:
+    await resident.unload()
+    resident.service.flight._last -= 1000
+    assert (await resident.measured())["idle_seconds"] >= 1000
+    assert (await resident.segment()).status_code == 503
+    assert (await resident.measured())["idle_seconds"] < 1000
