@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from gpu_memory import GpuUnavailable
 from sam3_server import errors
@@ -94,8 +95,15 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, str(error.detail), error.headers)
 
 
-async def _disconnected(request: Request, error: Exception) -> JSONResponse:
-    return problem(400, "the client went away before its request was complete")
+class _Silence(Response):
+    """No answer: nobody is there to hear one."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+
+async def _disconnected(request: Request, error: Exception) -> Response:
+    return _Silence()
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
