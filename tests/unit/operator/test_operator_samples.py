@@ -1,0 +1,46 @@
+"""The samples are valid, and the complete one is complete."""
+
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
+from tests.support.operator_process import REPOSITORY
+
+LEFT_OUT = {"gpu.resourceClaimName"}
+"""What cannot stand beside the rest: a claim replaces the extended resource."""
+
+
+def sample(name: str) -> dict[str, Any]:
+    spec: dict[str, Any] = yaml.safe_load((REPOSITORY / "manifests" / "samples" / name).read_text())["spec"]
+    YoloTrainingJobSpec.model_validate(spec, extra="forbid")
+    return spec
+
+
+def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
+    found = set()
+    for field in model.model_fields.values():
+        name = f"{prefix}{field.alias}"
+        kind = field.annotation
+        found |= fields(kind, f"{name}.") if isinstance(kind, type) and issubclass(kind, BaseModel) else {name}
+    return found
+
+
+def named(spec: dict[str, Any], wanted: set[str]) -> set[str]:
+    def has(path: str) -> bool:
+        value: Any = spec
+        for part in path.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value is not None
+
+    return {path for path in wanted if has(path)}
+
+
+def test_the_minimal_sample_is_valid() -> None:
+    assert set(sample("minimal.yaml")) <= {"model", "dataset", "training", "output", "gpu"}
+
+
+def test_the_complete_sample_names_every_field() -> None:
+    every = fields(YoloTrainingJobSpec)
+    assert every - named(sample("complete.yaml"), every) == LEFT_OUT
