@@ -58,7 +58,7 @@ class Output(Volume):
     """Where weights, metrics and plots go. Several jobs may share a volume: each writes a folder of its own."""
 
     export: list[str] = Field(
-        default=[], max_length=8, description="Formats to export the best weights to, for example `torchscript`."
+        default=[], max_length=8, description="Formats to export the best weights to: `onnx`, `torchscript`, `engine`."
     )
 
 
