@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,14 @@ TEXT = base64.b64encode(PNG).decode()
 class Server:
     """One server process, and calls to it. Without a ledger it sees the machine's own devices."""
 
-    def __init__(self, ledger: Ledger | None, model: Path, token_file: Path, **settings: str) -> None:
+    def __init__(
+        self,
+        ledger: Ledger | None,
+        model: Path,
+        token_file: Path,
+        settings: Mapping[str, str] | None = None,
+        patience: float = LOAD_SECONDS,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -56,14 +64,14 @@ class Server:
             "SAM3_CONTROL_TOKEN_FILE": str(token_file),
             "SAM3_HTTP_PORT": str(port),
             "BIND_ADDRESS": "127.0.0.1",
-            **settings,
+            **(settings or {}),
         }
         self._ledger = ledger
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.process = subprocess.Popen([sys.executable, "-m", "sam3_server"], env=environment)
         headers = {"Authorization": f"Bearer {TOKEN}"}
-        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=LOAD_SECONDS)
+        self.client = httpx.Client(base_url=self.url, headers=headers, timeout=patience)
         try:
             eventually(self._answers, "the server answers")
         except BaseException:

@@ -38,7 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     token_file: Path = folder / "token"
     token_file.write_text(TOKEN)
     limits = {"SAM3_MAX_IMAGE_PIXELS": "1000000", "SAM3_MAX_IMAGE_MIB": "1", "SAM3_LOG_LEVEL": "error"}
-    server = Server(gpu_memory.create_ledger(folder / "gpu"), tiny_model(), token_file, **limits)
+    server = Server(gpu_memory.create_ledger(folder / "gpu"), tiny_model(), token_file, limits)
     assert server.segment().status_code == 200
     yield server
     server.end()
@@ -85,9 +85,10 @@ def test_broken_images_and_bodies_are_refused(server: Server) -> None:
 
 def with_a_real_image(case: "Case[Any]") -> None:
     """What the schema allows is answered, if only the image is one."""
-    if isinstance(case.body, dict) and "image" in case.body:
-        image: Any = {"type": "base64", "value": TEXT} if "concept" in case.path else TEXT
-        case.body["image"] = PNG if case.media_type == "multipart/form-data" else image
+    body: Any = case.body
+    if isinstance(body, dict) and "image" in body:
+        text = {"type": "base64", "value": TEXT} if "concept" in case.path else TEXT
+        body["image"] = PNG if case.media_type == "multipart/form-data" else text
 
 
 @pytest.mark.parametrize(("mode", "count"), [(GenerationMode.NEGATIVE, SENSELESS), (GenerationMode.POSITIVE, VALID)])

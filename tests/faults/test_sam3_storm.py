@@ -26,7 +26,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("storm")
     token_file = folder / "token"
     token_file.write_text(TOKEN)
-    server = Server(gpu_memory.create_ledger(folder / "gpu"), tiny_model(), token_file, SAM3_LOG_LEVEL="warning")
+    ledger = gpu_memory.create_ledger(folder / "gpu")
+    server = Server(ledger, tiny_model(), token_file, {"SAM3_LOG_LEVEL": "warning"})
     yield server
     server.end()
 

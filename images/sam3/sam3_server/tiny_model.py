@@ -11,12 +11,12 @@ SEED = 0
 
 def make(folder: Path) -> int:
     """Write model and processor as save_pretrained does, always with the same weights; return the parameters."""
-    tokenizer = _tokenizer()
+    words = tokenizer()
     torch.manual_seed(SEED)
-    model = Sam3Model(_config(len(tokenizer)))
+    model = Sam3Model(_config(len(words)))
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": 32, "width": 32})
     model.save_pretrained(folder)
-    Sam3Processor(images, tokenizer).save_pretrained(folder)
+    Sam3Processor(images, words).save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors leaves its file to the owner alone, and a pod runs as a user of its own
     return int(model.num_parameters())
@@ -64,7 +64,7 @@ def _config(vocabulary: int) -> Sam3Config:
     )
 
 
-def _tokenizer() -> CLIPTokenizer:
+def tokenizer() -> CLIPTokenizer:
     """Return a tokenizer with one token per byte and no merges."""
     symbols = _byte_symbols()
     words = [*symbols, *(f"{symbol}</w>" for symbol in symbols), "<|startoftext|>", "<|endoftext|>"]

@@ -1,0 +1,149 @@
+"""Measures the SAM3 server on this machine: on CUDA where there is a GPU, else on the CPU. `--help` says how.
+
+Without `--model` it makes a full-size model with random weights first (840 M parameters: 20 s, 3.4 GB of disk).
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import gpu_memory
+from bench.sam3 import ballast, lifecycle, traffic
+from bench.sam3.report import Report
+from tests.demo.sam3 import photograph
+from tests.faults.sam3_process import TOKEN, Server
+
+PARTS = ("lifecycle", "traffic", "memory", "origin")
+T4_MIB = 15_360 - 450
+PICTURE = ("4000", "3000")
+
+
+def main() -> None:
+    """Measure what the command line asks for."""
+    options = _parser().parse_args()
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sam3-bench-")))
+        device = _device()
+        model = options.model or _full_size(folder / "model", "float16" if device != "cpu" else "float32")
+        if options.card_mib and device != "cpu":
+            stack.enter_context(ballast.confined_to(options.card_mib))
+        report = Report(device, options.model.name if options.model else "full size, random weights")
+        if {"lifecycle", "traffic", "origin"} & set(options.parts):
+            server = _server(folder, model, options, device)
+            stack.callback(server.end)
+            _measure_server(server, model, options, report)
+        if "memory" in options.parts:
+            _measure_memory(report, options.instances)
+    report.show()
+    if options.json:
+        report.write(options.json)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench.sam3", description=__doc__)
+    parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=f"any of {', '.join(PARTS)}; all")
+    parser.add_argument("--model", type=Path, help="folder of a model, as save_pretrained writes it")
+    parser.add_argument("--rounds", type=int, default=3, help="loads, cold and from the standby each (default 3)")
+    parser.add_argument("--images", type=int, default=16, help="images at each number of clients (default 16)")
+    parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16], help="clients at a time (1 4 16)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the worker on a CPU (default 2)")
+    parser.add_argument("--gpu-memory-mib", type=int, default=14_000, help="what the server may take (default 14000)")
+    parser.add_argument("--training-mib", type=int, default=10_240, help="what a training needs (default 10240)")
+    parser.add_argument(
+        "--card-mib", type=int, help=f"leave only so much of a larger GPU free, such as {T4_MIB} for a T4"
+    )
+    parser.add_argument(
+        "--instances", type=int, default=100, help="instances on a 12-megapixel photograph (default 100: stock 15 GB)"
+    )
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    return parser
+
+
+def _device() -> str:
+    try:
+        return gpu_memory.read().name
+    except gpu_memory.GpuUnavailable:
+        return "cpu"
+
+
+def _full_size(folder: Path, dtype: str) -> Path:
+    subprocess.run([sys.executable, "-m", "bench.sam3.full_size", str(folder), "--dtype", dtype], check=True)
+    return folder
+
+
+def _server(folder: Path, model: Path, options: argparse.Namespace, device: str) -> Server:
+    token_file = folder / "token"
+    token_file.write_text(TOKEN)
+    settings = {
+        "SAM3_GPU_MEMORY_MIB": "0" if device == "cpu" else str(options.gpu_memory_mib),
+        "SAM3_CACHED_IMAGES": "0",  # every request is to pay for its image
+        "SAM3_MAX_IN_FLIGHT": "64",
+        "SAM3_LOAD_TIMEOUT": "600",
+        "SAM3_REQUEST_TIMEOUT": "600",
+        "SAM3_LOG_LEVEL": "warning",
+        "OMP_NUM_THREADS": str(options.threads),
+    }
+    return Server(None, model, token_file, settings, lifecycle.PATIENCE)
+
+
+def _measure_server(server: Server, model: Path, options: argparse.Namespace, report: Report) -> None:
+    picture = photograph()
+    found = lifecycle.ask(server, picture)
+    instances = sum(len(result["detections"]) for result in found["results"])
+    size = f"{found['width']} x {found['height']}"
+    report.add("a photograph is answered", f"{instances} instances at threshold 0", f"{picture.name}, {size}")
+    if "lifecycle" in options.parts:
+        _tell_lifecycle(report, lifecycle.measure(server, picture, options.rounds))
+    if "traffic" in options.parts:
+        plain = _child("bench.sam3.plain", str(model), str(picture), str(max(1, options.images // 4)))
+        rows = [traffic.measure(server.url, picture, clients, options.images) for clients in options.clients]
+        report.keep("traffic", rows)
+        report.figures["plain"] = plain
+        for row in rows:
+            speed = f"{row.images_per_second:.3f} images/s, median {row.median:.2f} s, p95 {row.p95:.2f} s"
+            report.add(
+                f"clients at a time: {row.clients}", speed, f"plain loop {plain['images_per_second']:.3f} images/s"
+            )
+    if "origin" in options.parts and report.device != "cpu":
+        origin = ballast.ask(server, options.card_mib or gpu_memory.read().total_mib, options.training_mib)
+        report.keep("origin", origin)
+        answers = {True: "gets its memory", False: "is out of memory"}
+        report.add(
+            f"a training of {origin.training_mib} MiB after unload",
+            answers[origin.after_the_unload],
+            f"beside the loaded model: {answers[origin.beside_the_loaded_model]}",
+        )
+
+
+def _tell_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
+    report.keep("lifecycle", seen)
+    report.add("load from the standby", f"{seen.standby_load:.3f} s", f"cold start {seen.cold_load:.2f} s")
+    report.add("the standby is faster", f"{seen.times_faster:.0f} times")
+    report.add("unload, until measured free", f"{seen.unload:.2f} s", f"{seen.freed_mib} MiB came back")
+    report.add("until a standby is ready", f"{seen.standby_ready:.1f} s")
+
+
+def _measure_memory(report: Report, count: int) -> None:
+    chunked, stock = (_child("bench.sam3.memory", way, *PICTURE, str(count)) for way in ("chunked", "stock"))
+    report.figures["memory"] = {"chunked": chunked, "stock": stock}
+    what = f"post-processing {count} instances at {' x '.join(PICTURE)} adds"
+    report.add(what, _mib(chunked), f"stock {_mib(stock)}")
+
+
+def _mib(figures: dict[str, Any] | None) -> str:
+    return "killed for want of memory" if figures is None else f"{figures['added_mib']:,} MiB"
+
+
+def _child(module: str, *words: str) -> Any:
+    """Run a measurement in a process of its own; None when it ran out of memory."""
+    ended = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=False)
+    return json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""Confines a larger CUDA card to a smaller one's memory, and asks the question that this project began with.
+
+With SAM3 loaded, does a training of `training_mib` get its memory? And after an unload? Both are real allocations on
+the device, in processes of their own: `python -m bench.sam3.ballast SECONDS MIB` takes memory, says so, and keeps it.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import gpu_memory
+from tests.faults.sam3_process import Server
+
+FOREVER = 86_400
+MIB = 1 << 20
+OUT_OF_MEMORY = 12
+CONTEXT_MIB = 500  # what the ballast's own CUDA context may take besides
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Whether a training got its memory: beside the loaded model, and after the hand-over."""
+
+    card_mib: int
+    training_mib: int
+    beside_the_loaded_model: bool
+    after_the_unload: bool
+
+
+@contextmanager
+def confined_to(card_mib: int) -> Iterator[None]:
+    """Leave `card_mib` of the device free for the length of a `with` block.
+
+    Raises:
+        ValueError: the device has less than that free.
+
+    """
+    spare = gpu_memory.read().free_mib - card_mib
+    if spare < 0:
+        raise ValueError(f"the GPU has {spare + card_mib} MiB free, so it cannot play a card of {card_mib} MiB")
+    if spare <= CONTEXT_MIB:
+        yield
+        return
+    ballast = subprocess.Popen([*_command(FOREVER, spare - CONTEXT_MIB)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert ballast.stdout is not None
+        if ballast.stdout.readline().strip() != "taken":
+            raise ValueError("the ballast could not be taken; see its words above")
+        yield
+    finally:
+        ballast.kill()
+        ballast.wait()
+
+
+def ask(server: Server, card_mib: int, training_mib: int) -> Origin:
+    """Try the training with the model loaded, and again after the server has given the GPU up."""
+    server.segment().raise_for_status()
+    beside = _trains(training_mib)
+    server.unload(fence=10_000, ttl_seconds=600).raise_for_status()
+    after = _trains(training_mib)
+    server.load(fence=10_000).raise_for_status()
+    return Origin(card_mib, training_mib, beside, after)
+
+
+def _trains(mib: int) -> bool:
+    ended = subprocess.run(_command(1, mib), stdout=subprocess.DEVNULL, check=False)
+    if ended.returncode not in (0, OUT_OF_MEMORY):
+        raise RuntimeError(f"the stand-in for a training ended with exit code {ended.returncode}")
+    return ended.returncode == 0
+
+
+def _command(seconds: int, mib: int) -> list[str]:
+    return [sys.executable, "-m", "bench.sam3.ballast", str(seconds), str(mib)]
+
+
+def main() -> None:
+    """Take memory and keep it, or end with the exit code that stands for out of memory."""
+    import torch
+
+    seconds, mib = int(sys.argv[1]), int(sys.argv[2])
+    try:
+        kept = torch.empty(mib * MIB, dtype=torch.uint8, device="cuda").fill_(1)
+        torch.cuda.synchronize()
+    except torch.OutOfMemoryError as error:
+        print(error, file=sys.stderr)
+        sys.exit(OUT_OF_MEMORY)
+    print("taken", flush=True)
+    time.sleep(seconds)
+    del kept
+
+
+if __name__ == "__main__":
+    main()
