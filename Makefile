@@ -27,8 +27,10 @@ test: lint test-unit test-controlplane test-faults test-e2e
 
 test-fast: lint test-unit
 
+# The trainer's apart: Ultralytics, once imported, changes Pillow and more for the whole process.
 test-unit: environment
-	$(PYTEST) --numprocesses 2 --dist loadfile tests/unit tests/property
+	$(PYTEST) --numprocesses 2 --dist loadfile --ignore tests/unit/yolo tests/unit tests/property
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/unit/yolo
 
 test-controlplane: environment
 	@$(PY) -m tests.cluster prepare --node none

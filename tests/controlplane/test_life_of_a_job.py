@@ -1,5 +1,6 @@
 """Retries, suspension, refusals: what a user sees of a job that does not simply succeed."""
 
+import json
 from typing import Any
 
 import httpx
@@ -125,6 +126,14 @@ def test_arguments_that_the_relay_sets_are_refused(
             "relative to the volume",
         ),
         ("upwards", {"output": {"persistentVolumeClaim": {"claimName": "d"}, "path": "a/../b"}}, "no '..'"),
+        ("nowhere", {"dataset": {"path": "x"}}, "dataset.persistentVolumeClaim or dataset.uri"),
+        (
+            "both",
+            {"dataset": {"persistentVolumeClaim": {"claimName": "d"}, "uri": "https://a/b.zip"}},
+            "dataset.persistentVolumeClaim or dataset.uri, and not both",
+        ),
+        ("ftp", {"dataset": {"uri": "ftp://a/b.zip"}}, "spec.dataset.uri"),
+        ("lost", {"output": {"path": "x"}}, "give output.persistentVolumeClaim, output.uri, or both"),
         ("epochs", {"training": {"epochs": 0}}, "greater than or equal to 1"),
         ("task", {"task": "dream"}, "spec.task"),
     ],
@@ -136,6 +145,20 @@ def test_the_api_server_refuses_what_makes_no_sense(
     answer = api.post(path, json=job_manifest(name, **spec))
     assert answer.status_code == 422
     assert sentence in answer.json()["message"]
+
+
+def test_data_and_results_may_be_behind_uris(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.apply_job("far", dataset={"uri": "s3://data/digits.zip"}, output={"uri": "s3://models/far"})
+    world.shows_pod("far-1")
+    pod = world.training_pods()[0]
+    contents = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+    assert (contents["dataset"]["uri"], contents["output"]["uri"]) == ("s3://data/digits.zip", "s3://models/far")
+    world.run_pod("far-1")
+    world.end_pod("far-1", weights={"best": "s3://models/far/weights/best.pt"})
+    world.reaches("far", "Succeeded")
+    assert world.job("far")["status"]["results"]["weights"] == {"best": "s3://models/far/weights/best.pt"}
 
 
 def test_what_was_trained_on_cannot_be_changed(world: World, api: httpx.Client) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_relay.api import words
+from gpu_relay.api.v1alpha1 import ClaimSource
 from gpu_relay.domain.model import GpuLease, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
 from gpu_relay.domain.steps import CreatePod
@@ -55,10 +56,11 @@ def job_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreateP
         "attempt": step.attempt,
         "model": job.spec.model,
         "task": job.spec.task,
-        "dataset": {"path": _inside(_DATA, job.spec.dataset.path)},
+        "dataset": _dataset(job),
         "training": {**training.model_dump(by_alias=True), "batch": step.batch},
         "output": {
             "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
+            "uri": job.spec.output.uri,
             "export": job.spec.output.export,
         },
         "gpu": {"uuid": report.uuid if report else None, "memoryMiB": job.need_mib},
@@ -196,26 +198,33 @@ def _container(job: Job, resident: Resident | None, defaults: TrainerDefaults, g
 
 def _volumes(job: Job) -> list[Object]:
     annotation = f"metadata.annotations['{words.ANNOTATION_JOB_FILE}']"
-    data = {"claimName": job.spec.dataset.persistent_volume_claim.claim_name}
-    output = {"claimName": job.spec.output.persistent_volume_claim.claim_name}
+    data, output = job.spec.dataset.persistent_volume_claim, job.spec.output.persistent_volume_claim
     return [
         {"name": "job", "downwardAPI": {"items": [{"path": "job.json", "fieldRef": {"fieldPath": annotation}}]}},
-        {"name": "data", "persistentVolumeClaim": data},
-        *([] if _shares_volume(job) else [{"name": "output", "persistentVolumeClaim": output}]),
+        *([] if data is None else [_claim_volume("data", data)]),
+        *([] if _shares_volume(job) else [_claim_volume("output", output)]),
         {"name": "tmp", "emptyDir": {}},
         {"name": "shm", "emptyDir": {"medium": "Memory"}},
     ]
 
 
+def _claim_volume(name: str, claim: ClaimSource | None) -> Object:
+    """Return a volume of a claim; results that go to a URI only are made on the node's disk."""
+    if claim is None:
+        return {"name": name, "emptyDir": {}}
+    return {"name": name, "persistentVolumeClaim": {"claimName": claim.claim_name}}
+
+
 def _shares_volume(job: Job) -> bool:
     """One claim may hold data and results; a pod must not name it twice."""
-    return job.spec.dataset.persistent_volume_claim == job.spec.output.persistent_volume_claim
+    data = job.spec.dataset.persistent_volume_claim
+    return data is not None and data == job.spec.output.persistent_volume_claim
 
 
 def _mounts(job: Job) -> list[Object]:
     return [
         {"name": "job", "mountPath": _JOB_DIR, "readOnly": True},
-        {"name": "data", "mountPath": _DATA, "readOnly": True},
+        *([{"name": "data", "mountPath": _DATA, "readOnly": True}] if job.spec.dataset.persistent_volume_claim else []),
         {"name": "data" if _shares_volume(job) else "output", "mountPath": OUTPUT_MOUNT},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
@@ -225,6 +234,13 @@ def _mounts(job: Job) -> list[Object]:
 def _pinned_to(node: str) -> Object:
     term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+
+
+def _dataset(job: Job) -> Object:
+    dataset = job.spec.dataset
+    if dataset.uri is None:
+        return {"path": _inside(_DATA, dataset.path)}
+    return {"uri": dataset.uri, "sha256": dataset.sha256, "path": dataset.path or None}
 
 
 def _inside(root: str, path: str) -> str:

@@ -1,5 +1,6 @@
 """The samples are valid, and the complete one is complete."""
 
+import typing
 from typing import Any
 
 import yaml
@@ -8,8 +9,8 @@ from pydantic import BaseModel
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 from tests.support.operator_process import REPOSITORY
 
-LEFT_OUT = {"gpu.resourceClaimName"}
-"""What cannot stand beside the rest: a claim replaces the extended resource."""
+LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri"}
+"""What cannot stand beside the rest: a claim replaces the extended resource, a URI the volume."""
 
 
 def sample(name: str) -> dict[str, Any]:
@@ -18,13 +19,19 @@ def sample(name: str) -> dict[str, Any]:
     return spec
 
 
-def fields(model: type[BaseModel], prefix: str = "") -> set[str]:
+def fields(of: type[BaseModel], prefix: str = "") -> set[str]:
     found = set()
-    for field in model.model_fields.values():
+    for field in of.model_fields.values():
         name = f"{prefix}{field.alias}"
-        kind = field.annotation
-        found |= fields(kind, f"{name}.") if isinstance(kind, type) and issubclass(kind, BaseModel) else {name}
+        model = inner(field.annotation)
+        found |= fields(model, f"{name}.") if model else {name}
     return found
+
+
+def inner(kind: Any) -> type[BaseModel] | None:
+    """Return the model in a field's type, optional or not."""
+    kinds = [kind, *typing.get_args(kind)]
+    return next((each for each in kinds if isinstance(each, type) and issubclass(each, BaseModel)), None)
 
 
 def named(spec: dict[str, Any], wanted: set[str]) -> set[str]:

@@ -1,9 +1,8 @@
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from yolo_trainer.batch import LARGEST, WITHOUT_GPU, Need, OutOfMemoryRecord, choose_batch, measure_need
+from yolo_trainer.batch import LARGEST, WITHOUT_GPU, Need, OutOfMemoryRecord, choose_batch
 from yolo_trainer.job import Job
 
 
@@ -55,23 +54,3 @@ def test_a_damaged_record_limits_nothing(tmp_path: Path, content: str) -> None:
     (tmp_path / "out-of-memory.json").write_text(content)
 
     assert OutOfMemoryRecord(tmp_path, "u1").limit() is None
-
-
-def mib(model: str, image_size: int, **args: Any) -> Need:
-    return measure_need(model, "detect", image_size, args)
-
-
-def test_the_need_is_that_of_a_t4() -> None:
-    """Published figures for yolov8s at 640 pixels on a T4: 0.65 GB for 1, 1.2 for 4, 2.2 for 8, 4.2 for 16."""
-    need = mib("yolov8s.yaml", 640)
-
-    for batch, measured in ((1, 650), (4, 1200), (8, 2200), (16, 4200)):
-        assert measured * 0.9 < need.of(batch) < measured * 1.25
-
-
-def test_the_need_grows_with_pixels_and_precision() -> None:
-    need = mib("yolo26n.yaml", 128)
-
-    assert mib("yolo26n.yaml", 256).per_picture == pytest.approx(4 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 128, amp=False).per_picture == pytest.approx(2 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 128, multi_scale=0.5).per_picture == pytest.approx(2.25 * need.per_picture, rel=0.05)

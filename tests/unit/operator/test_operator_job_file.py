@@ -1,0 +1,58 @@
+"""The job file that the operator writes, read by the trainer that is to understand it."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
+from gpu_relay.domain.steps import CreatePod
+from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from yolo_trainer.job import load_job
+
+LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
+REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)
+RESIDENT = Resident("vision", "sam3", "u", "node-1", "http://10.0.0.7:8000", {}, REPORT)
+CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
+ARCHIVE = {"uri": "https://example.org/digits.zip", "sha256": "0" * 64}
+
+
+def built(dataset: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+    spec = {"model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}}
+    parsed = YoloTrainingJobSpec.model_validate(spec)
+    job = Job(JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T00:00:00Z", False, parsed, YoloTrainingJobStatus())
+    return training_pod(job, LEASE, RESIDENT, CreatePod(2, 8), TrainerDefaults("gpu-relay/yolo", "", 60))
+
+
+def volumes(pod: dict[str, Any]) -> dict[str, str]:
+    kinds = {each["name"]: next(key for key in each if key != "name") for each in pod["spec"]["volumes"]}
+    mounts = {each["mountPath"]: each["name"] for each in pod["spec"]["containers"][0]["volumeMounts"]}
+    return {path: kinds[name] for path, name in mounts.items() if path in {"/data", "/output"}}
+
+
+@pytest.mark.parametrize(
+    ("dataset", "output", "mounted"),
+    [
+        ({**CLAIM, "path": "digits"}, CLAIM, {"/data": "persistentVolumeClaim", "/output": "persistentVolumeClaim"}),
+        (ARCHIVE, CLAIM, {"/output": "persistentVolumeClaim"}),
+        ({**ARCHIVE, "path": "a/data.yaml"}, {"uri": "s3://models/digits"}, {"/output": "emptyDir"}),
+        (CLAIM, {"uri": "gs://models"}, {"/data": "persistentVolumeClaim", "/output": "emptyDir"}),
+        (CLAIM, {**CLAIM, "uri": "s3://m/x"}, {"/data": "persistentVolumeClaim", "/output": "persistentVolumeClaim"}),
+    ],
+)
+def test_the_trainer_understands_what_the_operator_writes(
+    dataset: dict[str, Any], output: dict[str, Any], mounted: dict[str, str], tmp_path: Path
+) -> None:
+    pod = built(dataset, output)
+    file = tmp_path / "job.json"
+    file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+    job = load_job(file)
+    assert (job.dataset.uri, job.dataset.sha256) == (dataset.get("uri"), dataset.get("sha256"))
+    expected = dataset.get("path") if "uri" in dataset else f"/data/{dataset.get('path', '')}".rstrip("/")
+    assert (None if job.dataset.path is None else str(job.dataset.path)) == expected
+    assert (str(job.output.path), job.output.uri) == ("/output/digits", output.get("uri"))
+    assert (job.attempt, job.training.batch, job.gpu.uuid, job.gpu.memory_mib) == (2, 8, "GPU-1", 10_240)
+    assert job.hold is not None
+    assert (job.hold.fence, job.hold.renew_key) == (7, "key")
+    assert volumes(pod) == mounted
