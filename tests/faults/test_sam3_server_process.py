@@ -151,6 +151,43 @@ def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
         server.end()
 
 
+def test_a_server_restarted_before_training_took_its_memory_still_knows_of_the_hold(
+    ledger: Ledger, model: Path, token_file: Path, tmp_path: Path
+) -> None:
+    settings = {"SAM3_HOLD_FILE": str(tmp_path / "hold.json"), "SAM3_STANDBY": "false"}
+    first = Server(ledger, model, token_file, settings)
+    first.unload(fence=8, ttl_seconds=600)
+    first.process.kill()
+    first.end()
+    second = Server(ledger, model, token_file, settings)
+    try:
+        assert second.health()["hold"]["fence"] == 8
+        assert second.segment().status_code == 503
+        assert second.unload(fence=7).status_code == 409
+        assert second.client.post("/api/v1/hold/renew", json={"fence": 8, "renew_key": "key"}).status_code == 200
+        assert (second.workers(), ledger.used_mib) == ([], 0)
+    finally:
+        second.end()
+
+
+def test_the_cpu_answers_while_held_and_sigterm_lets_it_finish(ledger: Ledger, model: Path, token_file: Path) -> None:
+    settings = {"SAM3_WHILE_HELD": "cpu", "SAM3_STANDBY": "false", "SAM3_SHUTDOWN_TIMEOUT": "120"}
+    server = Server(ledger, model, token_file, settings)
+    try:
+        server.unload(fence=1, ttl_seconds=600)
+        eventually(server.workers, "a worker on the CPU", every=0.02)
+        with ThreadPoolExecutor() as pool:
+            answer = pool.submit(server.segment)  # it waits for the worker's imports
+            eventually(lambda: server.metric("sam3_requests_in_flight") == 2, "the request is in flight", every=0.02)
+            server.process.terminate()
+            assert answer.result().status_code == 200
+        assert answer.result().headers["sam3-degraded"] == "cpu"
+        assert ledger.used_mib == 0
+        assert server.process.wait(timeout=30) == 0
+    finally:
+        server.end()
+
+
 def test_a_worker_busy_with_its_imports_dies_with_its_server(ledger: Ledger, model: Path, token_file: Path) -> None:
     server = Server(ledger, model, token_file)
     try:

@@ -91,6 +91,7 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         max_in_flight=settings.max_in_flight,
         max_pixels=settings.max_image_pixels,
         held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
+        hold_file=settings.hold_file,
         limits=limits,
     )
     fallback = None

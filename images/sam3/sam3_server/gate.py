@@ -3,12 +3,14 @@
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 
 from sam3_server.errors import BusyError, GateClosedError
 from sam3_server.flight import Flight
 from sam3_server.hold import Claim, Hold, HoldBook, Terms
+from sam3_server.hold_file import HoldFile
 from sam3_server.metrics import Metrics
 from sam3_server.residency import State, admit, ends_within, lent_to
 
@@ -19,16 +21,20 @@ class Gate:
     """Admits inference requests. `refused` counts those refused under the present hold, or the last one.
 
     A request that finds the GPU lent out waits for at most `held_wait` seconds, and only if the turn is to end by
-    then; 0 refuses it at once. `now` is the clock that holds are counted on, in seconds.
+    then; 0 refuses it at once. `now` is the clock that holds are counted on, in seconds. Holds are kept in `file`.
     """
 
-    def __init__(self, max_in_flight: int, held_wait: float, metrics: Metrics, now: Callable[[], float]) -> None:
+    def __init__(
+        self, max_in_flight: int, held_wait: float, file: HoldFile, metrics: Metrics, now: Callable[[], float]
+    ) -> None:
         self.refused = 0
         self._max_in_flight = max_in_flight
         self._held_wait = held_wait
         self._metrics = metrics
         self._now = now
+        self._file = file
         self._holds = HoldBook()
+        file.read(self._holds, now(), time.time())
         self._changed = asyncio.Event()
         self._waiting = 0
 
@@ -49,7 +55,9 @@ class Gate:
 
     def renew(self, fence: int, renew_key: str) -> Hold:
         """Renew the hold; raises FenceError or RenewKeyError."""
-        return self._holds.renew(fence, renew_key, self._now())
+        hold = self._holds.renew(fence, renew_key, self._now())
+        self._keep()
+        return hold
 
     def end(self, claim: Claim | None) -> None:
         """End the claimant's hold; raises FenceError."""
@@ -102,6 +110,10 @@ class Gate:
             finally:
                 self._waiting -= 1
 
+    def _keep(self) -> None:
+        self._file.write(self._holds, self._now(), time.time())
+
     def _notify(self) -> None:
+        self._keep()
         self._changed.set()
         self._changed = asyncio.Event()

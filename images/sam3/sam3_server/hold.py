@@ -71,6 +71,15 @@ class HoldBook:
         self._hold: Hold | None = None
         self._newest: Claim | None = None
 
+    @property
+    def newest(self) -> Claim | None:
+        """The newest claim that was accepted."""
+        return self._newest
+
+    def restore(self, newest: Claim, hold: Hold | None) -> None:
+        """Go on where an earlier server stopped."""
+        self._newest, self._hold = newest, hold
+
     def active(self, now: float) -> Hold | None:
         """Return the hold in force at `now`."""
         if self._hold is None or now >= self._hold.expires_at:

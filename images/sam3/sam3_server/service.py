@@ -14,6 +14,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 from gpu_memory import GpuMemory, GpuUnavailable
 from sam3_server import exemplars, images
@@ -28,6 +29,7 @@ from sam3_server.fallback import CpuFallback
 from sam3_server.flight import Flight
 from sam3_server.gate import Gate
 from sam3_server.hold import Claim, Hold, Terms
+from sam3_server.hold_file import HoldFile
 from sam3_server.host_memory import HostBudget
 from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
 from sam3_server.metrics import Metrics
@@ -49,7 +51,8 @@ LAST_WORDS_SECONDS = 2.0
 class Policy:
     """What the service goes by. Sizes in MiB, times in seconds; `need_mib` 0 computes on the CPU, without a gate.
 
-    `host` says whether a standby fits into host memory, `held_wait` how long requests wait for the end of a turn.
+    `host` says whether a standby fits into host memory, `held_wait` how long requests wait for the end of a turn, and
+    `hold_file` where a hold is kept for a server that is restarted.
     """
 
     need_mib: int
@@ -58,6 +61,7 @@ class Policy:
     max_in_flight: int
     max_pixels: int
     held_wait: float
+    hold_file: Path | None
     limits: Limits
 
 
@@ -100,7 +104,7 @@ class Service:
         self.state = State.UNLOADED
         self.error: str | None = None
         self.flight = Flight()
-        self.gate = Gate(policy.max_in_flight, policy.held_wait, metrics, now)
+        self.gate = Gate(policy.max_in_flight, policy.held_wait, HoldFile(policy.hold_file), metrics, now)
         self.now = now
         self._read = read
         self._metrics = metrics

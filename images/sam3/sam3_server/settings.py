@@ -37,6 +37,9 @@ class Settings(BaseSettings):
         "or answer from the CPU (slowly, with the header SAM3-Degraded: cpu)",
     )
     held_wait: float = Field(10.0, gt=0, le=300, description="seconds that SAM3_WHILE_HELD=wait waits at most")
+    hold_file: Path | None = Field(
+        None, description="file in which a hold is kept, so that a server restarted during a turn knows of it"
+    )
     control_token_file: Path | None = Field(None, description="control calls need the token in this file")
     control_service_accounts: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="control calls need a Kubernetes token of one of these, as namespace:name, separated by commas"

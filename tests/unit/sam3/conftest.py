@@ -86,6 +86,7 @@ async def resident(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureReque
         max_in_flight=options.get("max_in_flight", 4),
         max_pixels=MAX_PIXELS,
         held_wait=options.get("held_wait", 0.0),
+        hold_file=None,
         limits=LIMITS,
     )
     cpu = Script(ScriptedGpu(), need_mib=0)

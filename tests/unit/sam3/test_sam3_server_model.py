@@ -52,7 +52,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.alive = contextlib.AsyncExitStack()
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
-        policy = Policy(NEED, True, host, 4, MAX_PIXELS, 0.0, LIMITS)
+        policy = Policy(NEED, True, host, 4, MAX_PIXELS, 0.0, None, LIMITS)
         self.service = Service(policy, self.script.launch, self.script.gpu.read, metrics, now=lambda: self.clock)
         app = create_app(self.service, OpenControl(), metrics, RequestLimits(1, 3, 50))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
