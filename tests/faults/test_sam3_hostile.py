@@ -44,9 +44,9 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server.end()
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def unharmed(server: Server) -> Iterator[None]:
-    """Whatever a test sends: the same processes go on, with no more memory and no more descriptors."""
+    """Whatever the tests send: the same processes go on, with no more memory and no more descriptors."""
     for arguments in itertools.islice(sam3_hostile.requests(SEED + 1), WARM_UP):
         server.client.request(**arguments)
     workers, descriptors, memory = server.workers(), server.descriptors(), server.resident_mib()

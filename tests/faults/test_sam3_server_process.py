@@ -77,6 +77,7 @@ def test_every_form_comes_from_the_real_model(server: Server) -> None:
     assert classes == {"0", "5", "2"}
     boxes = server.client.post("/api/v1/segment", json=body | {"format": "box", "max_instances": 2}).json()
     assert [(len(each["detections"]), each["omitted"]) for each in boxes["results"]] == [(2, 3)] * 3
+    assert server.metric("sam3_known_images_total") >= 2, "the same image's features are computed once"
     assert masks["results"][1]["detections"] != masks["results"][0]["detections"], "exemplars make a difference"
 
 
