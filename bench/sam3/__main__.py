@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=int, default=16, help="images at each number of clients (default 16)")
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16], help="clients at a time (1 4 16)")
     parser.add_argument("--threads", type=int, default=2, help="threads of the worker on a CPU (default 2)")
+    parser.add_argument("--log-level", default="warning", help="the server's, to follow a slow one (default warning)")
     parser.add_argument("--gpu-memory-mib", type=int, default=14_000, help="what the server may take (default 14000)")
     parser.add_argument("--training-mib", type=int, default=10_240, help="what a training needs (default 10240)")
     parser.add_argument(
@@ -83,9 +84,9 @@ def _server(folder: Path, model: Path, options: argparse.Namespace, device: str)
         "SAM3_GPU_MEMORY_MIB": "0" if device == "cpu" else str(options.gpu_memory_mib),
         "SAM3_CACHED_IMAGES": "0",  # every request is to pay for its image
         "SAM3_MAX_IN_FLIGHT": "64",
-        "SAM3_LOAD_TIMEOUT": "600",
-        "SAM3_REQUEST_TIMEOUT": "600",
-        "SAM3_LOG_LEVEL": "warning",
+        "SAM3_LOAD_TIMEOUT": "3600",
+        "SAM3_REQUEST_TIMEOUT": "3600",
+        "SAM3_LOG_LEVEL": options.log_level,
         "OMP_NUM_THREADS": str(options.threads),
     }
     return Server(None, model, token_file, settings, lifecycle.PATIENCE)

@@ -8,7 +8,7 @@ from typing import Any
 from tests.faults.sam3_process import Server
 from tests.support.waiting import eventually
 
-PATIENCE = 600.0
+PATIENCE = 3600.0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import httpx
 
-PATIENCE = 600.0
+PATIENCE = 3600.0
 
 
 @dataclass(frozen=True)
