@@ -111,7 +111,9 @@ def test_arguments_that_the_relay_sets_are_refused(
 ) -> None:
     world.apply_job("digits", training={"args": {"device": "cpu"}})
     world.reaches("digits", "Failed")
-    assert "training.args.device" in world.condition("digits", "Stalled")["message"]
+    stalled = world.condition("digits", "Stalled")
+    assert stalled["reason"] == "InvalidSpec"
+    assert "training.args.device" in stalled["message"]
     assert resident.loaded
 
 

@@ -157,10 +157,10 @@ class World:
         condition = self.condition(name, "Reconciling")
         return condition if condition.get("reason") == reason else None
 
-    def create_pod(self, name: str) -> None:
-        """Create a pod that is none of ours."""
+    def create_pod(self, name: str, **labels: str) -> None:
+        """Create a pod that no operator made."""
         spec = {"containers": [{"name": "main", "image": "x"}]}
-        self._expect(self.api.post(self._pods, json={"metadata": {"name": name}, "spec": spec}))
+        self._expect(self.api.post(self._pods, json={"metadata": {"name": name, "labels": labels}, "spec": spec}))
 
     def bind_pod(self, name: str, node: str) -> None:
         """Put a pod on a node, in place of the scheduler, which finds none; the node is ready."""

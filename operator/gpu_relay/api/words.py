@@ -134,7 +134,6 @@ class Reason(_Described):
     RESIDENT_LOADED = "ResidentLoaded", "The resident is loaded again and answered a probe inference."
     RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded yet; the operator goes on trying."
     NO_RESIDENT = "NoResident", "The turn had no resident; there was nothing to hand back."
-    ATTEMPT_FAILED = "AttemptFailed", "An attempt failed and will be repeated."
     BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "As many attempts failed as `spec.backoffLimit` allows."
     COMPLETED = "Completed", "The training ran to its end."
     INTERRUPTED = "Interrupted", "The training was stopped; its checkpoint allows it to go on."
