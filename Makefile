@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds lock images environment down
+.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds tour lock images environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds lock images down"
+	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds tour lock images down"
 
 demo: environment
 	@$(PY) -m tests.demo
@@ -57,6 +57,10 @@ lock: $(UV)
 
 images: environment
 	$(PY) -m tests.cluster images
+
+tour: environment
+	@$(PY) -m tests.cluster prepare --node none
+	$(PY) -m tests.tour
 
 down: environment
 	$(PY) -m tests.cluster down --all

@@ -1,6 +1,5 @@
 """One control plane for the whole layer; a namespace, a resident and an operator for each test."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster
 from tests.cluster.controlplane import api_client
-from tests.support.operator_process import REPOSITORY, OperatorProcess
+from tests.support.furnished import create_namespace, furnish
+from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -20,23 +20,8 @@ from tests.support.world import World
 def cluster() -> Iterator[Cluster]:
     """A control plane with our CRD and the operator's namespace."""
     with Cluster() as cluster:
-        cluster.kubectl("apply", "-k", str(REPOSITORY / "crds"))
-        eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
-        cluster.kubectl("create", "namespace", "gpu-relay")
-        for node in ("node-1", "node-2"):  # the garbage collector deletes pods of nodes that do not exist
-            cluster.kubectl("create", "-f", "-", stdin=json.dumps(_node(node)))
+        furnish(cluster)
         yield cluster
-
-
-def _knows_our_kind(cluster: Cluster) -> bool:
-    try:
-        return "spec" in cluster.kubectl("explain", "yolotrainingjobs")
-    except ClusterError:
-        return False
-
-
-def _node(name: str) -> dict[str, object]:
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": {"kubernetes.io/hostname": name}}}
 
 
 @pytest.fixture(scope="session")
@@ -49,8 +34,7 @@ def api(cluster: Cluster) -> Iterator[httpx.Client]:
 def world(api: httpx.Client, request: pytest.FixtureRequest) -> Iterator[World]:
     """A namespace of the test's own; all of it, and every Lease, is gone afterwards."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
-    api.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
-    eventually(lambda: api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").is_success, "the default account")
+    create_namespace(api, name)
     yield World(api, name)
     jobs = f"/apis/gpurelay.dev/v1alpha1/namespaces/{name}/yolotrainingjobs"
     for path in (jobs, "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"):

@@ -5,8 +5,10 @@ interleaves them with faults: lost steps, a restarted operator, a restarted or m
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -48,6 +50,23 @@ MOSTLY = st.sampled_from([True] * 7 + [False])
 """Faults are rarer than work, or no turn would ever get far enough to break a law."""
 
 
+def disturbance(**given: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A rule after which the operator looks a few times: most time passes without a further one."""
+
+    def with_looks(method: Callable[..., None]) -> Callable[..., None]:
+        def disturbed(self: "Turn", looks: int, **drawn: Any) -> None:
+            method(self, **drawn)
+            for _ in range(looks):
+                self.dispatch_if_free()
+                self.look()
+
+        disturbed.__name__ = method.__name__
+        as_rule: Any = rule(looks=st.integers(0, 8), **given)
+        return cast("Callable[..., None]", as_rule(disturbed))
+
+    return with_looks
+
+
 class Turn(RuleBasedStateMachine):
     """One job, one GPU, one resident; the job's turn is taken again whenever it is back in the queue."""
 
@@ -86,19 +105,10 @@ class Turn(RuleBasedStateMachine):
 
     # what people, the cluster and bad luck do
 
-    @rule()
-    def dispatch(self) -> None:
-        """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
-        job, lease = self.job, self.lease
-        if job is None or job.spec.suspend or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
-            return
-        if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.SUSPENDED}:
-            self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=timestamp(self.now))
-            self.forget()
-
     @rule(steps=st.integers(1, 10))
     def operate(self, steps: int) -> None:
         for _ in range(steps):
+            self.dispatch_if_free()
             self.look()
 
     @rule()
@@ -112,64 +122,64 @@ class Turn(RuleBasedStateMachine):
         self.decide()
         self.forget()
 
-    @rule()
+    @disturbance()
     def resident_restarts(self) -> None:
         self.loaded, self.hold = False, None
 
-    @rule(waits=st.booleans())
+    @disturbance(waits=st.booleans())
     def another_job(self, waits: bool) -> None:
         """Somebody waits for the GPU, and may or may not come for it."""
         self.successor = "vision/other" if waits else ""
 
-    @rule(priority=st.sampled_from([None, None, 0, 5]))
+    @disturbance(priority=st.sampled_from([None, None, 0, 5]))
     def a_job_of_some_priority_waits(self, priority: int | None) -> None:
         """The dispatcher names one that would have this GPU; the plan alone decides whether the owner yields."""
         self.preemptor = None if priority is None else Preemptor("vision/urgent", priority)
 
-    @rule(seconds=st.integers(1, 60))
+    @disturbance(seconds=st.integers(1, 60))
     def time_passes(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
-    @rule(well=MOSTLY)
+    @disturbance(well=MOSTLY)
     def node(self, well: bool) -> None:
         self.node_trouble = "" if well else "node node-1 is not ready"
 
-    @rule(word=st.sampled_from(["ErrImagePull", "Unschedulable", "ContainerCreating"]))
+    @disturbance(word=st.sampled_from(["ErrImagePull", "Unschedulable", "ContainerCreating"]))
     def pod_does_not_start(self, word: str) -> None:
         for name, pod in self.pods.items():
             if pod.live and not self.trainer and name != "stray-1":
                 self.pods[name] = replace(pod, phase="Pending", waiting=f"{word}: …", waiting_reason=word)
 
-    @rule(word=st.sampled_from(["EvictionByEvictionAPI", "DeletionByTaintManager"]))
+    @disturbance(word=st.sampled_from(["EvictionByEvictionAPI", "DeletionByTaintManager"]))
     def cluster_takes_the_pod_away(self, word: str) -> None:
         for name, pod in self.pods.items():
             if pod.live:
                 self.pods[name] = replace(pod, deleting=True, disruption=word, delete_by=timestamp(self.now))
 
-    @rule(reachable=MOSTLY)
+    @disturbance(reachable=MOSTLY)
     def network(self, reachable: bool) -> None:
         self.reachable = reachable
 
-    @rule(exists=MOSTLY)
+    @disturbance(exists=MOSTLY)
     def resident_pod(self, exists: bool) -> None:
         self.resident_exists = exists
         if not exists:
             self.loaded, self.hold = False, None
 
-    @rule(foreign=st.sampled_from([0, 3000, 6000]))
+    @disturbance(foreign=st.sampled_from([0, 0, 0, 3000, 6000]))
     def foreign_memory(self, foreign: int) -> None:
         """Somebody else's memory; where it comes after the proof, the trainer's own preflight is what helps."""
         if not self.own() and self.used() - self.foreign + foreign <= TOTAL - RESERVED:
             self.foreign = foreign
 
-    @rule()
+    @disturbance()
     def trainer_allocates(self) -> None:
         """A pod's process takes its memory: by law 1 and law 2 there must be room."""
         running = [name for name in self.own() if self.pods[name].waiting is None]
         if running and not self.trainer:
             self.trainer = NEED
 
-    @rule(
+    @disturbance(
         reason=st.sampled_from(["Completed", "Error", "OutOfMemory", "Interrupted", "DatasetInvalid", ""]),
         killed=st.sampled_from(["", "", "OOMKilled", "Evicted"]),
     )
@@ -183,18 +193,18 @@ class Turn(RuleBasedStateMachine):
                 self.pods[name] = replace(pod, phase="Failed", termination=ended)
                 self.trainer = 0
 
-    @rule()
+    @disturbance()
     def pod_is_lost(self) -> None:
         self.pods.clear()
         self.trainer = 0
 
-    @rule()
+    @disturbance()
     def kubelet_deletes(self) -> None:
         for name in [name for name, pod in self.pods.items() if pod.deleting]:
             del self.pods[name]
             self.trainer = 0
 
-    @rule(absent=st.booleans())
+    @disturbance(absent=st.booleans())
     def stray_pod(self, absent: bool) -> None:
         """A live training pod that no turn knows: its job's Lease was taken away by hand."""
         if not absent and not self.trainer and not self.loaded:
@@ -203,17 +213,26 @@ class Turn(RuleBasedStateMachine):
                 "10.0.0.2", False, timestamp(self.now), None, None,
             )  # fmt: skip
 
-    @rule(runs=MOSTLY)
+    @disturbance(runs=MOSTLY)
     def user_suspends(self, runs: bool) -> None:
         if self.job is not None:
             self.job = replace(self.job, spec=self.job.spec.model_copy(update={"suspend": not runs}))
 
-    @rule(keeps=MOSTLY)
+    @disturbance(keeps=MOSTLY)
     def user_deletes(self, keeps: bool) -> None:
         if not keeps:
             self.job = None
 
     # the effects
+
+    def dispatch_if_free(self) -> None:
+        """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
+        job, lease = self.job, self.lease
+        if job is None or job.spec.suspend or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+            return
+        if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.SUSPENDED}:
+            self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=timestamp(self.now))
+            self.forget()
 
     def forget(self) -> None:
         self.samples: tuple[int, ...] = ()
@@ -344,6 +363,7 @@ class Turn(RuleBasedStateMachine):
         assert view.resident.report.free_mib >= NEED, "law 1: memory first"
         samples = self.room if coresident else self.samples
         assert len(samples) >= POLICY.samples, "law 1: several samples in a row"
+        assert min(samples[-POLICY.samples :]) >= NEED + POLICY.margin_mib, "law 1: every one of them is enough"
         assert coresident == self.loaded, "only what was measured beside the resident runs beside it"
         name = f"digits-{attempt}"
         self.pods[name] = TrainingPod(
@@ -380,8 +400,8 @@ class Turn(RuleBasedStateMachine):
         self.reachable = self.resident_exists = True
         self.foreign, self.successor, self.preemptor, self.node_trouble = 0, "", None, ""
         for _ in range(80):
-            self.pod_ends("Completed")
-            self.kubelet_deletes()
+            self.pod_ends(looks=0, reason="Completed", killed="")
+            self.kubelet_deletes(looks=0)
             self.look()
             if self.lease.holder == HOLDER_RESIDENT and not self.lease.reload_owed:
                 break

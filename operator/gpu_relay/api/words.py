@@ -77,6 +77,7 @@ class Reason(_Described):
     WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
     NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has as much memory as it needs."
     INVALID_SPEC = "InvalidSpec", "The spec asks for something that cannot be done; the message says what to change."
+    RESUMED = "Resumed", "`spec.suspend` is false again; the job goes on from its checkpoint."
     GPU_LEASED = "GPULeased", "The GPU's Lease was taken for this job."
     UNLOADING_RESIDENT = "UnloadingResident", "The resident was asked to unload and has not yet confirmed."
     RESIDENT_UNLOADED = "ResidentUnloaded", "The resident has unloaded its model; the message has the measured figures."
@@ -114,6 +115,7 @@ class Reason(_Described):
         "YieldingToResident",
         "The resident has been out for as long as it may be and had to refuse requests; the training stops for it.",
     )
+    SUSPENDED = "Suspended", "`spec.suspend` is true."
     PREEMPTED = (
         "Preempted",
         "A job of higher priority has the GPU next; this one stops at a checkpoint, as `spec.preemptible` allows.",
@@ -156,8 +158,6 @@ class Reason(_Described):
     )
     ERROR = "Error", "The training ended with an error that has no name of its own."
     POD_LOST = "PodLost", "The training pod was deleted by somebody else, or disappeared without a trace."
-    SUSPENDED = "Suspended", "`spec.suspend` is true."
-    RESUMED = "Resumed", "`spec.suspend` is false again; the job goes on from its checkpoint."
 
 
 COST_FREE_REASONS = frozenset(

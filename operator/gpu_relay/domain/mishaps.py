@@ -92,9 +92,9 @@ def stuck_message(pod: TrainingPod, now: datetime, patience: float) -> str | Non
 def lost_node_message(pod: TrainingPod, trouble: str) -> str:
     """Say why a GPU on a lost node stays blocked, and what frees it (law 2: a pod that may run still owns it)."""
     return (
-        f"{trouble}; {pod.name} may still run there, so its GPU is neither passed on nor loaded. If the machine is "
-        f"down for certain, taint it (kubectl taint node {pod.node} node.kubernetes.io/out-of-service=down:NoExecute) "
-        "or delete the Node"
+        f"{trouble.rstrip('.')}; {pod.name} may still run there, so its GPU is neither passed on nor loaded. If the "
+        f"machine is down for certain, taint it (kubectl taint node {pod.node} "
+        "node.kubernetes.io/out-of-service=down:NoExecute) or delete the Node"
     )
 
 

@@ -1,0 +1,117 @@
+"""Mutants of the planner, each of which breaks a law: the model of the turn must catch every one.
+
+`python -m tests.property.mutants` copies the operator, makes one change at a time, and runs the model on it.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+_REPOSITORY = Path(__file__).parents[2]
+_RUN = """
+from hypothesis import Phase, settings
+from hypothesis.stateful import run_state_machine_as_test
+from tests.property.test_turn_model import Turn
+settings.register_profile("search", phases=[Phase.generate], max_examples=1000, stateful_step_count=40, deadline=None,
+                          derandomize=True, report_multiple_bugs=False, database=None)
+run_state_machine_as_test(Turn, settings=settings.get_profile("search"))
+"""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one line, and what it breaks."""
+
+    breaks: str
+    module: str
+    before: str
+    after: str
+
+
+MUTANTS = (
+    Mutant(
+        "law 1: two samples are enough", "turn", "len(enough) == view.policy.samples and all(enough)", "all(enough)"
+    ),
+    Mutant("law 1: any sample will do", "turn", "and all(enough)", "and any(enough)"),
+    Mutant("law 1: without the hold", "turn", "or view.job is None or _held(view):", "or view.job is None or True:"),
+    Mutant("law 2: beside another training", "turn", "others = [pod for pod in view.pods if pod.live]", "others = []"),
+    Mutant(
+        "law 2: the Lease goes back over a live pod",
+        "turn",
+        "return _stop_live_pods(view) or Decision(",
+        "return Decision(",
+    ),
+    Mutant("law 2: an ended attempt is taken for an ended pod", "turn", "if stopping is not None:", "if False:"),
+    Mutant("law 2: a load over a live pod", "turn", "    return _stop_live_pods(view)\n", "    return None\n"),
+    Mutant(
+        "law 3: a turn without a debt",
+        "turn",
+        "reload_owed=view.managed, resident_out",
+        "reload_owed=False, resident_out",
+    ),
+    Mutant(
+        "law 3: settled without a load",
+        "turn",
+        "if report is None or not report.model_loaded or",
+        "if report is None or",
+    ),
+    Mutant("law 3: passed on to nobody", "turn", "if not view.successor or", "if"),
+    Mutant("law 6: a lost pod is a live one's", "turn", "p.fence == view.lease.fence), None)", "True), None)"),
+    Mutant(
+        "the cause of a stop is not on record",
+        "follow",
+        "stopping = stop.reason if stop else",
+        "stopping = None if stop else",
+    ),
+    Mutant("an equal preempts", "stops", "job.spec.priority < other.priority", "job.spec.priority <= other.priority"),
+    Mutant("preempted without its leave", "stops", "other is not None and job.spec.preemptible", "other is not None"),
+    Mutant("a preemption costs an attempt", "stops", "    return stopping\n", "    return Reason.ERROR\n"),
+    Mutant("tried again past its deadline", "outcome", "if ends is not None and ends <= now:", "if False:"),
+    Mutant(
+        "transition times that wander",
+        "status",
+        "old.last_transition_time if old is not None",
+        "timestamp(now) if old is not None",
+    ),
+)
+
+
+def main() -> int:
+    """Run the model on each mutant; return 1 when one survives."""
+    survivors = []
+    for mutant in MUTANTS:
+        caught = _is_caught(mutant)
+        print(f"{'caught  ' if caught else 'SURVIVED'}  {mutant.breaks}", flush=True)
+        survivors += [] if caught else [mutant]
+    print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} caught")
+    return bool(survivors)
+
+
+def _is_caught(mutant: Mutant) -> bool:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "gpu_relay"
+        shutil.copytree(_REPOSITORY / "operator" / "gpu_relay", copy)
+        module = copy / "domain" / f"{mutant.module}.py"
+        source = module.read_text()
+        if source.count(mutant.before) != 1:
+            raise SystemExit(f"{mutant.breaks}: {mutant.before!r} must be in {mutant.module}.py once")
+        module.write_text(source.replace(mutant.before, mutant.after))
+        run = subprocess.run(
+            [sys.executable, "-c", _RUN],
+            cwd=_REPOSITORY,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(_REPOSITORY)])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if run.returncode and "AssertionError" not in run.stderr:
+        raise SystemExit(run.stderr)
+    return run.returncode != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
