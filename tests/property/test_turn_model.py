@@ -416,5 +416,5 @@ TestTurn = Turn.TestCase
 STEPS = os.environ.get("GPU_RELAY_MODEL_STEPS", "")
 """Steps of the model in all, for example 100000 (some minutes); by default fewer, and the same ones each time."""
 TestTurn.settings = settings(
-    max_examples=int(STEPS or 12_000) // 40, stateful_step_count=40, deadline=None, derandomize=not STEPS
+    max_examples=int(STEPS or 6_000) // 40, stateful_step_count=40, deadline=None, derandomize=not STEPS
 )
