@@ -101,7 +101,8 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
     if "lifecycle" in options.parts:
         _tell_lifecycle(report, lifecycle.measure(server, picture, options.rounds))
     if "traffic" in options.parts:
-        plain = _child("bench.sam3.plain", str(model), str(picture), str(max(1, options.images // 4)))
+        count = max(1, options.images // 4)
+        plain = _child("bench.sam3.plain", str(model), str(picture), str(count), "0.5")
         rows = [traffic.measure(server.url, picture, clients, options.images) for clients in options.clients]
         report.keep("traffic", rows)
         report.figures["plain"] = plain
@@ -111,14 +112,14 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
                 f"clients at a time: {row.clients}", speed, f"plain loop {plain['images_per_second']:.3f} images/s"
             )
     if "origin" in options.parts and report.device != "cpu":
-        origin = ballast.ask(server, options.card_mib or gpu_memory.read().total_mib, options.training_mib)
+        card_mib = options.card_mib or gpu_memory.read().total_mib
+        origin = ballast.ask(server, model, picture, card_mib, options.training_mib)
         report.keep("origin", origin)
         answers = {True: "gets its memory", False: "is out of memory"}
-        report.add(
-            f"a training of {origin.training_mib} MiB after unload",
-            answers[origin.after_the_unload],
-            f"beside the loaded model: {answers[origin.beside_the_loaded_model]}",
-        )
+        training = f"a training of {origin.training_mib} MiB"
+        plain_loop = f"beside a plain loop that holds {origin.plain_mib} MiB: {answers[origin.beside_a_plain_loop]}"
+        report.add(f"{training}, after unload", answers[origin.after_the_unload], plain_loop)
+        report.add(f"{training}, beside the loaded server", answers[origin.beside_the_loaded_server])
 
 
 def _tell_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
@@ -142,7 +143,9 @@ def _mib(figures: dict[str, Any] | None) -> str:
 
 def _child(module: str, *words: str) -> Any:
     """Run a measurement in a process of its own; None when it ran out of memory."""
-    ended = subprocess.run([sys.executable, "-m", module, *words], stdout=subprocess.PIPE, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-m", module, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
+    )
     return json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 else None
 
 

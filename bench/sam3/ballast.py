@@ -1,15 +1,18 @@
 """Confines a larger CUDA card to a smaller one's memory, and asks the question that this project began with.
 
-With SAM3 loaded, does a training of `training_mib` get its memory? And after an unload? Both are real allocations on
-the device, in processes of their own: `python -m bench.sam3.ballast SECONDS MIB` takes memory, says so, and keeps it.
+Does a training of `training_mib` get its memory beside a plain loop with the stock post-processing, beside this server,
+and after an unload? All are real allocations on the device, in processes of their own:
+`python -m bench.sam3.ballast SECONDS MIB` takes memory, says so, and keeps it.
 """
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import gpu_memory
 from tests.faults.sam3_process import Server
@@ -22,11 +25,13 @@ CONTEXT_MIB = 500  # what the ballast's own CUDA context may take besides
 
 @dataclass(frozen=True)
 class Origin:
-    """Whether a training got its memory: beside the loaded model, and after the hand-over."""
+    """Whether a training got its memory, where the plain loop held `plain_mib`. Sizes in MiB."""
 
     card_mib: int
     training_mib: int
-    beside_the_loaded_model: bool
+    plain_mib: int
+    beside_a_plain_loop: bool
+    beside_the_loaded_server: bool
     after_the_unload: bool
 
 
@@ -55,14 +60,30 @@ def confined_to(card_mib: int) -> Iterator[None]:
         ballast.wait()
 
 
-def ask(server: Server, card_mib: int, training_mib: int) -> Origin:
-    """Try the training with the model loaded, and again after the server has given the GPU up."""
+def ask(server: Server, model: Path, photograph: Path, card_mib: int, training_mib: int) -> Origin:
+    """Try the training beside a plain loop, beside the loaded server, and after the server has given the GPU up."""
+    server.client.post("/api/v1/unload").raise_for_status()
+    with _plain_loop(model, photograph) as plain_mib:
+        beside_plain = _trains(training_mib)
     server.segment().raise_for_status()
-    beside = _trains(training_mib)
+    beside_server = _trains(training_mib)
     server.unload(fence=10_000, ttl_seconds=600).raise_for_status()
     after = _trains(training_mib)
     server.load(fence=10_000).raise_for_status()
-    return Origin(card_mib, training_mib, beside, after)
+    return Origin(card_mib, training_mib, plain_mib, beside_plain, beside_server, after)
+
+
+@contextmanager
+def _plain_loop(model: Path, photograph: Path) -> Iterator[int]:
+    """Let a plain loop find every instance there can be, and keep what it then holds; yields that in MiB."""
+    command = [sys.executable, "-m", "bench.sam3.plain", str(model), str(photograph), "1", "0"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as loop:
+        assert loop.stdout is not None
+        line = loop.stdout.readline()
+        if not line:
+            raise RuntimeError("the plain loop ended early; see its words above")
+        yield int(json.loads(line)["reserved_mib"])
+        loop.communicate()
 
 
 def _trains(mib: int) -> bool:
