@@ -61,7 +61,7 @@ class Reviewer(BaseHTTPRequestHandler):
 def api() -> Iterator[Any]:
     Reviewer.reviews.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Reviewer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     configuration = kubernetes.client.Configuration(host=f"http://127.0.0.1:{server.server_port}")
     configuration.retries = 0
     yield kubernetes.client.AuthenticationV1Api(kubernetes.client.ApiClient(configuration))

@@ -265,5 +265,5 @@ class ServerMachine(RuleBasedStateMachine):
         return self.runner.run(call)
 
 
-ServerMachine.TestCase.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+ServerMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=25, deadline=None)
 TestServerMachine = ServerMachine.TestCase
