@@ -45,7 +45,6 @@ MUTANTS = (
         "return _stop_live_pods(view) or Decision(",
         "return Decision(",
     ),
-    Mutant("law 2: an ended attempt is taken for an ended pod", "turn", "if stopping is not None:", "if False:"),
     Mutant("law 2: a load over a live pod", "turn", "    return _stop_live_pods(view)\n", "    return None\n"),
     Mutant(
         "law 3: a turn without a debt",

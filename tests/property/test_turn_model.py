@@ -308,10 +308,19 @@ class Turn(RuleBasedStateMachine):
         for condition in new.conditions:
             since = same.get((condition.type, condition.status))
             assert since in {None, condition.last_transition_time}, "a transition time changes with the status only"
+        if len(new.attempts) > len(job.status.attempts) and job.status.turn is not None:
+            told, word = job.status.turn.stopping, self.last_word()
+            obeyed = told in {Reason.PREEMPTED, Reason.SUSPENDED} and word in {"", "Interrupted"}
+            assert not obeyed or new.attempts[-1].reason == told, "who stops as told is told so, and it costs nothing"
         failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in new.attempts)
         if new.phase == Phase.FAILED and failures <= job.spec.backoff_limit:
             last = new.attempts[-1].reason if new.attempts else None
             assert last in FINAL_REASONS or ends is not None, "what costs no attempt fails no job"
+
+    def last_word(self) -> str:
+        """The reason that this turn's ended pod gave; empty where it gave none, or has gone."""
+        ended = [pod.termination for pod in self.pods.values() if pod.fence == self.lease.fence and pod.termination]
+        return str(ended[0].last_word.get("reason", "")) if ended else ""
 
     def may_stop(self, pod: TrainingPod) -> None:
         """A training is stopped for a cause that is on record, and preempted only where its job allows it."""
