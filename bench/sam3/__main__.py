@@ -99,7 +99,7 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
     size = f"{found['width']} x {found['height']}"
     report.add("a photograph is answered", f"{instances} instances at threshold 0", f"{picture.name}, {size}")
     if "lifecycle" in options.parts:
-        _tell_lifecycle(report, lifecycle.measure(server, picture, options.rounds))
+        _tell_lifecycle(report, lifecycle.measure(server, options.rounds))
     if "traffic" in options.parts:
         count = max(1, options.images // 4)
         plain = _child("bench.sam3.plain", str(model), str(picture), str(count), "0.5")

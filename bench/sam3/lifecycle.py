@@ -13,14 +13,13 @@ PATIENCE = 3600.0
 
 @dataclass(frozen=True)
 class Lifecycle:
-    """Medians of so many rounds; `first_answer` is the first request's, which loads the model."""
+    """Medians of so many rounds."""
 
     cold_load: float
     standby_load: float
     standby_ready: float
     unload: float
     freed_mib: int
-    first_answer: float
 
     @property
     def times_faster(self) -> float:
@@ -28,11 +27,8 @@ class Lifecycle:
         return self.cold_load / self.standby_load
 
 
-def measure(server: Server, photograph: Path, rounds: int) -> Lifecycle:
+def measure(server: Server, rounds: int) -> Lifecycle:
     """Load cold and from the standby in turns, in one server on one machine."""
-    began = time.perf_counter()
-    ask(server, photograph)
-    first = time.perf_counter() - began
     cold, warm, ready, unloads, freed = [], [], [], [], 0
     for number in range(1, rounds + 1):
         server.client.post("/api/v1/unload").raise_for_status()  # without a hold: no standby
@@ -47,7 +43,7 @@ def measure(server: Server, photograph: Path, rounds: int) -> Lifecycle:
         eventually(server.standby_ready, "a standby", within=PATIENCE)
         ready.append(time.perf_counter() - began)
         warm.append(_load(server, claim))
-    return Lifecycle(_median(cold), _median(warm), _median(ready), _median(unloads), freed, first)
+    return Lifecycle(_median(cold), _median(warm), _median(ready), _median(unloads), freed)
 
 
 def ask(server: Server, photograph: Path) -> Any:
