@@ -34,7 +34,7 @@ test-unit: environment
 
 test-controlplane: environment
 	@$(PY) -m tests.cluster prepare --node none
-	$(PYTEST) tests/controlplane
+	$(PYTEST) --numprocesses 2 --dist loadfile tests/controlplane
 
 test-faults: environment
 	$(PYTEST) tests/faults
