@@ -37,7 +37,7 @@ class Manifest(BaseModel, extra="allow"):
     files: dict[str, PublishedFile] = {}
     metrics: dict[str, float] = {}
     epochs: int = 0
-    peakMemoryMiB: int = 0  # noqa: N815
+    peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
     exports: dict[str, str] = {}
 
 

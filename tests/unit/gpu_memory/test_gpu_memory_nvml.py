@@ -1,10 +1,10 @@
 """nvidia-ml-py, unchanged, and `read` against the simulated driver library."""
 
-import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -145,7 +145,7 @@ def test_sentences_say_what_to_change(python: Run, python_without_gpu: Run, ledg
     assert "create-ledger /nowhere" in python(SENTENCE, GPU_RELAY_SIMULATED_GPU="/nowhere")
     shutil.rmtree(ledger.path / "bookings")
     assert "holds no simulated GPU" in python(SENTENCE)
-    if not os.path.exists("/dev/nvidiactl"):  # noqa: PTH110
+    if not Path("/dev/nvidiactl").exists():
         assert "no NVIDIA driver library" in python_without_gpu(SENTENCE)
 
 

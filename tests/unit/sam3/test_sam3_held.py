@@ -92,7 +92,7 @@ async def test_the_cpus_worker_ends_with_the_turn_but_not_before_its_answers(res
 async def test_the_next_turn_has_a_worker_of_its_own(resident: Resident) -> None:
     for fence in (1, 2):
         await resident.unload(fence=fence)
-        await resident.until(lambda: len(resident.cpu.launched) == fence)  # noqa: B023
+        await resident.until(lambda: len(resident.cpu.launched) == fence)  # noqa: B023 - awaited here
         assert (await resident.segment()).headers["sam3-degraded"] == "cpu"
         await resident.load(fence=fence)
         await resident.until(lambda: not resident.cpu.launched[-1].alive)
