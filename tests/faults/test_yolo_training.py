@@ -142,6 +142,32 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
     assert "Training" not in third.log
 
 
+def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
+    start: Callable[..., Attempt], uninterrupted: Path, shared: Path
+) -> None:
+    import torch
+
+    first = start("limited", timeLimit=10**6)
+    checkpoint = shared / "limited" / "checkpoint" / "resume.pt"
+    first.wait_for("a checkpoint", (checkpoint.parent / "job.json").exists)
+    first.process.kill()
+    first.process.wait()
+    content = torch.load(checkpoint, weights_only=False)
+    assert content["gpu_relay"]["seconds"] > 0
+    content["gpu_relay"]["seconds"] = 10**6  # a day's training that nobody has time for
+    torch.save(content, checkpoint)
+    trained = content["epoch"] + 1
+
+    second = start("limited", timeLimit=10**6)
+    code, word = second.ended()
+
+    assert (code, word["reason"], word["epoch"]) == (0, "Completed", trained + 1), second.log
+    assert word["message"].endswith("; the time limit of 1000000 s ended it there")
+    manifest = json.loads((shared / "limited" / "manifest.json").read_text())
+    assert (manifest["ended"], manifest["epochs"]) == ("timeLimit", trained + 1)
+    assert figures(shared / "limited") == figures(uninterrupted)[: trained + 1], "until there, the same training"
+
+
 @pytest.mark.parametrize("task", ["segment", "classify", "pose", "obb"])
 def test_every_other_task_is_trained_and_exported(start: Callable[..., Attempt], shared: Path, task: str) -> None:
     args = {**ARGS, "mosaic": 0.0, "nbs": 4, "fliplr": 0.0}

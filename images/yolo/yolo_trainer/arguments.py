@@ -27,7 +27,7 @@ _OWNED = {
     "model": "give model instead",
     "task": "give task instead",
     "data": "give dataset instead",
-    "time": "the length of a training is training.epochs",
+    "time": "give training.timeLimit instead, in seconds",
     "format": "give output.export instead",
     "project": "give output instead",
     "name": "give output instead",

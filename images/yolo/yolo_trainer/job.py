@@ -80,6 +80,8 @@ class Training(_Part):
     batch: PositiveInt | Literal["auto"] = 16
     patience: int = Field(default=100, ge=0)
     seed: int = Field(default=0, ge=0)
+    time_limit: PositiveInt | None = None
+    """Seconds of training, in all attempts together, after which no further epoch is begun."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -13,11 +13,12 @@ from importlib.metadata import version
 from pydantic import BaseModel
 
 from yolo_trainer import stores
+from yolo_trainer.ending import Ending
 from yolo_trainer.exports import Export
 from yolo_trainer.job import Job
 from yolo_trainer.outcome import LastWord, Reason
+from yolo_trainer.request import work_folder
 from yolo_trainer.results import sentence
-from yolo_trainer.train import work_folder
 
 VERSIONS = ("torch", "torchvision", "ultralytics-opencv-headless", "numpy")
 """Packages whose versions the manifest names."""
@@ -37,6 +38,7 @@ class Manifest(BaseModel, extra="allow"):
     files: dict[str, PublishedFile] = {}
     metrics: dict[str, float] = {}
     epochs: int = 0
+    ended: Ending = Ending.EPOCHS
     peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
     exports: dict[str, str] = {}
 
@@ -47,6 +49,7 @@ class Run:
 
     metrics: Mapping[str, float]
     epochs: int
+    ending: Ending
     batch: int
     exports: Mapping[str, Export]
     peak_memory_mib: int
@@ -61,6 +64,7 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
         task=job.task,
         model=stores.shown(job.model) if stores.is_uri(job.model) else job.model,
         epochs=run.epochs,
+        ended=run.ending,
         batch=run.batch,
         metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
         peakMemoryMiB=run.peak_memory_mib,
@@ -80,9 +84,7 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
 def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
     """Return the last word of a job whose results are published; `place` says where a file of the manifest is."""
     epochs = job.training.epochs
-    message = f"{manifest.epochs} of {epochs} epochs, {sentence(manifest.metrics)}"
-    if manifest.epochs < epochs:
-        message += f"; stopped early: no improvement in {job.training.patience} epochs"
+    message = f"{manifest.epochs} of {epochs} epochs, {sentence(manifest.metrics)}{_why(job, manifest)}"
     weights = {name: f"weights/{name}.pt" for name in ("best", "last")}
     return LastWord(
         Reason.COMPLETED,
@@ -94,3 +96,12 @@ def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> Last
         exports={name: place(file) for name, file in manifest.exports.items()},
         peak_memory_mib=manifest.peakMemoryMiB,
     )
+
+
+def _why(job: Job, manifest: Manifest) -> str:
+    """Say what ended a training before its last epoch, as the end of a sentence."""
+    if manifest.ended == Ending.PATIENCE:
+        return f"; stopped early: no improvement in {job.training.patience} epochs"
+    if manifest.ended == Ending.TIME_LIMIT:
+        return f"; the time limit of {job.training.time_limit} s ended it there"
+    return ""

@@ -27,8 +27,8 @@ from yolo_trainer.job import Job
 from yolo_trainer.layout import find_dataset
 from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, find_model
 from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.request import Request, check_values
 from yolo_trainer.storage import RemoteFolder
-from yolo_trainer.train import Request, check_values
 
 log = logging.getLogger(__name__)
 

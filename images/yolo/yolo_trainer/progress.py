@@ -61,6 +61,7 @@ class ProgressTracker:
         self._epoch_began = clock()
         self._images = 0
         self._epoch_seconds: list[float] = []
+        self._last_epoch_by = math.inf
 
     def snapshot(self) -> Progress:
         """Return the present moment."""
@@ -75,9 +76,10 @@ class ProgressTracker:
         """Say how many epochs there are, and how many a checkpoint brings along."""
         self._set(epochs=epochs, epoch=min(finished, epochs))
 
-    def begin_epoch(self, batches: int) -> None:
-        """Begin the next epoch."""
+    def begin_epoch(self, batches: int, seconds_left: float | None = None) -> None:
+        """Begin the next epoch; `seconds_left` are those of the training's time limit, where it has one."""
         self._epoch_began, self._images = self._clock(), 0
+        self._last_epoch_by = math.inf if seconds_left is None else self._epoch_began + seconds_left
         self._set(stage=Stage.TRAINING, batch=0, batches=batches)
 
     def end_batch(self, images: int, losses: Mapping[str, float]) -> None:
@@ -90,7 +92,7 @@ class ProgressTracker:
             batch=batch,
             losses=dict(losses),
             images_per_second=self._images / seconds if seconds > 0 else None,
-            eta_seconds=max(0.0, (now.epochs - now.epoch) * per_epoch - seconds),
+            eta_seconds=self._eta(per_epoch - seconds, now.epochs - now.epoch - 1, per_epoch),
         )
 
     def end_epoch(self, metrics: Mapping[str, float]) -> float:
@@ -99,13 +101,20 @@ class ProgressTracker:
         self._epoch_seconds.append(seconds)
         now = self.snapshot()
         epoch = min(now.epoch + 1, now.epochs)
-        remaining = (now.epochs - epoch) * (self._mean_epoch_seconds() or 0.0)
-        self._set(stage=Stage.TRAINING, epoch=epoch, metrics=dict(metrics), eta_seconds=remaining)
+        eta = self._eta(0.0, now.epochs - epoch, self._mean_epoch_seconds() or 0.0)
+        self._set(stage=Stage.TRAINING, epoch=epoch, metrics=dict(metrics), eta_seconds=eta)
         return seconds
 
     def finish(self, metrics: Mapping[str, float]) -> None:
         """Note the final validation's figures."""
         self._set(metrics=dict(metrics), eta_seconds=0.0)
+
+    def _eta(self, rest: float, epochs: int, per_epoch: float) -> float:
+        """Return the seconds of an epoch's rest and of so many more; none begins after the time limit."""
+        left = self._last_epoch_by - self._clock() - rest
+        if left < epochs * per_epoch:
+            epochs = max(0, math.ceil(left / per_epoch))
+        return max(0.0, rest + epochs * per_epoch)
 
     def _mean_epoch_seconds(self) -> float | None:
         return sum(self._epoch_seconds) / len(self._epoch_seconds) if self._epoch_seconds else None

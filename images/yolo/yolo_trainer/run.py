@@ -22,9 +22,10 @@ from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
 from yolo_trainer.prepare import RECORD, prepare
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.publish import Publisher
+from yolo_trainer.request import Request, work_folder
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
-from yolo_trainer.train import Request, Training, work_folder
+from yolo_trainer.train import Training
 
 log = logging.getLogger(__name__)
 
@@ -153,15 +154,15 @@ class Attempt:
         data = prepared.dataset.written_to(work)
         request = Request(job, data, prepared.model, prepared.args, self._device.torch_device, self._batch)
         with self._reserved():
-            metrics = Training(request, store, self._tracker, self._interruption, self._show).run()
+            trained = Training(request, store, self._tracker, self._interruption, self._show).run()
         self._tracker.enter(Stage.EXPORTING)
         pictures = prepared.dataset.pictures("val")
         made = exports.export(
             work / "weights" / "best.pt", job.output.export, job.training.image_size, pictures, request.torch_device
         )
         run = Run(
-            metrics=metrics, epochs=self._tracker.snapshot().epoch, batch=self._batch, exports=made,
-            peak_memory_mib=self._device.peak_mib(),
+            metrics=trained.metrics, epochs=self._tracker.snapshot().epoch, ending=trained.ending, batch=self._batch,
+            exports=made, peak_memory_mib=self._device.peak_mib(),
         )  # fmt: skip
         return publisher.publish(describe(job, prepared.dataset.images, run))
 

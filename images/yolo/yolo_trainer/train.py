@@ -4,97 +4,42 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.continuity import KEY, Continuity
 from yolo_trainer.display import bar
+from yolo_trainer.ending import Ending, TrainingTime, ending_of
 from yolo_trainer.interruption import Interruption
-from yolo_trainer.job import Job, Task
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.job import Task
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
+from yolo_trainer.request import Request
 from yolo_trainer.results import metrics_of, sentence
 
 log = logging.getLogger(__name__)
 
-OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
-SHARED_MEMORY_FOR_WORKERS = 512 * 2**20
-"""Bytes of /dev/shm from which data-loading processes are used: batches pass through it, and a pod has 64 MiB."""
-MOST_WORKERS = 8
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a training."""
+
+    metrics: dict[str, float]
+    """The final validation's figures."""
+    ending: Ending
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is trained, after all checks."""
+class _Earlier:
+    """What the checkpoint of earlier attempts holds."""
 
-    job: Job
-    data: Path
-    model: str
-    args: Mapping[str, Any]
-    """`training.args`, with every weight file found."""
-    torch_device: str
-    batch: int
-
-    @property
-    def work(self) -> Path:
-        """The folder that Ultralytics writes to."""
-        return work_folder(self.job.output.path)
-
-    def arguments(self) -> dict[str, Any]:
-        """Return Ultralytics' arguments: the job's own, and those that the job's other fields decide."""
-        training = self.job.training
-        return {
-            "workers": default_workers(self.torch_device, _shared_memory(), len(os.sched_getaffinity(0))),
-            **self.args,
-            "mode": "train",
-            "task": self.job.task,
-            "model": self.model,
-            "data": str(self.data),
-            "epochs": training.epochs,
-            "imgsz": training.image_size,
-            "batch": self.batch,
-            "patience": training.patience,
-            "seed": training.seed,
-            "device": self.torch_device,
-            "save": True,
-            "save_dir": str(self.work),
-        }
-
-
-def work_folder(output: Path) -> Path:
-    """Return where a run's files lie until it is complete."""
-    return output / "work"
-
-
-def default_workers(torch_device: str, shared_memory: int, cpus: int) -> int:
-    """Return how many data-loading processes suit: none on a CPU, which is busy enough, or with little /dev/shm."""
-    if torch_device == "cpu" or shared_memory < SHARED_MEMORY_FOR_WORKERS:
-        return 0
-    return min(MOST_WORKERS, cpus)
-
-
-def check_values(arguments: Mapping[str, Any]) -> None:
-    """Let Ultralytics judge the arguments' values.
-
-    Raises:
-        ConfigInvalidError: a value of the wrong type or outside its range.
-
-    """
-    from ultralytics.cfg import get_cfg
-
-    try:
-        get_cfg(overrides=dict(arguments))
-    except (TypeError, ValueError, SyntaxError) as error:
-        raise ConfigInvalidError(f"training.args: {' '.join(str(error).split())}") from error
-    optimizer = str(arguments.get("optimizer", "auto"))
-    if optimizer.lower() not in {name.lower() for name in OPTIMIZERS}:
-        raise ConfigInvalidError(f"training.args.optimizer is {optimizer}; it must be one of {', '.join(OPTIMIZERS)}")
+    epochs: int = 0
+    state: dict[str, Any] | None = None
+    seconds: float = 0.0
+    ending: Ending | None = None
 
 
 class Training:
@@ -117,52 +62,59 @@ class Training:
         self._show = show
         self._in_epoch = False
         self._continuity = Continuity()
+        self._time = TrainingTime(request.job.training.time_limit)
+        self._ending: Ending | None = None
 
-    def run(self) -> dict[str, float]:
-        """Train, or go on from this job's checkpoint, and return the final validation's figures.
+    def run(self) -> Trained:
+        """Train, or go on from this job's checkpoint, and validate the best weights.
 
         Raises:
             Interrupted: a signal came; the epochs finished before it are in the checkpoint.
             torch.OutOfMemoryError: from training or validation.
 
         """
+        earlier = self._earlier()
         epochs = self._job.training.epochs
-        finished, state = self._finished_epochs()
-        self._tracker.plan(epochs, finished)
-        if finished:
-            log.info("Resuming from the checkpoint: %d of %d epochs are finished", finished, epochs)
-            self._store.restore(finished)
-        metrics = self._validate_best() if finished >= epochs else self._train(finished > 0, state)
-        self._tracker.finish(metrics)
-        return metrics
+        self._tracker.plan(epochs, earlier.epochs)
+        if earlier.epochs:
+            log.info("Resuming from the checkpoint: %d of %d epochs are finished", earlier.epochs, epochs)
+            self._store.restore(earlier.epochs)
+        if earlier.ending is not None:
+            trained = Trained(self._validate_best(), earlier.ending)
+        else:
+            trained = Trained(self._train(earlier), self._ending or Ending.EPOCHS)
+        self._tracker.finish(trained.metrics)
+        return trained
 
-    def _finished_epochs(self) -> tuple[int, dict[str, Any] | None]:
-        """Return how many epochs the checkpoint holds, and its state; one that cannot be read is as good as none."""
+    def _earlier(self) -> _Earlier:
+        """Return what the checkpoint holds; one that cannot be read is as good as none."""
         from ultralytics.nn.tasks import load_checkpoint
 
         file = self._store.find()
         if file is None:
-            return 0, None
+            return _Earlier()
         try:
             content = load_checkpoint(file)[1]
-            return int(content["epoch"]) + 1, content.get(KEY)
+            epochs, state = int(content["epoch"]) + 1, content[KEY]
+            return _Earlier(epochs, state, state["seconds"], state["ending"] and Ending(state["ending"]))
         except Exception:
             # Whatever is wrong with the file, training from the start is right, and failing for ever is not.
             log.exception("The checkpoint %s cannot be read; training from the start", file)
             self._store.discard()
-            return 0, None
+            return _Earlier()
 
-    def _train(self, resume: bool, state: dict[str, Any] | None) -> dict[str, float]:
+    def _train(self, earlier: _Earlier) -> dict[str, float]:
         arguments = self._request.arguments()
-        if resume:
+        if earlier.epochs:
             arguments["resume"] = str(self._request.work / "weights" / "last.pt")
         trainer = _trainer_class(self._job.task)(overrides=arguments)
         with ExitStack() as stack:
+            trainer.add_callback("on_train_start", lambda _: self._time.begin(earlier.seconds))
             # Until the first epoch nothing is lost by ending at once, and reading a large data set takes its time.
             trainer.add_callback("on_train_start", lambda _: stack.enter_context(self._interruption.deferred()))
             for event, callback in self._callbacks().items():
                 trainer.add_callback(event, callback)
-            trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, state))
+            trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, earlier.state))
             self._continuity.follow(trainer)
             trainer.train()
         return metrics_of(self._job.task, trainer.metrics)
@@ -193,7 +145,7 @@ class Training:
         )
 
     def _on_epoch_start(self, trainer: Any) -> None:
-        self._tracker.begin_epoch(len(trainer.train_loader))
+        self._tracker.begin_epoch(len(trainer.train_loader), self._time.left)
 
     def _on_batch_end(self, trainer: Any) -> None:
         losses = {name.removesuffix("_loss"): float(value) for name, value in trainer.tloss.items()}
@@ -211,7 +163,11 @@ class Training:
 
     def _on_model_save(self, trainer: Any) -> None:
         best = trainer.best if trainer.best_fitness == trainer.fitness else None
-        self._store.save(lambda target: self._continuity.write_checkpoint(trainer, target), best)
+        seconds, self._ending = self._time.spent, ending_of(trainer, self._time.left)
+        course = {"seconds": seconds, "ending": self._ending and self._ending.value}
+        self._store.save(lambda target: self._continuity.write_checkpoint(trainer, target, course), best)
+        if self._ending == Ending.TIME_LIMIT:
+            trainer.stop = True
 
     def _on_epoch_end(self, trainer: Any) -> None:
         if not self._in_epoch:  # Ultralytics fires it once more, after the final validation
@@ -259,10 +215,3 @@ def _trainer_class(task: Task) -> Any:
         "pose": yolo.pose.PoseTrainer,
         "obb": yolo.obb.OBBTrainer,
     }[task]
-
-
-def _shared_memory() -> int:
-    try:
-        return shutil.disk_usage("/dev/shm").free
-    except OSError:
-        return 0

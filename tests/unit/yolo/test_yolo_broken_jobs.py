@@ -135,6 +135,8 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
         "training.imageSize: Input should be greater than",
     ),
     (lambda c: c.job["training"].update(seed=-1), "training.seed"),
+    (lambda c: c.job["training"].update(timeLimit=0), "training.timeLimit: Input should be greater than 0"),
+    (lambda c: c.args(time=2), "training.args.time cannot be set: give training.timeLimit instead, in seconds"),
     (lambda c: c.job.update(task="detection"), "task: Input should be 'detect', 'segment'"),
     (lambda c: c.job.update(dataset={}), "dataset: give path (a folder with data.yaml) or uri"),
     (lambda c: c.job["dataset"].update(sha256="0" * 64), "sha256 belongs to a uri: leave it out"),

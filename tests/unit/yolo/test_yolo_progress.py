@@ -92,6 +92,22 @@ def test_later_ones_go_by_finished_epochs(tracker: ProgressTracker, clock: Clock
     assert tracker.snapshot().eta_seconds == pytest.approx(3 * 15 - 6)
 
 
+def test_no_epoch_is_foreseen_after_the_time_limit(tracker: ProgressTracker, clock: Clock) -> None:
+    tracker.plan(100)
+    tracker.begin_epoch(4, seconds_left=35)
+    clock.now += 5
+    tracker.end_batch(8, {})
+    assert tracker.snapshot().eta_seconds == pytest.approx(35), "of 20 s each, two epochs begin within the limit"
+
+    tracker.end_epoch({})
+    assert tracker.snapshot().eta_seconds == pytest.approx(30), "of 5 s each, six more"
+
+    tracker.begin_epoch(4, seconds_left=0)
+    assert tracker.snapshot().eta_seconds == pytest.approx(30)
+    tracker.end_batch(8, {})
+    assert tracker.snapshot().eta_seconds == pytest.approx(5)
+
+
 def test_a_resumed_training_counts_on(tracker: ProgressTracker, clock: Clock) -> None:
     tracker.plan(5, finished=3)
     assert tracker.snapshot().epoch == 3

@@ -12,7 +12,8 @@ from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
 from yolo_trainer.job import Job
 from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.progress import ProgressTracker
-from yolo_trainer.train import Request, Training, check_values, default_workers
+from yolo_trainer.request import Request, check_values, default_workers
+from yolo_trainer.train import Training
 
 GIB = 2**30
 
