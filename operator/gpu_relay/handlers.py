@@ -34,6 +34,10 @@ def registry_for(engine: Engine) -> kopf.OperatorRegistry:
     async def training_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_training_pod(dict(event["object"]))
 
+    @kopf.on.event("v1", "pods", labels={words.LABEL_PREPARATION: kopf.PRESENT}, registry=registry)
+    async def preparing_pod_seen(**_: Any) -> None:
+        engine.see_preparing_pod()
+
     @kopf.on.event("v1", "pods", labels={words.LABEL_RESIDENT: kopf.PRESENT}, registry=registry)
     async def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_resident(dict(event["object"]), deleted=event["type"] == _DELETED)

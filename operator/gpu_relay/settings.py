@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Extended resource of which a training pod takes one (a share, with time-slicing); empty takes none."""
     gpu_resource_claim: str = ""
     """Name of a ResourceClaim (DRA) in the job's namespace that training pods join instead; empty joins none."""
+    preparations: int = Field(default=2, ge=0, le=1000)
+    """Jobs whose data is fetched and checked at the same time, without a GPU; 0 leaves it to the training pods."""
     trainer_grace_period: int = Field(default=60, ge=1)
     """Seconds in which a training that is told to stop writes its checkpoint."""
     resident_port: int = Field(default=8000, ge=1, le=65535)
@@ -117,6 +119,7 @@ class Settings(BaseSettings):
             min_serve=self.min_serve,
             idle_after=self.idle_after,
             restart_resident_after=self.restart_resident_after,
+            preparations=self.preparations,
         )
 
     def limits(self) -> Limits:

@@ -79,6 +79,8 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     node = _resolved(node, definitions)
     result = {key: node[key] for key in _KEEP if key in node}
     result.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
+    if "x-kubernetes-int-or-string" in result:
+        del result["type"]
     if "properties" in node:
         result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
     if "items" in node:

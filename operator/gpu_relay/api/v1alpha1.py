@@ -103,18 +103,37 @@ class Output(_Type):
     )
 
 
+_BATCH: JsonDict = {
+    "x-kubernetes-int-or-string": True,
+    RULES: [
+        {
+            "rule": "type(self) == int ? self >= 1 && self <= 4096 : self == 'auto'",
+            "message": "batch is a number from 1 to 4096, or auto",
+        }
+    ],
+}
+
+
 class Training(_Type):
     """How to train. Everything that Ultralytics' `train` takes can be given in `args`."""
 
     epochs: int = Field(default=100, ge=1, le=100_000, description="Number of epochs.")
     image_size: int = Field(default=640, ge=32, le=8192, description="Image size in pixels (Ultralytics' `imgsz`).")
-    batch: int = Field(
-        default=16, ge=1, le=4096, description="Images per batch; an attempt after OutOfMemory takes half."
+    batch: int | Literal["auto"] = Field(
+        default=16,
+        json_schema_extra=_BATCH,
+        description="Images per batch, or `auto`: chosen from `gpu.memory`. An attempt after OutOfMemory takes half.",
     )
     patience: int = Field(
         default=100, ge=0, description="Epochs without improvement after which training stops; 0 means never."
     )
     seed: int = Field(default=0, ge=0, description="Random seed.")
+    time_limit: str | None = Field(
+        default=None,
+        pattern=f"^{DURATION}$",
+        description="Training time, such as `8h`, over all attempts: the training then ends with the epoch that it is "
+        "in, and what it has is validated, exported and published. Default: none.",
+    )
     args: dict[str, Any] = Field(
         default={},
         json_schema_extra=OPEN,
@@ -311,6 +330,29 @@ class Attempt(_Type):
     completion_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it ended.")
 
 
+class Preparation(_Type):
+    """Fetching and checking of the job's data, in a pod without a GPU, before the job joins the queue."""
+
+    number: int = Field(description="1 for the first preparing pod, and so on.")
+    pod: str = Field(description="Name of the present or last preparing pod.")
+    reason: str | None = Field(
+        default=None, description="How it ended: Completed, DatasetInvalid, …; absent while it is to run."
+    )
+    message: str = Field(default="", description="The pod's last word.")
+    failures: int = Field(default=0, description="Preparing pods that failed; at most `backoffLimit` are tolerated.")
+    start_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it began.")
+    completion_time: str | None = Field(
+        default=None, json_schema_extra={"format": "date-time"}, description="When it ended."
+    )
+    seconds: float | None = Field(
+        default=None, description="What fetching and checking took, in seconds; the resident served meanwhile."
+    )
+    bytes: int | None = Field(
+        default=None, json_schema_extra={"format": "int64"}, description="Bytes that were fetched."
+    )
+    images: dict[str, int] = Field(default={}, description="Number of images, by split.")
+
+
 class Progress(_Type):
     """How far the present attempt is."""
 
@@ -351,6 +393,9 @@ class YoloTrainingJobStatus(_Type):
     )
     conditions: list[Condition] = Field(
         default=[], json_schema_extra={LIST_TYPE: "map", MAP_KEYS: ["type"]}, description="Conditions after kstatus."
+    )
+    preparation: Preparation | None = Field(
+        default=None, description="How the data was fetched and checked before the job joined the queue."
     )
     gpu: GpuStatus | None = Field(default=None, description="The GPU of the present or last turn.")
     turn: Turn | None = Field(default=None, description="The present turn; absent without a GPU.")

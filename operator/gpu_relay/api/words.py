@@ -15,6 +15,7 @@ LABEL_JOB_UID = f"{GROUP}/job-uid"
 LABEL_ATTEMPT = f"{GROUP}/attempt"
 LABEL_GPU = f"{GROUP}/gpu"
 LABEL_FENCE = f"{GROUP}/fence"
+LABEL_PREPARATION = f"{GROUP}/preparation"
 LABEL_SHARING = f"{GROUP}/sharing"
 CORESIDENT = "coresident"
 ANNOTATION_JOB_FILE = f"{GROUP}/job"
@@ -41,6 +42,7 @@ class _Described(StrEnum):
 class Phase(_Described):
     """Where a job stands, in one word."""
 
+    PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; then the job waits for its turn."
     QUEUED = "Queued", "Waits for its turn on a GPU."
     ACQUIRING = "Acquiring", "Owns the GPU's Lease; the resident is being unloaded and the free memory measured."
     TRAINING = "Training", "The training pod exists."
@@ -68,6 +70,13 @@ class ConditionType(_Described):
 class Reason(_Described):
     """Why a condition is as it is; also the reasons of Events. They stand in the order in which a turn may say them."""
 
+    WAITING_TO_PREPARE = "WaitingToPrepare", "As many other jobs are being prepared as the operator allows."
+    PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; the resident stays loaded."
+    PREPARATION_FAILED = (
+        "PreparationFailed",
+        "The data could not be fetched or checked this time; the message says why. It is tried again after a pause.",
+    )
+    PREPARED = "Prepared", "The data is at hand and checked; the message says what the GPU was not needed for."
     WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
     RESIDENT_SERVING = (
         "ResidentServing",

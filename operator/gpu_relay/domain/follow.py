@@ -7,10 +7,10 @@ from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, ConditionType, Reason
 from gpu_relay.domain import mishaps, status, stops
 from gpu_relay.domain.model import Job, TrainingPod, TurnView
-from gpu_relay.domain.outcome import numbers
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.stops import Stop
+from gpu_relay.domain.untrusted import numbers, seconds
 
 _ETA_TOLERANCE = timedelta(seconds=30)
 
@@ -78,10 +78,8 @@ def cause_of_loss(job: Job, fence: int) -> tuple[Reason, str]:
 
 def eta(view: TurnView) -> str | None:
     """Return when the training is expected to end; None while unknown."""
-    seconds = (view.progress or {}).get("eta_seconds")
-    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < 10**8:
-        return None
-    return timestamp(view.now + timedelta(seconds=seconds))
+    left = seconds((view.progress or {}).get("eta_seconds"))
+    return None if left is None else timestamp(view.now + timedelta(seconds=left))
 
 
 def final_progress(job: Job, attempt: Attempt) -> Progress | None:

@@ -211,6 +211,8 @@ class Policy:
     restart_resident_after: float = 0.0
     """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
     resident_grace: float = 60.0
+    preparations: int = 2
+    """Jobs that are prepared at the same time; 0 prepares none."""
     stuck_after: float = 60.0
 
 

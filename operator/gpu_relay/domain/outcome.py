@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Literal
 
 from gpu_relay.api.v1alpha1 import Attempt, Results
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
@@ -11,6 +11,7 @@ from gpu_relay.domain.mishaps import killed_by
 from gpu_relay.domain.model import Job, Termination, TrainingPod
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.stops import attempt_reason, told
+from gpu_relay.domain.untrusted import numbers, paths, whole
 
 _TRAINER_REASONS = frozenset(
     {
@@ -21,7 +22,7 @@ _TRAINER_REASONS = frozenset(
 OUTPUT_MOUNT = "/output"
 """Where the training pod sees the output volume."""
 
-_MESSAGE_LIMIT = 1024
+MESSAGE_LIMIT = 1024
 _SIGTERM_EXIT = 143
 
 
@@ -70,25 +71,30 @@ def failed_attempts(job: Job) -> int:
     )
 
 
-def next_batch(job: Job) -> int:
-    """Images per batch of the next attempt: half for every attempt that ran out of memory, at least 1."""
-    halvings = sum(attempt.reason == Reason.OUT_OF_MEMORY for attempt in job.status.attempts)
-    return max(1, job.spec.training.batch >> halvings)
+def next_batch(job: Job) -> int | Literal["auto"]:
+    """Images per batch of the next attempt: half for every attempt that ran out of memory, at least 1.
+
+    `auto` stays: the trainer, which chooses, remembers what did not fit.
+    """
+    batch = job.spec.training.batch
+    if batch == "auto":
+        return batch
+    return max(1, batch >> sum(attempt.reason == Reason.OUT_OF_MEMORY for attempt in job.status.attempts))
 
 
 def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: datetime) -> Attempt:
     """Record how a training pod ended."""
     word = termination.last_word
-    reason, message = _end(job, pod, termination)
+    reason, message = end_of(job, pod, termination)
     return Attempt(
         number=pod.attempt,
         pod=pod.name,
         fence=pod.fence,
         reason=reason,
-        message=message[:_MESSAGE_LIMIT],
+        message=message[:MESSAGE_LIMIT],
         exit_code=termination.exit_code,
-        epoch=_whole(word.get("epoch")),
-        batch=next_batch(job),
+        epoch=whole(word.get("epoch")),
+        batch=whole(word.get("batch")) or _known(next_batch(job)),
         start_time=termination.started,
         completion_time=termination.finished or timestamp(now),
     )
@@ -98,7 +104,7 @@ def lost_attempt(job: Job, fence: int, now: datetime, reason: Reason, message: s
     """Record an attempt whose pod left no trace or never started."""
     return Attempt(
         number=job.next_attempt, pod=job.status.pod or "", fence=fence, reason=reason, message=message,
-        batch=next_batch(job), completion_time=timestamp(now),
+        batch=_known(next_batch(job)), completion_time=timestamp(now),
     )  # fmt: skip
 
 
@@ -108,21 +114,14 @@ def results_of(termination: Termination) -> Results | None:
     if word.get("reason") != Reason.COMPLETED:
         return None
     return Results(
-        weights=_paths(word.get("weights")),
+        weights=paths(word.get("weights"), OUTPUT_MOUNT),
         metrics=numbers(word.get("metrics")),
-        exports=_paths(word.get("exports")),
-        peak_memory=_whole(word.get("peakMemoryMiB")),
+        exports=paths(word.get("exports"), OUTPUT_MOUNT),
+        peak_memory=whole(word.get("peakMemoryMiB")),
     )
 
 
-def numbers(value: Any) -> dict[str, float]:
-    """Keep the numeric entries of an untrusted mapping, at most 32."""
-    items = value.items() if isinstance(value, dict) else ()
-    kept = [(str(k)[:64], float(v)) for k, v in items if isinstance(v, int | float) and not isinstance(v, bool)]
-    return {key: round(number, 5) for key, number in kept[:32] if number - number == 0}  # inf and nan are no JSON
-
-
-def _end(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
+def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
     """Judge an end: by the trainer's own word, by why it was told to stop, by who killed it; in this order."""
     word, message = termination.last_word.get("reason"), _message(termination)
     said = Reason(word) if word in _TRAINER_REASONS else None
@@ -147,11 +146,5 @@ def _message(termination: Termination) -> str:
     return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
 
 
-def _paths(value: Any) -> dict[str, str]:
-    """Keep the paths of an untrusted mapping, at most 16, as seen from the output volume's root."""
-    items = value.items() if isinstance(value, dict) else ()
-    return {str(k)[:64]: v[:1024].removeprefix(OUTPUT_MOUNT + "/") for k, v in list(items)[:16] if isinstance(v, str)}
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31 else None
+def _known(batch: int | Literal["auto"]) -> int | None:
+    return None if batch == "auto" else batch

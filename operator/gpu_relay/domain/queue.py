@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, Phase, Reason
+from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy, Resident
+from gpu_relay.domain.preparation import is_due
 from gpu_relay.domain.quantities import duration, parse_time, timestamp
 
 
@@ -45,9 +47,12 @@ class Placement:
     message: str
 
 
-def waiting_jobs(jobs: Iterable[Job], involved: frozenset[str]) -> list[Job]:
-    """Jobs that want a GPU and have no part in a turn, in order. `involved` are the holders that a turn concerns."""
-    waiting = (job for job in jobs if job.key.holder not in involved and wants_gpu(job))
+def waiting_jobs(jobs: Iterable[Job], involved: frozenset[str], policy: Policy) -> list[Job]:
+    """Jobs that want a GPU, are prepared and have no part in a turn, in order.
+
+    `involved` are the holders that a turn concerns.
+    """
+    waiting = (job for job in jobs if job.key.holder not in involved and wants_gpu(job) and not is_due(job, policy))
     return sorted(waiting, key=queue_key)
 
 
@@ -64,8 +69,7 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     if last.reason in {Reason.SUSPENDED, Reason.PREEMPTED}:
         return None
     failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in job.status.attempts)
-    delay = min(policy.backoff_cap, policy.backoff_base * 2 ** max(0, failures - 1))
-    return parse_time(last.completion_time) + timedelta(seconds=delay)
+    return parse_time(last.completion_time) + timedelta(seconds=delay_after(failures, policy))
 
 
 def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Progress, Turn, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Preparation, Progress, Turn, YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain.model import Job, TurnView
 from gpu_relay.domain.outcome import Verdict
@@ -75,13 +75,33 @@ def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
     return _changed(job, now, Phase.SUSPENDED, facts, turn=None, start_time=None)
 
 
-def failed(job: Job, now: datetime, reason: Reason, message: str) -> YoloTrainingJobStatus:
+def preparing(
+    job: Job, now: datetime, reason: Reason, message: str, record: Preparation | None = None
+) -> YoloTrainingJobStatus:
+    """Status of a job whose data is fetched and checked; `record` replaces what is known of that."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
+    }
+    return _changed(job, now, Phase.PREPARING, facts, preparation=record or job.status.preparation)
+
+
+def prepared(job: Job, now: datetime, record: Preparation, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that has just been prepared, and joins the queue."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", Reason.PREPARED, message),
+        ConditionType.GPU_ACQUIRED: ("False", Reason.PREPARED, "waits for its turn"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, preparation=record)
+
+
+def failed(job: Job, now: datetime, reason: Reason, message: str, **fields: Any) -> YoloTrainingJobStatus:
     """Status of a job that fails without a turn: its spec can never run, or its time is up."""
     facts = _reload_fact(job) | {
         ConditionType.STALLED: ("True", reason, message),
         ConditionType.FAILED: ("True", reason, message),
     }
-    return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now))
+    return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now), **fields)
 
 
 def acquiring(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:

@@ -1,6 +1,7 @@
 """What a decision may ask for: one effect at most, a status, Events, and when to look again."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
@@ -24,13 +25,20 @@ class CreatePod:
     """Create the training pod of the job's next attempt."""
 
     attempt: int
-    batch: int
+    batch: int | Literal["auto"]
     coresident: bool = False
 
 
 @dataclass(frozen=True)
+class Prepare:
+    """Create a preparing pod of the job."""
+
+    number: int
+
+
+@dataclass(frozen=True)
 class DeletePod:
-    """Tell a training pod to stop: SIGTERM, checkpoint, end."""
+    """Tell a pod of the job to stop: SIGTERM, checkpoint, end."""
 
     pod: TrainingPod
 
@@ -61,7 +69,7 @@ class SettleReload:
     """Write into the Lease that the resident has been loaded."""
 
 
-Step = Unload | RestartResident | CreatePod | DeletePod | ReturnLease | Load | PassOn | SettleReload
+Step = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | PassOn | SettleReload
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,7 @@ class Notice:
 
 @dataclass(frozen=True)
 class Decision:
-    """The outcome of one look at one GPU. Applied in this order: status, Events, step."""
+    """The outcome of one look at a GPU, or at a job's preparation. Applied in this order: status, Events, step."""
 
     step: Step | None = None
     job: Job | None = None

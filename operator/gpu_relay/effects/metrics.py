@@ -4,6 +4,7 @@ from prometheus_client import Counter, Gauge, Histogram
 
 API_REQUESTS = Counter("gpu_relay_api_requests", "Requests to the Kubernetes API", ["method", "status"])
 RESIDENT_REQUESTS = Counter("gpu_relay_resident_requests", "Requests to residents", ["call", "status"])
+PREPARATIONS = Gauge("gpu_relay_preparations", "Jobs whose data is being fetched and checked without a GPU")
 QUEUE_LENGTH = Gauge("gpu_relay_queue_length", "Jobs that wait for a GPU")
 TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
 RESIDENT_OUT = Gauge("gpu_relay_resident_out", "1 while the resident is unloaded for a turn or owed a reload", ["gpu"])

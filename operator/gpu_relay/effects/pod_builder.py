@@ -1,19 +1,23 @@
-"""The training pod of an attempt, as data: the operator's defaults, the job's podTemplate, what the relay needs."""
+"""The pods of a job, as data: the operator's defaults, the job's podTemplate, what the relay needs.
+
+A *training pod* is one attempt on a GPU. A *preparing pod* fetches and checks the data beforehand, without one.
+"""
 
 import copy
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import ClaimSource
 from gpu_relay.domain.model import GpuLease, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
+from gpu_relay.domain.preparation import pod_name
 from gpu_relay.domain.steps import CreatePod
+from gpu_relay.effects.job_file import DATA_MOUNT, JOB_DIR, preparing_file, training_file
 from gpu_relay.effects.kube import Object
 
-_JOB_DIR = "/etc/gpu-relay"
-_DATA = "/data"
 _CONTAINER = "trainer"
 _CLAIM = "gpu"
 _USER = 65532
@@ -31,54 +35,72 @@ class TrainerDefaults:
     template: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class _Role:
+    """What tells the two kinds of pods apart."""
+
+    name: str
+    command: Literal["run", "prepare"]
+    labels: dict[str, str]
+    file: dict[str, Any]
+    resources: Object
+    env: list[Object]
+    claim: str = ""
+    affinity: Object | None = None
+
+
 def training_pod(
     job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, defaults: TrainerDefaults
 ) -> Object:
     """Build the pod `<job>-<attempt>`, pinned to the GPU's node and owned by its job."""
+    role = _Role(
+        name=f"{job.key.name}-{step.attempt}",
+        command="run",
+        labels={
+            words.LABEL_ATTEMPT: str(step.attempt),
+            words.LABEL_GPU: lease.gpu,
+            words.LABEL_FENCE: str(lease.fence),
+            **({words.LABEL_SHARING: words.CORESIDENT} if step.coresident else {}),
+        },
+        file=training_file(job, lease, resident, step, defaults.hold_ttl),
+        resources=_with_gpu(_resources(job, defaults), job, defaults),
+        env=_visible_device(job, resident, defaults),
+        claim=_claim(job, defaults),
+        affinity=None if resident is None else _pinned_to(resident.node),
+    )
+    return _pod(job, role, defaults)
+
+
+def preparing_pod(job: Job, number: int, nodes: Sequence[str], defaults: TrainerDefaults) -> Object:
+    """Build the pod `<job>-<number>-prepare`: no GPU, but preferably on one of the `nodes` that have one.
+
+    There it leaves the trainer's image, which a training pod would else pull while the resident is out.
+    """
+    role = _Role(
+        name=pod_name(job, number),
+        command="prepare",
+        labels={words.LABEL_PREPARATION: str(number)},
+        file=preparing_file(job),
+        resources=_without_gpu(_resources(job, defaults), defaults),
+        env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
+        affinity=_preferring(nodes) if nodes else None,
+    )
+    return _pod(job, role, defaults)
+
+
+def _pod(job: Job, role: _Role, defaults: TrainerDefaults) -> Object:
     template = copy.deepcopy(defaults.template)
     return {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": _metadata(job, lease, resident, step, defaults, template.get("metadata", {})),
-        "spec": _spec(job, resident, defaults, template.get("spec", {})),
+        "metadata": _metadata(job, role, template.get("metadata", {})),
+        "spec": _spec(job, role, defaults, template.get("spec", {})),
     }
 
 
-def job_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, hold_ttl: float) -> dict[str, Any]:
-    """Return the trainer's job file (docs/contracts.md)."""
-    training = job.spec.training
-    hold = None
-    if resident is not None and not step.coresident:
-        hold = {"url": resident.url, "fence": lease.fence, "renewKey": lease.renew_key, "ttlSeconds": hold_ttl}
-    report = resident.report if resident else None
+def _metadata(job: Job, role: _Role, template: dict[str, Any]) -> Object:
     return {
-        "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
-        "attempt": step.attempt,
-        "model": job.spec.model,
-        "task": job.spec.task,
-        "dataset": _dataset(job),
-        "training": {**training.model_dump(by_alias=True), "batch": step.batch},
-        "output": {
-            "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
-            "uri": job.spec.output.uri,
-            "export": job.spec.output.export,
-        },
-        "gpu": {"uuid": report.uuid if report else None, "memoryMiB": job.need_mib},
-        "hold": hold,
-    }
-
-
-def _metadata(
-    job: Job,
-    lease: GpuLease,
-    resident: Resident | None,
-    step: CreatePod,
-    defaults: TrainerDefaults,
-    template: dict[str, Any],
-) -> Object:
-    contents = job_file(job, lease, resident, step, defaults.hold_ttl)
-    return {
-        "name": f"{job.key.name}-{step.attempt}",
+        "name": role.name,
         "namespace": job.key.namespace,
         "labels": {
             **template.get("labels", {}),
@@ -86,14 +108,11 @@ def _metadata(
             "app.kubernetes.io/managed-by": "gpu-relay",
             words.LABEL_JOB: job.key.name,
             words.LABEL_JOB_UID: job.key.uid,
-            words.LABEL_ATTEMPT: str(step.attempt),
-            words.LABEL_GPU: lease.gpu,
-            words.LABEL_FENCE: str(lease.fence),
-            **({words.LABEL_SHARING: words.CORESIDENT} if step.coresident else {}),
+            **role.labels,
         },
         "annotations": {
             **template.get("annotations", {}),
-            words.ANNOTATION_JOB_FILE: json.dumps(contents, ensure_ascii=False),
+            words.ANNOTATION_JOB_FILE: json.dumps(role.file, ensure_ascii=False),
         },
         "ownerReferences": [
             {
@@ -108,7 +127,7 @@ def _metadata(
     }
 
 
-def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: dict[str, Any]) -> Object:
+def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]) -> Object:
     wanted = job.spec.pod_template
     containers = base.pop("containers", [])
     given: dict[str, Any] = next((c for c in containers if c.get("name") == _CONTAINER), {})
@@ -126,7 +145,7 @@ def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: 
         },
         **base,
         "containers": [
-            _container(job, resident, defaults, given),
+            _container(job, role, defaults, given),
             *(c for c in containers if c.get("name") != _CONTAINER),
         ],
         "volumes": [*base.get("volumes", []), *_volumes(job)],
@@ -136,39 +155,16 @@ def _spec(job: Job, resident: Resident | None, defaults: TrainerDefaults, base: 
         ("tolerations", wanted.tolerations),
         ("imagePullSecrets", wanted.image_pull_secrets),
         ("serviceAccountName", wanted.service_account_name),
+        ("affinity", role.affinity),
     ):
         if value is not None:
             spec[name] = value
-    claim = _claim(job, defaults)
-    if claim:
-        spec["resourceClaims"] = [*base.get("resourceClaims", []), {"name": _CLAIM, "resourceClaimName": claim}]
-    if resident is not None:
-        spec["affinity"] = _pinned_to(resident.node)
+    if role.claim:
+        spec["resourceClaims"] = [*base.get("resourceClaims", []), {"name": _CLAIM, "resourceClaimName": role.claim}]
     return spec
 
 
-def _claim(job: Job, defaults: TrainerDefaults) -> str:
-    return job.spec.gpu.resource_claim_name or defaults.resource_claim
-
-
-def _resources(job: Job, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
-    """Add the GPU: a share in the claim, or one of the extended resource."""
-    resources: Object = copy.deepcopy(job.spec.pod_template.resources or given.get("resources", {}))
-    if _claim(job, defaults):
-        resources.setdefault("claims", []).append({"name": _CLAIM})
-    elif defaults.gpu_resource:
-        resources.setdefault("limits", {})[defaults.gpu_resource] = "1"
-    return resources
-
-
-def _visible_device(job: Job, resident: Resident | None, defaults: TrainerDefaults) -> list[Object]:
-    """Where neither claim nor extended resource makes the GPU visible, NVIDIA's container runtime does by this."""
-    if _claim(job, defaults) or defaults.gpu_resource or resident is None or resident.report is None:
-        return []
-    return [{"name": "NVIDIA_VISIBLE_DEVICES", "value": resident.report.uuid}]
-
-
-def _container(job: Job, resident: Resident | None, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
+def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str, Any]) -> Object:
     wanted = job.spec.pod_template
     container: Object = {
         "securityContext": {
@@ -180,20 +176,55 @@ def _container(job: Job, resident: Resident | None, defaults: TrainerDefaults, g
         **given,
         "name": _CONTAINER,
         "image": wanted.image or defaults.image,
-        "args": ["run"],
+        "args": [role.command],
         "env": [
-            *_visible_device(job, resident, defaults),
+            *role.env,
             *given.get("env", []),
             *(wanted.env or []),
-            {"name": "GPU_RELAY_JOB_FILE", "value": f"{_JOB_DIR}/job.json"},
+            {"name": "GPU_RELAY_JOB_FILE", "value": f"{JOB_DIR}/job.json"},
         ],
         "ports": [{"name": "progress", "containerPort": 8080}],
-        "resources": _resources(job, defaults, given),
+        "resources": role.resources,
         "volumeMounts": [*given.get("volumeMounts", []), *_mounts(job)],
     }
     if wanted.image_pull_policy is not None:
         container["imagePullPolicy"] = wanted.image_pull_policy
     return container
+
+
+def _claim(job: Job, defaults: TrainerDefaults) -> str:
+    return job.spec.gpu.resource_claim_name or defaults.resource_claim
+
+
+def _resources(job: Job, defaults: TrainerDefaults) -> Object:
+    """Return what the job asks for, or else the operator's template."""
+    containers = defaults.template.get("spec", {}).get("containers", [])
+    given: Object = next((c for c in containers if c.get("name") == _CONTAINER), {})
+    return copy.deepcopy(job.spec.pod_template.resources or given.get("resources", {}))
+
+
+def _with_gpu(resources: Object, job: Job, defaults: TrainerDefaults) -> Object:
+    """Add the GPU: a share in the claim, or one of the extended resource."""
+    if _claim(job, defaults):
+        resources.setdefault("claims", []).append({"name": _CLAIM})
+    elif defaults.gpu_resource:
+        resources.setdefault("limits", {})[defaults.gpu_resource] = "1"
+    return resources
+
+
+def _without_gpu(resources: Object, defaults: TrainerDefaults) -> Object:
+    """Keep CPU and host memory."""
+    resources.pop("claims", None)
+    for kind in ("limits", "requests"):
+        resources.get(kind, {}).pop(defaults.gpu_resource, None)
+    return resources
+
+
+def _visible_device(job: Job, resident: Resident | None, defaults: TrainerDefaults) -> list[Object]:
+    """Where neither claim nor extended resource makes the GPU visible, NVIDIA's container runtime does by this."""
+    if _claim(job, defaults) or defaults.gpu_resource or resident is None or resident.report is None:
+        return []
+    return [{"name": "NVIDIA_VISIBLE_DEVICES", "value": resident.report.uuid}]
 
 
 def _volumes(job: Job) -> list[Object]:
@@ -222,9 +253,10 @@ def _shares_volume(job: Job) -> bool:
 
 
 def _mounts(job: Job) -> list[Object]:
+    data = {"name": "data", "mountPath": DATA_MOUNT, "readOnly": True}
     return [
-        {"name": "job", "mountPath": _JOB_DIR, "readOnly": True},
-        *([{"name": "data", "mountPath": _DATA, "readOnly": True}] if job.spec.dataset.persistent_volume_claim else []),
+        {"name": "job", "mountPath": JOB_DIR, "readOnly": True},
+        *([data] if job.spec.dataset.persistent_volume_claim else []),
         {"name": "data" if _shares_volume(job) else "output", "mountPath": OUTPUT_MOUNT},
         {"name": "tmp", "mountPath": "/tmp"},
         {"name": "shm", "mountPath": "/dev/shm"},
@@ -232,16 +264,14 @@ def _mounts(job: Job) -> list[Object]:
 
 
 def _pinned_to(node: str) -> Object:
-    term = {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
+    term = {"nodeSelectorTerms": [_on((node,))]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}
 
 
-def _dataset(job: Job) -> Object:
-    dataset = job.spec.dataset
-    if dataset.uri is None:
-        return {"path": _inside(_DATA, dataset.path)}
-    return {"uri": dataset.uri, "sha256": dataset.sha256, "path": dataset.path or None}
+def _preferring(nodes: Sequence[str]) -> Object:
+    terms = [{"weight": 100, "preference": _on((node,))} for node in nodes]
+    return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
-def _inside(root: str, path: str) -> str:
-    return f"{root}/{path}".rstrip("/")
+def _on(nodes: Sequence[str]) -> Object:
+    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": list(nodes)}]}

@@ -1,9 +1,11 @@
-"""Training pods: live LIST, creation, deletion."""
+"""Pods of jobs: live reads, creation, deletion."""
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import Resident, TrainingPod
 from gpu_relay.effects.kube import Kube, KubeError, Object
 from gpu_relay.effects.objects import training_pod_of
+
+_IDENTITY = (words.LABEL_JOB_UID, words.LABEL_FENCE, words.LABEL_PREPARATION)
 
 
 class PodNameTakenError(Exception):
@@ -22,8 +24,17 @@ class PodStore:
         raw = await self._kube.list(self.list_path, labels=f"{words.LABEL_GPU}={gpu}")
         return tuple(training_pod_of(item) for item in raw)
 
+    async def get(self, namespace: str, name: str) -> TrainingPod | None:
+        """Read a pod, live; None where it does not exist."""
+        try:
+            return training_pod_of(await self._kube.get(f"/api/v1/namespaces/{namespace}/pods/{name}"))
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+
     async def create(self, body: Object) -> None:
-        """Create a training pod; one that exists already and is the very same attempt is as good."""
+        """Create a pod; one that exists already and is the very same attempt is as good."""
         path = f"/api/v1/namespaces/{body['metadata']['namespace']}/pods"
         try:
             await self._kube.create(path, body)
@@ -38,8 +49,8 @@ class PodStore:
 
     async def _expect_same(self, path: str, body: Object) -> None:
         labels = (await self._kube.get(path))["metadata"].get("labels", {})
-        keys = (words.LABEL_JOB_UID, words.LABEL_FENCE)
-        if any(labels.get(key) != body["metadata"]["labels"][key] for key in keys):
+        wanted = body["metadata"]["labels"]
+        if any(labels.get(key) != wanted.get(key) for key in _IDENTITY):
             name = body["metadata"]["name"]
             raise PodNameTakenError(
                 f"a pod named {name} exists that does not belong to this attempt: delete it or rename the job"

@@ -58,7 +58,7 @@ class Dispatcher:
         if candidate is None:
             return ""
         queued = [job for job in self.cache.jobs.values() if job.status.phase in {None, Phase.QUEUED}]
-        job = successor(waiting_jobs(queued, frozenset()), candidate, datetime.now(UTC), self.policy)
+        job = successor(waiting_jobs(queued, frozenset(), self.policy), candidate, datetime.now(UTC), self.policy)
         return str(job.key) if job else ""
 
     async def dispatch(self) -> tuple[list[str], float | None]:
@@ -69,7 +69,7 @@ class Dispatcher:
         jobs = self.cache.jobs.values()
         await self._settle_leftovers(jobs, involved)
         busy = frozenset(lease.holder for lease in leases.values()) | self._awaiting_reload(leases.values())
-        waiting = [job for job in waiting_jobs(jobs, busy) if await self._may_wait(job)]
+        waiting = [job for job in waiting_jobs(jobs, busy, self.policy) if await self._may_wait(job)]
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             return [], None

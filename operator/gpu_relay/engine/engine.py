@@ -1,12 +1,13 @@
-"""The engine: a cache that watches and resyncs fill, and a work queue with three kinds of keys.
+"""The engine: a cache that watches and resyncs fill, and a work queue with four kinds of keys.
 
-`queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes jobs that
-have been over for long enough.
+`preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one
+GPU's turn; `finished` deletes jobs that have been over for long enough.
 """
 
 import asyncio
 import logging
 import time
+from enum import StrEnum
 from typing import Any
 
 from gpu_relay.api import words
@@ -16,6 +17,7 @@ from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
+from gpu_relay.engine.preparations import Preparations
 from gpu_relay.engine.retirement import Retirement
 from gpu_relay.engine.turns import Turns
 from gpu_relay.engine.workqueue import WorkQueue
@@ -23,9 +25,15 @@ from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
-_QUEUE = "queue"
 _GPU = "gpu/"
-_FINISHED = "finished"
+
+
+class _Key(StrEnum):
+    """Keys of the work queue; those of GPUs are `gpu/<name>`."""
+
+    PREPARATIONS = "preparations"
+    QUEUE = "queue"
+    FINISHED = "finished"
 
 
 class Engine:
@@ -50,6 +58,7 @@ class Engine:
             turns=self._turns,
             policy=policy,
         )
+        self._preparations = Preparations(cache, effects, policy, settings.trainer_defaults())
         self._retirement = Retirement(cache, effects.jobs)
 
     async def run(self) -> None:
@@ -78,6 +87,10 @@ class Engine:
             self._turns.see_end(pod)
             self._queue.put(_GPU + pod.gpu)
 
+    def see_preparing_pod(self) -> None:
+        """Some preparing pod has changed."""
+        self._queue.put(_Key.PREPARATIONS)
+
     def see_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
         self._cache.see_resident(raw, deleted=deleted)
@@ -102,14 +115,21 @@ class Engine:
         return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
-        self._queue.put(_QUEUE)
-        self._queue.put(_FINISHED)
+        for key in _Key:
+            self._queue.put(key)
 
     async def _handle(self, key: str) -> float | None:
-        if key == _FINISHED:
-            return await self._retirement.look()
-        if key != _QUEUE:
-            return await self._turns.look(key.removeprefix(_GPU))
+        match key:
+            case _Key.QUEUE:
+                return await self._dispatch()
+            case _Key.PREPARATIONS:
+                return await self._preparations.look()
+            case _Key.FINISHED:
+                return await self._retirement.look()
+            case _:
+                return await self._turns.look(key.removeprefix(_GPU))
+
+    async def _dispatch(self) -> float | None:
         concerned, again_in = await self._dispatcher.dispatch()
         for gpu in concerned:
             self._queue.put(_GPU + gpu)

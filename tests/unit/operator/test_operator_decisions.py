@@ -65,6 +65,7 @@ def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> N
 def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:
     assert next_batch(job(attempts=ended("OutOfMemory", "Error", "OutOfMemory"))) == 4
     assert next_batch(job(attempts=ended(*["OutOfMemory"] * 9))) == 1
+    assert next_batch(job(spec={"training": {"batch": "auto"}}, attempts=ended("OutOfMemory"))) == "auto"
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 59)), min_size=1, max_size=20))
@@ -73,7 +74,7 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
         job(f"j{n}", spec={"priority": priority}, created=f"2026-01-01T11:{minute:02}:00Z")
         for n, (priority, minute) in enumerate(given_jobs)
     ]
-    ordered = waiting_jobs(reversed(jobs), frozenset())
+    ordered = waiting_jobs(reversed(jobs), frozenset(), Policy(preparations=0))
     assert ordered == sorted(jobs, key=queue_key)
     assert len({queue_key(each) for each in jobs}) == len(jobs)
     places = place(ordered, [Candidate("g", None, {})], NOW, Policy())

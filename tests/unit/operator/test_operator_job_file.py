@@ -8,7 +8,7 @@ import pytest
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
 from gpu_relay.domain.steps import CreatePod
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from yolo_trainer.job import load_job
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
@@ -18,11 +18,19 @@ CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
 ARCHIVE = {"uri": "https://example.org/digits.zip", "sha256": "0" * 64}
 
 
-def built(dataset: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
-    spec = {"model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}}
+def job_of(dataset: dict[str, Any], output: dict[str, Any], **training: Any) -> Job:
+    spec = {
+        "model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}, "training": training
+    }  # fmt: skip
     parsed = YoloTrainingJobSpec.model_validate(spec)
-    job = Job(JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T00:00:00Z", False, parsed, YoloTrainingJobStatus())
-    return training_pod(job, LEASE, RESIDENT, CreatePod(2, 8), TrainerDefaults("gpu-relay/yolo", "", 60))
+    return Job(
+        JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T00:00:00Z", False, parsed, YoloTrainingJobStatus()
+    )
+
+
+def built(dataset: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:
+    defaults = TrainerDefaults("gpu-relay/yolo", "", 60)
+    return training_pod(job_of(dataset, output), LEASE, RESIDENT, CreatePod(2, 8), defaults)
 
 
 def volumes(pod: dict[str, Any]) -> dict[str, str]:
@@ -56,3 +64,18 @@ def test_the_trainer_understands_what_the_operator_writes(
     assert job.hold is not None
     assert (job.hold.fence, job.hold.renew_key) == (7, "key")
     assert volumes(pod) == mounted
+
+
+def test_a_preparing_pod_reads_the_same_job_and_has_no_gpu(tmp_path: Path) -> None:
+    template = {"spec": {"containers": [{"name": "trainer", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
+    defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
+    pod = preparing_pod(job_of(ARCHIVE, CLAIM, batch="auto"), 1, ["node-1"], defaults)
+    file = tmp_path / "job.json"
+    file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+    job = load_job(file)
+    assert (job.hold, job.gpu.uuid, job.training.batch) == (None, None, "auto")
+    training = built(ARCHIVE, CLAIM)
+    assert pod["spec"]["volumes"] == training["spec"]["volumes"]
+    assert pod["spec"]["containers"][0]["volumeMounts"] == training["spec"]["containers"][0]["volumeMounts"]
+    assert pod["spec"]["containers"][0]["resources"] == {"limits": {}}
+    assert set(pod["metadata"]["labels"]).isdisjoint({"gpurelay.dev/gpu", "gpurelay.dev/fence"})

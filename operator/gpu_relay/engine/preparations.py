@@ -1,0 +1,99 @@
+"""Prepares jobs: a few at a time, in the queue's order, each in a pod without a GPU."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain.model import Job, Policy
+from gpu_relay.domain.preparation import PreparationView, is_due, is_under_way, plan
+from gpu_relay.domain.queue import queue_key
+from gpu_relay.domain.steps import Decision, DeletePod, Notice, Prepare
+from gpu_relay.effects import metrics
+from gpu_relay.effects.kube import KubeError
+from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod
+from gpu_relay.effects.pods import PodNameTakenError
+from gpu_relay.engine.actions import Effects
+from gpu_relay.engine.cache import Cache
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Preparations:
+    """Looks at all jobs that are to be prepared."""
+
+    cache: Cache
+    effects: Effects
+    policy: Policy
+    defaults: TrainerDefaults
+    refusals: dict[str, tuple[Reason, str]] = field(default_factory=dict)
+    """Why the API server would not have a job's pod, by UID; lost without harm."""
+
+    async def look(self) -> float | None:
+        """Take one step with each; return the seconds until the next look, None to wait for a change."""
+        jobs = sorted((job for job in self.cache.jobs.values() if self._concerns(job)), key=queue_key)
+        running = sum(is_under_way(job) and not job.spec.suspend for job in jobs)
+        metrics.PREPARATIONS.set(running)
+        free, looks = self.policy.preparations - running, []
+        for job in jobs:
+            begins = not is_under_way(job) and not job.spec.suspend
+            looks.append(self._step(job, may_begin=free > 0))
+            free -= begins
+        waits = [again for again in await asyncio.gather(*looks) if again is not None]
+        return min(waits, default=None)
+
+    def _concerns(self, job: Job) -> bool:
+        if job.deleting or not is_due(job, self.policy):
+            return False
+        return is_under_way(job) or not job.spec.suspend
+
+    async def _step(self, cached: Job, *, may_begin: bool) -> float | None:
+        try:
+            return await self._look_at(cached, may_begin)
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            return None  # a newer view of the job is on its way
+
+    async def _look_at(self, job: Job, may_begin: bool) -> float | None:
+        record = job.status.preparation
+        pod = None
+        if record is not None and is_under_way(job):
+            pod = await self.effects.pods.get(job.key.namespace, record.pod)
+            pod = pod if pod is not None and pod.job_uid == job.key.uid else None
+        refusal = self.refusals.pop(job.key.uid, None)
+        decision = plan(PreparationView(datetime.now(UTC), self.policy, job, pod, may_begin, refusal))
+        await self._apply(job, decision)
+        return 0 if job.key.uid in self.refusals else decision.again_in
+
+    async def _apply(self, job: Job, decision: Decision) -> None:
+        """Write the status, then tell, then act."""
+        if decision.status is not None:
+            await self.effects.jobs.write_status(job, decision.status)
+        if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
+            await self._tell(job, job.generation, Notice(Reason.RESUMED, "spec.suspend is false again"))
+        number = decision.status.preparation.number if decision.status and decision.status.preparation else 0
+        for notice in decision.notices:
+            await self._tell(job, number, notice)
+        match decision.step:
+            case Prepare(number):
+                await self._create(job, number)
+            case DeletePod(pod):
+                await self.effects.pods.delete(pod)
+
+    async def _tell(self, job: Job, number: int, notice: Notice) -> None:
+        await self.effects.events.emit(job.key, job.resource_version, number, notice)
+
+    async def _create(self, job: Job, number: int) -> None:
+        nodes = sorted({resident.node for resident in self.cache.residents.values() if resident.node})
+        logger.info("%s: preparation %d begins", job.key, number)
+        try:
+            await self.effects.pods.create(preparing_pod(job, number, nodes, self.defaults))
+        except PodNameTakenError as error:
+            self.refusals[job.key.uid] = (Reason.POD_NAME_TAKEN, str(error))
+        except KubeError as error:
+            if not error.refusal:
+                raise
+            self.refusals[job.key.uid] = (Reason.POD_REFUSED, f"the API server refuses the preparing pod: {error}")
