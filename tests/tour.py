@@ -90,6 +90,21 @@ def _told(described: str, *, spec: bool) -> str:
     return f"{command}\n{names}{middle}\nStatus:\n{status}"
 
 
+def preparing(tour: Tour) -> None:
+    tour.world.apply_job("digits")
+    tour.world.shows_pod("digits-1-prepare")
+    tour.world.apply_job("defects")
+    tour.world.bind_pod("digits-1-prepare", "node-1")
+    tour.world.run_pod("digits-1-prepare")
+    tour.condition("defects", "WaitingToPrepare")
+    tour.condition("digits", "Preparing")
+    tour.show(
+        "Preparing",
+        "A pod without a GPU fetches and checks the data. The resident keeps its memory and answers.",
+        "digits",
+    )
+
+
 def queued(tour: Tour) -> None:
     tour.trainer.epoch, tour.trainer.eta_seconds, tour.trainer.metrics = 12, 900, {"mAP50": 0.61, "mAP50_95": 0.42}
     tour.world.apply_job("defects")
@@ -247,12 +262,14 @@ def unloaded(tour: Tour) -> None:
 
 def failed(tour: Tour) -> None:
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1")
-    tour.world.end_pod("digits-1", "DatasetInvalid", 13, message="data.yaml: `names` is missing")
+    tour.world.shows_pod("digits-1-prepare")
+    tour.world.end_pod("digits-1-prepare", "DatasetInvalid", 13, message="data.yaml: `names` is missing")
     tour.world.reaches("digits", "Failed")
     tour.end("digits", "DatasetInvalid")
     tour.show(
-        "Failed: the data set", "No repetition helps, so there is none. Mend the data and create a new job.", "digits"
+        "Failed: the data set",
+        "Found before a GPU was asked for. No repetition helps, so there is none. Mend the data and create a new job.",
+        "digits",
     )
 
 
@@ -268,10 +285,19 @@ def too_late(tour: Tour) -> None:
     tour.show("Failed: its time is up", "Stopped at a checkpoint after `activeDeadlineSeconds`.", "digits")
 
 
-SCENES: tuple[Callable[[Tour], None], ...] = (
+Scenes = tuple[Callable[[Tour], None], ...]
+BEFORE_THE_QUEUE: Scenes = (preparing, failed)
+ON_A_GPU: Scenes = (
     queued, too_large, acquiring, image, training, retrying, preempted, suspended, resumed, lost_node, releasing,
-    succeeded, unloaded, failed, too_late,
+    succeeded, unloaded, too_late,
 )  # fmt: skip
+
+
+def _play(tour: Tour, scenes: Scenes) -> None:
+    for scene in scenes:
+        print(scene.__name__, flush=True)
+        scene(tour)
+        tour.clear()
 
 
 def main() -> None:
@@ -281,16 +307,16 @@ def main() -> None:
         create_namespace(api, _NAMESPACE)
         world, resident, trainer = World(api, _NAMESPACE), ScriptedResident(), ScriptedTrainer(epochs=100)
         world.add_resident(resident)
-        operator = OperatorProcess(cluster.kubeconfig, Path(folder) / "operator.log", memory_return_timeout="60")
-        operator.start()
         tour = Tour(cluster, world, resident, trainer)
-        try:
-            for scene in SCENES:
-                print(scene.__name__, flush=True)
-                scene(tour)
-                tour.clear()
-        finally:
-            operator.stop()
+        for scenes, preparations in ((BEFORE_THE_QUEUE, "1"), (ON_A_GPU, "0")):
+            operator = OperatorProcess(
+                cluster.kubeconfig, Path(folder) / "operator.log", memory_return_timeout="60", preparations=preparations
+            )
+            operator.start()
+            try:
+                _play(tour, scenes)
+            finally:
+                operator.stop()
         _TARGET.write_text("\n".join(tour.page))
     print(f"wrote {_TARGET.relative_to(REPOSITORY)}")
 

@@ -31,6 +31,7 @@ class Watched:
     polls: int = 0
     loaded: list[bool] = field(default_factory=list)
     most_used: int = 0
+    least_used: int = MODEL_MIB
     violations: list[str] = field(default_factory=list)
 
 
@@ -39,16 +40,23 @@ class Relay:
 
     def __init__(self, cluster: Cluster, volumes: Volumes) -> None:
         self.kubectl = cluster.kubectl
+        self.node = cluster.node
         self.volumes = volumes
         self._ledger = Ledger(cluster.ledger)
 
     # jobs
 
-    def apply(self, name: str, **spec: Any) -> None:
+    def apply(self, name: str, *, epochs: int = QUICK.training["epochs"], **spec: Any) -> None:
         """Apply a job that trains the quick recipe."""
-        manifest = job_manifest(name, model=QUICK.model, training=QUICK.training, **spec)
+        training = {**QUICK.training, "epochs": epochs}
+        manifest = job_manifest(name, model=QUICK.model, **{"training": training, **spec})
         manifest["metadata"]["namespace"] = NAMESPACE
         self.kubectl("apply", "-f", "-", stdin=json.dumps(manifest))
+
+    def patch(self, name: str, **spec: Any) -> None:
+        """Change fields of a job's spec."""
+        patch = json.dumps({"spec": spec})
+        self.kubectl("-n", NAMESPACE, "patch", "ytj", name, "--type=merge", "-p", patch)
 
     def job(self, name: str) -> dict[str, Any]:
         """Read a job."""
@@ -121,6 +129,7 @@ class Relay:
             used = self.used_mib()
             seen.polls += 1
             seen.most_used = max(seen.most_used, used)
+            seen.least_used = min(seen.least_used, used)
             if used not in {0, NEED_MIB, MODEL_MIB}:
                 seen.violations.append(f"{time.strftime('%H:%M:%S')}: {used} MiB are held at once")
 

@@ -63,6 +63,8 @@ class Preparations:
         if record is not None and is_under_way(job):
             pod = await self.effects.pods.get(job.key.namespace, record.pod)
             pod = pod if pod is not None and pod.job_uid == job.key.uid else None
+            if pod is None and await self.effects.jobs.get(job.key) is None:
+                return None  # deleted just now, and its pod with it
         refusal = self.refusals.pop(job.key.uid, None)
         decision = plan(PreparationView(datetime.now(UTC), self.policy, job, pod, may_begin, refusal))
         await self._apply(job, decision)
