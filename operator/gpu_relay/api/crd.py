@@ -70,8 +70,16 @@ def _schema() -> dict[str, Any]:
         "metadata": {"type": "object"},
         **structural["properties"],
     }
+    _drop_defaults(structural["properties"]["status"])
     structural["properties"]["status"]["default"] = {"observedGeneration": -1}  # an empty status would read as Current
     return structural
+
+
+def _drop_defaults(node: dict[str, Any]) -> None:
+    """Leave out of a status what the operator did not write: `kubectl describe` would show it."""
+    node.pop("default", None)
+    for child in (*node.get("properties", {}).values(), *filter(None, (node.get("items"),))):
+        _drop_defaults(child)
 
 
 def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

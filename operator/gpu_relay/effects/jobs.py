@@ -39,7 +39,7 @@ class JobStore:
                 "uid": job.key.uid,
                 "resourceVersion": job.resource_version,
             },
-            "status": status.model_dump(mode="json", by_alias=True, exclude_none=True),
+            "status": status.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
         await self._kube.apply(f"{_path(job.key)}/status", body)
 
