@@ -38,6 +38,7 @@ class Manifest(BaseModel, extra="allow"):
     files: dict[str, PublishedFile] = {}
     metrics: dict[str, float] = {}
     epochs: int = 0
+    batch: int = 0
     ended: Ending = Ending.EPOCHS
     peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
     exports: dict[str, str] = {}
@@ -95,6 +96,7 @@ def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> Last
         weights={name: place(file) for name, file in weights.items() if file in manifest.files},
         exports={name: place(file) for name, file in manifest.exports.items()},
         peak_memory_mib=manifest.peakMemoryMiB,
+        batch=manifest.batch,
     )
 
 

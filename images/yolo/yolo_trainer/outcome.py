@@ -85,6 +85,8 @@ class LastWord:
     weights: Mapping[str, str] = field(default_factory=dict)
     exports: Mapping[str, str] = field(default_factory=dict)
     peak_memory_mib: int = 0
+    batch: int = 0
+    """Pictures per batch; 0 while none was chosen."""
     prepared: Mapping[str, Any] | None = None
     """What `prepare` found and fetched; None for a training."""
 
@@ -124,6 +126,7 @@ class LastWord:
             "weights": dict(self.weights),
             "exports": dict(self.exports),
             "peakMemoryMiB": self.peak_memory_mib,
+            "batch": self.batch,
         }
         if self.prepared is not None:
             word["prepared"] = dict(self.prepared)

@@ -258,6 +258,7 @@ class Attempt:
             epochs=now.epochs,
             metrics=now.metrics,
             peak_memory_mib=self._device.peak_mib() if self._device else 0,
+            batch=self._batch,
         )
 
 

@@ -42,7 +42,7 @@ def test_it_is_always_valid_json_within_the_limit(
 
 
 def test_a_short_word_is_kept_whole() -> None:
-    word = LastWord(Reason.COMPLETED, "10 of 10 epochs", 10, 10, {"mAP50": 0.9}, {"best": "/o/best.pt"}, {}, 10240)
+    word = LastWord(Reason.COMPLETED, "10 of 10 epochs", 10, 10, {"mAP50": 0.9}, {"best": "/o/best.pt"}, {}, 10240, 8)
 
     assert json.loads(word.encode()) == {
         "reason": "Completed",
@@ -53,6 +53,7 @@ def test_a_short_word_is_kept_whole() -> None:
         "weights": {"best": "/o/best.pt"},
         "exports": {},
         "peakMemoryMiB": 10240,
+        "batch": 8,
     }
 
 
