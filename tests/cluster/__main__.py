@@ -47,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start a cluster that lives until `down`")
     up.add_argument("--node", choices=["auto", *NodeKind], help="how deep it goes (default: $NODE, else auto)")
     up.add_argument("--images", action="store_true", help="also build the images and bring them to the kubelet's node")
+    up.add_argument("--kueue", action="store_true", help="run Kueue beside it (the first time, built from source)")
     up.set_defaults(command=_up)
 
     down = commands.add_parser("down", help="end a cluster, and whatever stale ones left behind")
@@ -70,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--node", choices=["auto", *NodeKind], help="for how deep a cluster (default: $NODE, else auto)"
     )
+    prepare.add_argument("--kueue", action="store_true", help="also what `up --kueue` needs")
     prepare.set_defaults(command=_prepare)
     return parser
 
@@ -87,7 +89,7 @@ def _up(options: argparse.Namespace) -> int:
         )
         cleanup.tear_down(run)
     # A person is at the keyboard: say who has the node rather than wait for it.
-    with Cluster(choice.node, options.name, wait=0) as cluster:
+    with Cluster(choice.node, options.name, wait=0, kueue=options.kueue) as cluster:
         if options.images:
             cluster.load_images()
         run = cluster.detach()
@@ -136,7 +138,7 @@ def _images(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> int:
     choice = choose.choose(options.node or os.environ.get(choose.VARIABLE), choose.look())
     print(choice, file=sys.stderr)
-    for name, path in Cluster(choice.node).prepare().items():
+    for name, path in Cluster(choice.node, kueue=options.kueue).prepare().items():
         print(f"{name}: {path}")
     if choice.node is NodeKind.KUBELET:
         chosen = images.select(images.IMAGES)

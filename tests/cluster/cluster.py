@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.cluster import binaries, cleanup, host, images, node_lock, packages, paths, runs, versions
+from tests.cluster import binaries, cleanup, host, images, kueue, node_lock, packages, paths, runs, versions
 from tests.cluster.controlplane import ControlPlane, api_client, node_ready
 from tests.cluster.errors import ClusterError
 from tests.cluster.images import IMAGES, Builder, select
@@ -34,13 +34,21 @@ class Cluster:
 
     `node` says how deep it goes: "none" (control plane only), "process" (pods are processes of this machine) or
     "kubelet" (pods are containers; root on Linux). Several clusters run side by side, but only one kubelet: a second
-    waits up to `wait` seconds for the first to end.
+    waits up to `wait` seconds for the first to end. With `kueue`, Kueue runs beside the control plane.
     """
 
-    def __init__(self, node: NodeKind | str = NodeKind.NONE, name: str | None = None, wait: float = 600.0) -> None:
+    def __init__(
+        self,
+        node: NodeKind | str = NodeKind.NONE,
+        name: str | None = None,
+        wait: float = 600.0,
+        *,
+        kueue: bool = False,
+    ) -> None:
         self.node = NodeKind(node)
         self.name = name or f"{self.node}-{os.getpid()}-{next(_names)}"
         self._wait = wait
+        self._with_kueue = kueue
         self._node: KubeletNode | None = None
         self._run: Run | None = None
         self._processes: Processes | None = None
@@ -107,6 +115,8 @@ class Cluster:
                 ControlPlane(self.run_dir, self._processes, found).start(self.node_name)
             if self.node is NodeKind.PROCESS:
                 self._start_process_node(self._processes)
+            if self._with_kueue:
+                kueue.Kueue(self.run_dir, self._processes, found[kueue.PROGRAM]).start()
         except BaseException:
             self.stop()
             raise
@@ -144,10 +154,11 @@ class Cluster:
 
         Returns each binary's path. `start` does it too; beforehand, long first builds can be watched.
         """
+        beside = {kueue.PROGRAM: kueue.ensure()} if self._with_kueue else {}
         if self.node is not NodeKind.KUBELET:
-            return binaries.ensure(versions.CONTROL_PLANE)
+            return beside | binaries.ensure(versions.CONTROL_PLANE)
         packages.ensure(packages.NODE_TOOLS, cni=True)
-        return binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
+        return beside | binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
 
     def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
         node_lock.claim(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))

@@ -7,10 +7,16 @@ from tests.cluster import binaries, go_tool, paths, versions
 
 
 def test_versions_are_those_of_the_go_modules() -> None:
-    kube, etcd = ((paths.GO_SOURCES / module / "go.mod").read_text() for module in ("kube", "etcd"))
-    assert f"k8s.io/kubernetes v{versions.KUBERNETES}" in kube
-    assert f"go.etcd.io/etcd/server/v3 v{versions.ETCD}" in etcd
-    assert f"\ngo {'.'.join(map(str, versions.GO_MINIMUM))}.0\n" in kube
+    required = {
+        "kube": f"k8s.io/kubernetes v{versions.KUBERNETES}",
+        "etcd": f"go.etcd.io/etcd/server/v3 v{versions.ETCD}",
+        "kueue": f"sigs.k8s.io/kueue v{versions.KUEUE}",
+        "kwok": f"sigs.k8s.io/kwok v{versions.KWOK}",
+    }
+    for module, line in required.items():
+        text = (paths.GO_SOURCES / module / "go.mod").read_text()
+        assert line in text
+        assert f"\ngo {'.'.join(map(str, versions.GO_MINIMUM))}.0\n" in text
 
 
 def test_every_component_of_kubernetes_is_a_tool_of_the_module() -> None:
