@@ -91,7 +91,8 @@ def test_a_senseless_last_word_prepares_all_the_same(said: Any) -> None:
 
 
 def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
-    status, pauses = YoloTrainingJobStatus(preparation=UNDER_WAY), []
+    status = YoloTrainingJobStatus(preparation=UNDER_WAY)
+    pauses: list[float] = []
     failed = replace(POD, termination=Termination(1, "Error", {"reason": "Error", "message": "no route"}))
     for _ in range(3):
         now = NOW + timedelta(seconds=sum(pauses))
