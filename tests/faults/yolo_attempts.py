@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-DEADLINE_SECONDS = 120
+DEADLINE_SECONDS = 300
 
 
 class Attempt:

@@ -6,7 +6,7 @@ Ultralytics leaves out of it, goes to a temporary file, to the disk, and then ov
 
     <output>/checkpoint/job.json     which job the checkpoint belongs to
     <output>/checkpoint/best.pt      the best weights so far
-    <output>/checkpoint/resume.pt    model, optimizer and epoch: what is resumed
+    <output>/checkpoint/resume.pt    the snapshot that is resumed
 
 `job.json` is written after the first `resume.pt`, and removed before another job's first checkpoint is written, so the
 three never belong to different jobs.
@@ -68,11 +68,14 @@ class CheckpointStore:
         write_whole(self._owner, json.dumps({"uid": self._uid}).encode())
         self._owned = True
 
-    def restore(self, epochs: int) -> None:
-        """Bring weights and lines of results back to the checkpoint's moment, `epochs` epochs in."""
+    def restore(self, epochs: int, last: bytes) -> None:
+        """Bring weights and lines of results back to the checkpoint's moment, `epochs` epochs in.
+
+        `last` is what Ultralytics' own `last.pt` was then.
+        """
         weights = self._work / "weights"
         weights.mkdir(parents=True, exist_ok=True)
-        _copy_whole(self._resume, weights / "last.pt")
+        write_whole(weights / "last.pt", last)
         if self._best.is_file():
             _copy_whole(self._best, weights / "best.pt")
         results = self._work / RESULTS

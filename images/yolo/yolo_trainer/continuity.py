@@ -12,12 +12,8 @@ processes draw random numbers of their own that cannot be brought back: with the
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
-
-KEY = "gpu_relay"
-"""Where the state lies in the checkpoint."""
 
 
 class Continuity:
@@ -42,15 +38,8 @@ class Continuity:
         trainer.add_callback("on_train_epoch_start", self._on_epoch_start)
         trainer.add_callback("on_train_batch_start", self._on_batch_start)
 
-    def write_checkpoint(self, trainer: Any, target: Path, course: Mapping[str, Any]) -> None:
-        """Write Ultralytics' newest checkpoint with everything that it leaves out, and what the caller adds."""
-        import torch
-
-        content = torch.load(trainer.last, map_location="cpu", weights_only=False)
-        torch.save({**content, KEY: {**self._state(trainer), **course}}, target)
-
-    def _state(self, trainer: Any) -> dict[str, Any]:
-        """Return everything, at the end of an epoch."""
+    def state(self, trainer: Any) -> dict[str, Any]:
+        """Return everything that Ultralytics' newest checkpoint leaves out. Call when it has been written."""
         import numpy as np
         import torch
 

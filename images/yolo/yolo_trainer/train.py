@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from yolo_trainer.checkpoints import CheckpointStore
-from yolo_trainer.continuity import KEY, Continuity
+from yolo_trainer.continuity import Continuity
 from yolo_trainer.display import bar
 from yolo_trainer.ending import Ending, TrainingTime, ending_of
 from yolo_trainer.interruption import Interruption
@@ -19,6 +19,7 @@ from yolo_trainer.job import Task
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.request import Request
 from yolo_trainer.results import metrics_of, sentence
+from yolo_trainer.snapshot import Course, Snapshot, read_snapshot, write_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +31,6 @@ class Trained:
     metrics: dict[str, float]
     """The final validation's figures."""
     ending: Ending
-
-
-@dataclass(frozen=True)
-class _Earlier:
-    """What the checkpoint of earlier attempts holds."""
-
-    epochs: int = 0
-    state: dict[str, Any] | None = None
-    seconds: float = 0.0
-    ending: Ending | None = None
 
 
 class Training:
@@ -63,7 +54,7 @@ class Training:
         self._in_epoch = False
         self._continuity = Continuity()
         self._time = TrainingTime(request.job.training.time_limit)
-        self._ending: Ending | None = None
+        self._ending = Ending.EPOCHS
 
     def run(self) -> Trained:
         """Train, or go on from this job's checkpoint, and validate the best weights.
@@ -74,47 +65,45 @@ class Training:
 
         """
         earlier = self._earlier()
+        course = earlier.course if earlier else Course()
         epochs = self._job.training.epochs
-        self._tracker.plan(epochs, earlier.epochs)
-        if earlier.epochs:
-            log.info("Resuming from the checkpoint: %d of %d epochs are finished", earlier.epochs, epochs)
-            self._store.restore(earlier.epochs)
-        if earlier.ending is not None:
-            trained = Trained(self._validate_best(), earlier.ending)
+        self._tracker.plan(epochs, course.epochs)
+        if earlier:
+            log.info("Resuming from the checkpoint: %d of %d epochs are finished", course.epochs, epochs)
+            self._store.restore(course.epochs, earlier.checkpoint)
+        if course.ending is None:
+            metrics = self._train(earlier)
         else:
-            trained = Trained(self._train(earlier), self._ending or Ending.EPOCHS)
-        self._tracker.finish(trained.metrics)
-        return trained
+            metrics, self._ending = self._validate_best(), course.ending
+        self._tracker.finish(metrics)
+        return Trained(metrics, self._ending)
 
-    def _earlier(self) -> _Earlier:
-        """Return what the checkpoint holds; one that cannot be read is as good as none."""
-        from ultralytics.nn.tasks import load_checkpoint
-
+    def _earlier(self) -> Snapshot | None:
+        """Return what earlier attempts leave; a checkpoint that cannot be read is as good as none."""
         file = self._store.find()
         if file is None:
-            return _Earlier()
+            return None
         try:
-            content = load_checkpoint(file)[1]
-            epochs, state = int(content["epoch"]) + 1, content[KEY]
-            return _Earlier(epochs, state, state["seconds"], state["ending"] and Ending(state["ending"]))
+            return read_snapshot(file)
         except Exception:
             # Whatever is wrong with the file, training from the start is right, and failing for ever is not.
             log.exception("The checkpoint %s cannot be read; training from the start", file)
             self._store.discard()
-            return _Earlier()
+            return None
 
-    def _train(self, earlier: _Earlier) -> dict[str, float]:
+    def _train(self, earlier: Snapshot | None) -> dict[str, float]:
         arguments = self._request.arguments()
-        if earlier.epochs:
+        if earlier:
             arguments["resume"] = str(self._request.work / "weights" / "last.pt")
+        seconds, state = (earlier.course.seconds, earlier.state) if earlier else (0.0, None)
         trainer = _trainer_class(self._job.task)(overrides=arguments)
         with ExitStack() as stack:
-            trainer.add_callback("on_train_start", lambda _: self._time.begin(earlier.seconds))
+            trainer.add_callback("on_train_start", lambda _: self._time.begin(seconds))
             # Until the first epoch nothing is lost by ending at once, and reading a large data set takes its time.
             trainer.add_callback("on_train_start", lambda _: stack.enter_context(self._interruption.deferred()))
             for event, callback in self._callbacks().items():
                 trainer.add_callback(event, callback)
-            trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, earlier.state))
+            trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, state))
             self._continuity.follow(trainer)
             trainer.train()
         return metrics_of(self._job.task, trainer.metrics)
@@ -163,11 +152,12 @@ class Training:
 
     def _on_model_save(self, trainer: Any) -> None:
         best = trainer.best if trainer.best_fitness == trainer.fitness else None
-        seconds, self._ending = self._time.spent, ending_of(trainer, self._time.left)
-        course = {"seconds": seconds, "ending": self._ending and self._ending.value}
-        self._store.save(lambda target: self._continuity.write_checkpoint(trainer, target, course), best)
-        if self._ending == Ending.TIME_LIMIT:
-            trainer.stop = True
+        ending = ending_of(trainer, self._time.left)
+        course = Course(trainer.epoch + 1, self._time.spent, ending)
+        state = self._continuity.state(trainer)
+        self._store.save(lambda target: write_snapshot(target, course, trainer.last, state), best)
+        if ending is not None:
+            self._ending, trainer.stop = ending, True
 
     def _on_epoch_end(self, trainer: Any) -> None:
         if not self._in_epoch:  # Ultralytics fires it once more, after the final validation
@@ -195,7 +185,7 @@ class Training:
         if not (weights / "best.pt").is_file():
             shutil.copyfile(weights / "last.pt", weights / "best.pt")
         for file in (weights / "last.pt", weights / "best.pt"):
-            strip_optimizer(file, updates={KEY: None})
+            strip_optimizer(file)
         self._tracker.enter(Stage.VALIDATING)
         model = YOLO(weights / "best.pt", task=self._job.task)
         model.add_callback("on_val_batch_end", self._on_validation_batch_end)

@@ -59,10 +59,10 @@ def test_another_jobs_checkpoint_is_replaced_whole(tmp_path: Path, weights: Call
     opened(tmp_path, "u2").save(written("two"), None)
 
     store = opened(tmp_path, "u2")
-    store.restore(1)
+    store.restore(1, b"two's last")
 
     assert opened(tmp_path, "u1").find() is None
-    assert (tmp_path / "weights" / "last.pt").read_text() == "two"
+    assert (tmp_path / "weights" / "last.pt").read_text() == "two's last"
     assert not (tmp_path / "weights" / "best.pt").exists(), "the other job's best weights are not ours"
 
 
@@ -109,9 +109,9 @@ def test_restoring_undoes_what_came_after_the_checkpoint(tmp_path: Path, weights
     (tmp_path / "weights" / "best.pt").write_text("half of epo")
     (tmp_path / "results.csv").write_text("epoch,time\n1,10\n2,20\n3,30\n3,")
 
-    store.restore(2)
+    store.restore(2, b"last of epoch 2")
 
-    assert (tmp_path / "weights" / "last.pt").read_text() == "epoch 2"
+    assert (tmp_path / "weights" / "last.pt").read_text() == "last of epoch 2"
     assert (tmp_path / "weights" / "best.pt").read_text() == "best is 1"
     assert (tmp_path / "results.csv").read_text() == "epoch,time\n1,10\n2,20\n"
 
