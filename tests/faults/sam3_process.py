@@ -111,8 +111,20 @@ class Server:
         return self.metric("sam3_standby_ready") == 1
 
     def workers(self) -> list[int]:
+        return self._children("sam3-worker")
+
+    def templates(self) -> list[int]:
+        return self._children("sam3-template")
+
+    def zombies(self) -> list[int]:
+        return [pid for pid in self.children() if not runs(pid)]
+
+    def children(self) -> list[int]:
         tasks = Path(f"/proc/{self.process.pid}/task")
         return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
+
+    def _children(self, name: str) -> list[int]:
+        return [pid for pid in self.children() if comm(pid) == name]
 
     def resident_mib(self) -> int:
         """Host memory that the server itself holds, without its workers."""
@@ -129,11 +141,24 @@ class Server:
             self.process.wait()
 
 
+def comm(pid: int) -> str | None:
+    """What a process calls itself; None once it is gone."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is there, and no zombie."""
+    return Path(f"/proc/{pid}/exe").exists()
+
+
 @functools.cache
 def tiny_model() -> Path:
     """The tiny model's folder: made once, removed when this process ends."""
+    from sam3_server import tiny_model  # imports torch, which other tests of this process have done already
+
     folder = Path(tempfile.mkdtemp(prefix="sam3-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    command = [sys.executable, "-m", "sam3_server", "make-tiny-model", str(folder)]
-    subprocess.run(command, env=os.environ | {"PYTHONPATH": PYTHONPATH}, check=True, stdout=subprocess.DEVNULL)
+    tiny_model.make(folder)
     return folder

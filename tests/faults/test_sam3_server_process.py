@@ -1,6 +1,6 @@
 """The SAM3 server as a process, with real worker processes, a real (tiny) model and the simulated GPU.
 
-One server lives through the tests in their order; each test leaves it unheld. Loads import PyTorch, some 10 s each.
+One server lives through the tests in their order; each test leaves it unheld. Imports of PyTorch take some 10 s each.
 """
 
 import os
@@ -16,7 +16,7 @@ from pycocotools import mask as coco
 
 import gpu_memory
 from gpu_memory import Ledger
-from tests.faults.sam3_process import LOAD_SECONDS, NEED, PNG, PYTHONPATH, TEXT, TOKEN, Server, tiny_model
+from tests.faults.sam3_process import LOAD_SECONDS, NEED, PNG, PYTHONPATH, TEXT, TOKEN, Server, runs, tiny_model
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
@@ -127,13 +127,22 @@ def test_an_expired_hold_waits_for_the_memory_and_then_loads_by_itself(server: S
     assert server.ledger.used_mib == NEED
 
 
+def test_a_worker_outlives_the_template_that_it_was_forked_from(server: Server) -> None:
+    workers, (template,) = server.workers(), server.templates()
+    os.kill(template, signal.SIGKILL)
+    eventually(lambda: server.templates() not in ([], [template]), "another template", within=5, every=0.02)
+    assert server.segment().status_code == 200
+    assert server.workers() == workers
+    assert server.zombies() == []
+
+
 def test_a_killed_server_leaves_no_memory_booked(server: Server) -> None:
-    workers = server.workers()
-    assert workers
+    workers, templates = server.workers(), server.templates()
+    assert (len(workers), len(templates)) == (1, 1)
     server.process.kill()
     server.process.wait()
     eventually(lambda: server.ledger.used_mib == 0, "the worker died with its server", within=5, every=0.02)
-    eventually(lambda: not any(Path(f"/proc/{pid}/exe").exists() for pid in workers), "no orphan is left", within=5)
+    eventually(lambda: not any(map(runs, workers + templates)), "no orphan is left", within=5)
 
 
 def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
@@ -171,34 +180,21 @@ def test_a_server_restarted_before_training_took_its_memory_still_knows_of_the_h
         second.end()
 
 
-def test_the_cpu_answers_while_held_and_sigterm_lets_it_finish(ledger: Ledger, model: Path, token_file: Path) -> None:
-    settings = {"SAM3_WHILE_HELD": "cpu", "SAM3_STANDBY": "false", "SAM3_SHUTDOWN_TIMEOUT": "120"}
-    server = Server(ledger, model, token_file, settings)
+@pytest.mark.parametrize("standby", ["true", "false"], ids=["template", "worker"])
+def test_whoever_is_busy_with_imports_dies_with_the_server(
+    ledger: Ledger, model: Path, token_file: Path, standby: str
+) -> None:
+    server = Server(ledger, model, token_file, {"SAM3_STANDBY": standby})
     try:
-        server.unload(fence=1, ttl_seconds=600)
-        eventually(server.workers, "a worker on the CPU", every=0.02)
         with ThreadPoolExecutor() as pool:
-            answer = pool.submit(server.segment)  # it waits for the worker's imports
-            eventually(lambda: server.metric("sam3_requests_in_flight") == 2, "the request is in flight", every=0.02)
-            server.process.terminate()
-            assert answer.result().status_code == 200
-        assert answer.result().headers["sam3-degraded"] == "cpu"
-        assert ledger.used_mib == 0
-        assert server.process.wait(timeout=30) == 0
-    finally:
-        server.end()
-
-
-def test_a_worker_busy_with_its_imports_dies_with_its_server(ledger: Ledger, model: Path, token_file: Path) -> None:
-    server = Server(ledger, model, token_file)
-    try:
-        server.unload(fence=1)  # the standby begins its imports, and reads its socket only seconds later
-        (worker,) = eventually(server.workers, "a standby worker", every=0.02)
-        maps = Path(f"/proc/{worker}/maps")
-        eventually(lambda: "libtorch" in maps.read_text(), "the worker imports PyTorch", every=0.02)
-        server.process.kill()
-        server.process.wait()
-        eventually(lambda: not Path(f"/proc/{worker}/exe").exists(), "no orphan is left", within=1, every=0.02)
+            pool.submit(server.segment)  # begins the imports of a worker that is not forked
+            importing = server.templates if standby == "true" else server.workers
+            (busy,) = eventually(importing, "imports begin", every=0.02)
+            maps = Path(f"/proc/{busy}/maps")
+            eventually(lambda: "libtorch" in maps.read_text(), "PyTorch is imported", every=0.02)
+            server.process.kill()
+            server.process.wait()
+        eventually(lambda: not runs(busy), "no orphan is left", within=5, every=0.02)
     finally:
         server.end()
 

@@ -22,7 +22,10 @@ from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
 from sam3_server.settings import Settings, describe, explain
 from sam3_server.worker import Launch
-from sam3_server.worker.process import WorkerOptions, WorkerProcess
+from sam3_server.worker.forking import Template
+from sam3_server.worker.process import WorkerProcess
+from sam3_server.worker.protocol import Setup
+from sam3_server.worker.starting import Start, start_afresh
 from sam3_server.workers import Limits
 
 EXIT_CONFIG = 2
@@ -94,23 +97,27 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         hold_file=settings.hold_file,
         limits=limits,
     )
+    template = Template(settings.log_level, settings.load_timeout) if settings.standby else None
+    start = template.start_worker if template else start_afresh
     fallback = None
     if settings.while_held == "cpu":
-        fallback = CpuFallback(_launcher(settings, memory_mib=0, dtype="float32"), limits, settings.max_in_flight)
-    service = Service(policy, _launcher(settings), gpu_memory.read, metrics, fallback)
+        launch = _launcher(settings, start, memory_mib=0, dtype="float32")
+        fallback = CpuFallback(launch, limits, settings.max_in_flight)
+    launch = _launcher(settings, start, memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
+    service = Service(policy, launch, gpu_memory.read, metrics, fallback)
     asked = RequestLimits(settings.max_image_mib, settings.max_prompts, settings.max_instances)
-    return create_app(service, control, metrics, asked)
+    return create_app(service, control, metrics, asked, template)
 
 
-def _launcher(settings: Settings, memory_mib: int | None = None, dtype: str | None = None) -> Launch:
-    options = WorkerOptions(
-        settings.model,
-        settings.dtype if dtype is None else dtype,
-        settings.gpu_memory_mib if memory_mib is None else memory_mib,
-        settings.cached_images,
-        settings.log_level,
+def _launcher(settings: Settings, start: Start, memory_mib: int, dtype: str) -> Launch:
+    setup = Setup(
+        model=settings.model,
+        dtype=dtype,
+        memory_mib=memory_mib,
+        cached_images=settings.cached_images,
+        log_level=settings.log_level,
     )
-    return lambda on_exit: WorkerProcess.start(options, on_exit)
+    return lambda on_exit: WorkerProcess.start(setup, start, on_exit)
 
 
 def _control(settings: Settings) -> Control:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -125,17 +125,24 @@ async def metrics(request: Request) -> Response:
     return Response(collected.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
-def create_app(service: Service, control: Control, collected: Metrics, limits: RequestLimits) -> FastAPI:
-    """Build the server around a service, which lives as long as the app does."""
+def create_app(
+    service: Service,
+    control: Control,
+    collected: Metrics,
+    limits: RequestLimits,
+    template: AbstractAsyncContextManager[object] | None = None,
+) -> FastAPI:
+    """Build the server around a service, which lives as long as the app does; so does the template."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service.start()
-        yield
-        try:
-            await service.close()
-        except WorkerStuckError:
-            log.exception("a worker is left behind")
+        async with template or nullcontext():
+            service.start()
+            yield
+            try:
+                await service.close()
+            except WorkerStuckError:
+                log.exception("a worker is left behind")
 
     app = DocumentedApp(title="SAM3 server of GPU Relay", lifespan=lifespan)
     app.state.service, app.state.control, app.state.metrics, app.state.limits = service, control, collected, limits

@@ -7,7 +7,7 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 KIB_PER_MIB, BYTES_PER_MIB = 1 << 10, 1 << 20
-LIBRARIES_MIB = 1024  # what PyTorch and transformers take, without weights
+LIBRARIES_MIB = 512  # what PyTorch and transformers take of a process of their own, without weights
 CGROUPS = (  # limit, usage, statistics, and the statistic that tells of cache which can be dropped
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat", "inactive_file"),
     (

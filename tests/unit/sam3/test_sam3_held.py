@@ -199,9 +199,9 @@ def test_a_budget_counts_the_weights_and_the_libraries(tmp_path: Path) -> None:
     with (tmp_path / "model.safetensors").open("wb") as weights:
         weights.truncate(2000 << 20)
     budget = HostBudget.of(tmp_path, reserve_mib=500)
-    assert budget.need_mib == 2000 + 1024
+    assert budget.need_mib == 2000 + 512
     root = host(tmp_path / "root", **MEMINFO)
-    assert HostBudget(budget.need_mib, 1072, root).allows()
-    assert not HostBudget(budget.need_mib, 1073, root).allows()
-    assert "4096 MiB are available" in HostBudget(budget.need_mib, 1073, root).refusal()
-    assert HostBudget(budget.need_mib, 1073, tmp_path / "nowhere").allows()
+    assert HostBudget(budget.need_mib, 1584, root).allows()
+    assert not HostBudget(budget.need_mib, 1585, root).allows()
+    assert "4096 MiB are available" in HostBudget(budget.need_mib, 1585, root).refusal()
+    assert HostBudget(budget.need_mib, 1585, tmp_path / "nowhere").allows()

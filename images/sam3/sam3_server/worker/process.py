@@ -1,14 +1,10 @@
-"""The server's side of a worker process: start it, ask it, notice its death, end it."""
+"""The server's side of a worker process: ask it, notice its death, end it."""
 
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -35,31 +31,15 @@ from sam3_server.worker.protocol import (
     Reply,
     Segment,
     Segmented,
+    Setup,
     head,
 )
+from sam3_server.worker.starting import Process, Start
 
 log = logging.getLogger(__name__)
 
 KILL_SECONDS = 10.0
-QUIET = {
-    "HF_HUB_OFFLINE": "1",
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "TRANSFORMERS_VERBOSITY": "error",
-}
-
 Answer = TypeVar("Answer", Prepared, Attached, Segmented)
-
-
-@dataclass
-class WorkerOptions:
-    """What every worker of a server is started with. `memory_mib` 0 computes on the CPU."""
-
-    model: Path
-    dtype: str
-    memory_mib: int
-    cached_images: int
-    log_level: str
 
 
 class WorkerProcess:
@@ -67,13 +47,13 @@ class WorkerProcess:
 
     def __init__(
         self,
-        options: WorkerOptions,
-        process: asyncio.subprocess.Process,
+        setup: Setup,
+        process: Process,
         streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
         on_exit: Callable[["WorkerProcess"], None],
     ) -> None:
         self.allocated_mib = 0
-        self._options = options
+        self._setup = setup
         self._process = process
         self._reader, self._writer = streams
         self._on_exit = on_exit
@@ -83,7 +63,7 @@ class WorkerProcess:
         self._watching = asyncio.create_task(self._watch(), name="watch worker")
 
     @classmethod
-    async def start(cls, options: WorkerOptions, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+    async def start(cls, setup: Setup, start: Start, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
         """Start a process; `on_exit` is called once when it has ended.
 
         Raises:
@@ -93,14 +73,12 @@ class WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             streams = await asyncio.open_connection(sock=ours)
-            process = await asyncio.create_subprocess_exec(
-                *_command(options, theirs.fileno()),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                env=os.environ | QUIET,
-                start_new_session=True,  # Ctrl-C is for the server, which ends its workers in order
-            )
-        return cls(options, process, streams, on_exit)
+            try:
+                process = await start(setup, theirs)
+            except BaseException:
+                streams[1].close()
+                raise
+        return cls(setup, process, streams, on_exit)
 
     @property
     def alive(self) -> bool:
@@ -127,7 +105,7 @@ class WorkerProcess:
 
         """
         attached = await self._call(Attach(), b"", timeout, Attached, LoadError)
-        self._options.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
+        self._setup.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
         return attached
 
     async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
@@ -218,12 +196,6 @@ class WorkerProcess:
     def _signal(self, send: Callable[[], None]) -> None:
         with contextlib.suppress(ProcessLookupError):
             send()
-
-
-def _command(options: WorkerOptions, descriptor: int) -> list[str]:
-    values = {"socket": descriptor, "server": os.getpid(), **vars(options)}
-    arguments = (word for key, value in values.items() for word in (f"--{key.replace('_', '-')}", str(value)))
-    return [sys.executable, "-m", "sam3_server.worker", *arguments]
 
 
 def _error(reply: Failed, failure: type[ServiceError]) -> ServiceError:

@@ -1,15 +1,17 @@
-"""What server and worker say to each other over a socket pair.
+"""What server and worker say to each other over a socket pair, and server and template over another.
 
-A frame is two big-endian 32-bit lengths, a JSON message, and raw bytes (an image's pixels, or none). Each request
-gets one reply.
+A worker's frame is two big-endian 32-bit lengths, a JSON message, and raw bytes (an image's pixels, or none). Each
+request gets one reply. The template gets a `Setup` with a descriptor for each worker that it is to fork.
 """
 
 import struct
+from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 HEADER = struct.Struct("!II")
+MESSAGE_SIZE = 1 << 16  # no message to or from the template is longer
 Reason = Literal["prompt", "memory", "error"]
 Box = tuple[float, float, float, float]
 Form = Literal["rle", "polygon", "box"]
@@ -23,6 +25,37 @@ class WorkerError(Exception):
     def __init__(self, reason: Reason, message: str) -> None:
         super().__init__(message)
         self.reason: Reason = reason
+
+
+class Setup(BaseModel):
+    """What a worker is started with. `memory_mib` 0 computes on the CPU."""
+
+    model: Path
+    dtype: str
+    memory_mib: int
+    cached_images: int
+    log_level: str
+
+
+class TemplateReady(BaseModel):
+    """The template's first word: how long its imports took, and why it must not be forked, if so."""
+
+    seconds: float
+    unfit: str | None = None
+
+
+class Forked(BaseModel):
+    """The template has forked a worker, which is the server's child now."""
+
+    kind: Literal["forked"] = "forked"
+    pid: int
+
+
+class Refused(BaseModel):
+    """The template could not fork a worker."""
+
+    kind: Literal["refused"] = "refused"
+    message: str
 
 
 class Prepare(BaseModel):
@@ -156,9 +189,11 @@ class Failed(BaseModel):
     allocated_mib: int = 0
 
 
+ForkAnswer = Forked | Refused
 Request = Prepare | Attach | Segment
 Reply = Prepared | Attached | Segmented | Failed
 
+FORK_ANSWERS: TypeAdapter[ForkAnswer] = TypeAdapter(Annotated[ForkAnswer, Field(discriminator="kind")])
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 

@@ -1,0 +1,198 @@
+"""The server's side of the template: have workers forked, replace a template that died, or do without."""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Self
+
+from sam3_server.worker import linux
+from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, TemplateReady
+from sam3_server.worker.starting import ForkedProcess, Process, start_afresh, start_module
+
+log = logging.getLogger(__name__)
+
+FORK_SECONDS = 10.0
+TEMPLATE = "sam3_server.worker.template"
+ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else it starts more at its import; PyTorch, which works, has its own
+
+
+class TemplateError(Exception):
+    """No worker could be forked, for the reason in the message."""
+
+
+class UnfitError(TemplateError):
+    """The template must not be forked, and no other would be better."""
+
+
+class Template:
+    """Starts workers by forking a process that has done their imports, which take at most `patience` seconds.
+
+    Used as a context, it starts that process at once, and ends it after; workers live on.
+    """
+
+    def __init__(self, log_level: str, patience: float) -> None:
+        self._log_level = log_level
+        self._patience = patience
+        self._present: asyncio.Task[_Running] | None = None
+
+    async def __aenter__(self) -> Self:
+        """Let orphans come to this process, and begin."""
+        linux.adopt_orphans()
+        self._begin()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End the process."""
+        present, self._present = self._present, None
+        if present is not None:
+            present.cancel()
+            await asyncio.wait({present})
+            if not present.cancelled() and present.exception() is None:
+                await present.result().close()
+
+    async def start_worker(self, setup: Setup, channel: socket.socket) -> Process:
+        """Fork a worker; start it afresh where that cannot be.
+
+        Raises:
+            OSError: no process could be started.
+
+        """
+        try:
+            running = await asyncio.shield(self._begin())
+            return await running.fork(setup, channel)
+        except TemplateError as error:
+            log.warning("a worker does its imports itself: %s", error)
+            return await start_afresh(setup, channel)
+
+    def _begin(self) -> "asyncio.Task[_Running]":
+        """See to it that a process is there or in the making, unless one has turned out to be unfit."""
+        if self._present is None or _useless(self._present):
+            running = _Running.start(self._log_level, self._patience, self._begin)
+            self._present = asyncio.create_task(running, name="start template")
+            self._present.add_done_callback(_note)
+        return self._present
+
+
+class _Running:
+    """One template process that is ready to be forked."""
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, control: socket.socket, on_loss: Callable[[], object]
+    ) -> None:
+        self._process = process
+        self._control = control
+        self._on_loss = on_loss
+        self._waiting: deque[asyncio.Future[Process]] = deque()
+        self._listening = asyncio.create_task(self._listen(), name="listen to template")
+
+    @classmethod
+    async def start(cls, log_level: str, patience: float, on_loss: Callable[[], object]) -> "_Running":
+        """Start a process and wait until it is ready; `on_loss` is called if it ends by itself after that.
+
+        Raises:
+            TemplateError: it did not become ready.
+
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs:
+                process = await start_module(TEMPLATE, theirs, log_level, **ONE_THREAD)
+        except OSError as error:
+            ours.close()
+            raise TemplateError(f"the template could not be started: {error}") from error
+        try:
+            await _first_word(ours, patience)
+        except BaseException:
+            ours.close()
+            await _end(process)
+            raise
+        return cls(process, ours, on_loss)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked."""
+        return not self._listening.done()
+
+    async def fork(self, setup: Setup, channel: socket.socket) -> Process:
+        """Have a worker forked that is to answer on this socket; raises TemplateError."""
+        answer: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
+        try:
+            socket.send_fds(self._control, [setup.model_dump_json().encode()], [channel.fileno()])
+            self._waiting.append(answer)
+            async with asyncio.timeout(FORK_SECONDS):
+                return await answer
+        except TimeoutError as error:
+            await self.close()
+            raise TemplateError(f"the template did not fork within {FORK_SECONDS:g} s and was ended") from error
+        except OSError as error:
+            raise TemplateError(f"the template cannot be asked: {error}") from error
+
+    async def close(self) -> None:
+        """End the process."""
+        self._listening.cancel()
+        await asyncio.wait({self._listening})
+        await _end(self._process)
+
+    async def _listen(self) -> None:
+        try:
+            while answer := await asyncio.get_running_loop().sock_recv(self._control, MESSAGE_SIZE):
+                self._tell(FORK_ANSWERS.validate_json(answer))
+        except ConnectionError:
+            log.debug("the template closed its socket in the middle of a word")
+        finally:
+            self._control.close()
+            for waiting in self._waiting:
+                if not waiting.done():
+                    waiting.set_exception(TemplateError("the template has ended"))
+        log.warning("the template has ended; another one is started")
+        asyncio.get_running_loop().call_soon(self._on_loss)
+
+    def _tell(self, answer: ForkAnswer) -> None:
+        waiting = self._waiting.popleft()
+        if isinstance(answer, Refused):
+            if not waiting.done():
+                waiting.set_exception(TemplateError(f"the template could not fork: {answer.message}"))
+            return
+        process = ForkedProcess(answer.pid)
+        if waiting.done():  # nobody wants it any more
+            process.kill()
+        else:
+            waiting.set_result(process)
+
+
+async def _first_word(control: socket.socket, patience: float) -> None:
+    try:
+        async with asyncio.timeout(patience):
+            word = await asyncio.get_running_loop().sock_recv(control, MESSAGE_SIZE)
+    except TimeoutError as error:
+        raise TemplateError(f"the template's imports took more than {patience:g} s") from error
+    if not word:
+        raise TemplateError("the template ended during its imports")
+    ready = TemplateReady.model_validate_json(word)
+    if ready.unfit is not None:
+        raise UnfitError(f"the template must not be forked: {ready.unfit}")
+    log.info("template ready", extra={"seconds": round(ready.seconds, 3)})
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.kill()
+    await process.wait()
+
+
+def _useless(present: asyncio.Task[_Running]) -> bool:
+    if not present.done():
+        return False
+    if present.cancelled():
+        return True
+    error = present.exception()
+    return not present.result().alive if error is None else not isinstance(error, UnfitError)
+
+
+def _note(present: asyncio.Task[_Running]) -> None:
+    if not present.cancelled() and (error := present.exception()):
+        log.warning("no template: %s", error)

@@ -1,0 +1,38 @@
+"""What processes ask of Linux: to die with their parent, to adopt orphans, to be told apart in `ps`.
+
+Elsewhere these calls change nothing.
+"""
+
+import ctypes
+import os
+import signal
+import sys
+
+PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
+
+
+def die_with(parent: int) -> None:
+    """Let the kernel kill this process when its parent dies, so that no orphan keeps GPU memory.
+
+    Raises:
+        SystemExit: the parent is dead already.
+
+    """
+    _prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
+    if os.getppid() != parent:
+        raise SystemExit("the server died before this process began")
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose own parent dies."""
+    _prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
+
+
+def call_this(name: str) -> None:
+    """Name this process as `ps -e` and `top` show it, in at most 15 characters."""
+    _prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def _prctl(option: int, value: "ctypes.c_ulong | ctypes.c_char_p") -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(option, value)

@@ -1,0 +1,101 @@
+"""What a worker process does: answers its server's requests until either of them ends."""
+
+import logging
+import os
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from sam3_server import logs
+from sam3_server.worker import linux
+from sam3_server.worker.protocol import (
+    HEADER,
+    REQUESTS,
+    Attach,
+    Failed,
+    Prepare,
+    Prepared,
+    Reply,
+    Request,
+    Segment,
+    Setup,
+    WorkerError,
+    head,
+)
+
+if TYPE_CHECKING:
+    from sam3_server.worker.model import Sam3
+
+log = logging.getLogger(__name__)
+
+WORKER = "sam3-worker"
+
+
+def work(channel: socket.socket, server: int, setup: Setup) -> None:
+    """Be the worker of the server with this process id, which is the parent, until it closes its end of the channel."""
+    linux.call_this(WORKER)
+    linux.die_with(server)
+    logs.configure("worker", setup.log_level)
+    if not setup.memory_mib:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch looks for a GPU even where it computes on the CPU
+    with channel:
+        _serve(channel, Session(setup))
+
+
+def _serve(channel: socket.socket, session: "Session") -> None:
+    stream = channel.makefile("rb")
+    while prefix := stream.read(HEADER.size):
+        message_size, payload_size = HEADER.unpack(prefix)
+        request = REQUESTS.validate_json(stream.read(message_size))
+        pixels = bytearray(payload_size)
+        stream.readinto(pixels)
+        channel.sendall(head(session.answer(request, pixels)))
+
+
+class Session:
+    """One worker's life: prepare, attach, then segment."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._sam3: Sam3 | None = None
+
+    def answer(self, request: Request, pixels: bytearray) -> Reply:
+        """Serve one request. Whatever goes wrong becomes a `Failed`, unless the CUDA context itself is broken."""
+        try:
+            return self._serve(request, pixels)
+        except WorkerError as error:
+            self._recover()
+            return Failed(reason=error.reason, message=str(error), allocated_mib=self._allocated())
+        except Exception as error:
+            log.exception("%s failed", request.kind)
+            self._recover()
+            return Failed(reason="error", message=f"{type(error).__name__}: {error}", allocated_mib=self._allocated())
+
+    def _serve(self, request: Request, pixels: bytearray) -> Reply:
+        match request:
+            case Prepare():
+                return self._prepare()
+            case Attach():
+                return self._model().attach()
+            case Segment():
+                return self._model().segment(request, pixels)
+
+    def _prepare(self) -> Prepared:
+        began = time.monotonic()
+        from sam3_server.worker.model import Sam3
+
+        setup = self._setup
+        self._sam3 = Sam3(setup.model, setup.dtype, setup.memory_mib, setup.cached_images)
+        return Prepared(seconds=time.monotonic() - began)
+
+    def _model(self) -> "Sam3":
+        if self._sam3 is None:
+            raise RuntimeError("the worker was not prepared")
+        return self._sam3
+
+    def _recover(self) -> None:
+        if self._sam3 is not None:
+            self._sam3.recover()
+
+    def _allocated(self) -> int:
+        return self._sam3.allocated_mib() if self._sam3 is not None else 0

@@ -1,0 +1,101 @@
+"""How worker processes come to be, seen from the server: what any of them is, and starting one afresh."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from sam3_server.worker.protocol import Setup
+
+GENTLE = {"OMP_WAIT_POLICY": "passive"}  # else PyTorch's threads wait for each other in a loop, on cores others need
+ENVIRONMENT = {
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+
+
+class Process(Protocol):
+    """A child process, as asyncio's are."""
+
+    pid: int
+
+    async def wait(self) -> int:
+        """Return its exit code once it has ended; the signal's number, negative, if one ended it."""
+        ...
+
+    def terminate(self) -> None:
+        """Send SIGTERM; raises ProcessLookupError when it has ended."""
+        ...
+
+    def kill(self) -> None:
+        """Send SIGKILL; raises ProcessLookupError when it has ended."""
+        ...
+
+
+Start = Callable[[Setup, socket.socket], Awaitable[Process]]
+"""Start a worker that is to answer on this socket. Raises OSError."""
+
+
+async def start_module(
+    module: str, channel: socket.socket, *words: str, **environment: str
+) -> asyncio.subprocess.Process:
+    """Start a Python module of ours with a socket, this process's id and further words; raises OSError."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", module, str(channel.fileno()), str(os.getpid()), *words),
+        pass_fds=(channel.fileno(),),
+        stdin=asyncio.subprocess.DEVNULL,
+        env=GENTLE | os.environ | ENVIRONMENT | environment,
+        start_new_session=True,  # Ctrl-C is for the server, which ends its processes in order
+    )
+
+
+async def start_afresh(setup: Setup, channel: socket.socket) -> Process:
+    """Start a worker that has its imports before it; raises OSError."""
+    return await start_module("sam3_server.worker", channel, setup.model_dump_json())
+
+
+class ForkedProcess:
+    """A child of this process that another one has forked for it."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._code: int | None = None
+        self._gone = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        threading.Thread(target=self._watch, name=f"wait for process {pid}", daemon=True).start()
+
+    async def wait(self) -> int:
+        """Return its exit code once it has ended; the signal's number, negative, if one ended it."""
+        await self._gone.wait()
+        assert self._code is not None
+        return self._code
+
+    def terminate(self) -> None:
+        """Send SIGTERM; raises ProcessLookupError when it has ended."""
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL; raises ProcessLookupError when it has ended."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._code is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def _watch(self) -> None:
+        os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOWAIT)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._reap)
+
+    def _reap(self) -> None:
+        """Only now may the id be given to another process, and nobody sends signals to it any more."""
+        _, status = os.waitpid(self.pid, 0)
+        self._code = os.waitstatus_to_exitcode(status)
+        self._gone.set()

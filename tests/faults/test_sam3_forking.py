@@ -1,0 +1,159 @@
+"""Workers forked by a template, with real processes that import nothing heavy."""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from sam3_server.worker import forking, template
+from sam3_server.worker.forking import Template
+from sam3_server.worker.protocol import Setup
+from sam3_server.worker.starting import Process
+from tests.faults import sam3_light_template
+from tests.faults.sam3_light_template import AILMENT
+from tests.faults.sam3_process import comm
+
+SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=0, log_level="error")
+
+
+@pytest.fixture(autouse=True)
+def light(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forking, "TEMPLATE", sam3_light_template.__name__)
+
+
+@pytest.fixture
+async def running() -> AsyncIterator[Template]:
+    async with Template("error", patience=30) as running:
+        yield running
+    assert children("sam3-template") == []
+
+
+async def started(running: Template) -> tuple[Process, socket.socket]:
+    """A worker, and the channel that it lives by."""
+    ours, theirs = socket.socketpair()
+    with theirs:
+        return await running.start_worker(SETUP, theirs), ours
+
+
+async def ended(worker: Process) -> int:
+    worker.kill()
+    return await worker.wait()
+
+
+def status(pid: int, field: str) -> str:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(line.split()[1] for line in lines if line.startswith(f"{field}:"))
+
+
+def is_forked(process: Process) -> bool:
+    return sam3_light_template.__name__ in Path(f"/proc/{process.pid}/cmdline").read_text()
+
+
+def sockets(pid: int) -> int:
+    return sum("socket:" in str(each.readlink()) for each in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def children(name: str) -> list[int]:
+    """The children that call themselves so; threads that list them may be gone by then."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        with contextlib.suppress(OSError):
+            found += [int(pid) for pid in (task / "children").read_text().split()]
+    return [pid for pid in found if comm(pid) == name]
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def test_a_forked_worker_is_the_servers_child_and_ends_with_its_channel(running: Template) -> None:
+    worker, channel = await started(running)
+    assert is_forked(worker)
+    assert status(worker.pid, "PPid") == str(os.getpid())
+    assert comm(worker.pid) == "sam3-worker"
+    assert sockets(worker.pid) == 1, "its own channel and no other"
+    channel.close()
+    assert await worker.wait() == 0
+    with pytest.raises(ProcessLookupError):
+        worker.terminate()
+
+
+async def test_how_a_forked_worker_ended_is_known(running: Template) -> None:
+    (first, _first), (second, _second) = await started(running), await started(running)
+    first.terminate()
+    assert (await first.wait(), await ended(second)) == (-15, -9)
+
+
+async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(running: Template) -> None:
+    worker, channel = await started(running)
+    (old,) = children("sam3-template")
+    os.kill(old, 9)
+    await until(lambda: children("sam3-template") not in ([], [old]))
+    assert status(worker.pid, "State") != "Z"
+    other, _channel = await started(running)
+    assert is_forked(other)
+    channel.close()
+    assert (await worker.wait(), await ended(other)) == (0, -9)
+
+
+async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
+    running: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, _first = await started(running)
+    (hung,) = children("sam3-template")
+    monkeypatch.setattr(forking, "FORK_SECONDS", 0.1)
+    os.kill(hung, 19)
+    second, _second = await started(running)
+    assert not is_forked(second)
+    assert children("sam3-template") == []
+    monkeypatch.setattr(forking, "FORK_SECONDS", 10)
+    third, _third = await started(running)
+    assert is_forked(third)
+    assert [await ended(each) for each in (first, second, third)] == [-9, -9, -9]
+
+
+async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: Template) -> None:
+    first, _first = await started(running)
+    (pid,) = children("sam3-template")
+    os.kill(pid, 19)  # the answer is to come only after the cancellation
+    abandoned = asyncio.create_task(started(running))
+    await asyncio.sleep(0.05)
+    abandoned.cancel()
+    os.kill(pid, 18)
+    second, _second = await started(running)
+    assert is_forked(second)
+    await until(lambda: set(children("sam3-worker")) == {first.pid, second.pid})
+    assert [await ended(each) for each in (first, second)] == [-9, -9]
+
+
+@pytest.mark.parametrize("ailment", ["threads", "import error", "slow imports"])
+async def test_without_a_template_a_worker_is_started_afresh(ailment: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(AILMENT, ailment)
+    async with Template("error", patience=2) as unusable:
+        worker, channel = await started(unusable)
+        assert not is_forked(worker)
+        assert status(worker.pid, "PPid") == str(os.getpid())
+        assert children("sam3-template") == []
+        channel.close()
+        assert await worker.wait() == 0
+
+
+async def test_what_must_not_be_forked_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = tmp_path / "self"
+    (folder / "task" / "1").mkdir(parents=True)
+    (folder / "task" / "1" / "comm").write_text("python\n")
+    (folder / "fd").mkdir()
+    (folder / "fd" / "0").symlink_to("/dev/null")
+    monkeypatch.setattr(template, "OWN", folder)
+    assert template.unfit() is None
+    (folder / "fd" / "7").symlink_to("/dev/nvidiactl")
+    assert template.unfit() == "it has opened /dev/nvidiactl"
+    (folder / "task" / "2").mkdir()
+    (folder / "task" / "2" / "comm").write_text("pool\n")
+    assert template.unfit() == "it has 2 threads (pool, python)"
