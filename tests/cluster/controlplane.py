@@ -12,7 +12,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.cluster import pki
+from tests.cluster import audit, pki
 from tests.cluster.errors import ClusterError
 from tests.cluster.processes import Processes
 
@@ -93,6 +93,7 @@ class ControlPlane:
         hosts = dict.fromkeys((*_API_NAMES, LOOPBACK, API_SERVICE_ADDRESS, addresses.host))
         authority.issue("kube-apiserver", hosts=tuple(hosts)).write(self._dir, "apiserver")
         pki.write_private(self._dir / "service-accounts.key", pki.new_key())
+        (self._dir / audit.POLICY_FILE).write_text(audit.policy())
         users: dict[str, tuple[str, tuple[str, ...]]] = {
             "kubeconfig": ("admin", ("system:masters",)),
             "controller-manager.kubeconfig": ("system:kube-controller-manager", ()),
@@ -157,6 +158,10 @@ def apiserver_flags(addresses: Addresses) -> list[str]:
         "--service-account-issuer=https://kubernetes.default.svc",
         f"--service-cluster-ip-range={SERVICE_RANGE}",
         "--authorization-mode=Node,RBAC",
+        # As on OpenShift: who makes an owner's deletion wait needs the right to update the owner's finalizers.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
+        f"--audit-policy-file={audit.POLICY_FILE}",
+        f"--audit-log-path={audit.LOG}",
         "--allow-privileged",
         "--kubelet-client-certificate=admin.crt",
         "--kubelet-client-key=admin.key",

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster import Cluster
+from tests.cluster import Cluster, audit
 from tests.cluster.controlplane import api_client
-from tests.support.furnished import create_namespace, furnish
+from tests.support.furnished import create_namespace, furnish, service_account_kubeconfig
 from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
@@ -54,13 +54,22 @@ def resident(world: World) -> Iterator[ScriptedResident]:
     resident.close()
 
 
+@pytest.fixture(scope="session")
+def operator_kubeconfig(cluster: Cluster) -> Path:
+    """The operator's own rights, those of manifests/base, and no others."""
+    return service_account_kubeconfig(cluster, "gpu-relay")
+
+
 @pytest.fixture
-def start_operator(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., OperatorProcess]]:
-    """Start operators with settings of the test's choice; each is stopped at the end and must not have crashed."""
+def start_operator(
+    cluster: Cluster, operator_kubeconfig: Path, tmp_path: Path
+) -> Iterator[Callable[..., OperatorProcess]]:
+    """Start operators with settings of the test's choice; none may ever ask for what its role does not allow."""
     started: list[OperatorProcess] = []
+    before = audit.size(cluster.run_dir)
 
     def start(**settings: str) -> OperatorProcess:
-        operator = OperatorProcess(cluster.kubeconfig, tmp_path / f"operator-{len(started)}.log", **settings)
+        operator = OperatorProcess(operator_kubeconfig, tmp_path / f"operator-{len(started)}.log", **settings)
         operator.start()
         started.append(operator)
         return operator
@@ -68,6 +77,8 @@ def start_operator(cluster: Cluster, tmp_path: Path) -> Iterator[Callable[..., O
     yield start
     for operator in started:
         operator.stop()
+    called = audit.calls(cluster.run_dir, audit.account("gpu-relay", "gpu-relay"), before)
+    assert not [call for call in called if call.forbidden], "manifests/base/operator/rbac.yaml lacks a rule"
 
 
 @pytest.fixture

@@ -1,27 +1,58 @@
-"""A control plane furnished for the operator: our CRD, the operator's namespace, two nodes, a namespace for jobs."""
+"""A control plane furnished for the operator: manifests/base without its workloads, two nodes, namespaces."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import httpx
+import yaml
 
 from tests.cluster import Cluster, ClusterError
+from tests.cluster.controlplane import api_client
 from tests.support.operator_process import REPOSITORY
 from tests.support.waiting import eventually
+
+RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+_TOKEN_SECONDS = 4 * 3600
+_WORKLOADS = frozenset({"Deployment"})
 
 
 def furnish(cluster: Cluster) -> None:
     """Apply what the operator needs to find, and wait until kubectl knows our kind."""
-    cluster.kubectl("apply", "-k", str(REPOSITORY / "crds"))
+    install(cluster, REPOSITORY / "manifests" / "base")
     cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev")
     eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
-    cluster.kubectl("create", "namespace", "gpu-relay")
     for node in ("node-1", "node-2"):  # the garbage collector deletes pods of nodes that do not exist
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(_node(node)))
 
 
+def install(cluster: Cluster, kustomization: Path) -> None:
+    """Apply a kustomization, but not its workloads: their part is played by processes of the tests."""
+    objects = kustomized(cluster, kustomization)
+    wanted = [each for each in objects if each["kind"] not in _WORKLOADS]
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(wanted))
+
+
+def kustomized(cluster: Cluster, kustomization: Path) -> list[dict[str, Any]]:
+    """Return the objects of a kustomization."""
+    return list(yaml.safe_load_all(cluster.kubectl("kustomize", str(kustomization))))
+
+
+def service_account_kubeconfig(cluster: Cluster, account: str, namespace: str = "gpu-relay") -> Path:
+    """Write a kubeconfig with a token of a service account, as its pod has one; return its path."""
+    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
+    with api_client(cluster.run_dir) as api:
+        answer = api.post(path, json={"spec": {"expirationSeconds": _TOKEN_SECONDS}}).raise_for_status()
+    config = json.loads(cluster.kubeconfig.read_text())
+    config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
+    file = cluster.run_dir / f"{namespace}-{account}.kubeconfig"
+    file.write_text(json.dumps(config))
+    return file
+
+
 def create_namespace(api: httpx.Client, name: str) -> None:
-    """Create a namespace and wait until pods can be created in it."""
-    api.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
+    """Create a namespace that takes `restricted` pods only, and wait until pods can be created in it."""
+    api.post("/api/v1/namespaces", json={"metadata": {"name": name, "labels": RESTRICTED}}).raise_for_status()
     eventually(lambda: api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").is_success, "the default account")
 
 

@@ -41,7 +41,7 @@ class World:
                 "labels": {"gpurelay.dev/resident": "sam3", **labels},
                 "annotations": annotations or {},
             },
-            "spec": {"nodeName": node, "containers": [{"name": "sam3", "image": "gpu-relay/sam3"}]},
+            "spec": {"nodeName": node, **restricted_pod("sam3", "gpu-relay/sam3")},
         }
         self._expect(self.api.post(self._pods, json=body))
         self.set_pod(name, phase="Running", podIP=resident.ip, podIPs=[{"ip": resident.ip}])
@@ -159,7 +159,7 @@ class World:
 
     def create_pod(self, name: str, **labels: str) -> None:
         """Create a pod that no operator made."""
-        spec = {"containers": [{"name": "main", "image": "x"}]}
+        spec = restricted_pod("main", "x")
         self._expect(self.api.post(self._pods, json={"metadata": {"name": name, "labels": labels}, "spec": spec}))
 
     def bind_pod(self, name: str, node: str) -> None:
@@ -239,6 +239,15 @@ def job_manifest(name: str, *, memory: str = "10Gi", **spec: Any) -> Object:
             **spec,
         },
     }
+
+
+def restricted_pod(container: str, image: str) -> Object:
+    """Return the spec of a pod that Pod Security's level `restricted` lets pass."""
+    security = {
+        "runAsNonRoot": True, "allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]},
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }  # fmt: skip
+    return {"containers": [{"name": container, "image": image, "securityContext": security}]}
 
 
 def container(state: Object) -> Object:

@@ -149,7 +149,7 @@ class Engine:
         """Diff full lists into the cache, so that what a watch has missed is found."""
         known_jobs, known_residents = self._cache.jobs.uids(), self._cache.residents.uids()
         jobs = await self._kube.list(self._effects.jobs.list_path)
-        residents = await self._kube.list("/api/v1/pods", labels=words.LABEL_RESIDENT)
+        residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
         for raw in jobs:
             self._cache.see_job(raw)
         for raw in residents:

@@ -1,0 +1,155 @@
+"""The roles in manifests/ are exactly what the code needs, by the API server's audit log of what it called.
+
+That no rule is missing is checked after every test of this layer: the operator always runs with its own rights alone.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import kubernetes
+import pytest
+import yaml
+
+from sam3_server.auth import ForbiddenError, TokenReviews, UnauthorizedError
+from tests.cluster import Cluster, audit
+from tests.support.furnished import kustomized, service_account_kubeconfig
+from tests.support.operator_process import REPOSITORY, OperatorProcess
+from tests.support.rbac import Grant, granted, wildcards
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World, restricted_pod
+
+MANIFESTS = REPOSITORY / "manifests"
+ASKED_BY_ADMISSION: set[Grant] = {("gpurelay.dev", "yolotrainingjobs/finalizers", "update")}
+"""Asked inside the creation of a pod that blocks its owner's deletion, which is no call of its own (see below)."""
+TEAM = "vision"
+"""Namespace of overlays/namespaced."""
+
+
+def test_every_rule_is_used(
+    cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    before = audit.size(cluster.run_dir)
+    rights = granted(kustomized(cluster, MANIFESTS / "base"), "gpu-relay")
+    _everything_an_operator_does(world)
+    assert _used(cluster, "gpu-relay", "gpu-relay", before) >= rights - ASKED_BY_ADMISSION - AT_START
+    operator.stop()
+    operator.start()
+    eventually(lambda: _used(cluster, "gpu-relay", "gpu-relay", before) >= AT_START, "lists and watches at the start")
+    assert _used(cluster, "gpu-relay", "gpu-relay", before) == rights - ASKED_BY_ADMISSION
+
+
+AT_START: set[Grant] = {
+    (group, resource, verb)
+    for group, resource in (("gpurelay.dev", "yolotrainingjobs"), ("", "pods"))
+    for verb in ("list", "watch")
+}
+
+
+def test_no_rule_has_a_wildcard(cluster: Cluster) -> None:
+    for overlay in ("base", "overlays/namespaced"):
+        assert wildcards(kustomized(cluster, MANIFESTS / overlay)) == []
+
+
+def test_the_rule_that_only_admission_asks_for_is_needed(cluster: Cluster, world: World, api: httpx.Client) -> None:
+    """Where the admission plugin is on, as on OpenShift, no pod could name its job as an owner that waits for it."""
+    job = world.apply_job("digits", suspend=True)
+    owner = {
+        "apiVersion": job["apiVersion"], "kind": job["kind"], "name": "digits", "uid": job["metadata"]["uid"],
+        "blockOwnerDeletion": True,
+    }  # fmt: skip
+    rules = [{"apiGroups": [""], "resources": ["pods"], "verbs": ["create"]}]
+    roles = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{world.namespace}"
+    api.post(f"{roles}/roles", json={"metadata": {"name": "pods"}, "rules": rules}).raise_for_status()
+    binding = {
+        "metadata": {"name": "pods"},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "pods"},
+        "subjects": [{"kind": "User", "name": "without-the-rule"}],
+    }
+    api.post(f"{roles}/rolebindings", json=binding).raise_for_status()
+    pod = {"metadata": {"name": "p", "ownerReferences": [owner]}, "spec": restricted_pod("main", "x")}
+    headers = {"Impersonate-User": "without-the-rule"}
+    refused = api.post(f"/api/v1/namespaces/{world.namespace}/pods", json=pod, headers=headers)
+    assert refused.status_code == 403, refused.text
+    assert "cannot set blockOwnerDeletion" in refused.json()["message"]
+
+
+# One namespace only
+
+
+@pytest.fixture
+def team(cluster: Cluster, api: httpx.Client) -> Iterator[World]:
+    """A team's namespace with the rights of overlays/namespaced, and none outside it but to read nodes."""
+    objects = kustomized(cluster, MANIFESTS / "overlays" / "namespaced")
+    mine = [o for o in objects if o["kind"] == "Namespace" or o["metadata"]["name"] == "gpu-relay-nodes"]
+    mine += [o for o in objects if o["metadata"].get("namespace") == TEAM and o["kind"] != "Deployment"]
+    manifest = yaml.safe_dump_all(mine)
+    cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
+    yield World(api, TEAM)
+    cluster.kubectl("delete", "--wait=false", "-f", "-", stdin=manifest)
+
+
+def test_every_rule_of_one_namespace_is_used(cluster: Cluster, team: World, tmp_path: Path) -> None:
+    rights = granted(kustomized(cluster, MANIFESTS / "overlays" / "namespaced"), "gpu-relay")
+    everywhere = granted(kustomized(cluster, MANIFESTS / "base"), "gpu-relay")
+    assert rights == everywhere, "both variants have the same rules, in different places"
+    before = audit.size(cluster.run_dir)
+    kubeconfig = service_account_kubeconfig(cluster, "gpu-relay", TEAM)
+    operator = OperatorProcess(kubeconfig, tmp_path / "operator.log", namespace=TEAM, watch_namespace=TEAM)
+    resident = ScriptedResident()
+    team.add_resident(resident)
+    operator.start()
+    try:
+        _everything_an_operator_does(team)
+    finally:
+        operator.stop()
+        resident.close()
+    called = audit.calls(cluster.run_dir, audit.account(TEAM, "gpu-relay"), before)
+    assert {(c.group, c.resource, c.verb) for c in called} == rights - ASKED_BY_ADMISSION
+    assert not [call for call in called if call.forbidden]
+    assert {call.namespace for call in called if call.resource != "nodes"} == {TEAM}
+
+
+# SAM3
+
+
+async def test_sam3_may_ask_whose_token_it_is_and_no_more(cluster: Cluster, api: httpx.Client) -> None:
+    before = audit.size(cluster.run_dir)
+    config = str(service_account_kubeconfig(cluster, "sam3"))
+    client = kubernetes.config.new_client_from_config(config)
+    reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", ["gpu-relay:gpu-relay"])
+    await reviews.check(_token(api, "gpu-relay", audience="gpu-relay"))
+    with pytest.raises(UnauthorizedError, match="audience"):
+        await reviews.check(_token(api, "gpu-relay", audience="https://kubernetes.default.svc"))
+    with pytest.raises(ForbiddenError, match="system:serviceaccount:gpu-relay:sam3 may not"):
+        await reviews.check(_token(api, "sam3", audience="gpu-relay"))
+    assert _used(cluster, "gpu-relay", "sam3", before) == granted(kustomized(cluster, MANIFESTS / "base"), "sam3")
+
+
+def _token(api: httpx.Client, account: str, *, audience: str) -> str:
+    path = f"/api/v1/namespaces/gpu-relay/serviceaccounts/{account}/token"
+    return str(api.post(path, json={"spec": {"audiences": [audience]}}).json()["status"]["token"])
+
+
+def _used(cluster: Cluster, namespace: str, account: str, since: int) -> set[Grant]:
+    called = audit.calls(cluster.run_dir, audit.account(namespace, account), since)
+    return {(call.group, call.resource, call.verb) for call in called}
+
+
+def _everything_an_operator_does(world: World) -> None:
+    """A name that is taken, a silent training on a node, a suspension, a success, an end by ttl."""
+    world.create_pod("digits-1")
+    world.apply_job("digits", ttlSecondsAfterFinished=0)
+    world.shows_pod("digits-2")
+    world.bind_pod("digits-2", "node-1")
+    world.run_pod("digits-2")
+    world.reaches("digits", "Training")
+    world.patch_job("digits", suspend=True)
+    world.obey("digits-2")
+    world.reaches("digits", "Suspended")
+    world.patch_job("digits", suspend=False)
+    world.shows_pod("digits-3")
+    world.end_pod("digits-3")
+    eventually(lambda: not world.has_job("digits"), "the job to be deleted")
+    eventually(world.nothing_owed, "the Lease to be settled")
