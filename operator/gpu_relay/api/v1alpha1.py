@@ -5,32 +5,22 @@ The descriptions are what `kubectl explain` shows.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from gpu_relay.api.pod_template import PodTemplate
+from gpu_relay.api.schema import LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
 from gpu_relay.api.words import DURATION, ConditionType, Phase
-
-RULES = "x-kubernetes-validations"
-MAP_KEYS = "x-kubernetes-list-map-keys"
-LIST_TYPE = "x-kubernetes-list-type"
-OPEN: JsonDict = {"x-kubernetes-preserve-unknown-fields": True}
 
 
 def _immutable(what: str) -> dict[str, Any]:
     return {"rule": "self == oldSelf", "message": f"{what} cannot be changed: create a new job instead"}
 
 
-class _Type(BaseModel):
-    """camelCase in YAML, snake_case in Python; unknown fields are the API server's business."""
-
-    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
-
-
-class ClaimSource(_Type):
+class ClaimSource(ApiType):
     """A PersistentVolumeClaim in the job's namespace."""
 
-    claim_name: str = Field(min_length=1, max_length=253, description="Name of the PersistentVolumeClaim.")
+    claim_name: str = object_name("PersistentVolumeClaim")
 
 
 _RELATIVE: JsonDict = {
@@ -39,7 +29,7 @@ _RELATIVE: JsonDict = {
 }
 
 
-class Dataset(_Type):
+class Dataset(ApiType):
     """Training data in Ultralytics' layout, on a volume or behind a URI."""
 
     model_config = ConfigDict(
@@ -73,7 +63,7 @@ class Dataset(_Type):
     )
 
 
-class Output(_Type):
+class Output(ApiType):
     """Where weights, metrics and plots go. Several jobs may share a volume: each writes a folder of its own."""
 
     model_config = ConfigDict(
@@ -114,7 +104,12 @@ _BATCH: JsonDict = {
 }
 
 
-class Training(_Type):
+_SCALAR: JsonDict = {"x-kubernetes-preserve-unknown-fields": True, "maxLength": 1024, "maxProperties": 0}
+_ARGUMENT: JsonDict = {**_SCALAR, "maxItems": 64, "items": {**_SCALAR, "maxItems": 0}}
+"""A value of any type, but without depth: what nests without end would take every reader's stack."""
+
+
+class Training(ApiType):
     """How to train. Everything that Ultralytics' `train` takes can be given in `args`."""
 
     epochs: int = Field(default=100, ge=1, le=100_000, description="Number of epochs.")
@@ -136,18 +131,22 @@ class Training(_Type):
     )
     args: dict[str, Any] = Field(
         default={},
-        json_schema_extra=OPEN,
-        description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`.",
+        max_length=128,
+        json_schema_extra={"additionalProperties": _ARGUMENT},
+        description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`: numbers, "
+        "texts, true and false, and lists of these.",
     )
 
 
-class LabelSelector(_Type):
+class LabelSelector(ApiType):
     """Labels that must all match."""
 
-    match_labels: dict[str, str] = Field(default={}, description="Label names and values; empty matches everything.")
+    match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default={}, max_length=16, description="Label names and values; empty matches everything."
+    )
 
 
-class Gpu(_Type):
+class Gpu(ApiType):
     """What the job needs of a GPU."""
 
     memory: str = Field(
@@ -159,10 +158,9 @@ class Gpu(_Type):
         default=LabelSelector(),
         description="Labels of the resident pods whose GPU this job may take; empty means any resident.",
     )
-    resource_claim_name: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=253,
+    resource_claim_name: str | None = object_name(
+        "ResourceClaim",
+        required=False,
         description="A ResourceClaim (DRA) in the job's namespace for the GPU, which the resident's pod shares; the "
         "training pod joins it and takes no extended resource. Default: the operator's.",
     )
@@ -190,30 +188,7 @@ class Gpu(_Type):
     )
 
 
-class PodTemplate(_Type):
-    """What the training pod gets beyond the operator's defaults."""
-
-    image: str | None = Field(default=None, min_length=1, description="Trainer image; default: the operator's.")
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
-        default=None, description="As in a container."
-    )
-    image_pull_secrets: list[dict[str, Any]] | None = Field(default=None, description="As in a pod: `- name: …`.")
-    resources: dict[str, Any] | None = Field(
-        default=None,
-        json_schema_extra=OPEN,
-        description="CPU and host memory, as in a container: `requests`, `limits`.",
-    )
-    node_selector: dict[str, str] = Field(default={}, description="As in a pod: only GPUs of nodes with these labels.")
-    tolerations: list[dict[str, Any]] | None = Field(default=None, description="As in a pod.")
-    service_account_name: str | None = Field(
-        default=None, description="Service account of the training pod; its token is not mounted."
-    )
-    env: list[dict[str, Any]] | None = Field(
-        default=None, description="Further environment variables, as in a container."
-    )
-
-
-class YoloTrainingJobSpec(_Type):
+class YoloTrainingJobSpec(ApiType):
     """What to train, on what, and with how much of a GPU."""
 
     model_config = ConfigDict(
@@ -273,7 +248,7 @@ class YoloTrainingJobSpec(_Type):
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
 
 
-class Condition(_Type):
+class Condition(ApiType):
     """A Kubernetes condition."""
 
     type: str = Field(description="; ".join(f"{t}: {t.description}" for t in ConditionType))
@@ -288,7 +263,7 @@ class Condition(_Type):
     )
 
 
-class GpuStatus(_Type):
+class GpuStatus(ApiType):
     """The GPU of the present or last turn. Sizes are MiB."""
 
     node: str | None = Field(default=None, description="Node of the GPU.")
@@ -303,7 +278,7 @@ class GpuStatus(_Type):
     )
 
 
-class Turn(_Type):
+class Turn(ApiType):
     """The time in which the job owns a GPU."""
 
     fence: int = Field(description="The turn's fence: grows with every turn on a GPU.")
@@ -313,7 +288,7 @@ class Turn(_Type):
     )
 
 
-class Attempt(_Type):
+class Attempt(ApiType):
     """One training pod that has ended."""
 
     number: int = Field(description="1 for the first.")
@@ -330,7 +305,7 @@ class Attempt(_Type):
     completion_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it ended.")
 
 
-class Preparation(_Type):
+class Preparation(ApiType):
     """Fetching and checking of the job's data, in a pod without a GPU, before the job joins the queue."""
 
     number: int = Field(description="1 for the first preparing pod, and so on.")
@@ -353,7 +328,7 @@ class Preparation(_Type):
     images: dict[str, int] = Field(default={}, description="Number of images, by split.")
 
 
-class Progress(_Type):
+class Progress(ApiType):
     """How far the present attempt is."""
 
     epoch: int = Field(description="Finished epochs.")
@@ -366,7 +341,7 @@ class Progress(_Type):
     )
 
 
-class Results(_Type):
+class Results(ApiType):
     """What the training has produced. Paths are inside the output volume."""
 
     weights: dict[str, str] = Field(default={}, description="`best` and `last` weights.")
@@ -375,7 +350,7 @@ class Results(_Type):
     peak_memory: int | None = Field(default=None, description="Peak GPU memory of the training, in MiB.")
 
 
-class YoloTrainingJobStatus(_Type):
+class YoloTrainingJobStatus(ApiType):
     """What is known about the job. Written by the operator alone."""
 
     observed_generation: int = Field(
@@ -418,7 +393,7 @@ class YoloTrainingJobStatus(_Type):
     )
 
 
-class YoloTrainingJob(_Type):
+class YoloTrainingJob(ApiType):
     """Trains a YOLO model on a GPU that an inference pod owns by default, and gives the GPU back."""
 
     model_config = ConfigDict(

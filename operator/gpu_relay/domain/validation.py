@@ -1,6 +1,10 @@
 """What a job may not ask for, beyond what the CRD's schema and CEL rules already refuse."""
 
+import json
+
 from gpu_relay.domain.model import Job
+
+_MOST_ARGS_BYTES = 16 * 1024
 
 MANAGED_ARGS = {
     "data": "spec.dataset",
@@ -27,4 +31,7 @@ def objection(job: Job) -> str | None:
     for name in job.spec.training.args:
         if name in MANAGED_ARGS:
             return f"training.args.{name} is set by the relay; use {MANAGED_ARGS[name]} instead"
+    size = len(json.dumps(job.spec.training.args))
+    if size > _MOST_ARGS_BYTES:
+        return f"training.args take {size:,} bytes; a training pod's annotations have room for {_MOST_ARGS_BYTES:,}"
     return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from gpu_relay.api import words
+from gpu_relay.api.schema import ApiType
 from gpu_relay.api.v1alpha1 import ClaimSource
 from gpu_relay.domain.model import GpuLease, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
@@ -150,15 +151,15 @@ def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]
         ],
         "volumes": [*base.get("volumes", []), *_volumes(job)],
     }
-    for name, value in (
-        ("nodeSelector", wanted.node_selector or None),
-        ("tolerations", wanted.tolerations),
-        ("imagePullSecrets", wanted.image_pull_secrets),
-        ("serviceAccountName", wanted.service_account_name),
-        ("affinity", role.affinity),
-    ):
-        if value is not None:
-            spec[name] = value
+    if wanted.node_selector:
+        spec["nodeSelector"] = {**wanted.node_selector, **base.get("nodeSelector", {})}  # a job cannot leave the site's
+    for name, added in (("tolerations", wanted.tolerations), ("imagePullSecrets", wanted.image_pull_secrets)):
+        if added:
+            spec[name] = [*base.get(name, []), *map(_plain, added)]
+    if wanted.service_account_name is not None:
+        spec["serviceAccountName"] = wanted.service_account_name
+    if role.affinity is not None:
+        spec["affinity"] = role.affinity
     if role.claim:
         spec["resourceClaims"] = [*base.get("resourceClaims", []), {"name": _CLAIM, "resourceClaimName": role.claim}]
     return spec
@@ -178,9 +179,9 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
         "image": wanted.image or defaults.image,
         "args": [role.command],
         "env": [
-            *role.env,
             *given.get("env", []),
-            *(wanted.env or []),
+            *map(_plain, wanted.env or []),
+            *role.env,
             {"name": "GPU_RELAY_JOB_FILE", "value": f"{JOB_DIR}/job.json"},
         ],
         "ports": [{"name": "progress", "containerPort": 8080}],
@@ -192,6 +193,11 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
     return container
 
 
+def _plain(value: ApiType) -> Object:
+    """Return what a user wrote as the API server reads it."""
+    return value.model_dump(by_alias=True, exclude_none=True)
+
+
 def _claim(job: Job, defaults: TrainerDefaults) -> str:
     return job.spec.gpu.resource_claim_name or defaults.resource_claim
 
@@ -200,7 +206,8 @@ def _resources(job: Job, defaults: TrainerDefaults) -> Object:
     """Return what the job asks for, or else the operator's template."""
     containers = defaults.template.get("spec", {}).get("containers", [])
     given: Object = next((c for c in containers if c.get("name") == _CONTAINER), {})
-    return copy.deepcopy(job.spec.pod_template.resources or given.get("resources", {}))
+    wanted = job.spec.pod_template.resources
+    return copy.deepcopy(given.get("resources", {})) if wanted is None else _plain(wanted)
 
 
 def _with_gpu(resources: Object, job: Job, defaults: TrainerDefaults) -> Object:

@@ -1,0 +1,184 @@
+"""What a job may say of its training pod: typed and bounded, so that a mistake is refused before a GPU is touched.
+
+Nothing here reaches what a pod of the namespace could not have: volumes, privileges, host namespaces and the like
+have no field, and the GPU comes from `spec.gpu` alone.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, WithJsonSchema
+from pydantic.config import JsonDict
+
+from gpu_relay.api.schema import LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
+
+_RESOURCES = "cpu, memory, ephemeral-storage and hugepages-*"
+_COMPUTE: JsonDict = {
+    RULES: [
+        {
+            "rule": "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-'))",
+            "message": f"resources are {_RESOURCES}: the GPU comes from spec.gpu",
+        }
+    ]
+}
+Quantity = Annotated[
+    int | float | str,
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$",
+        }
+    ),
+]
+"""A quantity as Kubernetes writes it: `2`, `500m`, `8Gi`."""
+
+
+class SecretName(ApiType):
+    """A Secret in the job's namespace."""
+
+    name: str = object_name("Secret")
+
+
+class KeyRef(ApiType):
+    """A key of a Secret or ConfigMap in the job's namespace."""
+
+    name: str = object_name("Secret or ConfigMap")
+    key: str = Field(min_length=1, max_length=253, description="Its key.")
+    optional: bool | None = Field(default=None, description="true: no error where it is missing.")
+
+
+class FieldRef(ApiType):
+    """A field of the pod."""
+
+    field_path: str = Field(min_length=1, max_length=512, description="For example `metadata.name`.")
+
+
+class ResourceFieldRef(ApiType):
+    """A resource of the container."""
+
+    resource: str = Field(min_length=1, max_length=253, description="For example `limits.memory`.")
+    divisor: Quantity | None = Field(default=None, description="Unit of the answer, for example `1Mi`.")
+
+
+class EnvSource(ApiType):
+    """Where a variable's value comes from: one of these."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef), "
+                    "has(self.resourceFieldRef)].filter(given, given).size() == 1",
+                    "message": "valueFrom names one of secretKeyRef, configMapKeyRef, fieldRef and resourceFieldRef",
+                }
+            ]
+        }
+    )
+    secret_key_ref: KeyRef | None = Field(default=None, description="A key of a Secret.")
+    config_map_key_ref: KeyRef | None = Field(default=None, description="A key of a ConfigMap.")
+    field_ref: FieldRef | None = Field(default=None, description="A field of the pod.")
+    resource_field_ref: ResourceFieldRef | None = Field(default=None, description="A resource of the container.")
+
+
+class EnvVar(ApiType):
+    """An environment variable of the trainer."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "!['GPU_RELAY_', 'NVIDIA_', 'LD_'].exists(ours, self.name.startsWith(ours)) "
+                    "&& self.name != 'CUDA_VISIBLE_DEVICES'",
+                    "message": "GPU_RELAY_*, NVIDIA_*, LD_* and CUDA_VISIBLE_DEVICES are set by the relay: they decide "
+                    "which GPU the training sees and how its memory is measured",
+                },
+                {
+                    "rule": "!(has(self.value) && self.value != '' && has(self.valueFrom))",
+                    "message": "give value or valueFrom, not both",
+                },
+            ]
+        }
+    )
+    name: str = Field(pattern="^[-._a-zA-Z][-._a-zA-Z0-9]*$", max_length=128, description="Name of the variable.")
+    value: str | None = Field(default=None, max_length=4096, description="Its value; `$(NAME)` is expanded.")
+    value_from: EnvSource | None = Field(default=None, description="Where its value comes from instead.")
+
+
+class Toleration(ApiType):
+    """A taint that the training pod tolerates."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            RULES: [
+                {
+                    "rule": "has(self.key) && self.key != ''",
+                    "message": "a toleration names the key of one taint: tolerating every taint is not for jobs",
+                },
+                {
+                    "rule": "!(has(self.key) && self.key in ['node-role.kubernetes.io/control-plane', "
+                    "'node-role.kubernetes.io/master'])",
+                    "message": "control-plane nodes are not for jobs; where the GPU is on one, the operator's "
+                    "trainer-pod-template tolerates its taint for all",
+                },
+            ]
+        }
+    )
+    key: str | None = Field(default=None, max_length=316, description="Key of the taint.")
+    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Default: Equal.")
+    value: str | None = Field(default=None, max_length=63, description="Value of the taint, for Equal.")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
+        default=None, description="Effect of the taint; absent means every effect."
+    )
+    toleration_seconds: int | None = Field(
+        default=None, json_schema_extra={"format": "int64"}, description="With NoExecute: for how long."
+    )
+
+
+class Resources(ApiType):
+    """CPU and host memory of the trainer."""
+
+    requests: dict[str, Quantity] | None = Field(
+        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"What it is sure of: {_RESOURCES}."
+    )
+    limits: dict[str, Quantity] | None = Field(
+        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"What it may use: {_RESOURCES}."
+    )
+
+
+def _by(key: str) -> dict[str, Any]:
+    """Merge a list by one of its items' fields, so that two field managers can each own some."""
+    return {LIST_TYPE: "map", MAP_KEYS: [key]}
+
+
+class PodTemplate(ApiType):
+    """What the training pod gets beyond the operator's defaults."""
+
+    image: str | None = Field(
+        default=None,
+        pattern=r"^[a-zA-Z0-9][^\s]*$",
+        max_length=512,
+        description="Trainer image; default: the operator's.",
+    )
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
+        default=None, description="As in a container."
+    )
+    image_pull_secrets: list[SecretName] | None = Field(
+        default=None, max_length=8, json_schema_extra=_by("name"), description="As in a pod: `- name: …`."
+    )
+    resources: Resources | None = Field(
+        default=None, description="CPU and host memory, as in a container: `requests`, `limits`."
+    )
+    node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        default={}, max_length=16, description="As in a pod: only GPUs of nodes with these labels."
+    )
+    tolerations: list[Toleration] | None = Field(
+        default=None, max_length=16, description="As in a pod; added to the operator's own."
+    )
+    service_account_name: str | None = object_name(
+        "ServiceAccount", required=False, description="Service account of the training pod; its token is not mounted."
+    )
+    env: list[EnvVar] | None = Field(
+        default=None,
+        max_length=64,
+        json_schema_extra=_by("name"),
+        description="Further environment variables, as in a container.",
+    )
