@@ -100,7 +100,7 @@ async def _run(settings: Settings) -> None:
 
 
 def _engine(kube: Kube, http: aiohttp.ClientSession, settings: Settings) -> Engine:
-    cache = Cache()
+    cache = Cache(settings.trusts_residents_of)
     namespace = settings.watch_namespace or None
     residents = ResidentClient(http, settings.resident_token_file, settings.limits())
     effects = Effects(
@@ -113,7 +113,7 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, settings: Settings) -> Engi
             cache,
             residents,
             settings.resident_port,
-            [external_resident(each.name, each.url, each.node, each.labels) for each in settings.external_residents],
+            [external_resident(**each.model_dump()) for each in settings.external_residents],
         ),
         nodes=NodeStore(kube),
         http=http,

@@ -24,6 +24,8 @@ class ExternalResident(BaseModel):
     """Name of the Kubernetes node whose GPU it sits on; training pods are pinned to it."""
     labels: dict[str, str] = {}
     """What `gpu.residentSelector` of a job sees."""
+    allowed_namespaces: str = "*"
+    """Namespaces whose jobs may have its GPU, separated by commas; `*` means all."""
 
 
 class Settings(BaseSettings):
@@ -35,6 +37,8 @@ class Settings(BaseSettings):
     """Namespace of the operator: its Leases live there."""
     watch_namespace: str = ""
     """Watch jobs and pods of this namespace only; empty watches the whole cluster."""
+    resident_namespaces: str = ""
+    """Namespaces whose pods may be residents, by commas; empty: the operator's own; `*`: all, where all are trusted."""
     trainer_image: str = Field(default="gpu-relay/yolo:0.1.0", min_length=1)
     """Image of training pods whose job names none."""
     trainer_pod_template: Path | None = None
@@ -100,6 +104,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_none(cls, value: Any) -> Any:
         return value or None
+
+    def trusts_residents_of(self, namespace: str) -> bool:
+        """True where pods of a namespace may be residents: they are sent the operator's token for residents."""
+        trusted = {name.strip() for name in (self.resident_namespaces or self.namespace).split(",")}
+        return bool(trusted & {namespace, "*"})
 
     def policy(self) -> Policy:
         """Return the part that decisions depend on."""

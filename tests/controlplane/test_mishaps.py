@@ -175,10 +175,10 @@ def test_a_pod_name_that_is_taken(world: World, resident: ScriptedResident, oper
 
 
 def test_a_pod_that_the_api_server_refuses(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
-    world.apply_job("digits", backoffLimit=0, podTemplate={"env": [{"name": "", "value": "x"}]})
+    world.apply_job("digits", backoffLimit=0, podTemplate={"serviceAccountName": "nobody"})
     world.reaches("digits", "Failed")
     assert first_attempt(world)["reason"] == "PodRefused"
-    assert "env[0].name: Required value" in first_attempt(world)["message"]
+    assert 'serviceaccount "nobody" not found' in first_attempt(world)["message"]
     assert resident.loaded
 
 

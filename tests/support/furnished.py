@@ -13,6 +13,7 @@ from tests.support.operator_process import REPOSITORY
 from tests.support.waiting import eventually
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
+ANY_PRIORITY = {"gpurelay.dev/max-priority": "1000000000"}
 _TOKEN_SECONDS = 4 * 3600
 _WORKLOADS = frozenset({"Deployment"})
 
@@ -51,8 +52,9 @@ def service_account_kubeconfig(cluster: Cluster, account: str, namespace: str = 
 
 
 def create_namespace(api: httpx.Client, name: str) -> None:
-    """Create a namespace that takes `restricted` pods only, and wait until pods can be created in it."""
-    api.post("/api/v1/namespaces", json={"metadata": {"name": name, "labels": RESTRICTED}}).raise_for_status()
+    """Create a namespace of `restricted` pods and jobs of any priority; wait until pods can be created in it."""
+    meta = {"name": name, "labels": RESTRICTED, "annotations": ANY_PRIORITY}
+    api.post("/api/v1/namespaces", json={"metadata": meta}).raise_for_status()
     eventually(lambda: api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").is_success, "the default account")
 
 

@@ -13,6 +13,7 @@ _FAST = {
     "GPU_RELAY_BACKOFF_BASE": "0.3",
     "GPU_RELAY_MEMORY_RETURN_TIMEOUT": "2",
     "GPU_RELAY_HTTP_PORT": "0",
+    "GPU_RELAY_RESIDENT_NAMESPACES": "*",
     "GPU_RELAY_PREPARATIONS": "0",  # no kubelet runs what is not scripted
 }
 

@@ -147,6 +147,10 @@ class World:
         """Write a pod's status."""
         self._patch(f"{self._pods}/{name}/status", {"status": status})
 
+    def annotate_pod(self, name: str, annotations: dict[str, str]) -> None:
+        """Change a pod's annotations."""
+        self._patch(f"{self._pods}/{name}", {"metadata": {"annotations": annotations}})
+
     def exists(self, pod: str) -> bool:
         """True while a pod exists and is not about to go."""
         answer = self.api.get(f"{self._pods}/{pod}")

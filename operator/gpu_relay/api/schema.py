@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+from pydantic.config import JsonDict
 
 RULES = "x-kubernetes-validations"
 MAP_KEYS = "x-kubernetes-list-map-keys"
@@ -18,13 +19,10 @@ class ApiType(BaseModel):
 
 def object_name(kind: str, *, required: bool = True, description: str = "") -> Any:
     """Return a field that names an object of a kind in the job's own namespace."""
-    rule = {
+    rule: JsonDict = {
         "rule": "!format.dns1123Subdomain().validate(self).hasValue()",
         "message": f"this is the name of a {kind} in the job's own namespace: lower-case letters, digits, '-' and '.'",
     }
-    return Field(
-        default=... if required else None,
-        max_length=253,
-        json_schema_extra={RULES: [rule]},
-        description=description or f"Name of the {kind}.",
-    )
+    default: Any = ... if required else None
+    text = description or f"Name of the {kind}."
+    return Field(default=default, max_length=253, json_schema_extra={RULES: [rule]}, description=text)

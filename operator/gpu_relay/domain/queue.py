@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from gpu_relay.api import words
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
@@ -138,21 +139,41 @@ def _waits(job: Job, position: int, candidates: Sequence[Candidate], now: dateti
     return Placement(job, position, None, reason, message)
 
 
+def lends_to(resident: Resident, namespace: str) -> bool:
+    """True where jobs of a namespace may have a resident's GPU: its own, and those that its annotation lists."""
+    allowed = resident.annotations.get(words.ANNOTATION_ALLOWED_NAMESPACES, "").split(",")
+    return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
+
+
 def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
     """Say why a job can never run on a GPU; None where it can."""
-    for label, value in job.spec.pod_template.node_selector.items():
-        if gpu.resident is not None and gpu.node_labels.get(label) != value:
-            return f"node {gpu.resident.node} lacks the label {label}={value}"
-    if gpu.resident is None:
+    resident = gpu.resident
+    if resident is None:
         return None
+    if not lends_to(resident, job.key.namespace):
+        return (
+            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}: it lends it to those of its "
+            f"annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
+        )
+    return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
+
+
+def _wrong_label(job: Job, gpu: Candidate, resident: Resident) -> str | None:
+    for label, value in job.spec.pod_template.node_selector.items():
+        if gpu.node_labels.get(label) != value:
+            return f"node {resident.node} lacks the label {label}={value}"
     for label, value in job.spec.gpu.resident_selector.match_labels.items():
-        if gpu.resident.labels.get(label) != value:
-            return f"resident {gpu.resident} lacks the label {label}={value}"
-    report = gpu.resident.report
+        if resident.labels.get(label) != value:
+            return f"resident {resident} lacks the label {label}={value}"
+    return None
+
+
+def _too_small(job: Job, resident: Resident, policy: Policy) -> str | None:
+    report = resident.report
     if report is None:
         return None
     most = report.total_mib - report.reserved_mib - policy.margin_mib
     if job.need_mib > most:
-        where = f"{report.name} on {gpu.resident.node}"
+        where = f"{report.name} on {resident.node}"
         return f"{where} has at most {most:,} MiB for a job, this one needs {job.need_mib:,} MiB"
     return None

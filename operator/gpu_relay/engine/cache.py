@@ -3,6 +3,7 @@
 Nothing that costs memory when wrong is decided from it; it says where to look, live.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -68,7 +69,9 @@ class Store(Generic[T]):
 class Cache:
     """Jobs and resident pods."""
 
-    def __init__(self) -> None:
+    def __init__(self, trusts_residents_of: Callable[[str], bool]) -> None:
+        """`trusts_residents_of` says of a namespace whether its pods may be residents."""
+        self._trusts = trusts_residents_of
         self.jobs: Store[Job] = Store()
         self.residents: Store[ResidentPod] = Store()
 
@@ -82,8 +85,10 @@ class Cache:
             self.jobs.put(meta["uid"], meta["resourceVersion"], job)
 
     def see_resident(self, raw: Object, *, deleted: bool = False) -> None:
-        """Take in a resident's pod; pods that have ended hold no memory and are forgotten."""
+        """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""
         meta, status = raw["metadata"], raw.get("status", {})
+        if not self._trusts(meta["namespace"]):
+            return
         if deleted or status.get("phase") in {"Succeeded", "Failed"}:
             self.residents.remove(meta["uid"])
             return

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from gpu_relay.api import words
 from gpu_relay.domain.fairness import objections
 from gpu_relay.domain.model import GpuLease, Resident
 from gpu_relay.effects.http import UnavailableError
@@ -45,8 +46,7 @@ class ResidentDirectory:
         pods = self._pods()
         known = ((pod, self._known.get(pod.uid)) for pod in pods if pod.ip or pod.url)
         await asyncio.gather(*(self.probe(pod) for pod, told in known if told is None or outdated(told)))
-        alive = {pod.uid for pod in pods}
-        self._known = {uid: known for uid, known in self._known.items() if uid in alive}
+        self._known = {pod.uid: _as_labelled(self._known[pod.uid], pod) for pod in pods if pod.uid in self._known}
         return list({known.gpu: known for known in self._known.values()}.values())
 
     def unknown_pods(self) -> int:
@@ -96,12 +96,17 @@ class ResidentDirectory:
         return resident
 
 
-def external_resident(name: str, url: str, node: str, labels: dict[str, str]) -> ResidentPod:
+def external_resident(name: str, url: str, node: str, labels: dict[str, str], allowed_namespaces: str) -> ResidentPod:
     """Describe a resident that is no pod as the directory sees one."""
     return ResidentPod(
         namespace="external", name=name, uid=url, node=node, ip=None, phase="Running", deleting=False,
-        created="", labels=labels, annotations={}, url=url,
+        created="", labels=labels, annotations={words.ANNOTATION_ALLOWED_NAMESPACES: allowed_namespaces}, url=url,
     )  # fmt: skip
+
+
+def _as_labelled(known: KnownGpu, pod: ResidentPod) -> KnownGpu:
+    """Bring labels and annotations, which may be changed at any time, to what the watch has shown."""
+    return replace(known, resident=replace(known.resident, labels=pod.labels, annotations=pod.annotations))
 
 
 def _tell_objections(resident: Resident) -> None:

@@ -1,0 +1,80 @@
+"""What tenants may have: GPUs that are lent to them, and pods that stay within what the site has set."""
+
+from typing import Any
+
+import pytest
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
+from gpu_relay.domain.queue import lends_to
+from gpu_relay.domain.steps import CreatePod
+from gpu_relay.domain.validation import objection
+from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.settings import Settings
+
+LEASE = GpuLease("gpu-1", "1", "gpu-1", "x", 7, None, "key", "node-1", "")
+
+
+def job(**spec: Any) -> Job:
+    full = {
+        "model": "yolo26n.yaml",
+        "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
+        "output": {"persistentVolumeClaim": {"claimName": "results"}},
+        "gpu": {"memory": "10Gi"},
+        **spec,
+    }
+    key = JobKey("vision", "digits", "u")
+    return Job(key, 1, "1", "t", False, YoloTrainingJobSpec.model_validate(full), YoloTrainingJobStatus())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "lends"),
+    [
+        (None, False), ("", False), ("vision", True), (" other , vision ", True), ("*", True),
+        ("visionary", False), ("vis*", False), ("VISION", False),
+    ],
+)  # fmt: skip
+def test_a_resident_lends_its_gpu_to_those_it_names(annotation: str | None, lends: bool) -> None:
+    annotations = {} if annotation is None else {"gpurelay.dev/allowed-namespaces": annotation}
+    resident = Resident("gpu-relay", "sam3", "u", "node-1", "http://x", {}, None, annotations=annotations)
+    assert lends_to(resident, "vision") is lends
+    assert lends_to(resident, "gpu-relay") is True
+
+
+@pytest.mark.parametrize(
+    ("setting", "trusted"), [("", ["gpu-relay"]), ("a, b", ["a", "b"]), ("*", ["a", "b", "gpu-relay"])]
+)
+def test_whose_pods_may_be_residents(setting: str, trusted: list[str]) -> None:
+    settings = Settings(resident_namespaces=setting)
+    assert [name for name in ("a", "b", "gpu-relay") if settings.trusts_residents_of(name)] == trusted
+
+
+def test_what_the_site_has_set_stays() -> None:
+    site: dict[str, Any] = {
+        "spec": {
+            "nodeSelector": {"pool": "gpu"},
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists"}],
+            "imagePullSecrets": [{"name": "site"}],
+        }
+    }
+    wanted: dict[str, Any] = {
+        "nodeSelector": {"pool": "control-plane", "zone": "a"},
+        "tolerations": [{"key": "spot", "operator": "Exists"}],
+        "imagePullSecrets": [{"name": "team"}],
+        "env": [{"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s3", "key": "id"}}}],
+        "resources": {"requests": {"cpu": 2}, "limits": {"memory": "8Gi"}},
+    }
+    defaults = TrainerDefaults("i", "nvidia.com/gpu", 60, template=site)
+    spec = training_pod(job(podTemplate=wanted), LEASE, None, CreatePod(1, 8), defaults)["spec"]
+    assert spec["nodeSelector"] == {"pool": "gpu", "zone": "a"}
+    assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "spot"]
+    assert [secret["name"] for secret in spec["imagePullSecrets"]] == ["site", "team"]
+    container = spec["containers"][0]
+    assert container["env"][0] == wanted["env"][0]
+    assert container["resources"] == {"requests": {"cpu": 2}, "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"}}
+
+
+def test_arguments_fit_into_an_annotation() -> None:
+    args = {f"a{number}": "x" * 1000 for number in range(20)}
+    assert "room for 16,384" in str(objection(job(training={"args": args})))
+    assert objection(job(training={"args": {"lr0": 0.01}})) is None
