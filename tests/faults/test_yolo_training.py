@@ -97,7 +97,7 @@ def test_the_figures_are_those_of_plain_ultralytics(uninterrupted: Path, shared:
         "device": "cpu", "project": str(shared), "name": "plain", "verbose": False,
     }  # fmt: skip
     script = f"from ultralytics import YOLO; YOLO('yolo26n.yaml').train(**{arguments!r})"
-    environment = {**os.environ, "YOLO_OFFLINE": "1", "OMP_NUM_THREADS": "2", "YOLO_CONFIG_DIR": str(shared)}
+    environment = {**os.environ, "YOLO_OFFLINE": "1", "YOLO_CONFIG_DIR": str(shared)}
     subprocess.run([sys.executable, "-c", script], check=True, env=environment, stdout=subprocess.DEVNULL)
 
     assert figures(uninterrupted) == figures(shared / "plain")

@@ -31,7 +31,6 @@ class Attempt:
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common")),
-                "OMP_NUM_THREADS": "2",
                 "BIND_ADDRESS": "127.0.0.1",
                 "PROGRESS_PORT": "0",
                 "TERMINATION_MESSAGE_PATH": str(self.word_file),
