@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from gpu_relay import probes
 from gpu_relay.api import words
 from gpu_relay.effects.events import EventRecorder
+from gpu_relay.effects.http import open_session
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.leases import LeaseStore
@@ -89,7 +90,7 @@ def _log_to_stderr(log_format: str, *, verbose: bool) -> None:
 async def _run(settings: Settings) -> None:
     async with (
         Kube.connect(field_manager="gpu-relay", timeout=settings.request_timeout) as kube,
-        aiohttp.ClientSession() as http,
+        open_session() as http,
     ):
         await _expect_crd(kube)
         engine = _engine(kube, http, settings)

@@ -55,7 +55,7 @@ class Job:
     @property
     def next_attempt(self) -> int:
         """Number of the attempt that runs or comes next."""
-        return len(self.status.attempts) + 1
+        return self.status.attempts[-1].number + 1 if self.status.attempts else 1
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,7 @@ def results_of(termination: Termination) -> Results | None:
 def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
     """Judge an end: by the trainer's own word, by why it was told to stop, by who killed it; in this order."""
     word, message = termination.last_word.get("reason"), _message(termination)
-    said = Reason(word) if word in _TRAINER_REASONS else None
+    said = Reason(word) if isinstance(word, str) and word in _TRAINER_REASONS else None
     killed = killed_by(pod, termination)
     if said is not None and said != Reason.INTERRUPTED and not (said == Reason.ERROR and killed):
         return said, message

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Preparation, Progress, Turn, YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.history import remembered
 from gpu_relay.domain.model import Job, TurnView
 from gpu_relay.domain.outcome import Verdict
 from gpu_relay.domain.quantities import timestamp
@@ -143,7 +144,7 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
         ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
-    attempts = [*job.status.attempts, attempt]
+    attempts = remembered([*job.status.attempts, attempt])
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **fields)
 
 

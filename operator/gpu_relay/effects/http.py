@@ -1,11 +1,18 @@
 """JSON over HTTP to residents and trainers: bounded in time and size, because their answers are not trusted."""
 
-import json
 from typing import Any
 
 import aiohttp
 
+from gpu_relay.effects.answers import read_object
+
 _MAX_BYTES = 256 * 1024
+_MOST_WORDS = 500
+
+
+def open_session() -> aiohttp.ClientSession:
+    """Return a session for calls to residents and trainers: it keeps no cookies, and unpacks nothing."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
 
 class UnavailableError(Exception):
@@ -31,26 +38,27 @@ async def call(
         async with session.request(
             method, url, json=body, headers=headers, timeout=limit, allow_redirects=False
         ) as answer:
-            raw = await answer.content.read(_MAX_BYTES + 1)
+            raw = await _body(answer)
             status = answer.status
     except TimeoutError as error:
         raise UnavailableError(f"no answer within {timeout:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UnavailableError(f"{type(error).__name__}: {error}") from error
-    payload = _object(raw)
+        raise UnavailableError(f"{type(error).__name__}: {error}"[:_MOST_WORDS]) from error
+    payload = None if raw is None else read_object(raw)
     if status != 200:
-        detail = (payload or {}).get("detail") or (payload or {}).get("title") or "no explanation"
-        raise UnavailableError(f"{status}: {str(detail)[:500]}", status)
+        said = [(payload or {}).get(name) for name in ("detail", "title")]
+        words = next((text for text in said if isinstance(text, str) and text), "no explanation")
+        raise UnavailableError(f"{status}: {words[:_MOST_WORDS]}", status)
     if payload is None:
         raise UnavailableError("the answer is no JSON object or too large")
     return payload
 
 
-def _object(raw: bytes) -> dict[str, Any] | None:
-    if len(raw) > _MAX_BYTES:
-        return None
-    try:
-        payload = json.loads(raw)
-    except ValueError:
-        return None
-    return payload if isinstance(payload, dict) else None
+async def _body(answer: aiohttp.ClientResponse) -> bytes | None:
+    """Read a body to its end; None where it is larger than an answer has any reason to be."""
+    body = bytearray()
+    async for chunk in answer.content.iter_any():
+        body += chunk
+        if len(body) > _MAX_BYTES:
+            return None
+    return bytes(body)

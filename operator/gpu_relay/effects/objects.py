@@ -1,13 +1,11 @@
 """Kubernetes objects as dicts, read into what decisions need."""
 
-import json
-from typing import Any
-
 from pydantic import ValidationError
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.model import Job, JobKey, Termination, TrainingPod
+from gpu_relay.effects.answers import read_object
 from gpu_relay.effects.kube import Object
 
 _QUIET_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
@@ -113,7 +111,7 @@ def _termination(status: Object) -> Termination | None:
         return Termination(
             exit_code=ended.get("exitCode"),
             reason=ended.get("reason", ""),
-            last_word=_last_word(ended.get("message", "")),
+            last_word=read_object(ended.get("message", "")) or {},
             started=ended.get("startedAt"),
             finished=ended.get("finishedAt"),
             pod_reason=status.get("reason", ""),
@@ -123,11 +121,3 @@ def _termination(status: Object) -> Termination | None:
         reason, message = status.get("reason", ""), status.get("message", "")
         return Termination(None, f"{reason or 'Failed'}: {message}", pod_reason=reason, pod_message=message)
     return None
-
-
-def _last_word(text: str) -> dict[str, Any]:
-    try:
-        word = json.loads(text)
-    except ValueError:
-        return {}
-    return word if isinstance(word, dict) else {}

@@ -23,7 +23,7 @@ class _HoldAnswer(BaseModel):
 
 
 class _GpuAnswer(BaseModel):
-    uuid: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")]
+    uuid: Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9a-fA-F]([0-9a-fA-F-]{0,57}[0-9a-fA-F])?$")]
     name: Annotated[str, Field(max_length=128)]
     total_mib: _Mib
     reserved_mib: _Mib
