@@ -7,16 +7,17 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gpu_relay.engine.engine import Engine
+from gpu_relay.engine.leadership import Leadership
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serve(engine: Engine, host: str, port: int) -> AsyncIterator[int]:
+async def serve(engine: Engine, leadership: Leadership, host: str, port: int) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the port that was bound."""
     app = web.Application()
     app.router.add_get("/healthz", _healthz(engine))
-    app.router.add_get("/readyz", _readyz(engine))
+    app.router.add_get("/readyz", _readyz(engine, leadership))
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -35,12 +36,13 @@ def _healthz(engine: Engine) -> _Handler:
     return handler
 
 
-def _readyz(engine: Engine) -> _Handler:
+def _readyz(engine: Engine, leadership: Leadership) -> _Handler:
+    """Both leader and standby are ready once their caches are: that is what a rollout may wait for."""
+
     async def handler(_: web.Request) -> web.Response:
-        ready = engine.ready()
-        return web.Response(
-            text="ok" if ready else "the first full list has not been read yet", status=200 if ready else 503
-        )
+        if not engine.ready():
+            return web.Response(text="the first full list has not been read yet", status=503)
+        return web.Response(text="ok: leads" if leadership.leads else "ok: stands by")
 
     return handler
 

@@ -93,6 +93,8 @@ class Settings(BaseSettings):
     """Time after which the pod of a resident that will not unload is deleted; 0 never does that."""
     idle_after: float = Field(default=30, ge=0)
     """Time without a request after which a resident counts as idle; gpurelay.dev/idle-after overrides it."""
+    lease_duration: int = Field(default=12, ge=2, le=60)
+    """Duration of the leader's Lease: after two thirds unrenewed the leader ends, after all of it another leads."""
     resync_interval: float = Field(default=300, ge=5)
     """Time between full LISTs that find what a watch has missed."""
     http_port: int = Field(default=8081, ge=0, le=65535)

@@ -77,7 +77,7 @@ def test_job_deleted_while_no_operator_lives(
 
 
 def test_two_operators_give_a_gpu_to_one_job(world: World, resident: ScriptedResident, start_operator: Start) -> None:
-    """Law 2 holds even where two operators run by mistake: the Lease is compared and swapped."""
+    """Law 2 holds even where two operators act by mistake, each taking itself for the leader's next process."""
     start_operator()
     start_operator()
     for name in ("one", "two"):

@@ -210,12 +210,31 @@ class World:
 
     def leases(self) -> dict[str, str]:
         """Return the holder of each GPU's Lease."""
-        items = self._expect(self.api.get(_LEASES))["items"]
-        return {item["metadata"]["name"]: item["spec"]["holderIdentity"] for item in items}
+        return {item["metadata"]["name"]: item["spec"]["holderIdentity"] for item in self._gpu_leases()}
+
+    def leader(self) -> str:
+        """Return who leads; empty where nobody does."""
+        answer = self.api.get(f"{_LEASES}/gpu-relay-leader")
+        return str(answer.json()["spec"]["holderIdentity"]) if answer.is_success else ""
+
+    def leader_transitions(self) -> int:
+        """Return how often the leader has changed."""
+        return int(self._expect(self.api.get(f"{_LEASES}/gpu-relay-leader"))["spec"]["leaseTransitions"])
+
+    def take_leadership(self, holder: str) -> None:
+        """Write somebody else into the leader's Lease, by force."""
+        self._patch(f"{_LEASES}/gpu-relay-leader", {"spec": {"holderIdentity": holder}})
+
+    def delete_leader_lease(self) -> None:
+        """Delete the leader's Lease."""
+        self._expect(self.api.delete(f"{_LEASES}/gpu-relay-leader"))
+
+    def _gpu_leases(self) -> list[Object]:
+        return list(self._expect(self.api.get(_LEASES, params={"labelSelector": "gpurelay.dev/gpu"}))["items"])
 
     def nothing_owed(self) -> bool:
         """True when every Lease is the resident's and no reload is owed."""
-        items = self._expect(self.api.get(_LEASES))["items"]
+        items = self._gpu_leases()
         owed = [item["metadata"].get("annotations", {}).get("gpurelay.dev/reload-owed") for item in items]
         return all(holder == "resident" for holder in self.leases().values()) and not any(owed)
 

@@ -62,6 +62,11 @@ def wants_gpu(job: Job) -> bool:
     return not (job.deleting or job.spec.suspend or job.status.phase in TERMINAL_PHASES | {Phase.RELEASING})
 
 
+def waits_since(job: Job) -> datetime:
+    """Return since when a job has been waiting: its creation, or the end of its last attempt."""
+    return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
+
+
 def not_before(job: Job, policy: Policy) -> datetime | None:
     """Earliest time of the next attempt: exponential in the failures that count, None when nothing delays it."""
     if not job.status.attempts:

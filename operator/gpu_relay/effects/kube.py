@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
@@ -49,10 +49,15 @@ class KubeError(Exception):
 class Kube:
     """Requests with a time limit; every failure is a KubeError."""
 
-    def __init__(self, api: client.ApiClient, *, field_manager: str, timeout: float) -> None:
+    def __init__(
+        self, api: client.ApiClient, *, field_manager: str, timeout: float, permit: Callable[[], None] = lambda: None
+    ) -> None:
+        """`permit` is called before each write, and raises when this process must not write."""
         self._api = api
         self._field_manager = field_manager
+        self._timeout_seconds = timeout
         self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(5.0, timeout))
+        self._permit = permit
 
     @classmethod
     @asynccontextmanager
@@ -64,6 +69,10 @@ class Kube:
             await config.load_kube_config()
         async with client.ApiClient() as api:
             yield cls(api, field_manager=field_manager, timeout=timeout)
+
+    def writing_if(self, permit: Callable[[], None]) -> Self:
+        """Return a client on the same connections that asks before each write; `permit` raises to forbid it."""
+        return type(self)(self._api, field_manager=self._field_manager, timeout=self._timeout_seconds, permit=permit)
 
     async def get(self, path: str) -> Object:
         """Read one object."""
@@ -124,6 +133,8 @@ class Kube:
         url = self._api.configuration.host + path + (f"?{urlencode(given)}" if given else "")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        if method != "GET":
+            self._permit()
         try:
             answer = await self._api.call_api(method, url, headers, body, _request_timeout=self._timeout)
             payload = json.loads(await answer.read() or b"{}")

@@ -1,16 +1,47 @@
-"""Prometheus metrics of the operator."""
+"""Prometheus metrics of the operator; docs/operations.md has them as a table."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
-API_REQUESTS = Counter("gpu_relay_api_requests", "Requests to the Kubernetes API", ["method", "status"])
-RESIDENT_REQUESTS = Counter("gpu_relay_resident_requests", "Requests to residents", ["call", "status"])
+_FAST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
+_SLOW = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+
 PREPARATIONS = Gauge("gpu_relay_preparations", "Jobs whose data is being fetched and checked without a GPU")
 QUEUE_LENGTH = Gauge("gpu_relay_queue_length", "Jobs that wait for a GPU")
-TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
-RESIDENT_OUT = Gauge("gpu_relay_resident_out", "1 while the resident is unloaded for a turn or owed a reload", ["gpu"])
-FREE_MEMORY = Gauge("gpu_relay_free_memory_mib", "Free GPU memory at the last measurement, in MiB", ["gpu"])
-LOAD_FAILURES = Counter("gpu_relay_resident_load_failures", "Loads of a resident that failed", ["gpu"])
-PASS_SECONDS = Histogram(
-    "gpu_relay_pass_seconds", "Seconds of one look at one GPU", buckets=(0.01, 0.05, 0.1, 0.25, 0.5, 1, 5, 30, 60)
+QUEUE_WAIT = Histogram(
+    "gpu_relay_queue_wait_seconds",
+    "Seconds from a job's creation, or from the end of its last attempt, to its turn",
+    buckets=_SLOW,
 )
+TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
+STEP_SECONDS = Histogram(
+    "gpu_relay_step_seconds",
+    "Seconds of the steps of a turn: unload, prove (enough free memory in a row), create (the pod), start (until it "
+    "runs), return (from the pod's end to the Lease's return), load",
+    ["step"],
+    buckets=_FAST,
+)
+RESIDENT_OUT = Gauge("gpu_relay_resident_out", "1 while the resident is unloaded for a turn or owed a reload", ["gpu"])
+RESIDENT_OUTAGE = Histogram(
+    "gpu_relay_resident_outage_seconds",
+    "Seconds from the first turn of an outage to the resident being loaded again",
+    ["gpu"],
+    buckets=_SLOW,
+)
+FREE_MEMORY = Gauge("gpu_relay_free_memory_mib", "Free GPU memory at the last measurement, in MiB", ["gpu"])
+FREE_BEFORE = Gauge(
+    "gpu_relay_free_memory_before_mib", "Free GPU memory before the last turn's unload, in MiB", ["gpu"]
+)
+FREE_AFTER = Gauge(
+    "gpu_relay_free_memory_after_mib",
+    "Free GPU memory proven before the last training pod, in MiB",
+    ["gpu"],
+)
+LOAD_FAILURES = Counter("gpu_relay_resident_load_failures", "Loads of a resident that failed", ["gpu"])
+API_REQUESTS = Counter("gpu_relay_api_requests", "Requests to the Kubernetes API", ["method", "status"])
+RESIDENT_REQUESTS = Counter("gpu_relay_resident_requests", "Requests to residents", ["call", "status"])
+PASS_SECONDS = Histogram("gpu_relay_pass_seconds", "Seconds of one look at one GPU", buckets=_FAST)
 PASS_ERRORS = Counter("gpu_relay_pass_errors", "Looks that ended in an error and were repeated", ["key"])
+LEADER = Gauge("gpu_relay_leader", "1 while this operator leads, 0 while it stands by")
+RESYNC_AGE = Gauge("gpu_relay_resync_age_seconds", "Seconds since the last full list was read")
+WATCH_LAG = Gauge("gpu_relay_watch_lag_seconds", "Seconds for which the watches have owed what a full list has shown")
+WORK_OVERDUE = Gauge("gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has waited")

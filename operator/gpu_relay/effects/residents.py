@@ -1,6 +1,7 @@
 """The client of the resident's API: report, unload under a hold, load."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -54,8 +55,16 @@ class Limits:
 class ResidentClient:
     """Talks to one resident at a URL at a time; every failure is UnavailableError with the resident's own words."""
 
-    def __init__(self, session: aiohttp.ClientSession, token_file: Path | None, limits: Limits) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        token_file: Path | None,
+        limits: Limits,
+        permit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`permit` is called before each order, and raises when this process must not give any."""
         self._session = session
+        self._permit = permit
         self._token_file = token_file
         self._limits = limits
 
@@ -93,6 +102,8 @@ class ResidentClient:
     async def _call(
         self, name: str, method: str, url: str, body: dict[str, Any] | None, timeout: float
     ) -> dict[str, Any]:
+        if method != "GET":
+            self._permit()
         try:
             answer = await call(self._session, method, url, timeout=timeout, body=body, headers=self._headers())
         except UnavailableError as error:

@@ -9,6 +9,7 @@ import aiohttp
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import TurnView
+from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.steps import (
     CreatePod,
     DeletePod,
@@ -60,7 +61,7 @@ class Actions:
 
     async def take(self, view: TurnView, memory: Memory, step: Step) -> None:
         """Take one step; what it tells for the next look goes into `memory`. Raises KubeError."""
-        logger.info("%s fence %d: %s", view.lease.gpu, view.lease.fence, step)
+        logger.info("%s", step)
         match step:
             case Unload() | Load() | RestartResident():
                 await self._on_resident(view, memory, step)
@@ -86,42 +87,56 @@ class Actions:
         match step:
             case ReturnLease(owed, out):
                 await self.effects.leases.give_back(view.lease, reload_owed=owed, resident_out=out, now=view.now)
+                memory.clocks.stop("return")
             case PassOn():
                 memory.passed_on = True
             case SettleReload():
                 await self.effects.leases.settle(view.lease, view.now)
                 metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
+                if view.lease.out_since:
+                    outage = (view.now - parse_time(view.lease.out_since)).total_seconds()
+                    metrics.RESIDENT_OUTAGE.labels(view.lease.gpu).observe(outage)
 
     async def _unload(self, view: TurnView, memory: Memory, step: Unload) -> None:
         assert view.resident is not None
         metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
+        memory.clocks.start("unload")
         try:
             message = await self.effects.residents.unload(view.resident.url, view.lease, step.eta)
         except UnavailableError as error:
             memory.failure = str(error)
             memory.unwilling_since = memory.unwilling_since or time.monotonic()
             return
+        memory.clocks.stop("unload")
+        memory.clocks.start("prove")
         memory.failure, memory.unwilling_since = "", None
         memory.unload_message = memory.unload_message or message
 
     async def _load(self, view: TurnView, memory: Memory) -> None:
         assert view.resident is not None
         memory.passed_on = False
+        memory.clocks.start("load")
         try:
             await self.effects.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
         except UnavailableError as error:
             memory.failure, memory.load_failed = str(error), True
             self.released()
             metrics.LOAD_FAILURES.labels(view.lease.gpu).inc()
-            logger.warning("%s: resident %s was not loaded: %s", view.lease.gpu, view.resident, error)
+            logger.warning("resident %s was not loaded: %s", view.resident, error)
             return
+        memory.clocks.stop("load")
         memory.failure, memory.load_failed = "", False
 
     async def _create_pod(self, view: TurnView, memory: Memory, step: CreatePod) -> None:
         assert view.job is not None
         body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
+        memory.clocks.stop("prove")
+        memory.clocks.start("create")
+        _show_memory(view)
         try:
             await self.effects.pods.create(body)
+            memory.clocks.stop("create")
+            memory.clocks.start("start")
         except PodNameTakenError as error:
             memory.failure, memory.refusal = str(error), Reason.POD_NAME_TAKEN
         except KubeError as error:
@@ -129,3 +144,9 @@ class Actions:
                 raise
             memory.refusal = Reason.POD_REFUSED
             memory.failure = f"the API server refuses the training pod: {error}"
+
+
+def _show_memory(view: TurnView) -> None:
+    for gauge, mib in ((metrics.FREE_BEFORE, view.free_before), (metrics.FREE_AFTER, view.proven_free)):
+        if mib is not None:
+            gauge.labels(view.lease.gpu).set(mib)

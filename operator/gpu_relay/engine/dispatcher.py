@@ -15,10 +15,10 @@ from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
 from gpu_relay.domain.outcome import verdict
 from gpu_relay.domain.preemption import preemptors
-from gpu_relay.domain.queue import Candidate, Placement, place, successor, waiting_jobs
+from gpu_relay.domain.queue import Candidate, Placement, place, successor, waiting_jobs, waits_since
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.validation import objection
-from gpu_relay.effects import metrics
+from gpu_relay.effects import logs, metrics
 from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
@@ -139,8 +139,10 @@ class Dispatcher:
             if error.conflict or error.already_exists:
                 return False
             raise
-        logger.info("%s fence %d: %s owns it", gpu.gpu, lease.fence, job.key)
+        with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
+            logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()
+        metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(job)).total_seconds()))
         where = f"GPU {gpu.gpu} on node {node}" if node else "a GPU without a resident"
         notice = Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
         await self.events.emit(job.key, job.resource_version, lease.fence, notice)

@@ -1,7 +1,8 @@
-"""The engine: a cache that watches and resyncs fill, and a work queue with four kinds of keys.
+"""The engine: a cache that watches and resyncs fill, and a work queue with five kinds of keys.
 
 `preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one
-GPU's turn; `finished` deletes jobs that have been over for long enough.
+GPU's turn; `finished` deletes jobs that have been over for long enough; `leases` is the first thing that a new leader
+does: to look at every GPU with a Lease.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from typing import Any
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey, Preemptor
+from gpu_relay.effects import metrics
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.engine.actions import Effects
@@ -20,16 +22,21 @@ from gpu_relay.engine.dispatcher import Dispatcher
 from gpu_relay.engine.preparations import Preparations
 from gpu_relay.engine.retirement import Retirement
 from gpu_relay.engine.turns import Turns
+from gpu_relay.engine.watchlag import WatchLag
 from gpu_relay.engine.workqueue import WorkQueue
 from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 _GPU = "gpu/"
+_LEASES = "leases"
+_FIRST_LIST_RETRY = 1.0
+_MOST_LAG = 150.0
+"""Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
 
 
 class _Key(StrEnum):
-    """Keys of the work queue; those of GPUs are `gpu/<name>`."""
+    """Keys of the work queue that any change may concern; those of GPUs are `gpu/<name>`."""
 
     PREPARATIONS = "preparations"
     QUEUE = "queue"
@@ -37,7 +44,11 @@ class _Key(StrEnum):
 
 
 class Engine:
-    """Ties cache, queue, dispatcher and turns together. The handlers call `see_*`; `run` does the rest."""
+    """Ties cache, queue, dispatcher and turns together.
+
+    The handlers call `see_*`, and `follow` reads full lists, at all times; `work` acts, and runs while this process
+    leads.
+    """
 
     def __init__(self, kube: Kube, cache: Cache, effects: Effects, settings: Settings) -> None:
         self._kube = kube
@@ -46,6 +57,11 @@ class Engine:
         self._settings = settings
         self._queue = WorkQueue(self._handle)
         self._synced_at: float | None = None
+        self._synced = asyncio.Event()
+        self._lag = WatchLag()
+        metrics.RESYNC_AGE.set_function(self._resync_age)
+        metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(time.monotonic()))
+        metrics.WORK_OVERDUE.set_function(self._queue.overdue)
         policy = settings.policy()
         self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon, self._waiting_for)
         self._dispatcher = Dispatcher(
@@ -61,20 +77,29 @@ class Engine:
         self._preparations = Preparations(cache, effects, policy, settings.trainer_defaults())
         self._retirement = Retirement(cache, effects.jobs)
 
-    async def run(self) -> None:
-        """Take in full lists, then work until cancelled; every GPU with a Lease is looked at first."""
-        await self._resync()
-        for lease in await self._effects.leases.list():
-            self._queue.put(_GPU + lease.gpu)
+    async def follow(self) -> None:
+        """Take in full lists until cancelled, so that what a watch has missed is found."""
+        while True:
+            try:
+                await self._resync()
+            except KubeError as error:
+                logger.warning("a full list could not be read, the next attempt follows: %s", error)
+            else:
+                self._queue_soon()
+            await asyncio.sleep(self._settings.resync_interval if self.ready() else _FIRST_LIST_RETRY)
+
+    async def work(self) -> None:
+        """Act until cancelled, once the first full lists are there; every GPU with a Lease is looked at first."""
+        await self._synced.wait()
+        self._queue.put(_LEASES)
         self._queue_soon()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._queue.run())
-            tasks.create_task(self._resync_forever())
+        await self._queue.run()
 
     def see_job(self, raw: Object, *, deleted: bool) -> None:
         """Take in a job from the watch; wake the queue, and the GPU it has or had."""
         self._cache.see_job(raw, deleted=deleted)
         meta = raw["metadata"]
+        self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
         gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
         if gpu is not None:
             self._queue.put(_GPU + gpu)
@@ -94,17 +119,23 @@ class Engine:
     def see_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
         self._cache.see_resident(raw, deleted=deleted)
+        self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
         for gpu in set(self._turns.concerns.values()):
             self._queue.put(_GPU + gpu)
         self._queue_soon()
 
     def unhealthy(self) -> str | None:
         """Say why the process no longer makes progress; None while it does."""
-        overdue = self._queue.overdue()
-        if overdue > 2 * self._settings.request_timeout:
+        settings = self._settings
+        overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(time.monotonic())
+        if overdue > 2 * settings.request_timeout:
             return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
-        if self._synced_at is not None and time.monotonic() - self._synced_at > 3 * self._settings.resync_interval:
-            return "no full list has been read for three resync intervals"
+        if runs > settings.load_timeout + 10 * settings.request_timeout:
+            return f"an item of the work queue has been worked on for {runs:.0f} s"
+        if self._resync_age() > 3 * settings.resync_interval:
+            return f"no full list has been read for {self._resync_age():.0f} s"
+        if lag > _MOST_LAG:
+            return f"the watches have not told in {lag:.0f} s what a full list has shown"
         return None
 
     def ready(self) -> bool:
@@ -126,8 +157,15 @@ class Engine:
                 return await self._preparations.look()
             case _Key.FINISHED:
                 return await self._retirement.look()
+            case _ if key == _LEASES:
+                return await self._look_at_all()
             case _:
                 return await self._turns.look(key.removeprefix(_GPU))
+
+    async def _look_at_all(self) -> float | None:
+        for lease in await self._effects.leases.list():
+            self._queue.put(_GPU + lease.gpu)
+        return None
 
     async def _dispatch(self) -> float | None:
         concerned, again_in = await self._dispatcher.dispatch()
@@ -135,21 +173,16 @@ class Engine:
             self._queue.put(_GPU + gpu)
         return again_in
 
-    async def _resync_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._settings.resync_interval)
-            try:
-                await self._resync()
-            except KubeError as error:
-                logger.warning("resync failed, the next one follows: %s", error)
-                continue
-            self._queue_soon()
+    def _resync_age(self) -> float:
+        return 0.0 if self._synced_at is None else time.monotonic() - self._synced_at
 
     async def _resync(self) -> None:
         """Diff full lists into the cache, so that what a watch has missed is found."""
-        known_jobs, known_residents = self._cache.jobs.uids(), self._cache.residents.uids()
+        known_jobs, known_residents, told = self._cache.jobs.uids(), self._cache.residents.uids(), self._lag.known()
         jobs = await self._kube.list(self._effects.jobs.list_path)
         residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
+        versions = {raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"] for raw in (*jobs, *residents)}
+        self._lag.listed(versions, told, time.monotonic())
         for raw in jobs:
             self._cache.see_job(raw)
         for raw in residents:
@@ -159,3 +192,4 @@ class Engine:
         if gone:
             logger.info("resync: %d deletions had been missed", len(gone))
         self._synced_at = time.monotonic()
+        self._synced.set()

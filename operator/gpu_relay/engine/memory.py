@@ -6,6 +6,25 @@ from typing import Any
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import GpuReport, TrainingPod
+from gpu_relay.effects import metrics
+
+
+@dataclass
+class StepClocks:
+    """Times the steps of one turn for `gpu_relay_step_seconds`; each step counts once, from its first beginning."""
+
+    _begun: dict[str, float] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+
+    def start(self, step: str) -> None:
+        """A step begins, or is repeated."""
+        self._begun.setdefault(step, time.monotonic())
+
+    def stop(self, step: str) -> None:
+        """A step is done; one whose beginning another process saw is not counted."""
+        if step in self._begun and step not in self._over:
+            self._over.add(step)
+            metrics.STEP_SECONDS.labels(step).observe(time.monotonic() - self._begun[step])
 
 
 @dataclass
@@ -30,6 +49,7 @@ class Memory:
     progress: dict[str, Any] | None = None
     """The trainer's own words, as it last said them."""
     node_trouble: str = ""
+    clocks: StepClocks = field(default_factory=StepClocks)
     ended: TrainingPod | None = None
     """This turn's pod as the watch showed it at its end; a deleted pod is gone before it can be read again."""
 

@@ -10,7 +10,7 @@ from gpu_relay.domain.model import Job, Policy
 from gpu_relay.domain.preparation import PreparationView, is_due, is_under_way, plan
 from gpu_relay.domain.queue import queue_key
 from gpu_relay.domain.steps import Decision, DeletePod, Notice, Prepare
-from gpu_relay.effects import metrics
+from gpu_relay.effects import logs, metrics
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod
 from gpu_relay.effects.pods import PodNameTakenError
@@ -58,6 +58,7 @@ class Preparations:
             return None  # a newer view of the job is on its way
 
     async def _look_at(self, job: Job, may_begin: bool) -> float | None:
+        logs.task_is_about(job=str(job.key))
         record = job.status.preparation
         pod = None
         if record is not None and is_under_way(job):
@@ -90,7 +91,7 @@ class Preparations:
 
     async def _create(self, job: Job, number: int) -> None:
         nodes = sorted({resident.node for resident in self.cache.residents.values() if resident.node})
-        logger.info("%s: preparation %d begins", job.key, number)
+        logger.info("preparation %d begins", number)
         try:
             await self.effects.pods.create(preparing_pod(job, number, nodes, self.defaults))
         except PodNameTakenError as error:

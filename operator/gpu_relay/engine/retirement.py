@@ -4,6 +4,7 @@ import logging
 from datetime import UTC, datetime
 
 from gpu_relay.domain.lifetime import expires_at
+from gpu_relay.effects import logs
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.engine.cache import Cache
 
@@ -32,5 +33,6 @@ class Retirement:
             due = expires_at(job) if job is not None else None
             if job is not None and due is not None and due <= now:
                 await self._jobs.delete(job)
-                logger.info("%s was over for %s s and is deleted", job.key, job.spec.ttl_seconds_after_finished)
+                with logs.about(job=str(job.key)):
+                    logger.info("was over for %s s and is deleted", job.spec.ttl_seconds_after_finished)
         return min(waits, default=None)

@@ -15,7 +15,7 @@ from gpu_relay.domain import turn
 from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
 from gpu_relay.domain.steps import Decision
-from gpu_relay.effects import metrics, trainers
+from gpu_relay.effects import logs, metrics, trainers
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.engine.actions import Actions, Effects
@@ -65,13 +65,15 @@ class Turns:
             if lease is None:
                 self._memory.pop(gpu, None)
                 return None
-            view = await self._observe(lease)
+            owner = lease.owner or JobKey.from_holder(lease.reload_owed)
+            logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
+            view = await self._observe(lease, owner)
             decision = turn.plan(view)
+            logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
             return await self._apply(view, decision)
 
-    async def _observe(self, lease: GpuLease) -> TurnView:
+    async def _observe(self, lease: GpuLease, owner: JobKey | None) -> TurnView:
         memory = self._recall(lease)
-        owner = lease.owner or JobKey.from_holder(lease.reload_owed)
         self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
         if owner is not None:
             self.concerns[owner.holder] = lease.gpu
@@ -106,7 +108,11 @@ class Turns:
         """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
         pod = turn.own_pod(view)
         if pod is None or not pod.live:
+            if pod is not None:
+                memory.clocks.start("return")
             return view
+        if pod.waiting is None:
+            memory.clocks.stop("start")
         if time.monotonic() - memory.asked_at >= self._policy.progress_interval:
             memory.asked_at = time.monotonic()
             said = await trainers.progress(self._do.http, pod)
@@ -158,7 +164,7 @@ class Turns:
         except KubeError as error:
             if not error.conflict:
                 raise
-            logger.debug("%s: %s: looks again", view.lease.gpu, error)
+            logger.debug("%s: looks again", error)
             return 0
         return decision.again_in
 

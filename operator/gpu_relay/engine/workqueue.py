@@ -24,8 +24,10 @@ class WorkQueue:
         self._due: dict[str, float] = {}
         self._heap: list[tuple[float, str]] = []
         self._running: dict[str, asyncio.Task[None]] = {}
+        self._started: dict[str, float] = {}
         self._failures: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self._runs = False
 
     def put(self, key: str, delay: float = 0.0) -> None:
         """Run a key after `delay` seconds, or earlier if it is due earlier already."""
@@ -36,17 +38,30 @@ class WorkQueue:
             self._changed.set()
 
     def overdue(self) -> float:
-        """Return how many seconds the oldest due key has been waiting for a worker; 0 when none waits."""
+        """Return how many seconds the oldest due key has been waiting to be started; 0 when none waits.
+
+        A key that runs waits for nobody but itself, however often it was put meanwhile: see `longest_run`. While the
+        queue does not run, keys gather and nothing is overdue.
+        """
+        if not self._runs:
+            return 0.0
         now = asyncio.get_running_loop().time()
-        return max((now - due for due in self._due.values()), default=0.0)
+        return max((now - due for key, due in self._due.items() if key not in self._running and due < now), default=0.0)
+
+    def longest_run(self) -> float:
+        """Return for how many seconds the oldest running key has been running; 0 when none runs."""
+        now = asyncio.get_running_loop().time()
+        return max((now - started for started in self._started.values()), default=0.0)
 
     async def run(self) -> None:
         """Run keys as they fall due, until cancelled."""
+        self._runs = True
         try:
             while True:
                 self._changed.clear()
                 await self._wait(self._start_due())
         finally:
+            self._runs = False
             for task in self._running.values():
                 task.cancel()
             await asyncio.gather(*self._running.values(), return_exceptions=True)
@@ -63,6 +78,7 @@ class WorkQueue:
                 return due - now
             heapq.heappop(self._heap)
             del self._due[key]
+            self._started[key] = now
             self._running[key] = asyncio.create_task(self._work(key), name=key)
         return None
 
@@ -81,7 +97,7 @@ class WorkQueue:
             PASS_ERRORS.labels(key.split("/", 1)[0]).inc()
             logger.exception("%s failed; tries again in %.1f s", key, again_in)
         finally:
-            del self._running[key]
+            del self._running[key], self._started[key]
         if key in self._due:  # put while it ran
             heapq.heappush(self._heap, (self._due[key], key))
         if again_in is not None:

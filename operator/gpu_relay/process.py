@@ -1,0 +1,152 @@
+"""The process: watches, resync and probes at all times; the engine's work only while this process leads.
+
+::
+
+    start ──► CRD there? ──► watches, resync, probes ──► stands by ──► leads: work + renewals ──┐
+                                                            ▲ SIGTERM, an error, leadership lost │
+    exit ◄── watches stop ◄── Lease released ◄── work stops ◄────────────────────────────────────┘
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import uuid
+from collections.abc import Coroutine
+from typing import Any
+
+import aiohttp
+import kopf
+
+from gpu_relay import probes
+from gpu_relay.api import words
+from gpu_relay.effects.election import LeaderLease
+from gpu_relay.effects.events import EventRecorder
+from gpu_relay.effects.http import open_session
+from gpu_relay.effects.jobs import JobStore
+from gpu_relay.effects.kube import Kube, KubeError
+from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.effects.nodes import NodeStore
+from gpu_relay.effects.pods import PodStore
+from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.engine.actions import Effects
+from gpu_relay.engine.cache import Cache
+from gpu_relay.engine.engine import Engine
+from gpu_relay.engine.leadership import Leadership
+from gpu_relay.engine.residents import ResidentDirectory, external_resident
+from gpu_relay.handlers import registry_for
+from gpu_relay.settings import Settings
+
+logger = logging.getLogger(__name__)
+_START_RETRY = 2.0
+
+
+async def run(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT, or until something ends that should not; then that is raised."""
+    async with (
+        Kube.connect(field_manager="gpu-relay", timeout=settings.request_timeout) as kube,
+        open_session() as http,
+    ):
+        await _expect_crd(kube)
+        leadership = Leadership(LeaderLease(kube, settings.namespace), _identity(), settings.lease_duration)
+        engine = _engine(kube.writing_if(leadership.permit), http, leadership, settings)
+        host = os.environ.get("BIND_ADDRESS", "0.0.0.0")
+        async with probes.serve(engine, leadership, host, settings.http_port) as port:
+            logger.info("gpu-relay runs; namespace %s, probes on port %d", settings.namespace, port)
+            await _until_one_ends(engine, leadership, settings)
+
+
+def _identity() -> str:
+    """Name this process among the candidates: a pod's restarted container may go on where the killed one stopped."""
+    name = os.environ.get("POD_NAME") or socket.gethostname()
+    return f"{name}_{os.environ.get('POD_UID') or uuid.uuid4()}"
+
+
+def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, settings: Settings) -> Engine:
+    cache = Cache(settings.trusts_residents_of)
+    namespace = settings.watch_namespace or None
+    residents = ResidentClient(http, settings.resident_token_file, settings.limits(), leadership.permit)
+    effects = Effects(
+        jobs=JobStore(kube, namespace),
+        pods=PodStore(kube, namespace),
+        leases=LeaseStore(kube, settings.namespace),
+        events=EventRecorder(kube),
+        residents=residents,
+        directory=ResidentDirectory(
+            cache,
+            residents,
+            settings.resident_port,
+            [external_resident(**each.model_dump()) for each in settings.external_residents],
+        ),
+        nodes=NodeStore(kube),
+        http=http,
+    )
+    return Engine(kube, cache, effects, settings)
+
+
+async def _until_one_ends(engine: Engine, leadership: Leadership, settings: Settings) -> None:
+    where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
+    up, stop = asyncio.Event(), asyncio.Event()
+    watches = asyncio.create_task(
+        kopf.operator(registry=registry_for(engine), standalone=True, ready_flag=up, stop_flag=stop, **where)
+    )
+    resyncs = asyncio.create_task(engine.follow())
+    work = asyncio.create_task(_lead(engine, leadership, up))
+    await asyncio.wait({watches, resyncs, work}, return_when=asyncio.FIRST_COMPLETED)
+    ends = await _ended(work, resyncs)
+    stop.set()
+    ends += await asyncio.gather(watches, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def _lead(engine: Engine, leadership: Leadership, up: asyncio.Event) -> None:
+    """Stand by, then work for as long as this process leads; give leadership up when nothing acts any more."""
+    await up.wait()
+    task = asyncio.current_task()
+    assert task is not None
+    for number in (signal.SIGTERM, signal.SIGINT):  # Kopf's own handlers would wait in vain for our tasks to end
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    await leadership.campaign()
+    try:
+        await _both(leadership.keep(), engine.work())
+    finally:
+        await leadership.release()
+
+
+async def _both(*coroutines: Coroutine[Any, Any, None]) -> None:
+    """Run coroutines until the first of them ends; raise what any of them raised."""
+    tasks = [asyncio.create_task(each) for each in coroutines]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        ends = await _ended(*tasks)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def _ended(*tasks: "asyncio.Task[None]") -> list[BaseException | None]:
+    """Cancel tasks and wait for their ends."""
+    for task in tasks:
+        task.cancel()
+    return list(await asyncio.gather(*tasks, return_exceptions=True))
+
+
+async def _expect_crd(kube: Kube) -> None:
+    """Wait for the API server; KubeError when it does not know our kind, or will not have us."""
+    while True:
+        try:
+            await kube.get(f"/apis/{words.API_VERSION}")
+        except KubeError as error:
+            if error.not_found:
+                message = f"the cluster does not know {words.KIND}: apply the files of crds/ first"
+                raise KubeError(0, "NoCRD", message) from error
+            if error.refusal:
+                raise
+            logger.warning("waits for the API server: %s", error)
+        else:
+            return
+        await asyncio.sleep(_START_RETRY)

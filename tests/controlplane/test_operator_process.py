@@ -1,0 +1,90 @@
+"""The operator as a process: probes, metrics, logs, signals, and the rights of a single namespace."""
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.cluster import Cluster
+from tests.support.operator_process import OperatorProcess
+from tests.support.rights import kubeconfig_of_one_namespace
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+Start = Callable[..., OperatorProcess]
+
+
+def run_a_job(world: World) -> None:
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    world.run_pod("digits-1")
+    eventually(lambda: "TrainingRunning" in world.events("digits"), "the operator to see it run")
+    world.end_pod("digits-1")
+    world.reaches("digits", "Succeeded")
+    eventually(world.nothing_owed, "the Lease to be settled")
+
+
+def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
+    run_a_job(world)
+    told = dict(
+        line.rsplit(" ", 1) for line in operator.probe("/metrics").text.splitlines() if line.startswith("gpu_relay_")
+    )
+    gpu = f'{{gpu="{resident.uuid.lower()}"}}'
+    for step in ("unload", "prove", "create", "start", "return", "load"):
+        assert float(told[f'gpu_relay_step_seconds_count{{step="{step}"}}']) == 1, step
+    assert float(told[f"gpu_relay_turns_total{gpu}"]) == 1
+    assert float(told[f"gpu_relay_free_memory_before_mib{gpu}"]) == 910
+    assert float(told[f"gpu_relay_free_memory_after_mib{gpu}"]) == 14_910
+    assert float(told[f"gpu_relay_resident_outage_seconds_count{gpu}"]) == 1
+    assert float(told[f"gpu_relay_resident_out{gpu}"]) == 0
+    assert float(told["gpu_relay_queue_wait_seconds_count"]) == 1
+    assert float(told["gpu_relay_queue_length"]) == 0
+    assert float(told['gpu_relay_resident_requests_total{call="unload",status="200"}']) >= 1
+    assert float(told['gpu_relay_api_requests_total{method="POST",status="201"}']) >= 2
+    assert float(told["gpu_relay_watch_lag_seconds"]) == 0
+    assert operator.probe("/healthz").text == "ok"
+
+
+def test_every_line_of_a_turn_says_whose_it_is(world: World, resident: ScriptedResident, start_operator: Start) -> None:
+    operator = start_operator(log_format="json")
+    run_a_job(world)
+    operator.stop()
+    lines = [json.loads(line) for line in operator.log().splitlines()]
+    about = [line for line in lines if line["logger"] in {"gpu_relay.engine.actions", "gpu_relay.engine.turns"}]
+    assert len(about) >= 4
+    fences = {line["fence"] for line in about}
+    assert len(fences) == 1
+    for line in about:
+        assert (line["gpu"], line["job"]) == (resident.uuid.lower(), f"{world.namespace}/digits")
+
+
+def test_sigterm_in_the_midst_of_a_turn(world: World, resident: ScriptedResident, start_operator: Start) -> None:
+    """It ends at once and cleanly; the training goes on, and the next process finishes the turn."""
+    operator = start_operator()
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    assert operator.stop() == 0
+    assert world.leader() == ""
+    assert world.pod_names() == ["digits-1"]
+    assert "Traceback" not in operator.log()
+    start_operator()
+    world.end_pod("digits-1")
+    world.reaches("digits", "Succeeded")
+    eventually(world.nothing_owed, "the Lease to be settled")
+    assert resident.loaded
+
+
+def test_with_the_rights_of_one_namespace(
+    world: World, resident: ScriptedResident, cluster: Cluster, tmp_path: Path
+) -> None:
+    """GPU_RELAY_WATCH_NAMESPACE needs a Role there and a Role for Leases, and no rights on anything else."""
+    kubeconfig = kubeconfig_of_one_namespace(cluster, world, tmp_path)
+    operator = OperatorProcess(kubeconfig, tmp_path / "operator.log", watch_namespace=world.namespace)
+    operator.start()
+    try:
+        run_a_job(world)
+        assert resident.loaded
+        assert not re.search(r"Traceback|orbidden", operator.log()), operator.log()
+    finally:
+        operator.stop()

@@ -1,0 +1,126 @@
+"""What an operator tells of itself: progress, logs, and the tables of docs/operations.md."""
+
+import asyncio
+import json
+import logging
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client import REGISTRY
+
+from gpu_relay.effects import logs, metrics
+from gpu_relay.engine.watchlag import WatchLag
+from gpu_relay.engine.workqueue import WorkQueue
+from gpu_relay.settings import Settings
+from tests.support.operator_process import REPOSITORY
+
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
+
+
+def test_a_watch_that_tells_everything_owes_nothing() -> None:
+    lag = WatchLag()
+    lag.told("a", "5", deleted=False)
+    lag.listed({"a": "5"}, lag.known(), now=0)
+    assert lag.seconds(100) == 0
+
+
+def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_newer() -> None:
+    lag = WatchLag()
+    lag.told("a", "5", deleted=False)
+    lag.listed({"a": "7", "b": "6"}, lag.known(), now=10)
+    lag.told("b", "9", deleted=False)
+    lag.told("a", "6", deleted=False)
+    lag.listed({"a": "8", "b": "9"}, lag.known(), now=20)
+    assert lag.seconds(30) == 20, "counted from the list that showed it first"
+    lag.told("a", "8", deleted=False)
+    assert lag.seconds(30) == 0
+
+
+def test_deletions_are_owed_by_nobody() -> None:
+    """After a 410 the watch's framework begins with a new list, and never tells what went in between."""
+    lag = WatchLag()
+    for uid in ("a", "b"):
+        lag.told(uid, "1", deleted=False)
+    lag.listed({"a": "2", "b": "2"}, lag.known(), now=0)
+    lag.told("a", "2", deleted=True)
+    lag.listed({}, lag.known(), now=5)
+    assert lag.seconds(10) == 0
+    assert not lag.known()
+
+
+def test_what_was_told_while_a_list_was_read_is_not_forgotten() -> None:
+    lag = WatchLag()
+    before = lag.known()
+    lag.told("new", "3", deleted=False)
+    lag.listed({}, before, now=0)
+    lag.listed({"new": "3"}, lag.known(), now=5)
+    assert lag.seconds(10) == 0
+
+
+async def test_a_key_that_runs_for_long_is_not_overdue_but_running() -> None:
+    """A load takes minutes; meanwhile its GPU is put again and again, and nobody may call that a hang."""
+    done = asyncio.Event()
+
+    async def handle(_: str) -> None:
+        await done.wait()
+
+    queue = WorkQueue(handle)
+    queue.put("gpu/a")
+    await asyncio.sleep(0.02)
+    assert queue.overdue() == 0, "nothing is overdue before the queue runs"
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.02)
+    queue.put("gpu/a")
+    await asyncio.sleep(0.02)
+    assert queue.overdue() == 0
+    assert queue.longest_run() > 0.02
+    done.set()
+    await asyncio.sleep(0.02)
+    assert queue.longest_run() == 0
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.fixture
+def line() -> Iterator[logging.LogRecord]:
+    yield logging.LogRecord("gpu_relay", logging.INFO, "", 0, "%s begins", ("it",), None)
+
+
+async def test_every_line_says_what_it_is_about(line: logging.LogRecord) -> None:
+    async def turn() -> tuple[dict[str, Any], str]:
+        logs.task_is_about(gpu="gpu-1", fence=7, job="vision/digits")
+        return json.loads(logs.JsonLines().format(line)), logs.TextLines().format(line)
+
+    told, text = await asyncio.create_task(turn())
+    assert (told["gpu"], told["fence"], told["job"], told["message"]) == ("gpu-1", 7, "vision/digits", "it begins")
+    assert "[gpu-1 fence 7 vision/digits] it begins" in text
+    assert "gpu" not in json.loads(logs.JsonLines().format(line)), "other tasks are about something else"
+    with logs.about(job="a/b"):
+        assert json.loads(logs.JsonLines().format(line))["job"] == "a/b"
+    assert "job" not in json.loads(logs.JsonLines().format(line))
+
+
+def test_the_documents_table_of_metrics_is_the_code() -> None:
+    declared = {
+        metric.name + ("_total" if metric.type == "counter" else ""): (metric.type, metric.documentation)
+        for metric in REGISTRY.collect()
+        if metric.name.startswith("gpu_relay_")
+    }
+    assert metrics.LEADER, "the module declares them"
+    rows = re.findall(r"^\| `(gpu_relay_[a-z_]+)` \| (\w+) \| [^|]*\| (.*) \|$", OPERATIONS, re.MULTILINE)
+    assert {name: (kind, text) for name, kind, text in rows} == declared
+
+
+def test_the_documents_table_of_settings_is_the_code() -> None:
+    declared = {
+        f"GPU_RELAY_{name.upper()}": (shown(field.default), field.description or "")
+        for name, field in Settings.model_fields.items()
+    }
+    rows = re.findall(r"^\| `(GPU_RELAY_[A-Z_]+)` \| (.*?) \| (.*) \|$", OPERATIONS, re.MULTILINE)
+    assert {name: (default, text) for name, default, text in rows} == declared
+
+
+def shown(default: object) -> str:
+    return "" if default in (None, "", []) else f"`{default}`"
