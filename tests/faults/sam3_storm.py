@@ -1,7 +1,6 @@
 """Clients that send without pause while the model comes and goes, and what became of every request."""
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -9,26 +8,19 @@ from typing import Any
 
 import httpx
 
+from tests.faults.sam3_health import Polled, polling
 from tests.faults.sam3_process import PNG, TEXT, TOKEN
 
 PATIENCE = 120.0
-HEALTH_PERIOD = 0.02
 
 
 @dataclass
 class Storm:
-    """What was seen: answers by status, what was wrong with any of them, and each /health in seconds."""
+    """What was seen: answers by status, what was wrong with any of them, and how soon /health answered."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     wrong: list[str] = field(default_factory=list)
-    health_seconds: list[float] = field(default_factory=list)
-
-    @property
-    def answered(self) -> int:
-        return sum(self.statuses.values())
-
-    def health_percentile(self, part: float) -> float:
-        return sorted(self.health_seconds)[min(int(len(self.health_seconds) * part), len(self.health_seconds) - 1)]
+    polled: Polled = field(default_factory=Polled)
 
 
 async def rage(url: str, clients: int, meanwhile: Callable[[httpx.AsyncClient], Awaitable[None]]) -> Storm:
@@ -37,13 +29,13 @@ async def rage(url: str, clients: int, meanwhile: Callable[[httpx.AsyncClient], 
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=url, timeout=PATIENCE, limits=limits) as client:
         expected = await _expected(client)
-        senders = [asyncio.create_task(_send(client, number, expected, storm, over)) for number in range(clients)]
-        poller = asyncio.create_task(_poll(client, storm, over))
-        try:
-            await meanwhile(client)
-        finally:
-            over.set()
-            await asyncio.gather(*senders, poller)
+        with polling(url) as storm.polled:
+            senders = [asyncio.create_task(_send(client, number, expected, storm, over)) for number in range(clients)]
+            try:
+                await meanwhile(client)
+            finally:
+                over.set()
+                await asyncio.gather(*senders)
     return storm
 
 
@@ -88,13 +80,3 @@ async def _send(client: httpx.AsyncClient, number: int, expected: list[Any], sto
             storm.wrong.append(f"client {number}: {answer.status_code} {answer.text}")
         else:
             await asyncio.sleep(0.01)  # a client that ignores Retry-After, but lets others live
-
-
-async def _poll(client: httpx.AsyncClient, storm: Storm, over: asyncio.Event) -> None:
-    while not over.is_set():
-        began = time.perf_counter()
-        answer = await client.get("/health")
-        storm.health_seconds.append(time.perf_counter() - began)
-        if answer.status_code != 200:
-            storm.wrong.append(f"/health: {answer.status_code}")
-        await asyncio.sleep(HEALTH_PERIOD)

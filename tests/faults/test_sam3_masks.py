@@ -135,13 +135,13 @@ def test_of_duplicates_the_best_is_told_whichever_prompt_found_it(with_masks: bo
 def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelForm | None) -> None:
     query = Query(prompts=[Prompt(text="cat", class_id=4)], form=form, labels=labels, max_instances=9)
     assert telling.needs_masks(query) is ((form, labels) != ("box", None))
-    (result,), lines = telling.tell(query, [masks.Instances([instance(0, 0.5)], omitted=2)], 60, 20)
+    (result,), label_file = telling.tell(query, [masks.Instances([instance(0, 0.5)], omitted=2)], 60, 20)
     (detection,) = result.detections
     assert (result.prompt, result.class_id, result.omitted) == ("cat", 4, 2)
     assert (detection.mask is not None, detection.polygons is not None) == (form == "rle", form == "polygon")
     expected = {
         None: None,
-        "box": ["4 0.083333 0.250000 0.166667 0.500000"],
-        "polygon": ["4 0.000000 0.000000 0.000000 0.450000 0.150000 0.450000 0.150000 0.000000"],
+        "box": "4 0.083333 0.250000 0.166667 0.500000\n",
+        "polygon": "4 0.000000 0.000000 0.000000 0.450000 0.150000 0.450000 0.150000 0.000000\n",
     }
-    assert lines == expected[labels]
+    assert label_file == expected[labels]

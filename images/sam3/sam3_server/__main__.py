@@ -29,6 +29,7 @@ from sam3_server.worker.starting import Start, start_afresh
 from sam3_server.workers import Limits
 
 EXIT_CONFIG = 2
+SWITCH_SECONDS = 0.001  # threads that decode let the event loop go on sooner than by default
 
 
 def main() -> None:
@@ -71,6 +72,7 @@ def _settings() -> Settings:
 
 def _serve(settings: Settings) -> None:
     logs.configure("server", settings.log_level)
+    sys.setswitchinterval(SWITCH_SECONDS)
     config = uvicorn.Config(
         build_app(settings, _control(settings)),
         host=settings.bind_address,

@@ -9,15 +9,19 @@ from sam3_server.errors import ImageError, ImageTooLargeError
 
 Image.MAX_IMAGE_PIXELS = None  # the limit that counts is the one that callers give
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+STRIP_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
 class RgbImage:
-    """Pixels of 3 bytes, row by row from the top left."""
+    """Pixels of 3 bytes, row by row from the top left, in strips of some rows.
+
+    One piece of memory for them all would keep the interpreter from the event loop while it is being filled.
+    """
 
     width: int
     height: int
-    pixels: bytes
+    strips: tuple[bytes, ...]
 
 
 def check(data: bytes, max_pixels: int) -> None:
@@ -42,10 +46,11 @@ def decode(data: bytes, max_pixels: int) -> RgbImage:
     """
     with _open(data, max_pixels) as image:
         try:
-            upright = _rgb(ImageOps.exif_transpose(image))
+            ImageOps.exif_transpose(image, in_place=True)
+            upright = _rgb(image)
         except (OSError, SyntaxError, ValueError, EOFError) as error:
             raise ImageError(f"the image is damaged: {error}") from error
-    return RgbImage(upright.width, upright.height, upright.tobytes())
+        return RgbImage(upright.width, upright.height, _strips(upright))
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
@@ -67,7 +72,13 @@ def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith(("I", "F")):  # Pillow would clip these to white without a word
         raise ImageError(f"the image has more than 8 bits per channel (mode {image.mode}); convert it to 8 bits")
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
     rgba = image.convert("RGBA")
     white = Image.new("RGBA", rgba.size, "white")
     return Image.alpha_composite(white, rgba).convert("RGB")
+
+
+def _strips(image: Image.Image) -> tuple[bytes, ...]:
+    rows = max(1, STRIP_BYTES // (image.width * 3))
+    tops = range(0, image.height, rows)
+    return tuple(image.crop((0, top, image.width, min(top + rows, image.height))).tobytes() for top in tops)

@@ -1,5 +1,6 @@
 """The inference routes: each reads its request, asks the service, and words the answer."""
 
+import asyncio
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from sam3_server.errors import ImageTooLargeError
 from sam3_server.roboflow import ConceptRequest, ConceptResponse
 from sam3_server.segment_schemas import SegmentOptions, SegmentResponse
 from sam3_server.service import Segmentation, Service
+from sam3_server.uploads import JSON
 from sam3_server.worker.protocol import Query
 
 router = APIRouter()
@@ -68,33 +70,27 @@ Served = Annotated[Service, Depends(_served)]
 Limited = Annotated[RequestLimits, Depends(_limited)]
 
 
-@router.post("/api/v1/segment", responses=ERRORS, response_model_exclude_none=True, openapi_extra=openapi.SEGMENT_BODY)
-async def segment(request: Request, response: Response, service: Served, limits: Limited) -> SegmentResponse:
+@router.post("/api/v1/segment", responses=ERRORS, response_model=SegmentResponse, openapi_extra=openapi.SEGMENT_BODY)
+async def segment(request: Request, service: Served, limits: Limited) -> Response:
     """Find every instance of each concept. Loads the model if nothing forbids it."""
     image, options = await uploads.read(request)
     limits.require_size(image)
     done = await service.segment(image, limits.query(options))
-    response.headers.update(_headers(done))
-    labels = done.found.labels
-    return SegmentResponse(
-        width=done.width,
-        height=done.height,
-        model_seconds=round(done.found.seconds, 4),
-        results=done.found.results,
-        yolo_labels=None if labels is None else "".join(f"{line}\n" for line in labels),
-    )
+    return _answer(done.found.findings, done)
 
 
-@router.post("/sam3/concept_segment", responses=ERRORS, openapi_extra=openapi.CONCEPT_BODY)
-async def concept_segment(request: Request, response: Response, service: Served, limits: Limited) -> ConceptResponse:
+@router.post(
+    "/sam3/concept_segment", responses=ERRORS, response_model=ConceptResponse, openapi_extra=openapi.CONCEPT_BODY
+)
+async def concept_segment(request: Request, service: Served, limits: Limited) -> Response:
     """Answer as Roboflow inference's route of this name does. Its clients need no more than another URL."""
     body = await uploads.read_json(request, ConceptRequest)
     image = await uploads.decoded(body.image.value)
     limits.require_size(image)
     done = await service.segment(image, limits.query(body.options()))
-    response.headers.update(_headers(done))
-    return roboflow.respond(body, done.found.results, done.found.seconds)
+    return _answer(await asyncio.to_thread(roboflow.respond, body, done.found.findings), done)
 
 
-def _headers(done: Segmentation) -> dict[str, str]:
-    return {DEGRADED: "cpu"} if done.degraded else {}
+def _answer(content: bytes, done: Segmentation) -> Response:
+    headers = {DEGRADED: "cpu"} if done.degraded else None
+    return Response(content, media_type=JSON, headers=headers)

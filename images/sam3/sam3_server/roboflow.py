@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sam3_server.segment_schemas import Concept, Exemplar, Pixel, Prompt, Score, SegmentOptions
-from sam3_server.worker.protocol import Detection, PromptResult
+from sam3_server.worker.protocol import Detection, Findings, PromptResult
 
 
 class RoboflowImage(BaseModel):
@@ -142,8 +142,13 @@ class ConceptResponse(BaseModel):
     time: float
 
 
-def respond(request: ConceptRequest, results: list[PromptResult], seconds: float) -> ConceptResponse:
-    """Return the answer in Roboflow's terms."""
+def respond(request: ConceptRequest, findings: bytes) -> bytes:
+    """Return the answer in Roboflow's terms, as JSON. Slow where there are many polygons: call it in a thread."""
+    found = Findings.model_validate_json(findings)
+    return _respond(request, found.results, found.model_seconds).model_dump_json().encode()
+
+
+def _respond(request: ConceptRequest, results: list[PromptResult], seconds: float) -> ConceptResponse:
     told = [
         ConceptResult(
             prompt_index=index,

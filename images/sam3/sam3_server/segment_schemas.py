@@ -5,7 +5,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
 from sam3_server.worker.protocol import Exemplar as AskedExemplar
-from sam3_server.worker.protocol import Form, LabelForm, PromptResult, Query
+from sam3_server.worker.protocol import Findings, Form, LabelForm, Query
 from sam3_server.worker.protocol import Prompt as AskedPrompt
 
 LONGEST_PROMPT = 512
@@ -137,7 +137,7 @@ class SegmentForm(BaseModel):
     nms_iou: Score | None = None
 
 
-class SegmentResponse(BaseModel):
+class SegmentResponse(Findings):
     """One result per prompt, in order. Width and height are the upright image's (EXIF orientation applied)."""
 
     model_config = ConfigDict(
@@ -166,9 +166,3 @@ class SegmentResponse(BaseModel):
             ]
         }
     )
-
-    width: int
-    height: int
-    model_seconds: float = Field(description="seconds that the worker spent")
-    results: list[PromptResult]
-    yolo_labels: str | None = Field(None, description="the content of the image's label file, if it was asked for")

@@ -77,10 +77,8 @@ class Unloaded:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found on an image of this upright size in pixels; `degraded` when the CPU answered for the GPU."""
+    """What was found on an image; `degraded` when the CPU answered for the GPU."""
 
-    width: int
-    height: int
     found: Segmented
     degraded: bool = False
 
@@ -180,7 +178,7 @@ class Service:
                 image, query = await self._decoded(data, query)
                 found = await self._ask(image, query)
         self._metrics.answered(found)
-        return Segmentation(image.width, image.height, found)
+        return Segmentation(found)
 
     async def unload(self, terms: Terms | None, drain_timeout: float) -> Unloaded:
         """Place the hold if there are terms, drain for at most `drain_timeout` seconds, and end the worker.
@@ -233,7 +231,7 @@ class Service:
             image, query = await self._decoded(data, query)
         found = await fallback.segment(image, query)
         self._metrics.degraded.inc()
-        return Segmentation(image.width, image.height, found, degraded=True)
+        return Segmentation(found, degraded=True)
 
     async def _decoded(self, data: bytes, query: Query) -> tuple[images.RgbImage, Query]:
         image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)

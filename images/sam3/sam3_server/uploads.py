@@ -2,8 +2,7 @@
 
 import asyncio
 import base64
-import binascii
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
 from fastapi import Request
@@ -18,7 +17,8 @@ from sam3_server.segment_schemas import SegmentOptions, SegmentRequest
 JSON, FORM = "application/json", "multipart/form-data"
 MOST_FIELDS = 1000
 REPEATABLE = {"prompt", "class_id"}
-ANYWHERE_IN_BASE64 = str.maketrans("", "", " \t\r\n")
+ANYWHERE_IN_BASE64 = b" \t\r\n"
+BASE64_PIECE = 1 << 18
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -71,11 +71,20 @@ def _decoded(text: str) -> bytes:
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
             raise ImageError("image: a data URI must be written data:<media type>;base64,<text>")
-    bare = text.translate(ANYWHERE_IN_BASE64).rstrip("=")
     try:
-        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
-    except (binascii.Error, ValueError) as error:
+        return b"".join(_pieces(text))
+    except ValueError as error:
         raise ImageError(f"image: this is no base64 ({error}); send the file's bytes in base64, or a form") from error
+
+
+def _pieces(text: str) -> Iterator[bytes]:
+    """Decode piece by piece: all at once would keep the interpreter from the event loop for too long."""
+    bare = text.encode("ascii").translate(None, ANYWHERE_IN_BASE64).rstrip(b"=")
+    if b"=" in bare:
+        raise ValueError("padding in the middle")
+    for start in range(0, len(bare), BASE64_PIECE):
+        piece = bare[start : start + BASE64_PIECE]
+        yield base64.b64decode(piece + b"=" * (-len(piece) % 4), validate=True)
 
 
 async def _from_form(form: FormData) -> tuple[bytes, SegmentOptions]:

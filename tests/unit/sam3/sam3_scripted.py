@@ -8,7 +8,7 @@ from gpu_memory import GpuMemory, GpuUnavailable
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
 from sam3_server.images import RgbImage
 from sam3_server.worker import Worker
-from sam3_server.worker.protocol import Attached, Detection, Mask, Prepared, PromptResult, Query, Segmented
+from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
 
 NEED = 14000
 
@@ -113,8 +113,16 @@ class ScriptedWorker:
             )
             for prompt in query.prompts
         ]
-        labels = [f"{prompt.class_id} 0.5 0.5 1 1" for prompt in query.prompts] if query.labels else None
-        return Segmented(seconds=0.25, allocated_mib=self.allocated_mib, results=results, labels=labels)
+        lines = "".join(f"{prompt.class_id} 0.5 0.5 1 1\n" for prompt in query.prompts)
+        findings = Findings(
+            width=image.width,
+            height=image.height,
+            model_seconds=0.25,
+            results=results,
+            yolo_labels=lines if query.labels else None,
+        )
+        told = findings.model_dump_json(exclude_none=True).encode()
+        return Segmented(findings=told, allocated_mib=self.allocated_mib)
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:

@@ -25,7 +25,16 @@ def test_pixels_arrive_row_by_row(kind: str) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     decoded = images.decode(encoded(image, kind, **options), LIMIT)
     assert (decoded.width, decoded.height) == (3, 2)
-    assert decoded.pixels == bytes([255, 0, 0, 255, 0, 0, 1, 2, 3] + [255, 0, 0] * 3)
+    assert b"".join(decoded.strips) == bytes([255, 0, 0, 255, 0, 0, 1, 2, 3] + [255, 0, 0] * 3)
+
+
+def test_large_images_come_in_strips_of_whole_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Image.effect_noise((7, 11), 90).convert("RGB")
+    for size, rows in ((1, 1), (7 * 3 * 4 + 1, 4), (10_000, 11)):
+        monkeypatch.setattr(images, "STRIP_BYTES", size)
+        strips = images.decode(encoded(noise), LIMIT).strips
+        assert len(strips[0]) == 7 * 3 * rows
+        assert b"".join(strips) == noise.tobytes()
 
 
 def test_exif_orientation_is_applied() -> None:
@@ -35,16 +44,16 @@ def test_exif_orientation_is_applied() -> None:
     exif[0x0112] = 6  # shown turned by 90 degrees clockwise
     decoded = images.decode(encoded(image, exif=exif), LIMIT)
     assert (decoded.width, decoded.height) == (2, 4)
-    assert decoded.pixels[3:6] == b"\xff\xff\xff"  # the top left corner is now the top right one
+    assert decoded.strips[0][3:6] == b"\xff\xff\xff"  # the top left corner is now the top right one
 
 
 def test_transparency_lies_on_white() -> None:
     decoded = images.decode(encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 0))), LIMIT)
-    assert decoded.pixels == b"\xff\xff\xff"
+    assert b"".join(decoded.strips) == b"\xff\xff\xff"
 
 
 def test_grey_becomes_rgb() -> None:
-    assert images.decode(encoded(Image.new("L", (1, 1), 7)), LIMIT).pixels == bytes([7, 7, 7])
+    assert images.decode(encoded(Image.new("L", (1, 1), 7)), LIMIT).strips == (bytes([7, 7, 7]),)
 
 
 @pytest.mark.parametrize("read", [images.check, images.decode])

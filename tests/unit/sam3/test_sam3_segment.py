@@ -51,7 +51,7 @@ async def test_a_text_in_json_is_a_prompt_with_everything_by_default(resident: R
     answer = await post(resident)
     assert answer.status_code == 200
     assert heard(resident) == Query(prompts=[Prompt(text="cat")], max_instances=MOST)
-    assert resident.script.launched[-1].images[-1].pixels == bytes([255, 0, 0] * 48)
+    assert resident.script.launched[-1].images[-1].strips == (bytes([255, 0, 0] * 48),)
 
 
 async def test_json_can_say_everything(resident: Resident) -> None:

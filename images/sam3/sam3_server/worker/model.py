@@ -15,7 +15,7 @@ from transformers import Sam3Model, Sam3Processor
 import gpu_memory
 from sam3_server.worker import masks, telling
 from sam3_server.worker.features import Features
-from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError
+from sam3_server.worker.protocol import Attached, Findings, Prompt, Query, Segment, Segmented, WorkerError
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")], max_instances=1))
@@ -80,14 +80,19 @@ class Sam3:
             features, cached = self._features.of(request.width, pixels, lambda: self._look(request, pixels))
             found = [self._find(features, prompt, request) for prompt in query.prompts]
         results, labels = telling.tell(query, found, request.width, request.height)
+        findings = Findings(
+            width=request.width,
+            height=request.height,
+            model_seconds=round(time.monotonic() - began, 4),
+            results=results,
+            yolo_labels=labels,
+        )
         return Segmented(
-            seconds=time.monotonic() - began,
+            findings=findings.model_dump_json(exclude_none=True).encode(),
             allocated_mib=self.allocated_mib(),
             peak_mib=self._device.peak_mib(),
             host_peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             cached=cached,
-            results=results,
-            labels=labels,
         )
 
     def recover(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from pydantic import BaseModel
@@ -93,7 +93,7 @@ class WorkerProcess:
             WorkerGoneError: the process ended, or took too long.
 
         """
-        return await self._call(Prepare(), b"", timeout, Prepared, LoadError)
+        return await self._call(Prepare(), (), timeout, Prepared, LoadError)
 
     async def attach(self, timeout: float) -> Attached:
         """Take the GPU memory, move the model there and see that it answers, within `timeout` seconds.
@@ -104,7 +104,7 @@ class WorkerProcess:
             WorkerGoneError: the process ended, or took too long.
 
         """
-        attached = await self._call(Attach(), b"", timeout, Attached, LoadError)
+        attached = await self._call(Attach(), (), timeout, Attached, LoadError)
         self._setup.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
         return attached
 
@@ -119,7 +119,7 @@ class WorkerProcess:
 
         """
         request = Segment(width=image.width, height=image.height, query=query)
-        return await self._call(request, image.pixels, timeout, Segmented, InferenceError)
+        return await self._call(request, image.strips, timeout, Segmented, InferenceError)
 
     async def stop(self, grace: float) -> None:
         """End the process: SIGTERM, and SIGKILL after `grace` seconds. Returns when it is gone.
@@ -148,7 +148,7 @@ class WorkerProcess:
     async def _call(
         self,
         request: BaseModel,
-        pixels: bytes,
+        pixels: Sequence[bytes],
         timeout: float,
         expected: type[Answer],
         failure: type[ServiceError],
@@ -174,12 +174,16 @@ class WorkerProcess:
         assert isinstance(reply, expected)
         return reply
 
-    async def _exchange(self, request: BaseModel, pixels: bytes) -> Reply:
-        self._writer.write(head(request, len(pixels)))
-        self._writer.write(pixels)
-        await self._writer.drain()
-        size, _ = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-        return REPLIES.validate_json(await self._reader.readexactly(size))
+    async def _exchange(self, request: BaseModel, pixels: Sequence[bytes]) -> Reply:
+        self._writer.write(head(request, sum(map(len, pixels))))
+        for strip in pixels:
+            self._writer.write(strip)
+            await self._writer.drain()  # the event loop keeps a copy of what the socket did not take
+        size, raw_size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
+        reply = REPLIES.validate_json(await self._reader.readexactly(size))
+        if isinstance(reply, Segmented):
+            reply.findings = await self._reader.readexactly(raw_size)
+        return reply
 
     async def _epitaph(self) -> str:
         await self._ended_within(1.0)

@@ -1,7 +1,8 @@
 """What server and worker say to each other over a socket pair, and server and template over another.
 
-A worker's frame is two big-endian 32-bit lengths, a JSON message, and raw bytes (an image's pixels, or none). Each
-request gets one reply. The template gets a `Setup` with a descriptor for each worker that it is to fork.
+A worker's frame is two big-endian 32-bit lengths, a JSON message, and raw bytes: an image's pixels on the way there,
+what was found on it on the way back. Each request gets one reply. The template gets a `Setup` with a descriptor for
+each worker that it is to fork.
 """
 
 import struct
@@ -163,21 +164,30 @@ class PromptResult(BaseModel):
     omitted: int = 0
 
 
-class Segmented(BaseModel):
-    """One result per prompt, in the prompts' order, and the lines of a YOLO label file if they were asked for.
+class Findings(BaseModel):
+    """What was found on an image of this upright size in pixels: one result per prompt, in the prompts' order."""
 
-    `seconds` were spent in the worker; `peak_mib` is the most GPU memory it ever held and `host_peak_mib` the most host
-    memory; `cached` tells that the image's features were known from an earlier request.
+    width: int
+    height: int
+    model_seconds: float = Field(description="seconds that the worker spent")
+    results: list[PromptResult]
+    yolo_labels: str | None = Field(None, description="the content of the image's label file, if it was asked for")
+
+
+class Segmented(BaseModel):
+    """The image was segmented.
+
+    `findings` are JSON, and travel as raw bytes: the server passes them on unread, since to read megabytes of polygons
+    and to write them again would hold up everybody else. `peak_mib` is the most GPU memory that the worker ever held,
+    `host_peak_mib` the most host memory; `cached` tells that the image's features were known from an earlier request.
     """
 
     kind: Literal["segmented"] = "segmented"
-    seconds: float
+    findings: bytes = Field(b"", exclude=True)
     allocated_mib: int
     peak_mib: int = 0
     host_peak_mib: int = 0
     cached: bool = False
-    results: list[PromptResult]
-    labels: list[str] | None = None
 
 
 class Failed(BaseModel):

@@ -18,6 +18,7 @@ from sam3_server.worker.protocol import (
     Reply,
     Request,
     Segment,
+    Segmented,
     Setup,
     WorkerError,
     head,
@@ -49,7 +50,9 @@ def _serve(channel: socket.socket, session: "Session") -> None:
         request = REQUESTS.validate_json(stream.read(message_size))
         pixels = bytearray(payload_size)
         stream.readinto(pixels)
-        channel.sendall(head(session.answer(request, pixels)))
+        reply = session.answer(request, pixels)
+        findings = reply.findings if isinstance(reply, Segmented) else b""
+        channel.sendall(head(reply, len(findings)) + findings)
 
 
 class Session:

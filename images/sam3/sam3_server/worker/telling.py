@@ -13,8 +13,8 @@ def needs_masks(query: Query) -> bool:
     return query.form != "box" or query.labels == "polygon"
 
 
-def tell(query: Query, found: list[Instances], width: int, height: int) -> tuple[list[PromptResult], list[str] | None]:
-    """Return one result per prompt, and the lines of a label file if they were asked for."""
+def tell(query: Query, found: list[Instances], width: int, height: int) -> tuple[list[PromptResult], str | None]:
+    """Return one result per prompt, and the content of a label file if it was asked for."""
     kept = found if query.nms_iou is None else without_duplicates(found, query.nms_iou)
     results: list[PromptResult] = []
     lines: list[str] = []
@@ -23,11 +23,11 @@ def tell(query: Query, found: list[Instances], width: int, height: int) -> tuple
         for instance in instances.found:
             detection, line = _one(query, prompt, instance, width, height)
             detections.append(detection)
-            lines += [line] if line else []
+            lines += [f"{line}\n"] if line else []
         results.append(
             PromptResult(prompt=prompt.name, class_id=prompt.class_id, detections=detections, omitted=instances.omitted)
         )
-    return results, lines if query.labels else None
+    return results, "".join(lines) if query.labels else None
 
 
 def _one(query: Query, prompt: Prompt, instance: Instance, width: int, height: int) -> tuple[Detection, str | None]:
