@@ -33,7 +33,7 @@ test-unit: environment
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/unit/yolo
 
 test-controlplane: environment
-	@$(PY) -m tests.cluster prepare --node none
+	@$(PY) -m tests.cluster prepare --node none --gitops
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/controlplane
 
 test-faults: environment

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from tests.cluster import choose, cleanup, images, paths, runs
+from tests.cluster import binaries, choose, cleanup, images, paths, runs
 from tests.cluster.cluster import Cluster
 from tests.cluster.containerd import Containerd
 from tests.cluster.errors import ClusterError
@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--node", choices=["auto", *NodeKind], help="for how deep a cluster (default: $NODE, else auto)"
     )
     prepare.add_argument("--kueue", action="store_true", help="also what `up --kueue` needs")
+    prepare.add_argument("--gitops", action="store_true", help="also what the tests of manifests ask (kstatus)")
     prepare.set_defaults(command=_prepare)
     return parser
 
@@ -138,7 +139,8 @@ def _images(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> int:
     choice = choose.choose(options.node or os.environ.get(choose.VARIABLE), choose.look())
     print(choice, file=sys.stderr)
-    for name, path in Cluster(choice.node, kueue=options.kueue).prepare().items():
+    tools = binaries.ensure(["gitops"]) if options.gitops else {}
+    for name, path in (Cluster(choice.node, kueue=options.kueue).prepare() | tools).items():
         print(f"{name}: {path}")
     if choice.node is NodeKind.KUBELET:
         chosen = images.select(images.IMAGES)

@@ -1,5 +1,6 @@
 """kubectl against one kubeconfig."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -24,15 +25,27 @@ class Kubectl:
     def __init__(self, kubeconfig: Path) -> None:
         self._command = [str(find_kubectl()), f"--kubeconfig={kubeconfig}"]
 
-    def __call__(self, *arguments: str, stdin: str | None = None, timeout: float = 120.0) -> str:
-        """Run kubectl; `timeout` is in seconds.
+    def __call__(
+        self,
+        *arguments: str,
+        stdin: str | None = None,
+        timeout: float = 120.0,
+        environment: dict[str, str] | None = None,
+    ) -> str:
+        """Run kubectl; `timeout` is in seconds, `environment` is added to this process's own.
 
         Raises ClusterError with kubectl's own words when it fails or takes too long.
         """
         shown = f"kubectl {' '.join(arguments)}"
         try:
             done = subprocess.run(
-                [*self._command, *arguments], input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+                [*self._command, *arguments],
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
+                env={**os.environ, **(environment or {})},
             )
         except subprocess.TimeoutExpired as error:
             raise ClusterError(f"{shown}: no answer within {timeout:.0f} s") from error

@@ -67,6 +67,11 @@ def waits_since(job: Job) -> datetime:
     return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
 
 
+def is_at_rest(job: Job) -> bool:
+    """True for a job that is over, or suspended on request, with nothing left to do."""
+    return job.status.phase in TERMINAL_PHASES or (job.spec.suspend and job.status.phase == Phase.SUSPENDED)
+
+
 def not_before(job: Job, policy: Policy) -> datetime | None:
     """Earliest time of the next attempt: exponential in the failures that count, None when nothing delays it."""
     if not job.status.attempts:

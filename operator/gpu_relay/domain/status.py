@@ -76,6 +76,12 @@ def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
     return _changed(job, now, Phase.SUSPENDED, facts, turn=None, start_time=None)
 
 
+def observed(job: Job) -> YoloTrainingJobStatus:
+    """Status of a job at rest whose spec has changed: nothing follows from it, which is to be seen (kstatus)."""
+    seen = [condition.model_copy(update={"observed_generation": job.generation}) for condition in job.status.conditions]
+    return job.status.model_copy(update={"observed_generation": job.generation, "conditions": seen})
+
+
 def preparing(
     job: Job, now: datetime, reason: Reason, message: str, record: Preparation | None = None
 ) -> YoloTrainingJobStatus:

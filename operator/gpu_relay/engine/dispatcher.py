@@ -15,7 +15,7 @@ from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
 from gpu_relay.domain.outcome import verdict
 from gpu_relay.domain.preemption import preemptors
-from gpu_relay.domain.queue import Candidate, Placement, place, successor, waiting_jobs, waits_since
+from gpu_relay.domain.queue import Candidate, Placement, is_at_rest, place, successor, waiting_jobs, waits_since
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.validation import objection
 from gpu_relay.effects import logs, metrics
@@ -175,7 +175,7 @@ class Dispatcher:
         await self._write(job, status.queued(job, datetime.now(UTC), placement.position, start, reason, message))
 
     async def _settle_leftovers(self, jobs: list[Job], involved: frozenset[str]) -> None:
-        """Finish what no turn concerns: jobs suspended before a turn, jobs whose turn had no resident to wait for."""
+        """Finish what no turn concerns: jobs suspended before one, or after one without a resident; jobs at rest."""
         now = datetime.now(UTC)
         for job in jobs:
             if job.key.holder in involved or job.deleting:
@@ -190,6 +190,8 @@ class Dispatcher:
                 new = status.suspended(job, now)
                 if await self._write(job, new):
                     await self._tell(job, Notice(Reason.SUSPENDED, "suspended before its turn; owns no GPU"))
+            elif is_at_rest(job):
+                await self._write(job, status.observed(job))
 
     async def _write(self, job: Job, new: YoloTrainingJobStatus) -> bool:
         """Write a status from the cache's view of a job; a conflict means that a newer view is on its way."""

@@ -1,0 +1,79 @@
+// Command gitops answers with the libraries that GitOps tools are made of.
+//
+//	gitops kstatus   reads a JSON list of objects; prints what kstatus makes of each
+//	gitops decode    reads a JSON list of objects; prints why each is none of its kind, or "" where it is one
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log"
+	"os"
+
+	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	sourcev1 "github.com/fluxcd/source-controller/api/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
+	"sigs.k8s.io/yaml"
+)
+
+func main() {
+	answers := map[string]func([]byte) (any, error){"kstatus": kstatus, "decode": decode}
+	if len(os.Args) != 2 || answers[os.Args[1]] == nil {
+		log.Fatal("usage: gitops kstatus|decode < objects.json")
+	}
+	text, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		log.Fatal(err)
+	}
+	var objects []json.RawMessage
+	if err := json.Unmarshal(text, &objects); err != nil {
+		log.Fatal(err)
+	}
+	results := make([]any, 0, len(objects))
+	for _, object := range objects {
+		result, err := answers[os.Args[1]](object)
+		if err != nil {
+			log.Fatal(err)
+		}
+		results = append(results, result)
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(results); err != nil {
+		log.Fatal(err)
+	}
+}
+
+func kstatus(text []byte) (any, error) {
+	typed := &unstructured.Unstructured{}
+	if err := typed.UnmarshalJSON(text); err != nil {
+		return nil, err
+	}
+	computed, err := status.Compute(typed)
+	if err != nil {
+		return nil, err
+	}
+	return map[string]string{"status": computed.Status.String(), "message": computed.Message}, nil
+}
+
+func decode(text []byte) (any, error) {
+	var object unstructured.Unstructured
+	if err := object.UnmarshalJSON(text); err != nil {
+		return nil, err
+	}
+	kinds := map[string]any{
+		"PodMonitor":     &monitoringv1.PodMonitor{},
+		"PrometheusRule": &monitoringv1.PrometheusRule{},
+		"Kustomization":  &kustomizev1.Kustomization{},
+		"GitRepository":  &sourcev1.GitRepository{},
+	}
+	into, known := kinds[object.GetKind()]
+	if !known {
+		return nil, fmt.Errorf("kind %s is not known here", object.GetKind())
+	}
+	if err := yaml.UnmarshalStrict(text, into); err != nil {
+		return err.Error(), nil
+	}
+	return "", nil
+}
