@@ -18,10 +18,8 @@ from sam3_server.host_memory import HostBudget
 from sam3_server.inference import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
-from sam3_server.workers import Limits
-from tests.unit.sam3.sam3_scripted import NEED, Script, ScriptedGpu
+from tests.unit.sam3.sam3_scripted import LIMITS, NEED, Script, ScriptedGpu
 
-LIMITS = Limits(load=5.0, request=5.0, grace=1.0)
 MAX_PIXELS = 10_000
 
 

@@ -9,8 +9,10 @@ from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuc
 from sam3_server.images import RgbImage
 from sam3_server.worker import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
+from sam3_server.workers import Limits
 
 NEED = 14000
+LIMITS = Limits(load=5.0, request=5.0, grace=1.0)
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Script:
     """
 
     gpu: ScriptedGpu
+    limits: Limits = LIMITS
     need_mib: int = NEED
     launched: list["ScriptedWorker"] = field(default_factory=list)
     preparing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,6 +55,9 @@ class Script:
     def __post_init__(self) -> None:
         self.preparing.set()
         self.inferring.set()
+
+    def read(self) -> GpuMemory:
+        return self.gpu.read()
 
     async def launch(self, on_exit: Callable[[Worker], None]) -> Worker:
         worker = ScriptedWorker(self, on_exit)

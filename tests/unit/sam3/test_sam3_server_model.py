@@ -1,13 +1,14 @@
 """The whole server against a model of it: orders late and early, loads slow and failing, deaths, restarts, time.
 
-The server is the real one, spoken to over its routes; its clock, its GPU and its worker processes are the test's. The
-model is the pure hold book, which has a machine of its own in test_sam3_hold.py, and what memory and time permit.
+The server is the real one, spoken to over its routes; its clock, its GPU and its worker processes are the test's (with
+real ones: tests/faults/test_sam3_server_model_processes.py). The model is the pure hold book, which has a machine of
+its own in test_sam3_hold.py, and what memory and time permit.
 """
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
-from typing import Any, TypeVar
+from collections.abc import Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
 
 import httpx
 from hypothesis import settings
@@ -20,9 +21,12 @@ from sam3_server.auth import OpenControl
 from sam3_server.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
 from sam3_server.host_memory import HostBudget
 from sam3_server.inference import RequestLimits
+from sam3_server.measuring import Read
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
-from tests.unit.sam3.conftest import LIMITS, MAX_PIXELS, png
+from sam3_server.worker import Launch, Worker
+from sam3_server.workers import Limits
+from tests.unit.sam3.conftest import MAX_PIXELS, png
 from tests.unit.sam3.sam3_scripted import NEED, Script, ScriptedGpu
 
 Answer = TypeVar("Answer")
@@ -33,16 +37,70 @@ TRAINING_MIB = 10_000
 LONGEST_RETRY = 31.0
 
 
+class Gate(Protocol):
+    """Lets workers go on, or not."""
+
+    def set(self) -> None: ...
+
+    def clear(self) -> None: ...
+
+
+class Mortal(Worker, Protocol):
+    """A worker that can be made to die."""
+
+    def die(self) -> None: ...
+
+
+class Gpu(Protocol):
+    """MiB that others hold, and that workers hold."""
+
+    others: int
+
+    @property
+    def workers(self) -> int: ...
+
+
+class Stage(Protocol):
+    """What the server runs on. `out_of_memory` counts workers that were sent where there was no memory."""
+
+    limits: Limits
+    out_of_memory: int
+
+    @property
+    def gpu(self) -> Gpu: ...
+
+    @property
+    def preparing(self) -> Gate: ...
+
+    @property
+    def inferring(self) -> Gate: ...
+
+    @property
+    def launched(self) -> Sequence[Mortal]: ...
+
+    @property
+    def launch(self) -> Launch: ...
+
+    @property
+    def read(self) -> Read: ...
+
+
 class ServerMachine(RuleBasedStateMachine):
     """Each rule is one thing that the world does to the server; the model says beforehand what must come of it."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.runner = asyncio.Runner()
+        self.runner = self.begun()
         self.clock = 0.0
         self.kept, service_module.KEEP_SECONDS = service_module.KEEP_SECONDS, 3600.0  # the test calls `tend` itself
-        self.script = Script(ScriptedGpu())
+        self.script = self.stage()
         self.slow: asyncio.Task[httpx.Response] | None = None
+
+    def begun(self) -> asyncio.Runner:
+        return asyncio.Runner()
+
+    def stage(self) -> Stage:
+        return Script(ScriptedGpu())
 
     @initialize()
     def start(self) -> None:
@@ -52,8 +110,8 @@ class ServerMachine(RuleBasedStateMachine):
         self.alive = contextlib.AsyncExitStack()
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
-        policy = Policy(NEED, True, host, 4, MAX_PIXELS, 0.0, None, LIMITS)
-        self.service = Service(policy, self.script.launch, self.script.gpu.read, metrics, now=lambda: self.clock)
+        policy = Policy(NEED, True, host, 4, MAX_PIXELS, 0.0, None, self.script.limits)
+        self.service = Service(policy, self.script.launch, self.script.read, metrics, now=lambda: self.clock)
         app = create_app(self.service, OpenControl(), metrics, RequestLimits(1, 3, 50))
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
         self.run(self.alive.enter_async_context(app.router.lifespan_context(app)))
@@ -65,6 +123,9 @@ class ServerMachine(RuleBasedStateMachine):
         with contextlib.suppress(AttributeError):  # it was never started
             self.run(self.alive.aclose())
         service_module.KEEP_SECONDS = self.kept
+        self.ended()
+
+    def ended(self) -> None:
         self.runner.close()
 
     @rule(holder=HOLDERS, fence=FENCES, ttl=st.sampled_from([5.0, 60.0]))
@@ -185,6 +246,7 @@ class ServerMachine(RuleBasedStateMachine):
         if index < len(alive):
             self.loaded = self.loaded and not alive[index].allocated_mib
             alive[index].die()
+            self.run(self.noticed(alive[index]))
 
     @precondition(lambda self: self.slow is None)
     @rule()
@@ -257,8 +319,13 @@ class ServerMachine(RuleBasedStateMachine):
         return self.run(started())
 
     @staticmethod
-    async def result(task: "asyncio.Task[httpx.Response]") -> httpx.Response:
+    async def noticed(death: Worker) -> None:
         async with asyncio.timeout(10):
+            while death.alive:
+                await asyncio.sleep(0.002)
+
+    async def result(self, task: "asyncio.Task[httpx.Response]") -> httpx.Response:
+        async with asyncio.timeout(2 * self.script.limits.load):
             return await task
 
     def run(self, call: Coroutine[Any, Any, Answer]) -> Answer:

@@ -61,7 +61,8 @@ def test_outlines_cover_all_that_is_thick(coarse: Bits) -> None:
     bits = np.kron(coarse, np.ones((4, 4), np.uint8))
     again = drawn(bits, shapes.outlines(masked(bits)))
     assert not np.any(bits & ~again & 1)
-    filled = drawn(bits, list(cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)[0]))  # type: ignore[arg-type]
+    every_point, _ = cv2.findContours(bits, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    filled = drawn(bits, [np.asarray(contour, np.int32) for contour in every_point])
     assert np.array_equal(again, filled)
 
 

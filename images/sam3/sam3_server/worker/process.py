@@ -5,7 +5,7 @@ import contextlib
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
@@ -63,7 +63,7 @@ class WorkerProcess:
         self._watching = asyncio.create_task(self._watch(), name="watch worker")
 
     @classmethod
-    async def start(cls, setup: Setup, start: Start, on_exit: Callable[["WorkerProcess"], None]) -> "WorkerProcess":
+    async def start(cls, setup: Setup, start: Start, on_exit: Callable[["WorkerProcess"], None]) -> Self:
         """Start a process; `on_exit` is called once when it has ended.
 
         Raises:
