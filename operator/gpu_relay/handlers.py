@@ -9,13 +9,14 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
+from gpu_relay.effects import workloads
 from gpu_relay.engine.engine import Engine
 
 _DELETED = "DELETED"
 
 
-def registry_for(engine: Engine) -> kopf.OperatorRegistry:
-    """Return a registry whose handlers feed this engine."""
+def registry_for(engine: Engine, *, kueue: bool) -> kopf.OperatorRegistry:
+    """Return a registry whose handlers feed this engine; with `kueue`, Workloads are watched."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -42,7 +43,17 @@ def registry_for(engine: Engine) -> kopf.OperatorRegistry:
     async def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
         engine.see_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
 
+    if kueue:
+        _watch_workloads(registry, engine)
     return registry
+
+
+def _watch_workloads(registry: kopf.OperatorRegistry, engine: Engine) -> None:
+    labels = {words.LABEL_JOB_UID: kopf.PRESENT}
+
+    @kopf.on.event(workloads.GROUP, workloads.VERSION, workloads.PLURAL, labels=labels, registry=registry)
+    async def workload_seen(event: kopf.RawEvent, **_: Any) -> None:
+        engine.see_workload(dict(event["object"]), deleted=event["type"] == _DELETED)
 
 
 def configure_kopf(settings: kopf.OperatorSettings) -> None:

@@ -13,8 +13,8 @@ import os
 import signal
 import socket
 import uuid
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import aiohttp
 import kopf
@@ -30,6 +30,7 @@ from gpu_relay.effects.leases import LeaseStore
 from gpu_relay.effects.nodes import NodeStore
 from gpu_relay.effects.pods import PodStore
 from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.effects.workloads import WorkloadStore
 from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.engine import Engine
@@ -40,6 +41,7 @@ from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
 _START_RETRY = 2.0
+T = TypeVar("T")
 
 
 async def run(settings: Settings) -> None:
@@ -80,6 +82,7 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, set
             [external_resident(**each.model_dump()) for each in settings.external_residents],
         ),
         nodes=NodeStore(kube),
+        workloads=WorkloadStore(kube, namespace),
         http=http,
     )
     return Engine(kube, cache, effects, settings)
@@ -88,13 +91,15 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, set
 async def _until_one_ends(engine: Engine, leadership: Leadership, settings: Settings) -> None:
     where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     up, stop = asyncio.Event(), asyncio.Event()
+    registry = registry_for(engine, kueue=await _patiently(engine.find_kueue))
     watches = asyncio.create_task(
-        kopf.operator(registry=registry_for(engine), standalone=True, ready_flag=up, stop_flag=stop, **where)
+        kopf.operator(registry=registry, standalone=True, ready_flag=up, stop_flag=stop, **where)
     )
     resyncs = asyncio.create_task(engine.follow())
+    outdated = asyncio.create_task(engine.until_outdated())
     work = asyncio.create_task(_lead(engine, leadership, up))
-    await asyncio.wait({watches, resyncs, work}, return_when=asyncio.FIRST_COMPLETED)
-    ends = await _ended(work, resyncs)
+    await asyncio.wait({watches, resyncs, outdated, work}, return_when=asyncio.FIRST_COMPLETED)
+    ends = await _ended(work, resyncs, outdated)
     stop.set()
     ends += await asyncio.gather(watches, return_exceptions=True)
     for end in ends:
@@ -137,16 +142,22 @@ async def _ended(*tasks: "asyncio.Task[None]") -> list[BaseException | None]:
 
 async def _expect_crd(kube: Kube) -> None:
     """Wait for the API server; KubeError when it does not know our kind, or will not have us."""
+    try:
+        await _patiently(lambda: kube.get(f"/apis/{words.API_VERSION}"))
+    except KubeError as error:
+        if error.not_found:
+            message = f"the cluster does not know {words.KIND}: apply the files of crds/ first"
+            raise KubeError(0, "NoCRD", message) from error
+        raise
+
+
+async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
+    """Call until the API server answers; KubeError where it does, and refuses."""
     while True:
         try:
-            await kube.get(f"/apis/{words.API_VERSION}")
+            return await call()
         except KubeError as error:
-            if error.not_found:
-                message = f"the cluster does not know {words.KIND}: apply the files of crds/ first"
-                raise KubeError(0, "NoCRD", message) from error
-            if error.refusal:
+            if error.not_found or error.refusal:
                 raise
             logger.warning("waits for the API server: %s", error)
-        else:
-            return
         await asyncio.sleep(_START_RETRY)

@@ -5,7 +5,6 @@ account's token is in its kubeconfig, and the webhooks' Service is an external n
 """
 
 import base64
-import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.cluster import binaries, pki
+from tests.cluster import accounts, binaries, pki
 from tests.cluster.controlplane import LOOPBACK, api_client
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.processes import Processes
@@ -28,7 +27,6 @@ _CONFIG = "kueue-manager-config"
 _MANIFESTS = "default.yaml"
 #: What a cluster of pods needs and a process does not.
 _LEFT_OUT = frozenset({"Deployment", "APIService", "Service"})
-_TOKEN_SECONDS = 7 * 24 * 3600
 _START_SECONDS = 120.0
 
 Object = dict[str, Any]
@@ -74,10 +72,8 @@ class Kueue:
         given = next(each for each in documents if each["kind"] == "ConfigMap" and each["metadata"]["name"] == _CONFIG)
         (self._dir / "kueue.yaml").write_text(yaml.safe_dump(self._configuration(given, webhooks, health)))
         with api_client(self._dir) as client:
-            self._write_kubeconfig(client)
-            self._processes.start(
-                PROGRAM, [self._program, "--config=kueue.yaml", f"--kubeconfig={self._dir / 'kueue.kubeconfig'}"]
-            )
+            kubeconfig = accounts.write_kubeconfig(client, self._dir, _NAMESPACE, _ACCOUNT)
+            self._processes.start(PROGRAM, [self._program, "--config=kueue.yaml", f"--kubeconfig={kubeconfig}"])
             self._wait("Kueue's certificate", lambda: self._mount_certificates(client))
             self._wait("Kueue", lambda: _ready(health))
             self._wait("Kueue's conversion webhook", lambda: _converts(client))
@@ -109,15 +105,6 @@ class Kueue:
                 "externalFrameworks": ["YoloTrainingJob.v1alpha1.gpurelay.dev"],
             },
         }  # fmt: skip
-
-    def _write_kubeconfig(self, client: httpx.Client) -> None:
-        """Give it the rights of its service account, and no more."""
-        path = f"/api/v1/namespaces/{_NAMESPACE}/serviceaccounts/{_ACCOUNT}/token"
-        body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest"}
-        answer = client.post(path, json=body | {"spec": {"expirationSeconds": _TOKEN_SECONDS}}).raise_for_status()
-        config = json.loads((self._dir / "kubeconfig").read_text())
-        config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
-        pki.write_private(self._dir / "kueue.kubeconfig", json.dumps(config))
 
     def _mount_certificates(self, client: httpx.Client) -> bool:
         """Write the Secret's files, as the kubelet does, once Kueue has made its certificates."""

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
+from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import turn
 from gpu_relay.domain.lifetime import deadline
 from gpu_relay.domain.mishaps import is_start_failure
@@ -100,7 +100,7 @@ class Turn(RuleBasedStateMachine):
         self.was_unloaded = False
         self.successor, self.model = "", model
         self.preemptor: Preemptor | None = None
-        self.node_trouble = ""
+        self.node_trouble = self.withdrawal = ""
         self.forget()
 
     # what people, the cluster and bad luck do
@@ -135,6 +135,10 @@ class Turn(RuleBasedStateMachine):
     def a_job_of_some_priority_waits(self, priority: int | None) -> None:
         """The dispatcher names one that would have this GPU; the plan alone decides whether the owner yields."""
         self.preemptor = None if priority is None else Preemptor("vision/urgent", priority)
+
+    @disturbance(admits=MOSTLY)
+    def kueue(self, admits: bool) -> None:
+        self.withdrawal = "" if admits else "Kueue has withdrawn the quota"
 
     @disturbance(seconds=st.integers(1, 60))
     def time_passes(self, seconds: int) -> None:
@@ -228,7 +232,7 @@ class Turn(RuleBasedStateMachine):
     def dispatch_if_free(self) -> None:
         """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
         job, lease = self.job, self.lease
-        if job is None or job.spec.suspend or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+        if job is None or job.spec.suspend or self.withdrawal or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
             return
         if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.SUSPENDED}:
             self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=timestamp(self.now))
@@ -276,6 +280,7 @@ class Turn(RuleBasedStateMachine):
             successor=self.successor,
             preemptor=self.preemptor,
             node_trouble=self.node_trouble,
+            withdrawal=self.withdrawal,
             start_failing_for=self.start_failing_for(),
             failure=self.failure,
             load_failed=self.load_failed,
@@ -310,7 +315,7 @@ class Turn(RuleBasedStateMachine):
             assert since in {None, condition.last_transition_time}, "a transition time changes with the status only"
         if len(new.attempts) > len(job.status.attempts) and job.status.turn is not None:
             told, word = job.status.turn.stopping, self.last_word()
-            obeyed = told in {Reason.PREEMPTED, Reason.SUSPENDED} and word in {"", "Interrupted"}
+            obeyed = told in YIELDED_REASONS and word in {"", "Interrupted"}
             assert not obeyed or new.attempts[-1].reason == told, "who stops as told is told so, and it costs nothing"
         failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in new.attempts)
         if new.phase == Phase.FAILED and failures <= job.spec.backoff_limit:
@@ -330,6 +335,8 @@ class Turn(RuleBasedStateMachine):
         if pod.job_uid != KEY.uid or any(attempt.fence == pod.fence for attempt in attempts):
             return
         assert turn_ is not None and turn_.stopping, "the cause comes before the effect"
+        if turn_.stopping == Reason.QUOTA_WITHDRAWN:
+            assert self.withdrawal
         if turn_.stopping == Reason.PREEMPTED:
             assert self.job.spec.preemptible
             assert self.preemptor is not None and self.preemptor.priority > self.job.spec.priority, "no thrashing"
@@ -407,7 +414,7 @@ class Turn(RuleBasedStateMachine):
         if not hasattr(self, "job"):
             return
         self.reachable = self.resident_exists = True
-        self.foreign, self.successor, self.preemptor, self.node_trouble = 0, "", None, ""
+        self.foreign, self.successor, self.preemptor, self.node_trouble, self.withdrawal = 0, "", None, "", ""
         for _ in range(80):
             self.pod_ends(looks=0, reason="Completed", killed="")
             self.kubelet_deletes(looks=0)

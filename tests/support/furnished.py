@@ -7,14 +7,13 @@ from typing import Any
 import httpx
 import yaml
 
-from tests.cluster import Cluster, ClusterError
+from tests.cluster import Cluster, ClusterError, accounts
 from tests.cluster.controlplane import api_client
 from tests.support.operator_process import REPOSITORY
 from tests.support.waiting import eventually
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 ANY_PRIORITY = {"gpurelay.dev/max-priority": "1000000000"}
-_TOKEN_SECONDS = 4 * 3600
 _WORKLOADS = frozenset({"Deployment"})
 
 
@@ -41,14 +40,8 @@ def kustomized(cluster: Cluster, kustomization: Path) -> list[dict[str, Any]]:
 
 def service_account_kubeconfig(cluster: Cluster, account: str, namespace: str = "gpu-relay") -> Path:
     """Write a kubeconfig with a token of a service account, as its pod has one; return its path."""
-    path = f"/api/v1/namespaces/{namespace}/serviceaccounts/{account}/token"
     with api_client(cluster.run_dir) as api:
-        answer = api.post(path, json={"spec": {"expirationSeconds": _TOKEN_SECONDS}}).raise_for_status()
-    config = json.loads(cluster.kubeconfig.read_text())
-    config["users"][0]["user"] = {"token": answer.json()["status"]["token"]}
-    file = cluster.run_dir / f"{namespace}-{account}.kubeconfig"
-    file.write_text(json.dumps(config))
-    return file
+        return accounts.write_kubeconfig(api, cluster.run_dir, namespace, account)
 
 
 def create_namespace(api: httpx.Client, name: str) -> None:

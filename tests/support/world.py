@@ -48,9 +48,11 @@ class World:
 
     # jobs
 
-    def apply_job(self, name: str, *, memory: str = "10Gi", **spec: Any) -> Object:
-        """Create a job; `spec` adds to a minimal one."""
+    def apply_job(self, name: str, *, memory: str = "10Gi", queue: str = "", **spec: Any) -> Object:
+        """Create a job, for a LocalQueue of Kueue if one is named; `spec` adds to a minimal one."""
         body = job_manifest(name, memory=memory, **spec)
+        if queue:
+            body["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": queue}
         return self._expect(self.api.post(self._jobs, json=body))
 
     def patch_job(self, name: str, **spec: Any) -> Object:
@@ -59,7 +61,11 @@ class World:
 
     def touch_job(self, name: str) -> None:
         """Change a job's labels, so that the operator looks at it again."""
-        self._patch(f"{self._jobs}/{name}", {"metadata": {"labels": {"touched": "yes"}}})
+        self.label_job(name, "touched", str(time.monotonic()))
+
+    def label_job(self, name: str, label: str, value: str | None) -> None:
+        """Set a label of a job; None removes it."""
+        self._patch(f"{self._jobs}/{name}", {"metadata": {"labels": {label: value}}})
 
     def has_job(self, name: str) -> bool:
         """True while a job exists."""

@@ -23,6 +23,8 @@ ANNOTATION_MAX_OUTAGE = f"{GROUP}/max-outage"
 ANNOTATION_MIN_SERVE = f"{GROUP}/min-serve"
 ANNOTATION_IDLE_AFTER = f"{GROUP}/idle-after"
 ANNOTATION_ALLOWED_NAMESPACES = f"{GROUP}/allowed-namespaces"
+LABEL_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
+"""Kueue's own: names the LocalQueue that is to admit a job."""
 UNMANAGED_GPU = "gpu-unmanaged"
 DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
 """A duration as the Gateway API writes it (GEP-2257)."""
@@ -71,6 +73,12 @@ class ConditionType(_Described):
 class Reason(_Described):
     """Why a condition is as it is; also the reasons of Events. They stand in the order in which a turn may say them."""
 
+    WAITING_FOR_KUEUE = (
+        "WaitingForKueue",
+        "Kueue has not admitted the job yet; the message names its LocalQueue and has Kueue's words.",
+    )
+    KUEUE_MISSING = "KueueMissing", "The job's label names a LocalQueue of Kueue, and Kueue cannot be asked."
+    ADMITTED = "Admitted", "Kueue has admitted the job: its quota is reserved."
     WAITING_TO_PREPARE = "WaitingToPrepare", "As many other jobs are being prepared as the operator allows."
     PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; the resident stays loaded."
     PREPARATION_FAILED = (
@@ -130,6 +138,10 @@ class Reason(_Described):
         "Preempted",
         "A job of higher priority has the GPU next; this one stops at a checkpoint, as `spec.preemptible` allows.",
     )
+    QUOTA_WITHDRAWN = (
+        "QuotaWithdrawn",
+        "Kueue has taken the job's quota back; the training stops at a checkpoint and waits to be admitted again.",
+    )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The job was active for longer than `spec.activeDeadlineSeconds`."
     STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
     POD_STUCK = (
@@ -173,10 +185,13 @@ class Reason(_Described):
 COST_FREE_REASONS = frozenset(
     {
         Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.POD_LOST, Reason.NODE_LOST,
-        Reason.DISRUPTED, Reason.PREEMPTED, Reason.SUSPENDED,
+        Reason.DISRUPTED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN, Reason.SUSPENDED,
     }
 )  # fmt: skip
 """Ends of an attempt that do not count against `spec.backoffLimit`."""
+
+YIELDED_REASONS = frozenset({Reason.SUSPENDED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN})
+"""Ends of an attempt that others wished: no pause follows them, and the deadline's clock begins anew."""
 
 FINAL_REASONS = frozenset(
     {Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.INVALID_SPEC, Reason.DEADLINE_EXCEEDED}

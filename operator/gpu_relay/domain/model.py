@@ -1,5 +1,6 @@
 """What the operator observes: jobs, pods, Leases and residents, reduced to what decisions need."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -36,6 +37,17 @@ class JobKey:
 
 
 @dataclass(frozen=True)
+class Grant:
+    """Where the quota that a job was granted is to be used: on nodes with these labels, in spite of these taints."""
+
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+    def __add__(self, other: "Grant") -> "Grant":
+        return Grant({**self.node_labels, **other.node_labels}, self.tolerations + other.tolerations)
+
+
+@dataclass(frozen=True)
 class Job:
     """A YoloTrainingJob as it was last read."""
 
@@ -46,6 +58,15 @@ class Job:
     deleting: bool
     spec: YoloTrainingJobSpec
     status: YoloTrainingJobStatus
+    local_queue: str = ""
+    """The LocalQueue of Kueue that is to admit the job; empty where none is."""
+    grant: Grant = Grant()
+    """What Kueue has granted, where it was asked."""
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """Labels that the node of the job's GPU must have: the job's own wish, and where its quota is."""
+        return {**self.spec.pod_template.node_selector, **self.grant.node_labels}
 
     @property
     def need_mib(self) -> int:
@@ -260,6 +281,8 @@ class TurnView:
     """Why nothing is known of the training pod's node; empty while the node is well, or the trainer answers."""
     preemptor: Preemptor | None = None
     """The waiting job for which a preemptible owner of this GPU is to stop."""
+    withdrawal: str = ""
+    """Why Kueue does not let the job go on; empty while it does, or is not to be asked."""
 
     @property
     def managed(self) -> bool:

@@ -6,12 +6,12 @@ that has failed an attempt does not preempt again: it would stop others again an
 
 from collections.abc import Mapping, Sequence
 
-from gpu_relay.api.words import Phase, Reason
+from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.model import Job, Policy, Preemptor
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue import Candidate, Placement, unsuitable
 
-_HARMLESS_ENDS = frozenset({Reason.PREEMPTED, Reason.SUSPENDED, Reason.INTERRUPTED})
+_HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
 def preemptors(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from gpu_relay.api import words
-from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, Phase, Reason
+from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy, Resident
@@ -77,7 +77,7 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     if not job.status.attempts:
         return None
     last = job.status.attempts[-1]
-    if last.reason in {Reason.SUSPENDED, Reason.PREEMPTED}:
+    if last.reason in YIELDED_REASONS:
         return None
     failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in job.status.attempts)
     return parse_time(last.completion_time) + timedelta(seconds=delay_after(failures, policy))
@@ -169,7 +169,7 @@ def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
 
 
 def _wrong_label(job: Job, gpu: Candidate, resident: Resident) -> str | None:
-    for label, value in job.spec.pod_template.node_selector.items():
+    for label, value in job.node_selector.items():
         if gpu.node_labels.get(label) != value:
             return f"node {resident.node} lacks the label {label}={value}"
     for label, value in job.spec.gpu.resident_selector.match_labels.items():

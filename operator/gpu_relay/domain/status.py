@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Preparation, Progress, Turn, YoloTrainingJobStatus
-from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.api.words import YIELDED_REASONS, ConditionType, Phase, Reason
 from gpu_relay.domain.history import remembered
 from gpu_relay.domain.model import Job, TurnView
 from gpu_relay.domain.outcome import Verdict
@@ -13,8 +13,6 @@ from gpu_relay.domain.quantities import timestamp
 
 Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
 _SHOWN_ORDER = tuple(ConditionType)
-_CLOCK_RESETS = frozenset({Reason.SUSPENDED, Reason.PREEMPTED})
-"""Pauses after which `activeDeadlineSeconds` counts anew, as batch/v1 has it for suspension."""
 
 
 def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> list[Condition]:
@@ -64,6 +62,15 @@ def queued(
         ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
     }
     return _changed(job, now, Phase.QUEUED, facts, queue_position=position, estimated_start_time=start, turn=None)
+
+
+def awaiting_admission(job: Job, now: datetime, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that Kueue has not admitted; it has no place in our queue."""
+    facts = _reload_fact(job) | {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, turn=None)
 
 
 def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
@@ -161,7 +168,7 @@ def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTra
         ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
-    start = None if reason in _CLOCK_RESETS else job.status.start_time
+    start = None if reason in YIELDED_REASONS else job.status.start_time
     return _changed(job, view.now, Phase.RELEASING, facts, start_time=start)
 
 
@@ -182,7 +189,7 @@ def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrai
             facts[ConditionType.RECONCILING] = ("True", verdict.reason, verdict.message)
     terminal = verdict.phase in {Phase.SUCCEEDED, Phase.FAILED}
     completion = (job.status.completion_time or timestamp(now)) if terminal else None
-    start = None if verdict.reason in _CLOCK_RESETS else job.status.start_time
+    start = None if verdict.reason in YIELDED_REASONS else job.status.start_time
     return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion, start_time=start)
 
 

@@ -31,6 +31,8 @@ def withdrawn(view: TurnView, job: Job) -> Stop | None:
     ends = deadline(job)
     if ends is not None and ends <= view.now:
         return Stop(Reason.DEADLINE_EXCEEDED, deadline_message(job))
+    if view.withdrawal:
+        return Stop(Reason.QUOTA_WITHDRAWN, f"{view.withdrawal}; goes on from its checkpoint when admitted again")
     other = view.preemptor
     if other is not None and job.spec.preemptible and job.spec.priority < other.priority:
         message = f"{other.name} (priority {other.priority}) has the GPU next; goes on from its checkpoint after it"

@@ -23,7 +23,7 @@ Every rule judges by what was observed in this pass, so the operator may die aft
 from collections.abc import Callable
 from dataclasses import replace
 
-from gpu_relay.api.words import Phase, Reason
+from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import follow, status, stops
 from gpu_relay.domain.fairness import clocks_of, is_exhausted
 from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
@@ -46,7 +46,7 @@ Rule = Callable[[TurnView], Decision | None]
 _SOON = 1.0
 _POD_POLL = 2.0
 _RESIDENT_POLL = 3.0
-_ON_REQUEST = frozenset({Reason.INTERRUPTED, Reason.SUSPENDED, Reason.PREEMPTED})
+_ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 _PASS_ON_LIMIT = 10.0
 """Seconds in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 

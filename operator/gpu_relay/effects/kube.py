@@ -14,6 +14,7 @@ from gpu_relay.effects.metrics import API_REQUESTS
 
 Object = dict[str, Any]
 _APPLY = "application/apply-patch+yaml"
+_MERGE = "application/merge-patch+json"
 _PAGE = 500
 
 
@@ -102,6 +103,10 @@ class Kube:
         query = {"fieldManager": self._field_manager, "force": "true"}
         return await self._request("PATCH", path, query, body, content_type=_APPLY)
 
+    async def merge(self, path: str, body: Object) -> Object:
+        """Change these fields, None removes one; with a `resourceVersion` in it this is a compare-and-swap."""
+        return await self._request("PATCH", path, {"fieldManager": self._field_manager}, body, content_type=_MERGE)
+
     async def delete(
         self, path: str, *, uid: str, resource_version: str | None = None, foreground: bool = False
     ) -> None:
@@ -137,7 +142,7 @@ class Kube:
             self._permit()
         try:
             answer = await self._api.call_api(method, url, headers, body, _request_timeout=self._timeout)
-            payload = json.loads(await answer.read() or b"{}")
+            payload = _payload(answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             API_REQUESTS.labels(method, "unreachable").inc()
             raise KubeError(0, "Unreachable", f"{method} {path}: {type(error).__name__}: {error}") from error
@@ -146,4 +151,14 @@ class Kube:
             raise KubeError(
                 answer.status, str(payload.get("reason", "")), str(payload.get("message", f"{method} {path}"))
             )
-        return dict(payload)
+        return payload
+
+
+def _payload(status: int, raw: bytes) -> Object:
+    """Read an answer; errors of paths that the API server does not know come as plain text."""
+    try:
+        return dict(json.loads(raw or b"{}"))
+    except json.JSONDecodeError:
+        if status < 400:
+            raise
+        return {"message": raw.decode(errors="replace").strip()}

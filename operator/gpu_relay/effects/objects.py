@@ -27,6 +27,7 @@ def job_of(raw: Object) -> Job | None:
         deleting="deletionTimestamp" in meta,
         spec=spec,
         status=status,
+        local_queue=meta.get("labels", {}).get(words.LABEL_LOCAL_QUEUE, ""),
     )
 
 

@@ -6,13 +6,13 @@ A *training pod* is one attempt on a GPU. A *preparing pod* fetches and checks t
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from gpu_relay.api import words
 from gpu_relay.api.schema import ApiType
 from gpu_relay.api.v1alpha1 import ClaimSource
-from gpu_relay.domain.model import GpuLease, Job, Resident
+from gpu_relay.domain.model import GpuLease, Grant, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
 from gpu_relay.domain.preparation import pod_name
 from gpu_relay.domain.steps import CreatePod
@@ -70,6 +70,20 @@ def training_pod(
         affinity=None if resident is None else _pinned_to(resident.node),
     )
     return _pod(job, role, defaults)
+
+
+def requested_pod(job: Job, defaults: TrainerDefaults) -> Object:
+    """Build what is known of a job's training pod before it has a turn: what it will ask for."""
+    role = _Role(
+        name=job.key.name,
+        command="run",
+        labels={},
+        file={},
+        resources=_with_gpu(_resources(job, defaults), job, defaults),
+        env=[],
+        claim=_claim(job, defaults),
+    )
+    return _pod(replace(job, grant=Grant()), role, defaults)
 
 
 def preparing_pod(job: Job, number: int, nodes: Sequence[str], defaults: TrainerDefaults) -> Object:
@@ -151,11 +165,13 @@ def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]
         ],
         "volumes": [*base.get("volumes", []), *_volumes(job)],
     }
-    if wanted.node_selector:
-        spec["nodeSelector"] = {**wanted.node_selector, **base.get("nodeSelector", {})}  # a job cannot leave the site's
-    for name, added in (("tolerations", wanted.tolerations), ("imagePullSecrets", wanted.image_pull_secrets)):
-        if added:
-            spec[name] = [*base.get(name, []), *map(_plain, added)]
+    if job.node_selector:
+        spec["nodeSelector"] = {**job.node_selector, **base.get("nodeSelector", {})}  # a job cannot leave the site's
+    added: dict[str, list[Object]] = {
+        "tolerations": [*map(_plain, wanted.tolerations or []), *map(dict, job.grant.tolerations)],
+        "imagePullSecrets": [*map(_plain, wanted.image_pull_secrets or [])],
+    }
+    spec |= {name: [*base.get(name, []), *items] for name, items in added.items() if items}
     if wanted.service_account_name is not None:
         spec["serviceAccountName"] = wanted.service_account_name
     if role.affinity is not None:

@@ -31,6 +31,7 @@ from gpu_relay.effects.nodes import NodeStore
 from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
 from gpu_relay.effects.pods import PodNameTakenError, PodStore
 from gpu_relay.effects.residents import ResidentClient
+from gpu_relay.effects.workloads import WorkloadStore
 from gpu_relay.engine.memory import Memory
 from gpu_relay.engine.residents import ResidentDirectory
 
@@ -48,6 +49,7 @@ class Effects:
     residents: ResidentClient
     directory: ResidentDirectory
     nodes: NodeStore
+    workloads: WorkloadStore
     http: aiohttp.ClientSession
 
 

@@ -1,4 +1,4 @@
-"""What the watches have shown: jobs and resident pods. Full lists are diffed in, so that a missed deletion is found.
+"""What the watches have shown: jobs, resident pods, Workloads. Full lists are diffed in: they find missed deletions.
 
 Nothing that costs memory when wrong is decided from it; it says where to look, live.
 """
@@ -9,7 +9,9 @@ from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import Job
+from gpu_relay.domain.workload import Workload
 from gpu_relay.effects.objects import job_of
+from gpu_relay.effects.workloads import workload_of
 
 Object = dict[str, Any]
 T = TypeVar("T")
@@ -43,6 +45,14 @@ class Store(Generic[T]):
         """Return all objects."""
         return [item for _, item in self._items.values()]
 
+    def get(self, uid: str) -> T | None:
+        """Return an object, None where it is not known."""
+        known = self._items.get(uid)
+        return None if known is None else known[1]
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._items
+
     def put(self, uid: str, version: str, item: T) -> None:
         """Add or update an object, unless a newer version is known."""
         number = int(version) if version.isdecimal() else 0
@@ -67,13 +77,15 @@ class Store(Generic[T]):
 
 
 class Cache:
-    """Jobs and resident pods."""
+    """Jobs, resident pods, and the Workloads that stand for jobs in Kueue's queues."""
 
     def __init__(self, trusts_residents_of: Callable[[str], bool]) -> None:
         """`trusts_residents_of` says of a namespace whether its pods may be residents."""
         self._trusts = trusts_residents_of
         self.jobs: Store[Job] = Store()
         self.residents: Store[ResidentPod] = Store()
+        self.workloads: Store[Workload] = Store()
+        """By their job's UID: a job has one."""
 
     def see_job(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a job from a watch or a list."""
@@ -83,6 +95,17 @@ class Cache:
             self.jobs.remove(meta["uid"])
         else:
             self.jobs.put(meta["uid"], meta["resourceVersion"], job)
+
+    def see_workload(self, raw: Object, *, deleted: bool = False) -> str:
+        """Take in a Workload from a watch or a list; return its job's UID, empty where it is none of ours."""
+        workload = workload_of(raw)
+        known = self.workloads.get(workload.job_uid)
+        if deleted:
+            if known is not None and known.uid == workload.uid:
+                self.workloads.remove(workload.job_uid)
+        elif workload.job_uid:
+            self.workloads.put(workload.job_uid, workload.resource_version, workload)
+        return workload.job_uid
 
     def see_resident(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""

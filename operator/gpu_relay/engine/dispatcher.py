@@ -15,7 +15,16 @@ from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
 from gpu_relay.domain.outcome import verdict
 from gpu_relay.domain.preemption import preemptors
-from gpu_relay.domain.queue import Candidate, Placement, is_at_rest, place, successor, waiting_jobs, waits_since
+from gpu_relay.domain.queue import (
+    Candidate,
+    Placement,
+    is_at_rest,
+    place,
+    successor,
+    waiting_jobs,
+    waits_since,
+    wants_gpu,
+)
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.validation import objection
 from gpu_relay.effects import logs, metrics
@@ -23,6 +32,7 @@ from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.leases import LeaseStore
+from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.residents import KnownGpu, ResidentDirectory
 from gpu_relay.engine.turns import Turns
@@ -46,7 +56,10 @@ class Dispatcher:
     events: EventRecorder
     directory: ResidentDirectory
     turns: Turns
+    admissions: Admissions
     policy: Policy
+    waiting: list[Job] = field(default_factory=list)
+    """The queue as the last dispatch knew it."""
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """The GPUs as the last dispatch knew them."""
     preemptors: dict[str, Preemptor] = field(default_factory=dict)
@@ -57,9 +70,14 @@ class Dispatcher:
         candidate = self.candidates.get(gpu)
         if candidate is None:
             return ""
-        queued = [job for job in self.cache.jobs.values() if job.status.phase in {None, Phase.QUEUED}]
-        job = successor(waiting_jobs(queued, frozenset(), self.policy), candidate, datetime.now(UTC), self.policy)
+        queued = [job for job in self.waiting if self._still_waits(job)]
+        job = successor(queued, candidate, datetime.now(UTC), self.policy)
         return str(job.key) if job else ""
+
+    def _still_waits(self, job: Job) -> bool:
+        known = self.cache.jobs.get(job.key.uid)
+        waits = known is not None and known.status.phase in {None, Phase.QUEUED} and wants_gpu(known)
+        return waits and self.admissions.admits(job)
 
     async def dispatch(self) -> tuple[list[str], float | None]:
         """Give away what is free; return the GPUs to look at, and the seconds until the next dispatch."""
@@ -69,7 +87,7 @@ class Dispatcher:
         jobs = self.cache.jobs.values()
         await self._settle_leftovers(jobs, involved)
         busy = frozenset(lease.holder for lease in leases.values()) | self._awaiting_reload(leases.values())
-        waiting = [job for job in waiting_jobs(jobs, busy, self.policy) if await self._may_wait(job)]
+        waiting = await self._queue(jobs, busy)
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             return [], None
@@ -86,6 +104,17 @@ class Dispatcher:
         missed = len(begun) < sum(p.gpu is not None for p in placements)
         return [*begun, *self.preemptors], _RETRY if missed else self._next_look(placements)
 
+    async def _queue(self, jobs: list[Job], busy: frozenset[str]) -> list[Job]:
+        """Return the jobs that wait for a GPU, in order, and remember them."""
+        admitted = (job for job in jobs if self.admissions.admits(job))
+        waiting = [
+            await self.admissions.granted(job)
+            for job in waiting_jobs(admitted, busy, self.policy)
+            if await self._may_wait(job)
+        ]
+        self.waiting[:] = waiting
+        return waiting
+
     async def _look_around(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the GPUs there are, and remember them."""
         polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
@@ -99,7 +128,7 @@ class Dispatcher:
         found = await self.directory.known_gpus(outdated)
         if not found and not self.directory.any_pods():
             return [Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))]
-        selective = any(job.spec.pod_template.node_selector for job in waiting)
+        selective = any(job.node_selector for job in waiting)
         labels = await asyncio.gather(*(self._node_labels(known.resident.node, selective) for known in found))
         candidates = [
             Candidate(known.gpu, known.resident, seen, leases.get(known.gpu), self.turns.open_though_owed(known.gpu))

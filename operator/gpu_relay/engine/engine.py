@@ -1,8 +1,8 @@
 """The engine: a cache that watches and resyncs fill, and a work queue with five kinds of keys.
 
-`preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting jobs; `gpu/<name>` takes one look at one
-GPU's turn; `finished` deletes jobs that have been over for long enough; `leases` is the first thing that a new leader
-does: to look at every GPU with a Lease.
+`admission/<uid>` has Kueue admit a job; `preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting
+jobs; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes jobs that have been over for long enough;
+`leases` is the first thing that a new leader does: to look at every GPU with a Lease.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from gpu_relay.effects import metrics
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.engine.actions import Effects
+from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
 from gpu_relay.engine.preparations import Preparations
@@ -29,6 +30,7 @@ from gpu_relay.settings import Settings
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 _GPU = "gpu/"
+_ADMISSION = "admission/"
 _LEASES = "leases"
 _FIRST_LIST_RETRY = 1.0
 _MOST_LAG = 150.0
@@ -36,7 +38,7 @@ _MOST_LAG = 150.0
 
 
 class _Key(StrEnum):
-    """Keys of the work queue that any change may concern; those of GPUs are `gpu/<name>`."""
+    """Keys of the work queue that any change may concern; others are `gpu/<name>` and `admission/<uid of a job>`."""
 
     PREPARATIONS = "preparations"
     QUEUE = "queue"
@@ -63,7 +65,10 @@ class Engine:
         metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(time.monotonic()))
         metrics.WORK_OVERDUE.set_function(self._queue.overdue)
         policy = settings.policy()
-        self._turns = Turns(effects, policy, settings.trainer_defaults(), self._queue_soon, self._waiting_for)
+        defaults = settings.trainer_defaults()
+        self._outdated = asyncio.Event()
+        self._admissions = Admissions(cache, effects, defaults, self._outdated.set)
+        self._turns = Turns(effects, policy, defaults, self._queue_soon, self._waiting_for, self._admissions)
         self._dispatcher = Dispatcher(
             kube=kube,
             cache=cache,
@@ -72,10 +77,21 @@ class Engine:
             events=effects.events,
             directory=effects.directory,
             turns=self._turns,
+            admissions=self._admissions,
             policy=policy,
         )
-        self._preparations = Preparations(cache, effects, policy, settings.trainer_defaults())
+        self._preparations = Preparations(cache, effects, self._admissions, policy, defaults)
         self._retirement = Retirement(cache, effects.jobs)
+
+    async def find_kueue(self) -> bool:
+        """Say whether Kueue is there: then its Workloads are to be watched, too. KubeError where nobody can tell."""
+        await self._effects.workloads.probe()
+        return not self._effects.workloads.absence
+
+    async def until_outdated(self) -> None:
+        """Return when this process should end, for the next one to watch what could not be watched at its start."""
+        await self._outdated.wait()
+        logger.warning("Kueue has been installed: this process ends, and the next one watches its Workloads")
 
     async def follow(self) -> None:
         """Take in full lists until cancelled, so that what a watch has missed is found."""
@@ -100,10 +116,29 @@ class Engine:
         self._cache.see_job(raw, deleted=deleted)
         meta = raw["metadata"]
         self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
+        self._look_at_admission(meta["uid"])
         gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
         if gpu is not None:
             self._queue.put(_GPU + gpu)
         self._queue_soon()
+
+    def see_workload(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
+        uid = self._cache.see_workload(raw, deleted=deleted)
+        self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
+        job = self._cache.jobs.get(uid)
+        if job is None:
+            return
+        self._look_at_admission(uid)
+        gpu = self._turns.concerns.get(job.key.holder)
+        if gpu is not None:
+            self._queue.put(_GPU + gpu)
+        self._queue_soon()
+
+    def _look_at_admission(self, uid: str) -> None:
+        job = self._cache.jobs.get(uid)
+        if job is not None and self._admissions.concerns(job):
+            self._queue.put(_ADMISSION + uid)
 
     def see_training_pod(self, raw: Object) -> None:
         """A training pod has changed: wake its GPU, if it is one that has a turn."""
@@ -159,6 +194,8 @@ class Engine:
                 return await self._retirement.look()
             case _ if key == _LEASES:
                 return await self._look_at_all()
+            case _ if key.startswith(_ADMISSION):
+                return await self._admissions.look(key.removeprefix(_ADMISSION))
             case _:
                 return await self._turns.look(key.removeprefix(_GPU))
 
@@ -181,14 +218,18 @@ class Engine:
         known_jobs, known_residents, told = self._cache.jobs.uids(), self._cache.residents.uids(), self._lag.known()
         jobs = await self._kube.list(self._effects.jobs.list_path)
         residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
-        versions = {raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"] for raw in (*jobs, *residents)}
-        self._lag.listed(versions, told, time.monotonic())
+        known_workloads, workloads = self._cache.workloads.uids(), await self._effects.workloads.list()
+        listed = (raw["metadata"] for raw in (*jobs, *residents, *workloads))
+        self._lag.listed({meta["uid"]: meta["resourceVersion"] for meta in listed}, told, time.monotonic())
+        stood_for = {self._cache.see_workload(raw) for raw in workloads}
         for raw in jobs:
             self._cache.see_job(raw)
+            self._look_at_admission(raw["metadata"]["uid"])
         for raw in residents:
             self._cache.see_resident(raw)
         gone = self._cache.jobs.keep_only({raw["metadata"]["uid"] for raw in jobs}, known_jobs)
         gone |= self._cache.residents.keep_only({raw["metadata"]["uid"] for raw in residents}, known_residents)
+        gone |= self._cache.workloads.keep_only(stood_for, known_workloads)
         if gone:
             logger.info("resync: %d deletions had been missed", len(gone))
         self._synced_at = time.monotonic()

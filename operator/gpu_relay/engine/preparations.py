@@ -15,6 +15,7 @@ from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod
 from gpu_relay.effects.pods import PodNameTakenError
 from gpu_relay.engine.actions import Effects
+from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Preparations:
 
     cache: Cache
     effects: Effects
+    admissions: Admissions
     policy: Policy
     defaults: TrainerDefaults
     refusals: dict[str, tuple[Reason, str]] = field(default_factory=dict)
@@ -45,7 +47,7 @@ class Preparations:
         return min(waits, default=None)
 
     def _concerns(self, job: Job) -> bool:
-        if job.deleting or not is_due(job, self.policy):
+        if job.deleting or not self.admissions.admits(job) or not is_due(job, self.policy):
             return False
         return is_under_way(job) or not job.spec.suspend
 

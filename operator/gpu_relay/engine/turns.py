@@ -19,6 +19,7 @@ from gpu_relay.effects import logs, metrics, trainers
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.engine.actions import Actions, Effects
+from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.memory import Memory
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class Turns:
         defaults: TrainerDefaults,
         released: Callable[[], None],
         waiting_for: Callable[[str], tuple[str, Preemptor | None]],
+        admissions: Admissions,
     ) -> None:
         """`released` is called when a GPU may have become free.
 
@@ -42,6 +44,7 @@ class Turns:
         self._do = effects
         self._actions = Actions(effects, defaults, released)
         self._waiting_for = waiting_for
+        self._admissions = admissions
         self._policy = policy
         self._memory: dict[str, Memory] = {}
         self.concerns: dict[str, str] = {}
@@ -88,7 +91,7 @@ class Turns:
             policy=self._policy,
             lease=lease,
             resident=resident,
-            job=job,
+            job=await self._admissions.granted(job) if job else None,
             pods=pods if memory.ended is None or memory.ended in pods else (*pods, memory.ended),
             samples=tuple(memory.samples),
             room=tuple(memory.room),
@@ -101,6 +104,7 @@ class Turns:
             unwilling_for=_since(memory.unwilling_since),
             successor=successor,
             preemptor=preemptor,
+            withdrawal=self._admissions.withdrawal(job) if job else "",
         )
         return await self._with_pod(view, memory)
 

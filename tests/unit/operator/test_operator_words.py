@@ -14,7 +14,7 @@ def said() -> set[str]:
     """Return every string in the control-plane tests: names in comments do not count."""
     return {
         node.value
-        for file in CONTROLPLANE.glob("test_*.py")
+        for file in CONTROLPLANE.rglob("test_*.py")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }

@@ -1,0 +1,77 @@
+"""A cluster without Kueue: jobs that name no LocalQueue work, the others say what is missing."""
+
+from collections.abc import Callable, Iterator
+
+import httpx
+import pytest
+
+from tests.support.operator_process import OperatorProcess
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World
+
+_CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+_NAME = "workloads.kueue.x-k8s.io"
+
+
+@pytest.fixture
+def install_workloads(api: httpx.Client) -> Iterator[Callable[[], None]]:
+    """Install the kind Workload of Kueue's API, and nobody who answers for it; gone at the test's end."""
+
+    def install() -> None:
+        anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+        schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
+        version = {
+            "name": "v1beta2", "served": True, "storage": True, "subresources": {"status": {}},
+            "schema": {"openAPIV3Schema": schema},
+        }  # fmt: skip
+        names = {"kind": "Workload", "plural": "workloads", "singular": "workload", "listKind": "WorkloadList"}
+        body = {
+            "apiVersion": "apiextensions.k8s.io/v1",
+            "kind": "CustomResourceDefinition",
+            "metadata": {
+                "name": _NAME,
+                "annotations": {"api-approved.kubernetes.io": "https://github.com/kubernetes-sigs/kueue"},
+            },
+            "spec": {"group": "kueue.x-k8s.io", "scope": "Namespaced", "names": names, "versions": [version]},
+        }
+        assert api.post(_CRDS, json=body).is_success
+        eventually(lambda: api.get("/apis/kueue.x-k8s.io/v1beta2/workloads").is_success, "the kind Workload")
+
+    yield install
+    api.delete(f"{_CRDS}/{_NAME}")
+    eventually(lambda: not api.get("/apis/kueue.x-k8s.io/v1beta2/workloads").is_success, "the kind to be gone")
+
+
+def test_without_kueue_and_with_kueue_installed_later(
+    world: World,
+    api: httpx.Client,
+    resident: ScriptedResident,
+    start_operator: Callable[..., OperatorProcess],
+    install_workloads: Callable[[], None],
+) -> None:
+    first = start_operator()
+    world.apply_job("queued", queue="team-a", priority=10)
+    told = eventually(lambda: world.waits_for("queued", "KueueMissing"), "the condition KueueMissing")
+    assert told["message"].startswith(f"the label names Kueue's LocalQueue {world.namespace}/team-a, but this cluster")
+    assert "install it, or remove the label" in told["message"]
+    world.apply_job("plain")
+    world.shows_pod("plain-1")
+    world.end_pod("plain-1")
+    world.reaches("plain", "Succeeded")
+    assert "KueueMissing" in world.events("queued")
+    install_workloads()
+
+    def noticed() -> bool:
+        world.touch_job("queued")
+        return not first.running
+
+    eventually(noticed, "the operator to notice, and to end for a new start", within=60, every=1)
+    assert "Kueue has been installed" in first.log()
+    start_operator()
+    path = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{world.namespace}/workloads"
+    asked = eventually(lambda: api.get(path).json()["items"], "a Workload")
+    assert asked[0]["spec"]["queueName"] == "team-a"
+    assert asked[0]["metadata"]["ownerReferences"][0]["name"] == "queued"
+    told = eventually(lambda: world.waits_for("queued", "WaitingForKueue"), "the condition WaitingForKueue")
+    assert told["message"].endswith("Kueue has not looked at it yet: does its controller run?")
