@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.support.operator_process import OperatorProcess
+from tests.cluster import Cluster
+from tests.support.operator_process import REPOSITORY, OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
@@ -15,10 +16,12 @@ _NAME = "workloads.kueue.x-k8s.io"
 
 
 @pytest.fixture
-def install_workloads(api: httpx.Client) -> Iterator[Callable[[], None]]:
-    """Install the kind Workload of Kueue's API, and nobody who answers for it; gone at the test's end."""
+def install_workloads(cluster: Cluster, api: httpx.Client) -> Iterator[Callable[[], None]]:
+    """Install the kind Workload of Kueue's API and our rights to it, but nobody who answers; gone at the test's end."""
+    component = str(REPOSITORY / "manifests/components/kueue/rbac.yaml")
 
     def install() -> None:
+        cluster.kubectl("apply", "-f", component)
         anything = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
         schema = {"type": "object", "properties": {"spec": anything, "status": anything}}
         version = {
@@ -40,6 +43,7 @@ def install_workloads(api: httpx.Client) -> Iterator[Callable[[], None]]:
 
     yield install
     api.delete(f"{_CRDS}/{_NAME}")
+    cluster.kubectl("delete", "-f", component, "--ignore-not-found")
     eventually(lambda: not api.get("/apis/kueue.x-k8s.io/v1beta2/workloads").is_success, "the kind to be gone")
 
 
