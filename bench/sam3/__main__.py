@@ -49,7 +49,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("parts", nargs="*", default=list(PARTS), metavar="PART", help=f"any of {', '.join(PARTS)}; all")
     parser.add_argument("--model", type=Path, help="folder of a model, as save_pretrained writes it")
     parser.add_argument("--rounds", type=int, default=3, help="loads, cold and from the standby each (default 3)")
-    parser.add_argument("--images", type=int, default=16, help="images at each number of clients (default 16)")
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=16,
+        help="images at each number of clients, at least one for each client (default 16)",
+    )
     parser.add_argument("--clients", type=int, nargs="*", default=[1, 4, 16], help="clients at a time (1 4 16)")
     parser.add_argument("--threads", type=int, default=2, help="threads of the worker on a CPU (default 2)")
     parser.add_argument("--log-level", default="warning", help="the server's, to follow a slow one (default warning)")
@@ -103,7 +108,9 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
     if "traffic" in options.parts:
         count = max(1, options.images // 4)
         plain = _child("bench.sam3.plain", str(model), str(picture), str(count), "0.5")
-        rows = [traffic.measure(server.url, picture, clients, options.images) for clients in options.clients]
+        rows = [
+            traffic.measure(server.url, picture, clients, max(options.images, clients)) for clients in options.clients
+        ]
         report.keep("traffic", rows)
         report.figures["plain"] = plain
         for row in rows:

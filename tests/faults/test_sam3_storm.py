@@ -5,6 +5,7 @@
 
 import asyncio
 import os
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -42,16 +43,20 @@ def test_nothing_is_left_behind_however_many_turns_there_are(server: Server) -> 
     expected = server.segment().json()["results"]
     seen: list[tuple[int, int, int]] = []
     memory: list[int] = []
+    unloads: list[float] = []
     for fence in range(1, CYCLES + 1):
+        began = time.monotonic()
         answer = server.unload(fence, ttl_seconds=600).json()
         assert (answer["gpu_freed_mb"], server.ledger.used_mib) == (NEED, 0), "0 MiB are booked once it has answered"
+        unloads.append(time.monotonic() - began)
         seen.append(left(server))
         memory.append(server.resident_mib())
         assert server.load(fence).status_code == 200
         assert server.ledger.used_mib == NEED
         assert server.segment().json()["results"] == expected
         if fence % 20 == 0:
-            print(f"\n{fence} turns: {seen[-1][0]} descriptors, {memory[-1]} MiB")
+            figures = f"{seen[-1][0]} descriptors, {memory[-1]} MiB, slowest unload {max(unloads):.2f} s"
+            print(f"\n{fence} turns: {figures}")
     assert set(seen[1:]) <= {(seen[1][0], 2, 0)}, "template and standby, and no descriptor or process more each turn"
     settled = memory[len(memory) // 4 :]
     assert settled[-1] - settled[0] <= MOST_GROWTH_MIB, memory

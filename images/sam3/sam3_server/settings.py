@@ -26,10 +26,12 @@ class Settings(BaseSettings):
         "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
     )
     standby: bool = Field(
-        True, description="while the GPU is lent out, keep a process ready with the weights in host memory"
+        True,
+        description="keep a process that has done the imports of workers, and while the GPU is lent out one with the "
+        "weights in host memory",
     )
     host_reserve_mib: int = Field(
-        1024, ge=0, description="host memory in MiB that must stay free; where it would not, no process is kept ready"
+        1024, ge=0, description="host memory in MiB that must stay free; where it would not, no weights are kept ready"
     )
     while_held: Literal["refuse", "wait", "cpu"] = Field(
         "refuse",
