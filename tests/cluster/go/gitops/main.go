@@ -2,6 +2,7 @@
 //
 //	gitops kstatus   reads a JSON list of objects; prints what kstatus makes of each
 //	gitops decode    reads a JSON list of objects; prints why each is none of its kind, or "" where it is one
+//	gitops render    reads a JSON list of charts with values; prints the rendered templates of each
 package main
 
 import (
@@ -20,9 +21,9 @@ import (
 )
 
 func main() {
-	answers := map[string]func([]byte) (any, error){"kstatus": kstatus, "decode": decode}
+	answers := map[string]func([]byte) (any, error){"kstatus": kstatus, "decode": decode, "render": render}
 	if len(os.Args) != 2 || answers[os.Args[1]] == nil {
-		log.Fatal("usage: gitops kstatus|decode < objects.json")
+		log.Fatal("usage: gitops kstatus|decode|render < list.json")
 	}
 	text, err := io.ReadAll(os.Stdin)
 	if err != nil {
