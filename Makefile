@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds tour lock images environment down
+.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds chart tour lock images environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds tour lock images down"
+	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds chart tour lock images down"
 
 demo: environment
 	@$(PY) -m tests.demo
@@ -51,6 +51,9 @@ lint: environment
 
 crds: environment
 	$(PY) -m gpu_relay.api.crd > crds/yolotrainingjobs.gpurelay.dev.yaml
+
+chart: environment
+	kubectl kustomize manifests/base | $(PY) manifests/chart/generate.py manifests/chart
 
 lock: $(UV)
 	UV=$(UV) requirements/lock.sh

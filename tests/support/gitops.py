@@ -28,6 +28,17 @@ def misfits(objects: Iterable[Object]) -> list[str]:
     return [str(answer) for answer in _ask("decode", objects)]
 
 
+def rendered(chart: Path, namespace: str, values: Object) -> list[Object]:
+    """Return the objects of a Helm chart, as `helm template --include-crds` prints them.
+
+    AssertionError has Helm's words where it refuses the values.
+    """
+    texts = _ask("render", [{"chart": str(chart), "namespace": namespace, "values": values}])[0]
+    crds = [file.read_text() for file in sorted(chart.glob("crds/*.yaml"))]
+    manifests = [text for path, text in texts.items() if path.endswith(".yaml")]
+    return [item for text in (*crds, *manifests) for item in yaml.safe_load_all(text) if item]
+
+
 def _ask(question: str, objects: Iterable[Object]) -> list[Any]:
     program = binaries.ensure(["gitops"])["gitops"]
     text = json.dumps(list(objects))
