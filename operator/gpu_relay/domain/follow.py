@@ -26,8 +26,8 @@ def followed(
     if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
         message += f": epoch {progress.summary}"
     new = status.training(view, job, pod.name, notice.reason, message, progress, stopping)
-    created = Notice(Reason.POD_CREATED, _created_message(job, pod))
-    return new, (created, notice) if notice.reason != Reason.POD_NOT_STARTED else (created,)
+    told = created(job, pod)
+    return new, (told, notice) if notice.reason != Reason.POD_NOT_STARTED else (told,)
 
 
 def _state(view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None) -> Notice | None:
@@ -117,8 +117,9 @@ def _with_stable_eta(new: Progress, old: Progress | None) -> Progress:
     return new.model_copy(update={"eta": old.eta})
 
 
-def _created_message(job: Job, pod: TrainingPod) -> str:
-    gpu = job.status.gpu
-    if gpu is None or gpu.free_after is None:
-        return f"created pod {pod.name}"
-    return f"created pod {pod.name} on node {gpu.node}: {mib(gpu.free_after)} free, {mib(job.need_mib)} needed"
+def created(job: Job, pod: TrainingPod) -> Notice:
+    """Tell that the training pod exists."""
+    message, gpu = f"created pod {pod.name}", job.status.gpu
+    if gpu is not None and gpu.free_after is not None:
+        message += f" on node {gpu.node}: {mib(gpu.free_after)} free, {mib(job.need_mib)} needed"
+    return Notice(Reason.POD_CREATED, message)

@@ -23,10 +23,10 @@ Every rule judges by what was observed in this pass, so the operator may die aft
 from collections.abc import Callable
 from dataclasses import replace
 
-from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
+from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import follow, status, stops
 from gpu_relay.domain.fairness import clocks_of, is_exhausted
-from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
+from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.steps import (
@@ -67,6 +67,12 @@ def own_pod(view: TurnView) -> TrainingPod | None:
     return next((p for p in view.pods if job and p.job_uid == job.key.uid and p.fence == view.lease.fence), None)
 
 
+def leased(lease: GpuLease) -> Notice:
+    """Tell that a job's turn has begun. Told again before the first step of a turn, lest a crash swallows it."""
+    where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
+    return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
+
+
 # The job owns the Lease
 
 
@@ -103,7 +109,8 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
     new = status.releasing(view, job, attempt, message, progress=progress, results=results, pod=pod.name)
     failed = attempt.reason not in _ON_REQUEST | {Reason.COMPLETED}
-    return Decision(None, job, new, (Notice(Reason.TRAINING_ENDED, message, warning=failed),), again_in=0)
+    notices = (follow.created(job, pod), Notice(Reason.TRAINING_ENDED, message, warning=failed))
+    return Decision(None, job, new, notices, again_in=0)
 
 
 def pod_is_live(view: TurnView) -> Decision | None:
@@ -202,7 +209,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
     free = view.free_before
     figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
     decision = _acquiring(view, Reason.UNLOADING_RESIDENT, f"asks resident {view.resident} to unload{figures}", 0)
-    return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=0)
+    return Decision(Unload(), decision.job, decision.status, (leased(view.lease), *decision.notices), again_in=0)
 
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
@@ -229,7 +236,7 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
     enough = [free >= needed for free in view.samples[-view.policy.samples :]]
     if len(enough) == view.policy.samples and all(enough):
         return None
-    unloaded = (Notice(Reason.RESIDENT_UNLOADED, view.unload_message),) if view.unload_message else ()
+    unloaded = (Notice(Reason.RESIDENT_UNLOADED, view.unload_message or _unloaded_already(view)),)
     if not enough or enough[-1]:
         return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval)
     message = (
@@ -238,6 +245,12 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
     )
     waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, message, _SOON, warning=True)
     return Decision(None, job, waiting.status, (*unloaded, *waiting.notices), again_in=_SOON)
+
+
+def _unloaded_already(view: TurnView) -> str:
+    """Say that the resident has unloaded where the process that asked it did not live to hear so."""
+    report = view.resident.report if view.resident else None
+    return f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
 
 
 def pod_was_refused(view: TurnView) -> Decision | None:
@@ -256,7 +269,7 @@ def create_pod(view: TurnView) -> Decision | None:
     assert job is not None
     step = CreatePod(job.next_attempt, next_batch(job))
     if not view.managed:
-        return Decision(step, job, again_in=0)
+        return Decision(step, job, None, (leased(view.lease),), again_in=0)
     message = f"{mib(view.samples[-1])} free in {view.policy.samples} samples in a row, {mib(job.need_mib)} needed"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
     return Decision(step, job, proven, (Notice(Reason.MEMORY_PROVEN, message),), again_in=0)
@@ -357,7 +370,7 @@ def _settle(
     new = status.settled(job, view.now, judged, reload)
     bad_news = reload[0] == "False" and reload[1] != Reason.GPU_PASSED_ON
     notices = [Notice(reload[1], reload[2], warning=bad_news)]
-    if job.status.phase == Phase.RELEASING and judged.phase != Phase.QUEUED:
+    if job.status.phase in TERMINAL_PHASES | {Phase.RELEASING} and judged.phase != Phase.QUEUED:
         notices.append(Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED))
     return Decision(step, job, new, tuple(notices), again_in)
 

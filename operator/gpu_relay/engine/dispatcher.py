@@ -26,6 +26,7 @@ from gpu_relay.domain.queue import (
     wants_gpu,
 )
 from gpu_relay.domain.steps import Notice
+from gpu_relay.domain.turn import leased
 from gpu_relay.domain.validation import objection
 from gpu_relay.effects import logs, metrics
 from gpu_relay.effects.events import EventRecorder
@@ -172,9 +173,7 @@ class Dispatcher:
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()
         metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(job)).total_seconds()))
-        where = f"GPU {gpu.gpu} on node {node}" if node else "a GPU without a resident"
-        notice = Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
-        await self.events.emit(job.key, job.resource_version, lease.fence, notice)
+        await self.events.emit(job.key, job.resource_version, lease.fence, leased(lease))
         return True
 
     async def _may_wait(self, job: Job) -> bool:

@@ -44,7 +44,7 @@ class Leadership:
     async def campaign(self) -> None:
         """Stand by until this process leads."""
         while not await self._try(self._me.period):
-            if self._me.leader:
+            if self._me.leader not in {"", self._me.identity}:
                 self._say(logging.INFO, f"stands by: {self._me.leader} leads")
             await asyncio.sleep(min(self._me.period, max(_RETRY * self._me.period, self._me.wait(monotonic()))))
         self._say(logging.INFO, f"leads as {self._me.identity}")
@@ -88,7 +88,7 @@ class Leadership:
                     return False
                 record = await self._lease.take(me.record, me.identity, me.duration)
         except (KubeError, TimeoutError) as error:
-            self._say(logging.WARNING, f"the leader's Lease: {error or 'no answer in time'}")
+            self._say(logging.WARNING, f"the leader's Lease: {str(error) or 'no answer in time'}")
             return False
         me.won(record, asked_at, monotonic())
         self._switch.hold(me.lead_left(monotonic()))
