@@ -1,0 +1,105 @@
+"""The operator dies right after each of its writes and orders in turn, and every run must end alike (after Sieve)."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tests.chaos.api import Api, Object
+from tests.chaos.proxy import UNTOUCHED, Call, Fate
+from tests.chaos.stage import Stage, open_stage
+
+_names = itertools.count(1)
+When = Literal["unheard", "heard"]
+"""The killed process never hears of the answer; or it does, and dies just after."""
+Victim = Literal["operator", "resident", "trainer"]
+
+
+@dataclass
+class Orders:
+    """Counts orders over all processes, and disturbs right after the k-th."""
+
+    k: int
+    when: When
+    strike: Callable[[str], None]
+    """Given the name of the operator that gave the order."""
+    seen: list[str]
+    last: str = ""
+
+    def decide(self, call: Call) -> Fate:
+        """Decide a call's fate."""
+        if not call.is_order:
+            return UNTOUCHED
+        self.seen.append(call.kind)
+        self.last = call.operator or self.last  # the residents' door cannot tell who calls: who wrote last
+        if len(self.seen) != self.k:
+            return UNTOUCHED
+
+        async def strike() -> None:
+            self.strike(self.last)
+
+        if self.when == "unheard":
+            return Fate(after_forwarding=strike, lose_answer=True)
+        return Fate(after_answering=strike)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run has left, and the orders that it took."""
+
+    state: Object
+    orders: list[str]
+
+
+async def run(
+    api: Api,
+    folder: Path,
+    name: str,
+    *,
+    k: int = 0,
+    when: When = "unheard",
+    victim: Victim = "operator",
+    replicas: int = 1,
+    **settings: str,
+) -> Run:
+    """Run two jobs, one after the other, with a blow right after the k-th order (0: none)."""
+    async with open_stage(api, folder, name, replicas=replicas, settings={"MAX_OUTAGE": "0", **settings}) as stage:
+        orders = Orders(k, when, lambda name: _strike(stage, victim, name), [])
+        for proxy in stage.proxies.values():
+            proxy.decide = orders.decide
+        for operator in stage.operators.values():
+            operator.start()
+        await stage.apply("first")
+        await stage.apply("second")
+        await stage.comes_to_rest(within=90)
+        return Run(await stage.final_state(), orders.seen)
+
+
+def _strike(stage: Stage, victim: Victim, operator: str) -> None:
+    match victim:
+        case "operator":
+            struck = stage.operators[operator]
+            struck.kill()
+            if len(stage.operators) == 1:
+                struck.start()
+            else:
+                del stage.operators[operator]  # it stays dead: the other is to take over
+        case "resident":
+            stage.restarted = True
+            for resident in stage.residents:  # as its process comes up again: nothing loaded, nothing promised
+                resident.loaded, resident.hold = False, None
+        case "trainer":
+            stage.kubelet.kill()
+
+
+async def run_each(api: Api, folder: Path, numbers: Sequence[int], at_once: int, **blow: Any) -> dict[int, Run]:
+    """Make one run for each k, a few at a time; `blow` are further arguments of `run`."""
+    gate = asyncio.Semaphore(at_once)
+
+    async def one(k: int) -> Run:
+        async with gate:
+            return await run(api, folder, f"crash-{next(_names)}", k=k, **blow)
+
+    return dict(zip(numbers, await asyncio.gather(*map(one, numbers)), strict=True))
