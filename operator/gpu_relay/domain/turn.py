@@ -23,6 +23,7 @@ Every rule judges by what was observed in this pass, so the operator may die aft
 from collections.abc import Callable
 from dataclasses import replace
 
+from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import follow, status, stops
 from gpu_relay.domain.fairness import clocks_of, is_exhausted
@@ -91,11 +92,12 @@ def turn_is_over(view: TurnView) -> Decision | None:
     stopping = _stop_live_pods(view)
     if stopping is not None:
         return stopping
-    ended = parse_time(job.status.attempts[-1].completion_time)
-    waited = (view.now - ended).total_seconds()
+    attempt = job.status.attempts[-1]
+    waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
+    told = () if attempt.exit_code is None else (_ended(attempt),)  # once more, lest a crash has swallowed it
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
-        return Decision(again_in=view.policy.sample_interval)
-    return Decision(_return_lease(view), again_in=0)
+        return Decision(None, job, None, told, again_in=view.policy.sample_interval)
+    return Decision(_return_lease(view), job, None, told, again_in=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -106,11 +108,15 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     attempt = attempt_of(job, pod, pod.termination, view.now)
     progress = follow.final_progress(job, attempt)
     results = results_of(pod.termination) or job.status.results
-    message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
-    new = status.releasing(view, job, attempt, message, progress=progress, results=results, pod=pod.name)
+    ended = _ended(attempt)
+    new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
+    return Decision(None, job, new, (follow.created(job, pod), ended), again_in=0)
+
+
+def _ended(attempt: Attempt) -> Notice:
     failed = attempt.reason not in _ON_REQUEST | {Reason.COMPLETED}
-    notices = (follow.created(job, pod), Notice(Reason.TRAINING_ENDED, message, warning=failed))
-    return Decision(None, job, new, notices, again_in=0)
+    message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
+    return Notice(Reason.TRAINING_ENDED, message, warning=failed)
 
 
 def pod_is_live(view: TurnView) -> Decision | None:
