@@ -39,9 +39,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     token_file.write_text(TOKEN)
     limits = {"SAM3_MAX_IMAGE_PIXELS": "1000000", "SAM3_MAX_IMAGE_MIB": "1", "SAM3_LOG_LEVEL": "error"}
     server = Server(gpu_memory.create_ledger(folder / "gpu"), tiny_model(), token_file, limits)
-    assert server.segment().status_code == 200
-    yield server
-    server.end()
+    try:
+        assert server.segment().status_code == 200
+        yield server
+    finally:
+        server.end()
 
 
 @pytest.fixture(scope="module", autouse=True)
