@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds chart tour lock images environment down
+.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds chart tour lock images sbom environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -18,7 +18,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds chart tour lock images down"
+	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds chart tour lock images sbom down"
 
 demo: environment
 	@$(PY) -m tests.demo
@@ -60,6 +60,9 @@ lock: $(UV)
 
 images: environment
 	$(PY) -m tests.cluster images
+
+sbom: environment
+	$(PY) -m tests.cluster.sbom sbom
 
 tour: environment
 	@$(PY) -m tests.cluster prepare --node none

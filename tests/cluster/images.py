@@ -169,6 +169,14 @@ class Builder:
         description = json.loads(run(*self._buildah(), "inspect", "--type", "image", image.keyed))
         return list(description["OCIv1"]["rootfs"]["diff_ids"])
 
+    def read(self, image: Image, file: str) -> str:
+        """Return the text of a file of an image that is built; `file` is a path below its root."""
+        container = run(*self._buildah(), "from", f"--signature-policy={self._policy}", image.keyed).strip()
+        try:
+            return (Path(run(*self._buildah(), "mount", container).strip()) / file).read_text()
+        finally:
+            run(*self._buildah(), "rm", container, check=False)
+
     def push(self, image: Image, layout: Path) -> oci.Descriptor:
         """Write an image into a layout folder, but for layers that lie there, and return its manifest's descriptor."""
         # zstd at its fastest: a third of the disk for the time that plain writing would take.
