@@ -358,7 +358,9 @@ class YoloTrainingJobStatus(ApiType):
     )
     phase: str | None = Field(default=None, description="; ".join(f"{p}: {p.description}" for p in Phase))
     queue_position: int | None = Field(
-        default=None, description="Place in the queue, from 1; absent once the job has a GPU."
+        default=None,
+        description="Place in the queue, from 1: exact among the first ten, further back an upper bound. Absent once "
+        "the job has a GPU.",
     )
     estimated_start_time: str | None = Field(
         default=None,

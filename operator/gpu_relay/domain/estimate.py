@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from statistics import median
 
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.model import Job, Policy
+from gpu_relay.domain.model import Demand, Job, Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue import Candidate, Placement, not_before, unsuitable
 
@@ -20,16 +20,22 @@ def estimated_starts(
     known = list(jobs)
     typical = typical_duration(known)
     owners = {job.key.holder: job for job in known}
-    free = {each.gpu: _free_at(each, owners, typical, now) for each in candidates}
+    free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, typical, now)) is not None}
+    suitable: dict[Demand, list[str]] = {}
     found: dict[str, str] = {}
     for placement in placements:
-        job, chosen = placement.job, placement.gpu
-        start = now if chosen is not None else None
+        job, chosen = placement.job, placement.gpu.gpu if placement.gpu else None
+        start = now
         if chosen is None and placement.reason not in _UNFORESEEABLE:
-            chosen, start = _first_free(job, candidates, free, now, policy)
-        if chosen is None or start is None:
+            if job.demand not in suitable:
+                suitable[job.demand] = [each.gpu for each in candidates if unsuitable(job, each, policy) is None]
+            chosen = min((gpu for gpu in suitable[job.demand] if gpu in free), key=free.__getitem__, default=None)
+            start = max(not_before(job, policy) or now, free[chosen]) if chosen is not None else now
+        if chosen is None:
             continue
-        free[chosen.gpu] = None if typical is None else start + typical
+        free.pop(chosen, None)
+        if typical is not None:
+            free[chosen] = start + typical
         found[job.key.uid] = _steady(job, start, now)
     return found
 
@@ -60,24 +66,9 @@ def _free_at(
     return max(now, parse_time(turn.since) + typical)
 
 
-def _first_free(
-    job: Job, candidates: Sequence[Candidate], free: Mapping[str, datetime | None], now: datetime, policy: Policy
-) -> tuple[Candidate | None, datetime | None]:
-    ready = not_before(job, policy) or now
-    times = [
-        (max(ready, at), each)
-        for each in candidates
-        if (at := free[each.gpu]) is not None and unsuitable(job, each, policy) is None
-    ]
-    if not times:
-        return None, None
-    start, chosen = min(times, key=lambda pair: pair[0])
-    return chosen, start
-
-
 def _steady(job: Job, start: datetime, now: datetime) -> str:
-    """Keep an estimate that moved by less than a tenth of the wait, or half a minute: it is no news."""
+    """Keep an estimate that moved by less than a quarter of the wait, or half a minute: it is no news."""
     said = job.status.estimated_start_time
-    if said is not None and abs(parse_time(said) - start) < max(_TOLERANCE, (start - now) / 10):
+    if said is not None and abs(parse_time(said) - start) < max(_TOLERANCE, (start - now) / 4):
         return said
     return timestamp(start)

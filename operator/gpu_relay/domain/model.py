@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
@@ -48,6 +49,18 @@ class Grant:
 
 
 @dataclass(frozen=True)
+class Demand:
+    """What a job asks of a GPU, apart from who it is: jobs that ask for the same are judged alike."""
+
+    namespace: str
+    need_mib: int
+    node_labels: frozenset[tuple[str, str]]
+    resident_labels: frozenset[tuple[str, str]]
+    start_when: str
+    idle_for: str | None
+
+
+@dataclass(frozen=True)
 class Job:
     """A YoloTrainingJob as it was last read."""
 
@@ -67,6 +80,19 @@ class Job:
     def node_selector(self) -> dict[str, str]:
         """Labels that the node of the job's GPU must have: the job's own wish, and where its quota is."""
         return {**self.spec.pod_template.node_selector, **self.grant.node_labels}
+
+    @cached_property
+    def demand(self) -> Demand:
+        """What it asks of a GPU."""
+        gpu = self.spec.gpu
+        return Demand(
+            self.key.namespace,
+            self.need_mib,
+            frozenset(self.node_selector.items()),
+            frozenset(gpu.resident_selector.match_labels.items()),
+            gpu.start_when,
+            gpu.idle_for,
+        )
 
     @property
     def need_mib(self) -> int:

@@ -8,7 +8,7 @@ from gpu_relay.api import words
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
-from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, Policy, Resident
+from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, Policy, Resident
 from gpu_relay.domain.preparation import is_due
 from gpu_relay.domain.quantities import duration, parse_time, timestamp
 
@@ -85,7 +85,8 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
 
 def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:
     """Give each waiting job, in order, the first GPU that suits it and can be had now."""
-    left = list(candidates)
+    left = [each for each in candidates if each.is_between_turns()]
+    judged: dict[Demand, _Judgement] = {}
     placements = []
     for position, job in enumerate(waiting, start=1):
         ready_at = not_before(job, policy)
@@ -93,16 +94,46 @@ def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime
             message = f"the next attempt starts at {timestamp(ready_at)}"
             placements.append(Placement(job, position, None, Reason.WAITING_FOR_BACKOFF, message))
             continue
-        gpu = next((each for each in left if can_start(job, each, now, policy)), None)
+        judgement = judged.get(job.demand)
+        if judgement is None:
+            judgement = judged[job.demand] = _judge(job, candidates, now, policy)
+        gpu = next((each for each in left if each.gpu in judgement.open), None)
         if gpu is not None:
             left.remove(gpu)
             placements.append(Placement(job, position, gpu, Reason.GPU_LEASED, "its turn begins"))
         else:
-            placements.append(_waits(job, position, candidates, now, policy))
+            reason, message = judgement.waits or (Reason.WAITING_IN_QUEUE, place_message(position))
+            placements.append(Placement(job, position, None, reason, message))
     return placements
 
 
-def successor(waiting: Sequence[Job], candidate: Candidate, now: datetime, policy: Policy) -> Job | None:
+def place_message(position: int) -> str:
+    """Return what is said of a job that waits for others only."""
+    return f"number {position} in the queue"
+
+
+@dataclass(frozen=True)
+class _Judgement:
+    """What holds for all jobs that ask for the same."""
+
+    open: frozenset[str]
+    """The GPUs that may be had now."""
+    waits: tuple[Reason, str] | None
+    """Why they wait where they do, if it is not for other jobs only."""
+
+
+def _judge(job: Job, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> _Judgement:
+    objections = {each.gpu: unsuitable(job, each, policy) for each in candidates}
+    if objections and all(objections.values()):
+        said = dict.fromkeys(map(str, objections.values()))
+        return _Judgement(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(said)}"))
+    suitable = [each for each in candidates if objections[each.gpu] is None and each.is_between_turns()]
+    obstacles = {each.gpu: obstacle(job, each, now, policy) for each in suitable}
+    free = frozenset(gpu for gpu, said in obstacles.items() if said is None)
+    return _Judgement(free, next((said for said in obstacles.values() if said is not None), None))
+
+
+def successor(waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy) -> Job | None:
     """Return the job that would take this GPU next if it could be had now; None when nobody waits for it."""
     for job in waiting:
         ready_at = not_before(job, policy)
@@ -110,15 +141,6 @@ def successor(waiting: Sequence[Job], candidate: Candidate, now: datetime, polic
         if ready and unsuitable(job, candidate, policy) is None and obstacle(job, candidate, now, policy) is None:
             return job
     return None
-
-
-def can_start(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> bool:
-    """True when a job's turn on a GPU may begin now."""
-    return (
-        unsuitable(job, candidate, policy) is None
-        and candidate.is_between_turns()
-        and obstacle(job, candidate, now, policy) is None
-    )
 
 
 def obstacle(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
@@ -135,18 +157,6 @@ def obstacle(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> t
             message = f"starts when resident {resident} has had no request for {idle_for.total_seconds():g} s"
             return Reason.RESIDENT_BUSY, message
     return None
-
-
-def _waits(job: Job, position: int, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> Placement:
-    reasons = {each.gpu: unsuitable(job, each, policy) for each in candidates}
-    if reasons and all(reasons.values()):
-        message = f"no GPU suits this job: {'; '.join(map(str, reasons.values()))}"
-        return Placement(job, position, None, Reason.NO_GPU_FITS, message)
-    suitable = (each for each in candidates if reasons[each.gpu] is None and each.is_between_turns())
-    obstacles = (obstacle(job, each, now, policy) for each in suitable)
-    said = next((each for each in obstacles if each is not None), None)
-    reason, message = said or (Reason.WAITING_IN_QUEUE, f"number {position} in the queue")
-    return Placement(job, position, None, reason, message)
 
 
 def lends_to(resident: Resident, namespace: str) -> bool:

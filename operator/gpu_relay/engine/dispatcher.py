@@ -9,7 +9,6 @@ from datetime import UTC, datetime
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
 from gpu_relay.domain import status
-from gpu_relay.domain.estimate import estimated_starts
 from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
 from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
@@ -59,19 +58,23 @@ class Dispatcher:
     turns: Turns
     admissions: Admissions
     policy: Policy
-    waiting: list[Job] = field(default_factory=list)
-    """The queue as the last dispatch knew it."""
+    placements: list[Placement] = field(default_factory=list)
+    """The queue as the last dispatch left it."""
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """The GPUs as the last dispatch knew them."""
     preemptors: dict[str, Preemptor] = field(default_factory=dict)
     """The waiting job for which a preemptible owner of a GPU is to stop, by GPU."""
+
+    def outcome(self) -> tuple[list[Placement], list[Candidate]]:
+        """Return what the last dispatch decided, and the GPUs that it knew."""
+        return self.placements, list(self.candidates.values())
 
     def successor(self, gpu: str) -> str:
         """Name the job that waits for a GPU and may have it next; empty when there is none."""
         candidate = self.candidates.get(gpu)
         if candidate is None:
             return ""
-        queued = [job for job in self.waiting if self._still_waits(job)]
+        queued = (each.job for each in self.placements if self._still_waits(each.job))
         job = successor(queued, candidate, datetime.now(UTC), self.policy)
         return str(job.key) if job else ""
 
@@ -91,30 +94,29 @@ class Dispatcher:
         waiting = await self._queue(jobs, busy)
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
+            self.placements.clear()
             return [], None
         candidates = await self._look_around(waiting, leases)
-        now = datetime.now(UTC)
-        placements = place(waiting, candidates, now, self.policy)
-        starts = estimated_starts(placements, candidates, jobs, now, self.policy)
+        placements = self.placements[:] = place(waiting, candidates, datetime.now(UTC), self.policy)
         begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, p.gpu)]
-        await asyncio.gather(
-            *(self._write_queued(p, candidates, starts.get(p.job.key.uid)) for p in placements if p.gpu is None)
-        )
-        owners = {job.key.holder: job for job in jobs}
-        self.preemptors.update(preemptors(placements, candidates, owners, self.policy))
+        self.preemptors.update(preemptors(placements, candidates, self._owners(leases.values()), self.policy))
         missed = len(begun) < sum(p.gpu is not None for p in placements)
         return [*begun, *self.preemptors], _RETRY if missed else self._next_look(placements)
 
+    def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
+        """Return the jobs that own GPUs, by Lease holder."""
+        keys = [lease.owner for lease in leases]
+        known = [self.cache.jobs.get(key.uid) for key in keys if key is not None]
+        return {job.key.holder: job for job in known if job is not None}
+
     async def _queue(self, jobs: list[Job], busy: frozenset[str]) -> list[Job]:
-        """Return the jobs that wait for a GPU, in order, and remember them."""
+        """Return the jobs that wait for a GPU, in order."""
         admitted = (job for job in jobs if self.admissions.admits(job))
-        waiting = [
+        return [
             await self.admissions.granted(job)
             for job in waiting_jobs(admitted, busy, self.policy)
             if await self._may_wait(job)
         ]
-        self.waiting[:] = waiting
-        return waiting
 
     async def _look_around(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the GPUs there are, and remember them."""
@@ -128,13 +130,17 @@ class Dispatcher:
 
         found = await self.directory.known_gpus(outdated)
         if not found and not self.directory.any_pods():
-            return [Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))]
+            return self._remember([Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))])
         selective = any(job.node_selector for job in waiting)
         labels = await asyncio.gather(*(self._node_labels(known.resident.node, selective) for known in found))
-        candidates = [
-            Candidate(known.gpu, known.resident, seen, leases.get(known.gpu), self.turns.open_though_owed(known.gpu))
-            for known, seen in zip(found, labels, strict=True)
-        ]
+        return self._remember(
+            [
+                Candidate(each.gpu, each.resident, seen, leases.get(each.gpu), self.turns.open_though_owed(each.gpu))
+                for each, seen in zip(found, labels, strict=True)
+            ]
+        )
+
+    def _remember(self, candidates: list[Candidate]) -> list[Candidate]:
         self.candidates.clear()
         self.candidates.update({candidate.gpu: candidate for candidate in candidates})
         return candidates
@@ -195,12 +201,6 @@ class Dispatcher:
     async def _tell(self, job: Job, notice: Notice) -> None:
         """Emit an Event that belongs to no turn: once for each change of the spec."""
         await self.events.emit(job.key, job.resource_version, job.generation, notice)
-
-    async def _write_queued(self, placement: Placement, known: list[Candidate], start: str | None) -> None:
-        job, reason, message = placement.job, placement.reason, placement.message
-        if not known and reason == Reason.WAITING_IN_QUEUE:
-            reason, message = Reason.RESIDENT_UNREACHABLE, "no resident has said yet which GPU it sits on"
-        await self._write(job, status.queued(job, datetime.now(UTC), placement.position, start, reason, message))
 
     async def _settle_leftovers(self, jobs: list[Job], involved: frozenset[str]) -> None:
         """Finish what no turn concerns: jobs suspended before one, or after one without a resident; jobs at rest."""

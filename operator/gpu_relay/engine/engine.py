@@ -1,8 +1,9 @@
-"""The engine: a cache that watches and resyncs fill, and a work queue with five kinds of keys.
+"""The engine: a cache that watches and resyncs fill, and a work queue with several kinds of keys.
 
 `admission/<uid>` has Kueue admit a job; `preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting
-jobs; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes jobs that have been over for long enough;
-`leases` is the first thing that a new leader does: to look at every GPU with a Lease.
+jobs, `prospects` tells the others what they wait for; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes
+jobs that have been over for long enough; `leases` is the first thing that a new leader does: to look at every GPU with
+a Lease.
 """
 
 import asyncio
@@ -21,6 +22,7 @@ from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
 from gpu_relay.engine.preparations import Preparations
+from gpu_relay.engine.prospects import Prospects
 from gpu_relay.engine.retirement import Retirement
 from gpu_relay.engine.turns import Turns
 from gpu_relay.engine.watchlag import WatchLag
@@ -32,6 +34,7 @@ Object = dict[str, Any]
 _GPU = "gpu/"
 _ADMISSION = "admission/"
 _LEASES = "leases"
+_PROSPECTS = "prospects"
 _FIRST_LIST_RETRY = 1.0
 _MOST_LAG = 150.0
 """Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
@@ -80,6 +83,7 @@ class Engine:
             admissions=self._admissions,
             policy=policy,
         )
+        self._prospects = Prospects(cache, effects.jobs, policy, self._dispatcher.outcome)
         self._preparations = Preparations(cache, effects, self._admissions, policy, defaults)
         self._retirement = Retirement(cache, effects.jobs)
 
@@ -192,6 +196,8 @@ class Engine:
                 return await self._preparations.look()
             case _Key.FINISHED:
                 return await self._retirement.look()
+            case _ if key == _PROSPECTS:
+                return await self._prospects.look()
             case _ if key == _LEASES:
                 return await self._look_at_all()
             case _ if key.startswith(_ADMISSION):
@@ -208,6 +214,7 @@ class Engine:
         concerned, again_in = await self._dispatcher.dispatch()
         for gpu in concerned:
             self._queue.put(_GPU + gpu)
+        self._queue.put(_PROSPECTS, self._prospects.pause())
         return again_in
 
     def _resync_age(self) -> float:

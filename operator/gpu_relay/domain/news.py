@@ -1,0 +1,36 @@
+"""Which change of a waiting job's prospects is worth a write.
+
+A queue moves with every turn. If each job were told each time, a queue of n jobs would cost n writes for every turn. So
+a place is exact among the first ten; further back it is told anew when the job has come to a quarter of the place that
+it was told.
+"""
+
+from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.queue import Placement
+
+EXACT_PLACES = 10
+_FRACTION = 4
+AGAIN_AFTER = 5.0
+"""Seconds for which a change of place or estimate alone is kept back after a job was told something."""
+
+
+def is_news(placement: Placement, start: str | None) -> bool:
+    """True where a job's status says something else of why it waits, or nothing yet: it is told at once."""
+    status = placement.job.status
+    said = next((each for each in status.conditions if each.type == ConditionType.RECONCILING), None)
+    if status.phase != Phase.QUEUED or status.observed_generation != placement.job.generation or said is None:
+        return True
+    if status.queue_position is None or said.reason != placement.reason:
+        return True
+    if start is not None and status.estimated_start_time is None:
+        return True
+    return placement.reason != Reason.WAITING_IN_QUEUE and said.message != placement.message
+
+
+def has_moved(placement: Placement, start: str | None) -> bool:
+    """True where place or estimate differ from what was told by enough to be told, though not at once."""
+    told = placement.job.status.queue_position or placement.position
+    near, far = sorted((told, placement.position))
+    if near != far and (near <= EXACT_PLACES or near * _FRACTION <= far):
+        return True
+    return start is not None and start != placement.job.status.estimated_start_time

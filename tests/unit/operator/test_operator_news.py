@@ -1,0 +1,60 @@
+"""What waiting jobs are told, and how often: a queue moves with every turn."""
+
+from datetime import UTC, datetime
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import Reason
+from gpu_relay.domain import status
+from gpu_relay.domain.model import Job, JobKey
+from gpu_relay.domain.news import has_moved, is_news
+from gpu_relay.domain.queue import Placement, place_message
+from tests.support.world import job_manifest
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SPEC = YoloTrainingJobSpec.model_validate(job_manifest("digits")["spec"])
+SOON, LATER = "2026-01-01T13:00:00Z", "2026-01-01T18:00:00Z"
+
+
+def told(position: int, start: str | None = None, reason: Reason = Reason.WAITING_IN_QUEUE) -> Job:
+    """Return a job that was told its place."""
+    key = JobKey("vision", "digits", "uid-1")
+    job = Job(key, 1, "1", "2026-01-01T11:00:00Z", False, SPEC, YoloTrainingJobStatus())
+    said = status.queued(job, NOW, position, start, reason, place_message(position))
+    return Job(key, 1, "2", job.created, False, SPEC, said)
+
+
+def at(job: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, message: str = "") -> Placement:
+    return Placement(job, position, None, reason, message or place_message(position))
+
+
+def test_a_job_is_told_at_once_what_it_waits_for() -> None:
+    new = Job(JobKey("v", "n", "u"), 1, "1", "2026-01-01T11:00:00Z", False, SPEC, YoloTrainingJobStatus())
+    assert is_news(at(new, 9_999), None)
+    assert not is_news(at(told(9_999), 9_998), None)
+    assert is_news(at(told(2), 2, Reason.NO_GPU_FITS, "too small"), None)
+    serving = told(1, reason=Reason.RESIDENT_SERVING)
+    assert is_news(at(serving, 1, Reason.RESIDENT_SERVING, "serves until noon"), None)
+    assert is_news(at(told(3), 3), SOON), "an estimate where there was none"
+
+
+def test_places_are_exact_at_the_head_and_coarse_behind() -> None:
+    for before, now, moved in [
+        (3, 2, True), (11, 10, True), (10, 11, True), (12, 11, False), (100, 26, False), (100, 25, True),
+        (10_000, 9_999, False), (10_000, 2_500, True), (50, 51, False), (50, 200, True), (7, 7, False),
+    ]:  # fmt: skip
+        assert has_moved(at(told(before), now), None) == moved, (before, now)
+
+
+def test_a_long_queue_costs_each_job_few_writes() -> None:
+    for length, most in ((1_000, 14), (10_000, 16)):
+        job, writes = told(length), 1
+        for position in range(length - 1, 0, -1):
+            if has_moved(at(job, position), None):
+                job, writes = told(position), writes + 1
+        assert writes <= most, "without the pause between two of them"
+
+
+def test_estimates_move_places_too() -> None:
+    assert has_moved(at(told(100, SOON), 100), LATER)
+    assert not has_moved(at(told(100, SOON), 100), SOON)
+    assert not has_moved(at(told(100, SOON), 100), None), "an estimate that cannot be made any more stays"
