@@ -35,7 +35,8 @@ _GPU = "gpu/"
 _ADMISSION = "admission/"
 _LEASES = "leases"
 _PROSPECTS = "prospects"
-_FIRST_LIST_RETRY = 1.0
+_LIST_RETRY = 2.0
+_SECOND_LIST = 5.0
 _MOST_LAG = 150.0
 """Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
 
@@ -98,15 +99,20 @@ class Engine:
         logger.warning("Kueue has been installed: this process ends, and the next one watches its Workloads")
 
     async def follow(self) -> None:
-        """Take in full lists until cancelled, so that what a watch has missed is found."""
+        """Take in full lists until cancelled, so that what a watch has missed is found.
+
+        The second one follows soon: what is deleted between the first one and the watches' beginning, no watch tells.
+        """
+        pauses = iter((_SECOND_LIST,))
         while True:
             try:
                 await self._resync()
             except KubeError as error:
                 logger.warning("a full list could not be read, the next attempt follows: %s", error)
+                await asyncio.sleep(_LIST_RETRY)
             else:
                 self._queue_soon()
-            await asyncio.sleep(self._settings.resync_interval if self.ready() else _FIRST_LIST_RETRY)
+                await asyncio.sleep(next(pauses, self._settings.resync_interval))
 
     async def work(self) -> None:
         """Act until cancelled, once the first full lists are there; every GPU with a Lease is looked at first."""
