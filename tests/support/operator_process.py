@@ -68,6 +68,12 @@ class OperatorProcess:
         """True while the process lives."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        assert self._process is not None
+        return self._process.pid
+
     def wait(self, seconds: float) -> int:
         """Wait for it to end by itself, and return its exit status."""
         assert self._process is not None

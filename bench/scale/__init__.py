@@ -1,0 +1,1 @@
+"""What the operator costs at scale: `python -m bench.scale --help`."""

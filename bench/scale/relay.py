@@ -1,0 +1,135 @@
+"""Jobs through the relay: how fast, at what cost, and how long GPUs stand idle between turns."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from bench.scale.process import Usage, usage
+from bench.scale.stage import NAMESPACE, Stage
+from bench.scale.watching import Life, PodWatch
+from tests.cluster import audit
+from tests.support.furnished import service_account_kubeconfig
+from tests.support.operator_process import OperatorProcess
+from tests.support.waiting import eventually
+from tests.support.world import job_manifest
+
+_JOBS = f"/apis/gpurelay.dev/v1alpha1/namespaces/{NAMESPACE}/yolotrainingjobs"
+_LABEL = "gpurelay.dev/job"
+_WRITES = frozenset({"create", "update", "patch", "delete"})
+_POLL = 0.5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run. Times are seconds."""
+
+    jobs: int
+    window: float
+    """Longest time to measure for; a longer queue is left standing."""
+    sample_interval: float = 0.5
+    restart: bool = False
+    """Kill the operator in the middle and start it anew."""
+
+
+def run(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
+    """Queue the jobs at once, run them for the length of the window, and return the figures."""
+    account = service_account_kubeconfig(stage.cluster, "gpu-relay")
+    operator = OperatorProcess(
+        account, folder / "operator.log", sample_interval=str(plan.sample_interval), progress_interval="2"
+    )
+    operator.start()
+    with PodWatch(stage.cluster.run_dir, NAMESPACE, _LABEL) as watch:
+        try:
+            eventually(lambda: operator.running and _leads(operator), "the operator to lead", within=60)
+            latencies = _one_at_a_time(stage, watch)
+            figures = _all_at_once(stage, plan, watch, operator)
+        finally:
+            operator.stop()
+    return figures | {"first pod after apply": latencies}
+
+
+def _leads(operator: OperatorProcess) -> bool:
+    return "probes on port" in operator.log() and operator.probe("/readyz").is_success
+
+
+def _one_at_a_time(stage: Stage, watch: PodWatch, count: int = 20) -> list[float]:
+    """Return the seconds from apply to pod of jobs that find everything idle."""
+    found = []
+    for number in range(count):
+        name = f"idle-{number}"
+        (asked,) = stage.create(_JOBS, [_manifest(name)])
+        life = eventually(lambda name=name: watch.lives.get(f"{name}-1"), f"the pod of {name}", every=0.005)
+        found.append(round(life.created - asked, 3))
+        eventually(lambda life=life: life.ended, f"the end of {name}", every=0.05)
+        time.sleep(0.3)
+    return found
+
+
+def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorProcess) -> dict[str, Any]:
+    before, began, size, calls = watch.done, time.time(), audit.size(stage.cluster.run_dir), Counter[str]()
+    cpu, recovery = usage(operator.pid), None
+    stage.create(_JOBS, [_manifest(f"job-{number}") for number in range(plan.jobs)])
+    queued = time.time()
+    spent = Usage(0.0, 0)
+    while watch.done - before < plan.jobs and time.time() - began < plan.window:
+        time.sleep(_POLL)
+        if plan.restart and recovery is None and time.time() - queued > plan.window / 2:
+            spent = usage(operator.pid)
+            recovery = _restart(watch, operator)
+            cpu = Usage(cpu.cpu - spent.cpu, 0)
+    ended, used, done = time.time(), usage(operator.pid), watch.done - before
+    account = audit.account("gpu-relay", "gpu-relay")
+    for call in audit.calls(stage.cluster.run_dir, account, size):
+        calls[f"{call.verb} {call.resource}"] += 1
+    lives = [life for life in watch.lives.values() if life.job.startswith("job-")]
+    writes = sum(count for name, count in calls.items() if name.split()[0] in _WRITES)
+    return {
+        "jobs": plan.jobs,
+        "gpus": stage.gpus,
+        "done": done,
+        "seconds": round(ended - began, 1),
+        "seconds to queue them": round(queued - began, 1),
+        "jobs per second": round(done / (ended - began), 3),
+        "idle between turns": sorted(idle_gaps(lives)),
+        "API calls per job": round(sum(calls.values()) / max(1, done), 2),
+        "API writes per job": round(writes / max(1, done), 2),
+        "calls": dict(calls.most_common()),
+        "operator CPU per job": round((used.cpu - cpu.cpu) / max(1, done), 4),
+        "operator CPU share": round((used.cpu - cpu.cpu) / (ended - began), 3),
+        "operator memory MiB": max(used.peak_mib, spent.peak_mib),
+        "recovery seconds": recovery,
+    }
+
+
+def _restart(watch: PodWatch, operator: OperatorProcess) -> float:
+    """Kill the operator, start it anew, and return the seconds until the next training pod is created."""
+    operator.kill()
+    time.sleep(1.0)
+    known = set(watch.lives)
+    operator.start()
+    began = time.time()
+    eventually(lambda: set(watch.lives) - known, "a training pod after the restart", within=300, every=0.05)
+    return round(time.time() - began, 2)
+
+
+def idle_gaps(lives: list[Life]) -> list[float]:
+    """Return the seconds for which each GPU had no training between two of them."""
+    by_node: dict[str, list[Life]] = {}
+    for life in lives:
+        by_node.setdefault(life.node, []).append(life)
+    gaps = []
+    for node in by_node.values():
+        ordered = sorted(node, key=lambda life: life.created)
+        gaps += [
+            round(after.running - life.ended, 3) for life, after in pairwise(ordered) if life.ended and after.running
+        ]
+    return gaps
+
+
+def _manifest(name: str) -> dict[str, Any]:
+    """Return a job without claims, which the scheduler would look for."""
+    data = {"uri": "https://data.example.org/digits.zip"}
+    return job_manifest(name, dataset=data, output={"uri": f"s3://results/{name}"})
