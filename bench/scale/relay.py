@@ -3,6 +3,7 @@
 import time
 from collections import Counter
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,9 @@ def _one_at_a_time(stage: Stage, watch: PodWatch, count: int = 20) -> list[float
     for number in range(count):
         name = f"idle-{number}"
         (asked,) = stage.create(_JOBS, [_manifest(name)])
-        life = eventually(lambda name=name: watch.lives.get(f"{name}-1"), f"the pod of {name}", every=0.005)
+        life = eventually(partial(watch.lives.get, f"{name}-1"), f"the pod of {name}", every=0.005)
         found.append(round(life.created - asked, 3))
-        eventually(lambda life=life: life.ended, f"the end of {name}", every=0.05)
+        eventually(partial(getattr, life, "ended"), f"the end of {name}", every=0.05)
         time.sleep(0.3)
     return found
 
