@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import signal
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -93,7 +94,7 @@ async def test_how_a_forked_worker_ended_is_known(running: Template) -> None:
 async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(running: Template) -> None:
     worker, channel = await started(running)
     (old,) = children("sam3-template")
-    os.kill(old, 9)
+    os.kill(old, signal.SIGKILL)
     await until(lambda: children("sam3-template") not in ([], [old]))
     assert status(worker.pid, "State") != "Z"
     other, _channel = await started(running)
@@ -108,7 +109,7 @@ async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
     first, _first = await started(running)
     (hung,) = children("sam3-template")
     monkeypatch.setattr(forking, "FORK_SECONDS", 0.1)
-    os.kill(hung, 19)
+    os.kill(hung, signal.SIGSTOP)
     second, _second = await started(running)
     assert not is_forked(second)
     assert children("sam3-template") == []
@@ -121,11 +122,11 @@ async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
 async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: Template) -> None:
     first, _first = await started(running)
     (pid,) = children("sam3-template")
-    os.kill(pid, 19)  # the answer is to come only after the cancellation
+    os.kill(pid, signal.SIGSTOP)  # the answer is to come only after the cancellation
     abandoned = asyncio.create_task(started(running))
     await asyncio.sleep(0.05)
     abandoned.cancel()
-    os.kill(pid, 18)
+    os.kill(pid, signal.SIGCONT)
     second, _second = await started(running)
     assert is_forked(second)
     await until(lambda: set(children("sam3-worker")) == {first.pid, second.pid})

@@ -70,10 +70,14 @@ class Template:
     def _begin(self) -> "asyncio.Task[_Running]":
         """See to it that a process is there or in the making, unless one has turned out to be unfit."""
         if self._present is None or _useless(self._present):
-            running = _Running.start(self._log_level, self._patience, self._begin)
+            running = _Running.start(self._log_level, self._patience, self._replace)
             self._present = asyncio.create_task(running, name="start template")
             self._present.add_done_callback(_note)
         return self._present
+
+    def _replace(self) -> None:
+        if self._present is not None:  # else it has been closed since
+            self._begin()
 
 
 class _Running:
