@@ -27,7 +27,8 @@ test: lint test-unit test-controlplane test-faults test-e2e
 
 test-fast: lint test-unit
 
-# The trainer's apart: Ultralytics, once imported, changes Pillow and more for the whole process.
+# The trainer's apart: Ultralytics, once imported, changes Pillow and more for the whole process. What needs it is in one
+# file, so that one of the two processes imports it.
 test-unit: environment
 	$(PYTEST) --numprocesses 2 --dist loadfile --ignore tests/unit/yolo tests/unit tests/property
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/unit/yolo

@@ -20,7 +20,6 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from PIL import Image
-from sklearn.datasets import load_digits
 
 Pixels = NDArray[np.uint8]
 
@@ -81,6 +80,8 @@ def make_digits(
 
 def _scans(rng: np.random.Generator, classes: int) -> tuple[list[Pixels], NDArray[np.int64]]:
     """Return the scans, shuffled and cropped to the ink so that a box is as tight as a person would draw it."""
+    from sklearn.datasets import load_digits  # takes a second, which only those who call this should wait for
+
     bunch = load_digits()
     chosen = rng.permutation(np.flatnonzero(bunch.target < classes))
     return [_crop(bunch.images[index]) for index in chosen], bunch.target[chosen]

@@ -5,7 +5,6 @@ import libraries.
 """
 
 import json
-import os
 import shutil
 import signal
 import threading
@@ -18,7 +17,7 @@ import pytest
 
 import gpu_memory
 from tests.demo.recipe import QUICK
-from tests.faults.yolo_attempts import ROOT, Attempt
+from tests.faults.yolo_attempts import Attempt
 
 
 @pytest.fixture(scope="module")
@@ -58,58 +57,6 @@ def job(shared: Path, tmp_path: Path) -> dict[str, Any]:
         "gpu": {"uuid": None, "memoryMiB": 1024},
         "hold": None,
     }
-
-
-def results(tmp_path: Path) -> list[str]:
-    """Return the epochs in results.csv, in order."""
-    lines = (tmp_path / "output" / "results.csv").read_text().splitlines()[1:]
-    return [line.split(",")[0] for line in lines]
-
-
-NO_NETWORK = """
-import socket
-
-def refuse(*arguments, **_):
-    print("NETWORK", *arguments[1:], flush=True, file=__import__("sys").stderr)
-    raise OSError(101, "Network is unreachable")
-
-socket.socket.connect = socket.socket.connect_ex = refuse
-socket.getaddrinfo = lambda *a, **k: refuse(None, *a)
-"""
-
-
-def test_a_training_completes_offline_with_a_read_only_home(
-    start: Callable[..., Attempt], job: dict[str, Any], tmp_path: Path
-) -> None:
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(NO_NETWORK)
-    job["training"]["args"]["plots"] = True
-    job["output"]["export"] = ["torchscript", "onnx"]
-    path = os.pathsep.join([str(tmp_path / "site"), str(ROOT / "images/yolo"), str(ROOT / "images/common")])
-
-    attempt = start(job, PYTHONPATH=path, HOME="/nonexistent")
-    attempt.wait_for("training", lambda: "epoch 1/3" in attempt.log)
-    progress = attempt.progress()
-    code, word = attempt.ended()
-
-    assert code == 0, attempt.log
-    assert word["reason"] == "Completed"
-    assert word["message"].startswith("3 of 3 epochs, mAP50 0.")
-    assert (word["epoch"], word["epochs"]) == (3, 3)
-    assert word["metrics"].keys() == {"mAP50", "mAP50_95"}
-    output = tmp_path / "output"
-    assert word["weights"] == {name: str(output / "weights" / f"{name}.pt") for name in ("best", "last")}
-    exports = {name: str(output / "weights" / f"best.{name}") for name in ("torchscript", "onnx")}
-    assert word["exports"] == exports
-    for file in [*word["weights"].values(), *word["exports"].values(), output / "results.png", output / "args.yaml"]:
-        assert Path(file).stat().st_size > 0
-    assert results(tmp_path) == ["1", "2", "3"]
-    assert progress["stage"] in {"training", "validating", "exporting"}
-    assert progress["epochs"] == 3
-    assert progress["losses"].keys() >= {"box", "cls"}
-    assert "NETWORK" not in attempt.log
-    assert attempt.log.count("epoch ") == 3, "one line for each epoch"
-    assert not list(tmp_path.glob("yolo-trainer-*")), "the scratch folder is removed"
 
 
 def test_sigterm_before_the_training_is_an_interruption_too(start: Callable[..., Attempt], job: dict[str, Any]) -> None:

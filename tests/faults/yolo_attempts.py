@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,13 @@ class Attempt:
     """One running trainer."""
 
     def __init__(
-        self, folder: Path, job: dict[str, Any], *options: str, command: str = "run", **environment: str
+        self,
+        folder: Path,
+        job: dict[str, Any],
+        *options: str,
+        command: str = "run",
+        prefix: Sequence[str] = (),
+        **environment: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.word_file = folder / "termination-log"
@@ -27,7 +33,7 @@ class Attempt:
         job_file = folder / "job.json"
         job_file.write_text(json.dumps(job))
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "yolo_trainer", command, str(job_file), *options],
+            [*prefix, sys.executable, "-m", "yolo_trainer", command, str(job_file), *options],
             env={
                 "PATH": os.environ["PATH"],
                 "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common")),

@@ -190,7 +190,7 @@ class Attempt:
         (job.output.path / RECORD).unlink(missing_ok=True)
 
     def _serve_progress(self) -> None:
-        sources = Sources(self._tracker.snapshot, self._gpu_memory_mib, self._hold_renewals)
+        sources = Sources(self._tracker.snapshot, self._gpu_memory_mib, self._peak_memory_mib, self._hold_renewals)
         try:
             server = ProgressServer(self._settings.bind_address, self._settings.progress_port, sources)
         except OSError as error:
@@ -230,6 +230,9 @@ class Attempt:
     def _gpu_memory_mib(self) -> int:
         return self._device.allocated_mib() if self._device else 0
 
+    def _peak_memory_mib(self) -> int:
+        return self._device.peak_mib() if self._device else 0
+
     def _hold_renewals(self) -> tuple[int, int]:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
 
@@ -257,7 +260,7 @@ class Attempt:
             epoch=now.epoch,
             epochs=now.epochs,
             metrics=now.metrics,
-            peak_memory_mib=self._device.peak_mib() if self._device else 0,
+            peak_memory_mib=self._peak_memory_mib(),
             batch=self._batch,
         )
 

@@ -26,6 +26,7 @@ class Sources:
 
     progress: Callable[[], Progress]
     gpu_memory_mib: Callable[[], int]
+    peak_memory_mib: Callable[[], int]
     hold_renewals: Callable[[], tuple[int, int]]
     """Accepted and failed ones."""
 
@@ -87,6 +88,11 @@ class _Metrics(Collector):
             "gpu_relay_training_gpu_memory_bytes",
             "GPU memory that this process holds.",
             value=self._sources.gpu_memory_mib() * MIB,
+        )
+        yield GaugeMetricFamily(
+            "gpu_relay_training_peak_gpu_memory_bytes",
+            "The most GPU memory that this process has held.",
+            value=self._sources.peak_memory_mib() * MIB,
         )
         renewals = CounterMetricFamily(
             "gpu_relay_training_hold_renewals", "Renewals of the resident's hold.", labels=["outcome"]

@@ -1,124 +1,15 @@
-"""Ways in which a job or its data set can be wrong: each is refused without a GPU, with what to do about it."""
+"""Ways in which a job or its data set can be wrong: each is refused without a GPU, with what to do about it.
 
-import json
-import zipfile
+These are told within milliseconds, before Ultralytics is imported; what it judges itself is in test_yolo_ultralytics.
+"""
+
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from PIL import Image
 
-import gpu_memory
-from yolo_trainer.dataset import label_file
-from yolo_trainer.job import load_job
-from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError, TrainerError
-from yolo_trainer.prepare import prepare
-
-BOX = "1 0.5 0.5 0.2 0.2\n"
-Job = dict[str, Any]
-
-
-class Case:
-    """A right job and data set, in which one thing is then broken."""
-
-    def __init__(self, folder: Path) -> None:
-        self.data = folder / "data"
-        for split, count in (("train", 3), ("val", 2)):
-            for number in range(count):
-                self.picture(split, number)
-                self.label(split, number, BOX)
-        self.description: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": ["zero", "one"]}
-        self.job: Job = {
-            "model": "yolo26n.yaml",
-            "task": "detect",
-            "dataset": {"path": str(self.data)},
-            "training": {"epochs": 1, "imageSize": 64, "batch": 4, "args": {}},
-            "output": {"path": str(folder / "output")},
-        }
-        self.text: str | None = None
-        self.folder = folder
-
-    def picture(self, split: str, number: int, edge: int = 32, suffix: str = "png") -> Path:
-        file = self.data / "images" / split / f"{number}.{suffix}"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        Image.effect_noise((edge, edge), 50).convert("RGB").save(file)
-        return file
-
-    def label(self, split: str, number: int, text: str | bytes) -> None:
-        file = label_file(self.data / "images" / split / f"{number}.png")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-
-    def labels(self, text: str) -> None:
-        for split, count in (("train", 3), ("val", 2)):
-            for number in range(count):
-                self.label(split, number, text)
-
-    def args(self, **args: Any) -> None:
-        self.job["training"]["args"].update(args)
-
-    def empty(self, split: str) -> None:
-        for file in (self.data / "images" / split).iterdir():
-            file.unlink()
-
-    def cut(self, suffix: str) -> None:
-        file = self.picture("train", 0, 64, suffix)
-        content = file.read_bytes()
-        file.write_bytes(content[: len(content) // 2])
-
-    def archive(self, name: str = "data.zip", entry: str = "readme.txt") -> str:
-        with zipfile.ZipFile(self.folder / name, "w") as packed:
-            packed.writestr(entry, "x")
-        return (self.folder / name).as_uri()
-
-    def refusal(self) -> TrainerError:
-        (self.data / "data.yaml").write_text(yaml.safe_dump(self.description))
-        file = self.folder / "job.json"
-        file.write_text(json.dumps(self.job) if self.text is None else self.text)
-        with pytest.raises(TrainerError) as caught:
-            prepare(load_job(file), 1)
-        return caught.value
-
-
-def drop(case: Case, *names: str) -> None:
-    for name in names:
-        del case.description[name]
-
-
-def segment(case: Case, label: str) -> None:
-    case.job.update(task="segment", model="yolo26n-seg.yaml")
-    case.labels(label)
-
-
-def pose(case: Case, label: str, **description: Any) -> None:
-    case.job.update(task="pose", model="yolo26n-pose.yaml")
-    case.labels(label)
-    case.description.update(description)
-
-
-def obb(case: Case, label: str) -> None:
-    case.job.update(task="obb", model="yolo26n-obb.yaml")
-    case.labels(label)
-
-
-def classify(case: Case, *folders: str) -> None:
-    case.job.update(task="classify", model="yolo26n-cls.yaml")
-    for folder in folders:
-        (case.data / folder).mkdir(parents=True)
-        Image.new("RGB", (32, 32)).save(case.data / folder / "0.png")
-
-
-def listed(case: Case, line: str) -> None:
-    (case.data / "train.txt").write_text(f"{line}\n")
-    case.description["train"] = "train.txt"
-
-
-def weights(case: Case, content: bytes) -> None:
-    (case.data / "my.pt").write_bytes(content)
-    case.job["model"] = "my.pt"
-
+from tests.unit.yolo.broken_case import BOX, Case, classify, drop, listed, obb, pose, segment
+from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: setattr(c, "text", "{"), "is not valid JSON or YAML"),
@@ -160,17 +51,9 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(resume=True), "training.args.resume cannot be set: a checkpoint of the same job"),
     (lambda c: c.args(epochs=3), "give training.epochs instead"),
     (lambda c: c.args(tracker="x"), "has no effect on a training: leave it out"),
-    (lambda c: c.args(lr0="high"), "'lr0=high' is of invalid type str"),
-    (lambda c: c.args(mosaic=2.0), "'mosaic=2.0' is an invalid value"),
-    (lambda c: c.args(optimizer="Lion"), "optimizer is Lion; it must be one of auto, SGD"),
     (lambda c: c.args(split="test"), "training.args.split is test, and the data set has train, val"),
-    (lambda c: c.args(pretrained="none.pt"), "none.pt was not found"),
     (lambda c: c.job.update(model="yolo26n"), "name an architecture (yolo26n.yaml) to train from scratch, or weights"),
-    (lambda c: c.job.update(model="yolo26n.pt"), "give its address (https://github.com/ultralytics/assets/"),
-    (lambda c: c.job.update(model="yolo99n.yaml"), "model yolo99n.yaml cannot be used"),
-    (lambda c: c.job.update(model="yolo26n-seg.yaml"), "is for the task segment, and the job's task is detect"),
     (lambda c: c.job.update(model="file:///nowhere/my.pt"), "model file:///nowhere/my.pt does not exist"),
-    (lambda c: weights(c, b"half of a fi"), "my.pt cannot be used"),
 ]
 DATA: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.job["dataset"].update(path="/nowhere"), "dataset.path must be a folder that holds data.yaml"),
@@ -215,13 +98,8 @@ DATA: list[tuple[Callable[[Case], object], str]] = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    def touched(*_: object) -> None:
-        raise AssertionError("the GPU was touched")
-
-    monkeypatch.setattr(gpu_memory, "read", touched)
-    monkeypatch.setattr(gpu_memory, "open_device", touched)
+def ultralytics_imported() -> None:
+    raise AssertionError("Ultralytics is imported")
 
 
 @pytest.mark.parametrize(("wrong", "sentence"), CONFIG, ids=[sentence[:60] for _, sentence in CONFIG])
@@ -229,7 +107,7 @@ def test_a_wrong_job_is_refused(tmp_path: Path, wrong: Callable[[Case], object],
     case = Case(tmp_path)
     wrong(case)
 
-    error = case.refusal()
+    error = case.refusal(ultralytics_imported)
 
     assert isinstance(error, ConfigInvalidError), error
     assert sentence in str(error)
@@ -240,7 +118,7 @@ def test_a_wrong_data_set_is_refused(tmp_path: Path, wrong: Callable[[Case], obj
     case = Case(tmp_path)
     wrong(case)
 
-    error = case.refusal()
+    error = case.refusal(ultralytics_imported)
 
     assert isinstance(error, DatasetInvalidError), error
     assert sentence in str(error)

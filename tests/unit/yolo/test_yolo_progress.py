@@ -28,7 +28,7 @@ def tracker(clock: Clock) -> ProgressTracker:
 
 
 def sources(tracker: ProgressTracker) -> Sources:
-    return Sources(tracker.snapshot, lambda: 10240, lambda: (5, 1))
+    return Sources(tracker.snapshot, lambda: 10240, lambda: 11000, lambda: (5, 1))
 
 
 def train_epoch(tracker: ProgressTracker, clock: Clock, seconds: float, batches: int = 4) -> None:
@@ -183,6 +183,7 @@ def test_metrics_are_served_for_prometheus(url: str, tracker: ProgressTracker, c
         "gpu_relay_training_images_per_second 3.2",
         "gpu_relay_training_eta_seconds 90.0",
         "gpu_relay_training_gpu_memory_bytes 1.073741824e+10",
+        "gpu_relay_training_peak_gpu_memory_bytes 1.1534336e+10",
         'gpu_relay_training_hold_renewals_total{outcome="renewed"} 5.0',
         'gpu_relay_training_hold_renewals_total{outcome="failed"} 1.0',
     ):

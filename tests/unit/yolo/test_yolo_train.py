@@ -10,9 +10,8 @@ import pytest
 from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
 from yolo_trainer.job import Job
-from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.progress import ProgressTracker
-from yolo_trainer.request import Request, check_values, default_workers
+from yolo_trainer.request import Request, default_workers
 from yolo_trainer.train import Training
 
 GIB = 2**30
@@ -53,23 +52,6 @@ def test_the_jobs_fields_become_ultralytics_arguments() -> None:
         }
         == arguments
     )
-    check_values(arguments)
-
-
-@pytest.mark.parametrize(
-    ("args", "problem"),
-    [
-        ({"lr0": "high"}, "'lr0=high' is of invalid type str"),
-        ({"mosaic": 2.0}, "'mosaic=2.0' is an invalid value"),
-        ({"plots": "yes"}, "'plots' must be a bool"),
-        ({"optimizer": "Lion"}, "optimizer is Lion; it must be one of auto, SGD"),
-    ],
-)
-def test_a_wrong_value_is_refused(args: dict[str, Any], problem: str) -> None:
-    with pytest.raises(ConfigInvalidError) as caught:
-        check_values(request_for(**args).arguments())
-
-    assert problem in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,128 @@
+"""A right job with a right data set, in which tests break one thing."""
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from PIL import Image
+
+import gpu_memory
+from yolo_trainer import offline
+from yolo_trainer.dataset import label_file
+from yolo_trainer.job import load_job
+from yolo_trainer.outcome import TrainerError
+from yolo_trainer.prepare import prepare
+
+BOX = "1 0.5 0.5 0.2 0.2\n"
+Job = dict[str, Any]
+
+
+class Case:
+    """A right job and data set, in which one thing is then broken."""
+
+    def __init__(self, folder: Path) -> None:
+        self.data = folder / "data"
+        for split, count in (("train", 3), ("val", 2)):
+            for number in range(count):
+                self.picture(split, number)
+                self.label(split, number, BOX)
+        self.description: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": ["zero", "one"]}
+        self.job: Job = {
+            "model": "yolo26n.yaml",
+            "task": "detect",
+            "dataset": {"path": str(self.data)},
+            "training": {"epochs": 1, "imageSize": 64, "batch": 4, "args": {}},
+            "output": {"path": str(folder / "output")},
+        }
+        self.text: str | None = None
+        self.folder = folder
+
+    def picture(self, split: str, number: int, edge: int = 32, suffix: str = "png") -> Path:
+        file = self.data / "images" / split / f"{number}.{suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.effect_noise((edge, edge), 50).convert("RGB").save(file)
+        return file
+
+    def label(self, split: str, number: int, text: str | bytes) -> None:
+        file = label_file(self.data / "images" / split / f"{number}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+
+    def labels(self, text: str) -> None:
+        for split, count in (("train", 3), ("val", 2)):
+            for number in range(count):
+                self.label(split, number, text)
+
+    def args(self, **args: Any) -> None:
+        self.job["training"]["args"].update(args)
+
+    def empty(self, split: str) -> None:
+        for file in (self.data / "images" / split).iterdir():
+            file.unlink()
+
+    def cut(self, suffix: str) -> None:
+        file = self.picture("train", 0, 64, suffix)
+        content = file.read_bytes()
+        file.write_bytes(content[: len(content) // 2])
+
+    def archive(self, name: str = "data.zip", entry: str = "readme.txt") -> str:
+        with zipfile.ZipFile(self.folder / name, "w") as packed:
+            packed.writestr(entry, "x")
+        return (self.folder / name).as_uri()
+
+    def refusal(self, seal: Callable[[], None] = offline.seal) -> TrainerError:
+        """Let the job be prepared, where no GPU may be touched, and return why it is refused."""
+        (self.data / "data.yaml").write_text(yaml.safe_dump(self.description))
+        file = self.folder / "job.json"
+        file.write_text(json.dumps(self.job) if self.text is None else self.text)
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainerError) as caught:
+            patch.setattr(gpu_memory, "read", _no_gpu)
+            patch.setattr(gpu_memory, "open_device", _no_gpu)
+            prepare(load_job(file), 1, seal)
+        return caught.value
+
+
+def drop(case: Case, *names: str) -> None:
+    for name in names:
+        del case.description[name]
+
+
+def segment(case: Case, label: str) -> None:
+    case.job.update(task="segment", model="yolo26n-seg.yaml")
+    case.labels(label)
+
+
+def pose(case: Case, label: str, **description: Any) -> None:
+    case.job.update(task="pose", model="yolo26n-pose.yaml")
+    case.labels(label)
+    case.description.update(description)
+
+
+def obb(case: Case, label: str) -> None:
+    case.job.update(task="obb", model="yolo26n-obb.yaml")
+    case.labels(label)
+
+
+def classify(case: Case, *folders: str) -> None:
+    case.job.update(task="classify", model="yolo26n-cls.yaml")
+    for folder in folders:
+        (case.data / folder).mkdir(parents=True)
+        Image.new("RGB", (32, 32)).save(case.data / folder / "0.png")
+
+
+def listed(case: Case, line: str) -> None:
+    (case.data / "train.txt").write_text(f"{line}\n")
+    case.description["train"] = "train.txt"
+
+
+def weights(case: Case, content: bytes) -> None:
+    (case.data / "my.pt").write_bytes(content)
+    case.job["model"] = "my.pt"
+
+
+def _no_gpu(*_: object) -> None:
+    raise AssertionError("the GPU was touched")

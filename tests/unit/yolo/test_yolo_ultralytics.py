@@ -1,0 +1,54 @@
+"""What only Ultralytics can judge, and what follows from its own lists: all that makes the unit tests import it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.unit.yolo.broken_case import Case, weights
+from yolo_trainer.job import Job
+from yolo_trainer.model import check_model, find_model
+from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.request import Request, check_values
+
+CONFIG: list[tuple[Callable[[Case], object], str]] = [
+    (lambda c: c.args(lr0="high"), "'lr0=high' is of invalid type str"),
+    (lambda c: c.args(mosaic=2.0), "'mosaic=2.0' is an invalid value"),
+    (lambda c: c.args(plots="yes"), "'plots' must be a bool"),
+    (lambda c: c.args(optimizer="Lion"), "optimizer is Lion; it must be one of auto, SGD"),
+    (lambda c: c.args(pretrained="none.pt"), "none.pt was not found"),
+    (lambda c: c.job.update(model="yolo26n.pt"), "give its address (https://github.com/ultralytics/assets/"),
+    (lambda c: c.job.update(model="yolo99n.yaml"), "model yolo99n.yaml cannot be used"),
+    (lambda c: c.job.update(model="yolo26n-seg.yaml"), "is for the task segment, and the job's task is detect"),
+    (lambda c: weights(c, b"half of a fi"), "my.pt cannot be used"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "sentence"), CONFIG, ids=[sentence[:60] for _, sentence in CONFIG])
+def test_a_wrong_job_is_refused(tmp_path: Path, wrong: Callable[[Case], object], sentence: str) -> None:
+    case = Case(tmp_path)
+    wrong(case)
+
+    error = case.refusal()
+
+    assert isinstance(error, ConfigInvalidError), error
+    assert sentence in str(error)
+
+
+def test_the_arguments_that_a_job_becomes_pass(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.args(lr0=0.5, workers=3)
+    job = Job.model_validate(case.job)
+
+    check_values(Request(job, case.data / "data.yaml", job.model, job.training.args, "cpu", 4).arguments())
+
+
+def test_a_model_that_fits_the_task_passes() -> None:
+    check_model("yolo26n.yaml", "detect")
+    check_model("yolo26n-seg.yaml", "segment")
+
+
+@pytest.mark.parametrize("name", ["yolo26n.pt", "/nowhere/yolo26n.pt"])
+def test_missing_weights_are_never_downloaded(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigInvalidError, match=r"was not found.*beside the data set.*yolo26n\.yaml"):
+        find_model(name, [tmp_path])
