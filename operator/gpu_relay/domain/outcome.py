@@ -9,7 +9,7 @@ from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.mishaps import killed_by
 from gpu_relay.domain.model import Job, Termination, TrainingPod
-from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.stops import attempt_reason, told
 from gpu_relay.domain.untrusted import numbers, paths, whole
 
@@ -96,8 +96,13 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
         epoch=whole(word.get("epoch")),
         batch=whole(word.get("batch")) or _known(next_batch(job)),
         start_time=termination.started,
-        completion_time=termination.finished or timestamp(now),
+        completion_time=_not_later(termination.finished, now),
     )
+
+
+def _not_later(finished: str | None, now: datetime) -> str:
+    """Return when a container ended, by its node's clock unless that is ahead: pauses are counted from it."""
+    return timestamp(now if finished is None else min(now, parse_time(finished)))
 
 
 def lost_attempt(job: Job, fence: int, now: datetime, reason: Reason, message: str) -> Attempt:

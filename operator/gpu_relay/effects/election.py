@@ -2,10 +2,10 @@
 
 import faulthandler
 import time
-from datetime import UTC, datetime
 from math import ceil
 
 from gpu_relay.domain.leadership import LeaderRecord
+from gpu_relay.effects import clock
 from gpu_relay.effects.kube import Kube, KubeError, Object
 
 LEASE_NAME = "gpu-relay-leader"
@@ -43,7 +43,7 @@ class LeaderLease:
         await self._kube.replace(f"{self._path}/{LEASE_NAME}", body)
 
     def _body(self, before: LeaderRecord | None, holder: str, duration: float, transitions: int) -> Object:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        now = clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         version = {"resourceVersion": before.version} if before else {}
         return {
             "apiVersion": "coordination.k8s.io/v1",

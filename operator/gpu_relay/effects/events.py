@@ -5,12 +5,12 @@ They go through core/v1: only there may `lastTimestamp` be set beside `eventTime
 
 import os
 import socket
-from datetime import UTC, datetime
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.steps import Notice
+from gpu_relay.effects import clock
 from gpu_relay.effects.kube import Kube, KubeError
 
 _COMPONENT = "gpu-relay"
@@ -35,7 +35,7 @@ class EventRecorder:
         key = f"{job.namespace}/{name}"
         if key in self._seen:
             return
-        now = datetime.now(UTC)
+        now = clock.now()
         body = {
             "apiVersion": "v1",
             "kind": "Event",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
@@ -10,6 +11,7 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio import client, config
 
+from gpu_relay.effects import clock
 from gpu_relay.effects.metrics import API_REQUESTS
 
 Object = dict[str, Any]
@@ -140,12 +142,14 @@ class Kube:
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         if method != "GET":
             self._permit()
+        asked = time.time()
         try:
             answer = await self._api.call_api(method, url, headers, body, _request_timeout=self._timeout)
             payload = _payload(answer.status, await answer.read())
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             API_REQUESTS.labels(method, "unreachable").inc()
             raise KubeError(0, "Unreachable", f"{method} {path}: {type(error).__name__}: {error}") from error
+        clock.CLUSTER.heard(answer.headers.get("Date", ""), asked, time.time())
         API_REQUESTS.labels(method, str(answer.status)).inc()
         if answer.status >= 400:
             raise KubeError(

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import admission
@@ -20,6 +19,7 @@ from gpu_relay.domain.workload import (
     WithdrawRequest,
     Workload,
 )
+from gpu_relay.effects import clock
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults, requested_pod
 from gpu_relay.effects.workloads import pod_set_template, request_hash
@@ -69,7 +69,7 @@ class Admissions:
                 return None
         template = pod_set_template(requested_pod(job, self.defaults))
         view = AdmissionView(
-            datetime.now(UTC), job, self._workload(job), request_hash(template), self.effects.workloads.absence
+            clock.now(), job, self._workload(job), request_hash(template), self.effects.workloads.absence
         )
         decision = admission.plan(view)
         try:
@@ -99,7 +99,7 @@ class Admissions:
         await self.effects.events.emit(job.key, job.resource_version, number, notice)
 
     async def _take(self, job: Job, step: AdmissionStep) -> None:
-        store, now = self.effects.workloads, datetime.now(UTC)
+        store, now = self.effects.workloads, clock.now()
         match step:
             case AskForQuota():
                 await store.create(job, pod_set_template(requested_pod(job, self.defaults)))

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.model import Job, Policy
 from gpu_relay.domain.preparation import PreparationView, is_due, is_under_way, plan
 from gpu_relay.domain.queue import queue_key
 from gpu_relay.domain.steps import Decision, DeletePod, Notice, Prepare
-from gpu_relay.effects import logs, metrics
+from gpu_relay.effects import clock, logs, metrics
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod
 from gpu_relay.effects.pods import PodNameTakenError
@@ -69,7 +68,7 @@ class Preparations:
             if pod is None and await self.effects.jobs.get(job.key) is None:
                 return None  # deleted just now, and its pod with it
         refusal = self.refusals.pop(job.key.uid, None)
-        decision = plan(PreparationView(datetime.now(UTC), self.policy, job, pod, may_begin, refusal))
+        decision = plan(PreparationView(clock.now(), self.policy, job, pod, may_begin, refusal))
         await self._apply(job, decision)
         return 0 if job.key.uid in self.refusals else decision.again_in
 

@@ -1,10 +1,9 @@
 """Deletes jobs that have been over for as long as `spec.ttlSecondsAfterFinished` says."""
 
 import logging
-from datetime import UTC, datetime
 
 from gpu_relay.domain.lifetime import expires_at
-from gpu_relay.effects import logs
+from gpu_relay.effects import clock, logs
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.engine.cache import Cache
 
@@ -20,7 +19,7 @@ class Retirement:
 
     async def look(self) -> float | None:
         """Delete what is due; return the seconds until the next job is, None when there is none."""
-        now = datetime.now(UTC)
+        now = clock.now()
         waits: list[float] = []
         for cached in self._cache.jobs.values():
             due = expires_at(cached)

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 from gpu_relay.api.words import UNMANAGED_GPU
@@ -15,7 +14,7 @@ from gpu_relay.domain import turn
 from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
 from gpu_relay.domain.steps import Decision
-from gpu_relay.effects import logs, metrics, trainers
+from gpu_relay.effects import clock, logs, metrics, trainers
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.engine.actions import Actions, Effects
@@ -87,7 +86,7 @@ class Turns:
         self._remember_resident(memory, lease, resident)
         successor, preemptor = self._waiting_for(lease.gpu)
         view = TurnView(
-            now=datetime.now(UTC),
+            now=clock.now(),
             policy=self._policy,
             lease=lease,
             resident=resident,
