@@ -4,6 +4,7 @@ import contextlib
 import json
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -40,6 +41,8 @@ class ScriptedResident:
     idle_seconds: float = 0.0
     refused: int = 0
     newest_fence: int = 0
+    before_load: Callable[[], None] = lambda: None
+    """Called when a load is about to be done."""
 
     def __post_init__(self) -> None:
         self._server = self._listen()
@@ -114,6 +117,7 @@ class ScriptedResident:
             return 503, {"detail": self.faults.load}
         if self.report()["free_mib"] < self.cap_mib and not self.loaded:
             return 503, {"detail": "not enough free memory"}
+        self.before_load()
         self.loaded = True
         return 200, {"success": True, "model_loaded": True}
 

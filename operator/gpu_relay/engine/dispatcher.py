@@ -2,9 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
@@ -27,7 +26,7 @@ from gpu_relay.domain.queue import (
 from gpu_relay.domain.steps import Notice
 from gpu_relay.domain.turn import leased
 from gpu_relay.domain.validation import objection
-from gpu_relay.effects import logs, metrics
+from gpu_relay.effects import clock, logs, metrics
 from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import Kube, KubeError
@@ -58,6 +57,8 @@ class Dispatcher:
     turns: Turns
     admissions: Admissions
     policy: Policy
+    look_at: Callable[[str], None]
+    """Called with a GPU whose turn is to be looked at soon."""
     placements: list[Placement] = field(default_factory=list)
     """The queue as the last dispatch left it."""
     candidates: dict[str, Candidate] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Dispatcher:
         if candidate is None:
             return ""
         queued = (each.job for each in self.placements if self._still_waits(each.job))
-        job = successor(queued, candidate, datetime.now(UTC), self.policy)
+        job = successor(queued, candidate, clock.now(), self.policy)
         return str(job.key) if job else ""
 
     def _still_waits(self, job: Job) -> bool:
@@ -83,10 +84,11 @@ class Dispatcher:
         waits = known is not None and known.status.phase in {None, Phase.QUEUED} and wants_gpu(known)
         return waits and self.admissions.admits(job)
 
-    async def dispatch(self) -> tuple[list[str], float | None]:
-        """Give away what is free; return the GPUs to look at, and the seconds until the next dispatch."""
+    async def dispatch(self) -> float | None:
+        """Give away what is free; return the seconds until the next dispatch."""
         self.preemptors.clear()
         leases = {lease.gpu: lease for lease in await self.leases.list()}
+        self._find_forgotten(leases.values())
         involved = _involved(leases.values())
         jobs = self.cache.jobs.values()
         await self._settle_leftovers(jobs, involved)
@@ -95,13 +97,22 @@ class Dispatcher:
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             self.placements.clear()
-            return [], None
+            return None
         candidates = await self._look_around(waiting, leases)
-        placements = self.placements[:] = place(waiting, candidates, datetime.now(UTC), self.policy)
-        begun = [p.gpu.gpu for p in placements if p.gpu is not None and await self._acquire(p, p.gpu)]
+        placements = self.placements[:] = place(waiting, candidates, clock.now(), self.policy)
+        begun = sum([await self._acquire(p, p.gpu) for p in placements if p.gpu is not None])
         self.preemptors.update(preemptors(placements, candidates, self._owners(leases.values()), self.policy))
-        missed = len(begun) < sum(p.gpu is not None for p in placements)
-        return [*begun, *self.preemptors], _RETRY if missed else self._next_look(placements)
+        for gpu in self.preemptors:
+            self.look_at(gpu)
+        missed = begun < sum(p.gpu is not None for p in placements)
+        return _RETRY if missed else self._next_look(placements)
+
+    def _find_forgotten(self, leases: Iterable[GpuLease]) -> None:
+        """Have turns looked at that nobody follows: a call that seemed to fail may have taken the Lease."""
+        for lease in leases:
+            holder = lease.holder if lease.owner else lease.reload_owed
+            if holder and holder not in self.turns.concerns:
+                self.look_at(lease.gpu)
 
     def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
         """Return the jobs that own GPUs, by Lease holder."""
@@ -121,7 +132,7 @@ class Dispatcher:
     async def _look_around(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the GPUs there are, and remember them."""
         polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
-        now = datetime.now(UTC)
+        now = clock.now()
 
         def outdated(known: KnownGpu) -> bool:
             """True where it matters whether the resident is idle."""
@@ -163,7 +174,7 @@ class Dispatcher:
 
     async def _acquire(self, placement: Placement, gpu: Candidate) -> bool:
         """Take the Lease (law 5: ownership first), after a live look at the job (law 6)."""
-        cached, now = placement.job, datetime.now(UTC)
+        cached, now = placement.job, clock.now()
         out_since = outage_since(gpu.lease, clocks_of(self.policy, gpu.resident), now) or now
         job = await self.jobs.get(cached.key)
         if job is None or job.resource_version != cached.resource_version:
@@ -175,6 +186,7 @@ class Dispatcher:
             if error.conflict or error.already_exists:
                 return False
             raise
+        self.look_at(gpu.gpu)
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()
@@ -184,7 +196,7 @@ class Dispatcher:
 
     async def _may_wait(self, job: Job) -> bool:
         """False for a job that fails here and now: its spec can never run, or its time is up."""
-        now, ends = datetime.now(UTC), deadline(job)
+        now, ends = clock.now(), deadline(job)
         refusal = objection(job)
         if refusal is not None:
             reason, message = Reason.INVALID_SPEC, refusal
@@ -204,7 +216,7 @@ class Dispatcher:
 
     async def _settle_leftovers(self, jobs: list[Job], involved: frozenset[str]) -> None:
         """Finish what no turn concerns: jobs suspended before one, or after one without a resident; jobs at rest."""
-        now = datetime.now(UTC)
+        now = clock.now()
         for job in jobs:
             if job.key.holder in involved or job.deleting:
                 continue
@@ -237,7 +249,7 @@ class Dispatcher:
             looks.append(_CLOCK_POLL)
         if self.directory.unknown_pods() or not self.directory.any_pods():
             looks.append(_PROBE_POLL)
-        now = datetime.now(UTC)
+        now = clock.now()
         ends = (deadline(placement.job) for placement in placements)
         looks.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
         return min(looks, default=None)

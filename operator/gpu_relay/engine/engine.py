@@ -83,6 +83,7 @@ class Engine:
             turns=self._turns,
             admissions=self._admissions,
             policy=policy,
+            look_at=self._look_soon,
         )
         self._prospects = Prospects(cache, effects.jobs, policy, self._dispatcher.outcome)
         self._preparations = Preparations(cache, effects, self._admissions, policy, defaults)
@@ -213,13 +214,14 @@ class Engine:
 
     async def _look_at_all(self) -> float | None:
         for lease in await self._effects.leases.list():
-            self._queue.put(_GPU + lease.gpu)
+            self._look_soon(lease.gpu)
         return None
 
+    def _look_soon(self, gpu: str) -> None:
+        self._queue.put(_GPU + gpu)
+
     async def _dispatch(self) -> float | None:
-        concerned, again_in = await self._dispatcher.dispatch()
-        for gpu in concerned:
-            self._queue.put(_GPU + gpu)
+        again_in = await self._dispatcher.dispatch()
         self._queue.put(_PROSPECTS, self._prospects.pause())
         return again_in
 

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
@@ -12,6 +12,7 @@ from gpu_relay.domain.estimate import estimated_starts
 from gpu_relay.domain.model import Policy
 from gpu_relay.domain.news import AGAIN_AFTER, has_moved, is_news
 from gpu_relay.domain.queue import Candidate, Placement
+from gpu_relay.effects import clock
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.engine.cache import Cache
@@ -43,7 +44,7 @@ class Prospects:
         began = time.monotonic()
         placements, candidates = self.queue()
         waiting = [_as_told(each, candidates) for each in placements if each.gpu is None]
-        now = datetime.now(UTC)
+        now = clock.now()
         starts = estimated_starts(placements, candidates, self.cache.jobs.values(), now, self.policy)
         uids = {each.job.key.uid for each in waiting}
         self.told = {uid: at for uid, at in self.told.items() if uid in uids}

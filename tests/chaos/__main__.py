@@ -1,0 +1,83 @@
+"""`python -m tests.chaos --runs 500`: runs under faults, each from a seed of its own, several at a time."""
+
+import argparse
+import asyncio
+import os
+import random
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from tests.chaos import storm
+from tests.chaos.api import Api
+from tests.chaos.kubelet import keep_nodes_ready
+from tests.chaos.storm import Outcome
+from tests.cluster import Cluster
+from tests.support.furnished import furnish
+
+
+def main() -> None:
+    """Make runs; exits with 1 and the seeds to replay when any broke a law or did not come to rest."""
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--runs", type=int, default=20, help="how many seeds (default 20)")
+    parser.add_argument("--at-once", type=int, default=6, help="how many runs at a time (default 6)")
+    parser.add_argument(
+        "--seed", type=int, default=int(os.environ.get("FAULT_SEED", "0")), help="the first seed; or FAULT_SEED=…"
+    )
+    arguments = parser.parse_args()
+    first = arguments.seed or random.SystemRandom().randrange(1, 10**6)
+    with Cluster() as cluster:
+        furnish(cluster)
+        folder = Path(tempfile.mkdtemp(prefix="gpu-relay-chaos-"))
+        print(f"seeds {first} to {first + arguments.runs - 1}; logs of operators in {folder}", flush=True)
+        outcomes = asyncio.run(_all(cluster.run_dir, folder, range(first, first + arguments.runs), arguments.at_once))
+    _sum_up(outcomes)
+    sys.exit(any(outcome.violations for outcome in outcomes))
+
+
+async def _all(run_dir: Path, folder: Path, seeds: range, at_once: int) -> list[Outcome]:
+    async with Api.connect(run_dir) as api:
+        heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
+        gate = asyncio.Semaphore(at_once)
+
+        async def one(seed: int) -> Outcome:
+            async with gate:
+                outcome = await storm.run(api, folder, seed)
+            tell(outcome)
+            return outcome
+
+        outcomes = await asyncio.gather(*map(one, seeds))
+        heartbeat.cancel()
+        return list(outcomes)
+
+
+def tell(outcome: Outcome) -> None:
+    """Print one run, with all there is where it went wrong."""
+    good = not outcome.violations
+    word = "ok   " if good else "WRONG"
+    print(
+        f"{time.strftime('%H:%M:%S')} {word} FAULT_SEED={outcome.plan.seed} {outcome.seconds:5.1f} s, "
+        f"{len(outcome.faults)} faults, {outcome.starts} starts",
+        flush=True,
+    )
+    if not good:
+        print(f"    {outcome.plan}", *outcome.violations, *outcome.faults, sep="\n    ", flush=True)
+
+
+def _sum_up(outcomes: list[Outcome]) -> None:
+    kinds = Counter(fault.rsplit(": ", 1)[-1] for outcome in outcomes for fault in outcome.faults)
+    disasters = Counter(name for outcome in outcomes for _, name in outcome.plan.disasters)
+    wrong = [outcome.plan.seed for outcome in outcomes if outcome.violations]
+    print(
+        f"{len(outcomes)} runs, {sum(kinds.values())} faults, {sum(disasters.values())} disasters, {len(wrong)} wrong"
+    )
+    for name, number in (kinds + disasters).most_common():
+        print(f"    {number:6} {name}")
+    if wrong:
+        print("replay with --runs 1 --seed", *wrong)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""Runs under faults drawn from seeds, watched from outside; `python -m tests.chaos --runs 500` makes more of them."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import storm
+from tests.chaos.api import Api
+from tests.chaos.faults import plan_of
+from tests.chaos.kubelet import keep_nodes_ready
+from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
+from tests.chaos.stage import open_stage
+from tests.cluster import Cluster
+
+SEEDS = (
+    2027, 2045, 2050,  # a Lease was taken, another write of the same dispatch failed, and nobody followed the turn
+    1, 2, 3, 4, 5, 6, 7, 8,
+)  # fmt: skip
+
+
+def test_a_sample_of_seeds(cluster: Cluster, tmp_path: Path) -> None:
+    async def storms() -> list[storm.Outcome]:
+        async with Api.connect(cluster.run_dir) as api:
+            heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
+            gate = asyncio.Semaphore(4)
+
+            async def one(seed: int) -> storm.Outcome:
+                async with gate:
+                    return await storm.run(api, tmp_path, seed)
+
+            outcomes = await asyncio.gather(*map(one, SEEDS))
+            heartbeat.cancel()
+            return list(outcomes)
+
+    wrong = [outcome for outcome in asyncio.run(storms()) if outcome.violations]
+    told = (f"FAULT_SEED={each.plan.seed}: {each.violations}; {each.plan}; {each.faults}" for each in wrong)
+    assert not wrong, "\n".join(told)
+
+
+def fails(method: str, ending: str, which: int, fate: Fate) -> Callable[[Call], Fate]:
+    """Return a decider that touches one call only: the `which`-th with this method and end of the path."""
+    seen = 0
+
+    def decide(call: Call) -> Fate:
+        nonlocal seen
+        if call.method != method or not call.path.endswith(ending):
+            return UNTOUCHED
+        seen += 1
+        return fate if seen == which else UNTOUCHED
+
+    return decide
+
+
+_500 = Fate(instead=Canned(500, {"reason": "InternalError", "message": "injected"}))
+
+
+@pytest.mark.parametrize(
+    ("method", "ending", "which", "fate"),
+    [
+        ("PATCH", "/second/status", 1, _500),
+        ("POST", "/leases", 2, Fate(lose_answer=True)),  # the first one is the leader's
+    ],
+    ids=["another job's status cannot be written", "the answer to the Lease's creation is lost"],
+)
+def test_a_turn_that_began_is_followed(
+    cluster: Cluster, tmp_path: Path, method: str, ending: str, which: int, fate: Fate, request: pytest.FixtureRequest
+) -> None:
+    async def scene() -> None:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, f"follow-{which}") as stage,
+        ):
+            stage.proxies["operator-0"].decide = fails(method, ending, which, fate)
+            await stage.apply("first")
+            await stage.apply("second")
+            stage.operators["operator-0"].start()
+            await stage.comes_to_rest(within=60)
+            assert stage.operators["operator-0"].starts == 1
+
+    asyncio.run(scene())
+
+
+def test_a_seed_is_always_the_same_run() -> None:
+    assert plan_of(17) == plan_of(17)
+    assert plan_of(17) != plan_of(18)
