@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 
 from tests.faults.yolo_attempts import Attempt
 from tests.faults.yolo_datasets import make_dataset
+from yolo_trainer.snapshot import read_snapshot, write_snapshot
 
 # Mosaics that close before the last epoch, gradients accumulated over two of an epoch's three batches: all has a state.
 ARGS = {
@@ -145,18 +147,17 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
 def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
     start: Callable[..., Attempt], uninterrupted: Path, shared: Path
 ) -> None:
-    import torch
-
     first = start("limited", timeLimit=10**6)
     checkpoint = shared / "limited" / "checkpoint" / "resume.pt"
     first.wait_for("a checkpoint", (checkpoint.parent / "job.json").exists)
     first.process.kill()
     first.process.wait()
-    content = torch.load(checkpoint, weights_only=False)
-    assert content["course"]["seconds"] > 0
-    content["course"]["seconds"] = 10.0**6  # days of training that nobody has time for
-    torch.save(content, checkpoint)
-    trained = content["course"]["epochs"]
+    found = read_snapshot(checkpoint)
+    trained = found.course.epochs
+    assert found.course.seconds > 0
+    days = replace(found.course, seconds=10.0**6)  # of training, that nobody has time for
+    (shared / "last.pt").write_bytes(found.checkpoint)
+    write_snapshot(checkpoint, days, shared / "last.pt", found.state)
 
     second = start("limited", timeLimit=10**6)
     code, word = second.ended()

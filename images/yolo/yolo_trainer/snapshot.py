@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """All of a training at the end of an epoch, in one file, which is so either old or new as a whole.
 
-It holds Ultralytics' own checkpoint byte for byte. Reading that and writing it again with more in it would cost three
-times as much, in every epoch.
+It holds Ultralytics' own checkpoint byte for byte, since to read that and write it again with more in it would cost
+several times as much, in every epoch. What is added goes past `torch.save`, which is slow with thousands of tensors.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import pickle
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -45,11 +46,8 @@ def write_snapshot(target: Path, course: Course, checkpoint: Path, state: dict[s
         OSError: the disk is full, or a file cannot be read or written.
 
     """
-    import torch
-
-    size = checkpoint.stat().st_size
-    content = torch.from_file(str(checkpoint), shared=False, size=size, dtype=torch.uint8)
-    torch.save({"course": asdict(course), "checkpoint": content, "state": state}, target)
+    with target.open("wb") as file:
+        _Pickler(file, protocol=pickle.HIGHEST_PROTOCOL).dump(Snapshot(course, checkpoint.read_bytes(), state))
 
 
 def read_snapshot(file: Path) -> Snapshot:
@@ -61,9 +59,23 @@ def read_snapshot(file: Path) -> Snapshot:
     """
     import torch
 
-    content = torch.load(file, map_location="cpu", weights_only=False)
-    checkpoint = content["checkpoint"].numpy().tobytes()
-    torch.load(BytesIO(checkpoint), map_location="cpu", weights_only=False)
-    course = content["course"]
-    ending = None if course["ending"] is None else Ending(course["ending"])
-    return Snapshot(Course(course["epochs"], course["seconds"], ending), checkpoint, content["state"])
+    with file.open("rb") as stream:
+        snapshot = pickle.load(stream)
+    if not isinstance(snapshot, Snapshot):
+        raise TypeError(f"a {type(snapshot).__name__} is no snapshot")
+    torch.load(BytesIO(snapshot.checkpoint), map_location="cpu", weights_only=False)
+    return snapshot
+
+
+class _Pickler(pickle.Pickler):
+    """Writes tensors as arrays, which read again are tensors on the CPU."""
+
+    def reducer_override(self, value: Any) -> Any:
+        import torch
+
+        if not isinstance(value, torch.Tensor):
+            return NotImplemented
+        try:
+            return torch.from_numpy, (value.detach().cpu().numpy(),)
+        except TypeError:  # a type that NumPy lacks, such as bfloat16
+            return NotImplemented

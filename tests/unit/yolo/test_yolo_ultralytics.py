@@ -1,15 +1,20 @@
 """What only Ultralytics can judge, and what follows from its own lists: all that makes the unit tests import it."""
 
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.unit.yolo.broken_case import Case, weights
+from yolo_trainer.ending import Ending
 from yolo_trainer.job import Job
 from yolo_trainer.model import check_model, find_model
 from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.request import Request, check_values
+from yolo_trainer.snapshot import Course, read_snapshot, write_snapshot
 
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(lr0="high"), "'lr0=high' is of invalid type str"),
@@ -52,3 +57,39 @@ def test_a_model_that_fits_the_task_passes() -> None:
 def test_missing_weights_are_never_downloaded(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigInvalidError, match=r"was not found.*beside the data set.*yolo26n\.yaml"):
         find_model(name, [tmp_path])
+
+
+def test_a_snapshot_keeps_every_kind_of_value(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"epoch": 1}, tmp_path / "last.pt")
+    shared = torch.rand(3)
+    state: dict[str, Any] = {
+        "tensors": {"weights": torch.rand(4, 3), "scalar": torch.tensor(7), "half": torch.rand(2).half(), "none": None},
+        "bfloat16": torch.rand(2).bfloat16(),
+        "strided": torch.rand(4, 4)[:, 1],
+        "trained": torch.nn.Parameter(torch.rand(2)),
+        "random": (np.random.get_state(), torch.get_rng_state()),
+        "twice": [shared, shared],
+    }
+
+    write_snapshot(tmp_path / "resume.pt", Course(2, 3.5, Ending.PATIENCE), tmp_path / "last.pt", state)
+    found = read_snapshot(tmp_path / "resume.pt")
+
+    assert found.course == Course(2, 3.5, Ending.PATIENCE)
+    assert found.checkpoint == (tmp_path / "last.pt").read_bytes()
+    torch.testing.assert_close(found.state["tensors"], state["tensors"], rtol=0, atol=0)
+    for name in ("bfloat16", "strided", "trained"):
+        assert torch.equal(found.state[name], state[name]), name
+        assert found.state[name].dtype == state[name].dtype, name
+    np.random.set_state(found.state["random"][0])
+    torch.set_rng_state(found.state["random"][1])
+    assert found.state["twice"][0] is found.state["twice"][1]
+
+
+@pytest.mark.parametrize("content", [b"", b"half a fi", pickle.dumps({"course": 1})])
+def test_what_is_no_snapshot_is_an_error(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "resume.pt").write_bytes(content)
+
+    with pytest.raises((EOFError, pickle.UnpicklingError, TypeError)):
+        read_snapshot(tmp_path / "resume.pt")
