@@ -293,7 +293,7 @@ def test_a_pod_removed_by_force_leaves_no_process(pods: Pods, node: Node) -> Non
 
 
 def test_a_deadline_ends_a_pod(pods: Pods) -> None:
-    pods.run("late", "sleep", "600", activeDeadlineSeconds=1)
+    pods.run("late", "sleep", "600", activeDeadlineSeconds=4)  # longer than the start takes
     status = pods.until("late", "Failed")["status"]
     assert status["reason"] == "DeadlineExceeded"
     assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143
