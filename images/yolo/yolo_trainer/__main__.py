@@ -12,8 +12,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from yolo_trainer.display import Terminal
-from yolo_trainer.outcome import EXIT_CODES, LastWord, Reason, write_last_word
-from yolo_trainer.settings import DEFAULT_TERMINATION_MESSAGE_PATH, Settings
+from yolo_trainer.outcome import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, Reason, write_last_word
+from yolo_trainer.settings import Settings
 
 RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
@@ -31,7 +31,7 @@ environment:
   GPU_RELAY_JOB_FILE         job file when none is named (default /etc/gpu-relay/job.json)
   BIND_ADDRESS               address of /progress and /metrics (default 0.0.0.0)
   PROGRESS_PORT              their port (default 8080; 0 takes any free one)
-  TERMINATION_MESSAGE_PATH   where the last word goes (default /dev/termination-log)
+  TERMINATION_MESSAGE_PATH   where the last word goes (default /dev/termination-log, where there is one)
   GPU_RELAY_SIMULATED_GPU    ledger folder of a simulated GPU, on a machine without a real one
   DATASET_LIMIT_GIB          most GiB that an archive may unpack to (default 500)
   AWS_…, GOOGLE_…            credentials and endpoint for s3:// and gs://

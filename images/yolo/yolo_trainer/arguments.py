@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
-from yolo_trainer.job import suggestion
 from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.spelling import suggestion
 
 _OWNED = {
     "epochs": "give training.epochs instead",
@@ -56,6 +56,14 @@ def check_names(args: Iterable[str]) -> None:
     problems = [problem for name in args if (problem := _problem(name))]
     if problems:
         raise ConfigInvalidError("; ".join(problems))
+
+
+def place_of(name: str) -> str | None:
+    """Say where an Ultralytics argument belongs that stands beside `training.args`; None for what is no argument."""
+    if name in _OWNED:
+        return _OWNED[name]
+    known = name in _default_cfg() and name not in _NOT_FOR_TRAINING
+    return f"Ultralytics' own arguments go into training.args, as training.args.{name}" if known else None
 
 
 def defaults() -> Mapping[str, Any]:

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_trainer.job import suggestion
 from yolo_trainer.outcome import ConfigInvalidError, TrainerError
+from yolo_trainer.spelling import suggestion
 
 if TYPE_CHECKING:
     import numpy as np

@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,9 +18,10 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError,
 from pydantic.alias_generators import to_camel
 from pydantic_core import ErrorDetails
 
-from yolo_trainer import stores
+from yolo_trainer import arguments, stores
 from yolo_trainer.archive import SUFFIXES, is_archive
 from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.spelling import suggestion
 
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 
@@ -204,12 +204,6 @@ def load_job(path: Path) -> Job:
         raise ConfigInvalidError(f"the job file {path} is not valid: {problems}") from error
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return `, did you mean 'x'?` for a word that resembles a known one, else nothing."""
-    close = get_close_matches(word, list(known), n=1)
-    return f", did you mean '{close[0]}'?" if close else ""
-
-
 def _check_scheme(uri: str, known: tuple[str, ...]) -> None:
     if not stores.is_uri(uri):
         raise ValueError(f"'{uri}' is no URI: begin it with one of {', '.join(f'{name}://' for name in known)}")
@@ -224,7 +218,8 @@ def _sentence(details: ErrorDetails) -> str:
     where = ".".join(str(step) for step in details["loc"]) or "the file"
     if details["type"] == "extra_forbidden":
         *parents, name = (str(step) for step in details["loc"])
-        return f"{where} is unknown{suggestion(name, _fields(parents))}"
+        elsewhere = arguments.place_of(name) if parents == ["training"] else None
+        return f"{where} is unknown{f': {elsewhere}' if elsewhere else suggestion(name, _fields(parents))}"
     if details["type"] == "missing":
         return f"{where} is missing"
     return f"{where}: {details['msg'].removeprefix('Value error, ')}"

@@ -14,6 +14,7 @@ from typing import Any
 
 log = logging.getLogger(__name__)
 
+DEFAULT_TERMINATION_MESSAGE_PATH = Path("/dev/termination-log")
 LIMIT_BYTES = 4096
 """What the kubelet keeps of a termination message."""
 
@@ -135,7 +136,9 @@ class LastWord:
 
 
 def write_last_word(word: LastWord, path: Path) -> None:
-    """Write the last word where the kubelet looks for it; outside Kubernetes there may be no such place."""
+    """Write the last word where the kubelet looks for it, which has made that file; by hand there is none."""
+    if path == DEFAULT_TERMINATION_MESSAGE_PATH and not path.exists():
+        return
     try:
         path.write_bytes(word.encode())
     except OSError as error:

@@ -80,6 +80,21 @@ def test_it_is_written_for_the_kubelet(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "termination-log").read_bytes())["reason"] == "WrongGpu"
 
 
+def test_by_hand_no_file_is_made_for_a_kubelet_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "termination-log"
+    monkeypatch.setattr("yolo_trainer.outcome.DEFAULT_TERMINATION_MESSAGE_PATH", place)
+    word = LastWord(Reason.COMPLETED, "done")
+
+    write_last_word(word, place)
+    assert not place.exists()
+
+    place.touch()
+    write_last_word(word, place)
+    assert place.read_bytes() == word.encode()
+
+
 def test_where_it_cannot_be_written_the_log_has_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         write_last_word(LastWord(Reason.ERROR, "the cause"), tmp_path / "missing" / "termination-log")
