@@ -38,6 +38,7 @@ class Dataset:
     """The file that describes it; for classification, the folder."""
     images: dict[str, int]
     """Pictures in each split."""
+    classes: int
     description: dict[str, Any] | None
     """What Ultralytics is told, every path absolute; None for classification, which goes by folder names."""
 
@@ -71,6 +72,7 @@ class _Description(BaseModel):
     names: list[str] | dict[int, str] | None = None
     nc: int | None = Field(default=None, ge=1)
     kpt_shape: tuple[int, int] | None = None
+    flip_idx: list[int] | None = None
 
     @model_validator(mode="after")
     def _classes_agree(self) -> _Description:
@@ -84,6 +86,11 @@ class _Description(BaseModel):
             raise ValueError(f"nc says {self.nc} classes, names lists {len(self.names)}: make them agree or remove nc")
         if self.kpt_shape is not None and (self.kpt_shape[0] < 1 or self.kpt_shape[1] not in (2, 3)):
             raise ValueError("kpt_shape must be the number of keypoints and 2 or 3")
+        points = range(self.kpt_shape[0]) if self.kpt_shape is not None else ()
+        if points and self.flip_idx and sorted(self.flip_idx) != list(points):
+            raise ValueError(
+                f"flip_idx must name each keypoint from 0 to {points[-1]} once, in a mirrored picture's order"
+            )
         return self
 
     @property
@@ -134,7 +141,7 @@ def _check_described(path: Path, task: Task, single_class: bool) -> Dataset:
         resolved[split] = [str(source) for source in sources]
     if description.names is not None:
         resolved["names"] = description.classes_in_order
-    return Dataset(file.parent, file, images, resolved)
+    return Dataset(file.parent, file, images, description.classes, resolved)
 
 
 def _read_description(file: Path) -> _Description:
@@ -272,4 +279,4 @@ def _check_folders(path: Path) -> Dataset:
     unknown = sorted(classes["val"] - classes["train"])
     if unknown:
         raise DatasetInvalidError(f"{path / 'val'} has classes that {path / 'train'} lacks: {', '.join(unknown)}")
-    return Dataset(path.resolve(), path.resolve(), images, None)
+    return Dataset(path.resolve(), path.resolve(), images, len(classes["train"]), None)

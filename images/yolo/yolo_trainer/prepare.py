@@ -120,6 +120,12 @@ def _check_places(job: Job, dataset: Dataset) -> None:
     split = job.training.args.get("split", "val")
     if split not in dataset.images:
         raise ConfigInvalidError(f"training.args.split is {split}, and the data set has {', '.join(dataset.images)}")
+    wanted = job.training.args.get("classes")
+    for number in wanted if isinstance(wanted, list) else [wanted]:
+        if isinstance(number, int) and not 0 <= number < dataset.classes:
+            raise ConfigInvalidError(
+                f"training.args.classes has {number}, and the data set's classes go from 0 to {dataset.classes - 1}"
+            )
     if job.output.path.resolve() == dataset.folder.resolve():
         raise ConfigInvalidError(
             f"output.path is the data set's own folder {job.output.path}: give the results another one"

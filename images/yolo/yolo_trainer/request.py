@@ -7,13 +7,19 @@ import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from yolo_trainer.job import Job
 from yolo_trainer.outcome import ConfigInvalidError
 
-OPTIMIZERS = ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp")
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "optimizer": ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"),
+    "auto_augment": ("randaugment", "augmix", "autoaugment"),
+    "copy_paste_mode": ("flip", "mixup"),
+}
+"""Values that Ultralytics judges only when it trains."""
 SHARED_MEMORY_FOR_WORKERS = 512 * 2**20
 """Bytes of /dev/shm from which data-loading processes are used: batches pass through it, and a pod has 64 MiB."""
 MOST_WORKERS = 8
@@ -82,9 +88,15 @@ def check_values(arguments: Mapping[str, Any]) -> None:
         get_cfg(overrides=dict(arguments))
     except (TypeError, ValueError, SyntaxError) as error:
         raise ConfigInvalidError(f"training.args: {' '.join(str(error).split())}") from error
-    optimizer = str(arguments.get("optimizer", "auto"))
-    if optimizer.lower() not in {name.lower() for name in OPTIMIZERS}:
-        raise ConfigInvalidError(f"training.args.optimizer is {optimizer}; it must be one of {', '.join(OPTIMIZERS)}")
+    for name, choices in CHOICES.items():
+        value = arguments.get(name)
+        if value and str(value).lower() not in {choice.lower() for choice in choices}:
+            raise ConfigInvalidError(f"training.args.{name} is {value}; it must be one of {', '.join(choices)}")
+    if str(arguments.get("quantize")) in ("8", "int8") and find_spec("modelopt") is None:
+        raise ConfigInvalidError(
+            "training.args.quantize needs the Python package nvidia-modelopt, which this image lacks: leave it out, or "
+            "use an image built with it"
+        )
 
 
 def _shared_memory() -> int:

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.yolo.broken_case import BOX, Case, classify, drop, listed, obb, pose, segment
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 
+POINTS = "1 0.5 0.5 0.2 0.2 0.4 0.4 2 0.6 0.6 2\n"
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: setattr(c, "text", "{"), "is not valid JSON or YAML"),
     (lambda c: setattr(c, "text", "model: ["), "is not valid JSON or YAML"),
@@ -54,6 +55,7 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(resume=True), "training.args.resume cannot be set: a checkpoint of the same job"),
     (lambda c: c.args(epochs=3), "give training.epochs instead"),
     (lambda c: c.args(tracker="x"), "has no effect on a training: leave it out"),
+    (lambda c: c.args(classes=[0, 2]), "training.args.classes has 2, and the data set's classes go from 0 to 1"),
     (lambda c: c.args(split="test"), "training.args.split is test, and the data set has train, val"),
     (lambda c: c.job.update(model="yolo26n"), "name an architecture (yolo26n.yaml) to train from scratch, or weights"),
     (lambda c: c.job.update(model="file:///nowhere/my.pt"), "model file:///nowhere/my.pt does not exist"),
@@ -95,6 +97,10 @@ DATA: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: segment(c, BOX), "the task segment needs a class and at least 3 points"),
     (lambda c: pose(c, BOX), "kpt_shape is missing: the task pose needs"),
     (lambda c: pose(c, BOX, kpt_shape=[2, 3]), "11 columns (class, box, 2 keypoints of 3 figures), found 5"),
+    (
+        lambda c: pose(c, POINTS, kpt_shape=[2, 3], flip_idx=[1, 2]),
+        "flip_idx must name each keypoint from 0 to 1 once",
+    ),
     (lambda c: obb(c, "1 0.1 0.1 0.2 0.1 0.2 0.2"), "9 columns (class and 4 corners x y), found 7"),
     (lambda c: classify(c, "train/cat"), "val is no folder: the task classify needs"),
     (lambda c: classify(c, "train/cat", "val/dog"), "lacks: dog"),
