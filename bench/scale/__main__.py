@@ -21,10 +21,12 @@ def main() -> None:
     logging.getLogger("httpx").setLevel(logging.WARNING)
     plan = Plan(options.jobs, options.window, options.sample_interval, options.restart)
     with tempfile.TemporaryDirectory(prefix="gpu-relay-bench-") as folder:
-        with open_stage(options.gpus, options.seconds, Path(folder)) as stage:
-            figures = run(stage, plan, Path(folder))
-        if options.logs:
-            options.logs.write_text((Path(folder) / "operator.log").read_text())
+        try:
+            with open_stage(options.gpus, options.seconds, Path(folder)) as stage:
+                figures = run(stage, plan, Path(folder))
+        finally:
+            if options.logs:
+                options.logs.write_text((Path(folder) / "operator.log").read_text())
     shown = {name: _summary(value) if name in _LISTS else value for name, value in figures.items()}
     print(json.dumps(shown, indent=1))
 

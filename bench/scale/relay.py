@@ -38,9 +38,8 @@ class Plan:
 def run(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
     """Queue the jobs at once, run them for the length of the window, and return the figures."""
     account = service_account_kubeconfig(stage.cluster, "gpu-relay")
-    operator = OperatorProcess(
-        account, folder / "operator.log", sample_interval=str(plan.sample_interval), progress_interval="2"
-    )
+    settings = {"sample_interval": str(plan.sample_interval), "progress_interval": "2", "lease_duration": "30"}
+    operator = OperatorProcess(account, folder / "operator.log", **settings)
     operator.start()
     with PodWatch(stage.cluster.run_dir, NAMESPACE, _LABEL) as watch:
         try:

@@ -30,6 +30,13 @@ def followed(
     return new, (told, notice) if notice.reason != Reason.POD_NOT_STARTED else (told,)
 
 
+def is_about_to_start(view: TurnView, pod: TrainingPod) -> bool:
+    """True for a pod so young that it is no news that it does not run: most do before there would be a second look."""
+    quiet = pod.waiting is not None and mishaps.start_reason(pod) == Reason.POD_NOT_STARTED and not pod.deleting
+    age = (view.now - parse_time(pod.created)).total_seconds()
+    return quiet and not view.node_trouble and age < view.policy.progress_interval
+
+
 def _state(view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None) -> Notice | None:
     """Say what is to be known of a live pod, the gravest first; None where it simply trains."""
     if view.node_trouble:

@@ -10,7 +10,7 @@ from gpu_relay.domain.queue import Placement
 
 EXACT_PLACES = 10
 _FRACTION = 4
-AGAIN_AFTER = 5.0
+AGAIN_AFTER = 10.0
 """Seconds for which a change of place or estimate alone is kept back after a job was told something."""
 
 

@@ -125,6 +125,8 @@ def pod_is_live(view: TurnView) -> Decision | None:
     if job is None or pod is None:
         return None
     stop = None if pod.deleting else stops.cause(view, job, pod)
+    if stop is None and follow.is_about_to_start(view, pod):
+        return Decision(None, job, None, (follow.created(job, pod),), again_in=view.policy.progress_interval)
     new, notices = follow.followed(view, job, pod, stop)
     decision = Decision(None, job, new, notices, again_in=view.policy.progress_interval)
     if pod.deleting:

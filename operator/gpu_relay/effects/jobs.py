@@ -14,6 +14,7 @@ class JobStore:
 
     def __init__(self, kube: Kube, namespace: str | None) -> None:
         self._kube = kube
+        self._written: dict[str, str] = {}
         self.list_path = f"{_BASE}/namespaces/{namespace}/{words.PLURAL}" if namespace else f"{_BASE}/{words.PLURAL}"
 
     async def get(self, key: JobKey) -> Job | None:
@@ -41,7 +42,15 @@ class JobStore:
             },
             "status": status.model_dump(mode="json", by_alias=True, exclude_defaults=True),
         }
-        await self._kube.apply(f"{_path(job.key)}/status", body)
+        written = await self._kube.apply(f"{_path(job.key)}/status", body)
+        self._written[job.key.uid] = written["metadata"]["resourceVersion"]
+
+    def is_own_write(self, uid: str, resource_version: str) -> bool:
+        """True for the version that this process wrote last: to be told of it is no news. Each is asked for once."""
+        if self._written.get(uid) != resource_version:
+            return False
+        del self._written[uid]
+        return True
 
     async def delete(self, job: Job) -> None:
         """Delete a job with all its pods, unless it has changed since it was read."""

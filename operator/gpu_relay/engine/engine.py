@@ -128,8 +128,9 @@ class Engine:
         meta = raw["metadata"]
         self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
         self._look_at_admission(meta["uid"])
+        own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
         gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
-        if gpu is not None:
+        if gpu is not None and not own:
             self._queue.put(_GPU + gpu)
         self._queue_soon()
 
