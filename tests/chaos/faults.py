@@ -4,6 +4,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.chaos.disasters import STRIKES
 from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 
 _Draw = Callable[[random.Random], Fate]
@@ -37,7 +38,7 @@ _WATCH: dict[str, _Draw] = {
     "watch 500": _refused(500, "InternalError"),
 }
 KINDS = (*_ANY, *_API, *_LIST, *_WATCH)
-DISASTERS = ("operator killed", "operator paused", "resident restarted", "trainer killed")
+DISASTERS = tuple(STRIKES)
 _HOUR = 3600.0
 
 
@@ -69,7 +70,7 @@ def plan_of(seed: int) -> Plan:
     """Draw a run: a few kinds of faults each time, so that runs differ in more than chance (swarm testing)."""
     draw = random.Random(seed)
     replicas = draw.choice([1, 1, 2])
-    disasters = ((draw.uniform(0.2, 5.0), draw.choice(DISASTERS)) for _ in range(draw.choice([0, 1, 1, 2])))
+    disasters = ((draw.uniform(0.2, 5.0), draw.choice(DISASTERS)) for _ in range(draw.choice([0, 1, 2, 3])))
     return Plan(
         seed=seed,
         kinds=frozenset(draw.sample(KINDS, draw.randint(2, 7))),

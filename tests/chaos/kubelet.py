@@ -11,6 +11,8 @@ from tests.support.scripted_resident import ScriptedResident
 from tests.support.world import container
 
 _START = 0.03
+_CHECKPOINT = 0.4
+"""Seconds that a training which is told to stop goes on to hold its memory."""
 _HEARTBEAT = 5.0
 _EXITS = {"Completed": 0, "Interrupted": 143, "GpuMemoryUnavailable": 10, "Killed": 137}
 
@@ -90,6 +92,8 @@ class Kubelet:
                 self.overbooked.append(name)
         try:
             await asyncio.wait([stop], timeout=self._seconds)
+            if stop.done() and stop.result() == "Interrupted":
+                await asyncio.sleep(_CHECKPOINT)
         finally:
             if resident is not None:
                 resident.trainer_mib -= need

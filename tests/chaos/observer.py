@@ -46,14 +46,16 @@ class Observer:
     _live: dict[str, Object] = field(default_factory=dict)
     _leaders: list[tuple[float, str]] = field(default_factory=list)
     _orders: list[tuple[float, Call]] = field(default_factory=list)
+    _checks: list[asyncio.Task[None]] = field(default_factory=list)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         loop = asyncio.get_running_loop()
-        for resident in self.stage.residents:
-            resident.before_load = partial(self._may_load, resident, loop)
         for proxy in self.stage.proxies.values():
             proxy.on_call = self._called
+        for number, resident in enumerate(self.stage.residents):
+            resident.before_load = partial(self._may_load, resident, loop)
+            self.stage.proxies[f"resident-{number}"].on_call = partial(self._asked, resident)
         leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.stage.system}/leases"
         pods = f"/api/v1/namespaces/{self.stage.name}/pods"
         async with asyncio.TaskGroup() as tasks:
@@ -124,6 +126,16 @@ class Observer:
             return
         if live:
             self._violated(f"the resident loads while {live} live on its GPU")
+
+    def _asked(self, resident: ScriptedResident, call: Call) -> None:
+        """A load is not even to be ordered while a training lives, whatever the resident would make of it."""
+        if call.path.endswith("/load"):
+            self._checks.append(asyncio.create_task(self._may_be_asked(resident)))
+
+    async def _may_be_asked(self, resident: ScriptedResident) -> None:
+        live = await self._pods_on(resident.uuid.lower())
+        if live:
+            self._violated(f"a load was ordered while {live} live on the GPU")
 
     async def _pods_on(self, gpu: str) -> list[str]:
         path = f"/api/v1/namespaces/{self.stage.name}/pods"

@@ -75,6 +75,10 @@ class Stage:
         """Change fields of a job's spec."""
         await self.api.patch(f"{self.jobs_path}/{name}", {"spec": spec})
 
+    async def delete(self, name: str) -> None:
+        """Delete a job and leave its pods behind: the operator has to stop a training that nobody wants any more."""
+        await self.api.delete(f"{self.jobs_path}/{name}", propagationPolicy="Orphan")
+
     async def jobs(self) -> list[Object]:
         """Read all jobs."""
         return list((await self.api.get(self.jobs_path))["items"])
@@ -91,13 +95,12 @@ class Stage:
 
     async def at_rest(self) -> bool:
         """True when every job is over, every GPU the resident's, and every resident loaded, or free to load."""
-        phases = [job.get("status", {}).get("phase") for job in await self.jobs()]
         settled = all(
             lease["spec"]["holderIdentity"] == "resident"
             and "gpurelay.dev/reload-owed" not in lease["metadata"].get("annotations", {})
             for lease in await self.gpu_leases()
         )
-        over = all(phase in {"Succeeded", "Failed", "Suspended"} for phase in phases)
+        over = all(_is_over(job) for job in await self.jobs())
         return (
             over
             and settled
@@ -169,8 +172,8 @@ async def open_stage(
 
 async def _open_residents(stage: Stage, upstream: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
     """Put each resident behind a door of its own, at the address that its pod has."""
-    proxy = stage.proxies["residents"] = Proxy("", upstream, stage.api.context)
     for number, resident in enumerate(stage.residents):
+        proxy = stage.proxies[f"resident-{number}"] = Proxy("", upstream, stage.api.context)
         place = next(_doors)
         address = f"127.10.{place // 250 % 250}.{place % 250 + 1}"
         await stack.enter_async_context(proxy.door("resident", f"http://{resident.ip}:8000", address, 8000))
@@ -236,6 +239,11 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
     end = (await asyncio.gather(task, return_exceptions=True))[0]
     if isinstance(end, Exception):
         raise end
+
+
+def _is_over(job: Object) -> bool:
+    phase = job.get("status", {}).get("phase")
+    return phase in {"Succeeded", "Failed"} or (phase == "Suspended" and bool(job["spec"].get("suspend")))
 
 
 def _normalised(job: Object) -> Object:

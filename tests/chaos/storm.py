@@ -1,19 +1,19 @@
 """One run under faults: a stage, weather and disasters by seed, and an observer who has the last word."""
 
 import asyncio
-import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.api import Api
+from tests.chaos.disasters import strike
 from tests.chaos.faults import Plan, Weather, plan_of
 from tests.chaos.observer import Observer
 from tests.chaos.stage import Stage, open_stage
 
-_PAUSE = 5.0
-_PATIENCE = 120.0
+_PATIENCE = 180.0
 _LEASE = "4"
+_TRAINING = 1.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,14 @@ async def run(api: Api, folder: Path, seed: int) -> Outcome:
     plan, began = plan_of(seed), time.monotonic()
     settings = {"LEASE_DURATION": _LEASE}
     async with open_stage(
-        api, folder, f"seed-{seed}", gpus=plan.gpus, replicas=plan.replicas, skews=plan.skews, settings=settings
+        api,
+        folder,
+        f"seed-{seed}",
+        gpus=plan.gpus,
+        replicas=plan.replicas,
+        skews=plan.skews,
+        settings=settings,
+        train_seconds=_TRAINING,
     ) as stage:
         weather, observer = Weather(plan), Observer(stage)
         for proxy in stage.proxies.values():
@@ -44,7 +51,7 @@ async def run(api: Api, folder: Path, seed: int) -> Outcome:
             operator.start()
         for number in range(plan.jobs):
             await stage.apply(f"job-{number}")
-        disasters = asyncio.create_task(_strike(stage, plan))
+        disasters = asyncio.create_task(strike(stage, plan.disasters))
         failure = await _rest(stage, disasters)
         watching.cancel()
         end = (await asyncio.gather(watching, return_exceptions=True))[0]
@@ -62,23 +69,3 @@ async def _rest(stage: Stage, disasters: "asyncio.Task[None]") -> list[str]:
         return [str(error)]
     bad = [job for job in await stage.jobs() if job["status"]["phase"] != "Succeeded"]
     return [f"{job['metadata']['name']} ended as {job['status']['phase']}" for job in bad]
-
-
-async def _strike(stage: Stage, plan: Plan) -> None:
-    began = time.monotonic()
-    for when, name in plan.disasters:
-        await asyncio.sleep(max(0.0, when - (time.monotonic() - began)))
-        victim = stage.operators.get(await stage.leader()) or next(iter(stage.operators.values()))
-        match name:
-            case "operator killed":
-                victim.kill()
-            case "operator paused":
-                victim.signal(signal.SIGSTOP)
-                await asyncio.sleep(_PAUSE)
-                victim.signal(signal.SIGCONT)
-            case "resident restarted":
-                stage.restarted = True
-                for resident in stage.residents:
-                    resident.loaded, resident.hold = False, None
-            case "trainer killed":
-                stage.kubelet.kill()
