@@ -52,6 +52,7 @@ lint: environment
 
 crds: environment
 	$(PY) -m gpu_relay.api.crd > crds/yolotrainingjobs.gpurelay.dev.yaml
+	$(MAKE) chart
 
 chart: environment
 	kubectl kustomize manifests/base | $(PY) manifests/chart/generate.py manifests/chart

@@ -28,7 +28,7 @@ def test_turns_in_a_row_share_one_outage(world: World, resident: ScriptedResiden
     assert resident.called("load") == []
     world.reaches("first", "Succeeded")
     assert world.condition("first", "ResidentReloaded")["reason"] == "GPUPassedOn"
-    assert "GPUPassedOn" in world.events("first")
+    eventually(lambda: "GPUPassedOn" in world.events("first"), "the Event GPUPassedOn")
     finish(world, "second-1")
     world.reaches("second", "Succeeded")
     assert world.condition("second", "ResidentReloaded")["status"] == "True"

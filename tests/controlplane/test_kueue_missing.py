@@ -63,7 +63,7 @@ def test_without_kueue_and_with_kueue_installed_later(
     world.shows_pod("plain-1")
     world.end_pod("plain-1")
     world.reaches("plain", "Succeeded")
-    assert "KueueMissing" in world.events("queued")
+    eventually(lambda: "KueueMissing" in world.events("queued"), "the Event KueueMissing")
     install_workloads()
 
     def noticed() -> bool:

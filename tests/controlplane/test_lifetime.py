@@ -41,7 +41,7 @@ def test_a_deadline_holds_between_attempts_too(world: World, resident: ScriptedR
     eventually(lambda: world.waits_for("digits", "WaitingForBackoff"), "the condition WaitingForBackoff")
     world.reaches("digits", "Failed")
     assert world.condition("digits", "Failed")["reason"] == "DeadlineExceeded"
-    assert "DeadlineExceeded" in world.events("digits")
+    eventually(lambda: "DeadlineExceeded" in world.events("digits"), "the Event DeadlineExceeded")
     assert resident.loaded
 
 

@@ -48,7 +48,7 @@ def test_what_cannot_start_gives_the_gpu_back_soon(
     assert said in attempt["message"]
     assert remedy in attempt["message"]
     assert world.condition("digits", "Failed")["reason"] == "BackoffLimitExceeded"
-    assert reason in world.events("digits")
+    eventually(lambda: reason in world.events("digits"), f"the Event {reason}")
     eventually(world.nothing_owed, "the Lease to be settled")
     assert resident.loaded
 
@@ -233,7 +233,7 @@ def test_a_pod_that_will_not_end_is_told(world: World, resident: ScriptedResiden
     told = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
     assert "look at the kubelet of node node-1" in told["message"]
     assert not resident.loaded
-    assert "PodStuck" in world.events("digits")
+    eventually(lambda: "PodStuck" in world.events("digits"), "the Event PodStuck")
 
 
 def first_attempt(world: World) -> dict[str, Any]:

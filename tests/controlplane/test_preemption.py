@@ -38,7 +38,7 @@ def test_a_preemptible_job_yields_through_a_checkpoint_and_goes_on(
     world.end_pod("low-2")
     world.reaches("low", "Succeeded")
     assert [attempt["reason"] for attempt in world.attempts("high")] == ["Completed"]
-    assert "Preempted" in world.events("low")
+    eventually(lambda: "Preempted" in world.events("low"), "the Event Preempted")
 
 
 def test_nobody_is_stopped_who_does_not_allow_it_or_is_as_urgent(

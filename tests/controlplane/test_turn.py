@@ -123,7 +123,7 @@ def test_a_failed_load_is_told_and_tried_for_ever(
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
     assert "weights are missing" in world.condition("digits", "ResidentReloaded")["message"]
-    assert "ResidentLoadFailed" in world.events("digits")
+    eventually(lambda: "ResidentLoadFailed" in world.events("digits"), "the Event ResidentLoadFailed")
     resident.faults.load = ""
     eventually(lambda: world.condition("digits", "ResidentReloaded")["status"] == "True", "the condition to turn True")
     assert resident.loaded
