@@ -21,7 +21,7 @@ def find_model(name: str, folders: Sequence[Path]) -> str:
 
     Args:
         name: a path, or a name that is looked for in `folders`, in their order.
-        folders: the data set's folder and the output folder.
+        folders: where weights and architectures of the user's own may lie.
 
     Raises:
         ConfigInvalidError: there is no such model.

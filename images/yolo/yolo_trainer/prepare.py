@@ -95,7 +95,7 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     dataset = check_dataset(place, job.task, bool(job.training.args.get("single_cls")))
     log.info("Data set %s: %s", dataset.folder, ", ".join(f"{n} {split}" for split, n in dataset.images.items()))
     _check_places(job, dataset)
-    folders = (dataset.folder, job.output.path, job.output.path / "weights")
+    folders = (dataset.folder, job.output.path, job.output.path / "weights", Path.cwd())
     named = {
         "model": job.model,
         **{name: job.training.args[name] for name in WEIGHT_ARGUMENTS if isinstance(job.training.args.get(name), str)},
