@@ -24,6 +24,10 @@ def ensure(buildah: Sequence[str], policy: Path) -> None:
     if _pull(buildah, policy):
         return
     logger.info("No registry has %s for this machine: making it with debootstrap (half a minute, 130 MB)", NAME)
+    _make(buildah, policy, NAME)
+
+
+def _make(buildah: Sequence[str], policy: Path, name: str) -> None:
     container = run(*buildah, "from", "scratch").strip()
     try:
         root = Path(run(*buildah, "mount", container).strip())
@@ -33,9 +37,11 @@ def ensure(buildah: Sequence[str], policy: Path) -> None:
         for folder in ("var/cache/apt", "var/lib/apt/lists"):
             shutil.rmtree(root / folder, ignore_errors=True)
             (root / folder).mkdir()
+        for file in [*(root / "var/log").rglob("*.log"), root / "var/cache/ldconfig/aux-cache"]:  # they know the time
+            file.unlink(missing_ok=True)
         run(*buildah, "umount", container)
         run(*buildah, "config", "--cmd", "bash", container)
-        run(*buildah, "commit", "--quiet", "--signature-policy", policy, container, NAME)
+        run(*buildah, "commit", "--quiet", "--timestamp=0", "--signature-policy", policy, container, name)
     finally:
         run(*buildah, "rm", container, check=False)
 

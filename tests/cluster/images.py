@@ -157,16 +157,34 @@ class Builder:
         need = _SOURCES_GIB if self._has(image.foundation) else image.build_gib
         require_disk(self._cache, need, f"building image {image.name}")
         base_image.ensure(self._buildah(), self._policy)
-        tags = [f"--tag={reference}" for reference in image.references]
-        flags = ["--isolation=chroot", "--layers", "--force-rm", f"--signature-policy={self._policy}", *_ca_flags()]
-        command = [*self._buildah(), "bud", *flags, *tags, f"--file={image.inputs[0]}", "."]
-        run_long(f"image {image.name}", command, self._cache / f"image-{image.name}.log", cwd=paths.REPOSITORY)
+        self._bud(image, image.references, self._cache / f"image-{image.name}.log")
         for old in filter(image.supersedes, self._tags(image)):
             run(*self._buildah(), "rmi", old, check=False)
 
+    def rebuild(self, image: Image) -> list[str]:
+        """Build an image again with nothing of what is there, but for the base, and return what `diff_ids` does."""
+        name = f"{_PREFIX}/{image.name}:again"
+        with runs.locked("images"):
+            self._bud(image, [name], self._cache / f"image-{image.name}-again.log", "--no-cache")
+            try:
+                return self._layers(name)
+            finally:
+                run(*self._buildah(), "rmi", name)
+
+    def _bud(self, image: Image, references: Iterable[str], log: Path, *flags: str) -> None:
+        # The time is set, so that the same input gives the same digest.
+        flags = ("--isolation=chroot", "--layers", "--timestamp=0", "--force-rm", *flags, *_ca_flags())
+        tags = [f"--tag={reference}" for reference in references]
+        trust = f"--signature-policy={self._policy}"
+        command = [*self._buildah(), "bud", trust, *flags, *tags, f"--file={image.inputs[0]}", "."]
+        run_long(f"image {image.name}", command, log, cwd=paths.REPOSITORY)
+
     def diff_ids(self, image: Image) -> list[str]:
         """Return the digests of an image's uncompressed layers, lowest first."""
-        description = json.loads(run(*self._buildah(), "inspect", "--type", "image", image.keyed))
+        return self._layers(image.keyed)
+
+    def _layers(self, reference: str) -> list[str]:
+        description = json.loads(run(*self._buildah(), "inspect", "--type", "image", reference))
         return list(description["OCIv1"]["rootfs"]["diff_ids"])
 
     def read(self, image: Image, file: str) -> str:

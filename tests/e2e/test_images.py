@@ -1,0 +1,16 @@
+"""What images are made of is all that they depend on."""
+
+import pytest
+
+from tests.cluster import NodeKind
+from tests.cluster.images import Builder, select
+from tests.support.relay import Relay
+
+
+def test_an_image_that_is_built_again_has_the_same_layers(relay: Relay) -> None:
+    if relay.node is not NodeKind.KUBELET:
+        pytest.skip("images are built where a kubelet runs them")
+    builder, image = Builder(), select(["operator"])[0]
+    again = builder.rebuild(image)
+    # Debian may have moved on since the first build, but not in the minute since the second one.
+    assert again == builder.diff_ids(image) or again == builder.rebuild(image)
