@@ -2,11 +2,13 @@
 
 from typing import Any
 
+from tests.cluster import Cluster, audit
 from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
 
+OPERATOR = audit.account("gpu-relay", "gpu-relay")
 STORY = [
     "GPULeased",
     "UnloadingResident",
@@ -64,6 +66,31 @@ def test_no_pod_before_the_memory_is_measured_free(
     assert world.pod_names() == []
     resident.faults.leak_mib = 0
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+
+
+def test_between_two_samples_nothing_but_a_sample_is_taken(
+    world: World, resident: ScriptedResident, start_operator: Any, cluster: Cluster
+) -> None:
+    start_operator(samples="40", sample_interval="0.05")
+    before = audit.size(cluster.run_dir)
+    world.apply_job("digits")
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
+    calls = [f"{c.verb} {c.resource}" for c in audit.calls(cluster.run_dir, OPERATOR, before)]
+    created = calls.index("create pods")
+    assert calls[:created].count("list pods") < 20
+    assert "list pods" in calls[created - 6 : created], "law 6: a live list comes right before the pod"
+
+
+def test_a_change_between_two_samples_is_seen_before_the_row_is_full(
+    world: World, resident: ScriptedResident, start_operator: Any
+) -> None:
+    start_operator(samples="100", sample_interval="60")
+    world.apply_job("digits")
+    eventually(lambda: "ResidentUnloaded" in world.events("digits"), "the first sample")
+    world.patch_job("digits", suspend=True)
+    world.reaches("digits", "Suspended")
+    eventually(lambda: resident.loaded, "the resident to be loaded again")
+    assert world.pod_names() == []
 
 
 def test_nothing_starts_while_the_resident_refuses(

@@ -91,3 +91,5 @@ class Decision:
     notices: tuple[Notice, ...] = field(default=())
     again_in: float | None = None
     """Seconds after which to look again; None waits for a change in the cluster."""
+    measuring: bool = False
+    """True where nothing but a further sample is wanted, unless something changes."""

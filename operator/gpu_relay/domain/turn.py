@@ -69,7 +69,7 @@ def own_pod(view: TurnView) -> TrainingPod | None:
 
 
 def leased(lease: GpuLease) -> Notice:
-    """Tell that a job's turn has begun. Told again before the first step of a turn, lest a crash swallows it."""
+    """Tell that a job's turn has begun; told before the first step of a turn, whoever takes it."""
     where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
     return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
 
@@ -161,7 +161,8 @@ def turn_is_withdrawn(view: TurnView) -> Decision | None:
     if job is None or stop is None:
         return None
     new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
-    return Decision(_return_lease(view), job, new, (Notice(stop.reason, stop.message),), again_in=0)
+    notices = (leased(view.lease), Notice(stop.reason, stop.message))
+    return Decision(_return_lease(view), job, new, notices, again_in=0)
 
 
 def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
@@ -194,11 +195,12 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     if ahead is not None:
         return ahead
     if len(view.room) < view.policy.samples:
-        return Decision(None, job, again_in=view.policy.sample_interval)
+        return Decision(None, job, again_in=view.policy.sample_interval, measuring=True)
     message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
     step = CreatePod(job.next_attempt, next_batch(job), coresident=True)
-    return Decision(step, job, proven, (Notice(Reason.MEMORY_PROVEN, message),), again_in=0)
+    notices = (leased(view.lease), Notice(Reason.MEMORY_PROVEN, message))
+    return Decision(step, job, proven, notices, again_in=0)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -217,7 +219,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
     free = view.free_before
     figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
     decision = _acquiring(view, Reason.UNLOADING_RESIDENT, f"asks resident {view.resident} to unload{figures}", 0)
-    return Decision(Unload(), decision.job, decision.status, (leased(view.lease), *decision.notices), again_in=0)
+    return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=0)
 
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
@@ -246,7 +248,7 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
         return None
     unloaded = (Notice(Reason.RESIDENT_UNLOADED, view.unload_message or _unloaded_already(view)),)
     if not enough or enough[-1]:
-        return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval)
+        return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval, measuring=True)
     message = (
         f"{mib(view.samples[-1])} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: "
         "something else holds the GPU's memory"
@@ -347,8 +349,8 @@ RESIDENT_RULES: tuple[Rule, ...] = (
 
 def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *, warning: bool = False) -> Decision:
     assert view.job is not None
-    notice = Notice(reason, message, warning=warning)
-    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), (notice,), again_in)
+    notices = (leased(view.lease), Notice(reason, message, warning=warning))
+    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), notices, again_in)
 
 
 def _last_resort(view: TurnView, why: str) -> Decision | None:

@@ -24,7 +24,6 @@ from gpu_relay.domain.queue import (
     wants_gpu,
 )
 from gpu_relay.domain.steps import Notice
-from gpu_relay.domain.turn import leased
 from gpu_relay.domain.validation import objection
 from gpu_relay.effects import clock, logs, metrics
 from gpu_relay.effects.events import EventRecorder
@@ -191,7 +190,6 @@ class Dispatcher:
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()
         metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(job)).total_seconds()))
-        await self.events.emit(job.key, job.resource_version, lease.fence, leased(lease))
         return True
 
     async def _may_wait(self, job: Job) -> bool:

@@ -131,7 +131,7 @@ class Engine:
         own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
         gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
         if gpu is not None and not own:
-            self._queue.put(_GPU + gpu)
+            self._look_soon(gpu)
         self._queue_soon()
 
     def see_workload(self, raw: Object, *, deleted: bool) -> None:
@@ -144,7 +144,7 @@ class Engine:
         self._look_at_admission(uid)
         gpu = self._turns.concerns.get(job.key.holder)
         if gpu is not None:
-            self._queue.put(_GPU + gpu)
+            self._look_soon(gpu)
         self._queue_soon()
 
     def _look_at_admission(self, uid: str) -> None:
@@ -157,7 +157,7 @@ class Engine:
         pod = training_pod_of(raw)
         if pod.gpu in self._turns.concerns.values():
             self._turns.see_end(pod)
-            self._queue.put(_GPU + pod.gpu)
+            self._look_soon(pod.gpu)
 
     def see_preparing_pod(self) -> None:
         """Some preparing pod has changed."""
@@ -168,7 +168,7 @@ class Engine:
         self._cache.see_resident(raw, deleted=deleted)
         self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
         for gpu in set(self._turns.concerns.values()):
-            self._queue.put(_GPU + gpu)
+            self._look_soon(gpu)
         self._queue_soon()
 
     def unhealthy(self) -> str | None:
@@ -219,6 +219,8 @@ class Engine:
         return None
 
     def _look_soon(self, gpu: str) -> None:
+        """Have everything about a GPU looked at, since something has changed."""
+        self._turns.see_change(gpu)
         self._queue.put(_GPU + gpu)
 
     async def _dispatch(self) -> float | None:

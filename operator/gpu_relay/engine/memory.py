@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import GpuReport, TrainingPod
+from gpu_relay.domain.model import GpuLease, GpuReport, TrainingPod
 from gpu_relay.effects import metrics
 
 
@@ -36,6 +36,10 @@ class Memory:
     samples: list[int] = field(default_factory=list)
     room: list[int] = field(default_factory=list)
     sampled_at: float = 0.0
+    measuring: GpuLease | None = None
+    """The Lease under which the last look wanted nothing but a further sample; None where it wanted more."""
+    changed: bool = False
+    """Something that may concern the turn has changed since the last look at everything began."""
     free_before: int | None = None
     unload_message: str = ""
     failure: str = ""
@@ -52,6 +56,10 @@ class Memory:
     clocks: StepClocks = field(default_factory=StepClocks)
     ended: TrainingPod | None = None
     """This turn's pod as the watch showed it at its end; a deleted pod is gone before it can be read again."""
+
+    def lacks_samples(self, wanted: int) -> bool:
+        """True while a row has begun and is more than one sample short."""
+        return 0 < max(len(self.samples), len(self.room)) < wanted - 1
 
     def forget_samples(self) -> None:
         """Begin the row of samples anew."""

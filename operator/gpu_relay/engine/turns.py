@@ -3,17 +3,17 @@
 What is remembered between looks only saves time; no decision that could cost memory depends on it.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain import turn
 from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
-from gpu_relay.domain.steps import Decision
+from gpu_relay.domain.steps import Decision, Notice
 from gpu_relay.effects import clock, logs, metrics, trainers
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.effects.pod_builder import TrainerDefaults
@@ -60,9 +60,18 @@ class Turns:
         if memory is not None and memory.fence == pod.fence and not pod.live:
             memory.ended = pod
 
+    def see_change(self, gpu: str) -> None:
+        """Have the next look look at everything."""
+        memory = self._memory.get(gpu)
+        if memory is not None:
+            memory.changed = True
+
     async def look(self, gpu: str) -> float | None:
         """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
         with metrics.PASS_SECONDS.time():
+            memory = self._memory.get(gpu)
+            if memory is not None and memory.measuring is not None and self._is_between_samples(memory):
+                return await self._measure(memory, memory.measuring)
             lease = await self._do.leases.get(gpu)
             if lease is None:
                 self._memory.pop(gpu, None)
@@ -72,17 +81,37 @@ class Turns:
             view = await self._observe(lease, owner)
             decision = turn.plan(view)
             logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
-            return await self._apply(view, decision)
+            memory = self._recall(lease)
+            memory.measuring = lease if decision.measuring else None
+            again_in = await self._apply(view, decision)
+            return self._until_next_sample(memory) if decision.measuring and again_in else again_in
+
+    def _is_between_samples(self, memory: Memory) -> bool:
+        """True where only a further sample is wanted: the last one of a row comes with a look at everything."""
+        return not memory.changed and memory.lacks_samples(self._policy.samples)
+
+    async def _measure(self, memory: Memory, lease: GpuLease) -> float:
+        """Take a sample, and nothing but a sample."""
+        logs.task_is_about(gpu=lease.gpu, fence=lease.fence)
+        self._remember_resident(memory, lease, await self._do.directory.on_gpu(lease))
+        return self._until_next_sample(memory)
+
+    def _until_next_sample(self, memory: Memory) -> float:
+        """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
+        return max(0.0, memory.sampled_at + self._policy.sample_interval - time.monotonic())
 
     async def _observe(self, lease: GpuLease, owner: JobKey | None) -> TurnView:
         memory = self._recall(lease)
+        memory.changed = False
         self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
         if owner is not None:
             self.concerns[owner.holder] = lease.gpu
         managed = lease.gpu != UNMANAGED_GPU
-        pods = await self._do.pods.on_gpu(lease.gpu)
-        job = await self._do.jobs.get(owner) if owner else None
-        resident = await self._do.directory.on_gpu(lease) if managed and owner else None
+        pods, job, resident = await asyncio.gather(
+            self._do.pods.on_gpu(lease.gpu),
+            self._do.jobs.get(owner) if owner else _nothing(),
+            self._do.directory.on_gpu(lease) if managed and owner else _nothing(),
+        )
         self._remember_resident(memory, lease, resident)
         successor, preemptor = self._waiting_for(lease.gpu)
         view = TurnView(
@@ -160,8 +189,8 @@ class Turns:
         try:
             if decision.job is not None and decision.status is not None:
                 await self._do.jobs.write_status(decision.job, decision.status)
-            for notice in decision.notices if decision.job else ():
-                await self._tell(decision.job, view.lease.fence, notice)
+            if decision.job is not None:
+                await self._tell(decision.job, view.lease.fence, decision.notices)
             if decision.step is not None:
                 await self._actions.take(view, self._recall(view.lease), decision.step)
         except KubeError as error:
@@ -171,9 +200,14 @@ class Turns:
             return 0
         return decision.again_in
 
-    async def _tell(self, job: Job | None, fence: int, notice: Any) -> None:
-        assert job is not None
-        await self._do.events.emit(job.key, job.resource_version, fence, notice)
+    async def _tell(self, job: Job, fence: int, notices: tuple[Notice, ...]) -> None:
+        """Tell all at once; their times, and names, keep the order."""
+        emit = self._do.events.emit
+        await asyncio.gather(*(emit(job.key, job.resource_version, fence, notice) for notice in notices))
+
+
+async def _nothing() -> None:
+    return None
 
 
 def _since(moment: float | None) -> float:

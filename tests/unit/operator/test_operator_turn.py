@@ -80,7 +80,7 @@ def test_a_mute_resident_is_not_free() -> None:
     mute = replace(resident(), report=None, error="no answer within 5 s")
     decision = turn.plan(view(resident=mute))
     assert decision.step is None
-    assert decision.notices[0].reason == Reason.RESIDENT_UNREACHABLE
+    assert decision.notices[-1].reason == Reason.RESIDENT_UNREACHABLE
 
 
 def test_a_stray_pod_is_stopped_before_anything_starts_or_loads() -> None:
