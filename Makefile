@@ -1,27 +1,40 @@
 # make demo    the whole relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 is back    (KEEP=1 keeps it)
+# make try     the same relay to try by hand, see docs/try-it.md; `make try-down` ends it
 # make test    every test; on a fresh machine this builds Kubernetes and the images first
 #
 # Both install what they need into $(CACHE), nothing into the checkout. NODE=process|kubelet chooses the node by hand.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-unit test-controlplane test-faults test-e2e lint crds chart tour lock images sbom environment down
+.PHONY: help demo try try-env try-down test test-fast test-unit test-controlplane test-faults test-e2e lint docs crds chart tour lock images sbom environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
 UV := $(CACHE)/uv-$(shell sha256sum requirements/uv.txt | cut -c1-12)/bin/uv
 VENV := $(CACHE)/venv-$(shell sha256sum requirements/dev.txt | cut -c1-12)
 PY := $(VENV)/bin/python
+PUBLISH := $(CACHE)/publish-$(shell sha256sum requirements/publish.txt | cut -c1-12)
 export PATH := $(VENV)/bin:$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/common:$(CURDIR)
 PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e lint crds chart tour lock images sbom down"
+	@echo "also: test-fast test-controlplane test-faults test-e2e lint docs crds chart tour lock images sbom down"
 
 demo: environment
 	@$(PY) -m tests.demo
+
+# A cluster of its own name, so that `make try-down` ends nobody else's.
+TRY ?= try
+try: environment
+	@$(PY) -m tests.demo.playground up --name $(TRY)
+
+try-env: environment
+	@$(PY) -m tests.demo.playground env --name $(TRY)
+
+try-down: environment
+	@$(PY) -m tests.cluster down --name $(TRY)
 
 test: lint test-unit test-controlplane test-faults test-e2e
 
@@ -49,6 +62,10 @@ lint: environment
 	ruff format --check .
 	mypy
 	lint-imports
+
+# The site, strictly: a link or an anchor that leads nowhere is an error.
+docs: $(PUBLISH)/.complete
+	NO_MKDOCS_2_WARNING=1 $(PUBLISH)/bin/mkdocs --quiet build --strict
 
 crds: environment
 	$(PY) -m gpu_relay.api.crd > crds/yolotrainingjobs.gpurelay.dev.yaml
@@ -84,4 +101,9 @@ $(VENV)/.complete: $(UV)
 	@echo "Installing the locked Python packages into $(VENV): about half a minute and 6 GB."
 	$(UV) venv --quiet --clear --python $(PYTHON) $(VENV)
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+$(PUBLISH)/.complete: $(UV)
+	$(UV) venv --quiet --clear --python $(PYTHON) $(PUBLISH)
+	VIRTUAL_ENV=$(PUBLISH) $(UV) pip install --quiet --require-hashes --requirement requirements/publish.txt
 	@touch $@

@@ -20,3 +20,4 @@ group() { # name arguments…
 group torch --constraints requirements/dev.txt
 group uv --constraints requirements/dev.txt
 group s3-server
+group publish

@@ -1,0 +1,1 @@
+"""What publishes the project: the documentation's site and releases."""
