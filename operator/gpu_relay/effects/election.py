@@ -4,11 +4,10 @@ import faulthandler
 import time
 from math import ceil
 
+from gpu_relay.api import words
 from gpu_relay.domain.leadership import LeaderRecord
 from gpu_relay.effects import clock
 from gpu_relay.effects.kube import Kube, KubeError, Object
-
-LEASE_NAME = "gpu-relay-leader"
 
 
 class LeaderLease:
@@ -23,7 +22,7 @@ class LeaderLease:
     async def read(self) -> LeaderRecord | None:
         """Read it, live; None where there is none. Raises KubeError."""
         try:
-            return _record(await self._kube.get(f"{self._path}/{LEASE_NAME}"))
+            return _record(await self._kube.get(f"{self._path}/{words.LEADER_LEASE}"))
         except KubeError as error:
             if error.not_found:
                 return None
@@ -35,12 +34,12 @@ class LeaderLease:
             return _record(await self._kube.create(self._path, self._body(None, identity, duration, 0)))
         transitions = before.transitions + (before.holder != identity)
         body = self._body(before, identity, duration, transitions)
-        return _record(await self._kube.replace(f"{self._path}/{LEASE_NAME}", body))
+        return _record(await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body))
 
     async def release(self, before: LeaderRecord) -> None:
         """Let another take it at once. Raises KubeError."""
         body = self._body(before, "", before.duration, before.transitions)
-        await self._kube.replace(f"{self._path}/{LEASE_NAME}", body)
+        await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body)
 
     def _body(self, before: LeaderRecord | None, holder: str, duration: float, transitions: int) -> Object:
         now = clock.now().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -48,7 +47,7 @@ class LeaderLease:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"name": LEASE_NAME, "namespace": self._namespace, **version},
+            "metadata": {"name": words.LEADER_LEASE, "namespace": self._namespace, **version},
             "spec": {
                 "holderIdentity": holder,
                 "leaseDurationSeconds": ceil(duration),

@@ -3,8 +3,8 @@
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.domain.model import Job, JobKey
+from gpu_relay.domain.reading import job_of
 from gpu_relay.effects.kube import Kube, KubeError
-from gpu_relay.effects.objects import job_of
 
 _BASE = f"/apis/{words.API_VERSION}"
 

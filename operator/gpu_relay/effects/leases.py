@@ -6,14 +6,9 @@ from datetime import datetime
 from gpu_relay.api import words
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, JobKey
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.reading import lease_of
 from gpu_relay.effects.kube import Kube, KubeError, Object
 
-_NODE = f"{words.GROUP}/node"
-_RENEW_KEY = f"{words.GROUP}/renew-key"
-_RELOAD_OWED = f"{words.GROUP}/reload-owed"
-_OUT_SINCE = f"{words.GROUP}/out-since"
-_SERVED_SINCE = f"{words.GROUP}/served-since"
-_MANAGED = "app.kubernetes.io/managed-by"
 _FENCE_EPOCH = 1_704_067_200
 """2024-01-01: a new Lease's first fence is the minutes since then, so that fences grow even when a Lease is deleted."""
 
@@ -28,12 +23,15 @@ class LeaseStore:
 
     async def list(self) -> list[GpuLease]:
         """Read all GPUs' Leases, live."""
-        return [_lease_of(raw) for raw in await self._kube.list(self._path, labels=f"{_MANAGED}=gpu-relay")]
+        return [
+            lease_of(raw)
+            for raw in await self._kube.list(self._path, labels=f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}")
+        ]
 
     async def get(self, gpu: str) -> GpuLease | None:
         """Read a GPU's Lease, live; None where it has never had a turn."""
         try:
-            return _lease_of(await self._kube.get(f"{self._path}/{gpu}"))
+            return lease_of(await self._kube.get(f"{self._path}/{gpu}"))
         except KubeError as error:
             if error.not_found:
                 return None
@@ -47,24 +45,30 @@ class LeaseStore:
         `out_since` is when the outage began that this turn begins or prolongs.
         """
         fence = before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
-        annotations = {_NODE: node, _RENEW_KEY: secrets.token_urlsafe(24), _OUT_SINCE: timestamp(out_since)}
+        annotations = {
+            words.ANNOTATION_NODE: node,
+            words.ANNOTATION_RENEW_KEY: secrets.token_urlsafe(24),
+            words.ANNOTATION_OUT_SINCE: timestamp(out_since),
+        }
         body = self._body(gpu, job.holder, fence, now, annotations, before)
         if before is None:
-            return _lease_of(await self._kube.create(self._path, body))
-        return _lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
+            return lease_of(await self._kube.create(self._path, body))
+        return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
     async def give_back(self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, now: datetime) -> None:
         """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it."""
-        owed = {_RELOAD_OWED: lease.holder} if reload_owed else {}
+        owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_owed else {}
         await self._swap(lease, now, owed | (_outage(lease) if resident_out else {}))
 
     async def settle(self, lease: GpuLease, now: datetime) -> None:
         """Write that the resident has been loaded: nothing is owed any more."""
-        served = {_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
+        served = {words.ANNOTATION_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
         await self._swap(lease, now, _outage(lease) | served)
 
     async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> None:
-        body = self._body(lease.gpu, HOLDER_RESIDENT, lease.fence, now, {_NODE: lease.node} | annotations, lease)
+        body = self._body(
+            lease.gpu, HOLDER_RESIDENT, lease.fence, now, {words.ANNOTATION_NODE: lease.node} | annotations, lease
+        )
         await self._kube.replace(f"{self._path}/{lease.gpu}", body)
 
     def _body(
@@ -77,7 +81,7 @@ class LeaseStore:
             "metadata": {
                 "name": gpu,
                 "namespace": self._namespace,
-                "labels": {_MANAGED: "gpu-relay", words.LABEL_GPU: gpu},
+                "labels": {words.LABEL_MANAGED_BY: words.MANAGED_BY, words.LABEL_GPU: gpu},
                 "annotations": annotations,
                 **version,
             },
@@ -90,23 +94,4 @@ class LeaseStore:
 
 
 def _outage(lease: GpuLease) -> dict[str, str]:
-    return {_OUT_SINCE: lease.out_since} if lease.out_since else {}
-
-
-def _lease_of(raw: Object) -> GpuLease:
-    meta, spec = raw["metadata"], raw.get("spec", {})
-    annotations = meta.get("annotations", {})
-    acquired = spec.get("acquireTime")
-    return GpuLease(
-        name=meta["name"],
-        resource_version=meta["resourceVersion"],
-        gpu=meta["name"],
-        holder=spec.get("holderIdentity", HOLDER_RESIDENT),
-        fence=spec.get("leaseTransitions", 0),
-        acquired=timestamp(datetime.fromisoformat(acquired)) if acquired else None,
-        renew_key=annotations.get(_RENEW_KEY, ""),
-        node=annotations.get(_NODE, ""),
-        reload_owed=annotations.get(_RELOAD_OWED, ""),
-        out_since=annotations.get(_OUT_SINCE),
-        served_since=annotations.get(_SERVED_SINCE),
-    )
+    return {words.ANNOTATION_OUT_SINCE: lease.out_since} if lease.out_since else {}

@@ -1,34 +1,11 @@
-"""Kubernetes objects as dicts, read into what decisions need."""
-
-from pydantic import ValidationError
+"""Pods and nodes as dicts, read into what decisions need; jobs and Leases: `domain.reading`."""
 
 from gpu_relay.api import words
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain.model import Job, JobKey, Termination, TrainingPod
+from gpu_relay.domain.model import Termination, TrainingPod
 from gpu_relay.effects.answers import read_object
 from gpu_relay.effects.kube import Object
 
 _QUIET_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
-
-
-def job_of(raw: Object) -> Job | None:
-    """Read a YoloTrainingJob; None for one that the schema in the cluster lets pass and ours does not."""
-    meta = raw["metadata"]
-    try:
-        spec = YoloTrainingJobSpec.model_validate(raw.get("spec", {}))
-        status = YoloTrainingJobStatus.model_validate(raw.get("status", {}))
-    except ValidationError:
-        return None
-    return Job(
-        key=JobKey(meta["namespace"], meta["name"], meta["uid"]),
-        generation=meta.get("generation", 0),
-        resource_version=meta["resourceVersion"],
-        created=meta["creationTimestamp"],
-        deleting="deletionTimestamp" in meta,
-        spec=spec,
-        status=status,
-        local_queue=meta.get("labels", {}).get(words.LABEL_LOCAL_QUEUE, ""),
-    )
 
 
 def training_pod_of(raw: Object) -> TrainingPod:

@@ -9,8 +9,8 @@ from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import Job
+from gpu_relay.domain.reading import job_of
 from gpu_relay.domain.workload import Workload
-from gpu_relay.effects.objects import job_of
 from gpu_relay.effects.workloads import workload_of
 
 Object = dict[str, Any]
