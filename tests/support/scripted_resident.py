@@ -43,6 +43,8 @@ class ScriptedResident:
     newest_fence: int = 0
     before_load: Callable[[], None] = lambda: None
     """Called when a load is about to be done."""
+    address: str = ""
+    """Where it listens; default: a loopback address of its own, to which the API server's proxy does not connect."""
 
     def __post_init__(self) -> None:
         self._server = self._listen()
@@ -51,6 +53,8 @@ class ScriptedResident:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def _listen(self) -> ThreadingHTTPServer:
+        if self.address:
+            return ThreadingHTTPServer((self.address, 8000), self._handler())
         while True:  # past the addresses that another run of the tests on this machine has taken
             with contextlib.suppress(OSError):
                 return ThreadingHTTPServer((f"127.8.0.{next(_addresses)}", 8000), self._handler())

@@ -1,0 +1,28 @@
+"""`kubectl-relay`, which kubectl finds as `kubectl relay`."""
+
+import sys
+
+import click
+
+from kubectl_relay.commands import cli
+from kubectl_relay.exits import Exit, RelayError
+from kubectl_relay.views.text import visible
+
+
+def main() -> None:
+    """Run a command; exits with a code of `exits.Exit`, and a sentence where it has failed."""
+    try:
+        code = cli.main(prog_name="kubectl relay", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(Exit.INTERRUPTED)
+    except RelayError as error:
+        click.echo(visible(f"kubectl relay: {error}"), err=True)
+        sys.exit(error.code)
+    sys.exit(code or Exit.OK)
+
+
+if __name__ == "__main__":
+    main()

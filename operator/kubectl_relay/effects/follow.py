@@ -1,0 +1,71 @@
+"""One job's changes, as they come."""
+
+import time
+from collections.abc import Generator, Iterator
+
+from gpu_relay.domain.model import Job
+from kubectl_relay.effects.cluster import BrokenError, Cluster
+from kubectl_relay.effects.gather import JOBS, Gatherer, readable
+from kubectl_relay.exits import Exit, RelayError
+
+_WATCH_SECONDS = 60
+_TRIES = 10
+_PAUSE = 2.0
+
+
+def changes(cluster: Cluster, gatherer: Gatherer, namespace: str, name: str, timeout: float | None) -> Iterator[Job]:
+    """Yield a job as it is, and after each change, until the caller has seen enough.
+
+    A connection that breaks is made again. Raises RelayError when the job is deleted, replaced by another of its name,
+    or when `timeout` seconds are over.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    job = gatherer.job(namespace, name)
+    yield job
+    while True:
+        seconds = _WATCH_SECONDS if deadline is None else min(_WATCH_SECONDS, int(deadline - time.monotonic()))
+        if seconds < 1:
+            raise RelayError(f"{job.key} has not ended within {timeout:g} s", Exit.TIMED_OUT)
+        job = yield from _watched(cluster, job, seconds)
+        job = yield from _again(gatherer, job)
+
+
+def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, Job]:
+    """Yield a job's changes for so many seconds, or until the connection breaks; return it as it was last seen."""
+    key = job.key
+    try:
+        for kind, raw in cluster.watch(JOBS, key.namespace, key.name, version=job.resource_version, seconds=seconds):
+            if kind == "ERROR":
+                return job  # the version is too old: it is to be read anew
+            if kind == "DELETED":
+                raise _gone(job)
+            job = readable(raw)
+            yield job
+    except BrokenError:
+        return job
+    return job
+
+
+def _again(gatherer: Gatherer, job: Job) -> Generator[Job, None, Job]:
+    """Read the job anew, patiently; yield it where it has changed."""
+    key = job.key
+    for attempt in range(1, _TRIES + 1):
+        try:
+            now = gatherer.job(key.namespace, key.name)
+        except RelayError as error:
+            if error.code == Exit.NOT_FOUND:
+                raise _gone(job) from error
+            if not isinstance(error, BrokenError) or attempt == _TRIES:
+                raise
+            time.sleep(_PAUSE)
+            continue
+        if now.key.uid != key.uid:
+            raise _gone(job)
+        if now.resource_version != job.resource_version:
+            yield now
+        return now
+    raise AssertionError("the last try returns or raises")
+
+
+def _gone(job: Job) -> RelayError:
+    return RelayError(f"{job.key} was deleted", Exit.JOB_DELETED)

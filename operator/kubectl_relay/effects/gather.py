@@ -1,0 +1,216 @@
+"""Reads what a view needs; what the user may not read becomes a sentence."""
+
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TypeVar
+
+from gpu_relay.api import words
+from gpu_relay.domain.model import GpuLease, Job, Resident
+from gpu_relay.domain.reading import Object, job_of, lease_of
+from kubectl_relay.effects.cluster import (
+    ApiError,
+    Cluster,
+    ForbiddenError,
+    NotFoundError,
+    NotInstalledError,
+    Resource,
+)
+from kubectl_relay.exits import Exit, RelayError
+from kubectl_relay.views.nearest import missing_job
+from kubectl_relay.views.picture import Leader, Picture, Told, leader_of, told_of
+from kubectl_relay.views.queue import queued
+from kubectl_relay.views.residents import report_of, resident_of
+
+JOBS = Resource(words.GROUP, words.VERSION, words.PLURAL)
+_LEASES = Resource("coordination.k8s.io", "v1", "leases")
+_PODS = Resource("", "v1", "pods")
+_NODES = Resource("", "v1", "nodes")
+_NAMESPACES = Resource("", "v1", "namespaces")
+_EVENTS = Resource("", "v1", "events")
+_ASK_TIMEOUT = 4.0
+_DEFAULT_PORT = 8000
+_NOT_INSTALLED = (
+    f"this cluster knows no {words.KIND}s: GPU Relay's CRD {words.PLURAL}.{words.GROUP} is not installed "
+    "(kubectl apply -f crds/), or --context names another cluster"
+)
+
+T = TypeVar("T")
+
+
+class Gatherer:
+    """One look at the relay; notes what could not be seen."""
+
+    def __init__(self, cluster: Cluster, relay_namespace: str) -> None:
+        self._cluster = cluster
+        self._relay = relay_namespace
+        self._unknown: list[str] = []
+
+    def picture(self, namespace: str | None, *, widen: bool, measure: bool = False, events: bool = False) -> Picture:
+        """Read jobs of a namespace (None: of all), GPUs' Leases and residents.
+
+        `widen` reads jobs of all namespaces where that is allowed, and else those of the namespace alone.
+        `measure` asks the residents themselves, `events` reads Events, too.
+        """
+        jobs, everywhere = self._jobs(namespace, widen=widen)
+        leases, leader = self._leases()
+        residents = self._residents(measure=measure)
+        told = self._events(None if everywhere else namespace) if events else None
+        return Picture(
+            now=self._cluster.now,
+            jobs=tuple(jobs),
+            everywhere=everywhere,
+            leases=leases,
+            leader=leader,
+            residents=residents,
+            node_labels=self._node_labels(jobs, residents or ()),
+            events=told,
+            unknown=tuple(self._unknown),
+        )
+
+    def raw_job(self, namespace: str, name: str) -> Object:
+        """Read one job; RelayError names the nearest one where it does not exist."""
+        try:
+            return self._cluster.get(JOBS, namespace, name)
+        except NotInstalledError as error:
+            raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
+        except NotFoundError as error:
+            raise RelayError(missing_job(namespace, name, self._all_names(namespace)), Exit.NOT_FOUND) from error
+
+    def job(self, namespace: str, name: str) -> Job:
+        """Read one job as `raw_job` does."""
+        return readable(self.raw_job(namespace, name))
+
+    def jobs(self, namespace: str) -> list[Job]:
+        """Read the jobs of a namespace."""
+        return self._jobs(namespace, widen=False)[0]
+
+    def namespaces(self) -> list[str]:
+        """Read the names of all namespaces."""
+        return [raw["metadata"]["name"] for raw in self._cluster.list(_NAMESPACES, None)]
+
+    def _all_names(self, namespace: str) -> list[tuple[str, str]]:
+        """Return (namespace, name) of every job that may be seen."""
+        for scope in (None, namespace):
+            try:
+                found = self._cluster.list(JOBS, scope)
+            except ForbiddenError:
+                continue
+            return [(raw["metadata"]["namespace"], raw["metadata"]["name"]) for raw in found]
+        return []
+
+    def _jobs(self, namespace: str | None, *, widen: bool) -> tuple[list[Job], bool]:
+        raws: list[Object] | None = None
+        try:
+            if widen and namespace is not None:
+                raws = self._try("Jobs of other namespaces", lambda: self._cluster.list(JOBS, None))
+            everywhere = raws is not None or namespace is None
+            if raws is None:
+                raws = self._cluster.list(JOBS, namespace)
+        except NotInstalledError as error:
+            raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
+        read = [(raw, job_of(raw)) for raw in raws]
+        for raw, job in read:
+            if job is None:
+                meta = raw["metadata"]
+                self._unknown.append(
+                    f"Job {meta['namespace']}/{meta['name']} is of a form that this plugin cannot read."
+                )
+        return [job for _, job in read if job is not None], everywhere
+
+    def _leases(self) -> tuple[dict[str, GpuLease] | None, Leader | None]:
+        mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
+        raws = self._try(
+            "Who owns each GPU by its Lease", lambda: self._cluster.list(_LEASES, self._relay, labels=mine)
+        )
+        if raws is None:
+            return None, None
+        try:
+            leader = leader_of(self._cluster.get(_LEASES, self._relay, words.LEADER_LEASE))
+        except ApiError:
+            leader = None
+        return {lease.gpu: lease for lease in map(lease_of, raws)}, leader
+
+    def _residents(self, *, measure: bool) -> tuple[Resident, ...] | None:
+        pods = self._try(
+            "Resident pods and what they say of their GPUs",
+            lambda: self._first_allowed(
+                *(
+                    partial(self._cluster.list, _PODS, scope, labels=words.LABEL_RESIDENT)
+                    for scope in dict.fromkeys((None, self._relay))
+                )
+            ),
+        )
+        if pods is None:
+            return None
+        if not measure:
+            return tuple(resident_of(pod, None, "") for pod in pods)
+        with ThreadPoolExecutor(8) as pool:
+            return tuple(pool.map(self._ask, pods))
+
+    def _node_labels(self, jobs: Iterable[Job], residents: Iterable[Resident]) -> dict[str, dict[str, str]]:
+        """Read the labels of residents' nodes, where a waiting job asks for labels."""
+        if not any(job.node_selector for job in queued(jobs)):
+            return {}
+        nodes = sorted({each.node for each in residents if each.node})
+        read = (self._try("Labels of nodes", partial(self._cluster.get, _NODES, None, node)) for node in nodes)
+        return {raw["metadata"]["name"]: raw["metadata"].get("labels", {}) for raw in read if raw is not None}
+
+    def _first_allowed(self, *calls: Callable[[], T]) -> T:
+        for call in calls[:-1]:
+            try:
+                return call()
+            except ForbiddenError:
+                continue
+        return calls[-1]()
+
+    def _ask(self, pod: Object) -> Resident:
+        meta = pod["metadata"]
+        if pod.get("status", {}).get("phase") != "Running":
+            return resident_of(pod, None, "")
+        try:
+            answer = self._cluster.ask_pod(
+                meta["namespace"], meta["name"], _port(pod), "api/v1/gpu", timeout=_ASK_TIMEOUT
+            )
+        except ForbiddenError as error:
+            self._note(f"Memory as residents measure it cannot be asked for: you may not {error.rule}.")
+            return resident_of(pod, None, "")
+        except RelayError as error:
+            self._note(f"Resident {meta['namespace']}/{meta['name']} could not be asked: {error}.")
+            return resident_of(pod, None, "")
+        report = report_of(answer)
+        return resident_of(pod, report, "" if report else "its answer makes no sense to this plugin")
+
+    def _events(self, namespace: str | None) -> tuple[Told, ...] | None:
+        ours = f"involvedObject.kind={words.KIND}"
+        raws = self._try("What Events tell", lambda: self._cluster.list(_EVENTS, namespace, fields=ours))
+        return None if raws is None else tuple(sorted(map(told_of, raws), key=lambda told: told.at))
+
+    def _try(self, what: str, call: Callable[[], T]) -> T | None:
+        try:
+            return call()
+        except ForbiddenError as error:
+            self._note(f"{what} cannot be seen: you may not {error.rule}.")
+            return None
+
+    def _note(self, sentence: str) -> None:
+        if sentence not in self._unknown:
+            self._unknown.append(sentence)
+
+
+def readable(raw: Object) -> Job:
+    """Read a job; RelayError where its form is another version's."""
+    job = job_of(raw)
+    if job is None:
+        meta = raw["metadata"]
+        raise RelayError(f"job {meta['namespace']}/{meta['name']} is of a form that this plugin cannot read")
+    return job
+
+
+def _port(pod: Object) -> int:
+    """Return the port of a resident's API: the one named `http`, else the usual one."""
+    for container in pod.get("spec", {}).get("containers", []):
+        for port in container.get("ports", []):
+            if port.get("name") == "http":
+                return int(port["containerPort"])
+    return _DEFAULT_PORT

@@ -1,0 +1,88 @@
+"""Options, with what their values can be completed to."""
+
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from gpu_relay.domain.model import Job
+from kubectl_relay.exits import RelayError
+from kubectl_relay.session import Session
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def session_of(ctx: click.Context) -> Session:
+    """Return the session by the options of a command, or else of the group before it."""
+    found: dict[str, Any] = {}
+    here: click.Context | None = ctx
+    while here is not None:
+        for field in fields(Session):
+            value = here.params.get(field.name)
+            if value and field.name not in found:
+                found[field.name] = value
+        here = here.parent
+    return Session(**found)
+
+
+def _contexts(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from kubernetes import config  # here, as completing a command's name must not wait for it
+
+    try:
+        known, _active = config.list_kube_config_contexts(session_of(ctx).kubeconfig)
+    except (config.ConfigException, OSError):
+        return []
+    return [CompletionItem(each["name"]) for each in known if each["name"].startswith(incomplete)]
+
+
+def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    try:
+        names = session_of(ctx).gatherer.namespaces()
+    except RelayError:
+        return []
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
+
+
+def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[CompletionItem[str]]]:
+    """Complete to the names of those jobs of the namespace that a command could be meant for."""
+
+    def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+        session = session_of(ctx)
+        try:
+            jobs = session.gatherer.jobs(session.home)
+        except RelayError:
+            return []
+        named = [job for job in jobs if job.key.name.startswith(incomplete) and wanted(job)]
+        return [CompletionItem(job.key.name, help=job.status.phase or "new") for job in named]
+
+    return complete
+
+
+_WHERE = (
+    click.option("-n", "--namespace", metavar="NAME", shell_complete=_namespaces, help="Namespace of the jobs."),
+    click.option("--context", metavar="NAME", shell_complete=_contexts, help="Context of the kubeconfig."),
+    click.option("--kubeconfig", metavar="FILE", type=click.Path(), help="Default: $KUBECONFIG, or ~/.kube/config."),
+    click.option("--relay-namespace", metavar="NAME", shell_complete=_namespaces,
+                 help="The operator's namespace. Default: $GPU_RELAY_NAMESPACE, or gpu-relay."),
+)  # fmt: skip
+_ALL = click.option("-A", "--all-namespaces", is_flag=True, help="Jobs of all namespaces.")
+_FORM = click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), help="Print data instead.")
+
+
+def where(command: F) -> F:
+    """Add the options that say which cluster and namespace."""
+    for option in reversed(_WHERE):
+        command = option(command)
+    return command
+
+
+def everywhere(command: F) -> F:
+    """Add `-A`."""
+    return _ALL(command)
+
+
+def form(command: F) -> F:
+    """Add `-o`."""
+    return _FORM(command)

@@ -1,0 +1,43 @@
+"""What all commands share: which cluster, which namespaces, how to print."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from kubectl_relay.effects.cluster import Cluster, relay_namespace
+from kubectl_relay.effects.gather import Gatherer
+
+
+@dataclass(frozen=True)
+class Session:
+    """The options that kubectl's users know, and what follows from them."""
+
+    namespace: str | None = None
+    all_namespaces: bool = False
+    context: str | None = None
+    kubeconfig: str | None = None
+    relay_namespace: str | None = None
+
+    @cached_property
+    def cluster(self) -> Cluster:
+        """The cluster; RelayError where the kubeconfig cannot be used."""
+        return Cluster.connect(self.kubeconfig, self.context)
+
+    @cached_property
+    def gatherer(self) -> Gatherer:
+        """What reads from it."""
+        return Gatherer(self.cluster, self.relay_namespace or relay_namespace())
+
+    @property
+    def home(self) -> str:
+        """The namespace of jobs that are named without one."""
+        return self.namespace or self.cluster.namespace
+
+    @property
+    def scope(self) -> str | None:
+        """The namespace whose jobs are listed; None for all."""
+        return None if self.all_namespaces else self.home
+
+    @property
+    def widen(self) -> bool:
+        """True where nobody has said which namespaces' jobs to list: all that may be seen."""
+        return self.namespace is None and not self.all_namespaces

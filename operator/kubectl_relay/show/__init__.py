@@ -1,0 +1,1 @@
+"""What puts views on a terminal."""

@@ -1,0 +1,117 @@
+"""What would change a job's situation, by the reason that the operator gives for it.
+
+`{job}`, `{namespace}` and `{pod}` stand for the job's. Where the operator's own message already says what to change,
+the table has no more than where to look.
+"""
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.model import Job
+
+_DESCRIBE = "`kubectl -n {namespace} describe pod {pod}` has the details."
+_AGAIN = "Mend that, delete this job, and create it anew: its spec cannot be changed, and no repetition helps."
+_WAIT = "Nothing needs to be done: the operator goes on by itself."
+
+ADVICE: dict[Reason, tuple[str, ...]] = {
+    Reason.WAITING_FOR_KUEUE: (
+        "Quota that comes free in the job's LocalQueue, or more of it, lets the job in.",
+        "Without the label kueue.x-k8s.io/queue-name the job would not ask Kueue at all.",
+    ),
+    Reason.KUEUE_MISSING: (
+        "Install Kueue (or let the operator ask it: manifests/components/kueue), or take the label "
+        "kueue.x-k8s.io/queue-name off the job.",
+    ),
+    Reason.ADMITTED: (_WAIT,),
+    Reason.WAITING_TO_PREPARE: (
+        "The jobs that are being prepared now make room when they are done.",
+        "The operator's GPU_RELAY_PREPARATIONS sets how many are prepared at a time.",
+    ),
+    Reason.PREPARING: (_WAIT, "`kubectl -n {namespace} logs {pod}` shows what it fetches and checks."),
+    Reason.PREPARATION_FAILED: ("It is tried again after a pause; what it stumbled over may need your help.",),
+    Reason.PREPARED: (_WAIT,),
+    Reason.WAITING_IN_QUEUE: (
+        "It moves up when a job before it ends, is suspended or is deleted.",
+        "A higher spec.priority (as far as its namespace may go) takes it further to the front; it may be changed now.",
+        "A job that runs stops for it only where that job is preemptible and of lower priority.",
+        "Another GPU with a resident, which lends it to namespace {namespace}, would serve the queue faster.",
+    ),
+    Reason.RESIDENT_SERVING: (
+        "The turn begins when the resident has served for its minServe, or has had no request for its idleAfter.",
+        "The annotations gpurelay.dev/max-outage and gpurelay.dev/min-serve on the resident's pod set both clocks.",
+    ),
+    Reason.RESIDENT_BUSY: (
+        "It begins as soon as the resident has had no request for spec.gpu.idleFor.",
+        "spec.gpu.startWhen: Immediately would not wait for that; it takes a new job.",
+    ),
+    Reason.WAITING_FOR_BACKOFF: ("The next attempt begins by itself after the pause.",),
+    Reason.NO_GPU_FITS: (
+        "It waits for ever as things are; others pass it by.",
+        "Ask for less in spec.gpu.memory, or for other labels, in a new job; or add such a GPU.",
+        "Where a resident does not lend its GPU to namespace {namespace}: its pod's annotation "
+        "gpurelay.dev/allowed-namespaces names those to which it does.",
+    ),
+    Reason.UNLOADING_RESIDENT: ("The resident finishes or drops what it is doing; that takes seconds.",),
+    Reason.RESIDENT_UNLOADED: (_WAIT,),
+    Reason.RESIDENT_UNREACHABLE: (
+        "The resident's pod must answer again: see its logs and events, or delete it; its Deployment makes a new one.",
+    ),
+    Reason.RESIDENT_REFUSED: ("See the resident's logs; its pod may be deleted, and another one takes its place.",),
+    Reason.RESIDENT_MISSING: ("A resident pod on that node must come back; see the resident's Deployment.",),
+    Reason.RESIDENT_RESTARTED: (_WAIT,),
+    Reason.WAITING_FOR_MEMORY: (
+        "Something else holds memory on that GPU: `nvidia-smi` on the node shows which process.",
+        "Nothing starts before enough is free, and nothing is lost meanwhile.",
+    ),
+    Reason.GPU_STILL_IN_USE: ("That pod must end first; it has been told to stop.",),
+    Reason.MEMORY_PROVEN: (_WAIT,),
+    Reason.POD_CREATED: (_WAIT,),
+    Reason.POD_NOT_STARTED: ("Pods take a while to start.", _DESCRIBE),
+    Reason.UNSCHEDULABLE: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
+    Reason.IMAGE_PULL_FAILED: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
+    Reason.CONTAINER_NOT_CREATED: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
+    Reason.POD_REFUSED: ("A quota or an admission policy is in the way: change it, or spec.podTemplate.",),
+    Reason.POD_NAME_TAKEN: ("Delete that pod, or give the job another name.",),
+    Reason.TRAINING_RUNNING: ("`kubectl relay -n {namespace} watch {job}` follows it.",),
+    Reason.YIELDING_TO_RESIDENT: ("It goes on from its checkpoint when the resident has served for a while.",),
+    Reason.SUSPENDED: ("`kubectl relay -n {namespace} resume {job}` lets it go on from its checkpoint.",),
+    Reason.RESUMED: (_WAIT,),
+    Reason.PREEMPTED: (
+        "It goes on from its checkpoint when the job of higher priority has had its turn.",
+        "spec.preemptible: false would keep it from being stopped; it may be changed now.",
+    ),
+    Reason.QUOTA_WITHDRAWN: ("It goes on from its checkpoint when Kueue admits it again.",),
+    Reason.DEADLINE_EXCEEDED: (
+        "A new job with a larger spec.activeDeadlineSeconds has more time; it begins from the start.",
+    ),
+    Reason.STOPPING: ("It writes its checkpoint and ends.",),
+    Reason.POD_STUCK: (
+        "See the pod and its node. Where the machine is down: "
+        "`kubectl taint node <node> node.kubernetes.io/out-of-service=down:NoExecute`.",
+    ),
+    Reason.NODE_LOST: (
+        "With its node back it goes on by itself. Where the machine is down: "
+        "`kubectl taint node <node> node.kubernetes.io/out-of-service=down:NoExecute`.",
+    ),
+    Reason.BACKOFF_LIMIT_EXCEEDED: ("See what ended the attempts below; then create a new job.",),
+    Reason.INVALID_SPEC: (_AGAIN,),
+    Reason.DATASET_INVALID: (_AGAIN,),
+    Reason.CONFIG_INVALID: (_AGAIN,),
+    Reason.OUT_OF_MEMORY: ("It is tried again with half the batch; a new job may ask for more spec.gpu.memory.",),
+    Reason.GPU_MEMORY_UNAVAILABLE: ("It is tried again, and costs no attempt.",),
+    Reason.WRONG_GPU: ("It is tried again, and costs no attempt.",),
+    Reason.OOM_KILLED: ("Raise spec.podTemplate.resources.limits.memory; it may be changed now.",),
+    Reason.EVICTED: ("Set spec.podTemplate.resources.requests to what the training uses; it may be changed now.",),
+    Reason.POD_LOST: ("It goes on from its checkpoint. To stop a job, suspend or delete it, not its pod.",),
+    Reason.DISRUPTED: ("It goes on from its checkpoint.",),
+    Reason.INTERRUPTED: ("It goes on from its checkpoint.",),
+    Reason.ERROR: ("The message has the trainer's words; `kubectl -n {namespace} logs {pod}` has more.",),
+    Reason.COMPLETED: (),
+}
+
+
+def advice(job: Job, reason: str) -> list[str]:
+    """Return what would change the situation of a job that is in it for this reason; nothing for unknown ones."""
+    pod = job.status.pod or (job.status.preparation.pod if job.status.preparation else f"{job.key.name}-1")
+    if reason in {Reason.PREPARING, Reason.PREPARATION_FAILED} and job.status.preparation:
+        pod = job.status.preparation.pod
+    sentences = ADVICE.get(Reason(reason), ()) if reason in set(Reason) else ()
+    return [each.format(job=job.key.name, namespace=job.key.namespace, pod=pod) for each in sentences]

@@ -1,0 +1,91 @@
+"""What could be read of the relay, and sentences on what could not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
+from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.reading import Object
+
+
+@dataclass(frozen=True)
+class Leader:
+    """The Lease by which the operators elect their leader."""
+
+    holder: str
+    renewed: datetime | None
+    duration: timedelta
+
+    def silent_for(self, now: datetime) -> timedelta | None:
+        """Return for how long no operator has led; None while one does."""
+        if self.holder and self.renewed is not None and now - self.renewed <= 2 * self.duration:
+            return None
+        return now - self.renewed if self.renewed is not None else timedelta()
+
+
+@dataclass(frozen=True)
+class Told:
+    """An Event on a job, which may be gone already."""
+
+    namespace: str
+    job: str
+    uid: str
+    reason: str
+    message: str
+    at: datetime
+    warning: bool
+    turn: int
+    """Fence of the turn that it belongs to; for what happens outside a turn, a number of the job's own."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One look at the relay. What is None could not be read."""
+
+    now: datetime
+    """By the API server's clock, in the time zone of whoever asks."""
+    jobs: tuple[Job, ...] = ()
+    everywhere: bool = True
+    """True where the jobs of all namespaces are among `jobs`."""
+    leases: Mapping[str, GpuLease] | None = None
+    """By GPU."""
+    leader: Leader | None = None
+    residents: tuple[Resident, ...] | None = None
+    """With their reports, where they could be asked."""
+    node_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the nodes that were looked at, by name."""
+    events: tuple[Told, ...] | None = None
+    unknown: tuple[str, ...] = field(default=())
+    """What could not be read, and what that would take."""
+
+    def job(self, key: JobKey) -> Job | None:
+        """Return a job, None where it is gone or cannot be seen."""
+        return next((job for job in self.jobs if job.key == key), None)
+
+
+def leader_of(raw: Object) -> Leader:
+    """Read the leader's Lease."""
+    spec = raw.get("spec", {})
+    renewed = spec.get("renewTime")
+    return Leader(
+        holder=spec.get("holderIdentity", ""),
+        renewed=parse_time(renewed) if renewed else None,
+        duration=timedelta(seconds=spec.get("leaseDurationSeconds", 1)),
+    )
+
+
+def told_of(raw: Object) -> Told:
+    """Read one of the operator's Events: its name says to which turn it belongs."""
+    about = raw["involvedObject"]
+    parts = raw["metadata"]["name"].split(".")
+    return Told(
+        namespace=raw["metadata"]["namespace"],
+        job=about.get("name", ""),
+        uid=about.get("uid", ""),
+        reason=raw.get("reason", ""),
+        message=raw.get("message", ""),
+        at=parse_time(raw.get("eventTime") or raw.get("lastTimestamp") or raw["metadata"]["creationTimestamp"]),
+        warning=raw.get("type") == "Warning",
+        turn=int(parts[2]) if len(parts) > 2 and parts[2].isdecimal() else 0,
+    )

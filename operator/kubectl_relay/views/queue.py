@@ -1,0 +1,39 @@
+"""The queue as the operator orders it, and which of its jobs a GPU could serve."""
+
+from collections.abc import Iterable, Mapping
+
+from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.model import Job, Policy, Resident
+from gpu_relay.domain.queue import Candidate, queue_key, unsuitable, wants_gpu
+
+_POLICY = Policy()
+NodeLabels = Mapping[str, Mapping[str, str]]
+
+
+def queued(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs that wait for a GPU, in order; those that Kueue has not admitted have no place yet."""
+    return sorted((job for job in jobs if _waits(job)), key=queue_key)
+
+
+def preparing(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs whose data is fetched and checked before they join the queue, in the queue's order."""
+    return sorted((job for job in jobs if job.status.phase == Phase.PREPARING), key=queue_key)
+
+
+def could_serve(job: Job, gpu: str, resident: Resident | None, node_labels: NodeLabels) -> bool:
+    """True unless something that can be seen keeps a job off a GPU; labels of a node that was not seen do not."""
+    if fits_nowhere(job):
+        return False
+    if resident is None:
+        return True
+    labels = node_labels.get(resident.node, job.node_selector)
+    return unsuitable(job, Candidate(gpu, resident, labels), _POLICY) is None
+
+
+def fits_nowhere(job: Job) -> bool:
+    """True for a job of which the operator says that no GPU suits it."""
+    return any(c.type == ConditionType.RECONCILING and c.reason == Reason.NO_GPU_FITS for c in job.status.conditions)
+
+
+def _waits(job: Job) -> bool:
+    return wants_gpu(job) and job.status.phase == Phase.QUEUED and job.status.queue_position is not None

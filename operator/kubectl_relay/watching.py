@@ -1,0 +1,69 @@
+"""Following a job: a live display on a terminal, lines in a pipe, JSON for programs."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from gpu_relay.domain.model import Job
+from kubectl_relay.effects.follow import changes
+from kubectl_relay.exits import Exit, RelayError
+from kubectl_relay.session import Session
+from kubectl_relay.show.console import output
+from kubectl_relay.show.watching import Panel, panel
+from kubectl_relay.views.data import plain
+from kubectl_relay.views.progress import ending, followed, line, seen
+from kubectl_relay.views.text import visible
+
+_REDRAWS = 4
+
+
+def follow(session: Session, namespace: str, name: str, *, as_json: bool, timeout: float | None) -> Exit:
+    """Follow a job until it ends; returns how. `timeout` is in seconds."""
+    cluster = session.cluster
+    jobs = changes(cluster, session.gatherer, namespace, name, timeout)
+    console = output()
+    if as_json:
+        return _until_end(jobs, lambda job: click.echo(json.dumps(plain(seen(job)))))
+    if not console.is_terminal:
+        return _in_lines(jobs, lambda: cluster.now)
+    return _live(console, jobs, lambda: cluster.now)
+
+
+def _until_end(jobs: Iterator[Job], show: Callable[[Job], None]) -> Exit:
+    for job in jobs:
+        show(job)
+        code = ending(job)
+        if code is not None:
+            return code
+    raise RelayError("the job's changes ended before the job did")
+
+
+def _in_lines(jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
+    said = ""
+
+    def show(job: Job) -> None:
+        nonlocal said
+        text = line(job)
+        if text != said:
+            click.echo(f"{now():%H:%M:%S}  {visible(text)}")
+        said = text
+
+    return _until_end(jobs, show)
+
+
+def _live(console: Console, jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
+    shown = Panel(followed(next(jobs)), now)
+    code = ending(shown.followed.job)
+    if code is None:
+        with Live(shown, console=console, refresh_per_second=_REDRAWS, transient=True):
+
+            def show(job: Job) -> None:
+                shown.followed = shown.followed.then(job)
+
+            code = _until_end(jobs, show)
+    console.print(panel(shown.followed, now()))
+    return code

@@ -1,0 +1,182 @@
+"""Whatever the API server holds, views of it can be shown, hold together, and do not steer a terminal."""
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from gpu_relay.api.v1alpha1 import (
+    Attempt,
+    Condition,
+    GpuStatus,
+    Progress,
+    Turn,
+    YoloTrainingJobSpec,
+    YoloTrainingJobStatus,
+)
+from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.model import GpuLease, Job, JobKey
+from gpu_relay.domain.quantities import timestamp
+from kubectl_relay.show.data import dumped
+from kubectl_relay.show.explanation import show_explanation
+from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.timeline import show_timeline
+from kubectl_relay.show.watching import panel
+from kubectl_relay.views.explain import explain
+from kubectl_relay.views.gpus import gpus_of
+from kubectl_relay.views.picture import Picture, Told
+from kubectl_relay.views.progress import followed, share, sparkline
+from kubectl_relay.views.timeline import timeline_of
+
+NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
+SPEC = YoloTrainingJobSpec.model_validate(
+    {
+        "model": "yolo26n.yaml",
+        "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
+        "output": {"persistentVolumeClaim": {"claimName": "results"}},
+        "gpu": {"memory": "10Gi"},
+    }
+)
+TEXTS = st.text(max_size=30) | st.just("\x1b[2J\x1b]0;x\x07") | st.just("[bold]no markup[/]")
+MOMENTS = st.integers(-90_000, 90_000).map(lambda seconds: NOW + timedelta(seconds=seconds))
+STAMPS = MOMENTS.map(timestamp)
+FENCES = st.integers(0, 4)
+MIB = st.integers(0, 20_000)
+REASONS = st.sampled_from(list(map(str, Reason)))
+LEASED = st.just("owns GPU gpu-1 on node node-1 under fence 1")
+T = TypeVar("T")
+UUIDS = st.sampled_from(["GPU-1", "gpu-2"])
+
+
+def maybe(strategy: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.none() | strategy
+
+
+def made(kind: type[T], **parts: st.SearchStrategy[Any]) -> st.SearchStrategy[T]:
+    """Build a type of the API from parts by their Python names; `st.builds` would fill in their aliases."""
+    return st.fixed_dictionaries(parts).map(lambda found: kind(**found))
+
+
+CONDITIONS = st.lists(
+    made(
+Condition, type=st.sampled_from(list(ConditionType)), status=st.sampled_from(["True", "False", "Unknown"]),
+        reason=st.sampled_from([*map(str, Reason), "OfALaterVersion"]), message=TEXTS, last_transition_time=STAMPS,
+    ),
+    max_size=4,
+)  # fmt: skip
+ATTEMPTS = st.lists(
+    made(
+Attempt, number=st.integers(1, 9), pod=st.just("p"), fence=FENCES, reason=REASONS,
+        message=TEXTS, epoch=maybe(st.integers(0, 9)), start_time=maybe(STAMPS), completion_time=STAMPS,
+    ),
+    max_size=4,
+)  # fmt: skip
+STATUSES = made(
+YoloTrainingJobStatus,
+    observed_generation=st.integers(-1, 2),
+    phase=maybe(st.sampled_from(list(map(str, Phase)))),
+    queue_position=maybe(st.integers(1, 20)),
+    estimated_start_time=maybe(STAMPS),
+    conditions=CONDITIONS,
+    gpu=maybe(
+        made(
+GpuStatus, node=maybe(st.just("node-1")), uuid=maybe(UUIDS), total=maybe(MIB), free_after=maybe(MIB))
+    ),
+    turn=maybe(made(
+Turn, fence=FENCES, since=STAMPS)),
+    attempts=ATTEMPTS,
+    progress=maybe(
+        made(
+Progress, epoch=st.integers(0, 9), epochs=st.integers(0, 9), summary=TEXTS, eta=maybe(STAMPS),
+            metrics=st.dictionaries(TEXTS, st.floats(-1e6, 1e6), max_size=2),
+        )
+    ),
+    completion_time=maybe(STAMPS),
+)  # fmt: skip
+KEYS = st.sampled_from([JobKey("vision", name, f"uid-{name}") for name in ("a", "b", "c")])
+JOBS = st.lists(
+    st.builds(
+        Job, key=KEYS, generation=st.just(1), resource_version=st.just("1"), created=STAMPS, deleting=st.booleans(),
+        spec=st.just(SPEC), status=STATUSES,
+    ),
+    max_size=3, unique_by=lambda job: job.key,
+)  # fmt: skip
+LEASES = st.dictionaries(
+    st.sampled_from(["gpu-1", "gpu-2"]),
+    st.tuples(
+        st.just("resident") | KEYS.map(lambda key: key.holder), FENCES, maybe(STAMPS), maybe(STAMPS), maybe(STAMPS)
+    ),
+).map(
+    lambda found: {
+        gpu: GpuLease(gpu, "1", gpu, holder, fence, acquired, "", "node-1", "", out, served)
+        for gpu, (holder, fence, acquired, out, served) in found.items()
+    }
+)
+EVENTS = st.lists(
+    st.builds(
+        Told, namespace=st.just("vision"), job=st.just("a"), uid=st.sampled_from(["uid-a", "uid-gone"]),
+        reason=REASONS, message=TEXTS | LEASED,
+        at=MOMENTS, warning=st.booleans(), turn=FENCES,
+    ),
+    max_size=6,
+).map(lambda found: tuple(sorted(found, key=lambda told: told.at)))  # fmt: skip
+PICTURES = st.builds(
+    Picture,
+    now=st.just(NOW),
+    jobs=JOBS.map(tuple),
+    everywhere=st.booleans(),
+    leases=maybe(LEASES),
+    events=maybe(EVENTS),
+)
+
+
+@given(PICTURES)
+@settings(max_examples=30)
+def test_every_view_can_be_shown(picture: Picture) -> None:
+    file = io.StringIO()
+    console = Console(file=file, width=80, highlight=False, emoji=False, markup=False)
+    gpus, timeline = gpus_of(picture), timeline_of(picture)
+    show_gpus(console, gpus, picture)
+    show_timeline(console, timeline)
+    for job in picture.jobs:
+        told = explain(picture, job)
+        show_explanation(console, told, NOW)
+        console.print(panel(followed(job), NOW))
+        dumped(told, "json")
+    for form in ("json", "yaml"):
+        dumped(gpus, form)
+        dumped(timeline, form)
+    assert "\x1b" not in file.getvalue()
+    assert "\x07" not in file.getvalue()
+
+
+@given(PICTURES)
+@settings(max_examples=60)
+def test_views_hold_together(picture: Picture) -> None:
+    gpus, timeline = gpus_of(picture), timeline_of(picture)
+    assert set(picture.leases or {}) <= {gpu.key for gpu in gpus}
+    for gpu in gpus:
+        lease = (picture.leases or {}).get(gpu.key)
+        if lease is not None:
+            assert gpu.owner is not None
+            assert gpu.owner.job == lease.owner, "the Lease is the record of ownership"
+    turns = [(turn.job.uid, turn.fence) for line in timeline.gpus for turn in line.turns]
+    assert len(turns) == len(set(turns)), "no turn is told twice"
+    assert timeline.begin <= max([NOW, *(t.begin for line in timeline.gpus for t in line.turns if t.begin)])
+    for job in picture.jobs:
+        done = share(job)
+        assert done is None or 0 <= done <= 1
+        fences = {attempt.fence for attempt in job.status.attempts}
+        assert {(job.key.uid, fence) for fence in fences} <= set(turns), "every attempt has its turn"
+
+
+@given(st.lists(st.floats(-1e6, 1e6), max_size=200), st.integers(0, 60))
+def test_curves_fit_and_have_their_least_and_their_most(values: list[float], width: int) -> None:
+    drawn = sparkline(values, width)
+    assert len(drawn) == min(width, len(values))
+    if len(values) <= width and len(set(values)) > 1:
+        assert drawn[values.index(max(values))] == "█"
+        assert drawn[values.index(min(values))] == "▁"

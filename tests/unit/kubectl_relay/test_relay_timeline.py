@@ -1,0 +1,113 @@
+"""Who had a GPU when, and what is not known of it."""
+
+import io
+
+from rich.console import Console
+
+from gpu_relay.api.v1alpha1 import GpuStatus
+from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.domain.model import Job
+from gpu_relay.domain.turn import leased
+from kubectl_relay.show.timeline import show_timeline
+from kubectl_relay.views.picture import Picture, told_of
+from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of
+from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, attempt, job, lease, told, training
+
+
+def turns(picture: Picture) -> dict[str, list[PastTurn]]:
+    return {line.gpu: list(line.turns) for line in timeline_of(picture).gpus}
+
+
+def shown(timeline: Timeline, width: int = 54) -> list[str]:
+    file = io.StringIO()
+    show_timeline(Console(file=file, width=width, highlight=False, markup=False), timeline)
+    return [line.rstrip() for line in file.getvalue().splitlines()]
+
+
+def ended() -> Job:
+    return job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 6)])
+
+
+def test_the_operators_own_words_name_the_gpu() -> None:
+    """What is read out of the Event GPULeased is what the operator says in it."""
+    event = told(job(), "GPULeased", leased(lease(fence=7)).message)
+    (line,) = timeline_of(Picture(NOW, events=(event,))).gpus
+    assert (line.gpu, line.turns[0].fence) == (GPU, 7)
+    unmanaged = told(job(), "GPULeased", leased(lease(gpu=UNMANAGED_GPU, node="")).message)
+    (line,) = timeline_of(Picture(NOW, events=(unmanaged,))).gpus
+    assert line.gpu == UNMANAGED_GPU
+
+
+def test_an_event_says_in_its_name_to_which_turn_it_belongs() -> None:
+    raw = {
+        "metadata": {"name": "digits.uid-digi.1526370.16.gpuleased", "namespace": "vision"},
+        "involvedObject": {"name": "digits", "uid": "uid-digits"},
+        "reason": "GPULeased", "message": "m", "type": "Normal", "eventTime": "2026-01-01T11:00:00.000000Z",
+    }  # fmt: skip
+    assert told_of(raw).turn == 1526370
+
+
+def test_a_turn_from_a_status_alone_lacks_its_exact_beginning() -> None:
+    (turn,) = turns(Picture(NOW, (ended(),)))[GPU]
+    assert (turn.begin, turn.begin_is_exact, turn.end, turn.reason) == (
+        ago(minutes=15), False, ago(minutes=10), "Completed",
+    )  # fmt: skip
+
+
+def test_an_event_and_the_status_make_one_turn() -> None:
+    done = ended()
+    events = (
+        told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=ago(minutes=16)),
+        told(done, "TrainingEnded", fence=6, at=ago(minutes=10)),
+        told(done, "ResidentLoaded", fence=6, at=ago(minutes=9)),
+    )
+    (turn,) = turns(Picture(NOW, (done,), events=events))[GPU]
+    assert (turn.begin, turn.begin_is_exact, turn.back) == (ago(minutes=16), True, ago(minutes=9))
+
+
+def test_turns_of_deleted_jobs_are_known_by_events() -> None:
+    gone = job("gone")
+    events = (
+        told(gone, "GPULeased", leased(lease(fence=5)).message, fence=5, at=ago(minutes=30)),
+        told(gone, "GPUPassedOn", fence=5, at=ago(minutes=20)),
+    )
+    (turn,) = turns(Picture(NOW, events=events))[GPU]
+    assert (turn.job.name, turn.end, turn.over, turn.passed_on) == ("gone", ago(minutes=20), True, True)
+
+
+def test_an_owner_whose_job_cannot_be_seen_is_known_by_the_lease() -> None:
+    (turn,) = turns(Picture(NOW, leases={GPU: lease(training("hidden"))}))[GPU]
+    assert (turn.job.name, turn.begin, turn.over) == ("hidden", ago(minutes=4), False)
+
+
+def test_on_which_gpu_old_attempts_were_is_not_guessed() -> None:
+    twice = training(attempts=[attempt(1, 5)])
+    found = turns(Picture(NOW, (twice,), leases={GPU: lease(twice), "gpu-2": lease(gpu="gpu-2", fence=4)}))
+    assert [turn.fence for turn in found[""]] == [5]
+    assert [turn.fence for turn in found[GPU]] == [7]
+
+
+def test_a_fence_that_two_gpus_have_tells_nothing() -> None:
+    lonely = job(phase="Queued", attempts=[attempt(1, 6)])
+    both = {GPU: lease(fence=6), "gpu-2": lease(gpu="gpu-2", fence=6)}
+    assert [turn.fence for turn in turns(Picture(NOW, (lonely,), leases=both))[""]] == [6]
+    assert [turn.fence for turn in turns(Picture(NOW, (lonely,), leases={GPU: lease(fence=6)}))[GPU]] == [6]
+
+
+def test_since_leaves_out_what_was_over() -> None:
+    found = timeline_of(Picture(NOW, (ended(), training("now")), leases={GPU: lease(training("now"))}), ago(minutes=8))
+    assert [turn.job.name for line in found.gpus for turn in line.turns] == ["now"]
+    assert found.begin == ago(minutes=4)
+
+
+def test_the_chart_shows_turns_gaps_and_the_way_back() -> None:
+    done = ended()
+    events = (
+        told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=ago(minutes=16)),
+        told(done, "ResidentLoaded", fence=6, at=ago(minutes=8)),
+    )
+    picture = Picture(NOW, (done, training("next")), leases={GPU: lease(training("next"))}, events=events)
+    chart = shown(timeline_of(picture))
+    assert chart[0] == "gpu-1  on node-1"
+    assert chart[1].strip() == "A" * 19 + "▒" * 6 + "─" * 12 + "B" * 13
+    assert chart[2].split() == ["11:44:00", "now"]
