@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo try try-env try-down test test-fast test-unit test-controlplane test-faults test-e2e lint docs crds chart tour lock images sbom environment down
+.PHONY: help demo try try-env try-down test test-fast test-unit test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -20,7 +20,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e lint docs crds chart tour lock images sbom down"
+	@echo "also: test-fast test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release down"
 
 demo: environment
 	@$(PY) -m tests.demo
@@ -36,7 +36,7 @@ try-env: environment
 try-down: environment
 	@$(PY) -m tests.cluster down --name $(TRY)
 
-test: lint test-unit test-controlplane test-faults test-e2e
+test: lint test-unit test-controlplane test-faults test-e2e test-docs
 
 test-fast: lint test-unit
 
@@ -56,6 +56,11 @@ test-faults: environment
 test-e2e: environment
 	@$(PY) -m tests.cluster prepare
 	$(PYTEST) tests/e2e
+
+# Apart from the end-to-end tests: both take the machine's one kubelet node.
+test-docs: environment docs
+	@$(PY) -m tests.cluster prepare
+	$(PYTEST) tests/docs
 
 lint: environment
 	ruff check .
@@ -82,6 +87,13 @@ images: environment
 
 sbom: environment
 	$(PY) -m tests.cluster.sbom sbom
+
+# make release VERSION=0.1.0 [IMAGES=1 REGISTRY=registry.example/gpu-relay OUT=dist]
+IMAGES ?=
+REGISTRY ?= gpu-relay
+OUT ?= dist
+release: environment $(PUBLISH)/.complete
+	@$(PY) -m tools.release $(VERSION) $(if $(IMAGES),--images) --registry $(REGISTRY) --output $(OUT) --hatchling $(PUBLISH)/bin/hatchling
 
 tour: environment
 	@$(PY) -m tests.cluster prepare --node none

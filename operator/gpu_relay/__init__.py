@@ -1,1 +1,3 @@
 """GPU Relay: one GPU, two masters."""
+
+__version__ = "0.1.0"

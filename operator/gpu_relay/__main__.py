@@ -6,7 +6,7 @@ import sys
 
 from pydantic import ValidationError
 
-from gpu_relay import process
+from gpu_relay import __version__, process
 from gpu_relay.effects import logs
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.engine.leadership import LeadershipLostError
@@ -39,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("command", choices=["run"], help="run the operator until it is told to stop")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every look at every GPU")
     return parser
 

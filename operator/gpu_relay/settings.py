@@ -7,6 +7,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from gpu_relay import __version__
 from gpu_relay.domain.model import Policy
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.effects.residents import Limits
@@ -39,7 +40,7 @@ class Settings(BaseSettings):
     """Watch jobs and pods of this namespace only; empty watches the whole cluster."""
     resident_namespaces: str = ""
     """Namespaces whose pods may be residents, by commas; empty: the operator's own; `*`: all, where all are trusted."""
-    trainer_image: str = Field(default="gpu-relay/yolo:0.1.0", min_length=1)
+    trainer_image: str = Field(default=f"gpu-relay/yolo:{__version__}", min_length=1)
     """Image of training pods whose job names none."""
     trainer_pod_template: Path | None = None
     """YAML file with a partial PodTemplateSpec that every training pod starts from: tolerations, runtimeClassName, …"""

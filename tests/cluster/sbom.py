@@ -21,7 +21,8 @@ from tests.cluster import paths
 from tests.cluster.images import IMAGES, Builder, Image, select
 
 _NAMESPACE = uuid.UUID("2b0ee8f0-7a8f-4f57-9d3b-6c1a3c8a5d11")
-_DPKG = "var/lib/dpkg/status"
+DPKG = "var/lib/dpkg/status"
+"""Where an image tells its Debian packages."""
 #: Where the images run: Debian's Python on Linux.
 _ENVIRONMENT = {
     "implementation_name": "cpython",
@@ -101,7 +102,7 @@ def main() -> None:
     options.folder.mkdir(parents=True, exist_ok=True)
     for image in chosen:
         file = options.folder / f"{image.name}.cdx.json"
-        file.write_text(bom(image, builder.read(image, _DPKG)))
+        file.write_text(bom(image, builder.read(image, DPKG)))
         print(file)
 
 

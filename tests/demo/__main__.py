@@ -14,6 +14,7 @@ from tests.cluster import ClusterError
 from tests.demo import failure, manifest, outputs, story
 from tests.demo.console import Timeline
 from tests.demo.interruption import interruptible, uninterrupted
+from tests.demo.memory import MemoryRecorder, picture
 from tests.demo.recipe import DEMO
 from tests.demo.sam3 import Sam3, Sam3Error, photograph
 from tests.demo.stage import Stage, opened
@@ -122,7 +123,10 @@ def _told(stage: Stage, timeline: Timeline, output: Path) -> bool:
     try:
         stage.deploy(DEMO)
         sam3 = Sam3(resident_address(stage.kubectl))
-        story.tell(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
+        with MemoryRecorder(lambda: sam3.gpu().used) as memory:
+            story.tell(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
+        drawn = picture(memory.readings, sam3.gpu().total, story.SAM3_MIB, manifest.MEMORY_MIB)
+        (output / outputs.MEMORY).write_text(drawn)
     except _FAILURES as error:
         timeline.failed(str(error))
         failure.report(stage.kubectl, timeline, output)

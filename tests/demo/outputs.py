@@ -11,6 +11,7 @@ DESCRIPTION = "describe.txt"
 JOB = "job.yaml"
 CONTROL = "control.json"
 FAILURE = "failure.txt"
+MEMORY = "memory.svg"
 _CHECKPOINT = "checkpoint"
 _PICTURES = (".png", ".jpg")
 

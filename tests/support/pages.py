@@ -56,7 +56,7 @@ class Page:
     @property
     def name(self) -> str:
         """Its path in the repository."""
-        return str(self.path.relative_to(REPOSITORY))
+        return str(self.path.relative_to(REPOSITORY) if self.path.is_relative_to(REPOSITORY) else self.path)
 
     @property
     def links(self) -> list[str]:

@@ -1,0 +1,122 @@
+"""A release without images, made as a maintainer makes it: what is in it, and that it can be installed."""
+
+import hashlib
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+import yaml
+
+from gpu_relay import __version__
+from tests.support.gitops import rendered
+from tests.support.operator_process import REPOSITORY
+from tools.release.manifests import LOCAL, Reference, chart_package, install_files
+
+PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+SHIPPED = [Path(each) for each in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
+OVERLAYS = sorted(each.name for each in (REPOSITORY / "manifests" / "overlays").iterdir() if each.name != LOCAL)
+DIGEST = "sha256:" + "0" * 64
+PINNED = {name: Reference(f"registry.example/{name}", __version__, DIGEST) for name in ("operator", "sam3", "yolo")}
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that `make release` writes."""
+    folder = tmp_path_factory.mktemp("release") / "dist"
+    command = ["make", "release", f"VERSION={__version__}", f"OUT={folder}", "REGISTRY=registry.example"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(release: Path) -> Path:
+    return release / f"gpu_relay-{__version__}-py3-none-any.whl"
+
+
+def test_every_file_of_it_is_named_with_its_checksum(release: Path) -> None:
+    lines = [line.split("  ") for line in (release / "SHA256SUMS").read_text().splitlines()]
+    sums = {name: digest for digest, name in lines}
+    assert sums == {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in release.iterdir()
+        if file.name != "SHA256SUMS"
+    }
+    installs = {f"install-{overlay}.yaml" for overlay in OVERLAYS}
+    packages = {f"gpu_relay-{__version__}-py3-none-any.whl", f"gpu_relay-{__version__}.tar.gz"}
+    assert sums.keys() == {"CHANGES.md", f"gpu-relay-{__version__}.tgz", *installs, *packages}
+
+
+def test_the_wheel_has_every_file_of_every_package(wheel: Path) -> None:
+    tracked = subprocess.run(["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    files = [Path(line) for line in tracked.splitlines()]
+    wanted = {str(file.relative_to(each.parent)) for file in files for each in SHIPPED if file.is_relative_to(each)}
+    with zipfile.ZipFile(wheel) as archive:
+        found = {name for name in archive.namelist() if ".dist-info/" not in name}
+    assert found == wanted
+    homes = {each.parent for each in SHIPPED}
+    packages = {file.parent for file in files if file.name == "__init__.py" and file.parent.parent in homes}
+    assert packages == set(SHIPPED), "packages that pyproject.toml does not ship"
+
+
+def test_its_commands_start_from_a_fresh_environment(wheel: Path, tmp_path: Path) -> None:
+    """Installed without dependencies, which are those of this environment: downloading torch again shows nothing."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    pip = str(tmp_path / "venv" / "bin" / "pip")
+    subprocess.run([pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True, env={})
+    site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
+    (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
+    assert _told(tmp_path, "gpu-relay", "--version") == f"gpu-relay {__version__}\n"
+    for command in PROJECT["project"]["scripts"]:
+        assert _told(tmp_path, command, "--help"), command
+
+
+def _told(folder: Path, command: str, option: str) -> str:
+    done = subprocess.run(
+        [folder / "venv" / "bin" / command, option], cwd=folder, env={}, capture_output=True, text=True, check=True
+    )
+    return done.stdout
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_install_file_is_its_overlay_with_the_images_of_the_release(
+    release: Path, overlay: str, tmp_path: Path
+) -> None:
+    install_files(REPOSITORY, PINNED, tmp_path)
+    named = (release / f"install-{overlay}.yaml").read_text()
+    pinned = (tmp_path / f"install-{overlay}.yaml").read_text()
+    assert list(yaml.safe_load_all(named))
+    for name in PINNED:
+        assert named.count(f"registry.example/{name}:{__version__}\n") == 1
+        assert pinned.count(f"registry.example/{name}@{DIGEST}\n") == 1
+    assert pinned == named.replace(f":{__version__}\n", f"@{DIGEST}\n")
+
+
+def test_the_charts_package_is_the_chart_with_the_images_of_the_release(release: Path, tmp_path: Path) -> None:
+    named = _images(release / f"gpu-relay-{__version__}.tgz", tmp_path / "named")
+    pinned = _images(chart_package(REPOSITORY, PINNED, __version__, tmp_path), tmp_path / "pinned")
+    assert named == {f"registry.example/{name}:{__version__}" for name in ("operator", "sam3")}
+    assert pinned == {f"registry.example/{name}@{DIGEST}" for name in ("operator", "sam3")}
+
+
+def _images(package: Path, folder: Path) -> set[str]:
+    """Return the images of the Deployments that Helm's engine makes of a package."""
+    with tarfile.open(package) as archive:
+        archive.extractall(folder, filter="data")
+    objects = [each for each in rendered(folder / "gpu-relay", "gpu-relay", {}) if each["kind"] == "Deployment"]
+    containers = [container for each in objects for container in each["spec"]["template"]["spec"]["containers"]]
+    return {container["image"] for container in containers}
+
+
+def test_a_version_that_is_not_the_projects_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tools.release", "9.9.9", "--output", str(tmp_path / "dist"), "--hatchling", "x"]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"pyproject.toml: {__version__}, not 9.9.9" in done.stderr
+    assert not (tmp_path / "dist").exists()

@@ -1,0 +1,45 @@
+"""A newcomer's walk: every command of the pages, in the order of the pages, on the local cluster of `make try`."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import NodeKind, choose
+from tests.support.operator_process import REPOSITORY
+from tests.support.pages import page, pages
+from tests.support.walk import Walker
+
+ROUTE = (
+    "docs/try-it.md",
+    "docs/install.md",
+    "docs/first-training.md",
+    "docs/gitops.md",
+    "docs/why-is-my-job-waiting.md",
+)
+"""From the start of the relay to its end."""
+WRITTEN_BY_A_PROGRAM = {"docs/tour.md"}
+
+
+@pytest.fixture
+def walker() -> Iterator[Walker]:
+    """A shell in the checkout, with a cluster name of its own; the cluster ends, wherever the walk ends."""
+    choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
+    if choice.node is NodeKind.NONE:
+        pytest.skip(f"the walk needs a node that runs pods: {choice}")
+    mine = {"TRY": f"walk-{os.getpid()}", "NODE": str(choice.node), "no_proxy": "*", "MAKEFLAGS": ""}
+    walker = Walker(REPOSITORY, {**os.environ, **mine})
+    yield walker
+    code, told = walker.run(f"make -C {REPOSITORY} try-down")
+    assert code == 0, told
+
+
+def test_every_command_of_the_newcomers_pages_does_what_they_say(walker: Walker) -> None:
+    for name in ROUTE:
+        walker.walk(page(name))
+
+
+def test_every_other_console_block_says_why_it_is_not_run() -> None:
+    others = [each for each in pages() if each.name not in {*ROUTE, *WRITTEN_BY_A_PROGRAM}]
+    silent = [f"{each.name}, line {block.line}" for each in others for block in each.blocks if not block.reason]
+    assert silent == []
