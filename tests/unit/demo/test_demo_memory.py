@@ -27,7 +27,8 @@ def test_a_measurement_that_fails_is_left_out() -> None:
 def test_each_owners_memory_is_drawn_in_its_colour() -> None:
     used = [0, 14_000, 14_000, 0, 10_240, 10_240, 0, 14_000]
     drawn = picture([Reading(float(at), mib) for at, mib in enumerate(used)], 15_360, 14_000, 10_240)
-    bars = [each for each in ElementTree.fromstring(drawn).findall(".//{*}rect") if each.get("class") in {"sam3", "yolo"}]
+    rectangles = ElementTree.fromstring(drawn).findall(".//{*}rect")
+    bars = [each for each in rectangles if each.get("class") in {"sam3", "yolo"}]
     in_key, shown = bars[:2], bars[2:]
     assert [each.get("class") for each in in_key] == ["sam3", "yolo"]
     assert [each.get("class") for each in shown] == ["sam3", "yolo", "sam3"]
