@@ -1,0 +1,34 @@
+"""What the playground says where it cannot do what was asked; that it works is the walk's matter (tests/docs)."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.cluster import runs
+from tests.cluster.runs import NodeKind
+from tests.demo.playground import main
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_RELAY_CACHE", str(tmp_path))
+
+
+def test_without_a_cluster_a_shell_is_told_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["env"]) == 1
+    told = capsys.readouterr()
+    assert (told.out, "start it with `make try`" in told.err) == ("", True)
+
+
+def test_a_second_one_is_refused_with_what_to_do(capsys: pytest.CaptureFixture[str]) -> None:
+    runs.create("try", NodeKind.NONE)
+    assert main(["up"]) == 1
+    assert "end it with `make try-down`" in capsys.readouterr().err
+
+
+def test_a_node_that_runs_no_pods_is_of_no_use(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NODE", "none")
+    assert main(["up"]) == 1
+    assert "a node that runs pods is needed" in capsys.readouterr().err
