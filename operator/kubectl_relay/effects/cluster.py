@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 import urllib3
 from kubernetes import client, config
 from kubernetes.client.rest import RESTResponse
-from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION
+from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
 from gpu_relay.domain.reading import Object
 from kubectl_relay.exits import Exit, RelayError
@@ -93,6 +93,7 @@ class Cluster:
             if chosen is None:
                 known = ", ".join(each["name"] for each in contexts)
                 raise RelayError(f"the kubeconfig has no context {context!r}; it has: {known}")
+            _refuse_impersonation(path, chosen["context"]["user"])
             api = config.new_client_from_config(path, context, client_configuration=settings)
         except (config.ConfigException, OSError, ValueError, TypeError) as error:
             raise RelayError(
@@ -222,6 +223,13 @@ class Cluster:
     @property
     def _host(self) -> str:
         return str(self._api.configuration.host)
+
+
+def _refuse_impersonation(path: str, user: str) -> None:
+    """Refuse a user who is to act as another: the client library would leave that out, and act with more rights."""
+    named = KubeConfigMerger(path).config["users"].get_with_name(user, safe=True)
+    if named is not None and "as" in (named.value.get("user") or {}):
+        raise RelayError(f"user {user} of the kubeconfig impersonates another (`as`), which this plugin cannot do")
 
 
 def _rule(verb: str, resource: Resource, namespace: str | None) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
+from math import ceil
 
 from gpu_relay.domain.model import Job
 from kubectl_relay.effects.cluster import BrokenError, Cluster
@@ -23,9 +24,10 @@ def changes(cluster: Cluster, gatherer: Gatherer, namespace: str, name: str, tim
     job = gatherer.job(namespace, name)
     yield job
     while True:
-        seconds = _WATCH_SECONDS if deadline is None else min(_WATCH_SECONDS, int(deadline - time.monotonic()))
-        if seconds < 1:
+        left = _WATCH_SECONDS if deadline is None else deadline - time.monotonic()
+        if left <= 0:
             raise RelayError(f"{job.key} has not ended within {timeout:g} s", Exit.TIMED_OUT)
+        seconds = min(_WATCH_SECONDS, ceil(left))
         job = yield from _watched(cluster, job, seconds)
         job = yield from _again(gatherer, job)
 
@@ -42,7 +44,7 @@ def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, J
             job = readable(raw)
             yield job
     except BrokenError:
-        return job
+        time.sleep(_PAUSE)
     return job
 
 

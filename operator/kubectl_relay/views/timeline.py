@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import UNMANAGED_GPU, Reason
 from gpu_relay.domain.model import GpuLease, Job, JobKey
 from gpu_relay.domain.quantities import parse_time
@@ -32,6 +33,8 @@ class PastTurn:
     over: bool = False
     reason: str = ""
     """How its attempt ended."""
+    returned: datetime | None = None
+    """When the Lease went back to the resident, or on to the next job."""
     back: datetime | None = None
     """When the resident was loaded again after it."""
     passed_on: bool = False
@@ -69,7 +72,8 @@ def timeline_of(picture: Picture, since: datetime | None = None) -> Timeline:
     fences = Counter(lease.fence for lease in leases)
     for lease in leases:
         _take_lease(turns, lease, alone=fences[lease.fence] == 1)
-    shown = [each for each in turns.values() if since is None or (each.end or picture.now) >= since]
+    ended = (replace(each, end=each.end or each.returned) for each in turns.values())
+    shown = [each for each in ended if since is None or (each.end or picture.now) >= since]
     begins = [each.begin for each in shown if each.begin is not None]
     begin = max(since, min(begins, default=since)) if since else min(begins, default=picture.now)
     unknown = (*picture.unknown, *([] if picture.events is None else [_EVENTS_FADE]))
@@ -101,11 +105,11 @@ def _take_event(turns: dict[tuple[str, int], PastTurn], told: Told) -> None:
     if told.reason == Reason.TRAINING_ENDED:
         turns[key] = replace(turn_or_none, end=told.at, over=True)
     elif told.reason == Reason.GPU_RETURNED:
-        turns[key] = replace(turn_or_none, end=turn_or_none.end or told.at, over=True)
+        turns[key] = replace(turn_or_none, over=True, returned=told.at)
     elif told.reason == Reason.GPU_PASSED_ON:
-        turns[key] = replace(turn_or_none, end=turn_or_none.end or told.at, over=True, passed_on=True)
+        turns[key] = replace(turn_or_none, over=True, returned=told.at, passed_on=True)
     elif told.reason == Reason.RESIDENT_LOADED:
-        turns[key] = replace(turn_or_none, end=turn_or_none.end or told.at, over=True, back=told.at)
+        turns[key] = replace(turn_or_none, over=True, back=told.at)
 
 
 def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
@@ -118,7 +122,7 @@ def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
         if turn.begin is None and attempt.start_time is not None:
             turn = replace(turn, begin=parse_time(attempt.start_time))
         gpu = turn.gpu or (uuid if attempt.fence == last and job.status.turn is None else "")
-        turns[key] = replace(turn, gpu=gpu, end=parse_time(attempt.completion_time), reason=attempt.reason, over=True)
+        turns[key] = replace(turn, gpu=gpu, end=_end(turn, attempt), reason=attempt.reason, over=True)
     if job.status.turn is not None:
         key = (job.key.uid, job.status.turn.fence)
         turn = turns.get(key, PastTurn(job.key, job.status.turn.fence))
@@ -126,6 +130,12 @@ def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
         turns[key] = replace(
             turn, gpu=turn.gpu or uuid, begin=turn.begin if turn.begin_is_exact else since, begin_is_exact=True
         )
+
+
+def _end(turn: PastTurn, attempt: Attempt) -> datetime:
+    """Return when a turn's attempt ended: by the Event, else by the status, which has whole seconds only."""
+    told = parse_time(attempt.completion_time)
+    return turn.end or (max(told, turn.begin) if turn.begin else told)
 
 
 def _take_lease(turns: dict[tuple[str, int], PastTurn], lease: GpuLease, *, alone: bool) -> None:
@@ -144,4 +154,4 @@ def _take_lease(turns: dict[tuple[str, int], PastTurn], lease: GpuLease, *, alon
         if turn.fence == lease.fence and (turn.gpu == lease.gpu or (alone and not turn.gpu)):
             loaded = parse_time(lease.served_since) if lease.served_since else None
             back = turn.back or (None if lease.reload_owed else loaded)
-            turns[key] = replace(turn, gpu=lease.gpu, end=turn.end or acquired, back=back, over=True)
+            turns[key] = replace(turn, gpu=lease.gpu, returned=turn.returned or acquired, back=back, over=True)

@@ -50,12 +50,12 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers
     server.server_close()
 
 
-def _kubeconfig(file: Path, server: str) -> None:
+def _kubeconfig(file: Path, server: str, **user: str) -> None:
     context = {"cluster": "c", "user": "u", "namespace": "vision"}
     config = {
         "apiVersion": "v1", "kind": "Config", "current-context": "here",
         "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t"}}],
+        "users": [{"name": "u", "user": {"token": "t", **user}}],
         "contexts": [{"name": "here", "context": context}],
     }  # fmt: skip
     file.write_text(json.dumps(config))
@@ -129,6 +129,12 @@ def test_no_such_configuration(answers: Answers, arguments: list[str], said: str
     error = run("gpus", *(["--kubeconfig", _in_use()] if "--context" in arguments else []), *arguments).exception
     assert isinstance(error, RelayError)
     assert said in str(error)
+
+
+def test_a_user_who_acts_as_another_is_not_taken_for_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _kubeconfig(tmp_path / "config", "http://127.0.0.1:1", **{"as": "somebody"})
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert "user u of the kubeconfig impersonates another" in str(refused("gpus"))
 
 
 @pytest.mark.parametrize("order", [["-n", "other", "explain", "x"], ["explain", "-n", "other", "x"]])

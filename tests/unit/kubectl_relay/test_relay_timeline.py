@@ -1,6 +1,7 @@
 """Who had a GPU when, and what is not known of it."""
 
 import io
+from datetime import timedelta
 
 from rich.console import Console
 
@@ -63,6 +64,18 @@ def test_an_event_and_the_status_make_one_turn() -> None:
     )
     (turn,) = turns(Picture(NOW, (done,), events=events))[GPU]
     assert (turn.begin, turn.begin_is_exact, turn.back) == (ago(minutes=16), True, ago(minutes=9))
+
+
+def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
+    """Events have fractions of a second, the status has none."""
+    done = ended()
+    moment = ago(minutes=10) + timedelta(seconds=0.7)
+    leased_then = told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=moment)
+    (turn,) = turns(Picture(NOW, (done,), events=(leased_then,)))[GPU]
+    assert (turn.begin, turn.end) == (moment, moment)
+    ended_then = told(done, "TrainingEnded", fence=6, at=moment + timedelta(seconds=1))
+    (turn,) = turns(Picture(NOW, (done,), events=(leased_then, ended_then)))[GPU]
+    assert turn.end == ended_then.at
 
 
 def test_turns_of_deleted_jobs_are_known_by_events() -> None:
