@@ -14,7 +14,7 @@ from tests.demo.figures import clock, mib
 
 _EVERY_SECONDS = 0.5
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 960, 280, 90, 56, 24, 44
-_MARKS = (30, 60, 120, 300, 600)
+_MARKS = (10, 30, 60, 120, 300, 600)
 """Seconds between two marks of the time axis: the smallest that gives no more than ten."""
 _STYLE = """
     .card { fill: #ffffff; stroke: #d0d7de } .text { fill: #1f2328 } .soft { fill: #59636e } .grid { stroke: #d0d7de }
