@@ -43,3 +43,6 @@ def test_every_other_console_block_says_why_it_is_not_run() -> None:
     others = [each for each in pages() if each.name not in {*ROUTE, *WRITTEN_BY_A_PROGRAM}]
     silent = [f"{each.name}, line {block.line}" for each in others for block in each.blocks if not block.reason]
     assert silent == []
+    assert not any(block.instead for each in others for block in each.blocks), (
+        "nothing runs these: they are off the route"
+    )
