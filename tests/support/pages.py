@@ -79,14 +79,25 @@ class Page:
     @property
     def blocks(self) -> list[Block]:
         """Its console blocks, in order."""
-        pairs = zip([None, *self._tokens], self._tokens, strict=False)
-        return [_block(before, token) for before, token in pairs if _is_fence(token, "console")]
+        return [_block(before, token) for before, token in self._fences("console")]
+
+    @property
+    def scripts(self) -> list[Block]:
+        """Its blocks of commands without prompts (`sh`), of which nothing is run."""
+        return [Block((token.map or [0])[0] + 1, [], *_reason(before)) for before, token in self._fences("sh")]
 
     @property
     def files(self) -> dict[str, str]:
         """The files that it shows, by the path that stands over them."""
         fences = [token for token in self._tokens if token.type == "fence"]
         return {title[1]: token.content for token in fences if (title := _TITLE.search(token.info))}
+
+    def _fences(self, language: str) -> list[tuple[Token | None, Token]]:
+        """Return the fences of a language, each with what stands before it."""
+        pairs = zip([None, *self._tokens], self._tokens, strict=False)
+        return [
+            (before, each) for before, each in pairs if each.type == "fence" and each.info.split()[:1] == [language]
+        ]
 
     @property
     def _tokens(self) -> list[Token]:
@@ -132,10 +143,12 @@ def steps(text: str, line: int) -> list[Step]:
 
 def _block(before: Token | None, fence: Token) -> Block:
     line = (fence.map or [0])[0] + 1
+    return Block(line, steps(fence.content, line + 1), *_reason(before))
+
+
+def _reason(before: Token | None) -> tuple[str, list[Step]]:
+    """Return why the block after a token is not run, and what is run instead; empty where it is run."""
     comment = _NOT_RUN.fullmatch(before.content.strip()) if before and before.type == "html_block" else None
-    instead = steps(comment["instead"] or "", line) if comment else []
-    return Block(line, steps(fence.content, line + 1), comment["reason"] if comment else "", instead)
-
-
-def _is_fence(token: Token, language: str) -> bool:
-    return token.type == "fence" and token.info.split()[:1] == [language]
+    if not comment:
+        return "", []
+    return comment["reason"], steps(comment["instead"] or "", (before.map or [0])[0] + 2 if before else 0)
