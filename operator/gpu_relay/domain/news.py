@@ -5,11 +5,17 @@ a place is exact among the first ten; further back it is told anew when the job 
 it was told.
 """
 
+from dataclasses import replace
+from typing import Any
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.model import Grant, Job
 from gpu_relay.domain.queue import Placement
 
 EXACT_PLACES = 10
 _FRACTION = 4
+_PROSPECTS = {"queue_position", "estimated_start_time", "conditions", "observed_generation"}
 AGAIN_AFTER = 10.0
 """Seconds for which a change of place or estimate alone is kept back after a job was told something."""
 
@@ -25,6 +31,17 @@ def is_news(placement: Placement, start: str | None) -> bool:
     if start is not None and status.estimated_start_time is None:
         return True
     return placement.reason != Reason.WAITING_IN_QUEUE and said.message != placement.message
+
+
+def is_same(live: Job, seen: Job) -> bool:
+    """True where all that may differ between two readings of a waiting job is what it was told of its prospects."""
+    return _untold(live) == _untold(seen)
+
+
+def _untold(job: Job) -> Job:
+    nothing: dict[str, Any] = YoloTrainingJobStatus().model_dump(include=_PROSPECTS)
+    status = job.status.model_copy(update={**nothing, "phase": job.status.phase or Phase.QUEUED})
+    return replace(job, resource_version="", grant=Grant(), status=status)
 
 
 def has_moved(placement: Placement, start: str | None) -> bool:

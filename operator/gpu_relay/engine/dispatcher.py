@@ -11,6 +11,7 @@ from gpu_relay.domain import status
 from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
 from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
+from gpu_relay.domain.news import is_same
 from gpu_relay.domain.outcome import verdict
 from gpu_relay.domain.preemption import preemptors
 from gpu_relay.domain.queue import (
@@ -176,7 +177,7 @@ class Dispatcher:
         cached, now = placement.job, clock.now()
         out_since = outage_since(gpu.lease, clocks_of(self.policy, gpu.resident), now) or now
         job = await self.jobs.get(cached.key)
-        if job is None or job.resource_version != cached.resource_version:
+        if job is None or not is_same(job, cached):
             return False
         node = gpu.resident.node if gpu.resident else ""
         try:

@@ -66,8 +66,14 @@ class Memory:
         self.samples.clear()
         self.room.clear()
 
-    def take_sample(self, report: GpuReport, *, held: bool, keep: int) -> None:
-        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident."""
+    def take_sample(self, report: GpuReport, *, held: bool, keep: int, apart: float) -> None:
+        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident.
+
+        A row begins with any measurement; each further one is `apart` seconds from the last at least.
+        """
+        row = self.samples if held else self.room
+        if row and time.monotonic() - self.sampled_at < apart:
+            return
         self.sampled_at = time.monotonic()
         if held:
             self.samples = [*self.samples[-keep:], report.free_mib]

@@ -19,6 +19,8 @@ from gpu_relay.engine.cache import Cache
 
 _AT_ONCE = 100
 """Jobs told in one look; the first of the queue first."""
+_IN_FLIGHT = 4
+"""Of these at the same time: a hand-over's calls are not to stand in line behind a whole queue's."""
 _SHARE = 0.1
 """Share of the time that looks at a long queue may take."""
 
@@ -50,7 +52,13 @@ class Prospects:
         self.told = {uid: at for uid, at in self.told.items() if uid in uids}
         news, later = self._sort(waiting, starts)
         self._rested = began + (time.monotonic() - began) / _SHARE
-        await asyncio.gather(*(self._tell(each, starts.get(each.job.key.uid), now) for each in news[:_AT_ONCE]))
+        gate = asyncio.Semaphore(_IN_FLIGHT)
+
+        async def tell(placement: Placement) -> None:
+            async with gate:
+                await self._tell(placement, starts.get(placement.job.key.uid), now)
+
+        await asyncio.gather(*map(tell, news[:_AT_ONCE]))
         return 0 if len(news) > _AT_ONCE else later
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:

@@ -181,8 +181,7 @@ class Turns:
             memory.samples.clear()
         if held or not report.model_loaded:
             memory.room.clear()
-        if time.monotonic() - memory.sampled_at >= self._policy.sample_interval:
-            memory.take_sample(report, held=held, keep=self._policy.samples)
+        memory.take_sample(report, held=held, keep=self._policy.samples, apart=self._policy.sample_interval)
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
         """Write the status, then tell, then act: what is permitted is on record before it happens."""

@@ -1,12 +1,13 @@
 """What waiting jobs are told, and how often: a queue moves with every turn."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.api.words import Reason
+from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.model import Job, JobKey
-from gpu_relay.domain.news import has_moved, is_news
+from gpu_relay.domain.news import has_moved, is_news, is_same
 from gpu_relay.domain.queue import Placement, place_message
 from tests.support.world import job_manifest
 
@@ -58,3 +59,14 @@ def test_estimates_move_places_too() -> None:
     assert has_moved(at(told(100, SOON), 100), LATER)
     assert not has_moved(at(told(100, SOON), 100), SOON)
     assert not has_moved(at(told(100, SOON), 100), None), "an estimate that cannot be made any more stays"
+
+
+def test_what_a_job_was_told_of_its_prospects_makes_it_no_other() -> None:
+    seen = told(7)
+    assert is_same(replace(told(2, SOON), resource_version="3"), seen)
+    assert is_same(seen, replace(seen, status=YoloTrainingJobStatus()))
+    assert not is_same(replace(seen, generation=2), seen)
+    assert not is_same(replace(seen, deleting=True), seen)
+    assert not is_same(replace(seen, local_queue="team"), seen)
+    training = seen.status.model_copy(update={"phase": Phase.TRAINING})
+    assert not is_same(replace(seen, status=training), seen)
