@@ -3,39 +3,50 @@
 import argparse
 import json
 import logging
+import sys
 import tempfile
 from pathlib import Path
-from statistics import quantiles
 from typing import Any
 
+from bench.scale import others
+from bench.scale.limits import broken, summary
 from bench.scale.relay import Plan, run
-from bench.scale.stage import open_stage
+from bench.scale.stage import Stage, open_stage
 
-_LISTS = ("idle between turns", "first pod after apply")
+_SAMPLE_GAPS = 2
+"""Pauses between the three samples, which an init container makes as well."""
 
 
 def main() -> None:
-    """Run what the command line says, and print the figures as JSON."""
+    """Run what the command line says, and print the figures as JSON; status 1 where one is beyond its limit."""
     options = _parser().parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    plan = Plan(options.jobs, options.window, options.sample_interval, options.restart)
+    plan = Plan(options.jobs, options.window, options.sample_interval, options.restart, options.failover)
+    init = _SAMPLE_GAPS * options.sample_interval
     with tempfile.TemporaryDirectory(prefix="gpu-relay-bench-") as folder:
         try:
-            with open_stage(options.gpus, options.seconds, Path(folder)) as stage:
-                figures = run(stage, plan, Path(folder))
+            with open_stage(
+                options.gpus, options.seconds, Path(folder), init_seconds=init, kueue=options.compare
+            ) as stage:
+                shown = _figures(stage, plan, Path(folder), compare=options.compare)
         finally:
             if options.logs:
                 options.logs.write_text((Path(folder) / "operator.log").read_text())
-    shown = {name: _summary(value) if name in _LISTS else value for name, value in figures.items()}
     print(json.dumps(shown, indent=1))
+    wrong = broken(shown["relay"])
+    sys.exit("beyond bench/scale/rangespec.yaml: " + "; ".join(wrong) if wrong else 0)
 
 
-def _summary(values: list[float]) -> dict[str, Any]:
-    if len(values) < 2:
-        return {"of": len(values)}
-    cuts = quantiles(values, n=100)
-    return {"of": len(values), "p50": round(cuts[49], 3), "p99": round(cuts[98], 3), "max": max(values)}
+def _figures(stage: Stage, plan: Plan, folder: Path, *, compare: bool) -> dict[str, Any]:
+    figures = {"relay": run(stage, plan, folder)}
+    if compare:
+        figures["plain Jobs"] = others.run(stage, plan.jobs, plan.window, kueue=False)
+        figures["Jobs in Kueue"] = others.run(stage, plan.jobs, plan.window, kueue=True)
+    return {
+        way: {name: summary(value) if isinstance(value, list) else value for name, value in each.items()}
+        for way, each in figures.items()
+    }
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -46,6 +57,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--window", type=float, default=600, help="longest time to measure for, in seconds")
     parser.add_argument("--sample-interval", type=float, default=0.5, help="as GPU_RELAY_SAMPLE_INTERVAL")
     parser.add_argument("--restart", action="store_true", help="kill the operator in the middle, and start it anew")
+    parser.add_argument(
+        "--failover", action="store_true", help="kill the leader of two replicas in the middle, and end"
+    )
+    parser.add_argument(
+        "--compare", action="store_true", help="run the same jobs as plain Jobs, and as Jobs in Kueue, too"
+    )
     parser.add_argument("--logs", type=Path, help="file for the operator's log")
     return parser
 

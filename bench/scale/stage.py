@@ -47,13 +47,17 @@ class Stage:
 
 
 @contextlib.contextmanager
-def open_stage(gpus: int, seconds: float, folder: Path, *, kueue: bool = False) -> Iterator[Stage]:
+def open_stage(
+    gpus: int, seconds: float, folder: Path, *, init_seconds: float = 0.0, kueue: bool = False
+) -> Iterator[Stage]:
     """Open a stage with so many GPUs, on which trainings take `seconds`."""
     program, log = kwok.ensure(), folder / "residents.jsonl"
     with Cluster(kueue=kueue) as cluster, api_client(cluster.run_dir) as api, _actors(gpus, log):
         furnish(cluster)
+        if kueue:
+            cluster.kubectl("apply", "-f", str(REPOSITORY / "manifests/components/kueue/rbac.yaml"))
         api.post("/api/v1/namespaces", json={"metadata": {"name": NAMESPACE}}).raise_for_status()
-        kwok.start(cluster.run_dir, cluster.run.processes(), program, stages.pod_stages(seconds))
+        kwok.start(cluster.run_dir, cluster.run.processes(), program, stages.pod_stages(seconds, init_seconds))
         stage = Stage(cluster, api, gpus, log)
         stage.create("/api/v1/nodes", [kwok.node(f"gpu-{number}", _CAPACITY) for number in range(gpus)])
         account = f"/api/v1/namespaces/{NAMESPACE}/serviceaccounts/default"

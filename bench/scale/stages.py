@@ -7,6 +7,7 @@ TRAINER = "127.9.255.254"
 """Where all trainers answer (bench/scale/actors.py)."""
 ADDRESS = "bench.gpurelay.dev/address"
 """Annotation of a resident's pod: where it answers."""
+_INIT = {"key": ".spec.initContainers"}
 _POD = {"apiGroup": "v1", "kind": "Pod"}
 _READY = """
 {{ $now := Now }}
@@ -49,8 +50,8 @@ phase: Succeeded
 """
 
 
-def pod_stages(seconds: float) -> list[Object]:
-    """Return the stages of pods that train for so long."""
+def pod_stages(seconds: float, init_seconds: float) -> list[Object]:
+    """Return the stages of pods that train for so long, after so long in their init containers where they have any."""
     alive = {"key": ".metadata.deletionTimestamp", "operator": "DoesNotExist"}
     known = '{{ index .metadata.annotations "' + ADDRESS + '" | Quote }}'
     resident = f'.metadata.annotations["{ADDRESS}"]'
@@ -62,8 +63,19 @@ def pod_stages(seconds: float) -> list[Object]:
         ),
         _stage(
             "pod-ready",
-            [alive, _phase("Pending"), {"key": resident, "operator": "DoesNotExist"}],
+            [
+                alive,
+                _phase("Pending"),
+                {"key": resident, "operator": "DoesNotExist"},
+                _INIT | {"operator": "DoesNotExist"},
+            ],
             status=_READY.replace("ADDRESS", TRAINER),
+        ),
+        _stage(
+            "pod-ready-after-init",
+            [alive, _phase("Pending"), _INIT | {"operator": "Exists"}],
+            status=_READY.replace("ADDRESS", TRAINER),
+            seconds=init_seconds,
         ),
         _stage("pod-complete", [alive, _phase("Running"), _trains()], status=_DONE, seconds=seconds),
         _stage("pod-delete", [{"key": ".metadata.deletionTimestamp", "operator": "Exists"}], delete=True),
