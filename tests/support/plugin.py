@@ -1,0 +1,98 @@
+"""`kubectl relay` as a user runs it: kubectl finds the executables on PATH, as the wheel would install them."""
+
+import os
+import pty
+import subprocess
+import sys
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.kubectl import find_kubectl
+from tests.support.operator_process import REPOSITORY
+
+_WIDE = "240"
+_TERMINAL = "110"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Plugin:
+    """Runs `kubectl relay …` with a kubeconfig."""
+
+    def __init__(self, folder: Path, kubeconfig: Path) -> None:
+        """`folder` gets the executables."""
+        install(folder)
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if name != "NO_COLOR"},
+            "COLUMNS": _WIDE,
+            "PATH": f"{folder}:{find_kubectl().parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(REPOSITORY / "operator"),
+            "KUBECONFIG": str(kubeconfig),
+            "TZ": "UTC",
+            "TERM": "xterm-256color",
+        }
+
+    def __call__(self, *arguments: str, **environment: str) -> Done:
+        """Run it to its end, in pipes and without anybody to answer."""
+        with self.start(*arguments, **environment) as process:
+            out, err = process.communicate(timeout=60)
+        return Done(process.returncode, out, err)
+
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+        """Start it with pipes."""
+        return subprocess.Popen(
+            ["kubectl", "relay", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env={**self._environment, **environment},
+        )  # fmt: skip
+
+    def on_a_terminal(self, *arguments: str, typed: str = "", **environment: str) -> Done:
+        """Run it to its end on a terminal of its own, on which somebody has typed something; `out` is all of it."""
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            ["kubectl", "relay", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
+            env={**self._environment, "COLUMNS": _TERMINAL, **environment},
+        )  # fmt: skip
+        os.close(theirs)
+        os.write(ours, typed.encode())
+        seen = b""
+        while part := _read(ours):
+            seen += part
+        os.close(ours)
+        return Done(process.wait(60), seen.decode(), "")
+
+    def completes(self, *words: str) -> list[str]:
+        """Return what kubectl's own completion offers for the words after `kubectl relay`, and its directive."""
+        done = subprocess.run(
+            ["kubectl", "__complete", "relay", *words], capture_output=True, text=True, timeout=60, check=True,
+            env=self._environment,
+        )  # fmt: skip
+        return [line.split("\t")[0] for line in done.stdout.splitlines() if not line.startswith("[Debug]")]
+
+
+def install(folder: Path) -> None:
+    """Write the plugin's entry points as executables, as an installer of the wheel does."""
+    folder.mkdir(parents=True, exist_ok=True)
+    scripts = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["scripts"]
+    for name, target in scripts.items():
+        if name.startswith("kubectl"):
+            module, function = target.split(":")
+            file = folder / name
+            file.write_text(f"#!{sys.executable}\nfrom {module} import {function}\n{function}()\n")
+            file.chmod(0o755)
+
+
+def _read(terminal: int) -> bytes:
+    """Read from a terminal; nothing once its other side is closed, which Linux tells as an error."""
+    try:
+        return os.read(terminal, 65536)
+    except OSError:
+        return b""
