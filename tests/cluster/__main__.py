@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--node", choices=["auto", *NodeKind], help="for how deep a cluster (default: $NODE, else auto)"
     )
     prepare.add_argument("--kueue", action="store_true", help="also what `up --kueue` needs")
-    prepare.add_argument("--gitops", action="store_true", help="also what the tests of manifests ask (kstatus)")
+    prepare.add_argument("--gitops", action="store_true", help="also what the tests of manifests ask (kstatus, PromQL)")
     prepare.set_defaults(command=_prepare)
     return parser
 
@@ -139,7 +139,7 @@ def _images(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> int:
     choice = choose.choose(options.node or os.environ.get(choose.VARIABLE), choose.look())
     print(choice, file=sys.stderr)
-    tools = binaries.ensure(["gitops"]) if options.gitops else {}
+    tools = binaries.ensure(["gitops", "promql"]) if options.gitops else {}
     for name, path in (Cluster(choice.node, kueue=options.kueue).prepare() | tools).items():
         print(f"{name}: {path}")
     if choice.node is NodeKind.KUBELET:

@@ -75,7 +75,8 @@ KUEUE = Group(
 )
 KWOK = Group("kwok", versions.KWOK, "about 2 minutes on 2 cores, 1 GB in Go's caches", 2.0, "sigs.k8s.io/kwok")
 GITOPS = Group("gitops", versions.KSTATUS, "about 1 minute on 2 cores, 0.3 GB in Go's caches", 1.0)
-_GROUPS = {"pause": PAUSE, "etcd": ETCD, "kueue": KUEUE, "kwok": KWOK, "gitops": GITOPS}
+PROMQL = Group("promql", versions.PROMETHEUS, "about 20 seconds on 2 cores, 0.1 GB in Go's caches", 0.5)
+_GROUPS = {"pause": PAUSE, "etcd": ETCD, "kueue": KUEUE, "kwok": KWOK, "gitops": GITOPS, "promql": PROMQL}
 
 
 def group_of(name: str) -> Group:
