@@ -77,7 +77,7 @@ crds: environment
 	$(MAKE) chart
 
 chart: environment
-	kubectl kustomize manifests/base | $(PY) manifests/chart/generate.py manifests/chart
+	kubectl kustomize manifests/overlays/page | $(PY) manifests/chart/generate.py manifests/chart
 
 lock: $(UV)
 	UV=$(UV) requirements/lock.sh

@@ -9,7 +9,7 @@ compile() { # output arguments…
     --no-header --quiet "$@" --output-file "requirements/$output"
 }
 compile dev.txt --all-extras --group dev --group torch "$@"
-compile operator.txt --extra operator --constraints requirements/dev.txt
+compile operator.txt --extra operator --extra page --constraints requirements/dev.txt
 compile sam3.txt --extra sam3 --constraints requirements/dev.txt
 compile yolo.txt --extra yolo --constraints requirements/dev.txt
 group() { # name arguments…

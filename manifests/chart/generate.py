@@ -1,6 +1,6 @@
-"""The Helm chart's templates, generated from manifests/base so that the two cannot drift (`make chart`).
+"""The Helm chart's templates, generated from manifests/base with the page so that they cannot drift (`make chart`).
 
-    kubectl kustomize manifests/base | python manifests/chart/generate.py manifests/chart
+    kubectl kustomize manifests/overlays/page | python manifests/chart/generate.py manifests/chart
 
 What a value may change is named here; everything else is the base's, to the letter. Chart.yaml, values.yaml and the
 schema of the values are written by hand, and a test compares what comes out with the base.
@@ -23,6 +23,12 @@ _CONDITIONS = {
     "Namespace": ".Values.createNamespace",
 }
 """Kinds that are there only where a value says so."""
+_PARTS = {
+    "sam3": ".Values.sam3.enabled",
+    "gpu-relay-sam3": ".Values.sam3.enabled",
+    "gpu-relay-page": ".Values.page.enabled",
+}
+"""The same, by name."""
 
 
 class Template:
@@ -46,19 +52,22 @@ class Template:
         text = yaml.dump(self.item, sort_keys=False, width=1000)
         for number, expression in enumerate(self._expressions):
             text = text.replace(f"'@{number}@'", expression).replace(f"@{number}@", expression)
-        conditions = [_CONDITIONS.get(self.item["kind"], ""), ".Values.sam3.enabled" if self._is_sam3() else ""]
+        name = self.item["metadata"]["name"]
+        conditions = [_CONDITIONS.get(self.item["kind"], ""), _PARTS.get(name.removesuffix("-gpus"), "")]
         for condition in filter(None, conditions):
             text = f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
         return text
-
-    def _is_sam3(self) -> bool:
-        return self.item["metadata"]["name"] in {"sam3", "gpu-relay-sam3"}
 
 
 def operator(template: Template) -> None:
     """The operator's Deployment."""
     template.put('{{ include "gpu-relay.image" .Values.images.operator }}', *_CONTAINER, "image")
     template.put("{{ .Values.operator.replicas }}", "spec", "replicas")
+
+
+def page(template: Template) -> None:
+    """The page's Deployment, from the operator's image."""
+    template.put('{{ include "gpu-relay.image" .Values.images.operator }}', *_CONTAINER, "image")
 
 
 def sam3(template: Template) -> None:
@@ -90,6 +99,7 @@ def trainer(template: Template) -> None:
 _CONTAINER = ("spec", "template", "spec", "containers", 0)
 _VALUES: dict[tuple[str, str], Callable[[Template], None]] = {
     ("Deployment", "gpu-relay"): operator,
+    ("Deployment", "gpu-relay-page"): page,
     ("Deployment", "sam3"): sam3,
     ("ConfigMap", "gpu-relay"): settings,
     ("ConfigMap", "trainer-pod-template"): trainer,

@@ -1,47 +1,91 @@
-"""The command line: `gpu-relay run` works in a pod and from a laptop."""
+"""The command line: `gpu-relay run` works in a pod and from a laptop; `gpu-relay page` serves the page.
+
+Each command imports what it needs, and nothing of the other.
+"""
 
 import argparse
 import asyncio
 import sys
+from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_settings import BaseSettings
 
-from gpu_relay import __version__, process
+from gpu_relay import __version__
 from gpu_relay.effects import logs
-from gpu_relay.effects.kube import KubeError
-from gpu_relay.engine.leadership import LeadershipLostError
-from gpu_relay.settings import Settings
 
 
 def main() -> None:
     """Parse the command line and run; exits with 1 and a sentence when settings, cluster or leadership end it."""
     arguments = _parser().parse_args()
+    command = {"run": _run, "page": _page}[arguments.command]
     try:
-        settings = Settings()
-        logs.to_stderr(settings.log_format, verbose=arguments.verbose)
-        asyncio.run(process.run(settings))
-    except (ValidationError, ValueError, KubeError, LeadershipLostError) as error:
+        command(arguments.verbose)
+    except (ValidationError, ValueError) as error:
         sys.exit(f"gpu-relay: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
 
 
+def _run(verbose: bool) -> None:
+    from gpu_relay import process
+    from gpu_relay.effects.kube import KubeError
+    from gpu_relay.engine.leadership import LeadershipLostError
+    from gpu_relay.settings import Settings
+
+    settings = Settings()
+    logs.to_stderr(settings.log_format, verbose=verbose)
+    try:
+        asyncio.run(process.run(settings))
+    except (KubeError, LeadershipLostError) as error:
+        sys.exit(f"gpu-relay: {error}")
+
+
+def _page(verbose: bool) -> None:
+    from gpu_relay.page import server
+    from gpu_relay.page.settings import PageSettings
+
+    settings = PageSettings()
+    logs.to_stderr(settings.log_format, verbose=verbose)
+    server.run(settings)
+
+
+class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        """Return the help, with every setting."""
+        from gpu_relay.page.settings import PageSettings
+        from gpu_relay.settings import Settings
+
+        self.epilog = (
+            "The cluster is the pod's own, or that of $KUBECONFIG. Settings are environment variables:\n\n"
+            f"{_described(Settings)}\n\nThe page's own:\n\n{_described(PageSettings)}"
+        )
+        return super().format_help()
+
+
 def _parser() -> argparse.ArgumentParser:
-    fields = Settings.model_fields.items()
-    settings = "\n".join(
-        f"  GPU_RELAY_{name.upper()} (default {field.default!r})\n      {field.description}" for name, field in fields
-    )
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="gpu-relay",
         description="Runs YoloTrainingJobs on GPUs that inference pods own by default, and gives the GPUs back.",
-        epilog="The cluster is the pod's own, or that of $KUBECONFIG. Settings are environment variables:\n\n"
-        + settings,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("command", choices=["run"], help="run the operator until it is told to stop")
+    commands = "run the operator, or serve the page, until it is told to stop"
+    parser.add_argument("command", choices=["run", "page"], help=commands)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("-v", "--verbose", action="store_true", help="log every look at every GPU")
     return parser
+
+
+def _described(settings: type[BaseSettings]) -> str:
+    prefix = settings.model_config["env_prefix"]
+    return "\n".join(
+        f"  {prefix}{name.upper()} (default {_default(field.default)!r})\n      {field.description}"
+        for name, field in settings.model_fields.items()
+    )
+
+
+def _default(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
 
 
 if __name__ == "__main__":

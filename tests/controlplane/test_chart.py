@@ -24,21 +24,31 @@ def base(cluster: Cluster) -> dict[Key, Object]:
     return by_name(kustomized(cluster, REPOSITORY / "manifests" / "base"))
 
 
+@pytest.fixture(scope="module")
+def with_page(cluster: Cluster) -> dict[Key, Object]:
+    return by_name(kustomized(cluster, REPOSITORY / "manifests" / "overlays" / "page"))
+
+
 def by_name(objects: list[Object]) -> dict[Key, Object]:
     return {(each["kind"], each["metadata"]["name"]): each for each in objects}
 
 
-def test_the_committed_templates_are_the_generated_ones(base: dict[Key, Object], tmp_path: Path) -> None:
+def test_the_committed_templates_are_the_generated_ones(with_page: dict[Key, Object], tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "crds").mkdir()
     command = [sys.executable, str(CHART / "generate.py"), str(tmp_path)]
-    subprocess.run(command, input=yaml.safe_dump_all(base.values()), text=True, check=True)
+    subprocess.run(command, input=yaml.safe_dump_all(with_page.values()), text=True, check=True)
     made = {file.relative_to(tmp_path): file.read_text() for file in tmp_path.glob("*/*.yaml")}
     assert made == {file.relative_to(CHART): file.read_text() for file in CHART.glob("*/*.yaml")}, "run `make chart`"
 
 
 def test_by_default_it_gives_what_the_base_gives(base: dict[Key, Object]) -> None:
     assert by_name(rendered(CHART, "gpu-relay", {"createNamespace": True})) == base
+
+
+def test_with_the_page_it_gives_what_the_overlay_gives(with_page: dict[Key, Object]) -> None:
+    values = {"createNamespace": True, "page": {"enabled": True}}
+    assert by_name(rendered(CHART, "gpu-relay", values)) == with_page
 
 
 def test_it_installs_into_any_namespace(base: dict[Key, Object]) -> None:

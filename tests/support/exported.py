@@ -69,7 +69,8 @@ def _trainer() -> str:
     tracker.enter(Stage.VALIDATING)
     tracker.end_epoch({"mAP50": 0.5})
     tracker.end_batch(8, {"box": 1.25})
-    server = ProgressServer("127.0.0.1", 0, Sources(tracker.snapshot, lambda: 1, lambda: 2, lambda: (5, 1)))
+    sources = Sources(tracker.snapshot, lambda: 1, lambda: 2, lambda: (5, 1), lambda: None)
+    server = ProgressServer("127.0.0.1", 0, sources)
     server.start()
     try:
         return httpx.get(f"http://127.0.0.1:{server.port}/metrics", trust_env=False).raise_for_status().text

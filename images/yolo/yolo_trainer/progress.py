@@ -33,6 +33,8 @@ class Progress:
     batches: int = 0
     metrics: Mapping[str, float] = field(default_factory=dict)
     losses: Mapping[str, float] = field(default_factory=dict)
+    epoch_losses: Mapping[str, float] = field(default_factory=dict)
+    """Mean losses of the last finished epoch; `losses` are those of the present one."""
     images_per_second: float | None = None
     eta_seconds: float | None = None
 
@@ -46,6 +48,7 @@ class Progress:
             "batches": self.batches,
             "metrics": _finite(self.metrics),
             "losses": _finite(self.losses),
+            "epoch_losses": _finite(self.epoch_losses),
             "images_per_second": None if self.images_per_second is None else round(self.images_per_second, 1),
             "eta_seconds": None if self.eta_seconds is None else round(self.eta_seconds),
         }
@@ -102,7 +105,7 @@ class ProgressTracker:
         now = self.snapshot()
         epoch = min(now.epoch + 1, now.epochs)
         eta = self._eta(0.0, now.epochs - epoch, self._mean_epoch_seconds() or 0.0)
-        self._set(stage=Stage.TRAINING, epoch=epoch, metrics=dict(metrics), eta_seconds=eta)
+        self._set(stage=Stage.TRAINING, epoch=epoch, metrics=dict(metrics), epoch_losses=now.losses, eta_seconds=eta)
         return seconds
 
     def finish(self, metrics: Mapping[str, float]) -> None:

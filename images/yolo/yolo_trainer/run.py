@@ -23,6 +23,7 @@ from yolo_trainer.prepare import RECORD, prepare
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.publish import Publisher
 from yolo_trainer.request import Request, work_folder
+from yolo_trainer.samples import latest_picture
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
 from yolo_trainer.train import Training
@@ -190,7 +191,9 @@ class Attempt:
         (job.output.path / RECORD).unlink(missing_ok=True)
 
     def _serve_progress(self) -> None:
-        sources = Sources(self._tracker.snapshot, self._gpu_memory_mib, self._peak_memory_mib, self._hold_renewals)
+        sources = Sources(
+            self._tracker.snapshot, self._gpu_memory_mib, self._peak_memory_mib, self._hold_renewals, self._picture
+        )
         try:
             server = ProgressServer(self._settings.bind_address, self._settings.progress_port, sources)
         except OSError as error:
@@ -235,6 +238,9 @@ class Attempt:
 
     def _hold_renewals(self) -> tuple[int, int]:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
+
+    def _picture(self) -> bytes | None:
+        return latest_picture(work_folder(self._job.output.path)) if self._job else None
 
     def _out_of_memory(self, error: Exception) -> str:
         granted = f"{self._granted_mib} MiB were granted" if self._granted_mib else ""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""`GET /progress` (JSON) and `GET /metrics` (Prometheus), served by threads of their own."""
+"""`GET /progress` (JSON), `GET /metrics` (Prometheus) and `GET /predictions.jpg`, served by threads of their own."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from prometheus_client.registry import Collector
 from yolo_trainer.progress import Progress, Stage
 
 MIB = 2**20
+Answer = tuple[HTTPStatus, str, bytes]
+"""Status, content type, body."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Sources:
     peak_memory_mib: Callable[[], int]
     hold_renewals: Callable[[], tuple[int, int]]
     """Accepted and failed ones."""
+    picture: Callable[[], bytes | None]
+    """What the model predicts on validation data by now (JPEG)."""
 
 
 class ProgressServer:
@@ -113,14 +117,22 @@ def _handler(sources: Sources) -> type[BaseHTTPRequestHandler]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Metrics(sources))
 
+    def picture() -> Answer:
+        found = sources.picture()
+        if found is None:
+            return HTTPStatus.NOT_FOUND, "text/plain", b"no picture yet: the first validation draws one\n"
+        return HTTPStatus.OK, "image/jpeg", found
+
+    routes: dict[str, Callable[[], Answer]] = {
+        "/progress": lambda: (HTTPStatus.OK, "application/json", json.dumps(progress_json(sources)).encode()),
+        "/metrics": lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
+        "/predictions.jpg": picture,
+    }
+    other: Answer = (HTTPStatus.NOT_FOUND, "text/plain", f"GET {', '.join(routes)}\n".encode())
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            if self.path == "/progress":
-                self._answer(HTTPStatus.OK, "application/json", json.dumps(progress_json(sources)).encode())
-            elif self.path == "/metrics":
-                self._answer(HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry))
-            else:
-                self._answer(HTTPStatus.NOT_FOUND, "text/plain", b"GET /progress or /metrics\n")
+            self._answer(*routes.get(self.path, lambda: other)())
 
         def _answer(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
             self.send_response(status)

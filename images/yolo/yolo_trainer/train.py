@@ -19,6 +19,7 @@ from yolo_trainer.job import Task
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.request import Request
 from yolo_trainer.results import metrics_of, sentence
+from yolo_trainer.samples import Samples
 from yolo_trainer.snapshot import Course, Snapshot, read_snapshot, write_snapshot
 
 log = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Training:
                 trainer.add_callback(event, callback)
             trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, state))
             self._continuity.follow(trainer)
+            Samples(bool(arguments.get("plots", True))).follow(trainer)
             trainer.train()
         return metrics_of(self._job.task, trainer.metrics)
 

@@ -294,6 +294,7 @@ class Attempt(ApiType):
     number: int = Field(description="1 for the first.")
     pod: str = Field(description="Name of the pod.")
     fence: int = Field(description="Fence of the turn in which it ran.")
+    gpu: str | None = Field(default=None, description="GPU that it ran on, as the Lease is named.")
     reason: str = Field(description="How it ended: Completed, Interrupted, OutOfMemory, …")
     message: str = Field(default="", description="The trainer's last word.")
     exit_code: int | None = Field(default=None, description="Exit code of the container.")
@@ -341,6 +342,14 @@ class Progress(ApiType):
     )
 
 
+class CurvePoint(ApiType):
+    """A finished epoch."""
+
+    epoch: int = Field(description="Its number, from 1.")
+    metrics: dict[str, float] = Field(default={}, description="Metrics of its validation.")
+    losses: dict[str, float] = Field(default={}, description="Mean losses of its training.")
+
+
 class Results(ApiType):
     """What the training has produced. Paths are inside the output volume."""
 
@@ -384,6 +393,11 @@ class YoloTrainingJobStatus(ApiType):
     attempt: int | None = Field(default=None, description="Number of the present or last attempt.")
     pod: str | None = Field(default=None, description="Training pod of the present or last attempt.")
     progress: Progress | None = Field(default=None, description="How far the training is.")
+    curve: list[CurvePoint] = Field(
+        default=[],
+        json_schema_extra={LIST_TYPE: "atomic"},
+        description="The training's course: about sixty epochs of all, evenly, as far as they were seen.",
+    )
     results: Results | None = Field(default=None, description="What the training has produced.")
     start_time: str | None = Field(
         default=None,

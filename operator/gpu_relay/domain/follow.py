@@ -5,7 +5,7 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, ConditionType, Reason
-from gpu_relay.domain import mishaps, status, stops
+from gpu_relay.domain import curve, mishaps, status, stops
 from gpu_relay.domain.model import Job, TrainingPod, TurnView
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
 from gpu_relay.domain.steps import Notice
@@ -20,12 +20,15 @@ def followed(
 ) -> tuple[YoloTrainingJobStatus, tuple[Notice, ...]]:
     """Return the status of a job whose pod lives, and the Events that tell of it; `stop` is why it is told to stop."""
     stopping = stop.reason if stop else stops.told(job, view.lease.fence) if pod.deleting else None
-    progress = _progress(view, job) or job.status.progress
+    heard = _progress(view, job)
+    progress = heard or job.status.progress
+    losses = numbers((view.progress or {}).get("epoch_losses"))
+    line = job.status.curve if heard is None else curve.extended(job.status.curve, heard, losses)
     notice = _state(view, job, pod, stop) or Notice(Reason.TRAINING_RUNNING, f"{pod.name} trains")
     message = notice.message
     if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
         message += f": epoch {progress.summary}"
-    new = status.training(view, job, pod.name, notice.reason, message, progress, stopping)
+    new = status.training(view, job, pod.name, notice.reason, message, progress, line, stopping)
     told = created(job, pod)
     return new, (told, notice) if notice.reason != Reason.POD_NOT_STARTED else (told,)
 

@@ -90,6 +90,7 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
         number=pod.attempt,
         pod=pod.name,
         fence=pod.fence,
+        gpu=pod.gpu or None,
         reason=reason,
         message=message[:MESSAGE_LIMIT],
         exit_code=termination.exit_code,
@@ -108,7 +109,7 @@ def _not_later(finished: str | None, now: datetime) -> str:
 def lost_attempt(job: Job, fence: int, now: datetime, reason: Reason, message: str) -> Attempt:
     """Record an attempt whose pod left no trace or never started."""
     return Attempt(
-        number=job.next_attempt, pod=job.status.pod or "", fence=fence, reason=reason, message=message,
+        number=job.next_attempt, pod=job.status.pod or "", fence=fence, gpu=_gpu(job), reason=reason, message=message,
         batch=_known(next_batch(job)), completion_time=timestamp(now),
     )  # fmt: skip
 
@@ -149,6 +150,12 @@ def _message(termination: Termination) -> str:
         return said
     code = "no exit code" if termination.exit_code is None else f"exit code {termination.exit_code}"
     return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
+
+
+def _gpu(job: Job) -> str | None:
+    """Return the GPU of the job's turn, as its Lease is named; None where no resident has told."""
+    gpu = job.status.gpu
+    return gpu.uuid.lower() if gpu is not None and gpu.uuid is not None else None
 
 
 def _known(batch: int | Literal["auto"]) -> int | None:

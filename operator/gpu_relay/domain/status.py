@@ -4,7 +4,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
 
-from gpu_relay.api.v1alpha1 import Attempt, Condition, GpuStatus, Preparation, Progress, Turn, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import (
+    Attempt,
+    Condition,
+    CurvePoint,
+    GpuStatus,
+    Preparation,
+    Progress,
+    Turn,
+    YoloTrainingJobStatus,
+)
 from gpu_relay.api.words import YIELDED_REASONS, ConditionType, Phase, Reason
 from gpu_relay.domain.history import remembered
 from gpu_relay.domain.model import Job, TurnView
@@ -136,6 +145,7 @@ def training(
     reason: Reason,
     message: str,
     progress: Progress | None,
+    curve: list[CurvePoint],
     stopping: Reason | None,
 ) -> YoloTrainingJobStatus:
     """Status of a job whose training pod exists; `stopping` is why it was told to stop."""
@@ -145,7 +155,7 @@ def training(
     }
     return _changed(
         job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, stopping),
-        attempt=job.next_attempt, pod=pod, progress=progress,
+        attempt=job.next_attempt, pod=pod, progress=progress, curve=curve,
     )  # fmt: skip
 
 

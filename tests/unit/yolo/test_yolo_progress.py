@@ -1,7 +1,7 @@
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -27,8 +27,8 @@ def tracker(clock: Clock) -> ProgressTracker:
     return ProgressTracker(clock)
 
 
-def sources(tracker: ProgressTracker) -> Sources:
-    return Sources(tracker.snapshot, lambda: 10240, lambda: 11000, lambda: (5, 1))
+def sources(tracker: ProgressTracker, picture: Callable[[], bytes | None] = lambda: None) -> Sources:
+    return Sources(tracker.snapshot, lambda: 10240, lambda: 11000, lambda: (5, 1), picture)
 
 
 def train_epoch(tracker: ProgressTracker, clock: Clock, seconds: float, batches: int = 4) -> None:
@@ -55,6 +55,17 @@ def test_an_epoch_counts_when_it_is_finished(tracker: ProgressTracker, clock: Cl
 
     assert tracker.snapshot().epoch == 1
     assert tracker.snapshot().metrics == {"mAP50": 0.5}
+
+
+def test_an_epochs_losses_stay_while_the_next_one_counts_its_own(tracker: ProgressTracker, clock: Clock) -> None:
+    tracker.plan(3)
+    train_epoch(tracker, clock, 10)
+    tracker.begin_epoch(4)
+    tracker.end_batch(8, {"box": 0.5})
+
+    answer = progress_json(sources(tracker))
+
+    assert (answer["epoch_losses"], answer["losses"]) == ({"box": 1.25}, {"box": 0.5})
 
 
 def test_speed_counts_training_only(tracker: ProgressTracker, clock: Clock) -> None:
@@ -161,6 +172,7 @@ def test_progress_is_served_as_the_contract_says(url: str, tracker: ProgressTrac
         "batches": 4,
         "metrics": {"mAP50": 0.5},
         "losses": {"box": 1.25},
+        "epoch_losses": {"box": 1.25},
         "images_per_second": 3.2,
         "eta_seconds": 90,
         "gpu_memory_mib": 10240,

@@ -1,0 +1,89 @@
+// The last hours of each GPU: which job had it when, from the jobs' attempts and present turns.
+
+import { svg } from "./dom.js";
+import { clock, duration, hour, now } from "./format.js";
+import { toneOf } from "./phases.js";
+
+const HOUR = 3600e3;
+const LANE = 700; // pixels, about: by it is judged whether a name has room
+const NARROWEST = 0.25; // percent: what is shorter is drawn as this, so that nothing is lost from sight
+const KEEPS_THE_GPU = new Set(["Acquiring", "Training", "Releasing"]);
+const GOOD = new Set(["Completed"]);
+const STOPPED = new Set(["Interrupted", "Suspended", "Preempted", "Yielded", "Deleted", "GpuMemoryUnavailable", "Disrupted", "Stopping"]);
+
+/** Return a map from GPU to its turns, oldest first: `{job, start, end, tone, word}`, `end` null for the present one. */
+export function turns(jobs) {
+  const found = new Map();
+  const add = (gpu, turn) => {
+    if (!gpu || !Number.isFinite(turn.start)) return;
+    const key = gpu.toLowerCase();
+    if (!found.has(key)) found.set(key, []);
+    found.get(key).push(turn);
+  };
+  for (const job of jobs) {
+    const last = job.attempts.at(-1);
+    for (const attempt of job.attempts) {
+      const gpu = attempt.gpu ?? (attempt === last && !job.turn ? job.gpu?.uuid : null);
+      add(gpu, { job, start: Date.parse(attempt.start), end: Date.parse(attempt.end), tone: outcome(attempt.reason), word: attempt.reason });
+    }
+    if (job.turn && KEEPS_THE_GPU.has(job.phase)) {
+      const begun = job.phase === "Releasing" && last ? Date.parse(last.end) : Date.parse(job.turn.since);
+      add(job.gpu?.uuid, { job, start: begun, end: null, tone: toneOf(job.phase), word: job.phase });
+    }
+  }
+  for (const list of found.values()) list.sort((one, other) => one.start - other.start);
+  return found;
+}
+
+/** Return the tone of an attempt that ended for a reason. */
+export function outcome(reason) {
+  return GOOD.has(reason) ? "good" : STOPPED.has(reason) ? "wait" : "bad";
+}
+
+/** Draw one GPU's lane over the last `hours`; `open` is called with a job that is clicked. */
+export function lane(list, hours, open) {
+  const to = now(), from = to - hours * HOUR;
+  const shown = list.filter((turn) => (turn.end ?? to) > from);
+  const percent = (time) => Math.max(0, Math.min(100, (100 * (time - from)) / (to - from)));
+  const drawn = shown.map((turn) => segment(turn, percent, to, open));
+  const label = shown.length ? shown.slice(-5).map(sentence).join("; ") : `no turn in the last ${hours} h`;
+  return svg("svg", { class: "lane", role: "img", "aria-label": label }, grid(hours), drawn);
+}
+
+/** Draw the axis above the lanes. */
+export function axis(hours) {
+  const to = now();
+  const marks = ticks(hours).map((percent) => svg("text", { x: `${percent}%`, y: 11, class: "tick" },
+    hour(to - (1 - percent / 100) * hours * HOUR)));
+  return svg("svg", { class: "axis", "aria-hidden": "true" }, marks, svg("text", { x: "100%", y: 11, class: "tick now" }, "now"));
+}
+
+function grid(hours) {
+  return ticks(hours).map((percent) => svg("line", { x1: `${percent}%`, x2: `${percent}%`, y1: 0, y2: "100%", class: "grid" }));
+}
+
+function ticks(hours) {
+  const step = hours <= 1 ? 1 / 6 : hours <= 6 ? 1 : 4;
+  const to = new Date(now());
+  const past = step < 1 ? (to.getMinutes() % 10) / 60 : (to.getHours() % step) + to.getMinutes() / 60;
+  const marks = [];
+  for (let ago = past; ago < hours; ago += step) marks.push(100 * (1 - ago / hours));
+  return marks.filter((percent) => percent > 0 && percent < 94);
+}
+
+function segment(turn, percent, to, open) {
+  const x = percent(turn.start);
+  const width = Math.max(NARROWEST, percent(turn.end ?? to) - x);
+  const box = svg("svg", { x: `${x}%`, y: 0, width: `${width}%`, height: "100%", class: `seg ${turn.tone}`, onclick: () => open(turn.job) },
+    svg("title", {}, sentence(turn)),
+    svg("rect", { x: 0, y: 3, width: "100%", height: 18, rx: 3, class: "body" }));
+  if (turn.tone === "bad") box.append(svg("path", { d: "M3.5 8.5l7 7m0-7l-7 7", class: "mark" }));
+  if (turn.end === null) box.append(svg("rect", { x: "100%", y: 3, width: 3, height: 18, class: "edge" }));
+  if ((LANE * width) / 100 > 6 * turn.job.name.length + 16) box.append(svg("text", { x: turn.tone === "bad" ? 15 : 7, y: 16 }, turn.job.name));
+  return box;
+}
+
+function sentence({ job, start, end, word }) {
+  const length = duration((end ?? now()) - start);
+  return `${job.namespace}/${job.name}: ${word}, ${clock(start)}${end === null ? ", for" : ` to ${clock(end)},`} ${length}`;
+}

@@ -1,0 +1,202 @@
+"""The page before the real API server: it shows what a token may read, and no more."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster import Cluster, audit
+from tests.support.page import PageProcess, condition, feed, own_address, tell_job, viewer_token
+from tests.support.waiting import eventually
+from tests.support.world import World
+from yolo_trainer.progress import ProgressTracker
+from yolo_trainer.server import ProgressServer, Sources
+
+QUEUED = condition("Reconciling", "WaitingInQueue", "1 job is before this one")
+LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
+GPU = "gpu-5f0c"
+
+
+@pytest.fixture(scope="module")
+def page(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageProcess]:
+    page = PageProcess(cluster, tmp_path_factory.mktemp("page") / "page.log", viewers="3")
+    yield page
+    page.stop()
+
+
+@pytest.fixture
+def viewer(page: PageProcess, world: World) -> Iterator[httpx.Client]:
+    """Somebody with the role `view` in the test's namespace."""
+    with page.viewer(viewer_token(world.api, world.namespace, "viewer", {"view": world.namespace})) as client:
+        yield client
+
+
+def test_a_viewer_sees_the_jobs_of_the_own_namespace_alone(viewer: httpx.Client, world: World) -> None:
+    world.apply_job("mine", suspend=True)
+    with feed(viewer, world.namespace) as events:
+        told = dict(next(events) for _ in range(3))
+    assert [job["name"] for job in told["jobs"]["put"]] == ["mine"]
+    for elsewhere in ("", "gpu-relay", "default"):
+        refused = viewer.get("/api/feed", params={"namespace": elsewhere})
+        assert refused.status_code == 403
+        sentence = refused.json()["message"]
+        assert "viewer" in sentence, "whom it was refused"
+        assert 'cannot list resource "yolotrainingjobs"' in sentence, "which right lacks"
+    assert viewer.get("/api/jobs/default/mine").status_code == 403
+
+
+def test_what_else_may_not_be_read_is_told_and_the_rest_is_shown(viewer: httpx.Client, world: World) -> None:
+    with feed(viewer, world.namespace) as events:
+        name, problems = next(events)
+    assert name == "problems"
+    assert 'cannot list resource "leases"' in problems[0]
+    assert problems[0].endswith("So GPUs are shown as the jobs tell of them.")
+    assert 'cannot list resource "pods"' in problems[1]
+
+
+def test_a_change_arrives_as_the_difference_that_it_is(viewer: httpx.Client, world: World) -> None:
+    for name in ("one", "two"):
+        tell_job(world.api, world.namespace, name, phase="Queued", conditions=[QUEUED], queuePosition=1)
+    with feed(viewer, world.namespace) as events:
+        _until(events, "trouble")
+        tell_job(world.api, world.namespace, "two", phase="Queued", conditions=[QUEUED], queuePosition=7)
+        changed = _until(events, "jobs")
+        assert [(job["name"], job["position"]) for job in changed["put"]] == [("two", 7)]
+        uid = world.job("one")["metadata"]["uid"]
+        world.delete_job("one")
+        assert _until(events, "jobs") == {"put": [], "gone": [uid]}
+
+
+def test_the_whole_cluster_with_its_gpus(page: PageProcess, world: World) -> None:
+    rules = [{"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list", "watch"]}]
+    roles = "/apis/rbac.authorization.k8s.io/v1/clusterroles"
+    world.api.post(roles, json={"metadata": {"name": "page-leases"}, "rules": rules})
+    wide = viewer_token(world.api, world.namespace, "wide", {"view": "*", "page-leases": "gpu-relay"})
+    with page.viewer(wide) as client, feed(client) as events:
+        assert _until(events, "problems") == []
+        _until(events, "trouble")
+        holder = f"yolotrainingjob/{world.namespace}/digits/uid"
+        _write_lease(world.api, holder)
+        (gpu,) = _until(events, "gpus")["put"]
+    assert (gpu["key"], gpu["owner"], gpu["job"]["name"], gpu["node"]) == (GPU, "job", "digits", "node-1")
+
+
+def test_a_token_that_is_none(page: PageProcess) -> None:
+    with page.viewer("not.a.token") as client:
+        refused = client.get("/api/feed")
+    assert refused.status_code == 401
+    assert refused.json()["message"].startswith("The API server does not accept this token")
+
+
+def test_a_token_whose_account_is_gone_ends_the_feed(page: PageProcess, world: World) -> None:
+    token = viewer_token(world.api, world.namespace, "leaver", {"view": world.namespace})
+    world.api.delete(f"/api/v1/namespaces/{world.namespace}/serviceaccounts/leaver").raise_for_status()
+    with page.viewer(token) as client:
+        eventually(lambda: client.get("/api/feed").status_code == 401, "the token to be worth nothing")
+
+
+def test_more_viewers_than_it_serves_are_told_so(viewer: httpx.Client, world: World) -> None:
+    with feed(viewer, world.namespace), feed(viewer, world.namespace), feed(viewer, world.namespace):
+        full = viewer.get("/api/feed", params={"namespace": world.namespace})
+        assert (full.status_code, full.json()["message"][:21]) == (503, "3 pages are open alre")
+    with feed(viewer, world.namespace) as events:
+        eventually(lambda: next(events), "a place that is free again")
+
+
+def test_details_of_a_job_with_its_events(viewer: httpx.Client, world: World) -> None:
+    point = {"epoch": 1, "metrics": {"mAP50": 0.5}, "losses": {"box": 2.0}}
+    job = tell_job(world.api, world.namespace, "digits", phase="Training", conditions=[QUEUED], curve=[point])
+    about = {name: job[name] for name in ("apiVersion", "kind")}
+    about |= {name: job["metadata"][name] for name in ("namespace", "name", "uid")}
+    event = {"metadata": {"name": "digits.1"}, "involvedObject": about, "reason": "PodCreated", "message": "created"}
+    world.api.post(f"/api/v1/namespaces/{world.namespace}/events", json=event).raise_for_status()
+    told = viewer.get(f"/api/jobs/{world.namespace}/digits").json()
+    assert told["curve"] == [point]
+    assert [(each["reason"], each["message"]) for each in told["events"]] == [("PodCreated", "created")]
+
+
+def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
+    page: PageProcess, viewer: httpx.Client, world: World
+) -> None:
+    """The real trainer's server, through the real API server's pod proxy."""
+    picture = [b"\xff\xd8\xff a picture \xff\xd9"]
+    sources = Sources(ProgressTracker().snapshot, int, int, lambda: (0, 0), lambda: picture[0])
+    address = own_address()
+    try:
+        trainer = ProgressServer(address, 8080, sources)
+    except OSError as error:
+        pytest.skip(f"port 8080 of {address or 'this machine'} cannot be listened on: {error}")
+    trainer.start()
+    try:
+        world.create_pod("digits-1")
+        world.bind_pod("digits-1", "node-1")
+        world.run_pod("digits-1", ip=address)
+        tell_job(world.api, world.namespace, "digits", phase="Training", pod="digits-1")
+        path = f"/api/jobs/{world.namespace}/digits/predictions"
+        refused = viewer.get(path)
+        assert refused.status_code == 403
+        assert 'cannot get resource "pods/proxy"' in refused.json()["message"]
+        token = viewer_token(world.api, world.namespace, "editor", {"edit": world.namespace})
+        with page.viewer(token) as editor:
+            seen = editor.get(path)
+            assert (seen.status_code, seen.headers["content-type"], seen.content) == (200, "image/jpeg", picture[0])
+            picture[0] = b"<script>alert(1)</script>"
+            lied = editor.get(path)
+            assert (lied.status_code, lied.json()["message"]) == (
+                502,
+                "What the training pod sent is no JPEG picture.",
+            )
+    finally:
+        trainer.stop()
+
+
+def test_it_asks_with_the_viewers_token_alone(cluster: Cluster, viewer: httpx.Client, world: World) -> None:
+    """And only to read, by the API server's audit log."""
+    before = audit.size(cluster.run_dir)
+    world.apply_job("digits", suspend=True)
+    with feed(viewer, world.namespace) as events:
+        _until(events, "trouble")
+    viewer.get(f"/api/jobs/{world.namespace}/digits").raise_for_status()
+    called = audit.calls(cluster.run_dir, audit.account(world.namespace, "viewer"), before)
+    asked = {(call.resource, call.verb) for call in called}
+    assert asked == {
+        ("yolotrainingjobs", "list"), ("yolotrainingjobs", "watch"), ("yolotrainingjobs", "get"), ("events", "list"),
+        ("leases", "list"), ("pods", "list"),
+    }  # fmt: skip
+
+
+def test_it_ends_when_it_is_told_to_though_somebody_watches(cluster: Cluster, world: World, tmp_path: Path) -> None:
+    page = PageProcess(cluster, tmp_path / "page.log")
+    token = viewer_token(world.api, world.namespace, "viewer", {"view": world.namespace})
+    with page.viewer(token) as client, feed(client, world.namespace) as events:
+        _until(events, "trouble")
+        assert page.stop() in {0, -signal.SIGTERM}, "uvicorn ends by the signal that it was sent"
+
+
+def test_each_command_imports_what_it_needs_and_nothing_of_the_other() -> None:
+    """The operator starts as fast as without the page, and the page is small."""
+    script = "import sys; import gpu_relay.__main__; import gpu_relay.{}; print(*sys.modules)"
+    imported = {
+        part: set(subprocess.check_output([sys.executable, "-c", script.format(part)], text=True).split())
+        for part in ("process", "page.server")
+    }
+    assert not imported["process"] & {"fastapi", "uvicorn", "starlette"}
+    assert not imported["page.server"] & {"kopf", "kubernetes", "gpu_relay.engine"}
+
+
+def _until(events: Iterator[tuple[str, Any]], wanted: str) -> Any:
+    return next(data for name, data in events if name == wanted)
+
+
+def _write_lease(api: httpx.Client, holder: str) -> None:
+    meta = {
+        "name": GPU, "labels": {"gpurelay.dev/gpu": GPU},
+        "annotations": {"gpurelay.dev/node": "node-1", "gpurelay.dev/renew-key": "secret"},
+    }  # fmt: skip
+    spec = {"holderIdentity": holder, "leaseTransitions": 5, "acquireTime": "2026-01-01T00:00:00.000000Z"}
+    api.post(LEASES, json={"metadata": meta, "spec": spec}).raise_for_status()

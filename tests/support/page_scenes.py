@@ -1,0 +1,115 @@
+"""What the page is shown in: jobs and Leases as an operator would have left them, written to the real API server."""
+
+import random
+from typing import Any
+
+import httpx
+
+from tests.support.page import ago, condition, tell_job
+from tests.support.world import Object
+
+EPOCHS = 120
+_LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
+_TOO_MUCH = (
+    "out of GPU memory before the first epoch, with 64 pictures per batch: 10240 MiB were granted; the training's peak "
+    "was 10198 MiB. Ask for more gpu.memory, or for a smaller batch or imageSize."
+)
+
+
+class Scene:
+    """A namespace's jobs, and the GPUs that they use."""
+
+    def __init__(self, api: httpx.Client, namespace: str) -> None:
+        self._api = api
+        self._namespace = namespace
+
+    def clear(self) -> None:
+        """Take away all jobs and Leases."""
+        for path in (f"/apis/gpurelay.dev/v1alpha1/namespaces/{self._namespace}/yolotrainingjobs", _LEASES):
+            self._api.delete(path)
+
+    def lease(self, node: int) -> None:
+        """Write the Lease of a node's GPU, which is the resident's."""
+        labels = {"gpurelay.dev/gpu": _key(node)}
+        meta = {"name": _key(node), "labels": labels, "annotations": {"gpurelay.dev/node": f"node-{node}"}}
+        acquired = ago(40).replace("Z", ".000000Z")
+        spec = {"holderIdentity": "resident", "leaseTransitions": 5, "acquireTime": acquired}
+        self._api.post(_LEASES, json={"metadata": meta, "spec": spec}).raise_for_status()
+
+    def succeeded(self, name: str, began: float, ended: float, node: int = 1) -> None:
+        """A job that trained from so many minutes ago until so many minutes ago."""
+        metrics = {"mAP50": 0.912, "mAP50_95": 0.644}
+        results = {"metrics": metrics, "weights": {"best": f"{name}/best.pt"}, "exports": {"onnx": f"{name}/best.onnx"}}
+        why = condition("Complete", "Completed", f"trained {EPOCHS} of {EPOCHS} epochs")
+        attempts = [_attempt(1, "Completed", began, ended, node, "trained to the end", EPOCHS)]
+        self._tell(name, "Succeeded", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+                   progress=_progress(EPOCHS, "done"), results=results, curve=course(EPOCHS))  # fmt: skip
+
+    def failed(self, name: str, began: float, ended: float, node: int = 1) -> None:
+        """A job that ran out of memory twice."""
+        why = condition(
+            "Stalled", "BackoffLimitExceeded", f"2 attempts failed, backoffLimit is 1; the last one: {_TOO_MUCH}"
+        )
+        middle = (began + ended) / 2
+        attempts = [
+            _attempt(1, "OutOfMemory", began, middle + 1, node, _TOO_MUCH, 0),
+            _attempt(2, "OutOfMemory", middle - 1, ended, node, _TOO_MUCH, 0),
+        ]
+        self._tell(name, "Failed", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+                   progress=_progress(0, "training"))  # fmt: skip
+
+    def suspended(self, name: str, began: float, ended: float, node: int = 1) -> None:
+        """A job that was stopped on request."""
+        why = condition("Suspended", "Suspended", "spec.suspend is true; set it to false to go on")
+        attempts = [_attempt(1, "Interrupted", began, ended, node, "asked to end; 31 epochs are in the checkpoint", 31)]
+        self._tell(name, "Suspended", [why], gpu=_gpu(node), attempts=attempts, progress=_progress(31, "training"),
+                   curve=course(31))  # fmt: skip
+
+    def past(self) -> None:
+        """Let a day's work lie behind: two GPUs that serve, four jobs."""
+        self.succeeded("forklifts-v3", 330, 260)
+        self.failed("pallets-big-batch", 240, 226)
+        self.succeeded("forklifts-v4", 190, 95)
+        self.succeeded("helmets-v1", 280, 130, node=2)
+        self.suspended("labels-night", 88, 60)
+        self.lease(2)
+
+    def _tell(self, name: str, phase: str, conditions: list[Object], **status: Any) -> None:
+        tell_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
+
+
+def course(epochs: int) -> list[Object]:
+    """Return the course of a training that learns."""
+    noise = random.Random(4)
+    points = []
+    for epoch in range(2, epochs + 1, 2):
+        learnt = 1 - 2.718 ** (-4.5 * epoch / EPOCHS)
+        wobble = noise.uniform(-0.02, 0.02) * (1 - epoch / EPOCHS)
+        metrics = {"mAP50": round(0.92 * learnt + wobble, 4), "mAP50_95": round(0.66 * learnt**1.3 + wobble, 4)}
+        left = 1 - learnt
+        losses = {"box": 0.72 + 2.3 * left, "cls": 0.41 + 3.4 * left**1.4, "dfl": 0.93 + 0.8 * left}
+        points.append({"epoch": epoch, "metrics": metrics, "losses": losses})
+    return points
+
+
+def _key(node: int) -> str:
+    return f"gpu-5f0c{node:04d}-0000-4000-8000-000000000000"
+
+
+def _gpu(node: int) -> Object:
+    return {
+        "node": f"node-{node}", "uuid": _key(node).replace("gpu", "GPU"), "name": "Tesla T4", "total": 15360,
+        "resident": f"gpu-relay/sam3-{node}", "needed": 10240, "freeBefore": 910, "freeAfter": 14910,
+    }  # fmt: skip
+
+
+def _progress(epoch: int, stage: str) -> Object:
+    return {"epoch": epoch, "epochs": EPOCHS, "summary": f"{epoch}/{EPOCHS}", "stage": stage}
+
+
+def _attempt(number: int, reason: str, began: float, ended: float, node: int, message: str, epoch: int) -> Object:
+    return {
+        "number": number, "pod": f"p-{number}", "fence": number, "gpu": _key(node), "reason": reason,
+        "message": message, "exitCode": 0, "epoch": epoch, "batch": 64 // number, "startTime": ago(began),
+        "completionTime": ago(ended),
+    }  # fmt: skip
