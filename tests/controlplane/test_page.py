@@ -110,7 +110,8 @@ def test_more_viewers_than_it_serves_are_told_so(viewer: httpx.Client, world: Wo
 
 def test_details_of_a_job_with_its_events(viewer: httpx.Client, world: World) -> None:
     point = {"epoch": 1, "metrics": {"mAP50": 0.5}, "losses": {"box": 2.0}}
-    job = tell_job(world.api, world.namespace, "digits", phase="Training", conditions=[QUEUED], curve=[point])
+    curve = {"epochs": "1", "metrics": {"mAP50": "0.5"}, "losses": {"box": "2"}}
+    job = tell_job(world.api, world.namespace, "digits", phase="Training", conditions=[QUEUED], curve=curve)
     about = {name: job[name] for name in ("apiVersion", "kind")}
     about |= {name: job["metadata"][name] for name in ("namespace", "name", "uid")}
     event = {"metadata": {"name": "digits.1"}, "involvedObject": about, "reason": "PodCreated", "message": "created"}

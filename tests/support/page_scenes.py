@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 
+from gpu_relay.domain.curve import Point, written
 from tests.support.page import ago, condition, tell_job
 from tests.support.world import Object
 
@@ -78,7 +79,7 @@ class Scene:
         tell_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
 
 
-def course(epochs: int) -> list[Object]:
+def course(epochs: int) -> Object:
     """Return the course of a training that learns."""
     noise = random.Random(4)
     points = []
@@ -88,8 +89,10 @@ def course(epochs: int) -> list[Object]:
         metrics = {"mAP50": round(0.92 * learnt + wobble, 4), "mAP50_95": round(0.66 * learnt**1.3 + wobble, 4)}
         left = 1 - learnt
         losses = {"box": 0.72 + 2.3 * left, "cls": 0.41 + 3.4 * left**1.4, "dfl": 0.93 + 0.8 * left}
-        points.append({"epoch": epoch, "metrics": metrics, "losses": losses})
-    return points
+        points.append(Point(epoch, metrics, losses))
+    curve = written(points)
+    assert curve is not None
+    return curve.model_dump(mode="json", by_alias=True)
 
 
 def _key(node: int) -> str:

@@ -342,12 +342,14 @@ class Progress(ApiType):
     )
 
 
-class CurvePoint(ApiType):
-    """A finished epoch."""
+class Curve(ApiType):
+    """The course of a training: rows of figures with spaces between them, each one line of `kubectl describe`."""
 
-    epoch: int = Field(description="Its number, from 1.")
-    metrics: dict[str, float] = Field(default={}, description="Metrics of its validation.")
-    losses: dict[str, float] = Field(default={}, description="Mean losses of its training.")
+    epochs: str = Field(description="The epochs that are kept, for example `1 2 3`; each figure belongs to one.")
+    metrics: dict[str, str] = Field(
+        default={}, description="Metrics of their validations, for example mAP50: `0.1 0.3 -`; `-` where none was told."
+    )
+    losses: dict[str, str] = Field(default={}, description="Mean losses of their trainings, alike.")
 
 
 class Results(ApiType):
@@ -393,10 +395,8 @@ class YoloTrainingJobStatus(ApiType):
     attempt: int | None = Field(default=None, description="Number of the present or last attempt.")
     pod: str | None = Field(default=None, description="Training pod of the present or last attempt.")
     progress: Progress | None = Field(default=None, description="How far the training is.")
-    curve: list[CurvePoint] = Field(
-        default=[],
-        json_schema_extra={LIST_TYPE: "atomic"},
-        description="The training's course: about sixty epochs of all, evenly, as far as they were seen.",
+    curve: Curve | None = Field(
+        default=None, description="The training's course: about sixty epochs of all, evenly, as far as they were seen."
     )
     results: Results | None = Field(default=None, description="What the training has produced.")
     start_time: str | None = Field(

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from gpu_relay.api.v1alpha1 import (
     Attempt,
     Condition,
-    CurvePoint,
+    Curve,
     GpuStatus,
     Preparation,
     Progress,
@@ -145,7 +145,7 @@ def training(
     reason: Reason,
     message: str,
     progress: Progress | None,
-    curve: list[CurvePoint],
+    curve: Curve | None,
     stopping: Reason | None,
 ) -> YoloTrainingJobStatus:
     """Status of a job whose training pod exists; `stopping` is why it was told to stop."""

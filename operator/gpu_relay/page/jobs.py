@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from gpu_relay.api.v1alpha1 import Curve
+from gpu_relay.domain.curve import Point, points
+
 Object = dict[str, Any]
 _HEADLINES = ("mAP50_95", "mAP50", "top1", "top5")
 _TELLING = ("Stalled", "Failed", "Complete", "Suspended", "Reconciling")
@@ -50,7 +53,7 @@ def details(job: Object) -> Object:
         "spec": _facts(spec),
         "conditions": [_condition(each) for each in status.get("conditions", [])],
         "attempts": [_told(each) for each in status.get("attempts", [])],
-        "curve": [_point(each) for each in status.get("curve", [])],
+        "curve": [_point(each) for each in points(_curve(status))],
         "results": status.get("results", {}),
         "preparation": status.get("preparation"),
         "pod": status.get("pod") or "",
@@ -122,8 +125,12 @@ def _condition(condition: Object) -> Object:
     return {name: condition.get(name, "") for name in names}
 
 
-def _point(point: Object) -> Object:
-    return {"epoch": point["epoch"], "metrics": point.get("metrics", {}), "losses": point.get("losses", {})}
+def _curve(status: Object) -> Curve | None:
+    return Curve.model_validate(status["curve"]) if "curve" in status else None
+
+
+def _point(point: Point) -> Object:
+    return {"epoch": point.epoch, "metrics": dict(point.metrics), "losses": dict(point.losses)}
 
 
 def _facts(spec: Object) -> Object:
