@@ -52,7 +52,8 @@ class HoldRenewer:
     def _renew(self) -> None:
         body = json.dumps({"fence": self._hold.fence, "renew_key": self._hold.renew_key}).encode()
         url = f"{self._hold.url.rstrip('/')}/api/v1/hold/renew"
-        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"}, method="POST")
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - from the job file
         timeout = min(REQUEST_TIMEOUT_SECONDS, self._hold.ttl_seconds / SHARE_OF_TTL)
         try:
             with _opener.open(request, timeout=timeout) as response:

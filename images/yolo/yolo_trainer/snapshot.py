@@ -60,7 +60,7 @@ def read_snapshot(file: Path) -> Snapshot:
     import torch
 
     with file.open("rb") as stream:
-        snapshot = pickle.load(stream)
+        snapshot = pickle.load(stream)  # noqa: S301 - the trainer's own, in the job's own output
     if not isinstance(snapshot, Snapshot):
         raise TypeError(f"a {type(snapshot).__name__} is no snapshot")
     torch.load(BytesIO(snapshot.checkpoint), map_location="cpu", weights_only=False)
