@@ -15,6 +15,9 @@ from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
 from tests.support.world import World
 
+_LOG_SHOWN = 6000
+"""Characters of an operator's log."""
+
 
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[Cluster]:
@@ -62,10 +65,14 @@ def operator_kubeconfig(cluster: Cluster) -> Path:
 
 @pytest.fixture
 def start_operator(
-    cluster: Cluster, operator_kubeconfig: Path, tmp_path: Path
+    cluster: Cluster, operator_kubeconfig: Path, tmp_path: Path, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., OperatorProcess]]:
-    """Start operators with settings of the test's choice; none may ever ask for what its role does not allow."""
+    """Start operators with settings of the test's choice; none may ever ask for what its role does not allow.
+
+    Of a test that fails, the end of each operator's log is shown.
+    """
     started: list[OperatorProcess] = []
+    failed = request.session.testsfailed
     before = audit.size(cluster.run_dir)
 
     def start(**settings: str) -> OperatorProcess:
@@ -77,6 +84,8 @@ def start_operator(
     yield start
     for operator in started:
         operator.stop()
+        if request.session.testsfailed > failed:
+            print(f"\n{operator.log()[-_LOG_SHOWN:]}")
     called = audit.calls(cluster.run_dir, audit.account("gpu-relay", "gpu-relay"), before)
     assert not [call for call in called if call.forbidden], "manifests/base/operator/rbac.yaml lacks a rule"
 

@@ -3,7 +3,8 @@
 That no rule is missing is checked after every test of this layer: the operator always runs with its own rights alone.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -30,14 +31,14 @@ TEAM = "vision"
 def test_every_rule_is_used(
     cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    before = audit.size(cluster.run_dir)
+    used = partial(_used, cluster, "gpu-relay", "gpu-relay", audit.size(cluster.run_dir))
     rights = granted(kustomized(cluster, MANIFESTS / "base"), "gpu-relay")
-    _everything_an_operator_does(world)
-    assert _used(cluster, "gpu-relay", "gpu-relay", before) >= rights - ASKED_BY_ADMISSION - AT_START
+    _everything_an_operator_does(world, used)
+    assert used() >= rights - ASKED_BY_ADMISSION - AT_START
     operator.stop()
     operator.start()
-    eventually(lambda: _used(cluster, "gpu-relay", "gpu-relay", before) >= AT_START, "lists and watches at the start")
-    assert _used(cluster, "gpu-relay", "gpu-relay", before) == rights - ASKED_BY_ADMISSION
+    eventually(lambda: used() >= AT_START, "lists and watches at the start")
+    assert used() == rights - ASKED_BY_ADMISSION
 
 
 AT_START: set[Grant] = {
@@ -70,7 +71,10 @@ def test_the_rule_that_only_admission_asks_for_is_needed(cluster: Cluster, world
     api.post(f"{roles}/rolebindings", json=binding).raise_for_status()
     pod = {"metadata": {"name": "p", "ownerReferences": [owner]}, "spec": restricted_pod("main", "x")}
     headers = {"Impersonate-User": "without-the-rule"}
-    refused = api.post(f"/api/v1/namespaces/{world.namespace}/pods", json=pod, headers=headers)
+    path = f"/api/v1/namespaces/{world.namespace}/pods"
+    unowned = {"metadata": {"name": "unowned"}, "spec": pod["spec"]}
+    eventually(lambda: api.post(path, json=unowned, headers=headers).is_success, "the role to be in force")
+    refused = api.post(path, json=pod, headers=headers)
     assert refused.status_code == 403, refused.text
     assert "cannot set blockOwnerDeletion" in refused.json()["message"]
 
@@ -101,7 +105,7 @@ def test_every_rule_of_one_namespace_is_used(cluster: Cluster, team: World, tmp_
     team.add_resident(resident)
     operator.start()
     try:
-        _everything_an_operator_does(team)
+        _everything_an_operator_does(team, partial(_used, cluster, TEAM, "gpu-relay", before))
     finally:
         operator.stop()
         resident.close()
@@ -137,7 +141,7 @@ def _used(cluster: Cluster, namespace: str, account: str, since: int) -> set[Gra
     return {(call.group, call.resource, call.verb) for call in called}
 
 
-def _everything_an_operator_does(world: World) -> None:
+def _everything_an_operator_does(world: World, used: Callable[[], set[Grant]]) -> None:
     """A name that is taken, a silent training on a node, a suspension, a success, an end by ttl."""
     world.create_pod("digits-1")
     world.apply_job("digits", ttlSecondsAfterFinished=0)
@@ -145,6 +149,7 @@ def _everything_an_operator_does(world: World) -> None:
     world.bind_pod("digits-2", "node-1")
     world.run_pod("digits-2")
     world.reaches("digits", "Training")
+    eventually(lambda: ("", "nodes", "get") in used(), "a look at the node of the training that says nothing")
     world.patch_job("digits", suspend=True)
     world.obey("digits-2")
     world.reaches("digits", "Suspended")

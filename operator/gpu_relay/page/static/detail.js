@@ -59,7 +59,7 @@ export class Detail {
     return el("header", {},
       el("div", {}, el("h2", { id: "detail-title" }, name), el("p", { class: "faint" }, namespace)),
       phase ? badge(phase) : null,
-      el("a", { href: "#/", class: "close", "aria-label": "Close the details", title: "Close (Esc)" }, "×"));
+      el("a", { href: "#/", class: "close", "data-part": "close", "aria-label": "Close the details", title: "Close (Esc)" }, "×"));
   }
 
   #fill(job) {
