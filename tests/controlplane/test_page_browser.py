@@ -1,18 +1,30 @@
-"""The page in a real browser, before the real API server."""
+"""The page in a real browser, before the real API server.
 
+    GPU_RELAY_PICTURES=docs/pictures pytest tests/controlplane/test_page_browser.py
+
+writes the pictures of docs/page.md.
+"""
+
+import os
 from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
 from tests.cluster import Cluster
-from tests.support.browser import chromium, visitor
+from tests.support.browser import chromium, enter, visitor
 from tests.support.furnished import create_namespace
-from tests.support.page import PageProcess, viewer_token
+from tests.support.page import PageProcess, condition, tell_job, viewer_token
 from tests.support.page_scenes import Scene
 
 NAMESPACE = "warehouse"
+HOSTILE = '"><img src=x onerror="window.hacked=1"><script>window.hacked=1</script>'
+IN_THE_DOCS = {"training-light": "page-light", "many-dark": "page-dark"}
+OPENED = {"acquiring": "forklifts-v5", "training": "forklifts-v5", "failed": "pallets-big-batch"}
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +52,39 @@ def scene(api: httpx.Client, token: str) -> Iterator[Scene]:
     scene = Scene(api, NAMESPACE)
     yield scene
     scene.clear()
+
+
+def test_a_token_is_asked_for_and_kept_in_the_tab_alone(browser: Browser, page: PageProcess, token: str) -> None:
+    with visitor(browser, page) as tab:
+        tab.get_by_label("Token", exact=True).fill("not.a.token")
+        tab.get_by_role("button", name="Show").click()
+        expect(tab.get_by_role("alert")).to_contain_text("does not accept this token")
+        enter(tab, token)
+        kept = tab.evaluate(
+            "(token) => [Object.values(sessionStorage).includes(token), localStorage.length, document.cookie]", token
+        )
+        assert kept == [True, 0, ""]
+        assert token not in tab.url
+        tab.reload()
+        tab.get_by_text("live", exact=True).wait_for()
+        tab.get_by_role("button", name="Forget the token").click()
+        expect(tab.get_by_label("Token", exact=True)).to_be_focused()
+        assert tab.evaluate("(token) => Object.values(sessionStorage).includes(token)", token) is False
+
+
+def test_changes_appear_by_themselves(browser: Browser, page: PageProcess, token: str, scene: Scene) -> None:
+    scene.queued("digits", 1)
+    with visitor(browser, page) as tab:
+        enter(tab, token, NAMESPACE)
+        expect(tab.locator("#rows tr")).to_contain_text(["Queued"])
+        tab.get_by_role("link", name="digits", exact=True).click()
+        scene.lease(1, "digits")
+        scene.training("digits", epoch=47)
+        expect(tab.locator("#rows tr")).to_contain_text(["Training"])
+        expect(tab.locator(".owner")).to_contain_text("epoch 47 of 120")
+        expect(tab.get_by_role("img", name="Validation after 46 epochs")).to_be_visible()
+        scene.clear()
+        expect(tab.locator("#none")).to_have_text("No jobs. The residents serve.")
 
 
 def test_everything_works_by_keyboard(browser: Browser, page: PageProcess, token: str, scene: Scene) -> None:
@@ -72,3 +117,105 @@ def _tab_stops(tab: Page, most: int) -> set[str]:
         tab.keyboard.press("Tab")
         seen.add(str(tab.evaluate("document.activeElement.id")))
     return seen
+
+
+def test_what_a_job_says_is_never_more_than_text(
+    browser: Browser, page: PageProcess, token: str, scene: Scene, api: httpx.Client
+) -> None:
+    gpu = {
+        "node": HOSTILE,
+        "uuid": HOSTILE,
+        "name": HOSTILE,
+        "resident": HOSTILE,
+        "total": 15360,
+        "needed": 10240,
+        "freeBefore": 1,
+    }
+    attempt = {
+        "number": 1,
+        "pod": HOSTILE,
+        "fence": 1,
+        "reason": HOSTILE,
+        "message": HOSTILE,
+        "completionTime": "2026-01-01T00:00:00Z",
+    }
+    job = tell_job(
+        api, NAMESPACE, "hostile", phase="Failed", pod=HOSTILE, gpu=gpu, attempts=[attempt],
+        conditions=[condition("Failed", HOSTILE, HOSTILE)], curve=[{"epoch": 1, "metrics": {HOSTILE: 0.5}}],
+        results={"metrics": {HOSTILE: 0.5, "mAP50": 0.5}, "weights": {"best": HOSTILE}},
+    )  # fmt: skip
+    about = {"apiVersion": job["apiVersion"], "kind": job["kind"], "namespace": NAMESPACE, "name": "hostile"}
+    event = {
+        "metadata": {"name": "hostile.1"}, "involvedObject": {**about, "uid": job["metadata"]["uid"]},
+        "reason": "Hostile", "message": HOSTILE, "type": "Warning",
+    }  # fmt: skip
+    api.post(f"/api/v1/namespaces/{NAMESPACE}/events", json=event).raise_for_status()
+    with visitor(browser, page) as tab:
+        enter(tab, token, NAMESPACE)
+        tab.get_by_role("link", name="hostile", exact=True).click()
+        for fold in tab.locator("#detail summary").all():
+            fold.click()
+        expect(tab.locator("#detail")).to_contain_text(HOSTILE)
+        assert tab.locator("#detail").inner_text().count(HOSTILE) >= 6
+        assert tab.evaluate("window.hacked") is None
+        assert tab.locator("script:not([src]), main img").count() == 0
+
+
+@pytest.mark.parametrize("name", ["idle", "acquiring", "training", "failed", "many"])
+def test_scenes(browser: Browser, page: PageProcess, token: str, scene: Scene, name: str, tmp_path: Path) -> None:
+    """Each in light and dark: nothing overflows, and the pictures are there to be looked at."""
+    if name == "many":
+        scene.crowd()
+    else:
+        scene.past()
+        scene.lease(1, "" if name in {"idle", "failed"} else "forklifts-v5", since=38)
+    if name in {"acquiring", "training"}:
+        getattr(scene, name)("forklifts-v5")
+        scene.queued("helmets-v2", 1)
+    for scheme in ("light", "dark"):
+        with visitor(browser, page, color_scheme=scheme, reduced_motion="reduce") as tab:
+            enter(tab, token)
+            expect(tab.locator(".gpu:not(.head)")).to_have_count(50 if name == "many" else 2)
+            if name in OPENED:
+                tab.get_by_role("link", name=OPENED[name], exact=True).last.click()
+                expect(tab.locator("#detail dl").last).to_be_attached()
+            assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            assert tab.evaluate("document.getAnimations().length") == 0
+            _keep(tab.screenshot(), tmp_path, f"{name}-{scheme}")
+
+
+def test_of_500_jobs_only_what_changes_is_drawn_anew(
+    browser: Browser, page: PageProcess, token: str, scene: Scene
+) -> None:
+    scene.crowd()
+    with visitor(browser, page) as tab:
+        enter(tab, token)
+        expect(tab.locator("#filters button").first).to_have_text("All500")
+        expect(tab.get_by_role("button", name="Show more of the other 440")).to_be_visible()
+        tab.evaluate("""() => {
+            window.drawn = 0;
+            const isRow = ({ target }) => target.tagName !== "TD"; // cells that tell an age change with time
+            new MutationObserver((all) => { window.drawn += all.filter(isRow).length; })
+                .observe(document.getElementById("rows"), { childList: true, subtree: true });
+        }""")
+        first = tab.locator("#rows a").first.inner_text()
+        scene.training(first, int(first.split("-")[1]), epoch=119)
+        expect(tab.locator("#rows")).to_contain_text("119 of 120")
+        assert tab.evaluate("window.drawn") <= 2
+
+
+def test_it_fits_a_telephone(browser: Browser, page: PageProcess, token: str, scene: Scene) -> None:
+    scene.past()
+    with visitor(browser, page, viewport={"width": 390, "height": 800}) as tab:
+        enter(tab, token)
+        tab.get_by_role("link", name="forklifts-v4", exact=True).last.click()
+        expect(tab.get_by_role("heading", name="forklifts-v4")).to_be_in_viewport()
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def _keep(png: bytes, folder: Path, name: str) -> None:
+    (folder / f"{name}.png").write_bytes(png)
+    pictures = os.environ.get("GPU_RELAY_PICTURES")
+    if pictures and name in IN_THE_DOCS:
+        picture = Image.open(BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        picture.save(Path(pictures) / f"{IN_THE_DOCS[name]}.png", optimize=True)

@@ -44,3 +44,11 @@ def visitor(browser: Browser, page: PageProcess, **context: Any) -> Iterator[Pag
     shown.close()
     # Chromium itself reports each answer that refuses; that is not the page's doing.
     assert [each for each in errors if "Failed to load resource" not in each] == []
+
+
+def enter(tab: Page, token: str, namespace: str = "") -> None:
+    """Give the token, and wait for the cluster."""
+    tab.get_by_label("Token", exact=True).fill(token)
+    tab.get_by_role("textbox", name="Namespace").fill(namespace)
+    tab.get_by_role("button", name="Show").click()
+    tab.get_by_text("live", exact=True).wait_for()

@@ -15,6 +15,7 @@ _TOO_MUCH = (
     "out of GPU memory before the first epoch, with 64 pictures per batch: 10240 MiB were granted; the training's peak "
     "was 10198 MiB. Ask for more gpu.memory, or for a smaller batch or imageSize."
 )
+_THINGS = ("forklifts", "pallets", "helmets", "digits", "cranes", "barcodes", "vests", "trucks")
 
 
 class Scene:
@@ -29,13 +30,35 @@ class Scene:
         for path in (f"/apis/gpurelay.dev/v1alpha1/namespaces/{self._namespace}/yolotrainingjobs", _LEASES):
             self._api.delete(path)
 
-    def lease(self, node: int) -> None:
-        """Write the Lease of a node's GPU, which is the resident's."""
+    def lease(self, node: int, holder: str = "", since: float = 40) -> None:
+        """Write the Lease of a node's GPU; `holder` is a job's name, none is the resident."""
+        owner = f"yolotrainingjob/{self._namespace}/{holder}/uid" if holder else "resident"
         labels = {"gpurelay.dev/gpu": _key(node)}
         meta = {"name": _key(node), "labels": labels, "annotations": {"gpurelay.dev/node": f"node-{node}"}}
-        acquired = ago(40).replace("Z", ".000000Z")
-        spec = {"holderIdentity": "resident", "leaseTransitions": 5, "acquireTime": acquired}
+        acquired = ago(since).replace("Z", ".000000Z")
+        spec = {"holderIdentity": owner, "leaseTransitions": 5, "acquireTime": acquired}
         self._api.post(_LEASES, json={"metadata": meta, "spec": spec}).raise_for_status()
+
+    def queued(self, name: str, position: int, *, starts_in: float = 50) -> None:
+        """A job that waits."""
+        why = condition("Reconciling", "WaitingInQueue", f"{position} jobs are before this one")
+        self._tell(name, "Queued", [why], queuePosition=position, estimatedStartTime=ago(-starts_in))
+
+    def acquiring(self, name: str, node: int = 1) -> None:
+        """A job for which the resident is being unloaded."""
+        said = f"asks resident gpu-relay/sam3-{node} to unload: 910 MiB free, 10,240 MiB needed"
+        why = condition("Reconciling", "UnloadingResident", said)
+        self._tell(name, "Acquiring", [why], gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)})
+
+    def training(self, name: str, node: int = 1, *, epoch: int = 47, since: float = 38) -> None:
+        """A job that trains."""
+        why = condition("Reconciling", "TrainingRunning", f"{name}-1 trains: epoch {epoch}/{EPOCHS}")
+        proof = condition("GPUAcquired", "MemoryProven", "14,910 MiB measured free, 10,240 MiB needed")
+        progress = _progress(epoch, "training", metrics=course(epoch)[-1]["metrics"] if epoch > 1 else {})
+        progress["eta"] = ago(-since * (EPOCHS - epoch) / epoch)
+        turn = {"fence": 5, "since": ago(since)}
+        self._tell(name, "Training", [why, proof], gpu=_gpu(node), turn=turn, progress=progress, curve=course(epoch),
+                   pod=f"{name}-1", attempt=1)  # fmt: skip
 
     def succeeded(self, name: str, began: float, ended: float, node: int = 1) -> None:
         """A job that trained from so many minutes ago until so many minutes ago."""
@@ -75,6 +98,32 @@ class Scene:
         self.suspended("labels-night", 88, 60)
         self.lease(2)
 
+    def crowd(self, gpus: int = 50, jobs: int = 500) -> None:
+        """Many GPUs with a day behind them, and a long queue."""
+        chance, told = random.Random(7), 0
+        for node in range(1, gpus + 1):
+            time, turn = 24 * 60 - chance.uniform(0, 90), 0
+            while time > 60 and turn < 6:
+                name, length = f"{chance.choice(_THINGS)}-{node}-{turn}", min(time - 42, chance.uniform(30, 320))
+                end = self.failed if chance.random() < 0.13 else self.succeeded
+                end(name, time, time - (15 if end == self.failed else length), node)
+                time, turn, told = time - length - chance.uniform(5, 60), turn + 1, told + 1
+            self.lease(node, self._present(chance, node))
+        for position in range(1, jobs - told - gpus + 1):
+            self.queued(f"{chance.choice(_THINGS)}-q{position}", position, starts_in=10 + 3 * position)
+
+    def _present(self, chance: random.Random, node: int) -> str:
+        name = f"{chance.choice(_THINGS)}-{node}-now"
+        kind = chance.random()
+        if kind < 0.7:
+            self.training(name, node, epoch=chance.randint(3, 118), since=chance.uniform(2, 40))
+        elif kind < 0.8:
+            self.acquiring(name, node)
+        else:
+            self.suspended(name, 40, 20, node)
+            return ""
+        return name
+
     def _tell(self, name: str, phase: str, conditions: list[Object], **status: Any) -> None:
         tell_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
 
@@ -99,15 +148,16 @@ def _key(node: int) -> str:
     return f"gpu-5f0c{node:04d}-0000-4000-8000-000000000000"
 
 
-def _gpu(node: int) -> Object:
+def _gpu(node: int, *, measured: bool = True) -> Object:
+    after = {"freeAfter": 14910} if measured else {}
     return {
         "node": f"node-{node}", "uuid": _key(node).replace("gpu", "GPU"), "name": "Tesla T4", "total": 15360,
-        "resident": f"gpu-relay/sam3-{node}", "needed": 10240, "freeBefore": 910, "freeAfter": 14910,
+        "resident": f"gpu-relay/sam3-{node}", "needed": 10240, "freeBefore": 910, **after,
     }  # fmt: skip
 
 
-def _progress(epoch: int, stage: str) -> Object:
-    return {"epoch": epoch, "epochs": EPOCHS, "summary": f"{epoch}/{EPOCHS}", "stage": stage}
+def _progress(epoch: int, stage: str, **more: Any) -> Object:
+    return {"epoch": epoch, "epochs": EPOCHS, "summary": f"{epoch}/{EPOCHS}", "stage": stage, **more}
 
 
 def _attempt(number: int, reason: str, began: float, ended: float, node: int, message: str, epoch: int) -> Object:
