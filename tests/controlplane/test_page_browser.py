@@ -141,7 +141,7 @@ def test_what_a_job_says_is_never_more_than_text(
     }
     job = tell_job(
         api, NAMESPACE, "hostile", phase="Failed", pod=HOSTILE, gpu=gpu, attempts=[attempt],
-        conditions=[condition("Failed", HOSTILE, HOSTILE)], curve=[{"epoch": 1, "metrics": {HOSTILE: 0.5}}],
+        conditions=[condition("Failed", HOSTILE, HOSTILE)], curve={"epochs": "1", "metrics": {HOSTILE: "0.5"}},
         results={"metrics": {HOSTILE: 0.5, "mAP50": 0.5}, "weights": {"best": HOSTILE}},
     )  # fmt: skip
     about = {"apiVersion": job["apiVersion"], "kind": job["kind"], "namespace": NAMESPACE, "name": "hostile"}

@@ -54,7 +54,7 @@ class Scene:
         """A job that trains."""
         why = condition("Reconciling", "TrainingRunning", f"{name}-1 trains: epoch {epoch}/{EPOCHS}")
         proof = condition("GPUAcquired", "MemoryProven", "14,910 MiB measured free, 10,240 MiB needed")
-        progress = _progress(epoch, "training", metrics=course(epoch)[-1]["metrics"] if epoch > 1 else {})
+        progress = _progress(epoch, "training", metrics=dict(_learning(epoch)[-1].metrics))
         progress["eta"] = ago(-since * (EPOCHS - epoch) / epoch)
         turn = {"fence": 5, "since": ago(since)}
         self._tell(name, "Training", [why, proof], gpu=_gpu(node), turn=turn, progress=progress, curve=course(epoch),
@@ -129,7 +129,13 @@ class Scene:
 
 
 def course(epochs: int) -> Object:
-    """Return the course of a training that learns."""
+    """Return the course of a training that learns, as its status has it."""
+    curve = written(_learning(epochs))
+    assert curve is not None
+    return curve.model_dump(mode="json", by_alias=True)
+
+
+def _learning(epochs: int) -> list[Point]:
     noise = random.Random(4)
     points = []
     for epoch in range(2, epochs + 1, 2):
@@ -139,9 +145,7 @@ def course(epochs: int) -> Object:
         left = 1 - learnt
         losses = {"box": 0.72 + 2.3 * left, "cls": 0.41 + 3.4 * left**1.4, "dfl": 0.93 + 0.8 * left}
         points.append(Point(epoch, metrics, losses))
-    curve = written(points)
-    assert curve is not None
-    return curve.model_dump(mode="json", by_alias=True)
+    return points
 
 
 def _key(node: int) -> str:
