@@ -43,7 +43,8 @@ def visitor(browser: Browser, page: PageProcess, **context: Any) -> Iterator[Pag
     yield tab
     shown.close()
     # Chromium itself reports each answer that refuses; that is not the page's doing.
-    assert [each for each in errors if "Failed to load resource" not in each] == []
+    told = [each for each in errors if "Failed to load resource" not in each]
+    assert not told, told
 
 
 def enter(tab: Page, token: str, namespace: str = "") -> None:
