@@ -19,6 +19,8 @@ ROUTE = (
 )
 """From the start of the relay to its end."""
 WRITTEN_BY_A_PROGRAM = {"docs/tour.md"}
+_OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
+"""What a `make` that runs the tests tells those that it takes for its parts, which then say where they are."""
 
 
 @pytest.fixture
@@ -27,8 +29,9 @@ def walker() -> Iterator[Walker]:
     choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
     if choice.node is NodeKind.NONE:
         pytest.skip(f"the walk needs a node that runs pods: {choice}")
-    mine = {"TRY": f"walk-{os.getpid()}", "NODE": str(choice.node), "no_proxy": "*", "MAKEFLAGS": ""}
-    walker = Walker(REPOSITORY, {**os.environ, **mine})
+    mine = {"TRY": f"walk-{os.getpid()}", "NODE": str(choice.node), "no_proxy": "*"}
+    outer = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
+    walker = Walker(REPOSITORY, {**outer, **mine})
     yield walker
     code, told = walker.run(f"make -C {REPOSITORY} try-down")
     assert code == 0, told
