@@ -171,6 +171,6 @@ def open_device() -> CudaDevice | SimulatedDevice | CpuDevice:
     if memory is None:
         return CpuDevice()
     raise GpuUnavailable(
-        f"the driver shows a {memory.name}, but PyTorch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it: "  # noqa: S608 - no SQL
-        "update the driver, install a PyTorch build that fits it, or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
+        f"the driver shows a {memory.name}, but PyTorch {torch.__version__} (CUDA {torch.version.cuda}) cannot use it: "
+        "install a newer driver or a PyTorch build that fits it, or set CUDA_VISIBLE_DEVICES= to compute on the CPU"
     )
