@@ -49,7 +49,7 @@ def test_gpus_says_who_has_it_and_who_is_next(
     world.apply_job("defects")
     trains(world, trainer, "defects")
     world.apply_job("digits")
-    world.apply_job("huge", memory="40Gi")
+    world.apply_job("huge", memory="40Gi", priority=-1)
     eventually(lambda: world.waits_for("digits", "WaitingInQueue"), "digits to wait")
     eventually(lambda: world.waits_for("huge", "NoGpuFits"), "huge to wait")
     shown = relay("gpus", "-n", world.namespace)

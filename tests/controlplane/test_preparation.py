@@ -108,8 +108,8 @@ def test_suspending_stops_a_preparation_and_resuming_begins_it_again(
 ) -> None:
     start_operator(preparations="1")
     world.apply_job("digits")
-    world.apply_job("other")
     world.shows_pod("digits-1-prepare")
+    world.apply_job("other")
     world.patch_job("digits", suspend=True)
     world.reaches("digits", "Suspended")
     eventually(lambda: "digits-1-prepare" not in world.pod_names(), "the preparing pod to be gone")

@@ -44,7 +44,7 @@ class OperatorProcess:
         """Start it."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "gpu_relay", "run"], env=self._environment, stdout=log, stderr=log
+                [sys.executable, "-m", "gpu_relay", "--verbose", "run"], env=self._environment, stdout=log, stderr=log
             )
 
     def pause(self) -> None:

@@ -36,10 +36,12 @@ class ResidentPod:
 
 
 class Store(Generic[T]):
-    """Objects by UID; an older version never replaces a newer one."""
+    """Objects by UID; an older version never replaces a newer one, nor brings back what is gone."""
 
     def __init__(self) -> None:
         self._items: dict[str, tuple[int, T]] = {}
+        self._gone: dict[str, int] = {}
+        """The last versions of what was removed since the last full list was asked for: it may still show them."""
 
     def values(self) -> list[T]:
         """Return all objects."""
@@ -54,15 +56,21 @@ class Store(Generic[T]):
         return uid in self._items
 
     def put(self, uid: str, version: str, item: T) -> None:
-        """Add or update an object, unless a newer version is known."""
-        number = int(version) if version.isdecimal() else 0
+        """Add or update an object, unless a newer version is known, or is known to be gone."""
+        number = _number(version)
         known = self._items.get(uid)
-        if known is None or known[0] <= number:
+        if number > self._gone.get(uid, -1) and (known is None or known[0] <= number):
             self._items[uid] = (number, item)
 
-    def remove(self, uid: str) -> None:
-        """Forget an object."""
+    def remove(self, uid: str, version: str) -> None:
+        """Forget an object, this version of it and older ones."""
         self._items.pop(uid, None)
+        self._gone[uid] = _number(version)
+
+    def before_list(self) -> set[str]:
+        """Return the UIDs of all objects; to be called before a full list is asked for, which `keep_only` then ends."""
+        self._gone.clear()
+        return set(self._items)
 
     def keep_only(self, uids: set[str], known_before: set[str]) -> set[str]:
         """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
@@ -70,10 +78,6 @@ class Store(Generic[T]):
         for uid in gone:
             del self._items[uid]
         return gone
-
-    def uids(self) -> set[str]:
-        """Return the UIDs of all objects."""
-        return set(self._items)
 
 
 class Cache:
@@ -92,7 +96,7 @@ class Cache:
         meta = raw["metadata"]
         job = None if deleted else job_of(raw)
         if job is None:
-            self.jobs.remove(meta["uid"])
+            self.jobs.remove(meta["uid"], meta["resourceVersion"])
         else:
             self.jobs.put(meta["uid"], meta["resourceVersion"], job)
 
@@ -102,7 +106,7 @@ class Cache:
         known = self.workloads.get(workload.job_uid)
         if deleted:
             if known is not None and known.uid == workload.uid:
-                self.workloads.remove(workload.job_uid)
+                self.workloads.remove(workload.job_uid, workload.resource_version)
         elif workload.job_uid:
             self.workloads.put(workload.job_uid, workload.resource_version, workload)
         return workload.job_uid
@@ -113,7 +117,7 @@ class Cache:
         if not self._trusts(meta["namespace"]):
             return
         if deleted or status.get("phase") in {"Succeeded", "Failed"}:
-            self.residents.remove(meta["uid"])
+            self.residents.remove(meta["uid"], meta["resourceVersion"])
             return
         pod = ResidentPod(
             namespace=meta["namespace"],
@@ -128,3 +132,7 @@ class Cache:
             annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
         )
         self.residents.put(meta["uid"], meta["resourceVersion"], pod)
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdecimal() else 0

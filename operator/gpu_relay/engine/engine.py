@@ -165,8 +165,10 @@ class Engine:
 
     def see_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
+        meta = raw["metadata"]
+        logger.debug("watch: resident pod %s/%s%s", meta["namespace"], meta["name"], " is gone" if deleted else "")
         self._cache.see_resident(raw, deleted=deleted)
-        self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
+        self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
         for gpu in set(self._turns.concerns.values()):
             self._look_soon(gpu)
         self._queue_soon()
@@ -233,10 +235,11 @@ class Engine:
 
     async def _resync(self) -> None:
         """Diff full lists into the cache, so that what a watch has missed is found."""
-        known_jobs, known_residents, told = self._cache.jobs.uids(), self._cache.residents.uids(), self._lag.known()
+        known_jobs, known_residents = self._cache.jobs.before_list(), self._cache.residents.before_list()
+        known_workloads, told = self._cache.workloads.before_list(), self._lag.known()
         jobs = await self._kube.list(self._effects.jobs.list_path)
         residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
-        known_workloads, workloads = self._cache.workloads.uids(), await self._effects.workloads.list()
+        workloads = await self._effects.workloads.list()
         listed = (raw["metadata"] for raw in (*jobs, *residents, *workloads))
         self._lag.listed({meta["uid"]: meta["resourceVersion"] for meta in listed}, told, time.monotonic())
         stood_for = {self._cache.see_workload(raw) for raw in workloads}

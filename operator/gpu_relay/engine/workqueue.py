@@ -92,10 +92,12 @@ class WorkQueue:
         try:
             again_in = await self._handler(key)
             self._failures.pop(key, None)
+        except asyncio.CancelledError:
+            if not self._runs:
+                raise
+            again_in = self._failed(key)  # nobody has asked for it: a library let it out
         except Exception:
-            again_in = self._backoff(key)
-            PASS_ERRORS.labels(key.split("/", 1)[0]).inc()
-            logger.exception("%s failed; tries again in %.1f s", key, again_in)
+            again_in = self._failed(key)
         finally:
             del self._running[key], self._started[key]
         if key in self._due:  # put while it ran
@@ -104,7 +106,11 @@ class WorkQueue:
             self.put(key, again_in)
         self._changed.set()
 
-    def _backoff(self, key: str) -> float:
+    def _failed(self, key: str) -> float:
+        """Take note of a failure that is being handled; return the seconds until the next attempt."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        return float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))
+        again_in = float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))
+        PASS_ERRORS.labels(key.split("/", 1)[0]).inc()
+        logger.exception("%s failed; tries again in %.1f s", key, again_in)
+        return again_in

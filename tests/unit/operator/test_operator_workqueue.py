@@ -74,3 +74,17 @@ async def test_an_earlier_put_wins_over_a_delay() -> None:
     queue.put("a", delay=3600)
     queue.put("a")
     await run_until(queue, lambda: seen == ["a"])
+
+
+async def test_a_cancellation_that_a_library_lets_out_is_a_failure_like_others() -> None:
+    async def leaks_once(_: str) -> float | None:
+        if len(seen) == 1:
+            queue.put("a")
+            await asyncio.sleep(0.02)
+            raise asyncio.CancelledError
+        return None
+
+    seen, queue = recording(leaks_once)
+    queue.put("a")
+    await run_until(queue, lambda: len(seen) >= 2)
+    assert seen == ["a", "a"]
