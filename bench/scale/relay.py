@@ -41,8 +41,8 @@ class Plan:
 def run(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:
     """Queue the jobs at once, run them for the length of the window, and return the figures."""
     account = service_account_kubeconfig(stage.cluster, "gpu-relay")
-    operator = OperatorProcess(account, folder / "operator.log", **_settings(plan))
-    standby = OperatorProcess(account, folder / "standby.log", replica="two", **_settings(plan))
+    operator = OperatorProcess(account, folder / "operator.log", (), **_settings(plan))
+    standby = OperatorProcess(account, folder / "standby.log", (), replica="two", **_settings(plan))
     operator.start()
     with PodWatch(stage.cluster.run_dir, NAMESPACE, _LABEL) as watch:
         try:

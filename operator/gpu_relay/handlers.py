@@ -56,11 +56,25 @@ def _watch_workloads(registry: kopf.OperatorRegistry, engine: Engine) -> None:
         engine.see_workload(dict(event["object"]), deleted=event["type"] == _DELETED)
 
 
+class _NoDiffs(kopf.DiffBaseStorage):
+    """Keeps nothing to compare objects with: handlers of raw events need no diffs, and each costs a deep copy."""
+
+    def build(self, **_: Any) -> kopf.BodyEssence:
+        return kopf.BodyEssence()
+
+    def fetch(self, **_: Any) -> None:
+        return None
+
+    def store(self, **_: Any) -> None:
+        raise NotImplementedError("the operator's handlers store nothing")
+
+
 def configure_kopf(settings: kopf.OperatorSettings) -> None:
     """Set Kopf up as a watcher only: no peering, no finalizers, no annotations, no Events of its own."""
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False
+    settings.persistence.diffbase_storage = _NoDiffs()
     settings.watching.chunk_size = 500
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310

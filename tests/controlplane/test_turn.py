@@ -1,5 +1,6 @@
 """A job's way from `kubectl apply` to the resident being back: real API server, scripted resident and kubelet."""
 
+import threading
 from typing import Any
 
 from tests.cluster import Cluster, audit
@@ -11,9 +12,7 @@ from tests.support.world import World
 OPERATOR = audit.account("gpu-relay", "gpu-relay")
 STORY = [
     "GPULeased",
-    "UnloadingResident",
     "ResidentUnloaded",
-    "MemoryProven",
     "PodCreated",
     "TrainingRunning",
     "TrainingEnded",
@@ -36,6 +35,7 @@ def test_a_job_trains_and_the_resident_comes_back(
     resident.trainer_mib = 10_240
     world.run_pod("digits-1")
     eventually(lambda: "TrainingRunning" in world.events("digits"), "the Event TrainingRunning")
+    assert world.condition("digits", "GPUAcquired")["reason"] == "MemoryProven"
     gpu = world.job("digits")["status"]["gpu"]
     assert (gpu["freeBefore"], gpu["freeAfter"], gpu["needed"]) == (910, 14_910, 10_240)
 
@@ -53,6 +53,19 @@ def test_a_job_trains_and_the_resident_comes_back(
     eventually(world.nothing_owed, "the Lease to be settled")
     eventually(lambda: _story(world) == STORY, "the whole story in Events")
     assert operator.running
+
+
+def test_while_the_resident_unloads_the_status_says_so(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    may_go_on = threading.Event()
+    resident.before_unload = lambda: may_go_on.wait(60)
+    world.apply_job("digits")
+    told = eventually(lambda: _reason(world, "UnloadingResident"), "the condition UnloadingResident")
+    assert told["message"].endswith("to unload: 910 MiB free, 10,240 MiB needed")
+    assert world.pod_names() == []
+    may_go_on.set()
+    eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 
 def test_no_pod_before_the_memory_is_measured_free(

@@ -25,8 +25,18 @@ _FAST = {
 class OperatorProcess:
     """`gpu-relay run` against a kubeconfig, with short intervals."""
 
-    def __init__(self, kubeconfig: Path, log: Path, *, replica: str = "one", **settings: str) -> None:
+    def __init__(
+        self,
+        kubeconfig: Path,
+        log: Path,
+        options: tuple[str, ...] = ("--verbose",),
+        /,
+        *,
+        replica: str = "one",
+        **settings: str,
+    ) -> None:
         """Processes of one `replica` follow one another, as the restarted container of a pod does."""
+        self._command = [sys.executable, "-m", "gpu_relay", *options, "run"]
         self._log = log
         self._environment = {
             **os.environ,
@@ -43,9 +53,7 @@ class OperatorProcess:
     def start(self) -> None:
         """Start it."""
         with self._log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "gpu_relay", "--verbose", "run"], env=self._environment, stdout=log, stderr=log
-            )
+            self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
 
     def pause(self) -> None:
         """SIGSTOP: it neither acts nor notices that time passes."""

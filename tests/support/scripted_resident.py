@@ -41,6 +41,8 @@ class ScriptedResident:
     idle_seconds: float = 0.0
     refused: int = 0
     newest_fence: int = 0
+    before_unload: Callable[[], object] = lambda: None
+    """Called when an unload is about to be done."""
     before_load: Callable[[], None] = lambda: None
     """Called when a load is about to be done."""
     address: str = ""
@@ -105,6 +107,7 @@ class ScriptedResident:
             return 500, {"detail": self.faults.unload}
         if body["fence"] < self.newest_fence:
             return 409, {"detail": f"fence {body['fence']} is older than {self.newest_fence}"}
+        self.before_unload()
         freed = self.model_mib - self.faults.leak_mib if self.loaded else 0
         if body["fence"] > self.newest_fence:
             self.refused = 0

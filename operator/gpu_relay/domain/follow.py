@@ -131,5 +131,5 @@ def created(job: Job, pod: TrainingPod) -> Notice:
     """Tell that the training pod exists."""
     message, gpu = f"created pod {pod.name}", job.status.gpu
     if gpu is not None and gpu.free_after is not None:
-        message += f" on node {gpu.node}: {mib(gpu.free_after)} free, {mib(job.need_mib)} needed"
+        message += f" on node {gpu.node}: {mib(gpu.free_after)} measured free, {mib(job.need_mib)} needed"
     return Notice(Reason.POD_CREATED, message)

@@ -68,10 +68,11 @@ def own_pod(view: TurnView) -> TrainingPod | None:
     return next((p for p in view.pods if job and p.job_uid == job.key.uid and p.fence == view.lease.fence), None)
 
 
-def leased(lease: GpuLease) -> Notice:
-    """Tell that a job's turn has begun; told before the first step of a turn, whoever takes it."""
+def leased(lease: GpuLease, then: str = "") -> Notice:
+    """Tell that a job's turn has begun, and what comes first; told before that, whoever does it."""
     where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
-    return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}")
+    first = f"; {then}" if then else ""
+    return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
 
 
 # The job owns the Lease
@@ -101,7 +102,7 @@ def turn_is_over(view: TurnView) -> Decision | None:
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
-    """The training pod's containers have ended: record how, before the Lease goes back."""
+    """The training pod's containers have ended: record how, then the Lease goes back, if the memory is back already."""
     pod, job = own_pod(view), view.job
     if job is None or pod is None or pod.termination is None:
         return None
@@ -110,7 +111,8 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     results = results_of(pod.termination) or job.status.results
     ended = _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
-    return Decision(None, job, new, (follow.created(job, pod), ended), again_in=0)
+    over = _memory_is_back(view, job) and not any(each.live for each in view.pods)
+    return Decision(_return_lease(view) if over else None, job, new, (follow.created(job, pod), ended), again_in=0)
 
 
 def _ended(attempt: Attempt) -> Notice:
@@ -199,8 +201,7 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
     step = CreatePod(job.next_attempt, next_batch(job), coresident=True)
-    notices = (leased(view.lease), Notice(Reason.MEMORY_PROVEN, message))
-    return Decision(step, job, proven, notices, again_in=0)
+    return Decision(step, job, proven, (leased(view.lease, message),), again_in=_SOON)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -218,8 +219,9 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=_SOON)
     free = view.free_before
     figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
-    decision = _acquiring(view, Reason.UNLOADING_RESIDENT, f"asks resident {view.resident} to unload{figures}", 0)
-    return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=0)
+    message = f"asks resident {view.resident} to unload{figures}"
+    asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
+    return Decision(Unload(), view.job, asking, (leased(view.lease, message),), again_in=0)
 
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
@@ -274,15 +276,15 @@ def pod_was_refused(view: TurnView) -> Decision | None:
 
 
 def create_pod(view: TurnView) -> Decision | None:
-    """All is proven: create the training pod."""
+    """All is proven: create the training pod; the watch tells of it."""
     job = view.job
     assert job is not None
     step = CreatePod(job.next_attempt, next_batch(job))
     if not view.managed:
-        return Decision(step, job, None, (leased(view.lease),), again_in=0)
+        return Decision(step, job, None, (leased(view.lease),), again_in=_SOON)
     message = f"{mib(view.samples[-1])} free in {view.policy.samples} samples in a row, {mib(job.need_mib)} needed"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
-    return Decision(step, job, proven, (Notice(Reason.MEMORY_PROVEN, message),), again_in=0)
+    return Decision(step, job, proven, again_in=_SOON)
 
 
 # The resident owns the Lease

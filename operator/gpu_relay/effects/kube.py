@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
+from urllib.request import getproxies_environment
 
 import aiohttp
 from kubernetes.aio import client, config
@@ -70,7 +71,10 @@ class Kube:
             config.load_incluster_config()
         else:
             await config.load_kube_config()
-        async with client.ApiClient() as api:
+        configuration = client.Configuration.get_default_copy()
+        # Proxies count, ~/.netrc does not: aiohttp would read it in a thread of its own for every request.
+        configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
+        async with client.ApiClient(configuration) as api:
             yield cls(api, field_manager=field_manager, timeout=timeout)
 
     def writing_if(self, permit: Callable[[], None]) -> Self:
@@ -81,12 +85,13 @@ class Kube:
         """Read one object."""
         return await self._request("GET", path)
 
-    async def list(self, path: str, *, labels: str = "") -> list[Object]:
+    async def list(self, path: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """Read a whole list, live (a quorum read), in pages."""
         items: list[Object] = []
         token = ""
         while True:
-            page = await self._request("GET", path, {"labelSelector": labels, "limit": _PAGE, "continue": token})
+            selectors = {"labelSelector": labels, "fieldSelector": fields}
+            page = await self._request("GET", path, {**selectors, "limit": _PAGE, "continue": token})
             items.extend(page["items"])
             token = page["metadata"].get("continue", "")
             if not token:

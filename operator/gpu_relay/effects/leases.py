@@ -55,21 +55,21 @@ class LeaseStore:
             return lease_of(await self._kube.create(self._path, body))
         return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
-    async def give_back(self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, now: datetime) -> None:
+    async def give_back(self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, now: datetime) -> GpuLease:
         """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it."""
         owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_owed else {}
-        await self._swap(lease, now, owed | (_outage(lease) if resident_out else {}))
+        return await self._swap(lease, now, owed | (_outage(lease) if resident_out else {}))
 
-    async def settle(self, lease: GpuLease, now: datetime) -> None:
+    async def settle(self, lease: GpuLease, now: datetime) -> GpuLease:
         """Write that the resident has been loaded: nothing is owed any more."""
         served = {words.ANNOTATION_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
-        await self._swap(lease, now, _outage(lease) | served)
+        return await self._swap(lease, now, _outage(lease) | served)
 
-    async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> None:
+    async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> GpuLease:
         body = self._body(
             lease.gpu, HOLDER_RESIDENT, lease.fence, now, {words.ANNOTATION_NODE: lease.node} | annotations, lease
         )
-        await self._kube.replace(f"{self._path}/{lease.gpu}", body)
+        return lease_of(await self._kube.replace(f"{self._path}/{lease.gpu}", body))
 
     def _body(
         self, gpu: str, holder: str, fence: int, now: datetime, annotations: dict[str, str], before: GpuLease | None

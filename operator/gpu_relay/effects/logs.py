@@ -34,7 +34,7 @@ def to_stderr(log_format: str, *, verbose: bool) -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
-    for noisy in ("kopf", "asyncio", "aiohttp"):
+    for noisy in ("kopf", "kubernetes", "asyncio", "aiohttp"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

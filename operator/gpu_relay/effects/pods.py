@@ -1,11 +1,15 @@
 """Pods of jobs: live reads, creation, deletion."""
 
+import asyncio
+
 from gpu_relay.api import words
-from gpu_relay.domain.model import Resident, TrainingPod
+from gpu_relay.domain.model import GpuLease, Resident, TrainingPod
 from gpu_relay.effects.kube import Kube, KubeError, Object
 from gpu_relay.effects.objects import training_pod_of
 
 _IDENTITY = (words.LABEL_JOB_UID, words.LABEL_FENCE, words.LABEL_PREPARATION)
+
+_NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class PodNameTakenError(Exception):
@@ -19,10 +23,17 @@ class PodStore:
         self._kube = kube
         self.list_path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
 
-    async def on_gpu(self, gpu: str) -> tuple[TrainingPod, ...]:
-        """List the training pods that were ever put on a GPU and still exist, live."""
-        raw = await self._kube.list(self.list_path, labels=f"{words.LABEL_GPU}={gpu}")
-        return tuple(training_pod_of(item) for item in raw)
+    async def on_gpu(self, lease: GpuLease) -> tuple[TrainingPod, ...]:
+        """List the training pods on a GPU, live: all that have not ended, and the present turn's in any case.
+
+        Those of turns that are over stay for as long as their jobs, and may be many.
+        """
+        gpu = f"{words.LABEL_GPU}={lease.gpu}"
+        reads = [self._kube.list(self.list_path, labels=gpu, fields=_NOT_ENDED)]
+        if lease.owner is not None:
+            reads.append(self._kube.list(self.list_path, labels=f"{gpu},{words.LABEL_FENCE}={lease.fence}"))
+        found = {raw["metadata"]["uid"]: raw for listed in await asyncio.gather(*reads) for raw in listed}
+        return tuple(training_pod_of(raw) for raw in found.values())
 
     async def get(self, namespace: str, name: str) -> TrainingPod | None:
         """Read a pod, live; None where it does not exist."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import TurnView
+from gpu_relay.domain.model import GpuLease, TurnView
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.steps import (
     CreatePod,
@@ -61,8 +61,11 @@ class Actions:
     defaults: TrainerDefaults
     released: Callable[[], None]
 
-    async def take(self, view: TurnView, memory: Memory, step: Step) -> None:
-        """Take one step; what it tells for the next look goes into `memory`. Raises KubeError."""
+    async def take(self, view: TurnView, memory: Memory, step: Step) -> GpuLease:
+        """Take one step and return the Lease as it then is; what else the next look needs goes into `memory`.
+
+        Raises KubeError.
+        """
         logger.info("%s", step)
         match step:
             case Unload() | Load() | RestartResident():
@@ -72,8 +75,10 @@ class Actions:
             case DeletePod(pod):
                 await self.effects.pods.delete(pod)
             case ReturnLease() | PassOn() | SettleReload():
-                await self._on_lease(view, memory, step)
+                lease = await self._on_lease(view, memory, step)
                 self.released()
+                return lease
+        return view.lease
 
     async def _on_resident(self, view: TurnView, memory: Memory, step: Unload | Load | RestartResident) -> None:
         assert view.resident is not None
@@ -85,19 +90,21 @@ class Actions:
             case RestartResident():
                 await self.effects.pods.delete(view.resident)
 
-    async def _on_lease(self, view: TurnView, memory: Memory, step: ReturnLease | PassOn | SettleReload) -> None:
+    async def _on_lease(self, view: TurnView, memory: Memory, step: ReturnLease | PassOn | SettleReload) -> GpuLease:
+        lease = view.lease
         match step:
             case ReturnLease(owed, out):
-                await self.effects.leases.give_back(view.lease, reload_owed=owed, resident_out=out, now=view.now)
+                lease = await self.effects.leases.give_back(lease, reload_owed=owed, resident_out=out, now=view.now)
                 memory.clocks.stop("return")
             case PassOn():
                 memory.passed_on = True
             case SettleReload():
-                await self.effects.leases.settle(view.lease, view.now)
+                lease = await self.effects.leases.settle(lease, view.now)
                 metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
                 if view.lease.out_since:
                     outage = (view.now - parse_time(view.lease.out_since)).total_seconds()
                     metrics.RESIDENT_OUTAGE.labels(view.lease.gpu).observe(outage)
+        return lease
 
     async def _unload(self, view: TurnView, memory: Memory, step: Unload) -> None:
         assert view.resident is not None

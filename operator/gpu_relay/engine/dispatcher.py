@@ -186,6 +186,7 @@ class Dispatcher:
             if error.conflict or error.already_exists:
                 return False
             raise
+        self.turns.see_lease(lease)
         self.look_at(gpu.gpu)
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
             logger.info("its turn begins")

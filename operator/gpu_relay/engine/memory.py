@@ -31,13 +31,13 @@ class StepClocks:
 class Memory:
     """What one process remembers of a turn; lost without harm when it dies."""
 
-    fence: int
-    holder: str
+    lease: GpuLease
+    """As it was last read or written."""
     samples: list[int] = field(default_factory=list)
     room: list[int] = field(default_factory=list)
     sampled_at: float = 0.0
-    measuring: GpuLease | None = None
-    """The Lease under which the last look wanted nothing but a further sample; None where it wanted more."""
+    measuring: bool = False
+    """The last look wanted nothing but a further sample."""
     changed: bool = False
     """Something that may concern the turn has changed since the last look at everything began."""
     free_before: int | None = None

@@ -7,9 +7,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.api.words import TERMINAL_PHASES, UNMANAGED_GPU
 from gpu_relay.domain import turn
 from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
@@ -22,6 +22,15 @@ from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.memory import Memory
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What was read live beside a Lease."""
+
+    pods: tuple[TrainingPod, ...]
+    job: Job | None
+    resident: Resident | None
 
 
 class Turns:
@@ -57,7 +66,7 @@ class Turns:
     def see_end(self, pod: TrainingPod) -> None:
         """Remember how a pod ended: what the watch has shown is final, and may be gone at the next look."""
         memory = self._memory.get(pod.gpu)
-        if memory is not None and memory.fence == pod.fence and not pod.live:
+        if memory is not None and memory.lease.fence == pod.fence and not pod.live:
             memory.ended = pod
 
     def see_change(self, gpu: str) -> None:
@@ -66,59 +75,85 @@ class Turns:
         if memory is not None:
             memory.changed = True
 
+    def see_lease(self, lease: GpuLease) -> None:
+        """Remember a Lease as this process has just written it: the next look need not wait to be told of it."""
+        self._recall(lease)
+
     async def look(self, gpu: str) -> float | None:
         """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
         with metrics.PASS_SECONDS.time():
             memory = self._memory.get(gpu)
-            if memory is not None and memory.measuring is not None and self._is_between_samples(memory):
-                return await self._measure(memory, memory.measuring)
-            lease = await self._do.leases.get(gpu)
-            if lease is None:
+            if memory is not None and self._is_between_samples(memory):
+                return await self._measure(memory)
+            lease, seen = await self._read(gpu, memory)
+            if lease is None or seen is None:
                 self._memory.pop(gpu, None)
                 return None
-            owner = lease.owner or JobKey.from_holder(lease.reload_owed)
+            owner = _concerned(lease)
             logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
-            view = await self._observe(lease, owner)
+            view = await self._view(lease, owner, seen)
             decision = turn.plan(view)
             logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
             memory = self._recall(lease)
-            memory.measuring = lease if decision.measuring else None
+            memory.measuring = decision.measuring
             again_in = await self._apply(view, decision)
             return self._until_next_sample(memory) if decision.measuring and again_in else again_in
 
     def _is_between_samples(self, memory: Memory) -> bool:
         """True where only a further sample is wanted: the last one of a row comes with a look at everything."""
-        return not memory.changed and memory.lacks_samples(self._policy.samples)
+        return memory.measuring and not memory.changed and memory.lacks_samples(self._policy.samples)
 
-    async def _measure(self, memory: Memory, lease: GpuLease) -> float:
+    async def _measure(self, memory: Memory) -> float:
         """Take a sample, and nothing but a sample."""
-        logs.task_is_about(gpu=lease.gpu, fence=lease.fence)
-        self._remember_resident(memory, lease, await self._do.directory.on_gpu(lease))
+        logs.task_is_about(gpu=memory.lease.gpu, fence=memory.lease.fence)
+        self._remember_resident(memory, memory.lease, await self._do.directory.on_gpu(memory.lease))
         return self._until_next_sample(memory)
 
     def _until_next_sample(self, memory: Memory) -> float:
         """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
         return max(0.0, memory.sampled_at + self._policy.sample_interval - time.monotonic())
 
-    async def _observe(self, lease: GpuLease, owner: JobKey | None) -> TurnView:
-        memory = self._recall(lease)
-        memory.changed = False
-        self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
-        if owner is not None:
-            self.concerns[owner.holder] = lease.gpu
+    async def _read(self, gpu: str, memory: Memory | None) -> tuple[GpuLease | None, _Seen | None]:
+        """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
+
+        All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
+        was in force all the while that the rest was read.
+        """
+        if memory is None:
+            lease, seen = await self._do.leases.get(gpu), None
+        else:
+            memory.changed = False
+            lease, seen = await asyncio.gather(self._do.leases.get(gpu), self._read_rest(memory.lease))
+        if lease is None:
+            return None, None
+        if memory is None or seen is None or lease != memory.lease:
+            self._recall(lease).changed = False
+            seen = await self._read_rest(lease)
+        return lease, seen
+
+    async def _read_rest(self, lease: GpuLease) -> _Seen:
+        owner = _concerned(lease)
         managed = lease.gpu != UNMANAGED_GPU
         pods, job, resident = await asyncio.gather(
-            self._do.pods.on_gpu(lease.gpu),
+            self._do.pods.on_gpu(lease),
             self._do.jobs.get(owner) if owner else _nothing(),
             self._do.directory.on_gpu(lease) if managed and owner else _nothing(),
         )
-        self._remember_resident(memory, lease, resident)
+        return _Seen(pods, job, resident)
+
+    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: _Seen) -> TurnView:
+        memory = self._recall(lease)
+        self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
+        if owner is not None:
+            self.concerns[owner.holder] = lease.gpu
+        self._remember_resident(memory, lease, seen.resident)
         successor, preemptor = self._waiting_for(lease.gpu)
+        job, pods = seen.job, seen.pods
         view = TurnView(
             now=clock.now(),
             policy=self._policy,
             lease=lease,
-            resident=resident,
+            resident=seen.resident,
             job=await self._admissions.granted(job) if job else None,
             pods=pods if memory.ended is None or memory.ended in pods else (*pods, memory.ended),
             samples=tuple(memory.samples),
@@ -160,9 +195,11 @@ class Turns:
         )
 
     def _recall(self, lease: GpuLease) -> Memory:
+        """Return what is remembered of a turn, with its Lease as it now is."""
         memory = self._memory.get(lease.gpu)
-        if memory is None or (memory.fence, memory.holder) != (lease.fence, lease.holder):
-            memory = self._memory[lease.gpu] = Memory(lease.fence, lease.holder)
+        if memory is None or (memory.lease.fence, memory.lease.holder) != (lease.fence, lease.holder):
+            memory = self._memory[lease.gpu] = Memory(lease)
+        memory.lease = lease
         return memory
 
     def _remember_resident(self, memory: Memory, lease: GpuLease, resident: Resident | None) -> None:
@@ -184,20 +221,30 @@ class Turns:
         memory.take_sample(report, held=held, keep=self._policy.samples, apart=self._policy.sample_interval)
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
-        """Write the status, then tell, then act: what is permitted is on record before it happens."""
+        """Write the status and tell, then act: what is permitted is on record before it happens."""
         try:
-            if decision.job is not None and decision.status is not None:
-                await self._do.jobs.write_status(decision.job, decision.status)
-            if decision.job is not None:
-                await self._tell(decision.job, view.lease.fence, decision.notices)
+            await self._record(view.lease.fence, decision)
             if decision.step is not None:
-                await self._actions.take(view, self._recall(view.lease), decision.step)
+                self._recall(await self._actions.take(view, self._recall(view.lease), decision.step))
         except KubeError as error:
             if not error.conflict:
                 raise
             logger.debug("%s: looks again", error)
             return 0
         return decision.again_in
+
+    async def _record(self, fence: int, decision: Decision) -> None:
+        """Write the status and tell of it, at once; a verdict is told when it stands, and not before."""
+        job = decision.job
+        if job is None:
+            return
+        status = decision.status or job.status  # what is as it was is not written
+        writing = self._do.jobs.write_status(job, status)
+        if status.phase in TERMINAL_PHASES:
+            await writing
+            await self._tell(job, fence, decision.notices)
+        else:
+            await asyncio.gather(writing, self._tell(job, fence, decision.notices))
 
     async def _tell(self, job: Job, fence: int, notices: tuple[Notice, ...]) -> None:
         """Tell all at once; their times, and names, keep the order."""
@@ -207,6 +254,11 @@ class Turns:
 
 async def _nothing() -> None:
     return None
+
+
+def _concerned(lease: GpuLease) -> JobKey | None:
+    """Return the job that a GPU's turn, or its reload, is about."""
+    return lease.owner or JobKey.from_holder(lease.reload_owed)
 
 
 def _since(moment: float | None) -> float:

@@ -1,7 +1,9 @@
 """Samples of free memory: a row begins at once, and its measurements lie apart."""
 
-from gpu_relay.domain.model import GpuReport
+from gpu_relay.domain.model import GpuLease, GpuReport
 from gpu_relay.engine.memory import Memory
+
+_LEASE = GpuLease("gpu-1", "1", "gpu-1", "holder", 7, None, "", "node-1", "")
 
 
 def report(*, loaded: bool) -> GpuReport:
@@ -11,14 +13,14 @@ def report(*, loaded: bool) -> GpuReport:
 
 
 def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:
-    memory = Memory(7, "holder")
+    memory = Memory(_LEASE)
     memory.take_sample(report(loaded=True), held=False, keep=3, apart=60)
     memory.take_sample(report(loaded=False), held=True, keep=3, apart=60)
     assert memory.samples == [14_910]
 
 
 def test_samples_of_a_row_lie_apart() -> None:
-    memory = Memory(7, "holder")
+    memory = Memory(_LEASE)
     for _ in range(3):
         memory.take_sample(report(loaded=False), held=True, keep=3, apart=60)
     assert memory.samples == [14_910]
