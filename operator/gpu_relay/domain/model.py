@@ -189,6 +189,11 @@ class GpuReport:
         """Free memory that stays free when the loaded resident grows to its cap, in MiB."""
         return self.free_mib - max(0, self.worker_cap_mib - self.worker_allocated_mib)
 
+    @property
+    def held_under(self) -> int | None:
+        """Fence under which the resident is unloaded and has promised to stay so; None where it is not, or has not."""
+        return self.hold.fence if self.hold is not None and not self.model_loaded else None
+
 
 @dataclass(frozen=True)
 class Resident:

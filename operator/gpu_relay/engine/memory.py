@@ -2,11 +2,14 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import GpuLease, GpuReport, TrainingPod
 from gpu_relay.effects import metrics
+
+_LONGEST_GAP = 5.0
+"""Seconds between two measurements of a row at most; rare ones have a longer `apart` of their own."""
 
 
 @dataclass
@@ -34,7 +37,9 @@ class Memory:
     lease: GpuLease
     """As it was last read or written."""
     samples: list[int] = field(default_factory=list)
+    """Free MiB in a row of measurements while the resident was unloaded under a hold, and no trainer was live."""
     room: list[int] = field(default_factory=list)
+    """The same of the room in MiB beside a loaded resident."""
     sampled_at: float = 0.0
     measuring: bool = False
     """The last look wanted nothing but a further sample."""
@@ -57,6 +62,17 @@ class Memory:
     ended: TrainingPod | None = None
     """This turn's pod as the watch showed it at its end; a deleted pod is gone before it can be read again."""
 
+    @classmethod
+    def of(cls, lease: GpuLease, before: Self | None) -> Self:
+        """Return what is remembered of a turn, or of a reload, when it begins; `before` is of the same GPU.
+
+        A row of measurements that began when the last trainer had left goes on, where no turn lies between.
+        """
+        memory = cls(lease)
+        if before is not None and lease.fence - before.lease.fence in {0, 1}:
+            memory.samples, memory.sampled_at = list(before.samples), before.sampled_at
+        return memory
+
     def lacks_samples(self, wanted: int) -> bool:
         """True while a row has begun and is more than one sample short."""
         return 0 < max(len(self.samples), len(self.room)) < wanted - 1
@@ -66,15 +82,23 @@ class Memory:
         self.samples.clear()
         self.room.clear()
 
-    def take_sample(self, report: GpuReport, *, held: bool, keep: int, apart: float) -> None:
-        """Add a measurement: of free memory under the hold, or of the room beside a loaded resident.
+    def take_sample(self, report: GpuReport, at: float, *, keep: int, apart: float) -> None:
+        """Add a measurement: of free memory under a hold, whosever it is, or of the room beside a loaded resident.
 
-        A row begins with any measurement; each further one is `apart` seconds from the last at least.
+        `at` is when it was made. A row begins with any measurement; each further one is `apart` seconds from the last
+        at least, and after a gap that is much longer a row begins anew.
         """
+        held = report.held_under is not None
+        if not held:
+            self.samples.clear()
+        if not report.model_loaded:
+            self.room.clear()
+        if at - self.sampled_at > max(_LONGEST_GAP, 4 * apart):
+            self.forget_samples()
         row = self.samples if held else self.room
-        if row and time.monotonic() - self.sampled_at < apart:
+        if row and at - self.sampled_at < apart:
             return
-        self.sampled_at = time.monotonic()
+        self.sampled_at = at
         if held:
             self.samples = [*self.samples[-keep:], report.free_mib]
         elif report.model_loaded:

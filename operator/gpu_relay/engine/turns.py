@@ -25,12 +25,20 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
+class _Heard:
+    """A GPU's resident as it has answered, if there is one, and when (monotonic, seconds)."""
+
+    resident: Resident | None
+    at: float = 0.0
+
+
+@dataclass(frozen=True)
 class _Seen:
     """What was read live beside a Lease."""
 
     pods: tuple[TrainingPod, ...]
     job: Job | None
-    resident: Resident | None
+    heard: _Heard
 
 
 class Turns:
@@ -106,7 +114,7 @@ class Turns:
     async def _measure(self, memory: Memory) -> float:
         """Take a sample, and nothing but a sample."""
         logs.task_is_about(gpu=memory.lease.gpu, fence=memory.lease.fence)
-        self._remember_resident(memory, memory.lease, await self._do.directory.on_gpu(memory.lease))
+        self._remember_resident(memory, await self._hear(memory.lease))
         return self._until_next_sample(memory)
 
     def _until_next_sample(self, memory: Memory) -> float:
@@ -134,26 +142,31 @@ class Turns:
     async def _read_rest(self, lease: GpuLease) -> _Seen:
         owner = _concerned(lease)
         managed = lease.gpu != UNMANAGED_GPU
-        pods, job, resident = await asyncio.gather(
+        pods, job, heard = await asyncio.gather(
             self._do.pods.on_gpu(lease),
             self._do.jobs.get(owner) if owner else _nothing(),
-            self._do.directory.on_gpu(lease) if managed and owner else _nothing(),
+            self._hear(lease) if managed and owner else _nothing(),
         )
-        return _Seen(pods, job, resident)
+        return _Seen(pods, job, heard or _Heard(None))
+
+    async def _hear(self, lease: GpuLease) -> _Heard:
+        return _Heard(await self._do.directory.on_gpu(lease), time.monotonic())
 
     async def _view(self, lease: GpuLease, owner: JobKey | None, seen: _Seen) -> TurnView:
         memory = self._recall(lease)
         self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
         if owner is not None:
             self.concerns[owner.holder] = lease.gpu
-        self._remember_resident(memory, lease, seen.resident)
+        self._remember_resident(memory, seen.heard)
+        if any(pod.live for pod in seen.pods):
+            memory.forget_samples()
         successor, preemptor = self._waiting_for(lease.gpu)
         job, pods = seen.job, seen.pods
         view = TurnView(
             now=clock.now(),
             policy=self._policy,
             lease=lease,
-            resident=seen.resident,
+            resident=seen.heard.resident,
             job=await self._admissions.granted(job) if job else None,
             pods=pods if memory.ended is None or memory.ended in pods else (*pods, memory.ended),
             samples=tuple(memory.samples),
@@ -198,11 +211,12 @@ class Turns:
         """Return what is remembered of a turn, with its Lease as it now is."""
         memory = self._memory.get(lease.gpu)
         if memory is None or (memory.lease.fence, memory.lease.holder) != (lease.fence, lease.holder):
-            memory = self._memory[lease.gpu] = Memory(lease)
+            memory = self._memory[lease.gpu] = Memory.of(lease, memory)
         memory.lease = lease
         return memory
 
-    def _remember_resident(self, memory: Memory, lease: GpuLease, resident: Resident | None) -> None:
+    def _remember_resident(self, memory: Memory, heard: _Heard) -> None:
+        resident = heard.resident
         if resident is None or resident.report is None:
             memory.forget_samples()
             missing = resident is None
@@ -211,14 +225,10 @@ class Turns:
             return
         memory.resident_missing_since = None
         report = resident.report
-        metrics.FREE_MEMORY.labels(lease.gpu).set(report.free_mib)
-        held = report.hold is not None and report.hold.fence == lease.fence and not report.model_loaded
-        if not held:
-            memory.free_before = report.free_mib if memory.free_before is None else memory.free_before
-            memory.samples.clear()
-        if held or not report.model_loaded:
-            memory.room.clear()
-        memory.take_sample(report, held=held, keep=self._policy.samples, apart=self._policy.sample_interval)
+        metrics.FREE_MEMORY.labels(memory.lease.gpu).set(report.free_mib)
+        if memory.free_before is None and report.held_under != memory.lease.fence:
+            memory.free_before = report.free_mib
+        memory.take_sample(report, heard.at, keep=self._policy.samples, apart=self._policy.sample_interval)
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
         """Write the status and tell, then act: what is permitted is on record before it happens."""

@@ -1,30 +1,69 @@
-"""Samples of free memory: a row begins at once, and its measurements lie apart."""
+"""Samples of free memory: a row begins at once, its measurements lie apart, and it outlives a turn that has ended."""
 
-from gpu_relay.domain.model import GpuLease, GpuReport
+from dataclasses import replace
+
+from gpu_relay.domain.model import GpuLease, GpuReport, Hold
 from gpu_relay.engine.memory import Memory
 
-_LEASE = GpuLease("gpu-1", "1", "gpu-1", "holder", 7, None, "", "node-1", "")
+LEASE = GpuLease("gpu-1", "1", "gpu-1", "job", 7, None, "", "node-1", "")
 
 
-def report(*, loaded: bool) -> GpuReport:
+def report(*, loaded: bool, held: bool = True) -> GpuReport:
     used = 14_000 if loaded else 0
     state = "loaded" if loaded else "unloaded"
-    return GpuReport("GPU-1", "T4", 15_360, 450, used, 14_910 - used, 14_000, loaded, state, None)
+    hold = None if loaded or not held else Hold("job", 7, 60)
+    return GpuReport("GPU-1", "T4", 15_360, 450, used, 14_910 - used, 14_000, loaded, state, hold)
+
+
+def sample(memory: Memory, at: float, *, loaded: bool = False, held: bool = True) -> None:
+    memory.take_sample(report(loaded=loaded, held=held), at, keep=3, apart=0.5)
 
 
 def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:
-    memory = Memory(_LEASE)
-    memory.take_sample(report(loaded=True), held=False, keep=3, apart=60)
-    memory.take_sample(report(loaded=False), held=True, keep=3, apart=60)
+    memory = Memory(LEASE)
+    sample(memory, 100, loaded=True)
+    sample(memory, 100)
     assert memory.samples == [14_910]
 
 
 def test_samples_of_a_row_lie_apart() -> None:
-    memory = Memory(_LEASE)
+    memory = Memory(LEASE)
     for _ in range(3):
-        memory.take_sample(report(loaded=False), held=True, keep=3, apart=60)
+        sample(memory, 100)
     assert memory.samples == [14_910]
-    memory.sampled_at -= 61
-    memory.take_sample(report(loaded=False), held=True, keep=3, apart=60)
+    sample(memory, 100.6)
     assert memory.samples == [14_910, 14_910]
     assert not memory.lacks_samples(3), "the last one comes with a look at everything"
+
+
+def test_a_gap_ends_a_row() -> None:
+    memory = Memory(LEASE)
+    sample(memory, 100)
+    sample(memory, 100.6)
+    sample(memory, 106)
+    assert memory.samples == [14_910]
+
+
+def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
+    for loaded, held in ((True, True), (False, False)):
+        memory = Memory(LEASE)
+        sample(memory, 100)
+        sample(memory, 101, loaded=loaded, held=held)
+        assert memory.samples == []
+
+
+def test_a_row_that_began_when_the_last_trainer_left_goes_on_in_the_next_turn() -> None:
+    turn = Memory(LEASE)
+    sample(turn, 100)
+    returned = Memory.of(replace(LEASE, holder="resident"), turn)
+    following = Memory.of(replace(LEASE, holder="other", fence=8), returned)
+    sample(following, 100.4)
+    assert following.samples == [14_910], "too soon"
+    sample(following, 100.5)
+    assert following.samples == [14_910, 14_910]
+
+
+def test_a_row_ends_where_another_turn_lies_between() -> None:
+    turn = Memory(LEASE)
+    sample(turn, 100)
+    assert Memory.of(replace(LEASE, fence=9), turn).samples == []
