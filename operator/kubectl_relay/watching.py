@@ -15,7 +15,7 @@ from kubectl_relay.session import Session
 from kubectl_relay.show.console import output
 from kubectl_relay.show.watching import Panel, panel
 from kubectl_relay.views.data import plain
-from kubectl_relay.views.progress import ending, followed, line, seen
+from kubectl_relay.views.progress import ending, line, seen
 from kubectl_relay.views.text import visible
 
 _REDRAWS = 4
@@ -56,14 +56,14 @@ def _in_lines(jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
 
 
 def _live(console: Console, jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
-    shown = Panel(followed(next(jobs)), now)
-    code = ending(shown.followed.job)
+    shown = Panel(next(jobs), now)
+    code = ending(shown.job)
     if code is None:
         with Live(shown, console=console, refresh_per_second=_REDRAWS, transient=True):
 
             def show(job: Job) -> None:
-                shown.followed = shown.followed.then(job)
+                shown.job = job
 
             code = _until_end(jobs, show)
-    console.print(panel(shown.followed, now()))
+    console.print(panel(shown.job, now()))
     return code

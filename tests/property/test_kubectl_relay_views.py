@@ -28,7 +28,7 @@ from kubectl_relay.show.watching import panel
 from kubectl_relay.views.explain import explain
 from kubectl_relay.views.gpus import gpus_of
 from kubectl_relay.views.picture import Picture, Told
-from kubectl_relay.views.progress import followed, share, sparkline
+from kubectl_relay.views.progress import share, sparkline
 from kubectl_relay.views.timeline import timeline_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -144,7 +144,7 @@ def test_every_view_can_be_shown(picture: Picture) -> None:
     for job in picture.jobs:
         told = explain(picture, job)
         show_explanation(console, told, NOW)
-        console.print(panel(followed(job), NOW))
+        console.print(panel(job, NOW))
         dumped(told, "json")
     for form in ("json", "yaml"):
         dumped(gpus, form)

@@ -248,7 +248,7 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
     enough = [free >= needed for free in view.samples[-view.policy.samples :]]
     if len(enough) == view.policy.samples and all(enough):
         return None
-    unloaded = (Notice(Reason.RESIDENT_UNLOADED, view.unload_message or _unloaded_already(view)),)
+    unloaded = _unloaded(view)
     if not enough or enough[-1]:
         return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval, measuring=True)
     message = (
@@ -259,10 +259,14 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
     return Decision(None, job, waiting.status, (*unloaded, *waiting.notices), again_in=_SOON)
 
 
-def _unloaded_already(view: TurnView) -> str:
-    """Say that the resident has unloaded where the process that asked it did not live to hear so."""
+def _unloaded(view: TurnView) -> tuple[Notice, ...]:
+    """Tell what the resident has given up; nothing where it was out already, since the turn before."""
+    if view.free_before is not None and view.samples and view.samples[-1] <= view.free_before + view.policy.margin_mib:
+        return ()
     report = view.resident.report if view.resident else None
-    return f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
+    known = f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
+    # The words of its own answer are lost with the process that asked it.
+    return (Notice(Reason.RESIDENT_UNLOADED, view.unload_message or known),)
 
 
 def pod_was_refused(view: TurnView) -> Decision | None:

@@ -1,6 +1,6 @@
-"""A job that is followed: its steps, a bar of epochs, curves of its metrics."""
+"""A job that is followed: its steps, a bar of epochs, the course of its metrics."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -12,7 +12,7 @@ from gpu_relay.api.words import Phase
 from gpu_relay.domain.model import Job
 from gpu_relay.domain.quantities import mib, parse_time
 from kubectl_relay.show.console import words
-from kubectl_relay.views.progress import STEPS, Followed, message, share, sparkline
+from kubectl_relay.views.progress import STEPS, curves, message, share, sparkline
 from kubectl_relay.views.times import clock, span
 
 _CURVE = 48
@@ -22,20 +22,20 @@ _BAR = 40
 class Panel:
     """What a live display shows; drawn anew several times a second, so times go on between changes."""
 
-    def __init__(self, followed: Followed, now: Callable[[], datetime]) -> None:
-        self.followed = followed
+    def __init__(self, job: Job, now: Callable[[], datetime]) -> None:
+        self.job = job
         self._now = now
 
     def __rich__(self) -> RenderableType:
-        return panel(self.followed, self._now())
+        return panel(self.job, self._now())
 
 
-def panel(followed: Followed, now: datetime) -> RenderableType:
+def panel(job: Job, now: datetime) -> RenderableType:
     """Draw a job at a moment."""
-    job = followed.job
     parts: list[RenderableType] = [_title(job), _steps(job), *_bar(job, now)]
-    if followed.metrics:
-        parts.append(_curves(followed))
+    course = curves(job)
+    if course:
+        parts.append(_curves(course))
     parts.append(words((message(job), "dim")))
     return Group(*parts)
 
@@ -87,10 +87,9 @@ def _place(job: Job, now: datetime) -> Text:
     return words(place, f", should begin at {clock(parse_time(start), now)}" if start else "")
 
 
-def _curves(followed: Followed) -> Table:
+def _curves(course: Mapping[str, list[float]]) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
-    for name in followed.metrics:
-        values = followed.curve(name)
+    for name, values in course.items():
         seen = f"{min(values):g} to {max(values):g}" if len(values) > 1 else ""
         newest = words((f"{values[-1]:g}", "bold"))
         table.add_row(words((name, "cyan")), sparkline(values, _CURVE), newest, words((seen, "dim")))

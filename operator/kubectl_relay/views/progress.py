@@ -1,58 +1,30 @@
-"""How far a job is, as one follows it: steps, share of epochs, curves of what was seen, and how it ends."""
+"""How far a job is, as one follows it: steps, share of epochs, the course of its metrics, and how it ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
 from gpu_relay.api.words import ConditionType, Phase
+from gpu_relay.domain.curve import Point, points
 from gpu_relay.domain.model import Job, JobKey
 from kubectl_relay.exits import Exit
 
 STEPS = (Phase.PREPARING, Phase.QUEUED, Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING, Phase.SUCCEEDED)
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _ENDS = {Phase.SUCCEEDED: Exit.OK, Phase.FAILED: Exit.JOB_FAILED, Phase.SUSPENDED: Exit.JOB_SUSPENDED}
-_MOST_POINTS = 4096
 
 
-@dataclass(frozen=True)
-class Point:
-    """Metrics after an epoch of an attempt."""
-
-    attempt: int
-    epoch: int
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Followed:
-    """A job, and what was seen of its metrics since somebody began to follow it."""
-
-    job: Job
-    points: tuple[Point, ...] = ()
-
-    def then(self, job: Job) -> "Followed":
-        """Return what is known when the job has become this."""
-        return followed(job, self.points)
-
-    def curve(self, metric: str) -> list[float]:
-        """Return a metric's values, oldest first."""
-        return [point.metrics[metric] for point in self.points if metric in point.metrics]
-
-    @property
-    def metrics(self) -> list[str]:
-        """Names of the metrics that were seen, in the trainer's order."""
-        return list(dict.fromkeys(name for point in self.points for name in point.metrics))
-
-
-def followed(job: Job, points: tuple[Point, ...] = ()) -> Followed:
-    """Begin, or go on, to follow a job."""
-    progress = job.status.progress
-    if progress is None or not progress.metrics:
-        return Followed(job, points)
-    point = Point(job.status.attempt or 0, progress.epoch, progress.metrics)
-    if points and (points[-1].attempt, points[-1].epoch) == (point.attempt, point.epoch):
-        points = points[:-1]
-    return Followed(job, (*points, point)[-_MOST_POINTS:])
+def curves(job: Job) -> dict[str, list[float]]:
+    """Return the course of each metric, then of each loss, from the first epoch on that is on record."""
+    progress, course = job.status.progress, points(job.status.curve)
+    if progress is not None and progress.metrics and all(point.epoch < progress.epoch for point in course):
+        course.append(Point(progress.epoch, progress.metrics))
+    found: dict[str, list[float]] = {}
+    for each in ([point.metrics for point in course], [point.losses for point in course]):
+        for figures in each:
+            for name, value in figures.items():
+                found.setdefault(name, []).append(value)
+    return found
 
 
 def share(job: Job) -> float | None:

@@ -6,30 +6,34 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from gpu_relay.api.v1alpha1 import Progress
+from gpu_relay.api.v1alpha1 import Curve
 from gpu_relay.domain.model import Job
 from kubectl_relay.exits import Exit
 from kubectl_relay.show.watching import panel
-from kubectl_relay.views.progress import Followed, ending, followed, line, sparkline
+from kubectl_relay.views.progress import curves, ending, line, sparkline
 from tests.unit.kubectl_relay.relay_world import NOW, job, queued, training
 
 
-def at(epoch: int, *, attempt: int = 1, **metrics: float) -> Job:
-    progress = Progress(epoch=epoch, epochs=100, summary=f"{epoch}/100", metrics=metrics)
+def with_course(epochs: str, metrics: dict[str, str], losses: dict[str, str] | None = None) -> Job:
     before = training()
-    return replace(before, status=before.status.model_copy(update={"progress": progress, "attempt": attempt}))
+    course = Curve(epochs=epochs, metrics=metrics, losses=losses or {})
+    return replace(before, status=before.status.model_copy(update={"curve": course}))
 
 
-def shown(what: Followed) -> list[str]:
+def shown(what: Job) -> list[str]:
     file = io.StringIO()
     Console(file=file, width=110, highlight=False, markup=False).print(panel(what, NOW))
     return [text.rstrip() for text in file.getvalue().splitlines()]
 
 
-def test_a_curve_has_one_point_an_epoch() -> None:
-    seen = followed(at(1, loss=3.0)).then(at(1, loss=2.5)).then(at(2, loss=2.0)).then(at(2, attempt=2, loss=1.0))
-    assert seen.curve("loss") == [2.5, 2.0, 1.0]
-    assert seen.metrics == ["loss"]
+def test_a_course_begins_with_the_training_and_ends_with_what_it_says_now() -> None:
+    seen = curves(with_course("2 4", {"mAP50": "0.1 0.4"}, {"box": "3 2.5"}))
+    assert seen == {"mAP50": [0.1, 0.4, 0.6], "box": [3, 2.5]}
+    assert list(seen) == ["mAP50", "box"], "metrics first"
+
+
+def test_an_epoch_counts_once() -> None:
+    assert curves(with_course("4 12", {"mAP50": "0.1 0.6"})) == {"mAP50": [0.1, 0.6]}
 
 
 def test_a_curve_is_drawn_between_its_least_and_its_most() -> None:
@@ -40,8 +44,7 @@ def test_a_curve_is_drawn_between_its_least_and_its_most() -> None:
 
 
 def test_a_running_job_on_a_screen() -> None:
-    seen = followed(at(10, mAP50=0.1)).then(at(11, mAP50=0.4)).then(training())
-    assert shown(seen) == [
+    assert shown(with_course("10 11", {"mAP50": "0.1 0.4"})) == [
         "vision/digits  yolo26n.yaml, 100 epochs  on Tesla T4 of node-1, 14,910 MiB measured free, 10,240 MiB granted",
         "Preparing → Queued → Acquiring →  Training  → Releasing → Succeeded",
         "━━━━╸                                     epoch 12/100  12%  for 4m 00s  ends at 12:10:00, in 10m 00s",
@@ -51,7 +54,7 @@ def test_a_running_job_on_a_screen() -> None:
 
 
 def test_a_waiting_job_on_a_screen() -> None:
-    lines = shown(followed(queued("digits", 2)))
+    lines = shown(queued("digits", 2))
     assert "number 2 in the queue" in lines
     assert lines[1].startswith("Preparing →  Queued  → Acquiring")
 
