@@ -4,15 +4,14 @@ A poll is sent when it is due whether or not earlier ones were answered, each on
 stalls for a second misses nobody's attention.
 """
 
-import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import httpx
+
+from tests.support.background import Background
 
 PER_SECOND = 5
 TIMEOUT_SECONDS = 5.0
@@ -74,28 +73,15 @@ def changes(polls: Iterable[Poll]) -> list[Poll]:
     return found
 
 
-class HealthPoller:
+class HealthPoller(Background):
     """Polls from `with` to its end, in threads of its own."""
 
     def __init__(self, base_url: str, per_second: float = PER_SECOND, timeout: float = TIMEOUT_SECONDS) -> None:
+        super().__init__()
         self._url = f"{base_url}/health"
         self._interval = 1 / per_second
         self._timeout = timeout
         self._polls: list[Poll] = []
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="health-poller", daemon=True)
-
-    def __enter__(self) -> Self:
-        """Begin."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop, and wait for the answers that are still due."""
-        self._stopping.set()
-        self._thread.join()
 
     def polls(self) -> list[Poll]:
         """Return every poll that was answered or has failed by now."""
@@ -108,7 +94,7 @@ class HealthPoller:
             ThreadPoolExecutor(_WORKERS, "health-poll") as workers,
         ):
             due = time.monotonic()
-            while not self._stopping.wait(max(0.0, due - time.monotonic())):
+            while not self._over.wait(max(0.0, due - time.monotonic())):
                 workers.submit(lambda: self._polls.append(poll_once(client.get, self._url)))
                 due += self._interval
 

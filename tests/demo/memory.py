@@ -1,16 +1,14 @@
 """The GPU's memory over time, measured while the demo plays and drawn as a picture (`memory.svg`)."""
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import httpx
 
 from tests.demo.figures import clock, mib
+from tests.support.background import Background
 
 _EVERY_SECONDS = 0.5
 _WIDTH, _HEIGHT, _LEFT, _TOP, _RIGHT, _BOTTOM = 960, 280, 90, 56, 24, 44
@@ -36,31 +34,18 @@ class Reading:
     """MiB."""
 
 
-class MemoryRecorder:
+class MemoryRecorder(Background):
     """Measures twice a second from `with` to its end; a measurement that fails is left out."""
 
     def __init__(self, measure: Callable[[], int]) -> None:
         """`measure` returns MiB in use; it may raise httpx.HTTPError."""
+        super().__init__()
         self._measure = measure
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.readings: list[Reading] = []
-
-    def __enter__(self) -> Self:
-        """Start measuring."""
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop measuring."""
-        self._stop.set()
-        self._thread.join()
 
     def _run(self) -> None:
         began = time.monotonic()
-        while not self._stop.wait(_EVERY_SECONDS):
+        while not self._over.wait(_EVERY_SECONDS):
             with suppress(httpx.HTTPError):
                 self.readings.append(Reading(time.monotonic() - began, self._measure()))
 

@@ -1,12 +1,10 @@
 """A kubelet in a thread: it runs every training pod for a while and ends it as the test has written for its job."""
 
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from types import TracebackType
-from typing import Self
 
+from tests.support.background import Background
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.world import Object, World
 
@@ -14,7 +12,7 @@ _PERIOD = 0.1
 _EXIT_CODES = {"Completed": 0, "OutOfMemory": 12, "DatasetInvalid": 13, "Error": 1}
 
 
-class ScriptedKubelet:
+class ScriptedKubelet(Background):
     """Runs pods for the length of a `with` block; a training that was stopped goes on where it was."""
 
     def __init__(
@@ -27,6 +25,7 @@ class ScriptedKubelet:
         ends: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """Train for `seconds` where `lengths` says nothing of a job; `ends` are reasons of its first attempts' ends."""
+        super().__init__()
         self._world = world
         self._residents = {resident.uuid.lower(): resident for resident in residents}
         self._seconds, self._lengths, self._ends = seconds, lengths or {}, ends or {}
@@ -36,20 +35,8 @@ class ScriptedKubelet:
         """Names of the pods in the order in which they started."""
         self.violations: list[str] = []
         """What broke law 2, as seen from outside: two trainings on a GPU, or one beside a loaded resident."""
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._loop)
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join()
-
-    def _loop(self) -> None:
+    def _run(self) -> None:
         while not self._over.wait(_PERIOD):
             with suppress(AssertionError):  # the API server refused: the pod has gone in the meantime
                 self._look()
