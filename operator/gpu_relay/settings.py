@@ -73,7 +73,7 @@ class Settings(BaseSettings):
     pod_start_timeout: float = Field(default=600, ge=1)
     """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
     start_failure_timeout: float = Field(default=60, ge=0)
-    """The same for a pod whose image cannot be pulled, or whose container cannot be created, from the first failure."""
+    """The same, from the first failure, for a pod without a place on the node, an image or a container."""
     pod_stuck_after: float = Field(default=60, ge=0)
     """Time after its grace period at which a pod that will not end is told of."""
     memory_return_timeout: float = Field(default=30, ge=0)

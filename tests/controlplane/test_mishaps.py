@@ -70,7 +70,7 @@ def test_a_failure_that_heals_is_told_and_waited_for(
 def test_an_unschedulable_pod_is_told_and_gives_the_gpu_back_in_the_end(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
-    start_operator(pod_start_timeout="3")
+    start_operator(start_failure_timeout="3")
     world.apply_job("digits", backoffLimit=0, podTemplate={"resources": {"requests": {"cpu": "900"}}})
     world.shows_pod("digits-1")  # the scheduler is real: node-1 has no 900 CPUs
     told = eventually(lambda: world.waits_for("digits", "Unschedulable"), "the condition Unschedulable")

@@ -51,8 +51,8 @@ def start_message(pod: TrainingPod) -> str:
 
 
 def is_start_failure(pod: TrainingPod) -> bool:
-    """True where the kubelet has tried to start the container and could not."""
-    return pod.waiting is not None and start_reason(pod) in {Reason.IMAGE_PULL_FAILED, Reason.CONTAINER_NOT_CREATED}
+    """True where scheduler or kubelet have tried to start the pod and could not: only the GPU's node may have it."""
+    return pod.waiting is not None and start_reason(pod) in _WAITING.values()
 
 
 def killed_by(pod: TrainingPod, termination: Termination) -> tuple[Reason, str] | None:

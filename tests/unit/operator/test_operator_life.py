@@ -186,7 +186,7 @@ def test_one_that_has_failed_or_waits_for_an_idle_resident_stops_nobody() -> Non
     [
         ("ImagePullBackOff", Reason.IMAGE_PULL_FAILED, True),
         ("CreateContainerError", Reason.CONTAINER_NOT_CREATED, True),
-        ("Unschedulable", Reason.UNSCHEDULABLE, False),
+        ("Unschedulable", Reason.UNSCHEDULABLE, True),
         ("ContainerCreating", Reason.POD_NOT_STARTED, False),
     ],
 )
