@@ -47,7 +47,7 @@ def test_a_short_training_is_kept_whole() -> None:
     assert epochs_of(trained(20, range(21))) == list(range(1, 21))
 
 
-@pytest.mark.parametrize("epochs", [60, 61, 100, 119, 1000, 99_999])
+@pytest.mark.parametrize("epochs", [60, 61, 100, 119, 1000, 4321])
 def test_a_long_one_evenly_and_its_end(epochs: int) -> None:
     kept = epochs_of(trained(epochs, range(epochs + 1)))
     assert 25 < len(kept) <= 62

@@ -1,6 +1,7 @@
 """Every word that a status may say is said by a test on the real control plane."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, ConditionType,
 CONTROLPLANE = Path(__file__).parents[2] / "controlplane"
 
 
+@cache
 def said() -> set[str]:
     """Return every string in the control-plane tests: names in comments do not count."""
     return {
