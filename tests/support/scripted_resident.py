@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-_addresses = iter(range(2, 255))
+_addresses = (f"127.8.{block}.{number}" for block in range(256) for number in range(2, 255))
 _TOTAL, _RESERVED, _MODEL = 15360, 450, 14000
 
 
@@ -59,7 +59,7 @@ class ScriptedResident:
             return ThreadingHTTPServer((self.address, 8000), self._handler())
         while True:  # past the addresses that another run of the tests on this machine has taken
             with contextlib.suppress(OSError):
-                return ThreadingHTTPServer((f"127.8.0.{next(_addresses)}", 8000), self._handler())
+                return ThreadingHTTPServer((next(_addresses), 8000), self._handler())
 
     def close(self) -> None:
         """Stop serving."""
