@@ -15,6 +15,8 @@ from bench.scale.stage import Stage, open_stage
 
 _SAMPLE_GAPS = 2
 """Pauses between the three samples, which an init container makes as well."""
+_INIT_CONTAINER = 0.6
+"""Seconds for its start and its end on a real kubelet, beside its work: `python -m bench.scale.init_container`."""
 
 
 def main() -> None:
@@ -23,7 +25,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     plan = Plan(options.jobs, options.window, options.sample_interval, options.restart, options.failover)
-    init = _SAMPLE_GAPS * options.sample_interval
+    init = _SAMPLE_GAPS * options.sample_interval + _INIT_CONTAINER
     with tempfile.TemporaryDirectory(prefix="gpu-relay-bench-") as folder:
         try:
             with open_stage(

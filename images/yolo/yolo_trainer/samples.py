@@ -12,7 +12,7 @@ PICTURE = "val_batch0_pred.jpg"
 """What Ultralytics calls it."""
 LARGEST = 4 * 2**20
 """Bytes; a larger picture is not served."""
-PAUSE_SECONDS = 60.0
+PAUSE_SECONDS = 300.0
 _JPEG_END = b"\xff\xd9"
 
 

@@ -1,4 +1,4 @@
-"""A picture of predictions at most once a minute, and only of a validation's first batch."""
+"""A picture of predictions at most every five minutes, and only of a validation's first batch."""
 
 import urllib.error
 import urllib.request
