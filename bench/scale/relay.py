@@ -87,14 +87,14 @@ def _one_at_a_time(stage: Stage, watch: PodWatch, count: int = 20) -> list[float
 
 
 def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorProcess) -> dict[str, Any]:
+    asked, none_done = time.time(), watch.done
+    stage.create(_JOBS, [_manifest(f"job-{number}") for number in range(plan.jobs)])
     before, began, size, calls = watch.done, time.time(), audit.size(stage.cluster.run_dir), Counter[str]()
     cpu, recovery = usage(operator.pid), None
-    stage.create(_JOBS, [_manifest(f"job-{number}") for number in range(plan.jobs)])
-    queued = time.time()
     spent = Usage(0.0, 0)
-    while watch.done - before < plan.jobs and time.time() - began < plan.window:
+    while watch.done - none_done < plan.jobs and time.time() - began < plan.window:
         time.sleep(_POLL)
-        if (plan.restart or plan.failover) and recovery is None and time.time() - queued > plan.window / 2:
+        if (plan.restart or plan.failover) and recovery is None and time.time() - began > plan.window / 2:
             spent = usage(operator.pid)
             recovery = _interrupt(watch, operator, start_again=plan.restart)
             cpu = Usage(cpu.cpu - spent.cpu, 0)
@@ -112,7 +112,7 @@ def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorPr
         "gpus": stage.gpus,
         "done": done,
         "seconds": round(ended - began, 1),
-        "seconds to queue them": round(queued - began, 1),
+        "seconds to queue them": round(began - asked, 1),
         "jobs per second": round(done / (ended - began), 3),
         "idle between turns": sorted(idle_gaps(lives)),
         "API calls per job": round(sum(calls.values()) / max(1, done), 2),

@@ -1,5 +1,6 @@
 """When waiting jobs may expect their turns: by the etas of running trainings and the time that finished ones took."""
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from statistics import median
@@ -21,15 +22,16 @@ def estimated_starts(
     typical = typical_duration(known)
     owners = {job.key.holder: job for job in known}
     free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, typical, now)) is not None}
-    suitable: dict[Demand, list[str]] = {}
+    heaps: dict[Demand, list[tuple[datetime, str]]] = {}
     found: dict[str, str] = {}
     for placement in placements:
         job, chosen = placement.job, placement.gpu.gpu if placement.gpu else None
         start = now
         if chosen is None and placement.reason not in _UNFORESEEABLE:
-            if job.demand not in suitable:
-                suitable[job.demand] = [each.gpu for each in candidates if unsuitable(job, each, policy) is None]
-            chosen = min((gpu for gpu in suitable[job.demand] if gpu in free), key=free.__getitem__, default=None)
+            if job.demand not in heaps:
+                suitable = (each.gpu for each in candidates if unsuitable(job, each, policy) is None)
+                heaps[job.demand] = sorted((free[gpu], gpu) for gpu in suitable if gpu in free)
+            chosen = _first_free(heaps[job.demand], free)
             start = max(not_before(job, policy) or now, free[chosen]) if chosen is not None else now
         if chosen is None:
             continue
@@ -38,6 +40,22 @@ def estimated_starts(
             free[chosen] = start + typical
         found[job.key.uid] = _steady(job, start, now)
     return found
+
+
+def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) -> str | None:
+    """Return the GPU of a heap that is free first; entries that jobs before have outdated are put right as they come.
+
+    A GPU is never free earlier than its entry says: looking through all of them for each job of a long queue is spared.
+    """
+    while heap:
+        at, gpu = heap[0]
+        if gpu not in free:
+            heapq.heappop(heap)
+        elif at != free[gpu]:
+            heapq.heapreplace(heap, (free[gpu], gpu))
+        else:
+            return gpu
+    return None
 
 
 def typical_duration(jobs: Iterable[Job]) -> timedelta | None:

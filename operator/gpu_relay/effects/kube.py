@@ -86,16 +86,20 @@ class Kube:
         return await self._request("GET", path)
 
     async def list(self, path: str, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Read a whole list, live (a quorum read), in pages."""
-        items: list[Object] = []
+        """Read a whole list, live (a quorum read)."""
+        return [item async for item in self.each(path, labels=labels, fields=fields)]
+
+    async def each(self, path: str, *, labels: str = "", fields: str = "") -> AsyncIterator[Object]:
+        """Read a list, live, in pages, of which no more than one is held at a time."""
         token = ""
         while True:
             selectors = {"labelSelector": labels, "fieldSelector": fields}
             page = await self._request("GET", path, {**selectors, "limit": _PAGE, "continue": token})
-            items.extend(page["items"])
             token = page["metadata"].get("continue", "")
+            for item in page.pop("items"):
+                yield item
             if not token:
-                return items
+                return
 
     async def create(self, path: str, body: Object) -> Object:
         """Create an object."""

@@ -21,6 +21,7 @@ from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
+from gpu_relay.engine.pace import Pace
 from gpu_relay.engine.preparations import Preparations
 from gpu_relay.engine.prospects import Prospects
 from gpu_relay.engine.retirement import Retirement
@@ -34,7 +35,6 @@ Object = dict[str, Any]
 _GPU = "gpu/"
 _ADMISSION = "admission/"
 _LEASES = "leases"
-_PROSPECTS = "prospects"
 _LIST_RETRY = 2.0
 _SECOND_LIST = 5.0
 _MOST_LAG = 150.0
@@ -46,6 +46,7 @@ class _Key(StrEnum):
 
     PREPARATIONS = "preparations"
     QUEUE = "queue"
+    PROSPECTS = "prospects"
     FINISHED = "finished"
 
 
@@ -62,6 +63,7 @@ class Engine:
         self._effects = effects
         self._settings = settings
         self._queue = WorkQueue(self._handle)
+        self._pace = Pace()
         self._synced_at: float | None = None
         self._synced = asyncio.Event()
         self._lag = WatchLag()
@@ -195,19 +197,20 @@ class Engine:
         return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
-        for key in _Key:
-            self._queue.put(key)
+        self._queue.put(_Key.QUEUE)
+        for key in (_Key.PREPARATIONS, _Key.FINISHED):
+            self._queue.put(key, self._pace.rest(key))
 
     async def _handle(self, key: str) -> float | None:
         match key:
             case _Key.QUEUE:
                 return await self._dispatch()
             case _Key.PREPARATIONS:
-                return await self._preparations.look()
+                return await self._pace.keep(key, self._preparations.look())
             case _Key.FINISHED:
-                return await self._retirement.look()
-            case _ if key == _PROSPECTS:
-                return await self._prospects.look()
+                return await self._pace.keep(key, self._retirement.look())
+            case _Key.PROSPECTS:
+                return await self._pace.keep(key, self._prospects.look())
             case _ if key == _LEASES:
                 return await self._look_at_all()
             case _ if key.startswith(_ADMISSION):
@@ -227,7 +230,7 @@ class Engine:
 
     async def _dispatch(self) -> float | None:
         again_in = await self._dispatcher.dispatch()
-        self._queue.put(_PROSPECTS, self._prospects.pause())
+        self._queue.put(_Key.PROSPECTS, self._pace.rest(_Key.PROSPECTS))
         return again_in
 
     def _resync_age(self) -> float:
@@ -237,18 +240,20 @@ class Engine:
         """Diff full lists into the cache, so that what a watch has missed is found."""
         known_jobs, known_residents = self._cache.jobs.before_list(), self._cache.residents.before_list()
         known_workloads, told = self._cache.workloads.before_list(), self._lag.known()
-        jobs = await self._kube.list(self._effects.jobs.list_path)
+        jobs: dict[str, str] = {}
+        async for raw in self._kube.each(self._effects.jobs.list_path):
+            jobs[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
+            self._cache.see_job(raw)
         residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
         workloads = await self._effects.workloads.list()
-        listed = (raw["metadata"] for raw in (*jobs, *residents, *workloads))
-        self._lag.listed({meta["uid"]: meta["resourceVersion"] for meta in listed}, told, time.monotonic())
+        others = {raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"] for raw in (*residents, *workloads)}
+        self._lag.listed(jobs | others, told, time.monotonic())
         stood_for = {self._cache.see_workload(raw) for raw in workloads}
-        for raw in jobs:
-            self._cache.see_job(raw)
-            self._look_at_admission(raw["metadata"]["uid"])
+        for uid in jobs:
+            self._look_at_admission(uid)
         for raw in residents:
             self._cache.see_resident(raw)
-        gone = self._cache.jobs.keep_only({raw["metadata"]["uid"] for raw in jobs}, known_jobs)
+        gone = self._cache.jobs.keep_only(set(jobs), known_jobs)
         gone |= self._cache.residents.keep_only({raw["metadata"]["uid"] for raw in residents}, known_residents)
         gone |= self._cache.workloads.keep_only(stood_for, known_workloads)
         if gone:

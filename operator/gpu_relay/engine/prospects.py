@@ -17,12 +17,10 @@ from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.engine.cache import Cache
 
-_AT_ONCE = 100
+_AT_ONCE = 200
 """Jobs told in one look; the first of the queue first."""
 _IN_FLIGHT = 4
 """Of these at the same time: a hand-over's calls are not to stand in line behind a whole queue's."""
-_SHARE = 0.1
-"""Share of the time that looks at a long queue may take."""
 
 
 @dataclass
@@ -35,15 +33,9 @@ class Prospects:
     queue: Callable[[], tuple[list[Placement], list[Candidate]]]
     told: dict[str, float] = field(default_factory=dict)
     """When this process last told a job something, by UID; lost without harm."""
-    _rested: float = 0.0
-
-    def pause(self) -> float:
-        """Return the seconds until the next look: looks at a long queue take time that hand-overs need."""
-        return max(0.0, self._rested - time.monotonic())
 
     async def look(self) -> float | None:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
-        began = time.monotonic()
         placements, candidates = self.queue()
         waiting = [_as_told(each, candidates) for each in placements if each.gpu is None]
         now = clock.now()
@@ -51,7 +43,6 @@ class Prospects:
         uids = {each.job.key.uid for each in waiting}
         self.told = {uid: at for uid, at in self.told.items() if uid in uids}
         news, later = self._sort(waiting, starts)
-        self._rested = began + (time.monotonic() - began) / _SHARE
         gate = asyncio.Semaphore(_IN_FLIGHT)
 
         async def tell(placement: Placement) -> None:

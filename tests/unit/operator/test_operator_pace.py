@@ -1,0 +1,38 @@
+"""Looks at everything leave time for the rest."""
+
+import asyncio
+
+import pytest
+
+from gpu_relay.engine.pace import Pace
+
+
+async def looks(seconds: float, again_in: float | None) -> float | None:
+    await asyncio.sleep(seconds)
+    return again_in
+
+
+async def test_a_rest_is_longer_than_the_look_before() -> None:
+    pace = Pace()
+    assert pace.rest("queue") == 0
+    assert await pace.keep("queue", looks(0.05, None)) is None
+    assert 0.05 < pace.rest("queue") < 60
+    assert pace.rest("other") == 0
+
+
+async def test_a_look_that_wants_the_next_one_at_once_rests_all_the_same() -> None:
+    again_in = await Pace().keep("queue", looks(0.05, 0))
+    assert again_in is not None
+    assert again_in > 0.05
+    assert await Pace().keep("queue", looks(0.0, 3600)) == 3600
+
+
+async def test_a_look_that_fails_rests_too() -> None:
+    async def fails() -> float | None:
+        await asyncio.sleep(0.05)
+        raise ValueError
+
+    pace = Pace()
+    with pytest.raises(ValueError, match="^$"):
+        await pace.keep("queue", fails())
+    assert pace.rest("queue") > 0.05
