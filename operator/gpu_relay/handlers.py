@@ -66,7 +66,7 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        raise NotImplementedError("the operator's handlers store nothing")
+        """Store nothing: only handlers of changes, of which there are none, would ask for it again."""
 
 
 def configure_kopf(settings: kopf.OperatorSettings) -> None:
