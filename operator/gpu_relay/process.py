@@ -41,6 +41,8 @@ from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
 _START_RETRY = 2.0
+_LONGEST_END = 8.0
+"""Seconds that the watches have for ending: Kopf takes 5 when one of them has failed."""
 T = TypeVar("T")
 
 
@@ -101,10 +103,23 @@ async def _until_one_ends(engine: Engine, leadership: Leadership, settings: Sett
     await asyncio.wait({watches, resyncs, outdated, work}, return_when=asyncio.FIRST_COMPLETED)
     ends = await _ended(work, resyncs, outdated)
     stop.set()
-    ends += await asyncio.gather(watches, return_exceptions=True)
-    for end in ends:
+    for end in [*ends, await _end_of(watches)]:
         if isinstance(end, Exception):
             raise end
+
+
+async def _end_of(watches: "asyncio.Task[None]") -> BaseException | None:
+    """Wait for the watches' end; end this process where it does not come, as nothing acts any more.
+
+    A watcher of Kopf that waits for its answer when another one fails is cancelled together with what tells it why;
+    it then goes on, and Kopf waits for it for ever, as `asyncio.run` would.
+    """
+    await asyncio.wait({watches}, timeout=_LONGEST_END)
+    if not watches.done():
+        logger.error("the watches do not end; this process ends without them")
+        logging.shutdown()
+        os._exit(1)
+    return (await asyncio.gather(watches, return_exceptions=True))[0]
 
 
 async def _lead(engine: Engine, leadership: Leadership, up: asyncio.Event) -> None:

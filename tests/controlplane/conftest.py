@@ -38,13 +38,10 @@ def world(api: httpx.Client, request: pytest.FixtureRequest) -> Iterator[World]:
     """A namespace of the test's own; all of it, and every Lease, is gone afterwards."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
     create_namespace(api, name)
-    yield World(api, name)
-    jobs = f"/apis/gpurelay.dev/v1alpha1/namespaces/{name}/yolotrainingjobs"
-    for path in (jobs, "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"):
-        api.delete(path)
-    pods = f"/api/v1/namespaces/{name}/pods"
-    api.request("DELETE", pods, json={"gracePeriodSeconds": 0})
-    eventually(lambda: not api.get(pods).json()["items"], "no pods left")
+    world = World(api, name)
+    yield world
+    api.delete("/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases")
+    world.empty()
     api.delete(f"/api/v1/namespaces/{name}")
 
 

@@ -81,6 +81,33 @@ def test_a_turn_that_began_is_followed(
     asyncio.run(scene())
 
 
+def test_one_watch_is_refused_while_another_is_not_answered(cluster: Cluster, tmp_path: Path) -> None:
+    """Kopf gives up, but the second watcher takes Kopf's cancellation for one of its own, and goes on for ever."""
+
+    def fate_of(call: Call) -> Fate:
+        if not call.is_watch or call.number > 1:
+            return UNTOUCHED
+        expired = Canned(410, {"reason": "Expired", "message": "injected"})
+        return Fate(instead=expired) if call.path.endswith("/yolotrainingjobs") else Fate(hang=True)
+
+    async def scene() -> int:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "refused") as stage,
+        ):
+            operator = stage.operators["operator-0"]
+            stage.proxies[operator.name].decide = fate_of
+            operator.start()
+            async with asyncio.timeout(40):
+                while operator.running:
+                    await asyncio.sleep(0.1)
+            await stage.apply("job")
+            await stage.comes_to_rest(within=60)
+            return operator.starts
+
+    assert asyncio.run(scene()) == 2
+
+
 def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -> None:
     """In the midst of a training somebody orders a load, creates a second pod, and moves the Lease."""
 
@@ -105,6 +132,8 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
             url = f"http://{resident['status']['podIP']}:8000/api/v1/load"
             async with http.post(url, json=order) as answer:
                 assert answer.status == 503, "there is no memory for it"
+            while not any("was ordered" in violation for violation in observer.violations):
+                await asyncio.sleep(0.1)
             labels = {**pod["metadata"]["labels"], "gpurelay.dev/fence": "1"}
             spec = {"containers": [{"name": "main", "image": "x"}]}
             await api.post(pods, {"metadata": {"name": "second", "labels": labels}, "spec": spec})

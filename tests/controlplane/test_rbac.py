@@ -90,7 +90,9 @@ def team(cluster: Cluster, api: httpx.Client) -> Iterator[World]:
     mine += [o for o in objects if o["metadata"].get("namespace") == TEAM and o["kind"] != "Deployment"]
     manifest = yaml.safe_dump_all(mine)
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
-    yield World(api, TEAM)
+    team = World(api, TEAM)
+    yield team
+    team.empty()
     cluster.kubectl("delete", "--wait=false", "-f", "-", stdin=manifest)
 
 

@@ -104,8 +104,9 @@ def elsewhere(api: httpx.Client, world: World) -> Iterator[World]:
     name = f"{world.namespace[:40]}-other"
     api.post("/api/v1/namespaces", json={"metadata": {"name": name}}).raise_for_status()
     eventually(lambda: api.get(f"/api/v1/namespaces/{name}/serviceaccounts/default").is_success, "the default account")
-    yield World(api, name)
-    api.request("DELETE", f"/api/v1/namespaces/{name}/pods", json={"gracePeriodSeconds": 0})
+    elsewhere = World(api, name)
+    yield elsewhere
+    elsewhere.empty()
     api.delete(f"/api/v1/namespaces/{name}")
 
 
