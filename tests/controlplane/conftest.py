@@ -12,7 +12,6 @@ from tests.cluster.controlplane import api_client
 from tests.support.furnished import create_namespace, furnish, service_account_kubeconfig
 from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
 from tests.support.world import World
 
 _LOG_SHOWN = 6000

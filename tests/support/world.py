@@ -24,7 +24,7 @@ class World:
         self._jobs = f"{_JOBS}/namespaces/{namespace}/yolotrainingjobs"
 
     def empty(self) -> None:
-        """Delete its jobs and pods, and wait until no pod is left: a resident's pod would be a resident for all tests."""
+        """Delete its jobs and pods; wait until no pod is left, as a resident's would be a resident for all tests."""
         self.api.delete(self._jobs)
         self.api.request("DELETE", self._pods, json={"gracePeriodSeconds": 0})
         eventually(lambda: not self.api.get(self._pods).json()["items"], "no pods left")
