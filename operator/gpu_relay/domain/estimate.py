@@ -15,12 +15,17 @@ _UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY})
 
 
 def estimated_starts(
-    placements: Sequence[Placement], candidates: Sequence[Candidate], jobs: Iterable[Job], now: datetime, policy: Policy
+    placements: Sequence[Placement],
+    candidates: Sequence[Candidate],
+    owners: Mapping[str, Job],
+    typical: timedelta | None,
+    now: datetime,
+    policy: Policy,
 ) -> dict[str, str]:
-    """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack."""
-    known = list(jobs)
-    typical = typical_duration(known)
-    owners = {job.key.holder: job for job in known}
+    """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack.
+
+    `owners` are jobs by Lease holder, `typical` is how long a training takes.
+    """
     free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, typical, now)) is not None}
     heaps: dict[Demand, list[tuple[datetime, str]]] = {}
     found: dict[str, str] = {}
@@ -56,6 +61,11 @@ def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) 
         else:
             return gpu
     return None
+
+
+def has_trained(job: Job) -> bool:
+    """True for a job of which an attempt was completed: it says how long a training takes."""
+    return any(attempt.reason == Reason.COMPLETED for attempt in job.status.attempts)
 
 
 def typical_duration(jobs: Iterable[Job]) -> timedelta | None:

@@ -16,6 +16,7 @@ from gpu_relay.domain.queue import Placement
 EXACT_PLACES = 10
 _FRACTION = 4
 _PROSPECTS = {"queue_position", "estimated_start_time", "conditions", "observed_generation"}
+_UNTOLD: dict[str, Any] = YoloTrainingJobStatus().model_dump(include=_PROSPECTS)
 AGAIN_AFTER = 10.0
 """Seconds for which a change of place or estimate alone is kept back after a job was told something."""
 
@@ -39,8 +40,7 @@ def is_same(live: Job, seen: Job) -> bool:
 
 
 def _untold(job: Job) -> Job:
-    nothing: dict[str, Any] = YoloTrainingJobStatus().model_dump(include=_PROSPECTS)
-    status = job.status.model_copy(update={**nothing, "phase": job.status.phase or Phase.QUEUED})
+    status = job.status.model_copy(update={**_UNTOLD, "phase": job.status.phase or Phase.QUEUED})
     return replace(job, resource_version="", grant=Grant(), status=status)
 
 

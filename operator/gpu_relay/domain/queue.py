@@ -8,9 +8,10 @@ from gpu_relay.api import words
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
-from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, Policy, Resident
+from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, JobKey, Policy, Resident
 from gpu_relay.domain.preparation import is_due
 from gpu_relay.domain.quantities import duration, parse_time, timestamp
+from gpu_relay.domain.validation import objection
 
 
 def queue_key(job: Job) -> tuple[int, str, str]:
@@ -48,13 +49,9 @@ class Placement:
     message: str
 
 
-def waiting_jobs(jobs: Iterable[Job], involved: frozenset[str], policy: Policy) -> list[Job]:
-    """Jobs that want a GPU, are prepared and have no part in a turn, in order.
-
-    `involved` are the holders that a turn concerns.
-    """
-    waiting = (job for job in jobs if job.key.holder not in involved and wants_gpu(job) and not is_due(job, policy))
-    return sorted(waiting, key=queue_key)
+def is_ready(job: Job, policy: Policy) -> bool:
+    """True for a job that may wait for a GPU: it wants one, could run, and is prepared."""
+    return wants_gpu(job) and not is_due(job, policy) and objection(job) is None
 
 
 def wants_gpu(job: Job) -> bool:
@@ -67,9 +64,25 @@ def waits_since(job: Job) -> datetime:
     return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
 
 
+def holders_uid(holder: str) -> str:
+    """Return the UID of the job that a Lease's holder names; empty where it names none."""
+    key = JobKey.from_holder(holder)
+    return key.uid if key else ""
+
+
 def is_at_rest(job: Job) -> bool:
     """True for a job that is over, or suspended on request, with nothing left to do."""
     return job.status.phase in TERMINAL_PHASES or (job.spec.suspend and job.status.phase == Phase.SUSPENDED)
+
+
+def is_left_over(job: Job) -> bool:
+    """True for a job whose status lacks what follows from its spec by itself, unless a turn concerns it."""
+    if job.deleting:
+        return False
+    if is_at_rest(job):
+        told = {job.status.observed_generation, *(each.observed_generation for each in job.status.conditions)}
+        return told != {job.generation}
+    return job.status.phase == Phase.RELEASING or (job.spec.suspend and job.status.completion_time is None)
 
 
 def not_before(job: Job, policy: Policy) -> datetime | None:
@@ -83,28 +96,51 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     return parse_time(last.completion_time) + timedelta(seconds=delay_after(failures, policy))
 
 
-def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:
-    """Give each waiting job, in order, the first GPU that suits it and can be had now."""
+def give(
+    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy
+) -> list[tuple[Job, Candidate]]:
+    """Give each waiting job, in order, the first GPU that suits it and can be had now, while there are such."""
     left = [each for each in candidates if each.is_between_turns()]
-    judged: dict[Demand, _Judgement] = {}
-    placements = []
-    for position, job in enumerate(waiting, start=1):
+    judged = _Judgements(candidates, now, policy)
+    given = []
+    for job in waiting:
+        if not left:
+            break
         ready_at = not_before(job, policy)
         if ready_at is not None and ready_at > now:
-            message = f"the next attempt starts at {timestamp(ready_at)}"
-            placements.append(Placement(job, position, None, Reason.WAITING_FOR_BACKOFF, message))
             continue
-        judgement = judged.get(job.demand)
-        if judgement is None:
-            judgement = judged[job.demand] = _judge(job, candidates, now, policy)
-        gpu = next((each for each in left if each.gpu in judgement.open), None)
+        gpu = next((each for each in left if each.gpu in judged.of(job).open), None)
         if gpu is not None:
             left.remove(gpu)
-            placements.append(Placement(job, position, gpu, Reason.GPU_LEASED, "its turn begins"))
-        else:
-            reason, message = judgement.waits or (Reason.WAITING_IN_QUEUE, place_message(position))
-            placements.append(Placement(job, position, None, reason, message))
-    return placements
+            given.append((job, gpu))
+    return given
+
+
+def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:
+    """Say of each waiting job, in order, which GPU it is given, or why it waits."""
+    given = {job.key.uid: gpu for job, gpu in give(waiting, candidates, now, policy)}
+    judged = _Judgements(candidates, now, policy)
+    return [_placement(job, number, given.get(job.key.uid), judged) for number, job in enumerate(waiting, start=1)]
+
+
+def _placement(job: Job, position: int, gpu: Candidate | None, judged: "_Judgements") -> Placement:
+    ready_at = not_before(job, judged.policy)
+    if ready_at is not None and ready_at > judged.now:
+        message = f"the next attempt starts at {timestamp(ready_at)}"
+        return Placement(job, position, None, Reason.WAITING_FOR_BACKOFF, message)
+    if gpu is not None:
+        return Placement(job, position, gpu, Reason.GPU_LEASED, "its turn begins")
+    reason, message = judged.of(job).waits or (Reason.WAITING_IN_QUEUE, place_message(position))
+    return Placement(job, position, None, reason, message)
+
+
+def waits_for_time(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> bool:
+    """True where some job waits for what ends by itself, with time: its pause, or what a free GPU's resident does."""
+    pauses = (not_before(job, policy) for job in waiting if job.status.attempts)
+    if any(end is not None and end > now for end in pauses):
+        return True
+    judged = _Judgements([each for each in candidates if each.is_between_turns()], now, policy)
+    return bool(judged.candidates) and any(judged.of(job).is_passing for job in waiting)
 
 
 def place_message(position: int) -> str:
@@ -121,24 +157,50 @@ class _Judgement:
     waits: tuple[Reason, str] | None
     """Why they wait where they do, if it is not for other jobs only."""
 
+    @property
+    def is_passing(self) -> bool:
+        """True where what they wait for ends by itself."""
+        return self.waits is not None and self.waits[0] in {Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY}
 
-def _judge(job: Job, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> _Judgement:
-    objections = {each.gpu: unsuitable(job, each, policy) for each in candidates}
-    if objections and all(objections.values()):
-        said = dict.fromkeys(map(str, objections.values()))
-        return _Judgement(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(said)}"))
-    suitable = [each for each in candidates if objections[each.gpu] is None and each.is_between_turns()]
-    obstacles = {each.gpu: obstacle(job, each, now, policy) for each in suitable}
-    free = frozenset(gpu for gpu, said in obstacles.items() if said is None)
-    return _Judgement(free, next((said for said in obstacles.values() if said is not None), None))
+
+class _Judgements:
+    """Judges each demand once."""
+
+    def __init__(self, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> None:
+        self.candidates = candidates
+        self.now = now
+        self.policy = policy
+        self._known: dict[Demand, _Judgement] = {}
+
+    def of(self, job: Job) -> _Judgement:
+        """Return what holds for a job."""
+        known = self._known.get(job.demand)
+        if known is None:
+            known = self._known[job.demand] = self._judge(job)
+        return known
+
+    def _judge(self, job: Job) -> _Judgement:
+        objections = {each.gpu: unsuitable(job, each, self.policy) for each in self.candidates}
+        if objections and all(objections.values()):
+            said = dict.fromkeys(map(str, objections.values()))
+            return _Judgement(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(said)}"))
+        suitable = [each for each in self.candidates if objections[each.gpu] is None and each.is_between_turns()]
+        obstacles = {each.gpu: obstacle(job, each, self.now, self.policy) for each in suitable}
+        free = frozenset(gpu for gpu, said in obstacles.items() if said is None)
+        return _Judgement(free, next((said for said in obstacles.values() if said is not None), None))
 
 
 def successor(waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy) -> Job | None:
     """Return the job that would take this GPU next if it could be had now; None when nobody waits for it."""
+    refused: set[Demand] = set()
     for job in waiting:
+        if job.demand in refused:
+            continue
+        if unsuitable(job, candidate, policy) is not None or obstacle(job, candidate, now, policy) is not None:
+            refused.add(job.demand)
+            continue
         ready_at = not_before(job, policy)
-        ready = ready_at is None or ready_at <= now
-        if ready and unsuitable(job, candidate, policy) is None and obstacle(job, candidate, now, policy) is None:
+        if ready_at is None or ready_at <= now:
             return job
     return None
 

@@ -35,13 +35,51 @@ class ResidentPod:
     """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
 
 
+class Part(Generic[T]):
+    """Those objects of a store that something is true of, kept up with every change: nobody goes through the rest."""
+
+    def __init__(self, belongs: Callable[[T], bool]) -> None:
+        self._belongs = belongs
+        self._items: dict[str, T] = {}
+
+    def values(self) -> list[T]:
+        """Return all its objects."""
+        return list(self._items.values())
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, uid: str, item: T) -> None:
+        """Take in a new version of an object."""
+        if self._belongs(item):
+            self._items[uid] = item
+        else:
+            self.remove(uid)
+
+    def remove(self, uid: str) -> None:
+        """Forget an object."""
+        self._items.pop(uid, None)
+
+
 class Store(Generic[T]):
     """Objects by UID; an older version never replaces a newer one, nor brings back what is gone."""
 
     def __init__(self) -> None:
         self._items: dict[str, tuple[int, T]] = {}
+        self._parts: list[Part[T]] = []
         self._gone: dict[str, int] = {}
         """The last versions of what was removed since the last full list was asked for: it may still show them."""
+
+    def part(self, belongs: Callable[[T], bool]) -> Part[T]:
+        """Return a part that follows this store. `belongs` must depend on nothing that changes but the object."""
+        part = Part(belongs)
+        for uid, (_, item) in self._items.items():
+            part.put(uid, item)
+        self._parts.append(part)
+        return part
 
     def values(self) -> list[T]:
         """Return all objects."""
@@ -61,10 +99,12 @@ class Store(Generic[T]):
         known = self._items.get(uid)
         if number > self._gone.get(uid, -1) and (known is None or known[0] <= number):
             self._items[uid] = (number, item)
+            for part in self._parts:
+                part.put(uid, item)
 
     def remove(self, uid: str, version: str) -> None:
         """Forget an object, this version of it and older ones."""
-        self._items.pop(uid, None)
+        self._drop(uid)
         self._gone[uid] = _number(version)
 
     def before_list(self) -> set[str]:
@@ -76,8 +116,13 @@ class Store(Generic[T]):
         """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
         gone = {uid for uid in known_before if uid not in uids and uid in self._items}
         for uid in gone:
-            del self._items[uid]
+            self._drop(uid)
         return gone
+
+    def _drop(self, uid: str) -> None:
+        self._items.pop(uid, None)
+        for part in self._parts:
+            part.remove(uid)
 
 
 class Cache:

@@ -14,6 +14,7 @@ from typing import Any
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey, Preemptor
+from gpu_relay.domain.news import is_same
 from gpu_relay.effects import metrics
 from gpu_relay.effects.kube import Kube, KubeError
 from gpu_relay.effects.objects import training_pod_of
@@ -39,6 +40,9 @@ _LIST_RETRY = 2.0
 _SECOND_LIST = 5.0
 _MOST_LAG = 150.0
 """Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
+
+_SHARE_OF_QUEUE = 0.5
+"""Of the time: a queue of thousands is gone through more often than anything else, and hand-overs go on meanwhile."""
 
 
 class _Key(StrEnum):
@@ -76,16 +80,7 @@ class Engine:
         self._admissions = Admissions(cache, effects, defaults, self._outdated.set)
         self._turns = Turns(effects, policy, defaults, self._queue_soon, self._waiting_for, self._admissions)
         self._dispatcher = Dispatcher(
-            kube=kube,
-            cache=cache,
-            jobs=effects.jobs,
-            leases=effects.leases,
-            events=effects.events,
-            directory=effects.directory,
-            turns=self._turns,
-            admissions=self._admissions,
-            policy=policy,
-            look_at=self._look_soon,
+            kube, cache, effects, self._turns, self._admissions, policy, look_at=self._look_soon
         )
         self._prospects = Prospects(cache, effects.jobs, policy, self._dispatcher.outcome)
         self._preparations = Preparations(cache, effects, self._admissions, policy, defaults)
@@ -125,16 +120,19 @@ class Engine:
         await self._queue.run()
 
     def see_job(self, raw: Object, *, deleted: bool) -> None:
-        """Take in a job from the watch; wake the queue, and the GPU it has or had."""
-        self._cache.see_job(raw, deleted=deleted)
+        """Take in a job from the watch; wake its GPU, and the queue unless the job was only told its place."""
         meta = raw["metadata"]
+        before = self._cache.jobs.get(meta["uid"])
+        self._cache.see_job(raw, deleted=deleted)
+        after = self._cache.jobs.get(meta["uid"])
         self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
         self._look_at_admission(meta["uid"])
         own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
         gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
         if gpu is not None and not own:
             self._look_soon(gpu)
-        self._queue_soon()
+        if before is None or after is None or not is_same(after, before):
+            self._queue_soon()
 
     def see_workload(self, raw: Object, *, deleted: bool) -> None:
         """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
@@ -197,14 +195,13 @@ class Engine:
         return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
-        self._queue.put(_Key.QUEUE)
-        for key in (_Key.PREPARATIONS, _Key.FINISHED):
+        for key in (_Key.QUEUE, _Key.PREPARATIONS, _Key.FINISHED):
             self._queue.put(key, self._pace.rest(key))
 
     async def _handle(self, key: str) -> float | None:
         match key:
             case _Key.QUEUE:
-                return await self._dispatch()
+                return await self._pace.keep(key, self._dispatch(), _SHARE_OF_QUEUE)
             case _Key.PREPARATIONS:
                 return await self._pace.keep(key, self._preparations.look())
             case _Key.FINISHED:

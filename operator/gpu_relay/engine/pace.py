@@ -4,7 +4,7 @@ import time
 from collections.abc import Awaitable
 
 _SHARE = 0.25
-"""Share of the time that looks of one kind may take."""
+"""Share of the time that looks of one kind may take, where nothing else is said."""
 
 
 class Pace:
@@ -17,11 +17,11 @@ class Pace:
         """Return the seconds until the next look of a kind."""
         return max(0.0, self._until.get(kind, 0.0) - time.monotonic())
 
-    async def keep(self, kind: str, look: Awaitable[float | None]) -> float | None:
+    async def keep(self, kind: str, look: Awaitable[float | None], share: float = _SHARE) -> float | None:
         """Take a look, and return the seconds until it wants the next one, not before the rest is over."""
         began = time.monotonic()
         try:
             again_in = await look
         finally:
-            self._until[kind] = began + (time.monotonic() - began) / _SHARE
+            self._until[kind] = began + (time.monotonic() - began) / share
         return None if again_in is None else max(again_in, self.rest(kind))

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
 
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.model import Job, Policy
@@ -18,26 +17,30 @@ from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 
 logger = logging.getLogger(__name__)
+_RETRY = 0.5
 
 
-@dataclass(frozen=True)
 class Preparations:
     """Looks at all jobs that are to be prepared."""
 
-    cache: Cache
-    effects: Effects
-    admissions: Admissions
-    policy: Policy
-    defaults: TrainerDefaults
-    refusals: dict[str, tuple[Reason, str]] = field(default_factory=dict)
-    """Why the API server would not have a job's pod, by UID; lost without harm."""
+    def __init__(
+        self, cache: Cache, effects: Effects, admissions: Admissions, policy: Policy, defaults: TrainerDefaults
+    ) -> None:
+        self._cache = cache
+        self._do = effects
+        self._admissions = admissions
+        self._policy = policy
+        self._defaults = defaults
+        self._due = cache.jobs.part(lambda job: is_due(job, policy) and not job.deleting)
+        self._refusals: dict[str, tuple[Reason, str]] = {}
+        """Why the API server would not have a job's pod, by UID; lost without harm."""
 
     async def look(self) -> float | None:
         """Take one step with each; return the seconds until the next look, None to wait for a change."""
-        jobs = sorted((job for job in self.cache.jobs.values() if self._concerns(job)), key=queue_key)
+        jobs = sorted((job for job in self._due.values() if self._concerns(job)), key=queue_key)
         running = sum(is_under_way(job) and not job.spec.suspend for job in jobs)
         metrics.PREPARATIONS.set(running)
-        free, looks = self.policy.preparations - running, []
+        free, looks = self._policy.preparations - running, []
         for job in jobs:
             begins = not is_under_way(job) and not job.spec.suspend
             looks.append(self._step(job, may_begin=free > 0))
@@ -46,9 +49,7 @@ class Preparations:
         return min(waits, default=None)
 
     def _concerns(self, job: Job) -> bool:
-        if job.deleting or not self.admissions.admits(job) or not is_due(job, self.policy):
-            return False
-        return is_under_way(job) or not job.spec.suspend
+        return self._admissions.admits(job) and (is_under_way(job) or not job.spec.suspend)
 
     async def _step(self, cached: Job, *, may_begin: bool) -> float | None:
         try:
@@ -56,26 +57,26 @@ class Preparations:
         except KubeError as error:
             if not (error.conflict or error.not_found):
                 raise
-            return None  # a newer view of the job is on its way
+            return _RETRY if error.conflict else None  # a newer view of the job is on its way
 
     async def _look_at(self, job: Job, may_begin: bool) -> float | None:
         logs.task_is_about(job=str(job.key))
         record = job.status.preparation
         pod = None
         if record is not None and is_under_way(job):
-            pod = await self.effects.pods.get(job.key.namespace, record.pod)
+            pod = await self._do.pods.get(job.key.namespace, record.pod)
             pod = pod if pod is not None and pod.job_uid == job.key.uid else None
-            if pod is None and await self.effects.jobs.get(job.key) is None:
+            if pod is None and await self._do.jobs.get(job.key) is None:
                 return None  # deleted just now, and its pod with it
-        refusal = self.refusals.pop(job.key.uid, None)
-        decision = plan(PreparationView(clock.now(), self.policy, job, pod, may_begin, refusal))
+        refusal = self._refusals.pop(job.key.uid, None)
+        decision = plan(PreparationView(clock.now(), self._policy, job, pod, may_begin, refusal))
         await self._apply(job, decision)
-        return 0 if job.key.uid in self.refusals else decision.again_in
+        return 0 if job.key.uid in self._refusals else decision.again_in
 
     async def _apply(self, job: Job, decision: Decision) -> None:
         """Write the status, then tell, then act."""
         if decision.status is not None:
-            await self.effects.jobs.write_status(job, decision.status)
+            await self._do.jobs.write_status(job, decision.status)
         if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
             await self._tell(job, job.generation, Notice(Reason.RESUMED, "spec.suspend is false again"))
         number = decision.status.preparation.number if decision.status and decision.status.preparation else 0
@@ -85,19 +86,19 @@ class Preparations:
             case Prepare(number):
                 await self._create(job, number)
             case DeletePod(pod):
-                await self.effects.pods.delete(pod)
+                await self._do.pods.delete(pod)
 
     async def _tell(self, job: Job, number: int, notice: Notice) -> None:
-        await self.effects.events.emit(job.key, job.resource_version, number, notice)
+        await self._do.events.emit(job.key, job.resource_version, number, notice)
 
     async def _create(self, job: Job, number: int) -> None:
-        nodes = sorted({resident.node for resident in self.cache.residents.values() if resident.node})
+        nodes = sorted({resident.node for resident in self._cache.residents.values() if resident.node})
         logger.info("preparation %d begins", number)
         try:
-            await self.effects.pods.create(preparing_pod(job, number, nodes, self.defaults))
+            await self._do.pods.create(preparing_pod(job, number, nodes, self._defaults))
         except PodNameTakenError as error:
-            self.refusals[job.key.uid] = (Reason.POD_NAME_TAKEN, str(error))
+            self._refusals[job.key.uid] = (Reason.POD_NAME_TAKEN, str(error))
         except KubeError as error:
             if not error.refusal:
                 raise
-            self.refusals[job.key.uid] = (Reason.POD_REFUSED, f"the API server refuses the preparing pod: {error}")
+            self._refusals[job.key.uid] = (Reason.POD_REFUSED, f"the API server refuses the preparing pod: {error}")

@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
-from gpu_relay.domain.estimate import estimated_starts
+from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
 from gpu_relay.domain.model import Policy
 from gpu_relay.domain.news import AGAIN_AFTER, has_moved, is_news
-from gpu_relay.domain.queue import Candidate, Placement
+from gpu_relay.domain.queue import Candidate, Placement, holders_uid
 from gpu_relay.effects import clock
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
@@ -21,64 +21,96 @@ _AT_ONCE = 200
 """Jobs told in one look; the first of the queue first."""
 _IN_FLIGHT = 4
 """Of these at the same time: a hand-over's calls are not to stand in line behind a whole queue's."""
+_RETRY = 1.0
 
 
-@dataclass
+@dataclass(frozen=True)
+class _Told:
+    """What this process told a job last: to which version, and when (monotonic, seconds)."""
+
+    version: str
+    at: float
+
+
 class Prospects:
-    """What waiting jobs may expect. `queue` returns what the last dispatch decided, and the GPUs that it knew."""
+    """What waiting jobs may expect."""
 
-    cache: Cache
-    jobs: JobStore
-    policy: Policy
-    queue: Callable[[], tuple[list[Placement], list[Candidate]]]
-    told: dict[str, float] = field(default_factory=dict)
-    """When this process last told a job something, by UID; lost without harm."""
+    def __init__(
+        self,
+        cache: Cache,
+        jobs: JobStore,
+        policy: Policy,
+        queue: Callable[[], Awaitable[tuple[list[Placement], list[Candidate]]]],
+    ) -> None:
+        """`queue` returns the waiting jobs, in order, and the GPUs that there are."""
+        self._cache = cache
+        self._jobs = jobs
+        self._policy = policy
+        self._queue = queue
+        self._trained = cache.jobs.part(has_trained)
+        self._told: dict[str, _Told] = {}
+        """By UID; lost without harm."""
 
     async def look(self) -> float | None:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
-        placements, candidates = self.queue()
+        placements, candidates = await self._queue()
         waiting = [_as_told(each, candidates) for each in placements if each.gpu is None]
         now = clock.now()
-        starts = estimated_starts(placements, candidates, self.cache.jobs.values(), now, self.policy)
+        starts = self._starts(placements, candidates, now)
         uids = {each.job.key.uid for each in waiting}
-        self.told = {uid: at for uid, at in self.told.items() if uid in uids}
+        self._told = {uid: told for uid, told in self._told.items() if uid in uids}
         news, later = self._sort(waiting, starts)
         gate = asyncio.Semaphore(_IN_FLIGHT)
 
-        async def tell(placement: Placement) -> None:
+        async def tell(placement: Placement) -> bool:
             async with gate:
-                await self._tell(placement, starts.get(placement.job.key.uid), now)
+                return await self._tell(placement, starts.get(placement.job.key.uid), now)
 
-        await asyncio.gather(*map(tell, news[:_AT_ONCE]))
-        return 0 if len(news) > _AT_ONCE else later
+        all_told = all(await asyncio.gather(*map(tell, news[:_AT_ONCE])))
+        if len(news) > _AT_ONCE:
+            return 0
+        return later if all_told else min(later or _RETRY, _RETRY)
+
+    def _starts(self, placements: list[Placement], candidates: list[Candidate], now: datetime) -> dict[str, str]:
+        holders = {each.lease.holder for each in candidates if each.lease is not None}
+        owners = {holder: self._cache.jobs.get(holders_uid(holder)) for holder in holders}
+        known = {holder: job for holder, job in owners.items() if job is not None}
+        typical = typical_duration(self._trained.values())
+        return estimated_starts(placements, candidates, known, typical, now, self._policy)
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:
         """Return what is to be told now, and the seconds until what was told too recently may be told again."""
         news, later, now = [], None, time.monotonic()
         for placement in waiting:
             uid = placement.job.key.uid
-            start, rest = starts.get(uid), self.told.get(uid, 0.0) + AGAIN_AFTER - now
+            start, told = starts.get(uid), self._told.get(uid)
+            age = now - told.at if told is not None else AGAIN_AFTER
+            if told is not None and told.version == placement.job.resource_version and age < AGAIN_AFTER:
+                continue  # what it was told is on its way into the cache
             if is_news(placement, start):
                 news.append(placement)
             elif has_moved(placement, start):
-                if rest <= 0:
+                if age >= AGAIN_AFTER:
                     news.append(placement)
                 else:
-                    later = rest if later is None else min(later, rest)
+                    later = AGAIN_AFTER - age if later is None else min(later, AGAIN_AFTER - age)
         return news, later
 
-    async def _tell(self, placement: Placement, start: str | None, now: datetime) -> None:
+    async def _tell(self, placement: Placement, start: str | None, now: datetime) -> bool:
+        """Write a job's prospects; False where it has changed meanwhile and is to be looked at again."""
         job = placement.job
-        known = self.cache.jobs.get(job.key.uid)
+        known = self._cache.jobs.get(job.key.uid)
         if known is None or known.resource_version != job.resource_version:
-            return  # another look follows the change
-        self.told[job.key.uid] = time.monotonic()
+            return False
         new = status.queued(job, now, placement.position, start, placement.reason, placement.message)
         try:
-            await self.jobs.write_status(job, new)
+            await self._jobs.write_status(job, new)
         except KubeError as error:
             if not (error.conflict or error.not_found):
                 raise
+            return error.not_found
+        self._told[job.key.uid] = _Told(job.resource_version, time.monotonic())
+        return True
 
 
 def _as_told(placement: Placement, candidates: list[Candidate]) -> Placement:

@@ -11,17 +11,17 @@ logger = logging.getLogger(__name__)
 
 
 class Retirement:
-    """Looks at all jobs that are over."""
+    """Looks at the jobs that are over and are not kept for ever."""
 
     def __init__(self, cache: Cache, jobs: JobStore) -> None:
-        self._cache = cache
+        self._ended = cache.jobs.part(lambda job: expires_at(job) is not None)
         self._jobs = jobs
 
     async def look(self) -> float | None:
         """Delete what is due; return the seconds until the next job is, None when there is none."""
         now = clock.now()
         waits: list[float] = []
-        for cached in self._cache.jobs.values():
+        for cached in self._ended.values():
             due = expires_at(cached)
             if due is None:
                 continue

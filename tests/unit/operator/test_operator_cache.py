@@ -40,6 +40,7 @@ def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
     answered = data.draw(st.integers(asked, len(history)), "events told when its answer is taken in")
     listed = data.draw(st.integers(asked, len(history)), "events that the list shows")
     store: Store[int] = Store()
+    part = store.part(lambda version: version % 2 == 0)
 
     def tell(first: int, end: int) -> None:
         for version in range(first, end):
@@ -58,6 +59,7 @@ def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
     store.keep_only(set(shown), known)
     tell(answered, len(history))
     assert sorted(store.values()) == sorted(_state(history).values())
+    assert sorted(part.values()) == sorted(version for version in store.values() if version % 2 == 0)
 
 
 def test_a_resident_deleted_while_a_list_was_under_way_stays_gone() -> None:

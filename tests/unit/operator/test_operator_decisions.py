@@ -14,8 +14,8 @@ from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
 from gpu_relay.domain.outcome import next_batch, results_of, verdict
-from gpu_relay.domain.quantities import memory_mib
-from gpu_relay.domain.queue import Candidate, not_before, place, queue_key, waiting_jobs
+from gpu_relay.domain.quantities import memory_mib, timestamp
+from gpu_relay.domain.queue import Candidate, give, is_ready, not_before, place, queue_key, waits_for_time
 from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
@@ -74,12 +74,27 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
         job(f"j{n}", spec={"priority": priority}, created=f"2026-01-01T11:{minute:02}:00Z")
         for n, (priority, minute) in enumerate(given_jobs)
     ]
-    ordered = waiting_jobs(reversed(jobs), frozenset(), Policy(preparations=0))
-    assert ordered == sorted(jobs, key=queue_key)
+    assert all(is_ready(each, Policy(preparations=0)) for each in jobs)
+    ordered = sorted(jobs, key=queue_key)
+    assert ordered == sorted(jobs[::-1], key=queue_key)
     assert len({queue_key(each) for each in jobs}) == len(jobs)
     places = place(ordered, [Candidate("g", None, {})], NOW, Policy())
     assert [p.position for p in places] == list(range(1, len(jobs) + 1))
     assert [p.job for p in places if p.gpu] == ordered[:1]
+
+
+@given(st.lists(st.booleans(), max_size=6), st.integers(0, 4))
+def test_what_is_given_is_what_is_told(pauses: list[bool], gpus: int) -> None:
+    """Jobs that pause after a failure are passed over, and the queue is looked at again when they no longer do."""
+    failed = [ended("Error")[0].model_copy(update={"completion_time": timestamp(NOW)})]
+    waiting = [job(f"j{n}", attempts=failed if each else []) for n, each in enumerate(pauses)]
+    candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]
+    given_away = give(waiting, candidates, NOW, Policy())
+    assert [each for each, _ in given_away] == [each for each in waiting if not each.status.attempts][:gpus]
+    assert len({gpu.gpu for _, gpu in given_away}) == len(given_away)
+    told = place(waiting, candidates, NOW, Policy())
+    assert [(each.job, each.gpu) for each in told if each.gpu] == given_away
+    assert waits_for_time(waiting, candidates, NOW, Policy()) == any(pauses)
 
 
 def test_the_pause_doubles_with_each_failure_that_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from gpu_relay.api.v1alpha1 import Attempt, Progress, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import mishaps, stops, turn
-from gpu_relay.domain.estimate import estimated_starts
+from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
 from gpu_relay.domain.lifetime import deadline, expires_at
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Termination, TrainingPod, TurnView
 from gpu_relay.domain.outcome import attempt_of, verdict
@@ -216,7 +216,9 @@ def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took()
     waiting = [job("one", priority=2), job("two", priority=1)]
 
     def starts(*jobs: Job, queue: list[Job] = waiting) -> list[float | None]:
-        found = estimated_starts(place(queue, [candidate], NOW, Policy()), [candidate], jobs, NOW, Policy())
+        owners, typical = {each.key.holder: each for each in jobs}, typical_duration(filter(has_trained, jobs))
+        places = place(queue, [candidate], NOW, Policy())
+        found = estimated_starts(places, [candidate], owners, typical, NOW, Policy())
         times = [found.get(each.key.uid) for each in queue]
         return [None if at is None else (parse_time(at) - NOW).total_seconds() for at in times]
 
