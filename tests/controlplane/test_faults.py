@@ -132,14 +132,14 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
             url = f"http://{resident['status']['podIP']}:8000/api/v1/load"
             async with http.post(url, json=order) as answer:
                 assert answer.status == 503, "there is no memory for it"
-            while not any("was ordered" in violation for violation in observer.violations):
-                await asyncio.sleep(0.1)
+            await _told(observer, "a load was ordered")
             labels = {**pod["metadata"]["labels"], "gpurelay.dev/fence": "1"}
             spec = {"containers": [{"name": "main", "image": "x"}]}
             await api.post(pods, {"metadata": {"name": "second", "labels": labels}, "spec": spec})
             path = f"/apis/coordination.k8s.io/v1/namespaces/{stage.system}/leases/{lease['metadata']['name']}"
             await api.patch(path, {"spec": {"holderIdentity": "yolotrainingjob/a/b/c"}})
-            await asyncio.sleep(0.5)
+            for sentence in ("second was created beside", "second was created while", "directly"):
+                await _told(observer, sentence)
             watching.cancel()
             return observer.verdict()
 
@@ -152,6 +152,13 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
         "to yolotrainingjob/a/b/c directly",
     ):
         assert sentence in seen
+
+
+async def _told(observer: Observer, words: str) -> None:
+    """Wait until an observer has seen a violation that these words are about."""
+    async with asyncio.timeout(30):
+        while not any(words in violation for violation in observer.violations):
+            await asyncio.sleep(0.1)
 
 
 def test_a_seed_is_always_the_same_run() -> None:
