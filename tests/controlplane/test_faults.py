@@ -17,6 +17,8 @@ from tests.chaos.stage import open_stage
 from tests.cluster import Cluster
 
 SEEDS = range(1, 9)
+_LISTS_AT_START = 3
+"""One is the watch's; the operator reads one at once and one a few seconds later."""
 
 
 def test_a_sample_of_seeds(cluster: Cluster, tmp_path: Path) -> None:
@@ -77,6 +79,31 @@ def test_a_turn_that_began_is_followed(
             stage.operators["operator-0"].start()
             await stage.comes_to_rest(within=60)
             assert stage.operators["operator-0"].starts == 1
+
+    asyncio.run(scene())
+
+
+def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:
+    """What has overtaken it may be no news to anybody, and no full list comes to the rescue."""
+    lists, overtakes = 0, fails("PATCH", "/rests/status", 1, Fate(instead=Canned(409, {"reason": "Conflict"})))
+
+    def decide(call: Call) -> Fate:
+        nonlocal lists
+        lists += call.method == "GET" and call.path.endswith("/yolotrainingjobs") and not call.is_watch
+        return overtakes(call)
+
+    async def scene() -> None:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "overtaken", settings={"RESYNC_INTERVAL": "300"}) as stage,
+        ):
+            stage.proxies["operator-0"].decide = decide
+            stage.operators["operator-0"].start()
+            async with asyncio.timeout(30):
+                while lists < _LISTS_AT_START:
+                    await asyncio.sleep(0.1)
+            await stage.apply("rests", suspend=True)
+            await stage.comes_to_rest(within=30)
 
     asyncio.run(scene())
 
