@@ -20,6 +20,8 @@ class Operator:
         self.name = name
         self.log = log
         self.starts = 0
+        self.continued = float("-inf")
+        """When it was last told to go on after a pause (monotonic, seconds)."""
         self._environment = {**environment, "POD_NAME": name, "POD_UID": name}
         self._skew = skew
         self._process: BaseProcess | None = None
@@ -40,6 +42,8 @@ class Operator:
         """Send a signal, if it lives."""
         if self._process is not None and self._process.pid is not None and self._process.is_alive():
             os.kill(self._process.pid, number)
+            if number == signal.SIGCONT:
+                self.continued = time.monotonic()
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""

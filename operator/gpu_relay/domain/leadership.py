@@ -42,7 +42,9 @@ class Candidacy:
     def see(self, record: LeaderRecord | None, now: float) -> None:
         """Take in the record as it is, None where there is none; the count begins anew when it has changed.
 
-        A record that somebody deletes ends nobody's time: whoever held it last may not have noticed yet.
+        A record that somebody deletes ends nobody's time: whoever held it last may not have noticed yet. One that is
+        written and deleted again between two readings is not seen at all: whoever deletes the Lease twice within its
+        duration may have two lead for a moment, which the compare-and-swap of GPUs' Leases and their fences survive.
         """
         if _version(record) != _version(self.record):
             self._changed_at = now

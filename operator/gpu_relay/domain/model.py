@@ -37,6 +37,12 @@ class JobKey:
         return f"{self.namespace}/{self.name}"
 
 
+def uid_of_holder(holder: str) -> str:
+    """Return the UID of the job that a `holderIdentity` names; empty where it names none."""
+    key = JobKey.from_holder(holder)
+    return key.uid if key else ""
+
+
 @dataclass(frozen=True)
 class Grant:
     """Where the quota that a job was granted is to be used: on nodes with these labels, in spite of these taints."""

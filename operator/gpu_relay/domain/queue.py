@@ -8,7 +8,7 @@ from gpu_relay.api import words
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
 from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
-from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, JobKey, Policy, Resident
+from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, Policy, Resident
 from gpu_relay.domain.preparation import is_due
 from gpu_relay.domain.quantities import duration, parse_time, timestamp
 from gpu_relay.domain.validation import objection
@@ -62,12 +62,6 @@ def wants_gpu(job: Job) -> bool:
 def waits_since(job: Job) -> datetime:
     """Return since when a job has been waiting: its creation, or the end of its last attempt."""
     return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
-
-
-def holders_uid(holder: str) -> str:
-    """Return the UID of the job that a Lease's holder names; empty where it names none."""
-    key = JobKey.from_holder(holder)
-    return key.uid if key else ""
 
 
 def is_at_rest(job: Job) -> bool:

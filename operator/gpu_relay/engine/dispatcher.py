@@ -11,7 +11,7 @@ from gpu_relay.api.words import UNMANAGED_GPU, Phase, Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.fairness import clocks_of, outage_since, serves_until
 from gpu_relay.domain.lifetime import deadline, deadline_message
-from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor
+from gpu_relay.domain.model import GpuLease, Job, Policy, Preemptor, uid_of_holder
 from gpu_relay.domain.news import is_same
 from gpu_relay.domain.outcome import verdict
 from gpu_relay.domain.preemption import preemptors
@@ -19,7 +19,6 @@ from gpu_relay.domain.queue import (
     Candidate,
     Placement,
     give,
-    holders_uid,
     is_at_rest,
     is_left_over,
     is_ready,
@@ -110,7 +109,7 @@ class Dispatcher:
         leases = {lease.gpu: lease for lease in await self._do.leases.list()}
         self._find_forgotten(leases.values())
         await self._settle_leftovers(_involved(leases.values()))
-        self._busy = frozenset(holders_uid(lease.holder) for lease in leases.values()) | self._awaiting_reload(leases)
+        self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values()) | self._awaiting_reload(leases)
         await self._judge_the_few()
         waiting = self._waiting = await self._queue()
         metrics.QUEUE_LENGTH.set(len(waiting))
@@ -213,7 +212,7 @@ class Dispatcher:
     def _awaiting_reload(self, leases: dict[str, GpuLease]) -> frozenset[str]:
         """UIDs of the jobs whose turn has ended and whose resident is about to be back."""
         owed = (lease for gpu, lease in leases.items() if lease.reload_owed and not self._turns.open_though_owed(gpu))
-        return frozenset(holders_uid(lease.reload_owed) for lease in owed)
+        return frozenset(uid_of_holder(lease.reload_owed) for lease in owed)
 
     async def _acquire(self, cached: Job, gpu: Candidate) -> bool:
         """Take the Lease (law 5: ownership first), after a live look at the job (law 6)."""
@@ -285,4 +284,4 @@ class Dispatcher:
 
 def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:
     """UIDs of the jobs that own a GPU, or whose turn has ended with a reload still owed."""
-    return frozenset(holders_uid(holder) for lease in leases for holder in (lease.holder, lease.reload_owed))
+    return frozenset(uid_of_holder(holder) for lease in leases for holder in (lease.holder, lease.reload_owed))

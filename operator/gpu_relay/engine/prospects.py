@@ -9,9 +9,9 @@ from datetime import datetime
 from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
-from gpu_relay.domain.model import Policy
+from gpu_relay.domain.model import Policy, uid_of_holder
 from gpu_relay.domain.news import AGAIN_AFTER, has_moved, is_news
-from gpu_relay.domain.queue import Candidate, Placement, holders_uid
+from gpu_relay.domain.queue import Candidate, Placement
 from gpu_relay.effects import clock
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
@@ -73,7 +73,7 @@ class Prospects:
 
     def _starts(self, placements: list[Placement], candidates: list[Candidate], now: datetime) -> dict[str, str]:
         holders = {each.lease.holder for each in candidates if each.lease is not None}
-        owners = {holder: self._cache.jobs.get(holders_uid(holder)) for holder in holders}
+        owners = {holder: self._cache.jobs.get(uid_of_holder(holder)) for holder in holders}
         known = {holder: job for holder, job in owners.items() if job is not None}
         typical = typical_duration(self._trained.values())
         return estimated_starts(placements, candidates, known, typical, now, self._policy)
