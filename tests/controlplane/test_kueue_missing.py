@@ -51,8 +51,8 @@ def test_without_kueue_and_with_kueue_installed_later(
     world: World,
     api: httpx.Client,
     resident: ScriptedResident,
+    install_workloads: Callable[[], None],  # before the operator: what it may use goes when it has gone
     start_operator: Callable[..., OperatorProcess],
-    install_workloads: Callable[[], None],
 ) -> None:
     first = start_operator()
     world.apply_job("queued", queue="team-a", priority=10)
