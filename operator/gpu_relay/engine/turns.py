@@ -100,9 +100,11 @@ class Turns:
             owner = _concerned(lease)
             logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
             view = await self._view(lease, owner, seen)
+            memory = self._memory.get(gpu)
+            if memory is None or self._is_overtaken(lease):
+                return 0
             decision = turn.plan(view)
             logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
-            memory = self._recall(lease)
             memory.measuring = decision.measuring
             again_in = await self._apply(view, decision)
             return self._until_next_sample(memory) if decision.measuring and again_in else again_in
@@ -125,19 +127,29 @@ class Turns:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
 
         All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
-        was in force all the while that the rest was read.
+        was in force all the while that the rest was read. Where the dispatcher has written it meanwhile, all is read
+        again: a turn that goes first is no reason to load.
         """
         if memory is None:
             lease, seen = await self._do.leases.get(gpu), None
         else:
             memory.changed = False
             lease, seen = await asyncio.gather(self._do.leases.get(gpu), self._read_rest(memory.lease))
+        if self._memory.get(gpu) is not memory:
+            return await self._read(gpu, self._memory.get(gpu))
         if lease is None:
             return None, None
         if memory is None or seen is None or lease != memory.lease:
             self._recall(lease).changed = False
             seen = await self._read_rest(lease)
+            if self._is_overtaken(lease):
+                return await self._read(gpu, self._memory.get(gpu))
         return lease, seen
+
+    def _is_overtaken(self, lease: GpuLease) -> bool:
+        """True where the dispatcher has given the GPU to a job since this Lease was read."""
+        memory = self._memory.get(lease.gpu)
+        return memory is not None and memory.lease.fence != lease.fence
 
     async def _read_rest(self, lease: GpuLease) -> _Seen:
         owner = _concerned(lease)
@@ -234,6 +246,8 @@ class Turns:
         """Write the status and tell, then act: what is permitted is on record before it happens."""
         try:
             await self._record(view.lease.fence, decision)
+            if self._is_overtaken(view.lease):
+                return 0
             if decision.step is not None:
                 self._recall(await self._actions.take(view, self._recall(view.lease), decision.step))
         except KubeError as error:
