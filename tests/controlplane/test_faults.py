@@ -83,6 +83,33 @@ def test_a_turn_that_began_is_followed(
     asyncio.run(scene())
 
 
+def test_a_look_that_the_dispatcher_overtakes_orders_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """What it has read of the Lease says that the resident is to be loaded, when the next turn has begun already."""
+    slow = Fate(answer_delay=0.4)
+
+    async def scene() -> int:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "late", settings={"MAX_OUTAGE": "600"}) as stage,
+        ):
+
+            def decide(call: Call) -> Fate:
+                return (
+                    slow
+                    if call.method == "GET" and "/leases/gpu-" in call.path and "leader" not in call.path
+                    else UNTOUCHED
+                )
+
+            stage.proxies["operator-0"].decide = decide
+            for number in range(2):
+                await stage.apply(f"job-{number}")
+            stage.operators["operator-0"].start()
+            await stage.comes_to_rest(within=90)
+            return len(stage.residents[0].called("load"))
+
+    assert asyncio.run(scene()) == 1
+
+
 def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:
     """What has overtaken it may be no news to anybody, and no full list comes to the rescue."""
     lists, overtakes = 0, fails("PATCH", "/rests/status", 1, Fate(instead=Canned(409, {"reason": "Conflict"})))
