@@ -58,8 +58,9 @@ MUTANTS = (
         "if report is None or not report.model_loaded or",
         "if report is None or",
     ),
-    Mutant("law 3: passed on to nobody", "turn", "if not view.successor or", "if"),
-    Mutant("law 6: a lost pod is a live one's", "turn", "p.fence == view.lease.fence), None)", "True), None)"),
+    Mutant("law 3: passed on to nobody", "turn", "return bool(view.successor) and", "return"),
+    Mutant("law 3: passed on, and to be tried again", "turn", "if judged.phase in TERMINAL_PHASES and step", "if step"),
+    Mutant("law 6: a lost pod is a live one's", "model", "p.fence == fence), None)", "True), None)"),
     Mutant(
         "the cause of a stop is not on record",
         "follow",

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, YIELDED_REASONS, Phase, Reason
+from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import turn
 from gpu_relay.domain.lifetime import deadline
 from gpu_relay.domain.mishaps import is_start_failure
@@ -345,13 +345,16 @@ class Turn(RuleBasedStateMachine):
         match decision.step:
             case Unload():
                 self.unload()
-            case CreatePod(attempt, _, coresident):
-                self.create_pod(view, attempt, coresident=coresident)
+            case CreatePod(attempt, _, coresident, proven):
+                self.create_pod(view, attempt, proven, coresident=coresident)
             case DeletePod(pod):
                 self.may_stop(pod)
                 self.pods[pod.name] = replace(pod, deleting=True)
-            case ReturnLease(owed):
+            case ReturnLease(owed, _, passed_on):
                 assert not self.own(), "law 2: the Lease goes back when the job's pods have ended"
+                assert not passed_on or self.successor, "law 3: a GPU is passed on to somebody"
+                assert not passed_on or self.is_over(), "who is to be tried again does not pass its GPU on unseen"
+                assert not passed_on or (owed and not self.loaded), "law 3: what is passed on is a reload that is owed"
                 owed_to = self.lease.holder if owed else ""
                 self.lease = replace(
                     self.lease, holder=HOLDER_RESIDENT, reload_owed=owed_to, acquired=timestamp(self.now)
@@ -372,7 +375,10 @@ class Turn(RuleBasedStateMachine):
             self.loaded = False
             self.hold = Hold(self.lease.holder, self.lease.fence, 60.0)
 
-    def create_pod(self, view: TurnView, attempt: int, *, coresident: bool) -> None:
+    def is_over(self) -> bool:
+        return self.job is not None and self.job.status.phase in TERMINAL_PHASES
+
+    def create_pod(self, view: TurnView, attempt: int, proven: int | None, *, coresident: bool) -> None:
         assert self.lease.holder == KEY.holder
         assert not self.live(), "law 2: one live training pod on a GPU"
         assert view.resident is not None and view.resident.report is not None, "law 6: proven by a live measurement"
@@ -381,10 +387,11 @@ class Turn(RuleBasedStateMachine):
         assert len(samples) >= POLICY.samples, "law 1: several samples in a row"
         assert min(samples[-POLICY.samples :]) >= NEED + POLICY.margin_mib, "law 1: every one of them is enough"
         assert coresident == self.loaded, "only what was measured beside the resident runs beside it"
+        assert proven is not None and proven >= NEED, "law 1: the pod carries its proof"
         name = f"digits-{attempt}"
         self.pods[name] = TrainingPod(
             "vision", name, name, KEY.uid, attempt, "gpu-1", self.lease.fence, "Running",
-            "10.0.0.1", False, timestamp(self.now), None, None, coresident,
+            "10.0.0.1", False, timestamp(self.now), None, None, coresident, proven_mib=proven,
         )  # fmt: skip
 
     def load(self) -> None:

@@ -29,7 +29,7 @@ def followed(
     if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
         message += f": epoch {progress.summary}"
     new = status.training(view, job, pod.name, notice.reason, message, progress, line, stopping)
-    told = created(job, pod)
+    told = created(view, job, pod)
     return new, (told, notice) if notice.reason != Reason.POD_NOT_STARTED else (told,)
 
 
@@ -127,9 +127,9 @@ def _with_stable_eta(new: Progress, old: Progress | None) -> Progress:
     return new.model_copy(update={"eta": old.eta})
 
 
-def created(job: Job, pod: TrainingPod) -> Notice:
+def created(view: TurnView, job: Job, pod: TrainingPod) -> Notice:
     """Tell that the training pod exists."""
-    message, gpu = f"created pod {pod.name}", job.status.gpu
-    if gpu is not None and gpu.free_after is not None:
-        message += f" on node {gpu.node}: {mib(gpu.free_after)} measured free, {mib(job.need_mib)} needed"
+    message = f"created pod {pod.name}"
+    if pod.proven_mib is not None:
+        message += f" on node {view.lease.node}: {mib(pod.proven_mib)} measured free, {mib(job.need_mib)} needed"
     return Notice(Reason.POD_CREATED, message)

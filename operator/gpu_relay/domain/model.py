@@ -152,6 +152,8 @@ class TrainingPod:
     """Why the cluster takes it away: the reason of its DisruptionTarget condition; empty where it does not."""
     delete_by: str | None = None
     """When a deletion's grace period ends; None while it is not being deleted."""
+    proven_mib: int | None = None
+    """Free MiB that were measured before it was created; None where it does not say."""
 
     @property
     def live(self) -> bool:
@@ -325,6 +327,12 @@ class TurnView:
     def managed(self) -> bool:
         """False for turns without a resident, which have no measurement and no hand-over."""
         return self.lease.node != ""
+
+    @property
+    def own_pod(self) -> TrainingPod | None:
+        """The training pod of this turn, live or ended."""
+        job, fence = self.job, self.lease.fence
+        return next((p for p in self.pods if job and p.job_uid == job.key.uid and p.fence == fence), None)
 
     @property
     def proven_free(self) -> int | None:

@@ -2,7 +2,8 @@
 
 A queue moves with every turn. If each job were told each time, a queue of n jobs would cost n writes for every turn. So
 a place is exact among the first ten; further back it is told anew when the job has come to a quarter of the place that
-it was told.
+it was told. Who has only moved is told after the others, one job in a while, so that what a turn costs does not grow
+with the queue.
 """
 
 from dataclasses import replace
@@ -17,6 +18,8 @@ EXACT_PLACES = 10
 _FRACTION = 4
 _PROSPECTS = {"queue_position", "estimated_start_time", "conditions", "observed_generation"}
 _UNTOLD: dict[str, Any] = YoloTrainingJobStatus().model_dump(include=_PROSPECTS)
+MOVES_APART = 1.0
+"""Seconds between two jobs that are told of a change of place or estimate alone."""
 AGAIN_AFTER = 10.0
 """Seconds for which a change of place or estimate alone is kept back after a job was told something."""
 
@@ -42,6 +45,12 @@ def is_same(live: Job, seen: Job) -> bool:
 def _untold(job: Job) -> Job:
     status = job.status.model_copy(update={**_UNTOLD, "phase": job.status.phase or Phase.QUEUED})
     return replace(job, resource_version="", grant=Grant(), status=status)
+
+
+def outdated(placement: Placement) -> float:
+    """Return by how much what a job was told of its place is wrong, as a factor; 1 where it is right."""
+    near, far = sorted((placement.job.status.queue_position or placement.position, placement.position))
+    return far / near
 
 
 def has_moved(placement: Placement, start: str | None) -> bool:

@@ -19,6 +19,7 @@ from gpu_relay.domain.history import remembered
 from gpu_relay.domain.model import Job, TurnView
 from gpu_relay.domain.outcome import Verdict
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.stops import told
 
 Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
 _SHOWN_ORDER = tuple(ConditionType)
@@ -168,7 +169,8 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
     attempts = remembered([*job.status.attempts, attempt])
-    return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **fields)
+    known = _turn_fields(view, job, told(job, view.lease.fence))  # a short training ends before a status tells of it
+    return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)
 
 
 def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
@@ -222,29 +224,29 @@ def _turn_fields(view: TurnView, job: Job, stopping: Reason | None = None) -> di
     since = view.lease.acquired or timestamp(view.now)
     return {
         "turn": Turn(fence=view.lease.fence, since=since, stopping=stopping),
-        "gpu": _gpu(view, job),
+        "gpu": gpu_of(view, job),
         "start_time": job.status.start_time or since,
     }
 
 
-def _gpu(view: TurnView, job: Job) -> GpuStatus:
+def gpu_of(view: TurnView, job: Job) -> GpuStatus:
+    """Return what is known of a turn's GPU, by the status, the resident and the training pod."""
     same_turn = job.status.turn is not None and job.status.turn.fence == view.lease.fence
     known = job.status.gpu if same_turn and job.status.gpu is not None else GpuStatus(needed=job.need_mib)
-    if view.resident is None:
-        return known
-    facts: dict[str, Any] = {"node": view.resident.node, "resident": str(view.resident)}
-    if view.resident.report is not None:
-        report = view.resident.report
+    pod, resident = view.own_pod, view.resident
+    facts: dict[str, Any] = {} if pod is None or pod.proven_mib is None else {"free_after": pod.proven_mib}
+    if resident is not None:
+        facts |= {"node": resident.node, "resident": str(resident)}
+    if resident is not None and resident.report is not None:
+        report = resident.report
         facts |= {"uuid": report.uuid, "name": report.name, "total": report.total_mib}
     if known.free_before is None and view.free_before is not None:
         facts["free_before"] = view.free_before
-    if known.free_after is None and view.proven_free is not None:
-        facts["free_after"] = view.proven_free
     return known.model_copy(update=facts)
 
 
 def _proof(view: TurnView, job: Job) -> str:
-    gpu = _gpu(view, job)
+    gpu = gpu_of(view, job)
     if gpu.free_after is None:
         return "the training pod owns the GPU"
     return f"{gpu.free_after:,} MiB measured free, {gpu.needed or job.need_mib:,} MiB needed"

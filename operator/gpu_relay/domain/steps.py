@@ -27,6 +27,8 @@ class CreatePod:
     attempt: int
     batch: int | Literal["auto"]
     coresident: bool = False
+    proven_mib: int | None = None
+    """Free MiB that were measured for it; None without a resident, which measures."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,13 @@ class DeletePod:
 class ReturnLease:
     """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
 
-    `resident_out` is False where the resident was seen to serve: the turn did not unload it.
+    `resident_out` is False where the resident was seen to serve: the turn did not unload it. `passed_on` is True where
+    the next job goes first, without a reload in between.
     """
 
     reload_owed: bool = True
     resident_out: bool = True
+    passed_on: bool = False
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@
     job owns the Lease                                   resident owns the Lease
       owner_is_gone ── stop its pods, return the Lease     pods_overstay ── stop them first (law 2)
       turn_is_over ─── memory back? return the Lease       nothing_owed ─── at rest
-      pod_has_ended ── record the attempt                  resident_is_missing ─ wait for its pod (law 3)
+      pod_has_ended ── record the attempt, pass on         resident_is_missing ─ wait for its pod (law 3)
       pod_is_live ──── keep the hold, follow, stop         resident_is_loaded ── settle the job, clear the debt
       pod_is_lost ──── record the attempt                  next_turn_goes_first ─ while the outage is short
       turn_is_withdrawn                                  load_resident
@@ -27,8 +27,8 @@ from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import follow, status, stops
 from gpu_relay.domain.fairness import clocks_of, is_exhausted
-from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, TrainingPod, TurnView
-from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
+from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, TurnView
+from gpu_relay.domain.outcome import Verdict, attempt_of, lost_attempt, next_batch, results_of, verdict
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.steps import (
     CreatePod,
@@ -48,6 +48,8 @@ _SOON = 1.0
 _POD_POLL = 2.0
 _RESIDENT_POLL = 3.0
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
+PASSED_ON = "has the GPU next; the resident is loaded after it"
+"""How the last Event of a turn ends where the next one follows at once; `kubectl relay timeline` looks for it."""
 _PASS_ON_LIMIT = 10.0
 """Seconds in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
@@ -60,12 +62,6 @@ def plan(view: TurnView) -> Decision:
         if decision is not None:
             return decision
     raise AssertionError("the last rule of each chain always decides")
-
-
-def own_pod(view: TurnView) -> TrainingPod | None:
-    """Return the training pod of this turn, live or ended."""
-    job = view.job
-    return next((p for p in view.pods if job and p.job_uid == job.key.uid and p.fence == view.lease.fence), None)
 
 
 def leased(lease: GpuLease, then: str = "") -> Notice:
@@ -95,24 +91,36 @@ def turn_is_over(view: TurnView) -> Decision | None:
         return stopping
     attempt = job.status.attempts[-1]
     waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
-    told = () if attempt.exit_code is None else (_ended(attempt),)  # once more, lest a crash has swallowed it
+    # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
+    told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
         return Decision(None, job, None, told, again_in=view.policy.sample_interval)
     return Decision(_return_lease(view), job, None, told, again_in=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
-    """The training pod's containers have ended: record how, then the Lease goes back, if the memory is back already."""
-    pod, job = own_pod(view), view.job
+    """The training pod's containers have ended: record how, then the Lease goes back, if the memory is back already.
+
+    Where the job is done with that and the next one goes first, nothing is left to wait for: one status says it all.
+    """
+    pod, job = view.own_pod, view.job
     if job is None or pod is None or pod.termination is None:
         return None
     attempt = attempt_of(job, pod, pod.termination, view.now)
     progress = follow.final_progress(job, attempt)
     results = results_of(pod.termination) or job.status.results
-    ended = _ended(attempt)
+    created, ended = follow.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
-    over = _memory_is_back(view, job) and not any(each.live for each in view.pods)
-    return Decision(_return_lease(view) if over else None, job, new, (follow.created(job, pod), ended), again_in=0)
+    if not _memory_is_back(view, job) or any(each.live for each in view.pods):
+        return Decision(None, job, new, (created, ended), again_in=0)
+    done = replace(job, status=new)
+    judged, step = verdict(done, view.now), _return_lease(view)
+    if judged.phase in TERMINAL_PHASES and step.resident_out and _goes_first(view):
+        fact = _passed_on(view)
+        passing = replace(step, passed_on=True)
+        told = created, _judgement(judged, fact)
+        return Decision(passing, job, status.settled(done, view.now, judged, fact), told, again_in=_SOON)
+    return Decision(step, job, new, (created, ended), again_in=0)
 
 
 def _ended(attempt: Attempt) -> Notice:
@@ -123,12 +131,12 @@ def _ended(attempt: Attempt) -> Notice:
 
 def pod_is_live(view: TurnView) -> Decision | None:
     """The training pod lives: keep the resident's promise alive, follow the progress, stop it for a cause."""
-    pod, job = own_pod(view), view.job
+    pod, job = view.own_pod, view.job
     if job is None or pod is None:
         return None
     stop = None if pod.deleting else stops.cause(view, job, pod)
     if stop is None and follow.is_about_to_start(view, pod):
-        return Decision(None, job, None, (follow.created(job, pod),), again_in=view.policy.progress_interval)
+        return Decision(None, job, None, (follow.created(view, job, pod),), again_in=view.policy.progress_interval)
     new, notices = follow.followed(view, job, pod, stop)
     decision = Decision(None, job, new, notices, again_in=view.policy.progress_interval)
     if pod.deleting:
@@ -200,7 +208,7 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
         return Decision(None, job, again_in=view.policy.sample_interval, measuring=True)
     message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
-    step = CreatePod(job.next_attempt, next_batch(job), coresident=True)
+    step = CreatePod(job.next_attempt, next_batch(job), coresident=True, proven_mib=view.proven_free)
     return Decision(step, job, proven, (leased(view.lease, message),), again_in=_SOON)
 
 
@@ -219,7 +227,8 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         return Decision(Unload(), decision.job, decision.status, decision.notices, again_in=_SOON)
     free = view.free_before
     figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
-    message = f"asks resident {view.resident} to unload{figures}"
+    is_out = view.resident.report is not None and view.resident.report.held_under is not None
+    message = f"asks resident {view.resident} to {'stay unloaded' if is_out else 'unload'}{figures}"
     asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
     return Decision(Unload(), view.job, asking, (leased(view.lease, message),), again_in=0)
 
@@ -280,15 +289,11 @@ def pod_was_refused(view: TurnView) -> Decision | None:
 
 
 def create_pod(view: TurnView) -> Decision | None:
-    """All is proven: create the training pod; the watch tells of it."""
+    """All is proven: create the training pod, which carries the proof until the status does; the watch tells of it."""
     job = view.job
     assert job is not None
-    step = CreatePod(job.next_attempt, next_batch(job))
-    if not view.managed:
-        return Decision(step, job, None, (leased(view.lease),), again_in=_SOON)
-    message = f"{mib(view.samples[-1])} free in {view.policy.samples} samples in a row, {mib(job.need_mib)} needed"
-    proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message)
-    return Decision(step, job, proven, again_in=_SOON)
+    step = CreatePod(job.next_attempt, next_batch(job), proven_mib=view.proven_free if view.managed else None)
+    return Decision(step, job, None, (leased(view.lease),), again_in=_SOON)
 
 
 # The resident owns the Lease
@@ -326,13 +331,19 @@ def resident_is_loaded(view: TurnView) -> Decision | None:
 def next_turn_goes_first(view: TurnView) -> Decision | None:
     """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
     returned = parse_time(view.lease.acquired) if view.lease.acquired else view.now
+    if not _goes_first(view) or (view.now - returned).total_seconds() > _PASS_ON_LIMIT:
+        return None
+    return _settle(view, PassOn(), _passed_on(view), _SOON)
+
+
+def _goes_first(view: TurnView) -> bool:
+    """True where somebody waits for the GPU, and the resident may be out for another turn."""
     clocks = clocks_of(view.policy, view.resident)
-    if not view.successor or view.load_failed or (view.now - returned).total_seconds() > _PASS_ON_LIMIT:
-        return None
-    if is_exhausted(view.lease, clocks, view.now):
-        return None
-    message = f"{view.successor} has the GPU next; the resident is loaded after it"
-    return _settle(view, PassOn(), ("False", Reason.GPU_PASSED_ON, message), _SOON)
+    return bool(view.successor) and not view.load_failed and not is_exhausted(view.lease, clocks, view.now)
+
+
+def _passed_on(view: TurnView) -> status.Fact:
+    return "False", Reason.GPU_PASSED_ON, f"{view.successor} {PASSED_ON}"
 
 
 def load_resident(view: TurnView) -> Decision | None:
@@ -384,11 +395,18 @@ def _settle(
         return Decision(step, again_in=again_in)
     judged = verdict(job, view.now)
     new = status.settled(job, view.now, judged, reload)
-    bad_news = reload[0] == "False" and reload[1] != Reason.GPU_PASSED_ON
-    notices = [Notice(reload[1], reload[2], warning=bad_news)]
-    if job.status.phase in TERMINAL_PHASES | {Phase.RELEASING} and judged.phase != Phase.QUEUED:
-        notices.append(Notice(judged.reason, judged.message, warning=judged.phase == Phase.FAILED))
-    return Decision(step, job, new, tuple(notices), again_in)
+    passed_on = reload[1] == Reason.GPU_PASSED_ON
+    gone = Notice(reload[1], reload[2], warning=reload[0] == "False" and not passed_on)
+    if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING} or judged.phase == Phase.QUEUED:
+        return Decision(step, job, new, (gone,), again_in)
+    judgement = _judgement(judged, reload)
+    return Decision(step, job, new, (judgement,) if passed_on else (gone, judgement), again_in)
+
+
+def _judgement(judged: Verdict, reload: status.Fact) -> Notice:
+    """Tell a verdict, and in the same breath who has the GPU next: both happen at once."""
+    message = f"{judged.message}; {reload[2]}" if reload[1] == Reason.GPU_PASSED_ON else judged.message
+    return Notice(judged.reason, message, warning=judged.phase == Phase.FAILED)
 
 
 def _stop_live_pods(view: TurnView) -> Decision | None:
@@ -422,5 +440,5 @@ def _memory_is_back(view: TurnView, job: Job) -> bool:
     report = view.resident.report if view.resident else None
     if not view.managed or (report is not None and report.model_loaded):
         return True
-    before = job.status.gpu.free_after if job.status.gpu else None
+    before = status.gpu_of(view, job).free_after
     return report is not None and (before is None or report.free_mib >= before - view.policy.margin_mib)

@@ -31,6 +31,7 @@ def training_pod_of(raw: Object) -> TrainingPod:
         disruption=_disruption(status),
         delete_by=meta.get("deletionTimestamp"),
         coresident=labels.get(words.LABEL_SHARING) == words.CORESIDENT,
+        proven_mib=_number(meta.get("annotations", {}).get(words.ANNOTATION_PROVEN_MIB)) or None,
     )
 
 

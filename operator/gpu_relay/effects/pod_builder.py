@@ -48,6 +48,7 @@ class _Role:
     env: list[Object]
     claim: str = ""
     affinity: Object | None = None
+    annotations: dict[str, str] = field(default_factory=dict)
 
 
 def training_pod(
@@ -68,6 +69,7 @@ def training_pod(
         env=_visible_device(job, resident, defaults),
         claim=_claim(job, defaults),
         affinity=None if resident is None else _pinned_to(resident.node),
+        annotations={} if step.proven_mib is None else {words.ANNOTATION_PROVEN_MIB: str(step.proven_mib)},
     )
     return _pod(job, role, defaults)
 
@@ -128,6 +130,7 @@ def _metadata(job: Job, role: _Role, template: dict[str, Any]) -> Object:
         "annotations": {
             **template.get("annotations", {}),
             words.ANNOTATION_JOB_FILE: json.dumps(role.file, ensure_ascii=False),
+            **role.annotations,
         },
         "ownerReferences": [
             {

@@ -93,7 +93,8 @@ class Actions:
     async def _on_lease(self, view: TurnView, memory: Memory, step: ReturnLease | PassOn | SettleReload) -> GpuLease:
         lease = view.lease
         match step:
-            case ReturnLease(owed, out):
+            case ReturnLease(owed, out, passed_on):
+                memory.passed_on = passed_on
                 lease = await self.effects.leases.give_back(lease, reload_owed=owed, resident_out=out, now=view.now)
                 memory.clocks.stop("return")
             case PassOn():

@@ -66,11 +66,13 @@ class Memory:
     def of(cls, lease: GpuLease, before: Self | None) -> Self:
         """Return what is remembered of a turn, or of a reload, when it begins; `before` is of the same GPU.
 
-        A row of measurements that began when the last trainer had left goes on, where no turn lies between.
+        A row of measurements that began when the last trainer had left goes on, where no turn lies between; and with
+        the Lease that a turn returns goes whether it is the next job's.
         """
         memory = cls(lease)
         if before is not None and lease.fence - before.lease.fence in {0, 1}:
             memory.samples, memory.sampled_at = list(before.samples), before.sampled_at
+            memory.passed_on = before.passed_on and lease.fence == before.lease.fence
         return memory
 
     def lacks_samples(self, wanted: int) -> bool:

@@ -10,7 +10,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
 from gpu_relay.domain.model import Policy, uid_of_holder
-from gpu_relay.domain.news import AGAIN_AFTER, has_moved, is_news
+from gpu_relay.domain.news import AGAIN_AFTER, MOVES_APART, has_moved, is_news, outdated
 from gpu_relay.domain.queue import Candidate, Placement
 from gpu_relay.effects import clock
 from gpu_relay.effects.jobs import JobStore
@@ -50,6 +50,8 @@ class Prospects:
         self._trained = cache.jobs.part(has_trained)
         self._told: dict[str, _Told] = {}
         """By UID; lost without harm."""
+        self._moved_at = -MOVES_APART
+        """When a job was last told that it has moved, and nothing else (monotonic, seconds)."""
 
     async def look(self) -> float | None:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
@@ -79,8 +81,8 @@ class Prospects:
         return estimated_starts(placements, candidates, known, typical, now, self._policy)
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:
-        """Return what is to be told now, and the seconds until what was told too recently may be told again."""
-        news, later, now = [], None, time.monotonic()
+        """Return what is to be told now, and the seconds until what has to wait may be told."""
+        news, moved, pauses, now = list[Placement](), list[Placement](), list[float](), time.monotonic()
         for placement in waiting:
             uid = placement.job.key.uid
             start, told = starts.get(uid), self._told.get(uid)
@@ -91,10 +93,17 @@ class Prospects:
                 news.append(placement)
             elif has_moved(placement, start):
                 if age >= AGAIN_AFTER:
-                    news.append(placement)
+                    moved.append(placement)
                 else:
-                    later = AGAIN_AFTER - age if later is None else min(later, AGAIN_AFTER - age)
-        return news, later
+                    pauses.append(AGAIN_AFTER - age)
+        if moved and now - self._moved_at >= MOVES_APART:
+            self._moved_at = now
+            worst = max(moved, key=outdated)
+            news.append(worst)
+            moved.remove(worst)
+        if moved:
+            pauses.append(self._moved_at + MOVES_APART - now)
+        return news, min(pauses, default=None)
 
     async def _tell(self, placement: Placement, start: str | None, now: datetime) -> bool:
         """Write a job's prospects; False where it has changed meanwhile and is to be looked at again."""

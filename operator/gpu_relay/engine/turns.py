@@ -198,7 +198,7 @@ class Turns:
 
     async def _with_pod(self, view: TurnView, memory: Memory) -> TurnView:
         """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
-        pod = turn.own_pod(view)
+        pod = view.own_pod
         if pod is None or not pod.live:
             if pod is not None:
                 memory.clocks.start("return")

@@ -10,6 +10,7 @@ from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import UNMANAGED_GPU, Reason
 from gpu_relay.domain.model import GpuLease, Job, JobKey
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn import PASSED_ON
 from kubectl_relay.views.picture import Picture, Told
 
 _LEASED_GPU = re.compile(r"owns (?:GPU (\S+) on node|a GPU without a resident)")
@@ -106,8 +107,9 @@ def _take_event(turns: dict[tuple[str, int], PastTurn], told: Told) -> None:
         turns[key] = replace(turn_or_none, end=told.at, over=True)
     elif told.reason == Reason.GPU_RETURNED:
         turns[key] = replace(turn_or_none, over=True, returned=told.at)
-    elif told.reason == Reason.GPU_PASSED_ON:
-        turns[key] = replace(turn_or_none, over=True, returned=told.at, passed_on=True)
+    elif told.message.endswith(PASSED_ON):
+        end = turn_or_none.end or told.at
+        turns[key] = replace(turn_or_none, end=end, over=True, returned=told.at, passed_on=True)
     elif told.reason == Reason.RESIDENT_LOADED:
         turns[key] = replace(turn_or_none, over=True, back=told.at)
 

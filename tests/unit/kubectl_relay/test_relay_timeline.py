@@ -3,12 +3,13 @@
 import io
 from datetime import timedelta
 
+import pytest
 from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import GpuStatus
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain.model import Job
-from gpu_relay.domain.turn import leased
+from gpu_relay.domain.turn import PASSED_ON, leased
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.picture import Picture, told_of
 from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of
@@ -78,11 +79,13 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
     assert turn.end == ended_then.at
 
 
-def test_turns_of_deleted_jobs_are_known_by_events() -> None:
+@pytest.mark.parametrize(("reason", "said"), [("GPUPassedOn", ""), ("Completed", "30 epochs; ")])
+def test_turns_of_deleted_jobs_are_known_by_events(reason: str, said: str) -> None:
+    message = f"{said}vision/next {PASSED_ON}"
     gone = job("gone")
     events = (
         told(gone, "GPULeased", leased(lease(fence=5)).message, fence=5, at=ago(minutes=30)),
-        told(gone, "GPUPassedOn", fence=5, at=ago(minutes=20)),
+        told(gone, reason, message, fence=5, at=ago(minutes=20)),
     )
     (turn,) = turns(Picture(NOW, events=events))[GPU]
     assert (turn.job.name, turn.end, turn.over, turn.passed_on) == ("gone", ago(minutes=20), True, True)

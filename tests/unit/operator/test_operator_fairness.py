@@ -8,7 +8,7 @@ import pytest
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.api.words import Reason
+from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import turn
 from gpu_relay.domain.fairness import clocks_of, is_exhausted, objections, outage_since, serves_until
 from gpu_relay.domain.model import (
@@ -20,6 +20,7 @@ from gpu_relay.domain.model import (
     JobKey,
     Policy,
     Resident,
+    Termination,
     TrainingPod,
     TurnView,
 )
@@ -125,6 +126,9 @@ def test_a_polite_job_waits_for_an_idle_resident_and_lets_others_pass() -> None:
     assert successor([polite], idle, NOW, POLICY) == polite
 
 
+POD = TrainingPod("vision", "digits-1", "p", "uid-1", 1, "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
+OURS = replace(AT_REST, holder=KEY.holder, fence=8, out_since=ago(700), acquired=ago(700))
+HELD = replace(OUT, hold=Hold(KEY.holder, 8, 59.0), refused=3)
 OWED = replace(AT_REST, acquired=ago(1), reload_owed=KEY.holder, out_since=ago(100))
 
 
@@ -142,6 +146,67 @@ def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
     assert "vision/next" in reloaded.message
 
 
+def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 14910, **changes: Any) -> TurnView:
+    """The turn's pod has just ended, and somebody waits for the GPU."""
+    ended = Termination(0, "", {"reason": word, "message": "30 epochs"}, ago(60), ago(1))
+    lease = replace(OURS, out_since=ago(out_since))
+    pod = replace(POD, phase="Succeeded", termination=ended, proven_mib=14910)
+    report = replace(HELD, free_mib=free)
+    view = TurnView(NOW, POLICY, lease, resident(report), job(), pods=(pod,), successor="vision/next")
+    return replace(view, **changes)
+
+
+def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> None:
+    decision = turn.plan(at_the_end())
+    assert decision.step == ReturnLease(passed_on=True)
+    assert decision.status is not None
+    assert decision.status.phase == Phase.SUCCEEDED
+    assert [attempt.reason for attempt in decision.status.attempts] == [Reason.COMPLETED]
+    assert decision.status.gpu is not None
+    assert decision.status.gpu.free_after == 14910, "a training too short for a status of its own"
+    said = {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}
+    assert said["ResidentReloaded"] == ("False", Reason.GPU_PASSED_ON)
+    assert said["Complete"] == ("True", Reason.COMPLETED)
+    created, verdict = decision.notices
+    assert (created.reason, verdict.reason) == (Reason.POD_CREATED, Reason.COMPLETED)
+    assert verdict.message == "30 epochs; vision/next has the GPU next; the resident is loaded after it"
+
+
+def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_same() -> None:
+    view = at_the_end()
+    decision = turn.plan(view)
+    assert view.job is not None
+    assert decision.status is not None
+    done = replace(view.job, status=decision.status)
+    again = turn.plan(replace(view, job=done))
+    assert isinstance(again.step, ReturnLease)
+    assert again.notices == ()
+    returned = turn.plan(after_a_turn(job=done, lease=replace(OWED, fence=8)))
+    assert isinstance(returned.step, PassOn)
+    assert returned.status == done.status
+    assert returned.notices == decision.notices[1:], "by name, it is the same Event"
+
+
+@pytest.mark.parametrize(
+    ("view", "phase"),
+    [
+        (at_the_end(successor=""), Phase.RELEASING),
+        (at_the_end(out_since=601), Phase.RELEASING),
+        (at_the_end(load_failed=True), Phase.RELEASING),
+        (at_the_end("OutOfMemory"), Phase.RELEASING),
+        (at_the_end(free=4670), Phase.RELEASING),
+        (at_the_end("DatasetInvalid"), Phase.FAILED),
+    ],
+)
+def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnView, phase: Phase) -> None:
+    decision = turn.plan(view)
+    assert decision.status is not None
+    assert decision.status.phase == phase
+    passes = isinstance(decision.step, ReturnLease) and decision.step.passed_on
+    assert passes is (phase == Phase.FAILED)
+    assert (decision.notices[-1].reason == Reason.TRAINING_ENDED) is not passes
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -153,11 +218,6 @@ def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
 )
 def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(changes: dict[str, Any]) -> None:
     assert isinstance(turn.plan(after_a_turn(**changes)).step, Load)
-
-
-POD = TrainingPod("vision", "digits-1", "p", "uid-1", 1, "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
-OURS = replace(AT_REST, holder=KEY.holder, fence=8, out_since=ago(700), acquired=ago(700))
-HELD = replace(OUT, hold=Hold(KEY.holder, 8, 59.0), refused=3)
 
 
 @pytest.mark.parametrize(
@@ -188,10 +248,7 @@ def acquiring(report: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnView:
 def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
     assert ROOMY.room_mib == 7910
     proven = turn.plan(acquiring(ROOMY, (7910,) * 3))
-    assert proven.step == CreatePod(1, 16, coresident=True)
-    assert proven.status is not None
-    assert proven.status.gpu is not None
-    assert proven.status.gpu.free_after == 10910
+    assert proven.step == CreatePod(1, 16, coresident=True, proven_mib=10910)
     assert turn.plan(acquiring(ROOMY, (7910,) * 2)).step is None
     assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).step, Unload)
     assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).step, Unload)

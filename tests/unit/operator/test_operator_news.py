@@ -7,7 +7,7 @@ from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import status
 from gpu_relay.domain.model import Job, JobKey
-from gpu_relay.domain.news import has_moved, is_news, is_same
+from gpu_relay.domain.news import has_moved, is_news, is_same, outdated
 from gpu_relay.domain.queue import Placement, place_message
 from tests.support.world import job_manifest
 
@@ -53,6 +53,12 @@ def test_a_long_queue_costs_each_job_few_writes() -> None:
             if has_moved(at(job, position), None):
                 job, writes = told(position), writes + 1
         assert writes <= most, "without the pause between two of them"
+
+
+def test_the_most_outdated_place_is_told_first() -> None:
+    moved = [at(told(9), 8), at(told(40), 10), at(told(10_000), 2_500), at(told(100, SOON), 100)]
+    assert max(moved, key=outdated) == moved[1], "the nearer of two that are equally wrong"
+    assert sorted(map(outdated, moved)) == [1, 9 / 8, 4, 4]
 
 
 def test_estimates_move_places_too() -> None:

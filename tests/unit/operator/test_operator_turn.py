@@ -16,6 +16,7 @@ from gpu_relay.domain.model import (
     JobKey,
     Policy,
     Resident,
+    Termination,
     TrainingPod,
     TurnView,
 )
@@ -106,9 +107,16 @@ def test_a_pod_that_the_api_server_refuses_is_a_failed_attempt() -> None:
 
 def test_the_lease_waits_until_the_memory_is_back() -> None:
     ended = Attempt(number=1, pod="digits-1", fence=7, reason=Reason.COMPLETED, completion_time="2026-01-01T11:59:58Z")
-    done = job(phase=Phase.RELEASING, attempts=[ended], gpu={"freeAfter": 14_910})
+    turn_ = {"fence": 7, "since": "2026-01-01T11:59:00Z"}
+    done = job(phase=Phase.RELEASING, attempts=[ended], turn=turn_, gpu={"freeAfter": 14_910})
     assert turn.plan(view(job=done, resident=resident(free=4_670))).step is None
     assert isinstance(turn.plan(view(job=done)).step, ReturnLease)
+
+
+def test_the_pod_knows_what_was_free_before_it_where_no_status_does() -> None:
+    ended = pod(phase="Succeeded", termination=Termination(0, "", {"reason": "Completed"}), proven_mib=14_910)
+    assert turn.plan(view(pods=(ended,), resident=resident(free=4_670))).step is None
+    assert isinstance(turn.plan(view(pods=(ended,))).step, ReturnLease)
 
 
 def test_a_pod_that_never_starts_gives_the_gpu_back() -> None:
