@@ -28,7 +28,8 @@ def test_turns_in_a_row_share_one_outage(world: World, resident: ScriptedResiden
     assert resident.called("load") == []
     world.reaches("first", "Succeeded")
     assert world.condition("first", "ResidentReloaded")["reason"] == "GPUPassedOn"
-    eventually(lambda: "GPUPassedOn" in world.events("first"), "the Event GPUPassedOn")
+    eventually(lambda: "Completed" in world.events("first"), "the Event Completed")
+    assert not {"TrainingEnded", "GPUPassedOn"} & set(world.events("first")), "one Event tells what is one moment"
     finish(world, "second-1")
     world.reaches("second", "Succeeded")
     assert world.condition("second", "ResidentReloaded")["status"] == "True"
@@ -36,6 +37,35 @@ def test_turns_in_a_row_share_one_outage(world: World, resident: ScriptedResiden
     fences = [call["fence"] for call in resident.called("unload")]
     assert fences == sorted(fences)
     assert len(set(fences)) == 2
+
+
+def test_from_turn_to_turn_each_job_is_written_once(
+    world: World, resident: ScriptedResident, start_operator: Start
+) -> None:
+    start_operator(max_outage="600")
+    world.apply_job("first")
+    world.shows_pod("first-1")
+    world.apply_job("second")
+    world.reaches("second", "Queued")
+    world.run_pod("first-1")
+    eventually(lambda: "TrainingRunning" in world.events("first"), "the Event TrainingRunning")
+    first, second = world.version("first"), world.version("second")
+    world.end_pod("first-1")
+    world.shows_pod("second-1")
+    assert _phases(world, "first", first) == ["Succeeded"]
+    assert _phases(world, "second", second).count("Acquiring") == 1
+    told = eventually(lambda: world.event("first", "Completed"), "the Event Completed")
+    assert told["note"].endswith(f"{world.namespace}/second has the GPU next; the resident is loaded after it")
+    (pod,) = (pod for pod in world.training_pods() if pod["metadata"]["name"] == "second-1")
+    assert pod["metadata"]["annotations"]["gpurelay.dev/proven-free-mib"] == "14910"
+    finish(world, "second-1")
+    world.reaches("second", "Succeeded")
+    assert world.job("second")["status"]["gpu"]["freeAfter"] == 14_910
+
+
+def _phases(world: World, job: str, since: str) -> list[str]:
+    """Return a job's phase in each status that was written after a version."""
+    return [seen["status"]["phase"] for seen in world.watch_job(job, since, seconds=2)]
 
 
 def test_after_too_long_an_outage_the_resident_serves_first(

@@ -118,13 +118,20 @@ class World:
 
     def events(self, name: str) -> list[str]:
         """Return the reasons of a job's Events in the order in which they were written."""
+        return [item["reason"] for item in self._events(name)]
+
+    def event(self, name: str, reason: str) -> Object | None:
+        """Return the first Event of a job with this reason; None while there is none."""
+        return next((item for item in self._events(name) if item["reason"] == reason), None)
+
+    def _events(self, name: str) -> list[Object]:
         items = self._expect(self.api.get(f"/apis/events.k8s.io/v1/namespaces/{self.namespace}/events"))["items"]
         mine = [
             item
             for item in items
             if item["regarding"].get("name") == name and item["regarding"]["kind"] == "YoloTrainingJob"
         ]
-        return [item["reason"] for item in sorted(mine, key=lambda item: item["eventTime"])]
+        return sorted(mine, key=lambda item: str(item["eventTime"]))
 
     # training pods, and what a kubelet says of them
 
