@@ -87,9 +87,9 @@ def _one_at_a_time(stage: Stage, watch: PodWatch, count: int = 20) -> list[float
 
 
 def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorProcess) -> dict[str, Any]:
-    asked, none_done = time.time(), watch.done
+    asked, none_done, size = time.time(), watch.done, audit.size(stage.cluster.run_dir)
     stage.create(_JOBS, [_manifest(f"job-{number}") for number in range(plan.jobs)])
-    before, began, size, calls = watch.done, time.time(), audit.size(stage.cluster.run_dir), Counter[str]()
+    before, began = watch.done, time.time()
     cpu, recovery = usage(operator.pid), None
     spent = Usage(0.0, 0)
     while watch.done - none_done < plan.jobs and time.time() - began < plan.window:
@@ -102,10 +102,9 @@ def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorPr
             break
     ended, done = time.time(), watch.done - before
     used = spent if plan.failover else usage(operator.pid)
-    account = audit.account("gpu-relay", "gpu-relay")
-    for call in audit.calls(stage.cluster.run_dir, account, size):
-        calls[f"{call.verb} {call.resource}"] += 1
     lives = [life for life in watch.lives.values() if life.job.startswith("job-")]
+    ran = {life.job for life in lives if life.ended}
+    calls, waiting = _calls(stage, size, ran)
     writes = sum(count for name, count in calls.items() if name.split()[0] in _WRITES)
     return {
         "jobs": plan.jobs,
@@ -115,14 +114,26 @@ def _all_at_once(stage: Stage, plan: Plan, watch: PodWatch, operator: OperatorPr
         "seconds to queue them": round(began - asked, 1),
         "jobs per second": round(done / (ended - began), 3),
         "idle between turns": sorted(idle_gaps(lives)),
-        "API calls per job": round(sum(calls.values()) / max(1, done), 2),
-        "API writes per job": round(writes / max(1, done), 2),
+        "API calls per job": round(sum(calls.values()) / max(1, len(ran)), 2),
+        "API writes per job": round(writes / max(1, len(ran)), 2),
         "calls": dict(calls.most_common()),
+        "writes to jobs that did not run": waiting,
         "operator CPU per job": round((used.cpu - cpu.cpu) / max(1, done), 4),
         "operator CPU share": round((used.cpu - cpu.cpu) / (ended - began), 3),
         "operator memory MiB": max(used.peak_mib, spent.peak_mib),
         "failover seconds" if plan.failover else "recovery seconds": recovery,
     }
+
+
+def _calls(stage: Stage, size: int, ran: set[str]) -> tuple[Counter[str], int]:
+    """Count the operator's calls since the first job was created, by kind; how many told jobs that still wait apart."""
+    calls, waiting = Counter[str](), 0
+    for call in audit.calls(stage.cluster.run_dir, audit.account("gpu-relay", "gpu-relay"), size):
+        if call.resource == "yolotrainingjobs/status" and call.name not in ran:
+            waiting += 1
+        else:
+            calls[f"{call.verb} {call.resource}"] += 1
+    return calls, waiting
 
 
 def _interrupt(watch: PodWatch, operator: OperatorProcess, *, start_again: bool) -> float:

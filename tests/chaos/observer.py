@@ -158,7 +158,7 @@ class Observer:
                 self._violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
         for moment, call in self._orders:
             taken = [leader for when, leader in self._leaders if when < moment - _HANDOVER]
-            late = self._leads_around(call.operator, moment) or self._was_paused(call.operator, moment)
+            late = self._leads_around(call.operator, moment) or self._was_paused(call, moment)
             if taken and taken[-1] not in {"", call.operator} and not late:
                 self._violated(f"{call.operator} gave an order ({call.kind}) while {taken[-1]} led")
         self.violations += [f"{name} took more memory than there was" for name in self.stage.kubelet.overbooked]
@@ -167,12 +167,14 @@ class Observer:
     def _leads_around(self, operator: str, moment: float) -> bool:
         return any(leader == operator and abs(when - moment) <= _HANDOVER for when, leader in self._leaders)
 
-    def _was_paused(self, operator: str, moment: float) -> bool:
+    def _was_paused(self, call: Call, moment: float) -> bool:
         """True at the end of a pause: what was permitted before it, and not yet sent, leaves before the watchdog acts.
 
-        No leader can help that; so Leases and statuses are compared and swapped, and orders carry fences.
+        No leader can help that; so Leases and statuses are compared and swapped, and residents' orders carry fences.
+        The creation of a pod is neither, and not excused.
         """
-        return 0 <= moment - self.stage.operators[operator].continued <= _HANDOVER
+        creates_pod = call.method == "POST" and call.path.endswith("/pods")
+        return not creates_pod and 0 <= moment - self.stage.operators[call.operator].continued <= _HANDOVER
 
     def _violated(self, sentence: str) -> None:
         self.violations.append(sentence)

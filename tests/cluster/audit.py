@@ -32,6 +32,7 @@ class Call:
     group: str
     resource: str
     namespace: str
+    name: str
     forbidden: bool
     """True where the authorizer refused; not where a quota or an admission policy did."""
 
@@ -74,5 +75,6 @@ def _read(log: Path, offset: int) -> Iterator[Call]:
                 group=reference.get("apiGroup", ""),
                 resource=reference["resource"] + subresource,
                 namespace=reference.get("namespace", ""),
+                name=reference.get("name", ""),
                 forbidden=entry.get("annotations", {}).get(_DECISION) == "forbid",
             )

@@ -255,7 +255,7 @@ class World:
         """True when every Lease is the resident's and no reload is owed."""
         items = self._gpu_leases()
         owed = [item["metadata"].get("annotations", {}).get("gpurelay.dev/reload-owed") for item in items]
-        return all(holder == "resident" for holder in self.leases().values()) and not any(owed)
+        return all(item["spec"]["holderIdentity"] == "resident" for item in items) and not any(owed)
 
     def _patch(self, path: str, body: Object) -> Object:
         headers = {"Content-Type": "application/merge-patch+json"}

@@ -244,10 +244,9 @@ class Turns:
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
         """Write the status and tell, then act: what is permitted is on record before it happens."""
+        if not await self._record(view.lease.fence, decision) or self._is_overtaken(view.lease):
+            return 0
         try:
-            await self._record(view.lease.fence, decision)
-            if self._is_overtaken(view.lease):
-                return 0
             if decision.step is not None:
                 self._recall(await self._actions.take(view, self._recall(view.lease), decision.step))
         except KubeError as error:
@@ -257,18 +256,28 @@ class Turns:
             return 0
         return decision.again_in
 
-    async def _record(self, fence: int, decision: Decision) -> None:
-        """Write the status and tell of it, at once; a verdict is told when it stands, and not before."""
+    async def _record(self, fence: int, decision: Decision) -> bool:
+        """Write the status and tell of it, at once; a verdict is told when it stands, and not before.
+
+        False where the job has changed meanwhile, or is gone: all is to be looked at again.
+        """
         job = decision.job
         if job is None:
-            return
+            return True
         status = decision.status or job.status  # what is as it was is not written
         writing = self._do.jobs.write_status(job, status)
-        if status.phase in TERMINAL_PHASES:
-            await writing
-            await self._tell(job, fence, decision.notices)
-        else:
-            await asyncio.gather(writing, self._tell(job, fence, decision.notices))
+        try:
+            if status.phase in TERMINAL_PHASES:
+                await writing
+                await self._tell(job, fence, decision.notices)
+            else:
+                await asyncio.gather(writing, self._tell(job, fence, decision.notices))
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            logger.debug("%s: looks again", error)
+            return False
+        return True
 
     async def _tell(self, job: Job, fence: int, notices: tuple[Notice, ...]) -> None:
         """Tell all at once; their times, and names, keep the order."""
