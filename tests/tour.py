@@ -4,6 +4,7 @@
 writes down what kubectl prints. Nothing in the tour is typed by hand but the sentences below.
 """
 
+import json
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.support.waiting import eventually
 from tests.support.world import Object, World
 
 _NAMESPACE = "vision"
+_NODE = "node-1"
 _TARGET = REPOSITORY / "docs" / "tour.md"
 _STOPPED = "stopped after epoch 12 of 100; the checkpoint is written"
 _DONE = "100 of 100 epochs, mAP50-95 0.7"
@@ -47,10 +49,14 @@ class Tour:
         self.page.append(self._kubectl(*table))
         self.page.append(_told(self._kubectl("describe", "ytj", job), spec=spec) + "```\n")
 
+    def schedules(self, pod: str) -> None:
+        """Wait until the scheduler has put a pod on the GPU's node."""
+        self.world.set_node(_NODE, "True", "kubelet is posting ready status")
+        eventually(lambda: self.world.node_of(pod) == _NODE, f"a node for {pod}")
+
     def trains(self, pod: str) -> None:
         """Have a training pod run, with a trainer that answers."""
-        self.world.shows_pod(pod)
-        self.world.bind_pod(pod, "node-1")
+        self.schedules(pod)
         self.world.run_pod(pod, ip=self.trainer.ip)
         job = pod.rsplit("-", 1)[0]
         eventually(lambda: self.world.job(job)["status"].get("progress"), f"progress of {pod}")
@@ -92,9 +98,8 @@ def _told(described: str, *, spec: bool) -> str:
 
 def preparing(tour: Tour) -> None:
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1-prepare")
     tour.world.apply_job("defects")
-    tour.world.bind_pod("digits-1-prepare", "node-1")
+    tour.schedules("digits-1-prepare")
     tour.world.run_pod("digits-1-prepare")
     tour.condition("defects", "WaitingToPrepare")
     tour.condition("digits", "Preparing")
@@ -147,8 +152,7 @@ def training(tour: Tour) -> None:
 
 def image(tour: Tour) -> None:
     tour.world.apply_job("digits", podTemplate={"image": "registry.example/yolo:typo"})
-    tour.world.shows_pod("digits-1")
-    tour.world.bind_pod("digits-1", "node-1")
+    tour.schedules("digits-1")
     state = {"waiting": {"reason": "ErrImagePull", "message": "registry.example/yolo:typo: not found"}}
     status = {"name": "trainer", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
     tour.world.set_pod("digits-1", phase="Pending", containerStatuses=[status])
@@ -163,17 +167,16 @@ def image(tour: Tour) -> None:
 
 def lost_node(tour: Tour) -> None:
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1")
-    tour.world.bind_pod("digits-1", "node-1")
+    tour.schedules("digits-1")
     tour.world.run_pod("digits-1")
-    tour.world.set_node("node-1", "Unknown", "Kubelet stopped posting node status.")
+    tour.world.set_node(_NODE, "Unknown", "Kubelet stopped posting node status.")
     tour.condition("digits", "NodeLost")
     tour.show(
         "Training, but the node is lost",
         "Nobody knows whether the pod still trains. So nobody gets its GPU before you say that the machine is down.",
         "digits",
     )
-    tour.world.set_node("node-1", "True", "kubelet is posting ready status")
+    tour.world.set_node(_NODE, "True", "kubelet is posting ready status")
 
 
 def preempted(tour: Tour) -> None:
@@ -191,11 +194,10 @@ def preempted(tour: Tour) -> None:
 
 def retrying(tour: Tour) -> None:
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1")
+    tour.schedules("digits-1")
     tour.world.end_pod(
         "digits-1", "OutOfMemory", 12, epoch=0, message="batch 16 needs more than the 10,240 MiB granted"
     )
-    tour.world.shows_pod("digits-2")
     tour.trains("digits-2")
     tour.show(
         "Tried again",
@@ -208,6 +210,7 @@ def suspended(tour: Tour) -> None:
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     tour.world.patch_job("digits", suspend=True)
+    tour.condition("digits", "Suspended")
     tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
     tour.world.reaches("digits", "Suspended")
     tour.end("digits", "Suspended")
@@ -246,10 +249,25 @@ def succeeded(tour: Tour) -> None:
     )
 
 
+def in_a_row(tour: Tour) -> None:
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    tour.world.apply_job("defects")
+    tour.world.reaches("defects", "Queued")
+    tour.world.end_pod("digits-1", epoch=100, metrics=_METRICS, message=_DONE)
+    tour.end("digits", "Completed")
+    tour.world.reaches("defects", "Acquiring", "Training")
+    tour.show(
+        "Succeeded, and the next job has the GPU",
+        "Somebody waits, and the resident has not been out for too long: it is loaded after the next turn.",
+        "digits",
+    )
+
+
 def unloaded(tour: Tour) -> None:
     tour.resident.faults.load = "weights/sam3.safetensors is missing"
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1")
+    tour.schedules("digits-1")
     tour.world.end_pod("digits-1", epoch=100, message=_DONE)
     tour.world.reaches("digits", "Succeeded")
     tour.end("digits", "ResidentLoadFailed")
@@ -262,7 +280,7 @@ def unloaded(tour: Tour) -> None:
 
 def failed(tour: Tour) -> None:
     tour.world.apply_job("digits")
-    tour.world.shows_pod("digits-1-prepare")
+    tour.schedules("digits-1-prepare")
     tour.world.end_pod("digits-1-prepare", "DatasetInvalid", 13, message="data.yaml: `names` is missing")
     tour.world.reaches("digits", "Failed")
     tour.end("digits", "DatasetInvalid")
@@ -275,8 +293,7 @@ def failed(tour: Tour) -> None:
 
 def too_late(tour: Tour) -> None:
     tour.world.apply_job("digits", activeDeadlineSeconds=4)
-    tour.world.shows_pod("digits-1")
-    tour.world.bind_pod("digits-1", "node-1")
+    tour.schedules("digits-1")
     tour.world.run_pod("digits-1", ip=tour.trainer.ip)
     tour.condition("digits", "DeadlineExceeded")
     tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
@@ -289,7 +306,7 @@ Scenes = tuple[Callable[[Tour], None], ...]
 BEFORE_THE_QUEUE: Scenes = (preparing, failed)
 ON_A_GPU: Scenes = (
     queued, too_large, acquiring, image, training, retrying, preempted, suspended, resumed, lost_node, releasing,
-    succeeded, unloaded, too_late,
+    succeeded, in_a_row, unloaded, too_late,
 )  # fmt: skip
 
 
@@ -300,11 +317,26 @@ def _play(tour: Tour, scenes: Scenes) -> None:
         tour.clear()
 
 
+def _furnish_for_the_scheduler(cluster: Cluster) -> None:
+    """Give the node room for pods, and the namespace the claims that jobs name: no pod is to wait for either."""
+    room = json.dumps({"status": {"allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}}})
+    cluster.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", "--patch", room)
+    for name in ("data", "results"):
+        shared: Object = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+        volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": f"/{name}"}}
+        claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+        for kind, spec in (("PersistentVolume", volume), ("PersistentVolumeClaim", claim)):
+            body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+            cluster.kubectl("-n", _NAMESPACE, "create", "-f", "-", stdin=json.dumps(body))
+    cluster.kubectl("-n", _NAMESPACE, "wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
+
+
 def main() -> None:
     """Play all scenes and write the page."""
     with Cluster() as cluster, tempfile.TemporaryDirectory() as folder, api_client(cluster.run_dir) as api:
         furnish(cluster)
         create_namespace(api, _NAMESPACE)
+        _furnish_for_the_scheduler(cluster)
         world, resident, trainer = World(api, _NAMESPACE), ScriptedResident(), ScriptedTrainer(epochs=100)
         world.add_resident(resident)
         tour = Tour(cluster, world, resident, trainer)

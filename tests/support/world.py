@@ -146,6 +146,11 @@ class World:
         """List the training pods' names."""
         return sorted(pod["metadata"]["name"] for pod in self.training_pods())
 
+    def node_of(self, pod: str) -> str:
+        """Return the node that a pod was put on; empty while there is none."""
+        pods = {each["metadata"]["name"]: each for each in self.training_pods()}
+        return str(pods.get(pod, {}).get("spec", {}).get("nodeName", ""))
+
     def shows_pod(self, name: str) -> None:
         """Wait for a training pod."""
         eventually(lambda: name in self.pod_names(), f"training pod {name}")
