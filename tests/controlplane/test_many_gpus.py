@@ -53,6 +53,27 @@ def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
     eventually(lambda: resident.loaded and second.loaded and world.nothing_owed(), "both residents to be back")
 
 
+def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
+    world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.add_resident(second, name="sam3-b", node="node-2")
+    for name in ("one", "two"):
+        world.apply_job(name)
+        world.shows_pod(f"{name}-1")
+        world.run_pod(f"{name}-1")
+    world.apply_job("three")
+    world.reaches("three", "Queued")
+    for name in ("one", "two"):
+        world.end_pod(f"{name}-1")
+    world.shows_pod("three-1")
+    third = next(pod for pod in world.training_pods() if pod["metadata"]["name"] == "three-1")
+    (other,) = (each for each in (resident, second) if each.uuid.lower() != gpu_of(third))
+    eventually(lambda: other.loaded, "the resident that nobody takes the GPU from to be loaded")
+    assert [each.loaded for each in (resident, second)].count(True) == 1
+    for name in ("one", "two"):
+        world.reaches(name, "Succeeded")
+
+
 def test_two_gpus_of_one_node_are_told_apart_by_their_uuid(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:

@@ -205,11 +205,17 @@ def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrai
     return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion, start_time=start)
 
 
+def reload_of(job: Job | None) -> Fact | None:
+    """Return what the status says of the resident after the last turn; None where it says nothing."""
+    said = job.status.conditions if job is not None else []
+    old = next((condition for condition in said if condition.type == ConditionType.RESIDENT_RELOADED), None)
+    return None if old is None else (old.status, Reason(old.reason), old.message)
+
+
 def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
     """Carry what the last turn said of the resident, so that waiting for the next one does not forget it."""
-    kind = ConditionType.RESIDENT_RELOADED
-    old = next((condition for condition in job.status.conditions if condition.type == kind), None)
-    return {} if old is None else {kind: (old.status, Reason(old.reason), old.message)}
+    told = reload_of(job)
+    return {} if told is None else {ConditionType.RESIDENT_RELOADED: told}
 
 
 def _resumed(job: Job) -> dict[ConditionType, Fact]:

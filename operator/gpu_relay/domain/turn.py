@@ -22,11 +22,12 @@ Every rule judges by what was observed in this pass, so the operator may die aft
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import follow, status, stops
-from gpu_relay.domain.fairness import clocks_of, is_exhausted
+from gpu_relay.domain.fairness import clocks_of, is_exhausted, outage_since
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, TurnView
 from gpu_relay.domain.outcome import Verdict, attempt_of, lost_attempt, next_batch, results_of, verdict
 from gpu_relay.domain.quantities import mib, parse_time
@@ -50,8 +51,8 @@ _RESIDENT_POLL = 3.0
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 PASSED_ON = "has the GPU next; the resident is loaded after it"
 """How the last Event of a turn ends where the next one follows at once; `kubectl relay timeline` looks for it."""
-_PASS_ON_LIMIT = 10.0
-"""Seconds in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
+_PASS_ON_LIMIT = timedelta(seconds=10)
+"""Time in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
 
 def plan(view: TurnView) -> Decision:
@@ -119,7 +120,7 @@ def pod_has_ended(view: TurnView) -> Decision | None:
         fact = _passed_on(view)
         passing = replace(step, passed_on=True)
         told = created, _judgement(judged, fact)
-        return Decision(passing, job, status.settled(done, view.now, judged, fact), told, again_in=_SOON)
+        return Decision(passing, job, status.settled(done, view.now, judged, fact), told, again_in=_patience(view))
     return Decision(step, job, new, (created, ended), again_in=0)
 
 
@@ -330,10 +331,23 @@ def resident_is_loaded(view: TurnView) -> Decision | None:
 
 def next_turn_goes_first(view: TurnView) -> Decision | None:
     """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
-    returned = parse_time(view.lease.acquired) if view.lease.acquired else view.now
-    if not _goes_first(view) or (view.now - returned).total_seconds() > _PASS_ON_LIMIT:
+    patience = _patience(view)
+    if not _goes_first(view) or patience <= 0:
         return None
-    return _settle(view, PassOn(), _passed_on(view), _SOON)
+    job, told = view.job, status.reload_of(view.job)
+    if job is None or told is None or told[1] != Reason.GPU_PASSED_ON or job.status.phase == Phase.RELEASING:
+        return _settle(view, PassOn(), _passed_on(view), patience)
+    # Who comes next may change until somebody has come: that is no news of this job.
+    again = (_judgement(verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
+    return Decision(PassOn(), job, None, again, again_in=patience)
+
+
+def _patience(view: TurnView) -> float:
+    """Seconds for which a GPU that is passed on waits to be taken; the dispatcher tells where nobody comes any more."""
+    lease, clocks = view.lease, clocks_of(view.policy, view.resident)
+    returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
+    out_since = outage_since(lease, clocks, view.now) or returned
+    return (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
 
 
 def _goes_first(view: TurnView) -> bool:

@@ -114,10 +114,12 @@ class Dispatcher:
         waiting = self._waiting = await self._queue()
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
+            self._find_unclaimed(leases)
             return _RETRY if self._overtaken else None
         candidates = await self._look_around(waiting, leases)
         given = give(waiting, candidates, clock.now(), self._policy)
         missed = [job for job, gpu in given if not await self._acquire(job, gpu)]
+        self._find_unclaimed(leases)
         self._find_preemptors(waiting, candidates, leases)
         return _RETRY if missed or self._overtaken else self._next_look(waiting, candidates)
 
@@ -136,6 +138,12 @@ class Dispatcher:
             holder = lease.holder if lease.owner else lease.reload_owed
             if holder and holder not in self._turns.concerns:
                 self._look_at(lease.gpu)
+
+    def _find_unclaimed(self, leases: Iterable[str]) -> None:
+        """Have GPUs looked at that were passed on, and that nobody comes for any more: their residents are to load."""
+        for gpu in leases:
+            if self._turns.is_passed_on(gpu) and not self.successor(gpu):
+                self._look_at(gpu)
 
     def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
         """Return the jobs that own GPUs, by Lease holder."""

@@ -71,6 +71,11 @@ class Turns:
         memory = self._memory.get(gpu)
         return memory is not None and (memory.load_failed or memory.passed_on)
 
+    def is_passed_on(self, gpu: str) -> bool:
+        """True while a GPU waits for the next job to take it."""
+        memory = self._memory.get(gpu)
+        return memory is not None and memory.passed_on
+
     def see_end(self, pod: TrainingPod) -> None:
         """Remember how a pod ended: what the watch has shown is final, and may be gone at the next look."""
         memory = self._memory.get(pod.gpu)

@@ -183,8 +183,20 @@ def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_sa
     assert again.notices == ()
     returned = turn.plan(after_a_turn(job=done, lease=replace(OWED, fence=8)))
     assert isinstance(returned.step, PassOn)
-    assert returned.status == done.status
+    assert returned.status is None
     assert returned.notices == decision.notices[1:], "by name, it is the same Event"
+
+
+def test_who_comes_next_is_no_news_once_it_was_told() -> None:
+    first = turn.plan(after_a_turn(job=replace(job(), status=YoloTrainingJobStatus(phase=Phase.RELEASING))))
+    assert first.status is not None
+    assert first.status.phase == Phase.QUEUED
+    waiting = replace(job(), status=first.status)
+    other = turn.plan(after_a_turn(job=waiting, successor="vision/other"))
+    assert isinstance(other.step, PassOn)
+    assert other.again_in == 9, "until it is loaded after all, nothing is to be looked at"
+    assert turn.plan(after_a_turn(job=waiting, lease=replace(OWED, out_since=ago(596)))).again_in == 4
+    assert (other.status, other.notices) == (None, ())
 
 
 @pytest.mark.parametrize(
