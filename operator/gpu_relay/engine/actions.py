@@ -100,6 +100,7 @@ class Actions:
             case PassOn():
                 memory.passed_on = True
             case SettleReload():
+                memory.passed_on = False
                 lease = await self.effects.leases.settle(lease, view.now)
                 metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
                 if view.lease.out_since:
