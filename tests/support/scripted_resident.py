@@ -138,7 +138,9 @@ class ScriptedResident:
             return self.load(body)
         return 404, {"detail": "no such route"}
 
-    def _handler(resident) -> type[BaseHTTPRequestHandler]:  # noqa: N805  (`self` is the request below)
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        resident = self
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 

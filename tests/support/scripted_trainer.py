@@ -50,7 +50,9 @@ class ScriptedTrainer:
             "eta_seconds": self.eta_seconds,
         }
 
-    def _handler(trainer) -> type[BaseHTTPRequestHandler]:  # noqa: N805  (`self` is the request below)
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        trainer = self
+
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 raw = json.dumps(trainer.progress()).encode()

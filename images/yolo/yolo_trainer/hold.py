@@ -53,7 +53,7 @@ class HoldRenewer:
         body = json.dumps({"fence": self._hold.fence, "renew_key": self._hold.renew_key}).encode()
         url = f"{self._hold.url.rstrip('/')}/api/v1/hold/renew"
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - from the job file
+        request = urllib.request.Request(url, data=body, headers=headers, method="POST")  # noqa: S310 - http(s) by its type
         timeout = min(REQUEST_TIMEOUT_SECONDS, self._hold.ttl_seconds / SHARE_OF_TTL)
         try:
             with _opener.open(request, timeout=timeout) as response:

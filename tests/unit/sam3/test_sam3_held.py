@@ -1,6 +1,7 @@
 """While the GPU is lent out: refused at once, waiting for a turn that is about to end, or answered from the CPU."""
 
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,15 @@ async def test_the_cpus_worker_ends_with_the_turn_but_not_before_its_answers(res
     await resident.until(lambda: not worker.alive)
 
 
+def _has_launched(resident: Resident, workers: int) -> bool:
+    return len(resident.cpu.launched) == workers
+
+
 @CPU
 async def test_the_next_turn_has_a_worker_of_its_own(resident: Resident) -> None:
     for fence in (1, 2):
         await resident.unload(fence=fence)
-        await resident.until(lambda: len(resident.cpu.launched) == fence)  # noqa: B023 - awaited here
+        await resident.until(partial(_has_launched, resident, fence))
         assert (await resident.segment()).headers["sam3-degraded"] == "cpu"
         await resident.load(fence=fence)
         await resident.until(lambda: not resident.cpu.launched[-1].alive)
