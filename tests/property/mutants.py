@@ -42,10 +42,10 @@ MUTANTS = (
     Mutant(
         "law 2: the Lease goes back over a live pod",
         "turn",
-        "return _stop_live_pods(view) or Decision(",
+        "return stop_live_pods(view) or Decision(",
         "return Decision(",
     ),
-    Mutant("law 2: a load over a live pod", "turn", "    return _stop_live_pods(view)\n", "    return None\n"),
+    Mutant("law 2: a load over a live pod", "handback", "    return stop_live_pods(view)\n", "    return None\n"),
     Mutant(
         "law 3: a turn without a debt",
         "turn",
@@ -54,11 +54,11 @@ MUTANTS = (
     ),
     Mutant(
         "law 3: settled without a load",
-        "turn",
+        "handback",
         "if report is None or not report.model_loaded or",
         "if report is None or",
     ),
-    Mutant("law 3: passed on to nobody", "turn", "return bool(view.successor) and", "return"),
+    Mutant("law 3: passed on to nobody", "handback", "return bool(view.successor) and", "return"),
     Mutant("law 3: passed on, and to be tried again", "turn", "if judged.phase in TERMINAL_PHASES and step", "if step"),
     Mutant("law 6: a lost pod is a live one's", "model", "p.fence == fence), None)", "True), None)"),
     Mutant(

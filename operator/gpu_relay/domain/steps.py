@@ -1,11 +1,12 @@
 """What a decision may ask for: one effect at most, a status, Events, and when to look again."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import Job, TrainingPod
+from gpu_relay.domain.model import Job, TrainingPod, TurnView
 
 
 @dataclass(frozen=True)
@@ -97,3 +98,7 @@ class Decision:
     """Seconds after which to look again; None waits for a change in the cluster."""
     measuring: bool = False
     """True where nothing but a further sample is wanted, unless something changes."""
+
+
+Rule = Callable[[TurnView], Decision | None]
+"""One rule of a plan: what to do, or None where it has nothing to say."""

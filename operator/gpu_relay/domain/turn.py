@@ -2,62 +2,51 @@
 
 ::
 
-    job owns the Lease                                   resident owns the Lease
-      owner_is_gone ── stop its pods, return the Lease     pods_overstay ── stop them first (law 2)
-      turn_is_over ─── memory back? return the Lease       nothing_owed ─── at rest
-      pod_has_ended ── record the attempt, pass on         resident_is_missing ─ wait for its pod (law 3)
-      pod_is_live ──── keep the hold, follow, stop         resident_is_loaded ── settle the job, clear the debt
-      pod_is_lost ──── record the attempt                  next_turn_goes_first ─ while the outage is short
-      turn_is_withdrawn                                  load_resident
-      resident_is_missing_or_mute ── unknown is not free
-      fits_beside_resident ─ opt-in: no unload
-      hold_is_missing ─ unload (law 5: the Lease came first)
-      gpu_is_in_use ─── another trainer is live (law 2)
-      memory_is_unproven ── sample (law 1)
-      pod_was_refused ── record the attempt
-      create_pod
+    owner_is_gone ── stop its pods, return the Lease
+    turn_is_over ─── memory back? return the Lease
+    pod_has_ended ── record the attempt, pass on
+    pod_is_live ──── keep the hold, follow, stop
+    pod_is_lost ──── record the attempt
+    turn_is_withdrawn
+    resident_is_missing_or_mute ── unknown is not free
+    fits_beside_resident ─ opt-in: no unload
+    hold_is_missing ─ unload (law 5: the Lease came first)
+    gpu_is_in_use ─── another trainer is live (law 2)
+    memory_is_unproven ── sample (law 1)
+    pod_was_refused ── record the attempt
+    create_pod
 
-Every rule judges by what was observed in this pass, so the operator may die after any step and goes on (law 4).
+While the resident owns the Lease the chain of `domain.handback` decides. Every rule of both judges by what was observed
+in this pass, so the operator may die after any step and goes on (law 4).
 """
 
-from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain import follow, status, stops
-from gpu_relay.domain.fairness import clocks_of, is_exhausted, outage_since
+from gpu_relay.domain import follow, handback, status, stops
+from gpu_relay.domain.handback import POD_POLL, RESIDENT_POLL, stop_live_pods
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, Job, TurnView
-from gpu_relay.domain.outcome import Verdict, attempt_of, lost_attempt, next_batch, results_of, verdict
+from gpu_relay.domain.outcome import attempt_of, lost_attempt, next_batch, results_of, verdict
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.steps import (
     CreatePod,
     Decision,
     DeletePod,
-    Load,
     Notice,
-    PassOn,
     RestartResident,
     ReturnLease,
-    SettleReload,
+    Rule,
     Unload,
 )
 
-Rule = Callable[[TurnView], Decision | None]
 _SOON = 1.0
-_POD_POLL = 2.0
-_RESIDENT_POLL = 3.0
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
-PASSED_ON = "has the GPU next; the resident is loaded after it"
-"""How the last Event of a turn ends where the next one follows at once; `kubectl relay timeline` looks for it."""
-_PASS_ON_LIMIT = timedelta(seconds=10)
-"""Time in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
 
 def plan(view: TurnView) -> Decision:
     """Decide the next step for one GPU."""
-    rules = RESIDENT_RULES if view.lease.holder == HOLDER_RESIDENT else TURN_RULES
+    rules = handback.RULES if view.lease.holder == HOLDER_RESIDENT else RULES
     for rule in rules:
         decision = rule(view)
         if decision is not None:
@@ -72,14 +61,11 @@ def leased(lease: GpuLease, then: str = "") -> Notice:
     return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
 
 
-# The job owns the Lease
-
-
 def owner_is_gone(view: TurnView) -> Decision | None:
     """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return _stop_live_pods(view) or Decision(_return_lease(view), again_in=0)
+    return stop_live_pods(view) or Decision(_return_lease(view), again_in=0)
 
 
 def turn_is_over(view: TurnView) -> Decision | None:
@@ -87,7 +73,7 @@ def turn_is_over(view: TurnView) -> Decision | None:
     job = view.job
     if job is None or not any(attempt.fence == view.lease.fence for attempt in job.status.attempts):
         return None
-    stopping = _stop_live_pods(view)
+    stopping = stop_live_pods(view)
     if stopping is not None:
         return stopping
     attempt = job.status.attempts[-1]
@@ -116,11 +102,13 @@ def pod_has_ended(view: TurnView) -> Decision | None:
         return Decision(None, job, new, (created, ended), again_in=0)
     done = replace(job, status=new)
     judged, step = verdict(done, view.now), _return_lease(view)
-    if judged.phase in TERMINAL_PHASES and step.resident_out and _goes_first(view):
-        fact = _passed_on(view)
+    if judged.phase in TERMINAL_PHASES and step.resident_out and handback.goes_first(view):
+        fact = handback.passed_on(view)
         passing = replace(step, passed_on=True)
-        told = created, _judgement(judged, fact)
-        return Decision(passing, job, status.settled(done, view.now, judged, fact), told, again_in=_patience(view))
+        told = created, handback.judgement(judged, fact)
+        return Decision(
+            passing, job, status.settled(done, view.now, judged, fact), told, again_in=handback.patience(view)
+        )
     return Decision(step, job, new, (created, ended), again_in=0)
 
 
@@ -143,7 +131,7 @@ def pod_is_live(view: TurnView) -> Decision | None:
     if pod.deleting:
         return decision
     if stop is not None:
-        return Decision(DeletePod(pod), job, new, notices, again_in=_POD_POLL)
+        return Decision(DeletePod(pod), job, new, notices, again_in=POD_POLL)
     if not pod.coresident and _hold_needs_care(view):
         return Decision(Unload(eta=follow.eta(view)), job, new, notices, again_in=view.policy.progress_interval)
     return decision
@@ -184,13 +172,13 @@ def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
         if view.resident_missing_for > view.policy.resident_grace:
             return Decision(ReturnLease(reload_owed=True), again_in=0)
         return _acquiring(
-            view, Reason.RESIDENT_MISSING, f"waits for the resident's pod on node {view.lease.node}", _RESIDENT_POLL
+            view, Reason.RESIDENT_MISSING, f"waits for the resident's pod on node {view.lease.node}", RESIDENT_POLL
         )
     if view.resident.report is None:
         mute = f"resident {view.resident} does not answer ({view.resident.error})"
         message = f"{mute}; its memory is unknown, so nothing starts"
         return _last_resort(view, mute) or _acquiring(
-            view, Reason.RESIDENT_UNREACHABLE, message, _RESIDENT_POLL, warning=True
+            view, Reason.RESIDENT_UNREACHABLE, message, RESIDENT_POLL, warning=True
         )
     return None
 
@@ -240,13 +228,11 @@ def gpu_is_in_use(view: TurnView) -> Decision | None:
     if not others:
         return None
     names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in others)
-    waiting = _acquiring(
-        view, Reason.GPU_STILL_IN_USE, f"waits until {names} has left the GPU", _POD_POLL, warning=True
-    )
+    waiting = _acquiring(view, Reason.GPU_STILL_IN_USE, f"waits until {names} has left the GPU", POD_POLL, warning=True)
     overstaying = next((pod for pod in others if not pod.deleting), None)
     if overstaying is None:
         return waiting
-    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.notices, again_in=_POD_POLL)
+    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.notices, again_in=POD_POLL)
 
 
 def memory_is_unproven(view: TurnView) -> Decision | None:
@@ -297,84 +283,10 @@ def create_pod(view: TurnView) -> Decision | None:
     return Decision(step, job, None, (leased(view.lease),), again_in=_SOON)
 
 
-# The resident owns the Lease
-
-
-def pods_overstay(view: TurnView) -> Decision | None:
-    """A training pod without a turn: it ends before the resident loads (law 2)."""
-    return _stop_live_pods(view)
-
-
-def nothing_owed(view: TurnView) -> Decision | None:
-    """At rest: the resident was never unloaded by a turn, or is back already."""
-    return None if view.lease.reload_owed else Decision()
-
-
-def resident_is_missing(view: TurnView) -> Decision | None:
-    """Its pod is gone: the debt stays in the Lease until a pod is back (law 3)."""
-    if view.resident is not None and view.resident.report is not None:
-        return None
-    reason = Reason.RESIDENT_MISSING if view.resident is None else Reason.RESIDENT_UNREACHABLE
-    return _settle(
-        view, None, ("False", reason, "the resident does not answer; it is loaded as soon as it does"), _RESIDENT_POLL
-    )
-
-
-def resident_is_loaded(view: TurnView) -> Decision | None:
-    """Loaded, and no hold of ours is left: the debt is paid."""
-    report = view.resident.report if view.resident else None
-    if report is None or not report.model_loaded or report.hold is not None:
-        return None
-    message = f"{view.resident} is loaded again: {mib(report.used_mib)} used, {mib(report.free_mib)} free"
-    return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
-
-
-def next_turn_goes_first(view: TurnView) -> Decision | None:
-    """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
-    patience = _patience(view)
-    if not _goes_first(view) or patience <= 0:
-        return None
-    job, told = view.job, status.reload_of(view.job)
-    if job is None or told is None or told[1] != Reason.GPU_PASSED_ON or job.status.phase == Phase.RELEASING:
-        return _settle(view, PassOn(), _passed_on(view), patience)
-    # Who comes next may change until somebody has come: that is no news of this job.
-    again = (_judgement(verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
-    return Decision(PassOn(), job, None, again, again_in=patience)
-
-
-def _patience(view: TurnView) -> float:
-    """Seconds for which a GPU that is passed on waits to be taken; the dispatcher tells where nobody comes any more."""
-    lease, clocks = view.lease, clocks_of(view.policy, view.resident)
-    returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
-    out_since = outage_since(lease, clocks, view.now) or returned
-    return (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
-
-
-def _goes_first(view: TurnView) -> bool:
-    """True where somebody waits for the GPU, and the resident may be out for another turn."""
-    clocks = clocks_of(view.policy, view.resident)
-    return bool(view.successor) and not view.load_failed and not is_exhausted(view.lease, clocks, view.now)
-
-
-def _passed_on(view: TurnView) -> status.Fact:
-    return "False", Reason.GPU_PASSED_ON, f"{view.successor} {PASSED_ON}"
-
-
-def load_resident(view: TurnView) -> Decision | None:
-    """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
-    if not view.load_failed:
-        return Decision(Load(), again_in=0)
-    fact: status.Fact = ("False", Reason.RESIDENT_LOAD_FAILED, f"{view.resident}: {view.failure}; tries again")
-    return _settle(view, Load(), fact, _RESIDENT_POLL)
-
-
-TURN_RULES: tuple[Rule, ...] = (
+RULES: tuple[Rule, ...] = (
     owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, turn_is_withdrawn,
     resident_is_missing_or_mute, fits_beside_resident, hold_is_missing, gpu_is_in_use, memory_is_unproven,
     pod_was_refused, create_pod,
-)  # fmt: skip
-RESIDENT_RULES: tuple[Rule, ...] = (
-    pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, next_turn_goes_first, load_resident,
 )  # fmt: skip
 
 
@@ -390,7 +302,7 @@ def _last_resort(view: TurnView, why: str) -> Decision | None:
     if not limit or view.unwilling_for < limit or resident is None or resident.external or resident.deleting:
         return None
     message = f"{why}, for {view.unwilling_for:.0f} s; its pod is deleted"
-    restarted = _acquiring(view, Reason.RESIDENT_RESTARTED, message, _RESIDENT_POLL, warning=True)
+    restarted = _acquiring(view, Reason.RESIDENT_RESTARTED, message, RESIDENT_POLL, warning=True)
     return replace(restarted, step=RestartResident())
 
 
@@ -398,37 +310,6 @@ def _return_lease(view: TurnView) -> ReturnLease:
     report = view.resident.report if view.resident else None
     serves = report is not None and report.model_loaded and report.hold is None
     return ReturnLease(reload_owed=view.managed, resident_out=view.managed and not serves)
-
-
-def _settle(
-    view: TurnView, step: SettleReload | Load | PassOn | None, reload: status.Fact, again_in: float
-) -> Decision:
-    """Pay or note the debt, and let the job that caused it go where its attempts send it."""
-    job = view.job
-    if job is None or job.status.phase == Phase.ACQUIRING:
-        return Decision(step, again_in=again_in)
-    judged = verdict(job, view.now)
-    new = status.settled(job, view.now, judged, reload)
-    passed_on = reload[1] == Reason.GPU_PASSED_ON
-    gone = Notice(reload[1], reload[2], warning=reload[0] == "False" and not passed_on)
-    if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING} or judged.phase == Phase.QUEUED:
-        return Decision(step, job, new, (gone,), again_in)
-    judgement = _judgement(judged, reload)
-    return Decision(step, job, new, (judgement,) if passed_on else (gone, judgement), again_in)
-
-
-def _judgement(judged: Verdict, reload: status.Fact) -> Notice:
-    """Tell a verdict, and in the same breath who has the GPU next: both happen at once."""
-    message = f"{judged.message}; {reload[2]}" if reload[1] == Reason.GPU_PASSED_ON else judged.message
-    return Notice(judged.reason, message, warning=judged.phase == Phase.FAILED)
-
-
-def _stop_live_pods(view: TurnView) -> Decision | None:
-    live = [pod for pod in view.pods if pod.live]
-    if not live:
-        return None
-    running = next((pod for pod in live if not pod.deleting), None)
-    return Decision(DeletePod(running) if running else None, again_in=_POD_POLL)
 
 
 def _held(view: TurnView) -> bool:

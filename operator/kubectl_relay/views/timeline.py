@@ -8,9 +8,9 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import UNMANAGED_GPU, Reason
+from gpu_relay.domain.handback import PASSED_ON
 from gpu_relay.domain.model import GpuLease, Job, JobKey
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.turn import PASSED_ON
 from kubectl_relay.views.picture import Picture, Told
 
 _LEASED_GPU = re.compile(r"owns (?:GPU (\S+) on node|a GPU without a resident)")

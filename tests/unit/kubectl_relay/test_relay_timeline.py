@@ -8,8 +8,9 @@ from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import GpuStatus
 from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.domain.handback import PASSED_ON
 from gpu_relay.domain.model import Job
-from gpu_relay.domain.turn import PASSED_ON, leased
+from gpu_relay.domain.turn import leased
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.picture import Picture, told_of
 from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of

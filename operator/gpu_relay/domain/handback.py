@@ -1,0 +1,134 @@
+"""The plan of a hand-back: a chain of named rules for a GPU whose Lease is the resident's, read from top to bottom.
+
+::
+
+    pods_overstay ── stop them first (law 2)
+    nothing_owed ─── at rest
+    resident_is_missing ─ wait for its pod (law 3)
+    resident_is_loaded ── settle the job, clear the debt
+    next_turn_goes_first ─ while the outage is short
+    load_resident
+"""
+
+from datetime import timedelta
+
+from gpu_relay.api.words import TERMINAL_PHASES, Phase, Reason
+from gpu_relay.domain import status
+from gpu_relay.domain.fairness import clocks_of, is_exhausted, outage_since
+from gpu_relay.domain.model import HOLDER_RESIDENT, TurnView
+from gpu_relay.domain.outcome import Verdict, verdict
+from gpu_relay.domain.quantities import mib, parse_time
+from gpu_relay.domain.steps import Decision, DeletePod, Load, Notice, PassOn, Rule, SettleReload
+
+POD_POLL = 2.0
+RESIDENT_POLL = 3.0
+PASSED_ON = "has the GPU next; the resident is loaded after it"
+"""How the last Event of a turn ends where the next one follows at once; `kubectl relay timeline` looks for it."""
+_PASS_ON_LIMIT = timedelta(seconds=10)
+"""Time in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
+
+
+def pods_overstay(view: TurnView) -> Decision | None:
+    """A training pod without a turn: it ends before the resident loads (law 2)."""
+    return stop_live_pods(view)
+
+
+def nothing_owed(view: TurnView) -> Decision | None:
+    """At rest: the resident was never unloaded by a turn, or is back already."""
+    return None if view.lease.reload_owed else Decision()
+
+
+def resident_is_missing(view: TurnView) -> Decision | None:
+    """Its pod is gone: the debt stays in the Lease until a pod is back (law 3)."""
+    if view.resident is not None and view.resident.report is not None:
+        return None
+    reason = Reason.RESIDENT_MISSING if view.resident is None else Reason.RESIDENT_UNREACHABLE
+    return _settle(
+        view, None, ("False", reason, "the resident does not answer; it is loaded as soon as it does"), RESIDENT_POLL
+    )
+
+
+def resident_is_loaded(view: TurnView) -> Decision | None:
+    """Loaded, and no hold of ours is left: the debt is paid."""
+    report = view.resident.report if view.resident else None
+    if report is None or not report.model_loaded or report.hold is not None:
+        return None
+    message = f"{view.resident} is loaded again: {mib(report.used_mib)} used, {mib(report.free_mib)} free"
+    return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
+
+
+def next_turn_goes_first(view: TurnView) -> Decision | None:
+    """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
+    left = patience(view)
+    if not goes_first(view) or left <= 0:
+        return None
+    job, told = view.job, status.reload_of(view.job)
+    if job is None or told is None or told[1] != Reason.GPU_PASSED_ON or job.status.phase == Phase.RELEASING:
+        return _settle(view, PassOn(), passed_on(view), left)
+    # Who comes next may change until somebody has come: that is no news of this job.
+    again = (judgement(verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
+    return Decision(PassOn(), job, None, again, again_in=left)
+
+
+def patience(view: TurnView) -> float:
+    """Seconds for which a GPU that is passed on waits to be taken; the dispatcher tells where nobody comes any more."""
+    lease, clocks = view.lease, clocks_of(view.policy, view.resident)
+    returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
+    out_since = outage_since(lease, clocks, view.now) or returned
+    return (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
+
+
+def goes_first(view: TurnView) -> bool:
+    """True where somebody waits for the GPU, and the resident may be out for another turn."""
+    clocks = clocks_of(view.policy, view.resident)
+    return bool(view.successor) and not view.load_failed and not is_exhausted(view.lease, clocks, view.now)
+
+
+def passed_on(view: TurnView) -> status.Fact:
+    """Say who has the GPU next, as the condition ResidentReloaded."""
+    return "False", Reason.GPU_PASSED_ON, f"{view.successor} {PASSED_ON}"
+
+
+def load_resident(view: TurnView) -> Decision | None:
+    """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
+    if not view.load_failed:
+        return Decision(Load(), again_in=0)
+    fact: status.Fact = ("False", Reason.RESIDENT_LOAD_FAILED, f"{view.resident}: {view.failure}; tries again")
+    return _settle(view, Load(), fact, RESIDENT_POLL)
+
+
+def _settle(
+    view: TurnView, step: SettleReload | Load | PassOn | None, reload: status.Fact, again_in: float
+) -> Decision:
+    """Pay or note the debt, and let the job that caused it go where its attempts send it."""
+    job = view.job
+    if job is None or job.status.phase == Phase.ACQUIRING:
+        return Decision(step, again_in=again_in)
+    judged = verdict(job, view.now)
+    new = status.settled(job, view.now, judged, reload)
+    passes_on = reload[1] == Reason.GPU_PASSED_ON
+    gone = Notice(reload[1], reload[2], warning=reload[0] == "False" and not passes_on)
+    if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING} or judged.phase == Phase.QUEUED:
+        return Decision(step, job, new, (gone,), again_in)
+    told = judgement(judged, reload)
+    return Decision(step, job, new, (told,) if passes_on else (gone, told), again_in)
+
+
+def judgement(judged: Verdict, reload: status.Fact) -> Notice:
+    """Tell a verdict, and in the same breath who has the GPU next: both happen at once."""
+    message = f"{judged.message}; {reload[2]}" if reload[1] == Reason.GPU_PASSED_ON else judged.message
+    return Notice(judged.reason, message, warning=judged.phase == Phase.FAILED)
+
+
+def stop_live_pods(view: TurnView) -> Decision | None:
+    """Tell a live pod to stop, or wait until those that were told have ended; None where none is live."""
+    live = [pod for pod in view.pods if pod.live]
+    if not live:
+        return None
+    running = next((pod for pod in live if not pod.deleting), None)
+    return Decision(DeletePod(running) if running else None, again_in=POD_POLL)
+
+
+RULES: tuple[Rule, ...] = (
+    pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, next_turn_goes_first, load_resident,
+)  # fmt: skip
