@@ -30,19 +30,24 @@ def gpu_of(pod: dict[str, Any]) -> str:
     return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])
 
 
-def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
-    world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
-) -> None:
+def two_train(world: World, second: ScriptedResident) -> None:
+    """Have each of two GPUs train a job."""
     world.add_resident(second, name="sam3-b", node="node-2")
     for name in ("one", "two"):
         world.apply_job(name)
         world.shows_pod(f"{name}-1")
+        world.run_pod(f"{name}-1")
+
+
+def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
+    world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
+) -> None:
+    two_train(world, second)
     pods = {pod["metadata"]["name"]: pod for pod in world.training_pods()}
     assert sorted(node_of(pod) for pod in pods.values()) == ["node-1", "node-2"]
     assert {gpu_of(pod) for pod in pods.values()} == {resident.uuid.lower(), second.uuid.lower()}
     world.apply_job("three")
     world.reaches("three", "Queued")
-    world.run_pod("two-1")
     world.end_pod("two-1")
     world.shows_pod("three-1")
     third = next(pod for pod in world.training_pods() if pod["metadata"]["name"] == "three-1")
@@ -56,11 +61,7 @@ def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
 def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    world.add_resident(second, name="sam3-b", node="node-2")
-    for name in ("one", "two"):
-        world.apply_job(name)
-        world.shows_pod(f"{name}-1")
-        world.run_pod(f"{name}-1")
+    two_train(world, second)
     world.apply_job("three")
     world.reaches("three", "Queued")
     for name in ("one", "two"):
