@@ -144,7 +144,9 @@ def _calls(stage: Stage, size: int, ran: set[str]) -> tuple[Counter[str], int]:
         if call.name == LEADER_LEASE:
             continue
         job_of = _JOB_OF.get(call.resource)
-        if call.verb in _WRITES and job_of is not None and job_of(call.name) not in ran:
+        if call.dry_run:
+            calls[f"dry-run {call.resource}"] += 1
+        elif call.verb in _WRITES and job_of is not None and job_of(call.name) not in ran:
             others += 1
         else:
             calls[f"{call.verb} {call.resource}"] += 1

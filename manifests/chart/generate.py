@@ -29,6 +29,10 @@ _PARTS = {
     "gpu-relay-page": ".Values.page.enabled",
 }
 """The same, by name."""
+_SHARED = {"app.kubernetes.io/component": "cluster"}
+"""Label of what a cluster has once (manifests/cluster)."""
+_OF_THE_CLUSTER = {"ClusterRole", "ClusterRoleBinding"}
+"""Kinds whose names carry the release's namespace, unless the cluster has the object once."""
 
 
 class Template:
@@ -36,6 +40,7 @@ class Template:
 
     def __init__(self, item: Object) -> None:
         self.item = item
+        self._name = item["metadata"]["name"]
         self._expressions: list[str] = []
 
     def put(self, expression: str, *path: str | int) -> None:
@@ -52,11 +57,20 @@ class Template:
         text = yaml.dump(self.item, sort_keys=False, width=1000)
         for number, expression in enumerate(self._expressions):
             text = text.replace(f"'@{number}@'", expression).replace(f"@{number}@", expression)
-        name = self.item["metadata"]["name"]
-        conditions = [_CONDITIONS.get(self.item["kind"], ""), _PARTS.get(name.removesuffix("-gpus"), "")]
+        conditions = [
+            _CONDITIONS.get(self.item["kind"], ""),
+            _PARTS.get(self._name.removesuffix("-gpus"), ""),
+            ".Values.clusterObjects" if is_shared(self.item) else "",
+        ]
         for condition in filter(None, conditions):
             text = f"{{{{- if {condition} }}}}\n{text}{{{{- end }}}}\n"
         return text
+
+
+def is_shared(item: Object) -> bool:
+    """Return whether a cluster has this object once, however many releases it has."""
+    labels: Object = item["metadata"].get("labels", {})
+    return _SHARED.items() <= labels.items()
 
 
 def operator(template: Template) -> None:
@@ -76,8 +90,9 @@ def sam3(template: Template) -> None:
     annotation = ("spec", "template", "metadata", "annotations", "gpurelay.dev/allowed-namespaces")
     template.put("{{ .Values.sam3.allowedNamespaces | quote }}", *annotation)
     spec = template.item["spec"]["template"]["spec"]
-    memory = [each["name"] for each in spec["containers"][0]["env"]].index("SAM3_GPU_MEMORY_MIB")
-    template.put("{{ .Values.sam3.gpuMemory | quote }}", *_CONTAINER, "env", memory, "value")
+    names = [each["name"] for each in spec["containers"][0]["env"]]
+    for name, value in (("SAM3_GPU_MEMORY_MIB", "gpuMemory"), ("SAM3_PRELOAD", "preload")):
+        template.put(f"{{{{ .Values.sam3.{value} | quote }}}}", *_CONTAINER, "env", names.index(name), "value")
     volume = [each["name"] for each in spec["volumes"]].index("model")
     claim = ("spec", "template", "spec", "volumes", volume, "persistentVolumeClaim", "claimName")
     template.put("{{ .Values.sam3.modelClaim }}", *claim)
@@ -109,7 +124,10 @@ _VALUES: dict[tuple[str, str], Callable[[Template], None]] = {
 def template_of(item: Object) -> str:
     """Return the template of one object of the base."""
     template = Template(item)
-    meta = item["metadata"]
+    meta = dict(item["metadata"])
+    if item["kind"] in _OF_THE_CLUSTER and not is_shared(item):
+        for place in (("metadata", "name"), ("roleRef", "name"))[: 1 + ("roleRef" in item)]:
+            template.put(f'{meta["name"]}{{{{ include "gpu-relay.suffix" . }}}}', *place)
     if meta.get("namespace") == _NAMESPACE:
         template.put("{{ .Release.Namespace }}", "metadata", "namespace")
     for number, subject in enumerate(item.get("subjects", [])):

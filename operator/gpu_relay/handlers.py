@@ -36,8 +36,8 @@ def registry_for(engine: Engine, *, kueue: bool) -> kopf.OperatorRegistry:
         engine.see_training_pod(dict(event["object"]))
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_PREPARATION: kopf.PRESENT}, registry=registry)
-    async def preparing_pod_seen(**_: Any) -> None:
-        engine.see_preparing_pod()
+    async def preparing_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
+        engine.see_preparing_pod(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_RESIDENT: kopf.PRESENT}, registry=registry)
     async def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
@@ -75,7 +75,9 @@ def configure_kopf(settings: kopf.OperatorSettings) -> None:
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
-    settings.watching.chunk_size = 500
+    # An object may have 1.5 MiB, Kopf holds a page of them whole, and each for as long as its worker idles.
+    settings.watching.chunk_size = 20
+    settings.queueing.idle_timeout = 0.05
     settings.watching.server_timeout = 300
     settings.watching.client_timeout = 310
     settings.networking.connect_timeout = 5

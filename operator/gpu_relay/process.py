@@ -21,6 +21,7 @@ import kopf
 
 from gpu_relay import probes
 from gpu_relay.api import words
+from gpu_relay.effects.claims import ClaimStore
 from gpu_relay.effects.election import LeaderLease
 from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.http import open_session
@@ -68,7 +69,7 @@ def _identity() -> str:
 
 
 def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, settings: Settings) -> Engine:
-    cache = Cache(settings.trusts_residents_of)
+    cache = Cache(settings.trusts_residents_of, settings.resident_port)
     namespace = settings.watch_namespace or None
     residents = ResidentClient(http, settings.resident_token_file, settings.limits(), leadership.permit)
     effects = Effects(
@@ -80,11 +81,11 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, set
         directory=ResidentDirectory(
             cache,
             residents,
-            settings.resident_port,
             [external_resident(**each.model_dump()) for each in settings.external_residents],
         ),
-        nodes=NodeStore(kube),
+        nodes=NodeStore(kube, settings.gpu_resource, lists_pods=not settings.watch_namespace),
         workloads=WorkloadStore(kube, namespace),
+        claims=ClaimStore(kube),
         http=http,
     )
     return Engine(kube, cache, effects, settings)

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
@@ -11,6 +10,7 @@ from gpu_relay import __version__
 from gpu_relay.domain.model import Policy
 from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.effects.residents import Limits
+from gpu_relay.effects.site_template import read_template
 
 
 class ExternalResident(BaseModel):
@@ -49,11 +49,13 @@ class Settings(BaseSettings):
     gpu_resource_claim: str = ""
     """Name of a ResourceClaim (DRA) in the job's namespace that training pods join instead; empty joins none."""
     preparations: int = Field(default=2, ge=0, le=1000)
-    """Jobs whose data is fetched and checked at the same time, without a GPU; 0 leaves it to the training pods."""
+    """Jobs of one namespace that are prepared at the same time, without a GPU; 0 leaves it to the training pods."""
+    preparation_timeout: int = Field(default=21600, ge=1)
+    """Time that a preparing pod may run; then the kubelet stops it, and the preparation has failed."""
     trainer_grace_period: int = Field(default=60, ge=1)
     """Seconds in which a training that is told to stop writes its checkpoint."""
     resident_port: int = Field(default=8000, ge=1, le=65535)
-    """Port of the residents' API."""
+    """Port of the residents' API, where a pod has neither the annotation gpurelay.dev/port nor a port named http."""
     resident_token_file: Path | None = None
     """File with the bearer token for residents, for example a projected service account token of audience gpu-relay."""
     margin: int = Field(default=256, ge=0)
@@ -73,7 +75,7 @@ class Settings(BaseSettings):
     pod_start_timeout: float = Field(default=600, ge=1)
     """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
     start_failure_timeout: float = Field(default=60, ge=0)
-    """The same, from the first failure, for a pod without a place on the node, an image or a container."""
+    """The same, from the first failure, for a pod without a place on the node, an image, a volume or a container."""
     pod_stuck_after: float = Field(default=60, ge=0)
     """Time after its grace period at which a pod that will not end is told of."""
     memory_return_timeout: float = Field(default=30, ge=0)
@@ -88,6 +90,10 @@ class Settings(BaseSettings):
     """Time that back-to-back turns may keep a resident out; the pod annotation gpurelay.dev/max-outage overrides it."""
     min_serve: float = Field(default=60, ge=0)
     """Time that a resident then serves before the next turn; the pod annotation gpurelay.dev/min-serve overrides it."""
+    max_idle_outage: float = Field(default=120, ge=5)
+    """Time that a resident may stay unloaded while no training pod is live; then it is loaded, whatever the cause."""
+    resident_grace: float = Field(default=60, ge=0)
+    """Time that a turn waits for a missing or silent resident, and without any before jobs start without one."""
     external_residents: list[ExternalResident] = []
     """Residents outside the cluster's pods: a JSON list of {"name", "url", "node", "labels"}."""
     restart_resident_after: float = Field(default=0, ge=0)
@@ -123,6 +129,7 @@ class Settings(BaseSettings):
             progress_interval=self.progress_interval,
             pod_start_timeout=self.pod_start_timeout,
             start_failure_timeout=self.start_failure_timeout,
+            resident_grace=self.resident_grace,
             stuck_after=self.pod_stuck_after,
             memory_return_timeout=self.memory_return_timeout,
             backoff_base=self.backoff_base,
@@ -132,6 +139,9 @@ class Settings(BaseSettings):
             idle_after=self.idle_after,
             restart_resident_after=self.restart_resident_after,
             preparations=self.preparations,
+            grace_period=self.trainer_grace_period,
+            max_idle_outage=self.max_idle_outage,
+            tolerations=tuple(read_template(self.trainer_pod_template).get("spec", {}).get("tolerations", [])),
         )
 
     def limits(self) -> Limits:
@@ -148,17 +158,6 @@ class Settings(BaseSettings):
             resource_claim=self.gpu_resource_claim,
             hold_ttl=self.hold_ttl,
             grace_period=self.trainer_grace_period,
-            template=_template(self.trainer_pod_template),
+            preparation_timeout=self.preparation_timeout,
+            template=read_template(self.trainer_pod_template),
         )
-
-
-def _template(path: Path | None) -> dict[str, Any]:
-    if path is None:
-        return {}
-    try:
-        template = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"GPU_RELAY_TRAINER_POD_TEMPLATE: cannot read {path}: {error}") from error
-    if not isinstance(template, dict) or not set(template) <= {"metadata", "spec"}:
-        raise ValueError(f"GPU_RELAY_TRAINER_POD_TEMPLATE: {path} is no PodTemplateSpec: give it `metadata` and `spec`")
-    return template

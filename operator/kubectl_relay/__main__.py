@@ -6,7 +6,7 @@ import click
 
 from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
-from kubectl_relay.views.text import visible
+from kubectl_relay.show.console import say
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     except click.Abort:
         sys.exit(Exit.INTERRUPTED)
     except RelayError as error:
-        click.echo(visible(f"kubectl relay: {error}"), err=True)
+        say(f"kubectl relay: {error}", err=True)
         sys.exit(error.code)
     sys.exit(code or Exit.OK)
 

@@ -13,7 +13,7 @@ from kubectl_relay.effects.gather import JOBS
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.options import completing_jobs, session_of
 from kubectl_relay.session import Session
-from kubectl_relay.show.console import output
+from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
 from kubectl_relay.show.gpus import show_gpus
@@ -69,7 +69,7 @@ def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
     picture = session.gatherer.picture(session.scope, widen=session.widen, measure=True)
     found = gpus_of(picture)
     if form:
-        click.echo(
+        say(
             dumped(
                 {"time": picture.now, "gpus": found, "noGpuSuits": stranded(picture.jobs), "unknown": picture.unknown},
                 form,
@@ -91,7 +91,7 @@ def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) 
     picture = session.gatherer.picture(session.home, widen=True, events=True)
     told = explain(picture, picture.job(mine.key) or mine)
     if form:
-        click.echo(dumped(told, form))
+        say(dumped(told, form))
     else:
         show_explanation(output(), told, picture.now)
 
@@ -121,7 +121,7 @@ def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, *
     picture = session.gatherer.picture(session.scope, widen=session.widen, events=True)
     found = timeline_of(picture, picture.now - since if since else None)
     if form:
-        click.echo(dumped(found, form))
+        say(dumped(found, form))
     else:
         show_timeline(output(), found)
 
@@ -152,11 +152,11 @@ def _set_suspend(session: Session, name: str, *, to: bool) -> None:
             f"{job.key} has {str(job.status.phase).lower()} already: there is nothing that could be {done}"
         )
     if job.spec.suspend is to:
-        click.echo(f"{_KIND}/{name} is {'suspended' if to else 'not suspended'} already")
+        say(f"{_KIND}/{name} is {'suspended' if to else 'not suspended'} already")
         return
     session.cluster.patch(JOBS, job.key.namespace, name, {"spec": {"suspend": to}})
     follows = "it stops at its next checkpoint" if to else "it waits for its turn, and goes on from its checkpoint"
-    click.echo(f"{_KIND}/{name} {done}: {follows}")
+    say(f"{_KIND}/{name} {done}: {follows}")
 
 
 @cli.command()
@@ -174,7 +174,7 @@ def cancel(ctx: click.Context, /, job: str, yes: bool, **_: object) -> None:
     if not yes:
         _confirm(mine)
     session.cluster.delete(JOBS, mine.key.namespace, job, mine.key.uid)
-    click.echo(f"{_KIND}/{job} deleted")
+    say(f"{_KIND}/{job} deleted")
 
 
 def _confirm(job: Job) -> None:
@@ -182,6 +182,6 @@ def _confirm(job: Job) -> None:
     if not sys.stdin.isatty():
         raise click.UsageError("cancel asks before it deletes, and there is no terminal to ask on: add --yes")
     for sentence in losses(job):
-        click.echo(sentence, err=True)
+        say(sentence, err=True)
     if not click.confirm(f"Delete {job.key}?", err=True):
         raise RelayError("nothing was deleted")

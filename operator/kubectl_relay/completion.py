@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from click.shell_completion import CompletionItem, ShellComplete
 
 from kubectl_relay.commands import cli
+from kubectl_relay.views.text import visible
 
 _FILES = 0
 """Cobra's ShellCompDirectiveDefault: the shell completes to file names."""
@@ -26,7 +27,7 @@ def suggestions(arguments: Sequence[str]) -> list[str]:
 
 
 def _line(item: CompletionItem[str]) -> str:
-    return f"{item.value}\t{item.help}" if item.help else str(item.value)
+    return visible(f"{item.value}\t{item.help}" if item.help else str(item.value))
 
 
 def main() -> None:

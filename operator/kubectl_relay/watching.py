@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable, Iterator
 from datetime import datetime
 
-import click
 from rich.console import Console
 from rich.live import Live
 
@@ -12,11 +11,10 @@ from gpu_relay.domain.model import Job
 from kubectl_relay.effects.follow import changes
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.session import Session
-from kubectl_relay.show.console import output
+from kubectl_relay.show.console import output, say
 from kubectl_relay.show.watching import Panel, panel
 from kubectl_relay.views.data import plain
 from kubectl_relay.views.progress import ending, line, seen
-from kubectl_relay.views.text import visible
 
 _REDRAWS = 4
 
@@ -27,7 +25,7 @@ def follow(session: Session, namespace: str, name: str, *, as_json: bool, timeou
     jobs = changes(cluster, session.gatherer, namespace, name, timeout)
     console = output()
     if as_json:
-        return _until_end(jobs, lambda job: click.echo(json.dumps(plain(seen(job)))))
+        return _until_end(jobs, lambda job: say(json.dumps(plain(seen(job)))))
     if not console.is_terminal:
         return _in_lines(jobs, lambda: cluster.now)
     return _live(console, jobs, lambda: cluster.now)
@@ -49,7 +47,7 @@ def _in_lines(jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
         nonlocal said
         text = line(job)
         if text != said:
-            click.echo(f"{now():%H:%M:%S}  {visible(text)}")
+            say(f"{now():%H:%M:%S}  {text}")
         said = text
 
     return _until_end(jobs, show)

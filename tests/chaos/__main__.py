@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import itertools
 import os
 import random
 import sys
@@ -12,10 +13,14 @@ from pathlib import Path
 
 from tests.chaos import storm
 from tests.chaos.api import Api
-from tests.chaos.kubelet import keep_nodes_ready
-from tests.chaos.storm import Outcome
+from tests.chaos.events import EVENTS
+from tests.chaos.faults import Plan, plan_of, plan_with
+from tests.chaos.nodes import keep_nodes_ready
+from tests.chaos.storm import PATIENCE, Outcome
 from tests.cluster import Cluster
 from tests.support.furnished import furnish
+
+_EACH = "each"
 
 
 def main() -> None:
@@ -26,29 +31,48 @@ def main() -> None:
     parser.add_argument(
         "--seed", type=int, default=int(os.environ.get("FAULT_SEED", "0")), help="the first seed; or FAULT_SEED=…"
     )
+    parser.add_argument(
+        "--event", nargs="+", choices=[*EVENTS, _EACH], metavar="EVENT",
+        help=f"have one of these events, in turn, and no other fault in each run; {_EACH}: each of {', '.join(EVENTS)}",
+    )  # fmt: skip
+    parser.add_argument(
+        "--patience",
+        type=float,
+        default=PATIENCE,
+        help=f"seconds in which a run comes to rest (default {PATIENCE:.0f})",
+    )
     arguments = parser.parse_args()
     first = arguments.seed or random.SystemRandom().randrange(1, 10**6)
     with Cluster() as cluster:
         furnish(cluster)
         folder = Path(tempfile.mkdtemp(prefix="gpu-relay-chaos-"))
         print(f"seeds {first} to {first + arguments.runs - 1}; logs of operators in {folder}", flush=True)
-        outcomes = asyncio.run(_all(cluster.run_dir, folder, range(first, first + arguments.runs), arguments.at_once))
+        seeds = range(first, first + arguments.runs)
+        plans = _plans(seeds, arguments.event)
+        outcomes = asyncio.run(_all(cluster.run_dir, folder, plans, arguments.at_once, arguments.patience))
     _sum_up(outcomes)
     sys.exit(any(outcome.violations for outcome in outcomes))
 
 
-async def _all(run_dir: Path, folder: Path, seeds: range, at_once: int) -> list[Outcome]:
+def _plans(seeds: range, events: list[str] | None) -> list[Plan]:
+    if not events:
+        return [plan_of(seed) for seed in seeds]
+    names = itertools.cycle(EVENTS if _EACH in events else events)
+    return [plan_with(seed, name) for seed, name in zip(seeds, names, strict=False)]
+
+
+async def _all(run_dir: Path, folder: Path, plans: list[Plan], at_once: int, patience: float) -> list[Outcome]:
     async with Api.connect(run_dir) as api:
         heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
         gate = asyncio.Semaphore(at_once)
 
-        async def one(seed: int) -> Outcome:
+        async def one(plan: Plan) -> Outcome:
             async with gate:
-                outcome = await storm.run(api, folder, seed)
+                outcome = await storm.run(api, folder, plan, patience)
             tell(outcome)
             return outcome
 
-        outcomes = await asyncio.gather(*map(one, seeds))
+        outcomes = await asyncio.gather(*map(one, plans))
         heartbeat.cancel()
         return list(outcomes)
 
@@ -56,10 +80,11 @@ async def _all(run_dir: Path, folder: Path, seeds: range, at_once: int) -> list[
 def tell(outcome: Outcome) -> None:
     """Print one run, with all there is where it went wrong."""
     good = not outcome.violations
+    events = "".join(f"; {name}" for _, name in outcome.plan.events)
     word = "ok   " if good else "WRONG"
     print(
         f"{time.strftime('%H:%M:%S')} {word} FAULT_SEED={outcome.plan.seed} {outcome.seconds:5.1f} s, "
-        f"{len(outcome.faults)} faults, {outcome.starts} starts",
+        f"{len(outcome.faults)} faults, {outcome.starts} starts{events}",
         flush=True,
     )
     if not good:
@@ -68,10 +93,11 @@ def tell(outcome: Outcome) -> None:
 
 def _sum_up(outcomes: list[Outcome]) -> None:
     kinds = Counter(fault.rsplit(": ", 1)[-1] for outcome in outcomes for fault in outcome.faults)
-    disasters = Counter(name for outcome in outcomes for _, name in outcome.plan.disasters)
+    disasters = Counter(name for outcome in outcomes for _, name in (*outcome.plan.disasters, *outcome.plan.events))
     wrong = [outcome.plan.seed for outcome in outcomes if outcome.violations]
     print(
-        f"{len(outcomes)} runs, {sum(kinds.values())} faults, {sum(disasters.values())} disasters, {len(wrong)} wrong"
+        f"{len(outcomes)} runs, {sum(kinds.values())} faults, "
+        f"{sum(disasters.values())} disasters and events, {len(wrong)} wrong"
     )
     for name, number in (kinds + disasters).most_common():
         print(f"    {number:6} {name}")

@@ -1,5 +1,6 @@
 """A plain client of the API server, for those who go past the proxy: kubelet, observer, and the test itself."""
 
+import asyncio
 import json
 import ssl
 from collections.abc import AsyncIterator
@@ -11,6 +12,8 @@ import aiohttp
 
 Object = dict[str, Any]
 _MERGE = "application/merge-patch+json"
+_BUSY, _PAUSE = 429, 0.2
+"""The API server answers so while it prepares the storage of a new kind."""
 
 
 class ApiError(Exception):
@@ -90,12 +93,16 @@ class Api:
         *,
         query: dict[str, str] | None = None,
         content_type: str = "application/json",
+        tries: int = 50,
     ) -> Object:
         raw = None if body is None else json.dumps(body)
         async with self._session.request(
             method, self.server + path, data=raw, params=query, headers={"Content-Type": content_type}
         ) as answer:
             payload = json.loads(await answer.read() or b"{}")
+            if answer.status == _BUSY and tries > 0:
+                await asyncio.sleep(_PAUSE)
+                return await self._request(method, path, body, query=query, content_type=content_type, tries=tries - 1)
             if answer.status >= 400:
                 raise ApiError(answer.status, str(payload.get("message", payload)))
             return dict(payload)

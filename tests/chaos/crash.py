@@ -67,6 +67,7 @@ async def run(
     """Run two jobs, one after the other, with a blow right after the k-th order (0: none)."""
     async with open_stage(api, folder, name, replicas=replicas, settings={"MAX_OUTAGE": "0", **settings}) as stage:
         orders = Orders(k, when, lambda name: _strike(stage, victim, name), [])
+        stage.lenders.follow(orders.decide)
         for proxy in stage.proxies.values():
             proxy.decide = orders.decide
         for operator in stage.operators.values():
@@ -89,7 +90,7 @@ def _strike(stage: Stage, victim: Victim, operator: str) -> None:
         case "resident":
             stage.restarted = True
             for resident in stage.residents:  # as its process comes up again: nothing loaded, nothing promised
-                resident.loaded, resident.hold = False, None
+                stage.lenders.restart(resident)
         case "trainer":
             stage.kubelet.kill()
 

@@ -1,10 +1,13 @@
-"""What goes wrong in one run, all of it drawn from a seed: faults of calls, and disasters of processes."""
+"""What goes wrong in one run, drawn from a seed: faults of calls, disasters of processes, events of a cluster."""
 
 import random
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tests.chaos.disasters import STRIKES
+from tests.chaos.events import EVENTS
+from tests.chaos.happenings import Happenings
 from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 
 _Draw = Callable[[random.Random], Fate]
@@ -40,6 +43,10 @@ _WATCH: dict[str, _Draw] = {
 KINDS = (*_ANY, *_API, *_LIST, *_WATCH)
 DISASTERS = tuple(STRIKES)
 _HOUR = 3600.0
+_LONG = 3.0
+_LATER = 2.0
+_EFFECT = 10.0
+"""Seconds in which a fault of a call may have an effect: a delay, a retry, the LIST that finds what a watch missed."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +60,30 @@ class Plan:
     """Faults of calls until the weather is calm."""
     gpus: int
     jobs: int
+    training: float
+    """Seconds that a training takes."""
     replicas: int
     skews: tuple[float, ...]
     disasters: tuple[tuple[float, str], ...]
+    events: tuple[tuple[float, str], ...]
+    bystander_at: float
+    """When the job of the other namespace is created."""
+    preparations: int
+    """How many jobs' data the operator has prepared at a time; 0: none."""
+
+    @property
+    def calm(self) -> bool:
+        """True where nothing goes wrong but the events."""
+        return self.rate == 0 and not self.disasters
 
     def __str__(self) -> str:
         skews = ", ".join(f"{skew:+.0f} s" for skew in self.skews)
-        disasters = ", ".join(f"{name} at {when:.1f} s" for when, name in self.disasters) or "no disasters"
+        befalls = sorted([*self.disasters, *self.events])
+        disasters = ", ".join(f"{name} at {when:.1f} s" for when, name in befalls) or "no disasters"
         return (
-            f"{self.jobs} jobs, {self.gpus} GPUs, {self.replicas} operators (clocks {skews}), {self.rate:.0%} of "
+            f"{self.jobs} jobs of {self.training:.0f} s and one of a bystander at {self.bystander_at:.1f} s, "
+            f"{self.preparations} preparations, "
+            f"{self.gpus} GPUs, {self.replicas} operators (clocks {skews}), {self.rate:.0%} of "
             f"{', '.join(sorted(self.kinds))}, at most {self.budget}; {disasters}"
         )
 
@@ -70,17 +92,39 @@ def plan_of(seed: int) -> Plan:
     """Draw a run: a few kinds of faults each time, so that runs differ in more than chance (swarm testing)."""
     draw = random.Random(seed)
     replicas = draw.choice([1, 1, 2])
-    disasters = ((draw.uniform(0.2, 5.0), draw.choice(DISASTERS)) for _ in range(draw.choice([0, 1, 2, 3])))
+    disasters = [(draw.uniform(0.2, 5.0), draw.choice(DISASTERS)) for _ in range(draw.choice([0, 0, 1, 2, 3]))]
+    events = [(draw.uniform(0.2, 5.0), name) for name in draw.sample(tuple(EVENTS), draw.choice([0, 1, 1, 2]))]
+    needs = [EVENTS[name] for _, name in events]
     return Plan(
         seed=seed,
         kinds=frozenset(draw.sample(KINDS, draw.randint(2, 7))),
-        rate=draw.choice([0.05, 0.1, 0.2, 0.35]),
+        rate=draw.choice([0.0, 0.05, 0.1, 0.2, 0.35]),
         budget=draw.randint(5, 30),
-        gpus=draw.choice([1, 1, 2]),
+        gpus=max([draw.choice([1, 1, 2]), *(need.gpus for need in needs)]),
         jobs=draw.randint(1, 3),
+        training=draw.choice([1.0, 1.0, _LONG]),
         replicas=replicas,
         skews=tuple(draw.choice([0.0, 0.0, -_HOUR, _HOUR, 3.0]) for _ in range(replicas)),
         disasters=tuple(sorted(disasters)),
+        events=tuple(sorted(events)),
+        bystander_at=draw.uniform(0.5, 5.0),
+        preparations=max([draw.choice([0, 0, 2]), *(need.preparations for need in needs)]),
+    )
+
+
+def plan_with(seed: int, event: str) -> Plan:
+    """Draw a run in which nothing goes wrong but one event, at its moment; the bystander's job comes after it."""
+    plan, need = plan_of(seed), EVENTS[event]
+    when = random.Random(seed).uniform(3.0, 6.0)
+    return replace(
+        plan,
+        rate=0.0,
+        training=_LONG,
+        gpus=max(plan.gpus, need.gpus),
+        disasters=(),
+        events=((when, event),),
+        bystander_at=when + _LATER,
+        preparations=max(plan.preparations, need.preparations),
     )
 
 
@@ -91,6 +135,7 @@ class Weather:
     plan: Plan
     done: list[str] = field(default_factory=list)
     """What was done to which call."""
+    happenings: Happenings = field(default_factory=Happenings)
 
     def decide(self, call: Call) -> Fate:
         """Draw a call's fate."""
@@ -102,6 +147,8 @@ class Weather:
             return UNTOUCHED
         kind = draw.choice(choices)
         self.done.append(f"{call.operator} {call.kind} #{call.number}: {kind}")
+        now = time.monotonic()
+        self.happenings.everyone.append((now, now + _EFFECT))
         return self._possible(call)[kind](draw)
 
     def _possible(self, call: Call) -> dict[str, _Draw]:

@@ -1,33 +1,41 @@
-"""A kubelet that hears of pods at once: it binds, runs and ends them, stops them when told, and books their memory."""
+"""A kubelet that hears of pods at once: it runs and ends them, stops them when told, and books their memory.
+
+The scheduler binds the pods. Their claims exist and are bound, unless an event leaves one out.
+"""
 
 import asyncio
 import json
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from typing import Any
 
 from tests.chaos.api import Api, ApiError, Object
+from tests.chaos.residents import Residents
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.world import container
 
+TRAINER = "trainer"
+SIDECAR_ENDS = "chaos/sidecar"
+"""Annotation of a pod with a second container: how that one ends, `crashes` or `outlives` the trainer."""
+HANGS = "hangs-"
+"""Preparations of jobs whose names begin so never end."""
 _START = 0.03
-_CHECKPOINT = 0.4
-"""Seconds that a training which is told to stop goes on to hold its memory."""
-_HEARTBEAT = 5.0
-_EXITS = {"Completed": 0, "Interrupted": 143, "GpuMemoryUnavailable": 10, "Killed": 137}
+_PREPARATION = 0.2
+_CRASH = 0.2
+_EXITS = {"Completed": 0, "Interrupted": 143, "GpuMemoryUnavailable": 10, "WrongGpu": 11, "Killed": 137}
 
 
 class Kubelet:
-    """Runs every training pod of a namespace for `seconds`; a trainer checks its memory first, as the real one does."""
+    """Runs every training pod of a namespace for `seconds`; a trainer checks its GPU first, as the real one does."""
 
-    def __init__(self, api: Api, namespace: str, residents: Mapping[str, ScriptedResident], seconds: float) -> None:
-        """`residents` by GPU: the pods' memory is booked beside theirs."""
+    def __init__(self, api: Api, namespace: str, residents: Residents, seconds: float) -> None:
+        """The pods' memory is booked beside the residents'."""
         self._api = api
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._residents = residents
         self._seconds = seconds
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._stop: dict[str, asyncio.Future[str]] = {}
+        self._bound: dict[str, asyncio.Future[str]] = {}
+        self.checkpoint = 0.4
+        """Seconds that a training which is told to stop goes on to hold its memory."""
         self.overbooked: list[str] = []
         """Trainings that took more memory than there was."""
 
@@ -44,96 +52,148 @@ class Kubelet:
             for task in self._runs.values():
                 task.cancel()
 
-    def kill(self) -> None:
-        """Kill every trainer that runs now: SIGKILL, no last word."""
-        self._end_all("Killed")
-
-    def _end_all(self, reason: str) -> None:
-        for stop in self._stop.values():
-            if not stop.done():
-                stop.set_result(reason)
+    def kill(self, node: str = "") -> None:
+        """Kill every trainer that runs now, or those of a node: SIGKILL, no last word."""
+        for uid, stop in self._stop.items():
+            bound = self._bound[uid]
+            if not stop.done() and (not node or (bound.done() and bound.result() == node)):
+                stop.set_result("Killed")
 
     def _see(self, kind: str, pod: Object) -> None:
-        uid = pod["metadata"]["uid"]
+        uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName", "")
         if kind != "DELETED" and uid not in self._runs:
-            self._stop[uid] = asyncio.get_running_loop().create_future()
+            loop = asyncio.get_running_loop()
+            self._stop[uid], self._bound[uid] = loop.create_future(), loop.create_future()
             self._runs[uid] = asyncio.create_task(self._run(pod))
-        stop = self._stop[uid]
+        stop, bound = self._stop[uid], self._bound[uid]
+        if node and not bound.done():
+            bound.set_result(node)
         if (kind == "DELETED" or "deletionTimestamp" in pod["metadata"]) and not stop.done():
             stop.set_result("Interrupted")
 
     async def _run(self, pod: Object) -> None:
-        name, uid = pod["metadata"]["name"], pod["metadata"]["uid"]
-        stop = self._stop[uid]
+        uid = pod["metadata"]["uid"]
+        stop, bound = self._stop[uid], self._bound[uid]
         try:
-            await self._bind(name)
+            await asyncio.wait([stop, bound], return_when=asyncio.FIRST_COMPLETED)
+            if not bound.done():
+                return
             await asyncio.wait([stop], timeout=_START)
-            reason = await self._train(pod, stop)
-            if await self._set(name, _ended(reason)):
+            preparing = "gpurelay.dev/preparation" in pod["metadata"]["labels"]
+            reason = await (self._prepare(pod, stop) if preparing else self._train(pod, bound.result(), stop))
+            if await self._end(pod, reason, stop):
                 await stop if not stop.done() else None
-                await self._gone(name, uid)
+                await self._gone(pod)
         except ApiError as error:
             if error.status not in {404, 409}:
                 raise
 
-    async def _train(self, pod: Object, stop: "asyncio.Future[str]") -> str:
+    async def _prepare(self, pod: Object, stop: "asyncio.Future[str]") -> str:
+        """Run until the data is checked; return why it ended."""
+        await self._set(pod, "Running", _running(pod))
+        hangs = pod["metadata"]["labels"]["gpurelay.dev/job"].startswith(HANGS)
+        await asyncio.wait([stop], timeout=None if hangs else _PREPARATION)
+        return stop.result() if stop.done() else "Completed"
+
+    async def _train(self, pod: Object, node: str, stop: "asyncio.Future[str]") -> str:
         """Hold the memory for as long as the training takes; return why it ended."""
         if stop.done():
             return stop.result()
-        name, labels = pod["metadata"]["name"], pod["metadata"]["labels"]
-        resident = self._residents.get(labels.get("gpurelay.dev/gpu", ""))
-        need = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"])["gpu"]["memoryMiB"]
-        if resident is not None and resident.report()["free_mib"] < need:
+        gpu = pod["metadata"]["labels"].get("gpurelay.dev/gpu", "")
+        asked = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"]).get("gpu") or {}
+        need = asked.get("memoryMiB", 0)  # nothing in a preparing pod
+        if gpu in self._residents.devices and self._residents.gpu_of_node.get(node) != gpu:
+            return "WrongGpu"
+        if any(resident.report()["free_mib"] < need for resident in self._sharing(gpu)):
             return "GpuMemoryUnavailable"
-        await self._set(name, {"phase": "Running", "containerStatuses": [container({"running": {}})]})
-        if resident is not None:
-            resident.trainer_mib += need
-            if resident.report()["free_mib"] < 0:
-                self.overbooked.append(name)
+        await self._set(pod, "Running", _running(pod))
+        self._book(gpu, need)
+        if any(resident.report()["free_mib"] < 0 for resident in self._sharing(gpu)):
+            self.overbooked.append(pod["metadata"]["name"])
         try:
-            await asyncio.wait([stop], timeout=self._seconds)
-            if stop.done() and stop.result() == "Interrupted":
-                await asyncio.sleep(_CHECKPOINT)
+            await self._until_the_end(pod, stop)
         finally:
-            if resident is not None:
-                resident.trainer_mib -= need
+            self._book(gpu, -need)
         return stop.result() if stop.done() else "Completed"
 
-    async def _bind(self, name: str) -> None:
-        target = {"apiVersion": "v1", "kind": "Node", "name": "node-1"}
-        await self._api.post(f"{self._pods}/{name}/binding", {"metadata": {"name": name}, "target": target})
+    async def _until_the_end(self, pod: Object, stop: "asyncio.Future[str]") -> None:
+        left = self._seconds
+        if _sidecar(pod) == "crashes":
+            await asyncio.wait([stop], timeout=min(_CRASH, left))
+            await self._set(pod, "Running", {TRAINER: {"running": {}}, **_ended_sidecar(pod, 1)})
+            left = max(0.0, left - _CRASH)
+        await asyncio.wait([stop], timeout=left)
+        if stop.done() and stop.result() == "Interrupted":
+            await asyncio.sleep(self.checkpoint)
 
-    async def _set(self, name: str, status: Object) -> bool:
+    def _sharing(self, gpu: str) -> list[ScriptedResident]:
+        return self._residents.devices.get(gpu, [])
+
+    def _book(self, gpu: str, mib: int) -> None:
+        for resident in self._sharing(gpu):
+            resident.trainer_mib += mib
+
+    async def _end(self, pod: Object, reason: str, stop: "asyncio.Future[str]") -> bool:
+        """Report how the containers ended; False where the pod is gone."""
+        trainer = {TRAINER: _ended(reason)}
+        if _sidecar(pod) == "outlives" and not stop.done():
+            if not await self._set(pod, "Running", {**_running(pod), **trainer}):
+                return False
+            await stop
+        code = 1 if _sidecar(pod) == "crashes" else 143
+        ended = {**trainer, **_ended_sidecar(pod, code)}
+        good = all(state["terminated"]["exitCode"] == 0 for state in ended.values())
+        return await self._set(pod, "Succeeded" if good else "Failed", ended)
+
+    async def _set(self, pod: Object, phase: str, states: Object) -> bool:
+        """Report a phase and the states of containers; False where the pod is gone, or another has its name."""
+        meta = pod["metadata"]
+        statuses = [{**container(state), "name": name} for name, state in sorted(states.items())]
+        body = {"metadata": {"uid": meta["uid"]}, "status": {"phase": phase, "containerStatuses": statuses}}
         try:
-            await self._api.patch(f"{self._pods}/{name}/status", {"status": status})
+            await self._api.patch(f"{self._pods}/{meta['name']}/status", body)
         except ApiError as error:
-            if error.status == 404:
+            if error.status in {404, 409}:
                 return False
             raise
         return True
 
-    async def _gone(self, name: str, uid: str) -> None:
+    async def _gone(self, pod: Object) -> None:
         """Confirm that a deleted pod's containers have ended."""
-        pod = await self._api.find(f"{self._pods}/{name}")
-        if pod is not None and pod["metadata"]["uid"] == uid and "deletionTimestamp" in pod["metadata"]:
-            await self._api.delete(f"{self._pods}/{name}", gracePeriodSeconds=0, preconditions={"uid": uid})
+        path, uid = f"{self._pods}/{pod['metadata']['name']}", pod["metadata"]["uid"]
+        now = await self._api.find(path)
+        if now is not None and now["metadata"]["uid"] == uid and "deletionTimestamp" in now["metadata"]:
+            await self._api.delete(path, gracePeriodSeconds=0, preconditions={"uid": uid})
 
 
-async def keep_nodes_ready(api: Api, *names: str) -> None:
-    """Say again and again that nodes are well, as their kubelets would."""
-    while True:
-        now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        ready: dict[str, Any] = {
-            "type": "Ready", "status": "True", "reason": "KubeletReady", "message": "kubelet is posting ready status",
-            "lastHeartbeatTime": now,
-        }  # fmt: skip
-        for name in names:
-            await api.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [ready]}})
-        await asyncio.sleep(_HEARTBEAT)
+def trains(pod: Object) -> bool:
+    """Return True while a training pod may hold memory: it has not ended, and neither has its trainer."""
+    status = pod.get("status", {})
+    states = {each["name"]: each["state"] for each in status.get("containerStatuses", [])}
+    return status.get("phase") not in {"Succeeded", "Failed"} and "terminated" not in states.get(TRAINER, {})
+
+
+def with_sidecar(pod: Object, ends: str) -> Object:
+    """Return a pod with a second container, which the kubelet names before the trainer."""
+    pod["metadata"].setdefault("annotations", {})[SIDECAR_ENDS] = ends
+    pod["spec"]["containers"].append({"name": "a-log-shipper", "image": "log-shipper"})
+    return pod
+
+
+def _sidecar(pod: Object) -> str:
+    return str(pod["metadata"].get("annotations", {}).get(SIDECAR_ENDS, ""))
+
+
+def _running(pod: Object) -> Object:
+    return {each["name"]: {"running": {}} for each in pod["spec"]["containers"]}
+
+
+def _ended_sidecar(pod: Object, code: int) -> Object:
+    ended = {"terminated": {"exitCode": code, "reason": "Error"}}
+    return {each["name"]: ended for each in pod["spec"]["containers"] if each["name"] != TRAINER}
 
 
 def _ended(reason: str) -> Object:
     code = _EXITS[reason]
     word = json.dumps({"reason": reason, "message": f"said {reason}"}) if reason != "Killed" else ""
-    state = {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "message": word}
-    return {"phase": "Succeeded" if code == 0 else "Failed", "containerStatuses": [container({"terminated": state})]}
+    return {"terminated": {"exitCode": code, "reason": "Completed" if code == 0 else "Error", "message": word}}

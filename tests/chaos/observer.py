@@ -10,13 +10,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from tests.chaos.api import ApiError, Object
+from tests.chaos.intervals import Spans
+from tests.chaos.kubelet import trains
+from tests.chaos.outages import LOADING, Outages
 from tests.chaos.proxy import Call
+from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
+from tests.chaos.waits import Waits
 from tests.support.scripted_resident import ScriptedResident
 
-_TERMINAL = {"Succeeded", "Failed"}
 _HANDOVER = 0.5
 """Seconds in which an order of a former leader may have been on its way."""
+_NOTICED = 1.0
+"""Seconds in which an order may have been on its way that was right when it was given."""
 
 
 @dataclass(frozen=True)
@@ -47,20 +53,43 @@ class Observer:
     _leaders: list[tuple[float, str]] = field(default_factory=list)
     _orders: list[tuple[float, Call]] = field(default_factory=list)
     _checks: list[asyncio.Task[None]] = field(default_factory=list)
+    _running: dict[str, tuple[float, str, str]] = field(default_factory=dict)
+    """Since when a pod runs, on which GPU, for which job of the bystander (empty: for another's), by the pod's UID."""
+    _on_gpu: dict[str, Spans] = field(default_factory=dict)
+    _for_bystander: dict[str, Spans] = field(default_factory=dict)
+    _turn_since: dict[str, float] = field(default_factory=dict)
+    _turns: dict[str, Spans] = field(default_factory=dict)
+    """When a GPU was a job's, or still to be given back."""
+
+    def __post_init__(self) -> None:
+        happenings = self.stage.happenings
+        idle = float(self.stage.settings.get("MAX_IDLE_OUTAGE", "120"))
+        releases = float(self.stage.settings["MEMORY_RETURN_TIMEOUT"]) + float(self.stage.settings["LOAD_TIMEOUT"])
+        self._outages = Outages(happenings, idle + LOADING)
+        self._waits = Waits(happenings, idle + releases)
 
     async def run(self) -> None:
         """Watch until cancelled."""
         loop = asyncio.get_running_loop()
         for proxy in self.stage.proxies.values():
             proxy.on_call = self._called
-        for number, resident in enumerate(self.stage.residents):
-            resident.before_load = partial(self._may_load, resident, loop)
-            self.stage.proxies[f"resident-{number}"].on_call = partial(self._asked, resident)
+        lenders = self.stage.lenders
+        lenders.on_open, lenders.on_restart = partial(self._opened, loop), self._outages.end
+        for pod in lenders.present:
+            self._opened(loop, pod)
         leases = f"/apis/coordination.k8s.io/v1/namespaces/{self.stage.system}/leases"
-        pods = f"/api/v1/namespaces/{self.stage.name}/pods"
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._watch(leases, self._lease_changed))
-            tasks.create_task(self._watch(pods, self._pod_changed, labelSelector="gpurelay.dev/gpu"))
+            tasks.create_task(self._watch(self.stage.jobs_path(self.stage.bystander), self._bystander_changed))
+            for namespace in self.stage.tenants:
+                pods = self.stage.pods_path(namespace)
+                tasks.create_task(self._watch(pods, self._pod_changed, labelSelector="gpurelay.dev/gpu"))
+
+    def _opened(self, loop: asyncio.AbstractEventLoop, pod: ResidentPod) -> None:
+        pod.scripted.before_load = partial(self._may_load, pod.scripted, loop)
+        pod.proxy.on_call = partial(self._asked, pod.scripted)
+        self._outages.follow(pod.scripted)
+        self._waits.gpus.setdefault(pod.gpu, time.monotonic())
 
     async def _watch(self, path: str, changed: Callable[[str, Object], None], **query: str) -> None:
         listed = await self.stage.api.get(path, **query)
@@ -76,6 +105,7 @@ class Observer:
         if name == "gpu-relay-leader":
             self._leaders.append((time.monotonic(), spec.get("holderIdentity", "").split("_")[0]))
             return
+        self._turn_changed(name, raw)
         owner = _Owner(int(raw["metadata"]["resourceVersion"]), spec["holderIdentity"], spec["leaseTransitions"])
         history = self._owners.setdefault(name, [])
         if history and owner.fence < history[-1].fence:
@@ -84,14 +114,43 @@ class Observer:
             self._violated(f"{name} went from {history[-1].holder} to {owner.holder} directly")
         history.append(owner)
 
+    def _turn_changed(self, gpu: str, lease: Object) -> None:
+        """Note when a GPU is a job's, or is still to be given back to its resident."""
+        owed = "gpurelay.dev/reload-owed" in lease["metadata"].get("annotations", {})
+        if lease["spec"]["holderIdentity"] != "resident" or owed:
+            self._turn_since.setdefault(gpu, time.monotonic())
+        elif gpu in self._turn_since:
+            self._turns.setdefault(gpu, []).append((self._turn_since.pop(gpu), time.monotonic()))
+
+    def _bystander_changed(self, kind: str, raw: Object) -> None:
+        name = raw["metadata"]["name"]
+        self._waits.began.setdefault(name, time.monotonic())
+        if raw.get("status", {}).get("phase") == "Succeeded":
+            self._waits.ended.setdefault(name, time.monotonic())
+
     def _pod_changed(self, kind: str, raw: Object) -> None:
         uid = raw["metadata"]["uid"]
         if kind == "ADDED":
             self._born(raw)
-        if kind == "DELETED" or raw["status"].get("phase") in _TERMINAL:
-            self._live.pop(uid, None)
-        else:
+        live = kind != "DELETED" and trains(raw)
+        if live:
             self._live[uid] = raw
+        else:
+            self._live.pop(uid, None)
+        if live and raw["status"].get("phase") == "Running" and uid not in self._running:
+            meta = raw["metadata"]
+            own = meta["labels"]["gpurelay.dev/job"] if meta["namespace"] == self.stage.bystander else ""
+            self._running[uid] = (time.monotonic(), _gpu(raw), own)
+        if not live and uid in self._running:
+            self._ran(uid)
+
+    def _ran(self, uid: str) -> None:
+        """Note when a pod has run."""
+        began, gpu, own = self._running.pop(uid)
+        span = (began, time.monotonic())
+        self._on_gpu.setdefault(gpu, []).append(span)
+        if own:
+            self._for_bystander.setdefault(own, []).append(span)
 
     def _born(self, pod: Object) -> None:
         """Laws 1 and 2, at the birth of a pod."""
@@ -104,18 +163,32 @@ class Observer:
         others = [other["metadata"]["name"] for other in self._live.values() if _gpu(other) == birth.gpu]
         if others:
             self._violated(f"{birth.name} was created beside {others}")
-        resident = next((each for each in self.stage.residents if each.uuid.lower() == birth.gpu), None)
-        if resident is None:
+        pods = self.stage.lenders.of_gpu(birth.gpu)
+        if not pods and birth.gpu not in self.stage.happenings.began and not self._has_just_gone(birth.gpu):
             self._violated(f"{birth.name} was created for GPU {birth.gpu}, which has no resident")
-            return
+        for resident in pods:
+            self._may_be_born(birth, resident)
+
+    def _has_just_gone(self, gpu: str) -> bool:
+        """True where a GPU has ended so recently that its proof may be older; no operator notices that in a pause."""
+        ends = [moment for moment, name in self.stage.lenders.gone if name == gpu]
+        continued = (operator.continued for operator in self.stage.operators.values())
+        return bool(ends) and time.monotonic() - max(ends[-1], *continued) < _NOTICED
+
+    def _may_be_born(self, birth: _Birth, pod: ResidentPod) -> None:
+        """Laws 1, 2 and 10, where a resident has the new pod's GPU."""
+        resident, now = pod.scripted, time.monotonic()
         report = resident.report()
-        if resident.loaded or report["free_mib"] < 10_240:
+        just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED
+        if not just_began and (resident.loaded or report["free_mib"] < 10_240):
             self._violated(
                 f"{birth.name} was created while {report['free_mib']} MiB are free, loaded {resident.loaded}"
             )
         hold = report["hold"]
         if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
             self._violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")
+        if pod.silent_since is not None and now - pod.silent_since > _NOTICED:
+            self._violated(f"law 10: {birth.name} was created while its GPU's resident does not answer")
 
     def _may_load(self, resident: ScriptedResident, loop: asyncio.AbstractEventLoop) -> None:
         """Law 2, at the moment of a load; called in the resident's own thread."""
@@ -138,31 +211,73 @@ class Observer:
             self._violated(f"a load was ordered while {live} live on the GPU")
 
     async def _pods_on(self, gpu: str) -> list[str]:
-        path = f"/api/v1/namespaces/{self.stage.name}/pods"
-        pods = (await self.stage.api.get(path, labelSelector=f"gpurelay.dev/gpu={gpu}"))["items"]
-        return [pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") not in _TERMINAL]
+        selector = f"gpurelay.dev/gpu={gpu}"
+        lists = [
+            await self.stage.api.get(self.stage.pods_path(each), labelSelector=selector) for each in self.stage.tenants
+        ]
+        return [pod["metadata"]["name"] for each in lists for pod in each["items"] if trains(pod)]
 
     def _called(self, call: Call) -> None:
         if call.is_order and call.operator:
             self._orders.append((time.monotonic(), call))
+        if call.method == "DELETE" and "/pods/" in call.path:
+            self._may_be_deleted(call)
+
+    def _may_be_deleted(self, call: Call) -> None:
+        """Law 10: a job that cannot be read is not gone, so its training goes on."""
+        namespace, name = call.path.split("/")[-3], call.path.rsplit("/", 1)[-1]
+        jobs = [
+            pod["metadata"]["labels"]["gpurelay.dev/job"]
+            for pod in self._live.values()
+            if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == (namespace, name)
+        ]
+        since = next((self.stage.happenings.unreadable.get((namespace, job)) for job in jobs), None)
+        if since is not None:
+            after = time.monotonic() - since
+            self._violated(f"law 10: {name} was deleted {after:.1f} s after its job became unreadable")
 
     # when it is over
 
     def verdict(self) -> list[str]:
         """Return all violations, those included that only whole histories show."""
+        self._judge_births()
+        self._judge_orders()
+        for kubelet in (self.stage.kubelet, self.stage.neighbour):
+            self.violations += [f"{name} took more memory than there was" for name in kubelet.overbooked]
+        self._end_what_goes_on()
+        gone = self.stage.lenders.gone
+        self.violations += self._outages.verdict(self._on_gpu, gone)
+        self.violations += self._waits.verdict(self._on_gpu, self._turns, self._for_bystander, gone, self._others())
+        return self.violations
+
+    def _judge_births(self) -> None:
+        """Law 5: the Lease was the job's, under the pod's fence, when the pod was created."""
         for birth in self._births:
             history = [owner for owner in self._owners.get(birth.gpu, []) if owner.version < birth.version]
             if not history:
                 self._violated(f"{birth.name} was created before its GPU's Lease")
             elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.job_uid}"):
                 self._violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
+
+    def _judge_orders(self) -> None:
+        """Only the leader gives orders."""
         for moment, call in self._orders:
             taken = [leader for when, leader in self._leaders if when < moment - _HANDOVER]
             late = self._leads_around(call.operator, moment) or self._was_paused(call, moment)
             if taken and taken[-1] not in {"", call.operator} and not late:
                 self._violated(f"{call.operator} gave an order ({call.kind}) while {taken[-1]} led")
-        self.violations += [f"{name} took more memory than there was" for name in self.stage.kubelet.overbooked]
-        return self.violations
+
+    def _end_what_goes_on(self) -> None:
+        """Close what has no end yet."""
+        for uid in list(self._running):
+            self._ran(uid)
+        for gpu, since in self._turn_since.items():
+            self._turns.setdefault(gpu, []).append((since, time.monotonic()))
+
+    def _others(self) -> int:
+        """Count the jobs that had a turn, without the bystander's."""
+        holders = {owner.holder for history in self._owners.values() for owner in history} - {"resident"}
+        return len({holder for holder in holders if f"/{self.stage.bystander}/" not in holder})
 
     def _leads_around(self, operator: str, moment: float) -> bool:
         return any(leader == operator and abs(when - moment) <= _HANDOVER for when, leader in self._leaders)

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.chaos import scope
+
 _HOP_BY_HOP = {"connection", "keep-alive", "transfer-encoding", "content-length", "host"}
 
 
@@ -90,17 +92,28 @@ Decider = Callable[[Call], Fate]
 class Proxy:
     """The front doors of one operator: one for the API server, one for each resident."""
 
-    def __init__(self, operator: str, session: aiohttp.ClientSession, context: ssl.SSLContext) -> None:
-        """`session` carries calls on; `context` is for the API server."""
+    def __init__(
+        self,
+        operator: str,
+        session: aiohttp.ClientSession,
+        context: ssl.SSLContext,
+        namespaces: frozenset[str] | None = None,
+    ) -> None:
+        """`session` carries calls on; `context` is for the API server. `namespaces`: all that the caller may see."""
         self._operator = operator
         self._session = session
         self._context = context
+        self._namespaces = namespaces
         self._counts: dict[str, int] = {}
         self._answers: dict[str, list[tuple[int, bytes, dict[str, str]]]] = {}
         self._serving: set[asyncio.Task[Any]] = set()
         self._lost: set[asyncio.Task[Any]] = set()
         """Calls on their way, whose caller may have gone."""
         self.decide: Decider = lambda _: UNTOUCHED
+        self.event: Callable[[Call], Fate | None] = lambda _: None
+        """An event's word on a call, which goes before `decide`; None where it has none."""
+        self.admit: Callable[[Call, bytes], bytes] = lambda _, body: body
+        """Changes the bodies of calls, as mutating webhooks do."""
         self.on_call: Callable[[Call], None] = lambda _: None
         """Hears of every call as it is received."""
 
@@ -131,7 +144,7 @@ class Proxy:
     async def _serve(self, request: web.BaseRequest, target: str, upstream: str) -> web.StreamResponse:
         call = self._received(request, target)
         body = await request.read()
-        fate = self.decide(call)
+        fate = self.event(call) or self.decide(call)
         if fate.hang:
             await self._until_the_caller_goes(request)
         if fate.lose_request:
@@ -144,7 +157,7 @@ class Proxy:
                 return _answer(*old[0])
         if call.is_watch:
             return await self._stream(request, upstream, fate)
-        forwarding = asyncio.create_task(self._forward(request, upstream, body, fate))
+        forwarding = asyncio.create_task(self._forward(request, upstream, self.admit(call, body), fate))
         self._lost.add(forwarding)  # it goes on even if the caller gives up
         forwarding.add_done_callback(self._lost.discard)
         return await asyncio.shield(forwarding)
@@ -162,6 +175,8 @@ class Proxy:
         try:
             async with self._ask(request, upstream, body, timeout=120) as answer:
                 raw = await answer.read()
+                if self._hides(request):
+                    raw = scope.visible_list(raw, self._namespaces or frozenset())
                 told = (answer.status, raw, _headers(answer))
         except (aiohttp.ClientError, TimeoutError):
             return _cut(request)
@@ -192,6 +207,8 @@ class Proxy:
                 response.enable_chunked_encoding()
                 await response.prepare(request)
                 async for line in answer.content:
+                    if self._hides(request) and not scope.shows(line, self._namespaces or frozenset()):
+                        continue
                     if fate.watch_events is not None and seen >= fate.watch_events:
                         if not fate.watch_silent:
                             return _cut(request)
@@ -205,7 +222,8 @@ class Proxy:
     def _ask(
         self, request: web.BaseRequest, upstream: str, body: bytes, *, timeout: float | None
     ) -> "aiohttp.client._RequestContextManager":
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP}
+        dropped = _HOP_BY_HOP | ({"accept-encoding"} if self._hides(request) else set())
+        headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
         return self._session.request(
             request.method,
             upstream + str(request.rel_url),
@@ -214,6 +232,9 @@ class Proxy:
             ssl=self._context if upstream.startswith("https") else True,
             timeout=aiohttp.ClientTimeout(total=timeout, sock_connect=5),
         )
+
+    def _hides(self, request: web.BaseRequest) -> bool:
+        return self._namespaces is not None and scope.spans_namespaces(request.method, request.path)
 
     def _remember(self, url: str, told: tuple[int, bytes, dict[str, str]]) -> None:
         """Keep the last few answers to a question, oldest first."""

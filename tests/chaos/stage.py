@@ -1,13 +1,11 @@
-"""One scenario's world: two namespaces, residents, a kubelet, and operators behind proxies of their own."""
+"""One scenario's world: namespaces, nodes, residents, kubelets, and operators behind proxies of their own."""
 
 import asyncio
 import contextlib
-import itertools
 import json
-import os
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,17 +15,20 @@ from typing import Any
 import aiohttp
 
 from tests.chaos.api import Api, ApiError, Object
+from tests.chaos.claims import create_claims, delete_volumes
+from tests.chaos.happenings import Happenings
 from tests.chaos.kubelet import Kubelet
+from tests.chaos.nodes import Nodes
 from tests.chaos.operators import Operator
-from tests.chaos.proxy import Proxy
+from tests.chaos.proxy import Call, Fate, Proxy
+from tests.chaos.residents import Residents
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.world import job_manifest
 
 _GROUP = "/apis/gpurelay.dev/v1alpha1"
-_doors = itertools.count(os.getpid() % 50_000)
 _BY_CHANCE = frozenset({"Unschedulable", "PodNotStarted", "TrainingRunning"})
 """Whether the operator looks at a pod before its kubelet does, and while it runs."""
-_SETTINGS = {
+SETTINGS = {
     "SAMPLE_INTERVAL": "0.05",
     "PROGRESS_INTERVAL": "0.2",
     "BACKOFF_BASE": "0.2",
@@ -39,8 +40,8 @@ _SETTINGS = {
     "RESYNC_INTERVAL": "5",
     "PREPARATIONS": "0",
     "MIN_SERVE": "0",
-    "RESIDENT_NAMESPACES": "*",
 }
+"""The operators' settings, without the prefix `GPU_RELAY_`; a scenario may replace any."""
 
 
 @dataclass
@@ -50,38 +51,80 @@ class Stage:
     api: Api
     name: str
     folder: Path
-    residents: list[ScriptedResident]
+    nodes: Nodes
+    lenders: Residents
     kubelet: Kubelet
+    """Of the tenant's pods."""
+    neighbour: Kubelet
+    """Of the bystander's pods."""
+    settings: Mapping[str, str]
     restarted: bool = False
     """Residents have restarted since: they come up unloaded, and load when somebody asks them for something."""
     operators: dict[str, Operator] = field(default_factory=dict)
     proxies: dict[str, Proxy] = field(default_factory=dict)
+    """Of the operators, by their names."""
+    happenings: Happenings = field(default_factory=Happenings)
+    fates: list[Callable[[Call], Fate | None]] = field(default_factory=list)
+    """Events' words on the operators' calls to the API server; the first that is not None counts."""
+    calm: bool = False
+    """Nothing goes wrong in this run but its events."""
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held by an event that replaces residents or nodes: one at a time does."""
+
+    def fate_of(self, call: Call) -> Fate | None:
+        """Return what events do to an operator's call; None where they do nothing."""
+        return next((fate for decide in self.fates if (fate := decide(call)) is not None), None)
+
+    @property
+    def residents(self) -> list[ScriptedResident]:
+        """The residents that have a pod."""
+        return [pod.scripted for pod in self.lenders.present]
 
     @property
     def system(self) -> str:
-        """The operator's namespace."""
+        """The namespace of the operator and of the residents."""
         return f"{self.name}-system"
 
     @property
-    def jobs_path(self) -> str:
-        """The jobs' collection."""
-        return f"{_GROUP}/namespaces/{self.name}/yolotrainingjobs"
+    def bystander(self) -> str:
+        """The namespace of the jobs that no event concerns."""
+        return f"{self.name}-bystander"
 
-    async def apply(self, name: str, **spec: Any) -> None:
-        """Create a job."""
-        await self.api.post(self.jobs_path, job_manifest(name, **spec))
+    @property
+    def tenants(self) -> tuple[str, str]:
+        """The namespaces of jobs."""
+        return self.name, self.bystander
+
+    def pods_path(self, namespace: str = "") -> str:
+        """The collection of pods of a namespace; default: the tenant's."""
+        return f"/api/v1/namespaces/{namespace or self.name}/pods"
+
+    def jobs_path(self, namespace: str = "") -> str:
+        """The collection of jobs of a namespace; default: the tenant's."""
+        return f"{_GROUP}/namespaces/{namespace or self.name}/yolotrainingjobs"
+
+    async def apply(self, name: str, namespace: str = "", **spec: Any) -> None:
+        """Create a job; default: the tenant's."""
+        await self.api.post(self.jobs_path(namespace), job_manifest(name, **spec))
 
     async def change(self, name: str, **spec: Any) -> None:
         """Change fields of a job's spec."""
-        await self.api.patch(f"{self.jobs_path}/{name}", {"spec": spec})
+        await self.api.patch(f"{self.jobs_path()}/{name}", {"spec": spec})
 
     async def delete(self, name: str) -> None:
         """Delete a job and leave its pods behind: the operator has to stop a training that nobody wants any more."""
-        await self.api.delete(f"{self.jobs_path}/{name}", propagationPolicy="Orphan")
+        self.happenings.unreadable.pop((self.name, name), None)  # its training may be stopped from now on
+        await self.api.delete(f"{self.jobs_path()}/{name}", propagationPolicy="Orphan")
 
     async def jobs(self) -> list[Object]:
-        """Read all jobs."""
-        return list((await self.api.get(self.jobs_path))["items"])
+        """Read all jobs of the tenant."""
+        return list((await self.api.get(self.jobs_path()))["items"])
+
+    async def judged_jobs(self) -> list[Object]:
+        """Read the jobs of both namespaces, but those whose end no law promises."""
+        lists = [await self.api.get(self.jobs_path(each)) for each in self.tenants]
+        jobs = [job for each in lists for job in each["items"]]
+        return [job for job in jobs if job["metadata"]["name"] not in self.happenings.unjudged]
 
     async def gpu_leases(self) -> list[Object]:
         """Read the GPUs' Leases."""
@@ -94,17 +137,25 @@ class Stage:
         return str(lease["spec"].get("holderIdentity", "")).split("_")[0] if lease else ""
 
     async def at_rest(self) -> bool:
-        """True when every job is over, every GPU the resident's, and every resident loaded, or free to load."""
+        """True when every job is over, every GPU the resident's, and every resident loaded, or free to load.
+
+        A GPU that has gone, or whose resident does not answer, may keep its Lease; jobs that no law promises an end may
+        wait.
+        """
+        answering = [pod.scripted for pod in self.lenders.present if pod.silent_since is None]
+        silent = {pod.gpu for pod in self.lenders.present if pod.silent_since is not None}
+        gone = {gpu for _, gpu in self.lenders.gone} | silent
         settled = all(
             lease["spec"]["holderIdentity"] == "resident"
             and "gpurelay.dev/reload-owed" not in lease["metadata"].get("annotations", {})
             for lease in await self.gpu_leases()
+            if lease["metadata"]["name"] not in gone
         )
-        over = all(_is_over(job) for job in await self.jobs())
+        over = all(_is_over(job) for job in await self.judged_jobs())
         return (
             over
             and settled
-            and all(resident.loaded or (self.restarted and resident.hold is None) for resident in self.residents)
+            and all(resident.loaded or (self.restarted and resident.hold is None) for resident in answering)
         )
 
     async def comes_to_rest(self, within: float) -> None:
@@ -151,40 +202,23 @@ async def open_stage(
 ) -> AsyncIterator[Stage]:
     """Furnish a scenario; its operators are not started yet. `settings` are those of the operators."""
     async with AsyncExitStack() as stack:
-        await _create_namespaces(api, name)
-        stack.push_async_callback(_delete_namespaces, api, name)
-        residents = [
-            ScriptedResident(uuid=f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}-{number}')}") for number in range(gpus)
-        ]
-        for resident in residents:
-            stack.callback(resident.close)
-        kubelet = Kubelet(api, name, {resident.uuid.lower(): resident for resident in residents}, train_seconds)
-        stage = Stage(api, name, folder, residents, kubelet)
         upstream = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        await _open_residents(stage, upstream, stack)
+        nodes = Nodes(api, name)
+        lenders = Residents(api, f"{name}-system", f"{name},{name}-bystander", upstream)
+        kubelets = [Kubelet(api, each, lenders, train_seconds) for each in (name, f"{name}-bystander")]
+        stage = Stage(api, name, folder, nodes, lenders, kubelets[0], kubelets[1], {**SETTINGS, **settings})
+        stack.push_async_callback(_clear, stage)
+        await _create_namespaces(stage)
+        stack.push_async_callback(lenders.close)
+        for number in range(gpus):
+            gpu = f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}-{number}')}"
+            await lenders.open(await nodes.add(), gpu=gpu)
         for number in range(replicas):
             skew = skews[number] if number < len(skews) else 0.0
-            await _add_operator(stage, f"operator-{number}", upstream, stack, skew, settings)
-        work = asyncio.create_task(kubelet.run())
-        stack.push_async_callback(_cancelled, work)
+            await _add_operator(stage, f"operator-{number}", upstream, stack, skew)
+        for work in (*(kubelet.run() for kubelet in kubelets), nodes.keep_ready()):
+            stack.push_async_callback(_cancelled, asyncio.create_task(work))
         yield stage
-
-
-async def _open_residents(stage: Stage, upstream: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
-    """Put each resident behind a door of its own, at the address that its pod has."""
-    for number, resident in enumerate(stage.residents):
-        proxy = stage.proxies[f"resident-{number}"] = Proxy("", upstream, stage.api.context)
-        place = next(_doors)
-        address = f"127.10.{place // 250 % 250}.{place % 250 + 1}"
-        await stack.enter_async_context(proxy.door("resident", f"http://{resident.ip}:8000", address, 8000))
-        path = f"/api/v1/namespaces/{stage.name}/pods"
-        pod = {
-            "metadata": {"name": f"sam3-{number}", "labels": {"gpurelay.dev/resident": "sam3"}},
-            "spec": {"nodeName": "node-1", "containers": [{"name": "sam3", "image": "gpu-relay/sam3"}]},
-        }
-        await stage.api.post(path, pod)
-        status = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        await stage.api.patch(f"{path}/sam3-{number}/status", {"status": status})
 
 
 async def _add_operator(
@@ -193,9 +227,10 @@ async def _add_operator(
     upstream: aiohttp.ClientSession,
     stack: AsyncExitStack,
     skew: float,
-    settings: Mapping[str, str],
 ) -> None:
-    proxy = stage.proxies[name] = Proxy(name, upstream, stage.api.context)
+    visible = frozenset({*stage.tenants, stage.system})
+    proxy = stage.proxies[name] = Proxy(name, upstream, stage.api.context, visible)
+    proxy.event = stage.fate_of
     door = await stack.enter_async_context(proxy.door("api", stage.api.server, "127.0.0.1", 0))
     kubeconfig = stage.folder / f"{stage.name}-{name}.kubeconfig"
     kubeconfig.write_text(json.dumps(_kubeconfig(door)))
@@ -203,8 +238,7 @@ async def _add_operator(
         "KUBECONFIG": str(kubeconfig),
         "BIND_ADDRESS": "127.0.0.1",
         "GPU_RELAY_NAMESPACE": stage.system,
-        "GPU_RELAY_WATCH_NAMESPACE": stage.name,
-        **{f"GPU_RELAY_{key}": value for key, value in {**_SETTINGS, **settings}.items()},
+        **{f"GPU_RELAY_{key}": value for key, value in stage.settings.items()},
     }
     operator = stage.operators[name] = Operator(name, stage.folder / f"{stage.name}-{name}.log", environment, skew=skew)
     stack.callback(operator.kill)
@@ -219,19 +253,24 @@ def _kubeconfig(server: str) -> Object:
     }  # fmt: skip
 
 
-async def _create_namespaces(api: Api, name: str) -> None:
-    for each in (name, f"{name}-system"):
-        await api.post("/api/v1/namespaces", {"metadata": {"name": each}})
-    while await api.find(f"/api/v1/namespaces/{name}/serviceaccounts/default") is None:
-        await asyncio.sleep(0.05)
+async def _create_namespaces(stage: Stage) -> None:
+    for each in (*stage.tenants, stage.system):
+        await stage.api.post("/api/v1/namespaces", {"metadata": {"name": each}})
+    for each in (*stage.tenants, stage.system):
+        while await stage.api.find(f"/api/v1/namespaces/{each}/serviceaccounts/default") is None:
+            await asyncio.sleep(0.05)
+    for each in stage.tenants:
+        await create_claims(stage.api, each)
 
 
-async def _delete_namespaces(api: Api, name: str) -> None:
-    await api.delete(f"{_GROUP}/namespaces/{name}/yolotrainingjobs")
-    await api.delete(f"/api/v1/namespaces/{name}/pods", gracePeriodSeconds=0)
-    for each in (name, f"{name}-system"):
+async def _clear(stage: Stage) -> None:
+    for each in (*stage.tenants, stage.system):
+        await stage.api.delete(stage.jobs_path(each))
+        await stage.api.delete(stage.pods_path(each), gracePeriodSeconds=0)
+        await delete_volumes(stage.api, each)
         with contextlib.suppress(ApiError):
-            await api.delete(f"/api/v1/namespaces/{each}")
+            await stage.api.delete(f"/api/v1/namespaces/{each}")
+    await stage.nodes.close()
 
 
 async def _cancelled(task: "asyncio.Task[None]") -> None:

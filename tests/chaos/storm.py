@@ -1,19 +1,30 @@
-"""One run under faults: a stage, weather and disasters by seed, and an observer who has the last word."""
+"""One run under faults: a stage, weather, disasters and events by seed, and an observer who has the last word."""
 
 import asyncio
+import random
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.api import Api
-from tests.chaos.disasters import strike
-from tests.chaos.faults import Plan, Weather, plan_of
+from tests.chaos.api import Api, ApiError
+from tests.chaos.disasters import RECOVERY, strike
+from tests.chaos.events import EVENTS
+from tests.chaos.faults import Plan, Weather
 from tests.chaos.observer import Observer
 from tests.chaos.stage import Stage, open_stage
 
-_PATIENCE = 180.0
-_LEASE = "4"
-_TRAINING = 1.0
+PATIENCE = 180.0
+"""Seconds after its last event in which a run has to come to rest."""
+_STARTUP = 4.0
+"""Seconds in which an operator starts, imports and LISTs."""
+_LOOK = 0.1
+_STARVED = 0.3
+_SETTINGS = {
+    "LEASE_DURATION": "4",
+    "START_FAILURE_TIMEOUT": "3",
+    "POD_START_TIMEOUT": "10",
+    "MAX_IDLE_OUTAGE": "6",
+}
 
 
 @dataclass(frozen=True)
@@ -28,44 +39,99 @@ class Outcome:
     """Of operator processes: those beyond the number of operators followed a crash, a kill or lost leadership."""
 
 
-async def run(api: Api, folder: Path, seed: int) -> Outcome:
-    """Make the run of a seed."""
-    plan, began = plan_of(seed), time.monotonic()
-    settings = {"LEASE_DURATION": _LEASE}
+async def run(api: Api, folder: Path, plan: Plan, patience: float = PATIENCE) -> Outcome:
+    """Make a run."""
+    began = time.monotonic()
     async with open_stage(
         api,
         folder,
-        f"seed-{seed}",
+        f"seed-{plan.seed}",
         gpus=plan.gpus,
         replicas=plan.replicas,
         skews=plan.skews,
-        settings=settings,
-        train_seconds=_TRAINING,
+        settings={**_SETTINGS, "PREPARATIONS": str(plan.preparations)},
+        train_seconds=plan.training,
     ) as stage:
-        weather, observer = Weather(plan), Observer(stage)
+        stage.calm = plan.calm
+        weather, observer = Weather(plan, happenings=stage.happenings), Observer(stage)
+        stage.lenders.follow(weather.decide)
         for proxy in stage.proxies.values():
             proxy.decide = weather.decide
         watching = asyncio.create_task(observer.run())
-        await asyncio.sleep(0.1)
-        for operator in stage.operators.values():
-            operator.start()
+        await asyncio.sleep(_LOOK)
+        with stage.happenings.concerns_everyone(_STARTUP):
+            for operator in stage.operators.values():
+                operator.start()
         for number in range(plan.jobs):
             await stage.apply(f"job-{number}")
-        disasters = asyncio.create_task(strike(stage, plan.disasters))
-        failure = await _rest(stage, disasters)
-        watching.cancel()
-        end = (await asyncio.gather(watching, return_exceptions=True))[0]
-        violations = observer.verdict() + failure + [repr(end)] * isinstance(end, Exception)
+        beside = [watching, *map(asyncio.create_task, (_keep_running(stage), _note_starvation(stage)))]
+        failure = await _rest(stage, plan, patience)
+        for task in beside:
+            task.cancel()
+        ends = await asyncio.gather(*beside, return_exceptions=True)
+        violations = observer.verdict() + failure + [repr(end) for end in ends if isinstance(end, Exception)]
         starts = sum(operator.starts for operator in stage.operators.values())
         return Outcome(plan, weather.done, violations, time.monotonic() - began, starts)
 
 
-async def _rest(stage: Stage, disasters: "asyncio.Task[None]") -> list[str]:
-    """Wait for the end of all jobs; return what is wrong with it."""
+async def _rest(stage: Stage, plan: Plan, patience: float) -> list[str]:
+    """Have all take place, and wait for the end of all jobs; return what is wrong with it."""
+    failures: list[str] = []
     try:
-        await disasters
-        await stage.comes_to_rest(within=_PATIENCE)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(strike(stage, plan.disasters))
+            tasks.create_task(_bystander(stage, plan))
+            for number, (when, name) in enumerate(plan.events):
+                tasks.create_task(_event(stage, when, name, random.Random(f"{plan.seed}/{number}")))
+    except* ApiError as errors:
+        failures = [f"the run itself failed: {error!r}" for error in errors.exceptions]
+    if failures:
+        return failures
+    try:
+        await stage.comes_to_rest(within=patience)
     except AssertionError as error:
         return [str(error)]
-    bad = [job for job in await stage.jobs() if job["status"]["phase"] != "Succeeded"]
-    return [f"{job['metadata']['name']} ended as {job['status']['phase']}" for job in bad]
+    bad = [job for job in await stage.judged_jobs() if job["status"]["phase"] != "Succeeded"]
+    return [f"{job['metadata']['name']} ended as {job['status']['phase']}: {_why(job)}" for job in bad]
+
+
+async def _bystander(stage: Stage, plan: Plan) -> None:
+    await asyncio.sleep(plan.bystander_at)
+    await stage.apply("bystander", stage.bystander)
+
+
+async def _event(stage: Stage, when: float, name: str, draw: random.Random) -> None:
+    """Have an event take place at its moment; one whose victim is gone does nothing."""
+    await asyncio.sleep(when)
+    try:
+        await EVENTS[name].act(stage, draw)
+    except ApiError as error:
+        if error.status != 404:
+            raise
+
+
+async def _note_starvation(stage: Stage) -> None:
+    """Excuse the time in which the machine does not run even this process: it says nothing about the operator."""
+    while True:
+        began = time.monotonic()
+        await asyncio.sleep(_LOOK)
+        ended = time.monotonic()
+        if ended - began > _STARVED:
+            stage.happenings.everyone.append((began, ended))
+
+
+async def _keep_running(stage: Stage) -> None:
+    """Start operators that have ended, as a kubelet restarts their containers."""
+    while True:
+        for operator in stage.operators.values():
+            if not operator.running:
+                with stage.happenings.concerns_everyone(RECOVERY):
+                    operator.start()
+        await asyncio.sleep(_LOOK)
+
+
+def _why(job: "dict[str, object]") -> str:
+    status = job["status"]
+    assert isinstance(status, dict)
+    words = [f"{each['reason']}: {each['message']}" for each in status["conditions"] if each["status"] == "True"]
+    return "; ".join(words)

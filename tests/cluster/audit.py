@@ -35,6 +35,8 @@ class Call:
     name: str
     forbidden: bool
     """True where the authorizer refused; not where a quota or an admission policy did."""
+    dry_run: bool = False
+    """True for a call that stored nothing."""
 
 
 def policy() -> str:
@@ -77,4 +79,5 @@ def _read(log: Path, offset: int) -> Iterator[Call]:
                 namespace=reference.get("namespace", ""),
                 name=reference.get("name", ""),
                 forbidden=entry.get("annotations", {}).get(_DECISION) == "forbid",
+                dry_run="dryRun=All" in entry["requestURI"],
             )

@@ -5,7 +5,7 @@ The Go versions are those of the go.mod files under `go/`; `tests/unit/cluster` 
 
 KUBERNETES = "1.36.3"
 ETCD = "3.6.16"
-KUEUE = "0.15.2"
+KUEUE = "0.17.0"
 KWOK = "0.8.0"
 KSTATUS = "0.37.2"
 PROMETHEUS = "0.312.0"

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -36,10 +37,34 @@ def api(cluster: Cluster) -> Iterator[httpx.Client]:
 def world(api: httpx.Client, request: pytest.FixtureRequest) -> Iterator[World]:
     """A namespace of the test's own; all of it, and every Lease, is gone afterwards."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
+    with open_world(api, name) as world:
+        yield world
+        api.delete("/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases")
+
+
+@pytest.fixture
+def neighbour(api: httpx.Client, world: World) -> Iterator[World]:
+    """Another namespace beside the test's own."""
+    with open_world(api, f"{world.namespace[:50]}-neighbour") as neighbour:
+        yield neighbour
+
+
+@pytest.fixture
+def room(world: World) -> Iterator[None]:
+    """Let the scheduler put pods on node-1: a preparing pod that it finds no place for has failed to start."""
+    world.set_room("node-1", "8")
+    world.set_node("node-1", "True", "kubelet is posting ready status")
+    yield
+    world.set_room("node-1", None)
+
+
+@contextmanager
+def open_world(api: httpx.Client, name: str) -> Iterator[World]:
+    """Create a namespace with the PVCs that jobs name, bound; delete all of it in the end."""
     create_namespace(api, name)
     world = World(api, name)
+    world.add_claims("data", "results")
     yield world
-    api.delete("/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases")
     world.empty()
     api.delete(f"/api/v1/namespaces/{name}")
 

@@ -57,7 +57,32 @@ def test_it_installs_into_any_namespace(base: dict[Key, Object]) -> None:
     subjects = [subject for each in objects for subject in each.get("subjects", [])]
     assert subjects
     assert {subject["namespace"] for subject in subjects} == {"elsewhere"}
-    assert by_name(objects).keys() == base.keys() - {("Namespace", "gpu-relay")}
+    assert {_plain(key) for key in by_name(objects)} == base.keys() - {("Namespace", "gpu-relay")}
+
+
+def _plain(key: Key) -> Key:
+    kind, name = key
+    return kind, name.removesuffix(".elsewhere")
+
+
+def test_two_releases_have_nothing_in_common() -> None:
+    """The second leaves what a cluster has once to the first; Helm would refuse objects that another release has."""
+    first, second = rendered(CHART, "one", {}), rendered(CHART, "two", {"clusterObjects": False})
+    once = {key for key, item in by_name(first).items() if _is_shared(item)}
+    crd = ("CustomResourceDefinition", "yolotrainingjobs.gpurelay.dev")
+    assert _global(first) & _global(second) == {crd}, "which Helm installs where it is missing, and never deletes"
+    assert len(by_name(first)) == len(by_name(second)) + len(once - {crd})
+    for objects in (first, second):
+        bound = {each["roleRef"]["name"] for each in objects if each["kind"] == "ClusterRoleBinding"}
+        assert bound <= {name for kind, name in _global(objects) if kind == "ClusterRole"}
+
+
+def _is_shared(item: Object) -> bool:
+    return bool(item["metadata"].get("labels", {}).get("app.kubernetes.io/component") == "cluster")
+
+
+def _global(objects: list[Object]) -> set[Key]:
+    return {key for key, item in by_name(objects).items() if "namespace" not in item["metadata"]}
 
 
 def test_what_its_values_change(base: dict[Key, Object]) -> None:
@@ -72,7 +97,7 @@ def test_what_its_values_change(base: dict[Key, Object]) -> None:
             "settings": {"GPU_RELAY_MAX_OUTAGE": 600},
             "trainerPodTemplate": {"spec": {"runtimeClassName": "nvidia"}},
         },
-        "sam3": {"allowedNamespaces": "vision, robots", "modelClaim": "weights", "gpuMemory": 9000},
+        "sam3": {"allowedNamespaces": "vision, robots", "modelClaim": "weights", "gpuMemory": 9000, "preload": True},
     }
     found = by_name(rendered(CHART, "gpu-relay", values))
     operator, sam3 = found["Deployment", "gpu-relay"]["spec"], found["Deployment", "sam3"]["spec"]["template"]
@@ -80,7 +105,8 @@ def test_what_its_values_change(base: dict[Key, Object]) -> None:
     assert operator["template"]["spec"]["containers"][0]["image"] == f"registry.example/operator@{digest}"
     assert sam3["spec"]["containers"][0]["image"] == f"registry.example/sam3@{digest}"
     assert sam3["metadata"]["annotations"]["gpurelay.dev/allowed-namespaces"] == "vision, robots"
-    assert {"name": "SAM3_GPU_MEMORY_MIB", "value": "9000"} in sam3["spec"]["containers"][0]["env"]
+    environment = {each["name"]: each.get("value") for each in sam3["spec"]["containers"][0]["env"]}
+    assert (environment["SAM3_GPU_MEMORY_MIB"], environment["SAM3_PRELOAD"]) == ("9000", "true")
     assert {"name": "model", "persistentVolumeClaim": {"claimName": "weights"}} in sam3["spec"]["volumes"]
     settings = found["ConfigMap", "gpu-relay"]["data"]
     assert settings["GPU_RELAY_TRAINER_IMAGE"] == f"registry.example/yolo@{digest}"

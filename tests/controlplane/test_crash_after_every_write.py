@@ -13,13 +13,14 @@ import pytest
 
 from tests.chaos import crash
 from tests.chaos.api import Api
-from tests.chaos.kubelet import keep_nodes_ready
+from tests.chaos.nodes import keep_nodes_ready
 from tests.cluster import Cluster
 
 T = TypeVar("T")
 Play = Callable[[Callable[[Api], Awaitable[T]]], T]
 STRIDE = int(os.environ.get("CRASH_STRIDE", "0"))
 AT_ONCE = 4
+JOBS = ("first", "second")
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,17 @@ def test_the_operator_dies(
     calm: crash.Run, play: Play[dict[int, crash.Run]], tmp_path: Path, when: crash.When, stride: int
 ) -> None:
     runs = play(lambda api: crash.run_each(api, tmp_path, sample(calm, stride), AT_ONCE, when=when))
+    for k, run in runs.items():
+        assert run.state == calm.state, f"killed after order {k} of {run.orders}"
+
+
+def test_the_operator_dies_while_jobs_are_prepared(play: Play[Any], tmp_path: Path) -> None:
+    calm: crash.Run = play(lambda api: crash.run(api, tmp_path, "calm-prepared", PREPARATIONS="1"))
+    assert {job["phase"] for job in calm.state["jobs"].values()} == {"Succeeded"}
+    assert {name for name, _ in calm.state["pods"] if name.endswith("-prepare")} == {f"{job}-1-prepare" for job in JOBS}
+    prepared = calm.orders[: len(calm.orders) // 2]
+    numbers = range(1, len(prepared) + 1, STRIDE or 2)
+    runs = play(lambda api: crash.run_each(api, tmp_path, numbers, AT_ONCE, PREPARATIONS="1"))
     for k, run in runs.items():
         assert run.state == calm.state, f"killed after order {k} of {run.orders}"
 

@@ -1,10 +1,15 @@
 """The CRD in crds/ is what the types say, and reads well with `kubectl explain`."""
 
+import json
+from typing import Any
+
 import httpx
+import pytest
 import yaml
 
 from gpu_relay.api.crd import crd
-from tests.cluster import Cluster
+from tests.cluster import Cluster, ClusterError
+from tests.support import specs
 from tests.support.operator_process import REPOSITORY
 from tests.support.world import World, job_manifest
 
@@ -34,3 +39,116 @@ def test_a_batch_is_a_number_or_auto(world: World, api: httpx.Client) -> None:
         answer = api.post(path, json=job_manifest("other", training={"batch": batch}))
         assert answer.status_code == 422
         assert "batch is a number from 1 to 4096, or auto" in answer.json()["message"]
+
+
+CLAIM = {"claimName": "data"}
+TRAINED = "a" * 64
+MISTAKES: list[tuple[dict[str, Any], str]] = [
+    ({"gpu": {"memory": "10GB"}}, "spec.gpu.memory|'10GB' is not a quantity; write 10Gi"),
+    ({"gpu": {"memory": "10240 mb"}}, "spec.gpu.memory|'10240 mb' is not a quantity; write 10240Mi"),
+    ({"gpu": {"memory": "16"}}, "spec.gpu.memory|'16' is not a quantity; write 16Gi"),
+    ({"gpu": {"memory": "10240"}}, "spec.gpu.memory|'10240' is not a quantity; write 10240Mi"),
+    (
+        {"gpu": {"memory": "10.5Gi"}},
+        "spec.gpu.memory|'10.5Gi' is not a quantity; write fractions in Mi, for example 10752Mi for 10.5Gi",
+    ),
+    ({"gpu": {"memory": "lots"}}, "spec.gpu.memory|'lots' is not a quantity; write for example 10Gi or 10240Mi"),
+    (
+        {"gpu": {"memory": "10Gi", "startWhen": "ResidentIdle", "idleFor": "10 min"}},
+        "spec.gpu.idleFor|'10 min' is not a duration; write 10m",
+    ),
+    ({"training": {"timeLimit": "1d"}}, "spec.training.timeLimit|'1d' is not a duration; write 24h"),
+    ({"training": {"timeLimit": "2 Hours"}}, "spec.training.timeLimit|'2 Hours' is not a duration; write 2h"),
+    ({"training": {"timeLimit": "45sec"}}, "spec.training.timeLimit|'45sec' is not a duration; write 45s"),
+    ({"training": {"timeLimit": "1h 30m"}}, "spec.training.timeLimit|'1h 30m' is not a duration; write 1h30m"),
+    (
+        {"training": {"timeLimit": "3600"}},
+        "spec.training.timeLimit|'3600' is not a duration; write its unit: 3600s, 3600m or 3600h",
+    ),
+    (
+        {"training": {"timeLimit": "1.5h"}},
+        "spec.training.timeLimit|'1.5h' is not a duration; write fractions in the next smaller unit, for example "
+        "1h30m for 1.5h",
+    ),
+    (
+        {"training": {"timeLimit": "soon"}},
+        "spec.training.timeLimit|'soon' is not a duration; write it in h, m, s or ms, for example 90s or 1h30m",
+    ),
+    *(
+        ({"dataset": {"uri": wrong}}, f"spec.dataset.uri|'{wrong}' cannot be fetched; write s3://data/x.zip")
+        for wrong in ("s3:/data/x.zip", "s3//data/x.zip", "s3:data/x.zip", "S3://data/x.zip")
+    ),
+    (
+        {"dataset": {"uri": "s3://data"}},
+        "spec.dataset.uri|'s3://data' cannot be fetched; add the path of an archive, or of a folder that ends in /",
+    ),
+    (
+        {"dataset": {"uri": "/mnt/digits"}},
+        "spec.dataset.uri|'/mnt/digits' cannot be fetched; data on a volume is given by "
+        "dataset.persistentVolumeClaim and dataset.path",
+    ),
+    (
+        {"dataset": {"uri": "ftp://host/x.zip"}},
+        "spec.dataset.uri|'ftp://host/x.zip' cannot be fetched; write for example s3://bucket/digits.zip or "
+        "https://host/digits.zip",
+    ),
+    (
+        {"dataset": {"uri": "s3://data/x.zip", "sha256": f"sha256:{TRAINED.upper()}"}},
+        f"spec.dataset.sha256|'sha256:{TRAINED.upper()}' is no SHA-256 sum; write {TRAINED}",
+    ),
+    (
+        {"dataset": {"uri": "s3://data/x.zip", "sha256": "abc"}},
+        "spec.dataset.sha256|'abc' is no SHA-256 sum; write the 64 hexadecimal digits that `sha256sum` prints for "
+        "the archive",
+    ),
+    ({"output": {"uri": "s3:/results"}}, "spec.output.uri|'s3:/results' is no place to publish to; write s3://results"),
+    (
+        {"output": {"uri": "https://host/results"}},
+        "spec.output.uri|'https://host/results' is no place to publish to; write for example s3://bucket/folder or "
+        "gs://bucket/folder",
+    ),
+    (
+        {"podTemplate": {"image": "https://registry.example/yolo:1"}},
+        "spec.podTemplate.image|'https://registry.example/yolo:1' is no image reference; write registry.example/yolo:1",
+    ),
+    (
+        {"podTemplate": {"image": "my image"}},
+        "spec.podTemplate.image|'my image' is no image reference; write for example registry.example/team/yolo:1.2, "
+        "without spaces",
+    ),
+    (
+        {"podTemplate": {"env": [{"name": "MY VAR", "value": "1"}]}},
+        "spec.podTemplate.env[0].name|'MY VAR' is no name of a variable; write MY_VAR",
+    ),
+    (
+        {"podTemplate": {"resources": {"limits": {"memory": "8GB"}}}},
+        "spec.podTemplate.resources.limits[memory]|this is not a quantity; write for example 2, 500m or 8Gi: units "
+        "have no B, and no space before",
+    ),
+]
+
+
+def refused(cluster: Cluster, spec: dict[str, Any]) -> str:
+    """Return what kubectl prints of a job that is refused."""
+    with pytest.raises(ClusterError) as refusal:
+        cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(job_manifest("digits", **spec)))
+    return str(refusal.value)
+
+
+@pytest.mark.parametrize(("spec", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
+def test_a_mistake_is_answered_with_the_right_spelling(cluster: Cluster, spec: dict[str, Any], said: str) -> None:
+    field, sentence = said.split("|")
+    told = refused(cluster, spec)
+    assert f": {field}: Invalid value: " in told
+    assert told.endswith(f": {sentence}")
+
+
+def test_all_wrong_values_are_answered_at_once(cluster: Cluster) -> None:
+    told = refused(cluster, {"gpu": {"memory": "10GB"}, "training": {"timeLimit": "1d"}})
+    assert "write 10Gi" in told
+    assert "write 24h" in told
+
+
+def test_no_regular_expression_is_shown_where_a_rule_can_speak() -> None:
+    shown = {path for path, schema in specs.leaves() if "pattern" in schema}
+    assert shown == {"podTemplate.env[].valueFrom.resourceFieldRef.divisor"}

@@ -1,6 +1,8 @@
 """Runs under faults drawn from seeds, watched from outside; `python -m tests.chaos --runs 500` makes more of them."""
 
 import asyncio
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from tests.chaos import storm
 from tests.chaos.api import Api
 from tests.chaos.faults import plan_of
-from tests.chaos.kubelet import keep_nodes_ready
+from tests.chaos.nodes import keep_nodes_ready
 from tests.chaos.observer import Observer
 from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 from tests.chaos.stage import open_stage
@@ -29,7 +31,7 @@ def test_a_sample_of_seeds(cluster: Cluster, tmp_path: Path) -> None:
 
             async def one(seed: int) -> storm.Outcome:
                 async with gate:
-                    return await storm.run(api, tmp_path, seed)
+                    return await storm.run(api, tmp_path, plan_of(seed))
 
             outcomes = await asyncio.gather(*map(one, SEEDS))
             heartbeat.cancel()
@@ -180,7 +182,7 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
             while (pod := await api.find(f"{pods}/first-1")) is None or pod["status"].get("phase") != "Running":
                 await asyncio.sleep(0.1)
             assert observer.violations == []
-            resident = await api.get(f"{pods}/sam3-0")
+            resident = await api.get(f"{stage.pods_path(stage.system)}/{stage.lenders.present[0].name}")
             lease = (await stage.gpu_leases())[0]
             order = {"holder": lease["spec"]["holderIdentity"], "fence": lease["spec"]["leaseTransitions"]}
             url = f"http://{resident['status']['podIP']}:8000/api/v1/load"
@@ -206,6 +208,37 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
         "to yolotrainingjob/a/b/c directly",
     ):
         assert sentence in seen
+
+
+def test_the_observer_sees_what_is_unknown_and_treated_as_gone(cluster: Cluster, tmp_path: Path) -> None:
+    """A pod is created on the GPU of a resident that does not answer, and deleted while its job cannot be read."""
+
+    async def scene() -> list[str]:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "unknown") as stage,
+            aiohttp.ClientSession() as http,
+        ):
+            observer = Observer(stage)
+            watching = asyncio.create_task(observer.run())
+            await asyncio.sleep(0.2)
+            resident = stage.lenders.present[0]
+            resident.fall_silent(Fate(hang=True))
+            await asyncio.sleep(1.2)
+            labels = {f"gpurelay.dev/{key}": value for key, value in
+                      {"gpu": resident.gpu, "job": "digits", "job-uid": "x", "fence": "1"}.items()}  # fmt: skip
+            spec = {"containers": [{"name": "trainer", "image": "x"}]}
+            await api.post(stage.pods_path(), {"metadata": {"name": "digits-1", "labels": labels}, "spec": spec})
+            await _told(observer, "law 10: digits-1 was created while its GPU's resident does not answer")
+            stage.happenings.unreadable[stage.name, "digits"] = time.monotonic()
+            door = json.loads((tmp_path / f"{stage.name}-operator-0.kubeconfig").read_text())["clusters"][0]["cluster"]
+            async with http.delete(f"{door['server']}{stage.pods_path()}/digits-1") as answer:
+                assert answer.status == 200
+            await _told(observer, "law 10: digits-1 was deleted")
+            watching.cancel()
+            return observer.violations
+
+    assert len([each for each in asyncio.run(scene()) if "law 10" in each]) == 2
 
 
 async def _told(observer: Observer, words: str) -> None:

@@ -151,6 +151,8 @@ def test_a_round_trip(
     assert _left(cluster, world.namespace) == [
         "configmap/kube-root-ca.crt",
         "configmap/stays",
+        "persistentvolumeclaim/data",
+        "persistentvolumeclaim/results",
         "pod/sam3",
         "secret/applier",
     ]
@@ -186,6 +188,7 @@ def test_deleting_a_namespace_gives_the_gpu_back(
     resident = ScriptedResident()
     world.add_resident(resident, annotations={"gpurelay.dev/allowed-namespaces": team})
     theirs = World(api, team)
+    theirs.add_claims("data", "results")
     theirs.apply_job("digits")
     theirs.shows_pod("digits-1")
     assert not resident.loaded

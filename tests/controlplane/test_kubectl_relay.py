@@ -217,6 +217,44 @@ def test_the_timeline_of_a_gpu(
     assert turns[0]["back"]
 
 
+def test_a_job_that_was_deleted_while_it_trained_is_not_the_owner_now(
+    world: World, resident: ScriptedResident, operator: OperatorProcess, relay: Plugin, trainer: ScriptedTrainer
+) -> None:
+    world.apply_job("first")
+    world.shows_pod("first-1")
+    eventually(lambda: "PodCreated" in world.events("first"), "the Event that the pod was created")
+    world.delete_job("first")
+    eventually(lambda: world.pod_names() == [], "the training pod to go")
+    eventually(world.nothing_owed, "the Lease to be settled")
+    world.apply_job("second")
+    trains(world, trainer, "second")
+    (line,) = json.loads(relay("timeline", "-n", world.namespace, "-o", "json").out)["gpus"]
+    assert (line["gpu"], line["node"]) == (GPU, "node-1")
+    first, second = line["turns"]
+    assert (first["job"]["name"], first["over"], first["end"]) == ("first", True, None)
+    assert first["endedBy"] == second["begin"]
+    assert (second["job"]["name"], second["over"]) == ("second", False)
+    shown = relay("timeline", "-n", world.namespace).out
+    assert re.search(rf"A  {world.namespace}/first +[\d:]+ +by [\d:]+ ", shown)
+    assert re.search(rf"B  {world.namespace}/second +[\d:]+ +now", shown)
+
+
+def test_what_a_trainer_says_steers_no_terminal(
+    world: World, resident: ScriptedResident, operator: OperatorProcess, relay: Plugin, trainer: ScriptedTrainer
+) -> None:
+    trainer.stage, trainer.eta_seconds = "\x1b]0;owned\x07\x1b[2J", None
+    trainer.metrics = {"\x1b[31mmAP50": 0.5}
+    world.apply_job("digits")
+    trains(world, trainer, "digits")
+    world.end_pod("digits-1", "Error", 1, message="\x1b[2J[link=https://evil.example]bad[/link]")
+    for command in (("watch", "digits", "--timeout", "2s"), ("explain", "digits"), ("gpus",), ("timeline",)):
+        shown = relay.on_a_terminal(*command, "-n", world.namespace).out
+        assert "\x1b]0" not in shown, command
+        assert "\x1b[2J" not in shown, command
+        assert "\x1b[31mmAP50" not in shown, command
+        assert "\x1b]8" not in shown, command
+
+
 @pytest.fixture
 def viewer(cluster: Cluster, world: World, api: httpx.Client, tmp_path: Path) -> Plugin:
     """The plugin in the hands of somebody who may view one namespace and nothing else."""
@@ -246,6 +284,8 @@ def test_a_viewer_of_one_namespace_is_told_what_may_be_known(
     told = re.sub(r"\s+", " ", shown.out)
     assert re.search(rf"{GPU} Tesla T4 on node-1 owner {world.namespace}/defects for", told)
     assert f"1 {world.namespace}/digits" in told
+    assert "queue empty" not in told
+    assert "jobs of other namespaces were not read, and may wait, too" in told
     assert "you may not list leases.coordination.k8s.io in namespace gpu-relay (a rule with apiGroups" in told
     assert "number 1 in the queue" in viewer("explain", "digits", *here).out
     assert "B" not in viewer("timeline", *here).out.split("\n")[1]

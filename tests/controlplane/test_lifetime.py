@@ -1,10 +1,12 @@
 """Deadlines, time to live, suspension and deletion: a job ends when it should, and always gives its GPU back."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 import httpx
 import pytest
 
+from gpu_relay.domain.quantities import timestamp
 from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.waiting import eventually
@@ -68,6 +70,7 @@ def test_waiting_for_the_first_turn_and_suspension_do_not_count(
     world.patch_job("second", suspend=True)
     world.reaches("second", "Suspended")
     assert "startTime" not in world.job("second")["status"]
+    eventually(lambda: timestamp(datetime.now(UTC)) > began, "a later second, the unit of start times")
     world.patch_job("second", suspend=False)
     world.shows_pod("second-2")
     eventually(lambda: world.job("second")["status"].get("startTime", began) > began, "a new start time")

@@ -1,7 +1,6 @@
 """The operator as a process: probes, metrics, logs, signals, and the rights of a single namespace."""
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +85,21 @@ def test_with_the_rights_of_one_namespace(
     try:
         run_a_job(world)
         assert resident.loaded
-        assert not re.search(r"Traceback|orbidden", operator.log()), operator.log()
+        assert "Traceback" not in operator.log()
+        forbidden = [line for line in operator.log().splitlines() if "orbidden" in line]
+        assert len(forbidden) == 1, "nodes belong to no namespace, and are unknown without a right to them"
+        assert "node node-1 cannot be read, so nothing is known of its state" in forbidden[0]
     finally:
         operator.stop()
+
+
+def test_a_mistake_in_the_sites_template_ends_the_start(
+    cluster: Cluster, operator_kubeconfig: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "template.yaml"
+    template.write_text("spec: {tolerationz: [], containers: [{name: trainer, image: mine}]}")
+    operator = OperatorProcess(operator_kubeconfig, tmp_path / "operator.log", trainer_pod_template=str(template))
+    operator.start()
+    assert operator.wait(30) == 1
+    assert "spec.tolerationz is no field of Kubernetes; did you mean tolerations?" in operator.log()
+    assert "Traceback" not in operator.log()

@@ -86,6 +86,7 @@ def test_a_preparation_that_fails_is_tried_again_up_to_the_limit(
     assert resident.called("unload") == []
 
 
+@pytest.mark.usefixtures("room")
 def test_a_few_at_a_time_in_the_queues_order(world: World, resident: ScriptedResident, start_operator: Start) -> None:
     for name, priority in (("low", 0), ("high", 5), ("middle", 3)):
         world.apply_job(name, priority=priority)
@@ -166,7 +167,19 @@ def test_a_preparing_pod_that_does_not_start_says_why_and_is_given_up(
     assert preparation(world, "digits")["failures"] == 1
 
 
-def test_a_preparing_pod_that_is_refused_is_tried_again(
+def test_a_preparing_pod_that_breaks_the_rules_of_pods_fails_its_job_at_once(
+    world: World, resident: ScriptedResident, start_operator: Start
+) -> None:
+    start_operator(preparations="1")
+    world.apply_job("digits", podTemplate={"resources": {"requests": {"cpu": "8"}, "limits": {"cpu": "4"}}})
+    world.reaches("digits", "Failed")
+    failed = world.condition("digits", "Failed")
+    assert failed["reason"] == "PodRefused"
+    assert "must be less than or equal to cpu limit" in failed["message"]
+    assert "correct spec.podTemplate in a new job" in failed["message"]
+
+
+def test_a_preparing_pod_that_is_refused_is_tried_again_and_costs_nothing(
     world: World, api: httpx.Client, resident: ScriptedResident, start_operator: Start
 ) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "1"}}}
@@ -174,9 +187,9 @@ def test_a_preparing_pod_that_is_refused_is_tried_again(
     assert api.post(path, json=quota).is_success
     eventually(lambda: api.get(f"{path}/none").json()["status"].get("used"), "the quota to count")
     start_operator(preparations="1", backoff_base="1")
-    world.apply_job("digits")
-    told = shows_reason(world, "digits", "PreparationFailed")
-    assert "PodRefused" in told["message"]
+    world.apply_job("digits", backoffLimit=0)
+    told = shows_reason(world, "digits", "PodRefused")
     assert "exceeded quota" in told["message"]
     api.delete(f"{path}/none")
-    eventually(lambda: any(name.endswith("-prepare") for name in world.pod_names()), "a preparing pod")
+    world.shows_pod("digits-1-prepare")
+    assert "failures" not in preparation(world, "digits")

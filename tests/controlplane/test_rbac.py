@@ -12,7 +12,8 @@ import kubernetes
 import pytest
 import yaml
 
-from sam3_server.auth import ForbiddenError, TokenReviews, UnauthorizedError
+from sam3_server.auth import ForbiddenError, UnauthorizedError
+from sam3_server.token_reviews import TokenReviews
 from tests.cluster import Cluster, audit
 from tests.support.furnished import kustomized, service_account_kubeconfig
 from tests.support.operator_process import REPOSITORY, OperatorProcess
@@ -22,23 +23,31 @@ from tests.support.waiting import eventually
 from tests.support.world import World, restricted_pod
 
 MANIFESTS = REPOSITORY / "manifests"
-ASKED_BY_ADMISSION: set[Grant] = {("gpurelay.dev", "yolotrainingjobs/finalizers", "update")}
-"""Asked inside the creation of a pod that blocks its owner's deletion, which is no call of its own (see below)."""
+ASKED_BY_ADMISSION: set[Grant] = {
+    ("gpurelay.dev", "yolotrainingjobs/finalizers", "update"),
+    ("scheduling.k8s.io", "priorityclasses", "use"),
+}
+"""Asked inside the creation of a pod, which is no call of its own: of one that blocks its owner's deletion (see below),
+and of one with the PriorityClass gpu-relay (test_tenants_policies.py).
+"""
+AFTER_A_DAY: set[Grant] = {("coordination.k8s.io", "leases", "delete")}
+"""Used where a GPU is gone for good: `test_gpu_changes.py`."""
 TEAM = "vision"
 """Namespace of overlays/namespaced."""
 
 
 def test_every_rule_is_used(
-    cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess
+    cluster: Cluster, world: World, resident: ScriptedResident, start_operator: Callable[..., OperatorProcess]
 ) -> None:
+    operator = start_operator(preparations="1")
     used = partial(_used, cluster, "gpu-relay", "gpu-relay", audit.size(cluster.run_dir))
     rights = granted(kustomized(cluster, MANIFESTS / "base"), "gpu-relay")
     _everything_an_operator_does(world, used)
-    assert used() >= rights - ASKED_BY_ADMISSION - AT_START
+    assert used() >= rights - ASKED_BY_ADMISSION - AFTER_A_DAY - AT_START
     operator.stop()
     operator.start()
     eventually(lambda: used() >= AT_START, "lists and watches at the start")
-    assert used() == rights - ASKED_BY_ADMISSION
+    assert used() == rights - ASKED_BY_ADMISSION - AFTER_A_DAY
 
 
 AT_START: set[Grant] = {
@@ -86,11 +95,11 @@ def test_the_rule_that_only_admission_asks_for_is_needed(cluster: Cluster, world
 def team(cluster: Cluster, api: httpx.Client) -> Iterator[World]:
     """A team's namespace with the rights of overlays/namespaced, and none outside it but to read nodes."""
     objects = kustomized(cluster, MANIFESTS / "overlays" / "namespaced")
-    mine = [o for o in objects if o["kind"] == "Namespace" or o["metadata"]["name"] == "gpu-relay-nodes"]
-    mine += [o for o in objects if o["metadata"].get("namespace") == TEAM and o["kind"] != "Deployment"]
+    mine = [each for each in objects if each["kind"] != "Deployment"]
     manifest = yaml.safe_dump_all(mine)
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=manifest)
     team = World(api, TEAM)
+    team.add_claims("data", "results")
     yield team
     team.empty()
     cluster.kubectl("delete", "--wait=false", "-f", "-", stdin=manifest)
@@ -102,7 +111,9 @@ def test_every_rule_of_one_namespace_is_used(cluster: Cluster, team: World, tmp_
     assert rights == everywhere, "both variants have the same rules, in different places"
     before = audit.size(cluster.run_dir)
     kubeconfig = service_account_kubeconfig(cluster, "gpu-relay", TEAM)
-    operator = OperatorProcess(kubeconfig, tmp_path / "operator.log", namespace=TEAM, watch_namespace=TEAM)
+    operator = OperatorProcess(
+        kubeconfig, tmp_path / "operator.log", namespace=TEAM, watch_namespace=TEAM, preparations="1"
+    )
     resident = ScriptedResident()
     team.add_resident(resident)
     operator.start()
@@ -112,7 +123,7 @@ def test_every_rule_of_one_namespace_is_used(cluster: Cluster, team: World, tmp_
         operator.stop()
         resident.close()
     called = audit.calls(cluster.run_dir, audit.account(TEAM, "gpu-relay"), before)
-    assert {(c.group, c.resource, c.verb) for c in called} == rights - ASKED_BY_ADMISSION
+    assert {(c.group, c.resource, c.verb) for c in called} == rights - ASKED_BY_ADMISSION - AFTER_A_DAY
     assert not [call for call in called if call.forbidden]
     assert {call.namespace for call in called if call.resource != "nodes"} == {TEAM}
 
@@ -125,12 +136,13 @@ async def test_sam3_may_ask_whose_token_it_is_and_no_more(cluster: Cluster, api:
     config = str(service_account_kubeconfig(cluster, "sam3"))
     client = kubernetes.config.new_client_from_config(config)
     reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", ["gpu-relay:gpu-relay"])
-    await reviews.check(_token(api, "gpu-relay", audience="gpu-relay"))
+    await reviews.check(_token(api, "gpu-relay", audience="gpu-relay"), "10.0.0.1")
     with pytest.raises(UnauthorizedError, match="audience"):
-        await reviews.check(_token(api, "gpu-relay", audience="https://kubernetes.default.svc"))
+        await reviews.check(_token(api, "gpu-relay", audience="https://kubernetes.default.svc"), "10.0.0.1")
     with pytest.raises(ForbiddenError, match="system:serviceaccount:gpu-relay:sam3 may not"):
-        await reviews.check(_token(api, "sam3", audience="gpu-relay"))
-    assert _used(cluster, "gpu-relay", "sam3", before) == granted(kustomized(cluster, MANIFESTS / "base"), "sam3")
+        await reviews.check(_token(api, "sam3", audience="gpu-relay"), "10.0.0.1")
+    rights = granted(kustomized(cluster, MANIFESTS / "base"), "sam3")
+    assert _used(cluster, "gpu-relay", "sam3", before) == rights - ASKED_BY_ADMISSION
 
 
 def _token(api: httpx.Client, account: str, *, audience: str) -> str:
@@ -144,19 +156,24 @@ def _used(cluster: Cluster, namespace: str, account: str, since: int) -> set[Gra
 
 
 def _everything_an_operator_does(world: World, used: Callable[[], set[Grant]]) -> None:
-    """A name that is taken, a silent training on a node, a suspension, a success, an end by ttl."""
+    """A preparation, a name that is taken, a silent training on a node, a suspension, a success, an end by ttl."""
     world.create_pod("digits-1")
     world.apply_job("digits", ttlSecondsAfterFinished=0)
-    world.shows_pod("digits-2")
-    world.bind_pod("digits-2", "node-1")
-    world.run_pod("digits-2")
+    world.shows_pod("digits-1-prepare")
+    world.end_pod("digits-1-prepare")
+    eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
+    world.delete_pod("digits-1")
+    world.shows_pod("digits-1")
+    world.bind_pod("digits-1", "node-1")
+    eventually(lambda: ("", "events", "list") in used(), "a look at the Events of the pod that does not start")
+    world.run_pod("digits-1")
     world.reaches("digits", "Training")
     eventually(lambda: ("", "nodes", "get") in used(), "a look at the node of the training that says nothing")
     world.patch_job("digits", suspend=True)
-    world.obey("digits-2")
+    world.obey("digits-1")
     world.reaches("digits", "Suspended")
     world.patch_job("digits", suspend=False)
-    world.shows_pod("digits-3")
-    world.end_pod("digits-3")
+    world.shows_pod("digits-2")
+    world.end_pod("digits-2")
     eventually(lambda: not world.has_job("digits"), "the job to be deleted")
     eventually(world.nothing_owed, "the Lease to be settled")

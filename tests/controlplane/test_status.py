@@ -1,18 +1,20 @@
 """Status as people and machines read it: columns, estimates, Events; written when something has changed."""
 
+import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import httpx
 import pytest
 
+from gpu_relay.domain.quantities import timestamp
 from tests.cluster import Cluster
 from tests.support.operator_process import OperatorProcess
 from tests.support.scripted_resident import ScriptedResident
 from tests.support.scripted_trainer import ScriptedTrainer
 from tests.support.waiting import eventually
-from tests.support.world import Object, World
+from tests.support.world import Object, World, container
 
 Start = Callable[..., OperatorProcess]
 
@@ -127,6 +129,29 @@ def test_the_wait_is_estimated_from_the_running_jobs_eta(
     assert "estimatedStartTime" not in world.job("waits")["status"]
 
 
+def test_a_short_training_is_no_basis_for_a_long_ones_estimate(
+    world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
+) -> None:
+    world.apply_job("short", training={"epochs": 3})
+    world.shows_pod("short-1")
+    now = datetime.now(UTC)
+    ended = {"exitCode": 0, "startedAt": timestamp(now - timedelta(minutes=1)), "finishedAt": timestamp(now)}
+    word = json.dumps({"reason": "Completed", "message": "3 of 3 epochs", "epoch": 3})
+    world.set_pod(
+        "short-1", phase="Succeeded", containerStatuses=[container({"terminated": {**ended, "message": word}})]
+    )
+    world.reaches("short", "Succeeded")
+    (attempt,) = world.job("short")["status"]["attempts"]
+    assert (attempt["epoch"], attempt["startTime"]) == (3, ended["startedAt"])
+    world.apply_job("long", training={"epochs": 300})
+    trains(world, "long-1", trainer)
+    world.apply_job("waits")
+    eventually(lambda: world.job("waits")["status"].get("queuePosition") == 1, "its place in the queue")
+    asked = len(trainer.asked)
+    eventually(lambda: len(trainer.asked) > asked + 5, "more looks")
+    assert "estimatedStartTime" not in world.job("waits")["status"], "3 epochs say nothing of 300"
+
+
 def test_the_table_of_kubectl(
     cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
 ) -> None:
@@ -141,9 +166,39 @@ def test_the_table_of_kubectl(
     world.end_pod("digits-1", epoch=10, metrics={"mAP50_95": 0.6}, weights={"best": "/output/digits/best.pt"})
     world.reaches("digits", "Succeeded")
     header, row = (line.split() for line in cluster.kubectl(*get, "-o", "wide").splitlines())
-    assert header[7:] == ["QUEUE", "STARTS", "FREE", "NEEDED", "POD", "WEIGHTS"]
+    assert header[7:] == ["REASON", "QUEUE", "STARTS", "FREE", "NEEDED", "POD", "WEIGHTS"]
     assert row[1:3] == ["Succeeded", "10/10"]
+    assert row[7] == "Completed"
     assert row[-4:] == ["14910", "10240", "digits-1", "digits/best.pt"]
+
+
+def column(cluster: Cluster, world: World, name: str, title: str) -> str:
+    """Return a cell of `kubectl get -o wide`; the columns' widths are those of the header."""
+    header, row = cluster.kubectl("-n", world.namespace, "get", "ytj", name, "-o", "wide").splitlines()
+    return row[header.index(title) :].split("  ")[0].strip()
+
+
+def test_the_table_tells_the_reason_in_every_phase(
+    cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
+) -> None:
+    world.apply_job("digits")
+    trains(world, "digits-1", trainer)
+    eventually(lambda: column(cluster, world, "digits", "REASON") == "TrainingRunning", "the reason of a training")
+    world.apply_job("waits")
+    eventually(lambda: column(cluster, world, "waits", "REASON") == "WaitingInQueue", "the reason of a wait")
+    world.apply_job("rests", suspend=True)
+    eventually(lambda: column(cluster, world, "rests", "REASON") == "Suspended", "the reason of a suspension")
+    world.apply_job("wrong", training={"args": {"epochs": 3}})
+    eventually(lambda: column(cluster, world, "wrong", "REASON") == "InvalidSpec", "the reason of a failure")
+
+
+def test_the_table_has_the_accuracy_of_a_classification(
+    cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
+) -> None:
+    trainer.epoch, trainer.metrics = 3, {"top1": 0.87, "top5": 0.99}
+    world.apply_job("animals", task="classify", model="yolo26n-cls.yaml")
+    trains(world, "animals-1", trainer)
+    eventually(lambda: column(cluster, world, "animals", "MAP") == "0.87", "top-1 accuracy")
 
 
 def test_events_are_told_once_and_in_order_by_whichever_process(
@@ -164,6 +219,14 @@ def test_events_are_told_once_and_in_order_by_whichever_process(
     described = cluster.kubectl("-n", world.namespace, "describe", "ytj", "digits").partition("Events:")[2]
     shown = [line.split()[1] for line in described.splitlines()[3:] if line.strip()]
     assert shown == told
+    (gpu,) = world.leases()
+    event = world.event("digits", "PodCreated")
+    assert event is not None
+    assert event["metadata"]["annotations"] == {
+        "gpurelay.dev/gpu": gpu,
+        "gpurelay.dev/node": "node-1",
+        "gpurelay.dev/fence": event["metadata"]["name"].split(".")[2],
+    }
 
 
 def test_why_events_go_through_core_v1(world: World, api: httpx.Client) -> None:

@@ -90,9 +90,17 @@ ESCAPES: dict[str, tuple[Object, str]] = {
         "control-plane nodes are not for jobs"),
     # more than fits
     "maps in arguments": ({"training": {"args": {"x": {"y": 1}}}}, "spec.training.args.x: Too many"),
-    "many arguments": ({"training": {"args": {f"a{i}": 1 for i in range(200)}}}, "at most 128"),
-    "long values": ({"training": {"args": {"x": "y" * 2000}}}, "may not be more than 1024"),
+    "many arguments": ({"training": {"args": {f"a{i}": 1 for i in range(200)}}}, "at most 64"),
+    "long values": ({"training": {"args": {"x": "y" * 2000}}}, "may not be more than 512"),
     "much environment": (pod(env=[{"name": f"E{i}", "value": ""} for i in range(100)]), "must have at most 64 items"),
+    "large environment": (
+        pod(env=[{"name": f"E{i}", "value": "x" * 4000} for i in range(5)]), "at most 16,384 characters together"),
+    "long lists": ({"training": {"args": {"x": list(range(100))}}}, "must have at most 64 items"),
+    "long values of lists": ({"training": {"args": {"x": ["y" * 100]}}}, "may not be more than 32"),
+    "long names of labels": (pod(nodeSelector={"x" * 1000: "y"}), "the name of a label has at most 317 characters"),
+    "long names of resources": (
+        pod(resources={"limits": {"hugepages-" + "x" * 1000: "1"}}), "the name of a resource has at most 63"),
+    "long quantities": (pod(resources={"limits": {"cpu": "0" * 1000 + "1"}}), "may not be more than 63"),
     "a name twice": (pod(env=[{"name": "A", "value": "1"}, {"name": "A", "value": "2"}]), "Duplicate value"),
     "a name of another kind": (pod(env=[{"name": "A", "value": "1", "valueFrom": {"fieldRef": {"fieldPath": "x"}}}]),
                                "value or valueFrom, not both"),

@@ -48,7 +48,7 @@ def test_every_file_of_it_is_named_with_its_checksum(release: Path) -> None:
         for file in release.iterdir()
         if file.name != "SHA256SUMS"
     }
-    installs = {f"install-{overlay}.yaml" for overlay in OVERLAYS}
+    installs = {f"install-{name}.yaml" for name in ("cluster", *OVERLAYS)}
     packages = {f"gpu_relay-{__version__}-py3-none-any.whl", f"gpu_relay-{__version__}.tar.gz"}
     assert sums.keys() == {"CHANGES.md", f"gpu-relay-{__version__}.tgz", *installs, *packages}
 

@@ -16,6 +16,8 @@ from tests.support.relay import MODEL_MIB, Relay
 from tests.support.waiting import eventually
 
 EPOCHS = 6
+LONG = 30
+"""Epochs that last longer than the preparation of another job."""
 
 
 @pytest.fixture(autouse=True)
@@ -32,9 +34,9 @@ def trains_an_epoch(relay: Relay, name: str) -> None:
     eventually(lambda: epochs_done(relay, name) >= 1, f"{name} to finish an epoch", within=90)
 
 
-def has_all_epochs(relay: Relay, name: str) -> bool:
+def has_all_epochs(relay: Relay, name: str, epochs: int = EPOCHS) -> bool:
     rows = (relay.volumes.results / name / "results.csv").read_text().splitlines()[1:]
-    return [int(row.split(",")[0]) for row in rows] == list(range(1, EPOCHS + 1))
+    return [int(row.split(",")[0]) for row in rows] == list(range(1, epochs + 1))
 
 
 def test_suspended_at_a_checkpoint_and_resumed_from_it(relay: Relay) -> None:
@@ -55,14 +57,14 @@ def test_suspended_at_a_checkpoint_and_resumed_from_it(relay: Relay) -> None:
 
 def test_preempted_at_a_checkpoint_by_a_job_of_higher_priority(relay: Relay) -> None:
     with relay.watched():
-        relay.apply("patient", epochs=EPOCHS, preemptible=True)
+        relay.apply("patient", epochs=LONG, preemptible=True)
         trains_an_epoch(relay, "patient")
         relay.apply("urgent", priority=10)
         for name in ("urgent", "patient"):
             relay.reaches(name, "Succeeded", "Failed", within=240)
     reasons = [attempt["reason"] for attempt in relay.job("patient")["status"]["attempts"]]
     assert reasons == ["Preempted", "Completed"]
-    assert has_all_epochs(relay, "patient")
+    assert has_all_epochs(relay, "patient", LONG)
     urgent = relay.job("urgent")["status"]["attempts"][0]
     assert urgent["completionTime"] <= relay.job("patient")["status"]["attempts"][1]["startTime"]
     relay.is_back()
@@ -100,9 +102,9 @@ def test_what_cannot_be_trained_on_never_costs_sam3_anything(relay: Relay) -> No
 
 
 def test_a_small_training_beside_the_loaded_sam3(relay: Relay, photograph: Path) -> None:
-    relay.apply("beside", gpu={"memory": "600Mi", "sharing": "Coresident"})
+    relay.apply("beside", gpu={"memory": "400Mi", "sharing": "Coresident"})
     relay.reaches("beside", "Training", "Succeeded", "Failed")
-    eventually(lambda: relay.used_mib() == MODEL_MIB + 600, "the training beside SAM3", within=90)
+    eventually(lambda: relay.used_mib() == MODEL_MIB + 400, "the training beside SAM3", within=90)
     relay.load_sam3(photograph)  # answers while it trains
     relay.reaches("beside", "Succeeded", "Failed")
     assert relay.phase("beside") == "Succeeded"

@@ -34,16 +34,35 @@ class Mutant:
 
 MUTANTS = (
     Mutant(
-        "law 1: two samples are enough", "turn", "len(enough) == view.policy.samples and all(enough)", "all(enough)"
+        "law 1: two samples are enough",
+        "acquisition",
+        "len(enough) == view.policy.samples and all(enough)",
+        "all(enough)",
     ),
-    Mutant("law 1: any sample will do", "turn", "and all(enough)", "and any(enough)"),
-    Mutant("law 1: without the hold", "turn", "or view.job is None or _held(view):", "or view.job is None or True:"),
-    Mutant("law 2: beside another training", "turn", "others = [pod for pod in view.pods if pod.live]", "others = []"),
+    Mutant("law 1: any sample will do", "acquisition", "and all(enough)", "and any(enough)"),
+    Mutant(
+        "law 1: without the hold",
+        "acquisition",
+        "    if not view.managed or view.job is None:\n        return None\n    if all(",
+        "    if view.samples or not view.managed or view.job is None:\n        return None\n    if all(",
+    ),
+    Mutant(
+        "law 2: beside another training",
+        "acquisition",
+        "others = [pod for pod in view.pods if pod.live]",
+        "others = []",
+    ),
     Mutant(
         "law 2: the Lease goes back over a live pod",
         "turn",
         "return stop_live_pods(view) or Decision(",
         "return Decision(",
+    ),
+    Mutant(
+        "law 2: the Lease goes back over a sidecar",
+        "model",
+        "return self.termination is None or self.outlived",
+        "return self.termination is None",
     ),
     Mutant("law 2: a load over a live pod", "handback", "    return stop_live_pods(view)\n", "    return None\n"),
     Mutant(
@@ -55,11 +74,23 @@ MUTANTS = (
     Mutant(
         "law 3: settled without a load",
         "handback",
-        "if report is None or not report.model_loaded or",
-        "if report is None or",
+        "if report is None or not report.model_loaded:",
+        "if report is None:",
     ),
     Mutant("law 3: passed on to nobody", "handback", "return bool(view.successor) and", "return"),
     Mutant("law 3: passed on, and to be tried again", "turn", "if judged.phase in TERMINAL_PHASES and step", "if step"),
+    Mutant(
+        "law 9: a turn is never given up",
+        "acquisition",
+        "view.now) > 0:\n        return None",
+        "view.now) > -1e9:\n        return None",
+    ),
+    Mutant(
+        "law 9: passed on when the outage is too long",
+        "handback",
+        "return min(left, idle_outage_left(lease, view.policy, view.now))",
+        "return left",
+    ),
     Mutant("law 6: a lost pod is a live one's", "model", "p.fence == fence), None)", "True), None)"),
     Mutant(
         "the cause of a stop is not on record",

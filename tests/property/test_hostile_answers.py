@@ -71,7 +71,7 @@ def pod(text: str | None) -> dict[str, Any]:
     meta = {"namespace": "vision", "name": "digits-1", "uid": "p", "creationTimestamp": "2026-01-01T11:59:30Z"}
     ended = {"terminated": {"exitCode": 1, "message": text}} if text is not None else {"running": {}}
     phase = "Failed" if text is not None else "Running"
-    status = {"phase": phase, "podIP": "127.0.0.1", "containerStatuses": [{"state": ended}]}
+    status = {"phase": phase, "podIP": "127.0.0.1", "containerStatuses": [{"name": "trainer", "state": ended}]}
     return {"metadata": {**meta, "labels": {**labels, "gpurelay.dev/gpu": "gpu-1"}}, "status": status}
 
 
@@ -107,6 +107,77 @@ def test_known_tricks(text: str) -> None:
 @settings(max_examples=25, deadline=None)
 def test_whatever_a_trainer_says(words: dict[str, Any]) -> None:
     survives(json.dumps(words))
+
+
+# What people write on a pod, and what is missing there
+
+SPELT = st.sampled_from(
+    ["9" * 5000, "1" * 30, "-1", "٣", "1e9", " 7", "0x7", "²", "", "2147483648", "7", "coresident",
+     "9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00", "2026-01-01T12:00:00", "2026-01-01T12:00:00Z",
+     "\ud800", "x" * 100_000]
+)  # fmt: skip
+POD_FIELDS = st.sampled_from(
+    ["metadata", "spec", "status", "labels", "annotations", "conditions", "containerStatuses", "initContainerStatuses",
+     "containers", "initContainers", "volumes", "name", "type", "reason", "message", "state", "lastState", "waiting",
+     "running", "terminated", "exitCode", "startedAt", "finishedAt", "phase", "nodeName", "deletionTimestamp", "podIP",
+     "creationTimestamp", "restartPolicy", "claimName", "persistentVolumeClaim", "started"]
+)  # fmt: skip
+GARBAGE = st.recursive(
+    LEAVES | SPELT | st.sampled_from(["trainer", "Pending", "Running", "Failed", "True", "False", "PodScheduled"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(POD_FIELDS | st.text(max_size=3), inner, max_size=5),
+    max_leaves=40,
+)
+LABELS = st.sampled_from(["gpu", "fence", "attempt", "job-uid", "sharing", "job", "proven-free-mib"])
+
+
+def tampered(raw: dict[str, Any], path: tuple[str, ...], value: Any) -> dict[str, Any]:
+    """Return a pod with one value of it, however deep, replaced."""
+    if not path:
+        return dict(value) if isinstance(value, dict) else {}
+    inner = raw.get(path[0], {})
+    replaced = value if len(path) == 1 else tampered(inner if isinstance(inner, dict) else {}, path[1:], value)
+    return {**raw, path[0]: replaced}
+
+
+def is_planned(raw: dict[str, Any]) -> None:
+    """Read a pod, and plan with it as a training pod, as a preparing pod, and once it has ended."""
+    found = training_pod_of(raw)
+    assert found.live or found.termination is not None
+    record = {"number": 1, "pod": "digits-1-prepare", "startTime": "2026-01-01T11:59:00Z"}
+    for last in (job(phase="Training", attempt=1, pod="digits-1"), job(phase="Acquiring")):
+        pods = (replace(found, job_uid=KEY.uid, fence=7), found)
+        for each in pods:
+            writes(turn.plan(TurnView(NOW, Policy(), LEASE, RESIDENT, last, pods=(each,))).status)
+    prepares = preparation.PreparationView(NOW, Policy(), job(phase="Preparing", preparation=record), found)
+    writes(preparation.plan(prepares).status)
+
+
+@given(st.lists(st.tuples(st.lists(POD_FIELDS, min_size=1, max_size=3).map(tuple), GARBAGE), max_size=4), st.booleans())
+@settings(max_examples=300, deadline=None)
+def test_whatever_stands_on_a_pod(changes: list[tuple[tuple[str, ...], Any]], ended: bool) -> None:
+    raw = pod('{"reason": "Completed"}' if ended else None)
+    for path, value in changes:
+        raw = tampered(raw, path, value)
+    is_planned(raw)
+
+
+@given(st.dictionaries(st.sampled_from(["metadata", "spec", "status"]), GARBAGE))
+@settings(max_examples=100, deadline=None)
+def test_whatever_is_called_a_pod(raw: dict[str, Any]) -> None:
+    is_planned(raw)
+
+
+@given(LABELS, SPELT | st.text(max_size=10), st.sampled_from(["labels", "annotations"]))
+@settings(max_examples=100, deadline=None)
+def test_whatever_a_label_says(name: str, value: str, where: str) -> None:
+    is_planned(tampered(pod(None), ("metadata", where, f"gpurelay.dev/{name}"), value))
+
+
+def test_numbers_that_no_label_of_ours_has_read_as_unknown() -> None:
+    for value in ("9" * 5000, "1" * 30, "2147483648", "-1", "٣", "²", " 7", ""):
+        raw = tampered(pod(None), ("metadata", "annotations", "gpurelay.dev/proven-free-mib"), value)
+        read = training_pod_of(tampered(raw, ("metadata", "labels", "gpurelay.dev/fence"), value))
+        assert (read.proven_mib, read.fence) == (None, 0)
 
 
 # Over HTTP

@@ -1,12 +1,17 @@
 """Whatever the API server holds, views of it can be shown, hold together, and do not steer a terminal."""
 
 import io
+import json
+import re
+import unicodedata
+from contextlib import redirect_stdout
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
+from unittest.mock import patch
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import (
     Attempt,
@@ -20,16 +25,20 @@ from gpu_relay.api.v1alpha1 import (
 from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain.model import GpuLease, Job, JobKey
 from gpu_relay.domain.quantities import timestamp
+from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
 from kubectl_relay.show.gpus import show_gpus
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.show.watching import panel
+from kubectl_relay.views.data import plain
 from kubectl_relay.views.explain import explain
 from kubectl_relay.views.gpus import gpus_of
+from kubectl_relay.views.losses import losses
 from kubectl_relay.views.picture import Picture, Told
-from kubectl_relay.views.progress import share, sparkline
+from kubectl_relay.views.progress import line, seen, share, sparkline
 from kubectl_relay.views.timeline import timeline_of
+from tests.support.operator_process import REPOSITORY
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = YoloTrainingJobSpec.model_validate(
@@ -40,13 +49,17 @@ SPEC = YoloTrainingJobSpec.model_validate(
         "gpu": {"memory": "10Gi"},
     }
 )
-TEXTS = st.text(max_size=30) | st.just("\x1b[2J\x1b]0;x\x07") | st.just("[bold]no markup[/]")
+STEERING = [
+    "\x1b[2J", "\x1b]0;x\x07", "\x9b31m", "\x9d0;x\x9c", "\r\x08\x0b\x0c\x00\x7f", "\u202egpj", "\u2066x\u2069",
+    "[link=https://evil.example]x[/link]", "[bold]no markup[/]",
+]  # fmt: skip
+TEXTS = st.text(max_size=30) | st.sampled_from(STEERING)
+STAGES = TEXTS.map(lambda text: text[:32])
 MOMENTS = st.integers(-90_000, 90_000).map(lambda seconds: NOW + timedelta(seconds=seconds))
 STAMPS = MOMENTS.map(timestamp)
 FENCES = st.integers(0, 4)
 MIB = st.integers(0, 20_000)
 REASONS = st.sampled_from(list(map(str, Reason)))
-LEASED = st.just("owns GPU gpu-1 on node node-1 under fence 1")
 T = TypeVar("T")
 UUIDS = st.sampled_from(["GPU-1", "gpu-2"])
 
@@ -83,14 +96,15 @@ YoloTrainingJobStatus,
     conditions=CONDITIONS,
     gpu=maybe(
         made(
-GpuStatus, node=maybe(st.just("node-1")), uuid=maybe(UUIDS), total=maybe(MIB), free_after=maybe(MIB))
+GpuStatus, node=maybe(st.just("node-1") | TEXTS), name=maybe(TEXTS), resident=maybe(TEXTS), uuid=maybe(UUIDS),
+            total=maybe(MIB), free_after=maybe(MIB))
     ),
     turn=maybe(made(
 Turn, fence=FENCES, since=STAMPS)),
     attempts=ATTEMPTS,
     progress=maybe(
         made(
-Progress, epoch=st.integers(0, 9), epochs=st.integers(0, 9), summary=TEXTS, eta=maybe(STAMPS),
+Progress, epoch=st.integers(0, 9), epochs=st.integers(0, 9), summary=TEXTS, stage=STAGES, eta=maybe(STAMPS),
             metrics=st.dictionaries(TEXTS, st.floats(-1e6, 1e6), max_size=2),
         )
     ),
@@ -118,8 +132,8 @@ LEASES = st.dictionaries(
 EVENTS = st.lists(
     st.builds(
         Told, namespace=st.just("vision"), job=st.just("a"), uid=st.sampled_from(["uid-a", "uid-gone"]),
-        reason=REASONS, message=TEXTS | LEASED,
-        at=MOMENTS, warning=st.booleans(), turn=FENCES,
+        reason=REASONS | TEXTS, message=TEXTS, at=MOMENTS, warning=st.booleans(), turn=FENCES,
+        gpu=st.sampled_from(["", "gpu-1"]) | TEXTS, node=TEXTS, outcome=REASONS | TEXTS, next_job=TEXTS,
     ),
     max_size=6,
 ).map(lambda found: tuple(sorted(found, key=lambda told: told.at)))  # fmt: skip
@@ -133,11 +147,16 @@ PICTURES = st.builds(
 )
 
 
-@given(PICTURES)
-@settings(max_examples=30)
-def test_every_view_can_be_shown(picture: Picture) -> None:
-    file = io.StringIO()
-    console = Console(file=file, width=80, highlight=False, emoji=False, markup=False)
+class Terminal(io.StringIO):
+    """Text that goes to a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def everything_of(picture: Picture, stream: io.StringIO) -> None:
+    """Print every view of a picture."""
+    console = output(stream)
     gpus, timeline = gpus_of(picture), timeline_of(picture)
     show_gpus(console, gpus, picture)
     show_timeline(console, timeline)
@@ -145,16 +164,68 @@ def test_every_view_can_be_shown(picture: Picture) -> None:
         told = explain(picture, job)
         show_explanation(console, told, NOW)
         console.print(panel(job, NOW))
-        dumped(told, "json")
-    for form in ("json", "yaml"):
-        dumped(gpus, form)
-        dumped(timeline, form)
-    assert "\x1b" not in file.getvalue()
-    assert "\x07" not in file.getvalue()
+        with redirect_stdout(stream):
+            for text in (
+                line(job),
+                *losses(job),
+                dumped(told, "json"),
+                dumped(told, "yaml"),
+                json.dumps(plain(seen(job))),
+            ):
+                say(text)
+    with redirect_stdout(stream):
+        for form in ("json", "yaml"):
+            say(dumped(gpus, form))
+            say(dumped(timeline, form))
+
+
+def steers(character: str) -> bool:
+    directions = "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+    return directions or (unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t")
 
 
 @given(PICTURES)
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)
+def test_every_view_can_be_shown_and_steers_no_terminal(picture: Picture) -> None:
+    piped = io.StringIO()
+    everything_of(picture, piped)
+    assert not [each for each in piped.getvalue() if steers(each)]
+    terminal = Terminal()
+    with patch.dict("os.environ", {"TERM": "xterm-256color"}):
+        everything_of(picture, terminal)
+    coloured = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
+    assert not [each for each in coloured if steers(each)], "nothing but rich's own colours"
+
+
+def test_a_stage_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    spec, progress = (
+        SPEC,
+        Progress(epoch=1, epochs=2, summary="1/2", stage="\x1b]8;;https://evil.example\x1b\\[link=x]"),
+    )
+    status = YoloTrainingJobStatus(phase=Phase.TRAINING, progress=progress)
+    job = Job(JobKey("vision", "a", "u"), 1, "1", timestamp(NOW), False, spec, status)
+    terminal = Terminal()
+    output(terminal).print(panel(job, NOW))
+    assert "\ufffd]8;;https://evil.example\ufffd\\[link=x]" in terminal.getvalue()
+    assert "\x1b]8" not in terminal.getvalue()
+
+
+def test_nothing_is_printed_past_the_filter() -> None:
+    """Only `show.console` prints, and the list of completions, which it filters itself."""
+    printing = re.compile(r"\b(print|click\.echo|click\.secho|sys\.stdout\.write|Console)\(")
+    package = REPOSITORY / "operator" / "kubectl_relay"
+    found = {
+        f"{file.relative_to(package)}: {text.strip()}"
+        for file in package.rglob("*.py")
+        for text in file.read_text().splitlines()
+        if printing.search(text) and "console.print(" not in text and file.name != "console.py"
+    }
+    assert found == {'completion.py: print("\\n".join(suggestions(sys.argv[1:])))'}
+
+
+@given(PICTURES)
+@settings(max_examples=60, deadline=None)
 def test_views_hold_together(picture: Picture) -> None:
     gpus, timeline = gpus_of(picture), timeline_of(picture)
     assert set(picture.leases or {}) <= {gpu.key for gpu in gpus}

@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain import turn
+from gpu_relay.domain.fairness import idle_outage_left
 from gpu_relay.domain.lifetime import deadline
 from gpu_relay.domain.mishaps import is_start_failure
 from gpu_relay.domain.model import (
@@ -93,6 +94,8 @@ class Turn(RuleBasedStateMachine):
         self.foreign, self.trainer = (0 if loaded else foreign), 0
         self.resident_exists = self.reachable = True
         self.pods: dict[str, TrainingPod] = {}
+        self.beside: set[str] = set()
+        """Pods that were created beside the loaded resident."""
         self.job: Job | None = Job(
             KEY, 1, "1", timestamp(self.now), False, YoloTrainingJobSpec.model_validate(spec), YoloTrainingJobStatus()
         )
@@ -100,7 +103,8 @@ class Turn(RuleBasedStateMachine):
         self.was_unloaded = False
         self.successor, self.model = "", model
         self.preemptor: Preemptor | None = None
-        self.node_trouble = self.withdrawal = ""
+        self.node_trouble = self.withdrawal = self.unreadable = ""
+        self.unreadable_since: datetime | None = None
         self.forget()
 
     # what people, the cluster and bad luck do
@@ -125,6 +129,12 @@ class Turn(RuleBasedStateMachine):
     @disturbance()
     def resident_restarts(self) -> None:
         self.loaded, self.hold = False, None
+
+    @disturbance()
+    def hold_is_of_another_turn(self) -> None:
+        """The resident stays unloaded for the turn before, which proves nothing for how long."""
+        if not self.loaded:
+            self.hold = Hold("vision/other/uid-2", self.lease.fence - 1, 60.0)
 
     @disturbance(waits=st.booleans())
     def another_job(self, waits: bool) -> None:
@@ -151,7 +161,7 @@ class Turn(RuleBasedStateMachine):
     @disturbance(word=st.sampled_from(["ErrImagePull", "Unschedulable", "ContainerCreating"]))
     def pod_does_not_start(self, word: str) -> None:
         for name, pod in self.pods.items():
-            if pod.live and not self.trainer and name != "stray-1":
+            if pod.termination is None and not self.trainer and name != "stray-1":
                 self.pods[name] = replace(pod, phase="Pending", waiting=f"{word}: …", waiting_reason=word)
 
     @disturbance(word=st.sampled_from(["EvictionByEvictionAPI", "DeletionByTaintManager"]))
@@ -179,23 +189,32 @@ class Turn(RuleBasedStateMachine):
     @disturbance()
     def trainer_allocates(self) -> None:
         """A pod's process takes its memory: by law 1 and law 2 there must be room."""
-        running = [name for name in self.own() if self.pods[name].waiting is None]
+        running = [name for name in self.own() if self.can_train(self.pods[name])]
         if running and not self.trainer:
             self.trainer = NEED
 
     @disturbance(
         reason=st.sampled_from(["Completed", "Error", "OutOfMemory", "Interrupted", "DatasetInvalid", ""]),
         killed=st.sampled_from(["", "", "OOMKilled", "Evicted"]),
+        alone=MOSTLY,
     )
-    def pod_ends(self, reason: str, killed: str = "") -> None:
+    def trainer_ends(self, reason: str, killed: str = "", *, alone: bool = True) -> None:
+        """The trainer ends; where it is not alone, a sidecar keeps its pod, and the pod's share of the GPU."""
         for name, pod in self.pods.items():
-            if pod.live:
+            if pod.termination is None:
                 word = {"reason": reason, "message": "m", "epoch": 1} if reason else {}
                 ended = Termination(
                     0 if reason == "Completed" else 1, killed, word, None, timestamp(self.now), pod_reason=killed
                 )
-                self.pods[name] = replace(pod, phase="Failed", termination=ended)
+                phase = "Failed" if alone else "Running"
+                self.pods[name] = replace(pod, phase=phase, termination=ended, waiting=None, outlived=not alone)
                 self.trainer = 0
+
+    @disturbance()
+    def sidecars_end(self) -> None:
+        for name, pod in self.pods.items():
+            if pod.outlived:
+                self.pods[name] = replace(pod, phase="Failed", outlived=False)
 
     @disturbance()
     def pod_is_lost(self) -> None:
@@ -213,7 +232,7 @@ class Turn(RuleBasedStateMachine):
         """A live training pod that no turn knows: its job's Lease was taken away by hand."""
         if not absent and not self.trainer and not self.loaded:
             self.pods["stray-1"] = TrainingPod(
-                "vision", "stray-1", "stray", "uid-0", 1, "gpu-1", 0, "Running",
+                "vision", "stray-1", "stray", "uid-0", "gpu-1", 0, "Running",
                 "10.0.0.2", False, timestamp(self.now), None, None,
             )  # fmt: skip
 
@@ -227,15 +246,25 @@ class Turn(RuleBasedStateMachine):
         if not keeps:
             self.job = None
 
+    @disturbance(well=MOSTLY)
+    def job_is_read(self, well: bool) -> None:
+        """Another version writes a value into the job that this one does not know, or takes it out again."""
+        self.unreadable = "" if well else "spec.task is 'depth'"
+        if not well:
+            self.unreadable_since = self.unreadable_since or self.now
+
     # the effects
 
     def dispatch_if_free(self) -> None:
         """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
         job, lease = self.job, self.lease
-        if job is None or job.spec.suspend or self.withdrawal or lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+        if job is None or self.unreadable or job.spec.suspend or self.withdrawal:
             return
-        if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.SUSPENDED}:
-            self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=timestamp(self.now))
+        if lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+            return
+        if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.TRAINING, Phase.SUSPENDED}:
+            now = timestamp(self.now)
+            self.lease = replace(lease, holder=KEY.holder, fence=lease.fence + 1, acquired=now, unused_since=now)
             self.forget()
 
     def forget(self) -> None:
@@ -247,7 +276,11 @@ class Turn(RuleBasedStateMachine):
         return (self.model if self.loaded else 0) + self.foreign + self.trainer
 
     def live(self) -> list[str]:
-        return [name for name, pod in self.pods.items() if pod.live]
+        return [name for name, pod in self.pods.items() if pod.termination is None or pod.outlived]
+
+    @staticmethod
+    def can_train(pod: TrainingPod) -> bool:
+        return pod.waiting is None and pod.termination is None
 
     def own(self) -> list[str]:
         return [name for name in self.live() if name != "stray-1"]
@@ -273,7 +306,9 @@ class Turn(RuleBasedStateMachine):
             policy=POLICY,
             lease=self.lease,
             resident=resident,
-            job=self.job,
+            job=None if self.unreadable else self.job,
+            unreadable=self.unreadable if self.job is not None else "",
+            unreadable_for=(self.now - (self.unreadable_since or self.now)).total_seconds(),
             pods=tuple(self.pods.values()),
             samples=self.samples,
             room=self.room,
@@ -298,6 +333,7 @@ class Turn(RuleBasedStateMachine):
 
     def look(self, *, step_is_lost: bool = False) -> None:
         view, decision = self.decide()
+        assert not self.unreadable or decision.status is None, "what cannot be read is not overwritten"
         if decision.status is not None and self.job is not None:
             self.judge(self.job, decision.status)
             self.job = replace(self.job, status=decision.status)
@@ -313,6 +349,8 @@ class Turn(RuleBasedStateMachine):
         for condition in new.conditions:
             since = same.get((condition.type, condition.status))
             assert since in {None, condition.last_transition_time}, "a transition time changes with the status only"
+        if len(new.attempts) > len(job.status.attempts):
+            self.expect_own_pod(new)
         if len(new.attempts) > len(job.status.attempts) and job.status.turn is not None:
             told, word = job.status.turn.stopping, self.last_word()
             obeyed = told in YIELDED_REASONS and word in {"", "Interrupted"}
@@ -321,6 +359,13 @@ class Turn(RuleBasedStateMachine):
         if new.phase == Phase.FAILED and failures <= job.spec.backoff_limit:
             last = new.attempts[-1].reason if new.attempts else None
             assert last in FINAL_REASONS or ends is not None, "what costs no attempt fails no job"
+
+    def expect_own_pod(self, new: YoloTrainingJobStatus) -> None:
+        """Law 6: how an attempt ended is read from this turn's pod."""
+        attempt = new.attempts[-1]
+        assert attempt.fence == self.lease.fence
+        if attempt.exit_code is not None:
+            assert any(pod.name == attempt.pod and pod.fence == attempt.fence for pod in self.pods.values())
 
     def last_word(self) -> str:
         """The reason that this turn's ended pod gave; empty where it gave none, or has gone."""
@@ -331,6 +376,7 @@ class Turn(RuleBasedStateMachine):
         """A training is stopped for a cause that is on record, and preempted only where its job allows it."""
         if self.job is None or self.lease.holder != KEY.holder or pod.fence != self.lease.fence:
             return
+        assert not self.unreadable, "what cannot be read is not stopped (law 10)"
         turn_, attempts = self.job.status.turn, self.job.status.attempts
         if pod.job_uid != KEY.uid or any(attempt.fence == pod.fence for attempt in attempts):
             return
@@ -341,7 +387,17 @@ class Turn(RuleBasedStateMachine):
             assert self.job.spec.preemptible
             assert self.preemptor is not None and self.preemptor.priority > self.job.spec.priority, "no thrashing"
 
+    def expect_in_time(self, decision: Decision) -> None:
+        """Law 9: without a live training pod nothing prolongs an outage that has been long enough."""
+        over = idle_outage_left(self.lease, POLICY, self.now) <= 0
+        if not over or self.live() or self.loaded:
+            return
+        assert not isinstance(decision.step, Unload | PassOn), "law 9: the outage goes on without a training"
+        assert not isinstance(decision.step, CreatePod), "law 9: a training begins when it is too late"
+        assert not decision.measuring, "law 9: the memory is waited for too long"
+
     def take(self, view: TurnView, decision: Decision) -> None:
+        self.expect_in_time(decision)
         match decision.step:
             case Unload():
                 self.unload()
@@ -350,14 +406,18 @@ class Turn(RuleBasedStateMachine):
             case DeletePod(pod):
                 self.may_stop(pod)
                 self.pods[pod.name] = replace(pod, deleting=True)
-            case ReturnLease(owed, _, passed_on):
+            case ReturnLease(owed, _, passed_on, unused_since):
                 assert not self.own(), "law 2: the Lease goes back when the job's pods have ended"
                 assert not passed_on or self.successor, "law 3: a GPU is passed on to somebody"
                 assert not passed_on or self.is_over(), "who is to be tried again does not pass its GPU on unseen"
                 assert not passed_on or (owed and not self.loaded), "law 3: what is passed on is a reload that is owed"
                 owed_to = self.lease.holder if owed else ""
                 self.lease = replace(
-                    self.lease, holder=HOLDER_RESIDENT, reload_owed=owed_to, acquired=timestamp(self.now)
+                    self.lease,
+                    holder=HOLDER_RESIDENT,
+                    reload_owed=owed_to,
+                    acquired=timestamp(self.now),
+                    unused_since=unused_since,
                 )
                 self.forget()
             case Load():
@@ -366,7 +426,7 @@ class Turn(RuleBasedStateMachine):
                 assert self.successor, "law 3: a GPU is passed on to somebody"
             case SettleReload():
                 assert self.loaded, "law 3: a debt is paid by loading"
-                self.lease = replace(self.lease, reload_owed="")
+                self.lease = replace(self.lease, reload_owed="", unused_since=None)
 
     def unload(self) -> None:
         assert self.lease.holder == KEY.holder, "law 5: the Lease comes before the unload"
@@ -387,11 +447,15 @@ class Turn(RuleBasedStateMachine):
         assert len(samples) >= POLICY.samples, "law 1: several samples in a row"
         assert min(samples[-POLICY.samples :]) >= NEED + POLICY.margin_mib, "law 1: every one of them is enough"
         assert coresident == self.loaded, "only what was measured beside the resident runs beside it"
+        held = self.hold is not None and self.hold.fence == self.lease.fence
+        assert coresident or held, "law 1: the resident has promised this turn to stay unloaded"
         assert proven is not None and proven >= NEED, "law 1: the pod carries its proof"
         name = f"digits-{attempt}"
+        if coresident:
+            self.beside.add(name)
         self.pods[name] = TrainingPod(
-            "vision", name, name, KEY.uid, attempt, "gpu-1", self.lease.fence, "Running",
-            "10.0.0.1", False, timestamp(self.now), None, None, coresident, proven_mib=proven,
+            "vision", name, name, KEY.uid, "gpu-1", self.lease.fence, "Running",
+            "10.0.0.1", False, timestamp(self.now), None, None, proven_mib=proven,
         )  # fmt: skip
 
     def load(self) -> None:
@@ -407,7 +471,7 @@ class Turn(RuleBasedStateMachine):
     def never_overbooked(self) -> None:
         if hasattr(self, "job"):
             assert self.used() <= TOTAL - RESERVED
-            beside = any(pod.coresident for pod in self.pods.values() if pod.live)
+            beside = any(name in self.beside for name in self.live())
             assert beside or not (self.loaded and self.trainer), "resident and training are on the GPU at once"
 
     @invariant()
@@ -421,9 +485,10 @@ class Turn(RuleBasedStateMachine):
         if not hasattr(self, "job"):
             return
         self.reachable = self.resident_exists = True
+        self.unreadable = ""
         self.foreign, self.successor, self.preemptor, self.node_trouble, self.withdrawal = 0, "", None, "", ""
         for _ in range(80):
-            self.pod_ends(looks=0, reason="Completed", killed="")
+            self.trainer_ends(looks=0, reason="Completed", killed="")
             self.kubelet_deletes(looks=0)
             self.look()
             if self.lease.holder == HOLDER_RESIDENT and not self.lease.reload_owed:
@@ -431,7 +496,7 @@ class Turn(RuleBasedStateMachine):
         assert self.lease.holder == HOLDER_RESIDENT
         assert not self.lease.reload_owed
         assert not self.live()
-        if self.was_unloaded and self.hold is None and self.job is not None:
+        if self.was_unloaded and self.hold is None and self.job is not None and self.unreadable_since is None:
             assert self.job.status.phase != Phase.RELEASING
 
 

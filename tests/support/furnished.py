@@ -1,6 +1,9 @@
 """A control plane furnished for the operator: manifests/base without its workloads, two nodes, namespaces."""
 
 import json
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,8 @@ from tests.support.waiting import eventually
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 ANY_PRIORITY = {"gpurelay.dev/max-priority": "1000000000"}
+NODES = ("node-1", "node-2")
+_HEARTBEAT = 10.0
 _WORKLOADS = frozenset({"Deployment"})
 
 
@@ -22,8 +27,10 @@ def furnish(cluster: Cluster) -> None:
     install(cluster, REPOSITORY / "manifests" / "base")
     cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev")
     eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
-    for node in ("node-1", "node-2"):  # the garbage collector deletes pods of nodes that do not exist
+    for node in NODES:  # the garbage collector deletes pods of nodes that do not exist
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(_node(node)))
+    threading.Thread(target=_keep_nodes_ready, args=(cluster.run_dir,), daemon=True).start()
+    eventually(lambda: "not-ready" not in cluster.kubectl("get", "nodes", "-o", "yaml"), "the nodes to be ready")
 
 
 def install(cluster: Cluster, kustomization: Path) -> None:
@@ -56,6 +63,21 @@ def _knows_our_kind(cluster: Cluster) -> bool:
         return "spec" in cluster.kubectl("explain", "yolotrainingjobs")
     except ClusterError:
         return False
+
+
+def _keep_nodes_ready(run_dir: Path) -> None:
+    """Say for the nodes that they are ready, in a kubelet's stead, for as long as the API server answers."""
+    with api_client(run_dir) as api, suppress(httpx.TransportError):
+        while True:
+            for node in NODES:
+                now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+                ready = {"type": "Ready", "status": "True", "reason": "KubeletReady", "lastHeartbeatTime": now}
+                api.patch(
+                    f"/api/v1/nodes/{node}/status",
+                    content=json.dumps({"status": {"conditions": [ready]}}),
+                    headers={"Content-Type": "application/strategic-merge-patch+json"},
+                )
+            time.sleep(_HEARTBEAT)
 
 
 def _node(name: str) -> dict[str, object]:

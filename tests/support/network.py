@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 Object = dict[str, Any]
@@ -9,11 +10,18 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Pod:
-    """A pod, by what policies see of it."""
+    """A pod, by what policies see of it; or a machine outside the cluster, which has no labels and no namespace."""
 
     namespace: str
     labels: Mapping[str, str]
     namespace_labels: Mapping[str, str]
+    ip: str = ""
+    """Address, of a machine only: blocks of addresses are not meant for pods, whose addresses change."""
+
+
+def machine(ip: str) -> Pod:
+    """Return a machine outside the cluster."""
+    return Pod("", {}, {}, ip)
 
 
 def may_reach(policies: Iterable[Object], source: Pod, target: Pod, port: int) -> bool:
@@ -43,11 +51,18 @@ def _names(peers: list[Object] | None, pod: Pod, own_namespace: str) -> bool:
 
 
 def _is(peer: Object, pod: Pod, own_namespace: str) -> bool:
+    if "ipBlock" in peer or pod.ip:
+        return "ipBlock" in peer and bool(pod.ip) and _in_block(peer["ipBlock"], pod.ip)
     if "namespaceSelector" in peer:
         here = _selects(peer["namespaceSelector"], pod.namespace_labels)
     else:
         here = pod.namespace == own_namespace
     return here and _selects(peer.get("podSelector", {}), pod.labels)
+
+
+def _in_block(block: Object, ip: str) -> bool:
+    excepted = any(ip_address(ip) in ip_network(each) for each in block.get("except", []))
+    return ip_address(ip) in ip_network(block["cidr"]) and not excepted
 
 
 def _opens(ports: list[Object] | None, port: int) -> bool:

@@ -42,6 +42,7 @@ class Relay:
         self.kubectl = cluster.kubectl
         self.node = cluster.node
         self.volumes = volumes
+        self.ledger = cluster.ledger
         self._ledger = Ledger(cluster.ledger)
 
     # jobs
@@ -107,9 +108,23 @@ class Relay:
         """Return what processes hold on the simulated GPU."""
         return self._ledger.used_mib
 
-    def kill_pod(self, labels: str) -> None:
-        """Kill a pod of the relay at once: SIGKILL, no grace."""
-        self.kubectl("-n", SYSTEM, "delete", "pod", "-l", labels, "--grace-period=0", "--force", "--wait=false")
+    def kill_pod(self, labels: str, namespace: str = SYSTEM) -> None:
+        """Kill a pod at once: SIGKILL, no grace."""
+        self.kubectl("-n", namespace, "delete", "pod", "-l", labels, "--grace-period=0", "--force", "--wait=false")
+
+    # the operator's settings
+
+    def pod_template(self) -> str:
+        """Return what every training and preparing pod starts from, as the site has it."""
+        path = r"jsonpath={.data.template\.yaml}"
+        return self.kubectl("-n", SYSTEM, "get", "configmap", "trainer-pod-template", "-o", path)
+
+    def use_pod_template(self, template: str) -> None:
+        """Replace it, and have the operator read it, which it does at its start."""
+        patch = json.dumps({"data": {"template.yaml": template}})
+        self.kubectl("-n", SYSTEM, "patch", "configmap", "trainer-pod-template", "--type=merge", "-p", patch)
+        self.kubectl("-n", SYSTEM, "rollout", "restart", "deployment/gpu-relay")
+        self.kubectl("-n", SYSTEM, "rollout", "status", "deployment/gpu-relay", "--timeout=180s", timeout=200)
 
     @contextmanager
     def watched(self) -> Iterator[Watched]:

@@ -13,12 +13,20 @@ _RULES = REPOSITORY / "manifests" / "base" / "operator" / "rbac.yaml"
 _CLUSTER_WIDE = {"nodes"}
 
 
-def kubeconfig_of_one_namespace(cluster: Cluster, world: World, folder: Path) -> Path:
-    """Create account, Roles and bindings, and return a kubeconfig of that account."""
+def kubeconfig_of_one_namespace(
+    cluster: Cluster, world: World, folder: Path, *, without: tuple[str, str] = ("", "")
+) -> Path:
+    """Create account, Roles and bindings, and return a kubeconfig of that account.
+
+    `without` names a resource and the verb on it that an older role lacks.
+    """
     name, namespace = f"gpu-relay-{world.namespace}"[:50].strip("-"), world.namespace
     documents = list(yaml.safe_load_all(_RULES.read_text()))
     rules = {document["kind"]: document["rules"] for document in documents if "rules" in document}
     namespaced = [rule for rule in rules["ClusterRole"] if not _CLUSTER_WIDE & set(rule["resources"])]
+    resource, verb = without
+    for rule in namespaced:
+        rule["verbs"] = [each for each in rule["verbs"] if resource not in rule["resources"] or each != verb]
     account = {"kind": "ServiceAccount", "name": name, "namespace": namespace}
     objects = [
         {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}},

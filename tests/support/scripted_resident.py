@@ -25,7 +25,7 @@ class Faults:
     """Memory that stays used after an unload."""
 
 
-@dataclass
+@dataclass(eq=False)
 class ScriptedResident:
     """Serves the resident's API on a loopback address of its own, port 8000."""
 
@@ -34,6 +34,10 @@ class ScriptedResident:
     loaded: bool = True
     trainer_mib: int = 0
     """What a test says that a training holds on the GPU."""
+    other_mib: int = 0
+    """What other processes hold on the GPU, whether the model is loaded or not."""
+    beside: Callable[[], int] = lambda: 0
+    """Return the MiB that another resident holds on the same GPU."""
     calls: list[tuple[float, str, dict[str, Any]]] = field(default_factory=list)
     hold: dict[str, Any] | None = None
     model_mib: int = _MODEL
@@ -45,6 +49,8 @@ class ScriptedResident:
     """Called when an unload is about to be done."""
     before_load: Callable[[], None] = lambda: None
     """Called when a load is about to be done."""
+    after_call: Callable[[str, int], None] = lambda name, status: None
+    """Called with the name of an order and the status of its answer, before the answer is sent."""
     address: str = ""
     """Where it listens; default: a loopback address of its own, to which the API server's proxy does not connect."""
 
@@ -73,7 +79,8 @@ class ScriptedResident:
     @property
     def used_mib(self) -> int:
         """Memory used on the GPU by everybody."""
-        return (self.model_mib if self.loaded else self.faults.leak_mib) + self.trainer_mib
+        own = self.model_mib if self.loaded else self.faults.leak_mib
+        return own + self.trainer_mib + self.other_mib + self.beside()
 
     def report(self) -> dict[str, Any]:
         """Answer `GET /api/v1/gpu`."""
@@ -132,10 +139,11 @@ class ScriptedResident:
         self.calls.append((time.monotonic(), path.rsplit("/", 1)[-1], body))
         if (method, path) == ("GET", "/api/v1/gpu"):
             return (200, self.report()) if not self.faults.report else (200, json.loads(self.faults.report))
-        if (method, path) == ("POST", "/api/v1/unload"):
-            return self.unload(body)
-        if (method, path) == ("POST", "/api/v1/load"):
-            return self.load(body)
+        orders = {"/api/v1/unload": self.unload, "/api/v1/load": self.load}
+        if method == "POST" and path in orders:
+            status, answer = orders[path](body)
+            self.after_call(path.rsplit("/", 1)[-1], status)
+            return status, answer
         return 404, {"detail": "no such route"}
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:

@@ -17,6 +17,7 @@ class ScriptedTrainer:
     def __init__(self, *, epochs: int = 10, eta_seconds: float | None = None) -> None:
         self.epoch, self.epochs, self.eta_seconds = 0, epochs, eta_seconds
         self.metrics: dict[str, float] = {}
+        self.stage = "training"
         self.each_ask_is_an_epoch = False
         self.asked: list[float] = []
         """When it was asked, by the monotonic clock."""
@@ -43,7 +44,7 @@ class ScriptedTrainer:
         if self.each_ask_is_an_epoch:
             self.epoch += 1
         return {
-            "stage": "training",
+            "stage": self.stage,
             "epoch": self.epoch,
             "epochs": self.epochs,
             "metrics": self.metrics,

@@ -20,9 +20,9 @@ Spec = dict[str, Any]
 Drawn = st.SearchStrategy[Any]
 
 _CRD = REPOSITORY / "crds" / "yolotrainingjobs.gpurelay.dev.yaml"
-SCHEMA: Schema = yaml.safe_load(_CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"][
-    "spec"
-]
+VERSION: Schema = yaml.safe_load(_CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+"""The schema of a whole job."""
+SCHEMA: Schema = VERSION["properties"]["spec"]
 IMMUTABLE = tuple(
     sorted(re.findall(r"self\.(\w+) == oldSelf", " ".join(r["rule"] for r in SCHEMA["x-kubernetes-validations"])))
 )
@@ -135,8 +135,9 @@ class _Generator:
         return st.lists(self.of(schema["items"], f"{path}[]"), min_size=least, max_size=2, unique_by=unique)
 
     def _string(self, schema: Schema, path: str) -> Drawn:
-        if "pattern" in schema:
-            return st.from_regex(re.compile(schema["pattern"], re.ASCII), fullmatch=True).filter(
+        pattern = _pattern(schema)
+        if pattern:
+            return st.from_regex(re.compile(pattern, re.ASCII), fullmatch=True).filter(
                 lambda text: text.isprintable() and len(text) <= schema.get("maxLength", 10**6)
             )
         least, most = schema.get("minLength", 0), min(20, schema.get("maxLength", 20))
@@ -148,6 +149,13 @@ class _Generator:
     def _leads_to(self, place: str) -> bool:
         rest = self._must.removeprefix(place)
         return bool(self._must) and self._must.startswith(place) and (not rest or rest[0] in ".[{")
+
+
+def _pattern(schema: Schema) -> str:
+    """Return the regular expression of a text: the schema's own, or that of the CEL rule that stands for it."""
+    rules = [rule["rule"] for rule in schema.get("x-kubernetes-validations", ())]
+    by_rule = next(filter(None, (re.match(r"self\.matches\('(.*?)'\)", rule) for rule in rules)), None)
+    return str(schema.get("pattern", by_rule[1] if by_rule else ""))
 
 
 def _consistent(spec: Spec) -> Spec:

@@ -11,6 +11,8 @@ from tests.support.waiting import eventually
 
 Object = dict[str, Any]
 _JOBS = "/apis/gpurelay.dev/v1alpha1"
+_VOLUMES = "/api/v1/persistentvolumes"
+_NAMESPACE = "tests.gpurelay.dev/namespace"
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
 
 
@@ -21,13 +23,16 @@ class World:
         self.api = api
         self.namespace = namespace
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._claims = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
         self._jobs = f"{_JOBS}/namespaces/{namespace}/yolotrainingjobs"
 
     def empty(self) -> None:
-        """Delete its jobs and pods; wait until no pod is left, as a resident's would be a resident for all tests."""
+        """Delete all of it; wait until no pod is left, as a resident's would be a resident for all tests."""
         self.api.delete(self._jobs)
         self.api.request("DELETE", self._pods, json={"gracePeriodSeconds": 0})
         eventually(lambda: not self.api.get(self._pods).json()["items"], "no pods left")
+        self.api.delete(self._claims)
+        self.api.delete(_VOLUMES, params={"labelSelector": f"{_NAMESPACE}={self.namespace}"})
 
     # residents
 
@@ -51,6 +56,42 @@ class World:
         }
         self._expect(self.api.post(self._pods, json=body))
         self.set_pod(name, phase="Running", podIP=resident.ip, podIPs=[{"ip": resident.ip}])
+
+    # PersistentVolumeClaims
+
+    def add_claims(self, *names: str) -> None:
+        """Create PVCs with a volume each, and wait until they are bound."""
+        for name in names:
+            volume = f"{self.namespace}-{name}"
+            source = {"hostPath": {"path": f"/{name}"}}
+            self.add_volume(volume, **source, claimRef={"namespace": self.namespace, "name": name})
+            self.add_claim(name, volumeName=volume)
+        eventually(lambda: all(map(self.is_bound, names)), f"claims {', '.join(names)} to be bound")
+
+    def add_volume(self, name: str, **spec: Any) -> None:
+        """Create a PersistentVolume, which `empty` deletes."""
+        meta = {"name": name, "labels": {_NAMESPACE: self.namespace}}
+        spec = {"accessModes": ["ReadWriteMany"], "capacity": {"storage": "1Gi"}, "storageClassName": "", **spec}
+        self._expect(self.api.post(_VOLUMES, json={"metadata": meta, "spec": spec}))
+
+    def add_claim(self, name: str, **spec: Any) -> None:
+        """Create a PVC; without more in `spec`, nothing binds it."""
+        size = {"resources": {"requests": {"storage": "1Gi"}}}
+        spec = {"accessModes": ["ReadWriteMany"], "storageClassName": "", **size, **spec}
+        self._expect(self.api.post(self._claims, json={"metadata": {"name": name}, "spec": spec}))
+
+    def claim(self, name: str) -> Object:
+        """Read a PVC."""
+        return self._expect(self.api.get(f"{self._claims}/{name}"))
+
+    def is_bound(self, claim: str) -> bool:
+        """True where a PVC has its volume."""
+        return bool(self.claim(claim)["status"].get("phase") == "Bound")
+
+    def delete_claim(self, name: str) -> None:
+        """Delete a PVC, and wait until it is gone."""
+        self._expect(self.api.delete(f"{self._claims}/{name}"))
+        eventually(lambda: self.api.get(f"{self._claims}/{name}").status_code == 404, f"claim {name} to be gone")
 
     # jobs
 
@@ -133,13 +174,18 @@ class World:
         ]
         return sorted(mine, key=lambda item: str(item["eventTime"]))
 
+    def event_message(self, name: str, reason: str) -> str:
+        """Return the type and message of the first Event of a job with this reason; empty while there is none."""
+        event = self.event(name, reason)
+        return f"{event['type']}: {event['note']}" if event else ""
+
     # training pods, and what a kubelet says of them
 
     def training_pods(self) -> list[Object]:
         """List the training pods."""
         return list(self._expect(self.api.get(self._pods, params={"labelSelector": "gpurelay.dev/job"}))["items"])
 
-    def _pod(self, name: str) -> Object:
+    def pod(self, name: str) -> Object:
         return self._expect(self.api.get(f"{self._pods}/{name}"))
 
     def pod_names(self) -> list[str]:
@@ -171,6 +217,27 @@ class World:
         """Write a pod's status."""
         self._patch(f"{self._pods}/{name}/status", {"status": status})
 
+    def label_pod(self, name: str, labels: dict[str, str]) -> None:
+        """Change a pod's labels."""
+        self._patch(f"{self._pods}/{name}", {"metadata": {"labels": labels}})
+
+    def finalize_pod(self, name: str, finalizers: list[str]) -> None:
+        """Set a pod's finalizers: while it has one, it stays though it was deleted."""
+        self._patch(f"{self._pods}/{name}", {"metadata": {"finalizers": finalizers}})
+
+    def tell_of_pod(self, name: str, reason: str, message: str, *, kind: str = "Warning", later: float = 0.0) -> None:
+        """Write an Event on a pod, as its kubelet does; `later` are seconds by which it is newer than now."""
+        meta = self.pod(name)["metadata"]
+        seen = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + later))
+        event = {
+            "metadata": {"generateName": f"{name}."}, "type": kind, "reason": reason, "message": message,
+            "firstTimestamp": seen, "lastTimestamp": seen, "count": 1, "source": {"component": "kubelet"},
+            "involvedObject": {"kind": "Pod", "namespace": self.namespace, "name": name, "uid": meta["uid"]},
+        }  # fmt: skip
+        self._expect(self.api.post(f"/api/v1/namespaces/{self.namespace}/events", json=event))
+
+    # claims
+
     def annotate_pod(self, name: str, annotations: dict[str, str]) -> None:
         """Change a pod's annotations."""
         self._patch(f"{self._pods}/{name}", {"metadata": {"annotations": annotations}})
@@ -192,7 +259,7 @@ class World:
 
     def bind_pod(self, name: str, node: str) -> None:
         """Put a pod on a node, in place of the scheduler, which finds none; the node is ready."""
-        eventually(lambda: self._pod(name)["status"].get("conditions"), f"the scheduler to look at pod {name}")
+        eventually(lambda: self.pod(name)["status"].get("conditions"), f"the scheduler to look at pod {name}")
         self.set_node(node, "True", "kubelet is posting ready status")
         target = {"apiVersion": "v1", "kind": "Node", "name": node}
         self._expect(self.api.post(f"{self._pods}/{name}/binding", json={"metadata": {"name": name}, "target": target}))
@@ -225,6 +292,11 @@ class World:
             "lastHeartbeatTime": _now(), "lastTransitionTime": _now(),
         }  # fmt: skip
         self._patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [condition]}})
+
+    def set_room(self, name: str, cpu: str | None) -> None:
+        """Say how many CPUs a node has, with room for pods; None leaves it without any, so that none is put on it."""
+        room = {"cpu": cpu, "memory": "32Gi", "pods": "110"} if cpu is not None else None
+        self._patch(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": room, "capacity": room}})
 
     def delete_node(self, name: str) -> None:
         """Delete a node."""
@@ -297,9 +369,9 @@ def restricted_pod(container: str, image: str) -> Object:
     return {"containers": [{"name": container, "image": image, "securityContext": security}]}
 
 
-def container(state: Object) -> Object:
-    """Return the status of a trainer's container in a state."""
-    return {"name": "trainer", "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}
+def container(state: Object, name: str = "trainer") -> Object:
+    """Return the status of a container in a state, of the trainer's unless another is named."""
+    return {"name": name, "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}
 
 
 def _now() -> str:

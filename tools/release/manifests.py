@@ -28,13 +28,17 @@ class Reference:
 
 
 def install_files(root: Path, images: dict[str, Reference], folder: Path) -> list[Path]:
-    """Write `install-<overlay>.yaml` for each overlay of the checkout `root`; `images` by their short names."""
+    """Write `install-<overlay>.yaml` for each overlay of the checkout `root`; `images` by their short names.
+
+    `install-cluster.yaml` is what a cluster has once, for overlays of one namespace.
+    """
     with tempfile.TemporaryDirectory() as scratch:
         for part in ("manifests", "crds"):
             shutil.copytree(root / part, Path(scratch) / part)
         _name_images(Path(scratch) / "manifests" / "base" / "kustomization.yaml", images)
         overlays = sorted((Path(scratch) / "manifests" / "overlays").iterdir())
-        return [_install_file(overlay, folder) for overlay in overlays if overlay.name != LOCAL]
+        installed = [Path(scratch) / "manifests" / "cluster", *(each for each in overlays if each.name != LOCAL)]
+        return [_install_file(kustomization, folder) for kustomization in installed]
 
 
 def chart_package(root: Path, images: dict[str, Reference], version: str, folder: Path) -> Path:
@@ -69,9 +73,9 @@ def _name_images(kustomization: Path, images: dict[str, Reference]) -> None:
     kustomization.write_text(yaml.safe_dump(content, sort_keys=False))
 
 
-def _install_file(overlay: Path, folder: Path) -> Path:
-    done = subprocess.run([find_kubectl(), "kustomize", overlay], capture_output=True, text=True, check=True)
-    file = folder / f"install-{overlay.name}.yaml"
+def _install_file(kustomization: Path, folder: Path) -> Path:
+    done = subprocess.run([find_kubectl(), "kustomize", kustomization], capture_output=True, text=True, check=True)
+    file = folder / f"install-{kustomization.name}.yaml"
     file.write_text(done.stdout)
     return file
 

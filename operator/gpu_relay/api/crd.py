@@ -12,13 +12,17 @@ _KEEP = (
     "minItems", "maxItems", "maxProperties", "required",
 )  # fmt: skip
 
+_FIGURE = ".status.progress.metrics['mAP50_95','top1']"
+_REASON = """.status.conditions[?(@.status=="True")].reason"""
+"""The operator writes conditions in the order of `ConditionType`: what says where a job stands comes first."""
 _COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
     ("Phase", "string", ".status.phase", 0, "Where the job stands"),
     ("Epoch", "string", ".status.progress.summary", 0, "Finished and total epochs"),
-    ("mAP", "number", ".status.progress.metrics.mAP50_95", 0, "mAP50-95 of the last validation"),
+    ("mAP", "number", _FIGURE, 0, "mAP50-95 of the last validation; where the task is classify, top-1 accuracy"),
     ("Node", "string", ".status.gpu.node", 0, "Node of the GPU"),
     ("Attempt", "integer", ".status.attempt", 0, "Number of the attempt"),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was created"),
+    ("Reason", "string", _REASON, 1, "Why the job is where it is: the reason of the first condition that is True"),
     ("Queue", "integer", ".status.queuePosition", 1, "Place in the queue"),
     ("Starts", "string", ".status.estimatedStartTime", 1, "When the turn is expected to begin"),
     ("Free", "integer", ".status.gpu.freeAfter", 1, "Free MiB measured before the training pod was created"),
@@ -89,6 +93,8 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     result.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
     if "x-kubernetes-int-or-string" in result:
         result.pop("type", None)
+    if "x-kubernetes-validations" in result:
+        result.pop("pattern", None)  # a rule says it in a sentence: `api.sentences`
     if "properties" in node:
         result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
     if "items" in node:

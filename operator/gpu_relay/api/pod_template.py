@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
-from gpu_relay.api.schema import LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
+from gpu_relay.api.schema import LABEL_NAMES, LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
+from gpu_relay.api.sentences import IMAGE, QUANTITY, VARIABLE
 
 _RESOURCES = "cpu, memory, ephemeral-storage and hugepages-*"
 _COMPUTE: JsonDict = {
@@ -17,19 +18,23 @@ _COMPUTE: JsonDict = {
         {
             "rule": "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'] || name.startsWith('hugepages-'))",
             "message": f"resources are {_RESOURCES}: the GPU comes from spec.gpu",
-        }
+        },
+        {"rule": "self.all(name, size(name) <= 63)", "message": "the name of a resource has at most 63 characters"},
     ]
 }
-Quantity = Annotated[
+Quantity = Annotated[int | float | str, WithJsonSchema({**QUANTITY})]
+"""A quantity as Kubernetes writes it: `2`, `500m`, `8Gi`."""
+Divisor = Annotated[
     int | float | str,
     WithJsonSchema(
         {
             "x-kubernetes-int-or-string": True,
+            "maxLength": 63,
             "pattern": r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$",
         }
     ),
 ]
-"""A quantity as Kubernetes writes it: `2`, `500m`, `8Gi`."""
+"""The same; a rule for each variable of a long list would cost the API server too much, by its own estimate."""
 
 
 class SecretName(ApiType):
@@ -56,7 +61,7 @@ class ResourceFieldRef(ApiType):
     """A resource of the container."""
 
     resource: str = Field(min_length=1, max_length=253, description="For example `limits.memory`.")
-    divisor: Quantity | None = Field(default=None, description="Unit of the answer, for example `1Mi`.")
+    divisor: Divisor | None = Field(default=None, description="Unit of the answer, for example `1Mi`.")
 
 
 class EnvSource(ApiType):
@@ -98,7 +103,12 @@ class EnvVar(ApiType):
             ]
         }
     )
-    name: str = Field(pattern="^[-._a-zA-Z][-._a-zA-Z0-9]*$", max_length=128, description="Name of the variable.")
+    name: str = Field(
+        pattern="^[-._a-zA-Z][-._a-zA-Z0-9]*$",
+        max_length=128,
+        json_schema_extra=VARIABLE,
+        description="Name of the variable.",
+    )
     value: str | None = Field(default=None, max_length=4096, description="Its value; `$(NAME)` is expanded.")
     value_from: EnvSource | None = Field(default=None, description="Where its value comes from instead.")
 
@@ -144,6 +154,12 @@ class Resources(ApiType):
     )
 
 
+_ENV_SIZE: JsonDict = {
+    "rule": "self.map(variable, has(variable.value) ? size(variable.value) : 0).sum() <= 16384",
+    "message": "the values of env have at most 16,384 characters together: put larger ones into a ConfigMap or Secret",
+}
+
+
 def _by(key: str) -> dict[str, Any]:
     """Merge a list by one of its items' fields, so that two field managers can each own some."""
     return {LIST_TYPE: "map", MAP_KEYS: [key]}
@@ -156,6 +172,7 @@ class PodTemplate(ApiType):
         default=None,
         pattern=r"^[a-zA-Z0-9][^\s]*$",
         max_length=512,
+        json_schema_extra=IMAGE,
         description="Trainer image; default: the operator's.",
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
@@ -165,10 +182,14 @@ class PodTemplate(ApiType):
         default=None, max_length=8, json_schema_extra=_by("name"), description="As in a pod: `- name: …`."
     )
     resources: Resources | None = Field(
-        default=None, description="CPU and host memory, as in a container: `requests`, `limits`."
+        default=None,
+        description="CPU and host memory, as in a container: `requests`, `limits`. Half a CPU is `500m`, not `0.5`.",
     )
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
-        default={}, max_length=16, description="As in a pod: only GPUs of nodes with these labels."
+        default={},
+        max_length=16,
+        json_schema_extra={RULES: [LABEL_NAMES]},
+        description="As in a pod: only GPUs of nodes with these labels.",
     )
     tolerations: list[Toleration] | None = Field(
         default=None, max_length=16, description="As in a pod; added to the operator's own."
@@ -179,6 +200,7 @@ class PodTemplate(ApiType):
     env: list[EnvVar] | None = Field(
         default=None,
         max_length=64,
-        json_schema_extra=_by("name"),
-        description="Further environment variables, as in a container.",
+        json_schema_extra={**_by("name"), RULES: [_ENV_SIZE]},
+        description="Further environment variables, as in a container; their values have at most 16,384 characters "
+        "together.",
     )

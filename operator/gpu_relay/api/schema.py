@@ -1,20 +1,40 @@
 """What the types of the API share: their base, and the schema extensions that the CRD generator passes on."""
 
-from typing import Any
+from datetime import datetime
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 from pydantic.config import JsonDict
 
 RULES = "x-kubernetes-validations"
 MAP_KEYS = "x-kubernetes-list-map-keys"
 LIST_TYPE = "x-kubernetes-list-type"
+LABEL_NAMES: JsonDict = {
+    "rule": "self.all(name, size(name) <= 317)",
+    "message": "the name of a label has at most 317 characters: a prefix of 253, '/', and 63",
+}
 
 
 class ApiType(BaseModel):
     """camelCase in YAML, snake_case in Python; unknown fields are the API server's business."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+_YEARS = range(1970, 3000)
+"""Every time that is plausible; further ones would overflow when seconds are added to them."""
+
+
+def _checked_time(text: str) -> str:
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    if moment.tzinfo is None or moment.year not in _YEARS:
+        raise ValueError("a time has a zone, and a year from 1970 to 2999")
+    return text
+
+
+Time = Annotated[str, AfterValidator(_checked_time), Field(json_schema_extra={"format": "date-time"})]
+"""An RFC 3339 time, kept as it is written."""
 
 
 def object_name(kind: str, *, required: bool = True, description: str = "") -> Any:

@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
+from gpu_relay.api import words
 from gpu_relay.api.pod_template import PodTemplate
-from gpu_relay.api.schema import LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
-from gpu_relay.api.words import DURATION, ConditionType, Phase
+from gpu_relay.api.schema import LABEL_NAMES, LIST_TYPE, MAP_KEYS, RULES, ApiType, Time, object_name
+from gpu_relay.api.sentences import DATA_URI, DURATION, GPU_MEMORY, RESULTS_URI, SHA256
+from gpu_relay.api.words import ConditionType, Phase
 
 
 def _immutable(what: str) -> dict[str, Any]:
@@ -49,17 +51,23 @@ class Dataset(ApiType):
         default=None,
         pattern=r"^(https?|s3|gs)://[^/?#]+/.+$",
         max_length=2048,
-        description="`https://`, `s3://` or `gs://`: an archive (zip, tar, tar.gz, tgz, tar.bz2, tar.xz) or, ending in "
-        "`/`, a folder. Fetched once and kept for later attempts; credentials come from `podTemplate.env`.",
+        json_schema_extra=DATA_URI,
+        description="`https://`, `s3://` or `gs://`: an archive (zip, tar, tar.gz, tgz, tar.bz2, tar.xz), an `.ndjson` "
+        "file or, ending in `/`, a folder. Fetched once and kept for later attempts; credentials come from "
+        "`podTemplate.env`.",
     )
     sha256: str | None = Field(
-        default=None, pattern="^[0-9a-f]{64}$", description="Of the archive behind `uri`; what differs is refused."
+        default=None,
+        pattern="^[0-9a-f]{64}$",
+        max_length=128,
+        json_schema_extra=SHA256,
+        description="Of the archive behind `uri`; what differs is refused.",
     )
     path: str = Field(
         default="",
         max_length=1024,
-        description="A folder with `data.yaml`, or such a YAML file, inside the volume or archive; empty means the "
-        "volume's root, or wherever the archive has its data.yaml.",
+        description="A folder with a data set (`data.yaml`, or COCO JSON), or its YAML or `.ndjson` file, inside the "
+        "volume or archive; empty means the volume's root, or wherever the archive has its data set.",
     )
 
 
@@ -84,6 +92,7 @@ class Output(ApiType):
         default=None,
         pattern=r"^(s3|gs)://[^/?#]+(/.*)?$",
         max_length=2048,
+        json_schema_extra=RESULTS_URI,
         description="`s3://` or `gs://` folder to which results are published and the checkpoint is copied after each "
         "epoch; without a claim everything else is on the node's disk and goes with the pod.",
     )
@@ -104,9 +113,17 @@ _BATCH: JsonDict = {
 }
 
 
-_SCALAR: JsonDict = {"x-kubernetes-preserve-unknown-fields": True, "maxLength": 1024, "maxProperties": 0}
-_ARGUMENT: JsonDict = {**_SCALAR, "maxItems": 64, "items": {**_SCALAR, "maxItems": 0}}
-"""A value of any type, but without depth: what nests without end would take every reader's stack."""
+_SCALAR: JsonDict = {"x-kubernetes-preserve-unknown-fields": True, "maxProperties": 0}
+_ARGUMENT: JsonDict = {
+    **_SCALAR,
+    "maxLength": 512,
+    "maxItems": 64,
+    "items": {**_SCALAR, "maxLength": 32, "maxItems": 0},
+}
+"""A value of any type, but without depth: what nests without end would take every reader's stack.
+
+A schema cannot bound a sum where values have no type, so it bounds each: longer lists are of numbers, texts are paths.
+"""
 
 
 class Training(ApiType):
@@ -125,16 +142,27 @@ class Training(ApiType):
     seed: int = Field(default=0, ge=0, description="Random seed.")
     time_limit: str | None = Field(
         default=None,
-        pattern=f"^{DURATION}$",
+        pattern=f"^{words.DURATION}$",
+        max_length=32,
+        json_schema_extra=DURATION,
         description="Training time, such as `8h`, over all attempts: the training then ends with the epoch that it is "
         "in, and what it has is validated, exported and published. Default: none.",
     )
+    checkpoint_interval: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="Epochs from one checkpoint to the next. An interrupted training repeats the epochs since the last "
+        "one; a larger number writes less to the volume. Default: 1.",
+    )
     args: dict[str, Any] = Field(
         default={},
-        max_length=128,
-        json_schema_extra={"additionalProperties": _ARGUMENT},
+        json_schema_extra={
+            "additionalProperties": _ARGUMENT,
+            "maxProperties": 64,
+        },  # older jobs, with more, stay readable
         description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`: numbers, "
-        "texts, true and false, and lists of these.",
+        "texts, true and false, and lists of these; at most 16 KiB as JSON.",
     )
 
 
@@ -142,7 +170,10 @@ class LabelSelector(ApiType):
     """Labels that must all match."""
 
     match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
-        default={}, max_length=16, description="Label names and values; empty matches everything."
+        default={},
+        max_length=16,
+        json_schema_extra={RULES: [LABEL_NAMES]},
+        description="Label names and values; empty matches everything.",
     )
 
 
@@ -151,6 +182,8 @@ class Gpu(ApiType):
 
     memory: str = Field(
         pattern=r"^[1-9][0-9]{0,6}(Mi|Gi)$",
+        max_length=32,
+        json_schema_extra=GPU_MEMORY,
         description="GPU memory that the training needs, for example `10Gi`. "
         "Training starts only when this much, and a margin, is measured free.",
     )
@@ -177,7 +210,9 @@ class Gpu(ApiType):
     )
     idle_for: str | None = Field(
         default=None,
-        pattern=f"^{DURATION}$",
+        pattern=f"^{words.DURATION}$",
+        max_length=32,
+        json_schema_extra=DURATION,
         description="With `startWhen: ResidentIdle`: time without a request, such as `10m`; default: the operator's.",
     )
     yield_to_resident: bool = Field(
@@ -255,9 +290,7 @@ class Condition(ApiType):
     status: Literal["True", "False", "Unknown"] = Field(description="True, False or Unknown.")
     reason: str = Field(description="One word for the cause.")
     message: str = Field(description="A sentence with figures.")
-    last_transition_time: str = Field(
-        json_schema_extra={"format": "date-time"}, description="When `status` last changed."
-    )
+    last_transition_time: Time = Field(description="When `status` last changed.")
     observed_generation: int = Field(
         default=0, json_schema_extra={"format": "int64"}, description="Generation of the spec it speaks of."
     )
@@ -282,9 +315,13 @@ class Turn(ApiType):
     """The time in which the job owns a GPU."""
 
     fence: int = Field(description="The turn's fence: grows with every turn on a GPU.")
-    since: str = Field(json_schema_extra={"format": "date-time"}, description="When the Lease was taken.")
+    gpu: str | None = Field(default=None, description="GPU of the turn, as its Lease is named.")
+    since: Time = Field(description="When the Lease was taken.")
     stopping: str | None = Field(
         default=None, description="Why the training was told to stop; absent while it may go on."
+    )
+    sharing: Literal["Coresident"] | None = Field(
+        default=None, description="Coresident where the training runs beside the loaded resident, which is not held."
     )
 
 
@@ -300,10 +337,8 @@ class Attempt(ApiType):
     exit_code: int | None = Field(default=None, description="Exit code of the container.")
     epoch: int | None = Field(default=None, description="Finished epochs.")
     batch: int | None = Field(default=None, description="Images per batch in this attempt.")
-    start_time: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When the container started."
-    )
-    completion_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it ended.")
+    start_time: Time | None = Field(default=None, description="When the container started.")
+    completion_time: Time = Field(description="When it ended.")
 
 
 class Preparation(ApiType):
@@ -316,10 +351,11 @@ class Preparation(ApiType):
     )
     message: str = Field(default="", description="The pod's last word.")
     failures: int = Field(default=0, description="Preparing pods that failed; at most `backoffLimit` are tolerated.")
-    start_time: str = Field(json_schema_extra={"format": "date-time"}, description="When it began.")
-    completion_time: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When it ended."
+    start_time: Time = Field(description="When it began.")
+    failing_since: Time | None = Field(
+        default=None, description="Since when the pod cannot be created or started; absent while it starts or runs."
     )
+    completion_time: Time | None = Field(default=None, description="When it ended.")
     seconds: float | None = Field(
         default=None, description="What fetching and checking took, in seconds; the resident served meanwhile."
     )
@@ -337,9 +373,7 @@ class Progress(ApiType):
     summary: str = Field(description="`epoch/epochs`, for the table that `kubectl get` prints.")
     stage: str = Field(default="", description="preparing, training, validating, exporting or done.")
     metrics: dict[str, float] = Field(default={}, description="Metrics of the last validation, for example mAP50_95.")
-    eta: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When the training is expected to end."
-    )
+    eta: Time | None = Field(default=None, description="When the training is expected to end.")
 
 
 class Curve(ApiType):
@@ -358,6 +392,7 @@ class Results(ApiType):
     weights: dict[str, str] = Field(default={}, description="`best` and `last` weights.")
     metrics: dict[str, float] = Field(default={}, description="Metrics of the best weights.")
     exports: dict[str, str] = Field(default={}, description="Exported models by format.")
+    export_errors: dict[str, str] = Field(default={}, description="Formats that could not be made, and why.")
     peak_memory: int | None = Field(default=None, description="Peak GPU memory of the training, in MiB.")
 
 
@@ -373,11 +408,11 @@ class YoloTrainingJobStatus(ApiType):
         description="Place in the queue, from 1: exact among the first ten, further back an upper bound. Absent once "
         "the job has a GPU.",
     )
-    estimated_start_time: str | None = Field(
+    estimated_start_time: Time | None = Field(
         default=None,
-        json_schema_extra={"format": "date-time"},
-        description="When the job's turn is expected to begin, by the eta of running trainings and the time that "
-        "finished ones took; absent while unknown.",
+        description="When the job's turn is expected to begin: by the eta of running training jobs, and by the "
+        "seconds per epoch of completed jobs of the namespace with the same model, task, data and image size; absent "
+        "while there is no basis.",
     )
     conditions: list[Condition] = Field(
         default=[], json_schema_extra={LIST_TYPE: "map", MAP_KEYS: ["type"]}, description="Conditions after kstatus."
@@ -399,14 +434,11 @@ class YoloTrainingJobStatus(ApiType):
         default=None, description="The training's course: about sixty epochs of all, evenly, as far as they were seen."
     )
     results: Results | None = Field(default=None, description="What the training has produced.")
-    start_time: str | None = Field(
+    start_time: Time | None = Field(
         default=None,
-        json_schema_extra={"format": "date-time"},
         description="When the first turn began, or the first one after the job was suspended or preempted.",
     )
-    completion_time: str | None = Field(
-        default=None, json_schema_extra={"format": "date-time"}, description="When the job succeeded or failed."
-    )
+    completion_time: Time | None = Field(default=None, description="When the job succeeded or failed.")
 
 
 class YoloTrainingJob(ApiType):

@@ -18,6 +18,8 @@ LABEL_FENCE = f"{GROUP}/fence"
 LABEL_PREPARATION = f"{GROUP}/preparation"
 LABEL_SHARING = f"{GROUP}/sharing"
 CORESIDENT = "coresident"
+TRAINER_CONTAINER = "trainer"
+"""Name of the trainer's container; admission webhooks may add others to its pod."""
 ANNOTATION_JOB_FILE = f"{GROUP}/job"
 ANNOTATION_PROVEN_MIB = f"{GROUP}/proven-free-mib"
 """On a training pod: the free MiB that were measured before it was created (law 1)."""
@@ -32,7 +34,14 @@ ANNOTATION_RENEW_KEY = f"{GROUP}/renew-key"
 ANNOTATION_RELOAD_OWED = f"{GROUP}/reload-owed"
 ANNOTATION_OUT_SINCE = f"{GROUP}/out-since"
 ANNOTATION_SERVED_SINCE = f"{GROUP}/served-since"
+ANNOTATION_UNUSED_SINCE = f"{GROUP}/unused-since"
+ANNOTATION_MISSING_SINCE = f"{GROUP}/missing-since"
 """What a GPU's Lease says besides its holder: `domain.reading.lease_of`."""
+ANNOTATION_OUTCOME = f"{GROUP}/outcome"
+ANNOTATION_NEXT_JOB = f"{GROUP}/next-job"
+"""On an Event, beside the GPU, node and fence of its turn: how the attempt ended; the job that has the GPU next."""
+ANNOTATION_PORT = f"{GROUP}/port"
+"""On a resident's pod: the port of its API, where no container port named `http` says it: `domain.reading`."""
 LEADER_LEASE = "gpu-relay-leader"
 LABEL_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
 """Kueue's own: names the LocalQueue that is to admit a job."""
@@ -42,7 +51,7 @@ DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
 
 
 class _Described(StrEnum):
-    """A string enum whose members carry a sentence."""
+    """A string enum whose members carry a sentence; a word that another version has written is read as it stands."""
 
     description: str
 
@@ -51,6 +60,16 @@ class _Described(StrEnum):
         member._value_ = value
         member.description = description
         return member
+
+    @classmethod
+    def _missing_(cls, value: object) -> Self | None:
+        """Read a word that this version does not know: it equals its text, and is no member."""
+        if not isinstance(value, str):
+            return None
+        unknown = str.__new__(cls, value)
+        unknown._name_ = unknown._value_ = value
+        unknown.description = f"{value} is a word of another version of GPU Relay."
+        return unknown
 
 
 class Phase(_Described):
@@ -79,6 +98,7 @@ class ConditionType(_Described):
     SUSPENDED = "Suspended", "True while the job is stopped on request."
     GPU_ACQUIRED = "GPUAcquired", "True while the job owns a GPU whose free memory was proven."
     RESIDENT_RELOADED = "ResidentReloaded", "True when the resident is loaded again after the job's turn."
+    UNREADABLE = "Unreadable", "True while the operator cannot read a field of the job; the message names it."
 
 
 class Reason(_Described):
@@ -90,11 +110,26 @@ class Reason(_Described):
     )
     KUEUE_MISSING = "KueueMissing", "The job's label names a LocalQueue of Kueue, and Kueue cannot be asked."
     ADMITTED = "Admitted", "Kueue has admitted the job: its quota is reserved."
-    WAITING_TO_PREPARE = "WaitingToPrepare", "As many other jobs are being prepared as the operator allows."
+    WAITING_TO_PREPARE = (
+        "WaitingToPrepare",
+        "As many other jobs of the namespace are being prepared as the operator allows.",
+    )
+    VOLUME_CLAIM_MISSING = (
+        "VolumeClaimMissing",
+        "A PersistentVolumeClaim that the spec names does not exist; the message names it. It is looked for again.",
+    )
     PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; the resident stays loaded."
     PREPARATION_FAILED = (
         "PreparationFailed",
         "The data could not be fetched or checked this time; the message says why. It is tried again after a pause.",
+    )
+    PREPARATION_TIMED_OUT = (
+        "PreparationTimedOut",
+        "The preparing pod ran for longer than the operator allows and was stopped; it counts as a failure.",
+    )
+    PREPARATION_SKIPPED = (
+        "PreparationSkipped",
+        "The training pod fetches and checks the data itself: no node with a GPU is known where a PVC could be bound.",
     )
     PREPARED = "Prepared", "The data is at hand and checked; the message says what the GPU was not needed for."
     WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
@@ -105,6 +140,10 @@ class Reason(_Described):
     RESIDENT_BUSY = "ResidentBusy", "The job starts when the resident is idle, and the resident has requests."
     WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
     NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has as much memory as it needs."
+    NODE_UNAVAILABLE = (
+        "NodeUnavailable",
+        "The GPU's node takes no new pods (cordoned, tainted, not ready), or has no free share of the GPU resource.",
+    )
     INVALID_SPEC = "InvalidSpec", "The spec asks for something that cannot be done; the message says what to change."
     RESUMED = "Resumed", "`spec.suspend` is false again; the job goes on from its checkpoint."
     GPU_LEASED = "GPULeased", "The GPU's Lease was taken for this job."
@@ -119,6 +158,10 @@ class Reason(_Described):
     RESIDENT_RESTARTED = (
         "ResidentRestarted",
         "The resident would not let go for so long that its pod was deleted, as the operator's settings allow.",
+    )
+    MULTIPLE_RESIDENTS = (
+        "MultipleResidents",
+        "Several resident pods report the same GPU. All are held; scale the resident to one pod for each GPU.",
     )
     WAITING_FOR_MEMORY = "WaitingForMemory", "Measured free memory is not yet enough."
     GPU_STILL_IN_USE = "GPUStillInUse", "Another training pod has not left the GPU yet."
@@ -136,6 +179,14 @@ class Reason(_Described):
     CONTAINER_NOT_CREATED = (
         "ContainerNotCreated",
         "The kubelet cannot create the trainer's container; the message has its words and what to change.",
+    )
+    VOLUME_NOT_MOUNTED = (
+        "VolumeNotMounted",
+        "A volume of the pod cannot be provisioned, attached or mounted; the message says why and what to change.",
+    )
+    INIT_CONTAINER_FAILED = (
+        "InitContainerFailed",
+        "An init container or native sidecar of the pod failed before the trainer started; the message names it.",
     )
     POD_REFUSED = "PodRefused", "The API server refuses the training pod: a quota, an admission policy, a bad template."
     POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
@@ -189,16 +240,34 @@ class Reason(_Described):
         "Disrupted",
         "The cluster took the pod away through no fault of the job's: a drain, a taint, a shutdown, a preemption.",
     )
+    NODE_REFUSED_POD = (
+        "NodeRefusedPod",
+        "The node's kubelet refused the pod before any container started; the message has the kubelet's words.",
+    )
     ERROR = "Error", "The training ended with an error that has no name of its own."
     POD_LOST = "PodLost", "The training pod was deleted by somebody else, or disappeared without a trace."
+    UNREADABLE = (
+        "Unreadable",
+        "The operator cannot read a field of the job; the message names it. Its training pod continues, and nothing "
+        "else happens to the job until the field can be read.",
+    )
 
 
-COST_FREE_REASONS = frozenset(
+NEVER_STARTED_REASONS = frozenset(
     {
-        Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.POD_LOST, Reason.NODE_LOST,
-        Reason.DISRUPTED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN, Reason.SUSPENDED,
+        Reason.RESIDENT_MISSING, Reason.RESIDENT_UNREACHABLE, Reason.RESIDENT_REFUSED, Reason.WAITING_FOR_MEMORY,
+        Reason.GPU_STILL_IN_USE, Reason.POD_REFUSED, Reason.POD_NAME_TAKEN,
     }
 )  # fmt: skip
+"""Ends of a turn that was given up before it had a training pod: a growing pause follows, and another GPU if any."""
+
+REFUSED_REASONS = frozenset({Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.NODE_REFUSED_POD})
+"""Ends of an attempt whose pod found another GPU, or less memory, than was measured, or was refused by its node."""
+
+COST_FREE_REASONS = NEVER_STARTED_REASONS | REFUSED_REASONS | {
+    Reason.INTERRUPTED, Reason.POD_LOST, Reason.NODE_LOST, Reason.DISRUPTED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN,
+    Reason.SUSPENDED,
+}  # fmt: skip
 """Ends of an attempt that do not count against `spec.backoffLimit`."""
 
 YIELDED_REASONS = frozenset({Reason.SUSPENDED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN})

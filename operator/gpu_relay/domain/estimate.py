@@ -1,14 +1,15 @@
-"""When waiting jobs may expect their turns: by the etas of running trainings and the time that finished ones took."""
+"""When waiting jobs may expect their turns: by the etas of running jobs, and by how long others should take."""
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from statistics import median
 
 from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain.candidate import Candidate, unsuitable
+from gpu_relay.domain.lengths import Lengths
 from gpu_relay.domain.model import Demand, Job, Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.queue import Candidate, Placement, not_before, unsuitable
+from gpu_relay.domain.queue import Placement, not_before
 
 _TOLERANCE = timedelta(seconds=30)
 _UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY})
@@ -18,15 +19,15 @@ def estimated_starts(
     placements: Sequence[Placement],
     candidates: Sequence[Candidate],
     owners: Mapping[str, Job],
-    typical: timedelta | None,
+    lengths: Lengths,
     now: datetime,
     policy: Policy,
 ) -> dict[str, str]:
     """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack.
 
-    `owners` are jobs by Lease holder, `typical` is how long a training takes.
+    `owners` are jobs by Lease holder, `lengths` says how long trainings should take, as far as that is known.
     """
-    free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, typical, now)) is not None}
+    free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, lengths, now)) is not None}
     heaps: dict[Demand, list[tuple[datetime, str]]] = {}
     found: dict[str, str] = {}
     for placement in placements:
@@ -41,8 +42,9 @@ def estimated_starts(
         if chosen is None:
             continue
         free.pop(chosen, None)
-        if typical is not None:
-            free[chosen] = start + typical
+        length = lengths.of(job)
+        if length is not None:
+            free[chosen] = start + length
         found[job.key.uid] = _steady(job, start, now)
     return found
 
@@ -63,25 +65,7 @@ def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) 
     return None
 
 
-def has_trained(job: Job) -> bool:
-    """True for a job of which an attempt was completed: it says how long a training takes."""
-    return any(attempt.reason == Reason.COMPLETED for attempt in job.status.attempts)
-
-
-def typical_duration(jobs: Iterable[Job]) -> timedelta | None:
-    """Return the median time that completed attempts trained for; None where there is none yet."""
-    seconds = [
-        (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
-        for job in jobs
-        for attempt in job.status.attempts
-        if attempt.reason == Reason.COMPLETED and attempt.start_time is not None
-    ]
-    return timedelta(seconds=median(seconds)) if seconds else None
-
-
-def _free_at(
-    candidate: Candidate, owners: Mapping[str, Job], typical: timedelta | None, now: datetime
-) -> datetime | None:
+def _free_at(candidate: Candidate, owners: Mapping[str, Job], lengths: Lengths, now: datetime) -> datetime | None:
     """Return when a GPU's present turn is expected to end; None where nobody can tell."""
     owner = owners.get(candidate.lease.holder) if candidate.lease else None
     if owner is None or owner.status.phase == Phase.RELEASING:
@@ -89,9 +73,10 @@ def _free_at(
     progress, turn = owner.status.progress, owner.status.turn
     if owner.status.phase == Phase.TRAINING and progress is not None and progress.eta is not None:
         return max(now, parse_time(progress.eta))
-    if typical is None or turn is None:
+    length = lengths.of(owner)
+    if length is None or turn is None:
         return None
-    return max(now, parse_time(turn.since) + typical)
+    return max(now, parse_time(turn.since) + length)
 
 
 def _steady(job: Job, start: datetime, now: datetime) -> str:

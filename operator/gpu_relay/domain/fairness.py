@@ -64,6 +64,13 @@ def is_exhausted(lease: GpuLease | None, clocks: Clocks, now: datetime) -> bool:
     return since is not None and now >= since + clocks.max_outage
 
 
+def idle_outage_left(lease: GpuLease, policy: Policy, now: datetime) -> float:
+    """Return the seconds for which the resident may still stay unloaded without a live training pod (law 9)."""
+    since = lease.unused_since or lease.acquired
+    used = (now - parse_time(since)).total_seconds() if since else 0.0
+    return policy.max_idle_outage - used
+
+
 def serves_until(lease: GpuLease | None, resident: Resident | None, clocks: Clocks, now: datetime) -> datetime | None:
     """Return until when a resident that is back after too long an outage is left alone; None when it need not be.
 

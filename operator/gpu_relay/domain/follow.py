@@ -71,6 +71,15 @@ def _said(job: Job, *reasons: Reason) -> str | None:
     return said.message if said is not None and said.reason in reasons else None
 
 
+def outlived(view: TurnView, job: Job) -> tuple[YoloTrainingJobStatus, Notice] | None:
+    """Say that a sidecar of an ended trainer will not end, so that the GPU stays blocked; None while it is in time."""
+    pod = view.own_pod
+    stuck = mishaps.stuck_message(pod, view.now, view.policy.stuck_after) if pod is not None and pod.outlived else None
+    if stuck is None:
+        return None
+    return status.kept_waiting(job, Reason.POD_STUCK, stuck), Notice(Reason.POD_STUCK, stuck, warning=True)
+
+
 def cause_of_loss(job: Job, fence: int) -> tuple[Reason, str]:
     """Read the disappearance of a pod: told to stop, lost with its node, taken away, or deleted by somebody else."""
     told = stops.told(job, fence)

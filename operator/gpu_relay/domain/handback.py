@@ -12,18 +12,18 @@
 
 from datetime import timedelta
 
-from gpu_relay.api.words import TERMINAL_PHASES, Phase, Reason
+from gpu_relay.api.words import ANNOTATION_NEXT_JOB, TERMINAL_PHASES, Phase, Reason
 from gpu_relay.domain import status
-from gpu_relay.domain.fairness import clocks_of, is_exhausted, outage_since
-from gpu_relay.domain.model import HOLDER_RESIDENT, TurnView
+from gpu_relay.domain.fairness import clocks_of, idle_outage_left, outage_since
+from gpu_relay.domain.model import HOLDER_RESIDENT, Job, TrainingPod, TurnView
 from gpu_relay.domain.outcome import Verdict, verdict
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.steps import Decision, DeletePod, Load, Notice, PassOn, Rule, SettleReload
 
 POD_POLL = 2.0
 RESIDENT_POLL = 3.0
-PASSED_ON = "has the GPU next; the resident is loaded after it"
-"""How the last Event of a turn ends where the next one follows at once; `kubectl relay timeline` looks for it."""
+_SLACK = 10.0
+"""Seconds by which the clocks of node, API server and operator may differ."""
 _PASS_ON_LIMIT = timedelta(seconds=10)
 """Time in which the next job must have taken a GPU that is left to it; then the resident is loaded after all."""
 
@@ -51,7 +51,9 @@ def resident_is_missing(view: TurnView) -> Decision | None:
 def resident_is_loaded(view: TurnView) -> Decision | None:
     """Loaded, and no hold of ours is left: the debt is paid."""
     report = view.resident.report if view.resident else None
-    if report is None or not report.model_loaded or report.hold is not None:
+    if report is None or not report.model_loaded:
+        return None
+    if any(each.report is not None and each.report.hold is not None for each in view.residents):
         return None
     message = f"{view.resident} is loaded again: {mib(report.used_mib)} used, {mib(report.free_mib)} free"
     return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
@@ -59,14 +61,14 @@ def resident_is_loaded(view: TurnView) -> Decision | None:
 
 def next_turn_goes_first(view: TurnView) -> Decision | None:
     """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
-    left = patience(view)
-    if not goes_first(view) or left <= 0:
+    if not goes_first(view):
         return None
+    left = patience(view)
     job, told = view.job, status.reload_of(view.job)
     if job is None or told is None or told[1] != Reason.GPU_PASSED_ON or job.status.phase == Phase.RELEASING:
         return _settle(view, PassOn(), passed_on(view), left)
     # Who comes next may change until somebody has come: that is no news of this job.
-    again = (judgement(verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
+    again = (judgement(view, verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
     return Decision(PassOn(), job, None, again, again_in=left)
 
 
@@ -75,18 +77,19 @@ def patience(view: TurnView) -> float:
     lease, clocks = view.lease, clocks_of(view.policy, view.resident)
     returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
     out_since = outage_since(lease, clocks, view.now) or returned
-    return (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
+    left = (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
+    return min(left, idle_outage_left(lease, view.policy, view.now))
 
 
 def goes_first(view: TurnView) -> bool:
-    """True where somebody waits for the GPU, and the resident may be out for another turn."""
-    clocks = clocks_of(view.policy, view.resident)
-    return bool(view.successor) and not view.load_failed and not is_exhausted(view.lease, clocks, view.now)
+    """True where a job waits for the GPU, and the resident may stay unloaded for another turn."""
+    return bool(view.successor) and not view.load_failed and patience(view) > 0
 
 
 def passed_on(view: TurnView) -> status.Fact:
     """Say who has the GPU next, as the condition ResidentReloaded."""
-    return "False", Reason.GPU_PASSED_ON, f"{view.successor} {PASSED_ON}"
+    message = f"{view.successor} has the GPU next; the resident is loaded after it"
+    return "False", Reason.GPU_PASSED_ON, message
 
 
 def load_resident(view: TurnView) -> Decision | None:
@@ -102,22 +105,46 @@ def _settle(
 ) -> Decision:
     """Pay or note the debt, and let the job that caused it go where its attempts send it."""
     job = view.job
-    if job is None or job.status.phase == Phase.ACQUIRING:
+    if job is None or _has_moved_on(view, job):
         return Decision(step, again_in=again_in)
+    passes_on = reload[1] == Reason.GPU_PASSED_ON
+    gone = Notice(reload[1], reload[2], reload[0] == "False" and not passes_on, _next(view, reload))
+    if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING, Phase.SUSPENDED}:
+        return Decision(step, job, status.with_reload(job, view.now, reload), (gone,), again_in)
     judged = verdict(job, view.now)
     new = status.settled(job, view.now, judged, reload)
-    passes_on = reload[1] == Reason.GPU_PASSED_ON
-    gone = Notice(reload[1], reload[2], warning=reload[0] == "False" and not passes_on)
-    if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING} or judged.phase == Phase.QUEUED:
+    if job.status.phase == Phase.SUSPENDED or judged.phase == Phase.QUEUED:
         return Decision(step, job, new, (gone,), again_in)
-    told = judgement(judged, reload)
+    told = judgement(view, judged, reload)
     return Decision(step, job, new, (told,) if passes_on else (gone, told), again_in)
 
 
-def judgement(judged: Verdict, reload: status.Fact) -> Notice:
+def _has_moved_on(view: TurnView, job: Job) -> bool:
+    """True for a job whose present or last turn is another one: its status is not about this GPU any longer (law 8)."""
+    present, attempts = job.status.turn, job.status.attempts
+    if job.status.phase in {Phase.ACQUIRING, Phase.TRAINING}:
+        return True
+    if present is not None:
+        return not _is_this(view, present.fence, present.gpu)
+    if job.status.phase == Phase.RELEASING or not attempts:
+        return False
+    return not _is_this(view, attempts[-1].fence, attempts[-1].gpu)
+
+
+def _is_this(view: TurnView, fence: int, gpu: str | None) -> bool:
+    """True where a fence is that of this turn; fences of two GPUs may be equal."""
+    return fence == view.lease.fence and gpu in {None, view.lease.gpu}
+
+
+def judgement(view: TurnView, judged: Verdict, reload: status.Fact) -> Notice:
     """Tell a verdict, and in the same breath who has the GPU next: both happen at once."""
     message = f"{judged.message}; {reload[2]}" if reload[1] == Reason.GPU_PASSED_ON else judged.message
-    return Notice(judged.reason, message, warning=judged.phase == Phase.FAILED)
+    return Notice(judged.reason, message, judged.phase == Phase.FAILED, _next(view, reload))
+
+
+def _next(view: TurnView, reload: status.Fact) -> dict[str, str]:
+    """Name the job that has the GPU next, for programs."""
+    return {ANNOTATION_NEXT_JOB: view.successor} if reload[1] == Reason.GPU_PASSED_ON else {}
 
 
 def stop_live_pods(view: TurnView) -> Decision | None:
@@ -125,8 +152,15 @@ def stop_live_pods(view: TurnView) -> Decision | None:
     live = [pod for pod in view.pods if pod.live]
     if not live:
         return None
-    running = next((pod for pod in live if not pod.deleting), None)
+    running = next((pod for pod in live if not pod.deleting or is_prolonged(view, pod)), None)
     return Decision(DeletePod(running) if running else None, again_in=POD_POLL)
+
+
+def is_prolonged(view: TurnView, pod: TrainingPod) -> bool:
+    """True for a pod whose deletion grants it more time than training pods get: its namespace's owner chose it."""
+    if pod.delete_by is None:
+        return False
+    return (parse_time(pod.delete_by) - view.now).total_seconds() > view.policy.grace_period + _SLACK
 
 
 RULES: tuple[Rule, ...] = (

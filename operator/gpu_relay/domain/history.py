@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gpu_relay.api.v1alpha1 import Attempt
-from gpu_relay.api.words import COST_FREE_REASONS
+from gpu_relay.api.words import COST_FREE_REASONS, REFUSED_REASONS, YIELDED_REASONS
 
 _IN_FULL = 20
 _REMEMBERED = 100
@@ -21,3 +21,25 @@ def remembered(attempts: Sequence[Attempt]) -> list[Attempt]:
 
 def _shortened(attempt: Attempt) -> Attempt:
     return attempt.model_copy(update={"message": attempt.message[:_SHORT_MESSAGE]})
+
+
+def fruitless_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """Count the newest attempts in a row that cost nothing and finished no further epoch, by no wish of others."""
+    count = 0
+    for place in range(len(attempts) - 1, -1, -1):
+        attempt, before = attempts[place], attempts[place - 1] if place else None
+        fruitless = attempt.reason in COST_FREE_REASONS - YIELDED_REASONS
+        if not fruitless or (attempt.epoch or 0) > (before.epoch or 0 if before else 0):
+            break
+        count += 1
+    return count
+
+
+def refused_in_a_row(attempts: Sequence[Attempt]) -> int:
+    """Count the newest attempts in a row whose pod was refused by its node, or refused its GPU."""
+    count = 0
+    for attempt in reversed(attempts):
+        if attempt.reason not in REFUSED_REASONS:
+            break
+        count += 1
+    return count

@@ -1,5 +1,6 @@
 """What the operator observes: jobs, pods, Leases and residents, reduced to what decisions need."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -64,6 +65,8 @@ class Demand:
     resident_labels: frozenset[tuple[str, str]]
     start_when: str
     idle_for: str | None
+    tolerations: str = "[]"
+    """As JSON, so that it can be compared."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,8 @@ class Job:
     """The LocalQueue of Kueue that is to admit the job; empty where none is."""
     grant: Grant = Grant()
     """What Kueue has granted, where it was asked."""
+    args_bytes: int = 0
+    """Size of `spec.training.args` as JSON, once measured; where that is too large they are not kept."""
 
     @property
     def node_selector(self) -> dict[str, str]:
@@ -98,6 +103,15 @@ class Job:
             frozenset(gpu.resident_selector.match_labels.items()),
             gpu.start_when,
             gpu.idle_for,
+            json.dumps(self.tolerations),
+        )
+
+    @property
+    def tolerations(self) -> list[dict[str, Any]]:
+        """What its pods tolerate besides the site's: the job's own wish, and where its quota is."""
+        own = self.spec.pod_template.tolerations or []
+        return [each.model_dump(by_alias=True, exclude_none=True) for each in own] + list(
+            map(dict, self.grant.tolerations)
         )
 
     @property
@@ -112,8 +126,24 @@ class Job:
 
 
 @dataclass(frozen=True)
+class UnreadableJob:
+    """A YoloTrainingJob of which this version cannot read a field: it exists, and nothing else is known of it."""
+
+    key: JobKey
+    generation: int
+    resource_version: str
+    problem: str
+    """A sentence that names the field."""
+    is_reported: bool
+    """True where the job's condition Unreadable has this sentence already."""
+
+
+@dataclass(frozen=True)
 class Termination:
-    """How a training pod ended: its container's exit and the trainer's last word (an empty dict where it left none)."""
+    """How a trainer ended: its container's exit and its last word (an empty dict where it left none).
+
+    Where the pod has ended and its trainer never ran, there is no exit code, and the pod's own reason counts.
+    """
 
     exit_code: int | None
     reason: str
@@ -123,17 +153,18 @@ class Termination:
     pod_reason: str = ""
     """Why the kubelet ended the pod as a whole, for example Evicted; empty where only its container ended."""
     pod_message: str = ""
+    failed_init: str = ""
+    """The init container whose failure kept the trainer from running, `reason` says how; empty where none did."""
 
 
 @dataclass(frozen=True)
 class TrainingPod:
-    """A training pod of any job."""
+    """A training or preparing pod of any job."""
 
     namespace: str
     name: str
     uid: str
     job_uid: str
-    attempt: int
     gpu: str
     fence: int
     phase: str
@@ -141,24 +172,32 @@ class TrainingPod:
     deleting: bool
     created: str
     waiting: str | None
-    """Why it does not start yet, in the scheduler's or kubelet's words; None while it runs."""
+    """Why the trainer does not run yet, in the scheduler's or kubelet's words; None once it runs."""
     termination: Termination | None
-    coresident: bool = False
-    """True where it was created beside the loaded resident, which owes it no hold."""
+    """How the trainer ended, or the pod as a whole where the trainer never ran; None before."""
+    outlived: bool = False
+    """True where the trainer has ended and another container of the pod may still run: a sidecar."""
     waiting_reason: str = ""
-    """The one word for `waiting`, as Kubernetes has it: Unschedulable, ErrImagePull, ContainerCreating, …"""
+    """The one word for `waiting`, as Kubernetes has it: Unschedulable, ErrImagePull, FailedMount, …"""
+    waiting_on: str = ""
+    """The init container that keeps the trainer from starting; empty where none is known to."""
+    claims: tuple[str, ...] = ()
+    """The PersistentVolumeClaims that it names."""
     node: str = ""
     disruption: str = ""
     """Why the cluster takes it away: the reason of its DisruptionTarget condition; empty where it does not."""
     delete_by: str | None = None
-    """When a deletion's grace period ends; None while it is not being deleted."""
+    """When a deletion's grace period ends; None while it is not being deleted, or where that is unknown."""
     proven_mib: int | None = None
     """Free MiB that were measured before it was created; None where it does not say."""
 
     @property
     def live(self) -> bool:
-        """True until its containers are known to have ended: a deleted pod is live while it is listed as running."""
-        return self.termination is None
+        """True while something of the pod may run, so that it holds its share of the GPU, whatever its trainer does.
+
+        A deleted pod is live while it is listed as running.
+        """
+        return self.termination is None or self.outlived
 
 
 @dataclass(frozen=True)
@@ -244,6 +283,11 @@ class GpuLease:
     """When the first turn of the present outage began; None while the resident was not unloaded by a turn."""
     served_since: str | None = None
     """When the resident was loaded after the last turn; None while it is out."""
+    unused_since: str | None = None
+    """Since when no training pod has been live in the present outage; None while the resident has its GPU."""
+    missing_since: str | None = None
+    """Since when no resident has reported this GPU, as the operator found between two turns; None where one does."""
+    uid: str = ""
 
     @property
     def owner(self) -> JobKey | None:
@@ -271,9 +315,16 @@ class Policy:
     restart_resident_after: float = 0.0
     """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
     resident_grace: float = 60.0
+    """Seconds for which a resident that is missing or silent is waited for; also before its absence counts as none."""
+    max_idle_outage: float = 120.0
+    """Seconds for which a resident may stay unloaded while no training pod is live; then it is loaded (law 9)."""
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    """What every training pod tolerates, by the site's pod template."""
     preparations: int = 2
-    """Jobs that are prepared at the same time; 0 prepares none."""
+    """Jobs of one namespace that are prepared at the same time; 0 prepares none."""
     stuck_after: float = 60.0
+    grace_period: float = 60.0
+    """Seconds in which a training that is told to stop writes its checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -306,10 +357,16 @@ class TurnView:
     """Why the last effect of this turn failed; empty when it succeeded."""
     refusal: Reason | None = None
     """Why the API server would not have the training pod; `failure` has its words."""
+    refused_for: float = 0.0
+    """Seconds since it first would not, within this turn."""
+    others: tuple[Resident, ...] = ()
+    """Further residents that are known to be on this GPU, which has room for one: all of them are held."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
     unwilling_for: float = 0.0
-    """Seconds for which the resident has been mute, or has refused to unload, within this turn."""
+    """Seconds for which the resident has refused to unload, within this turn."""
+    silent_for: float = 0.0
+    """Seconds for which a resident has not answered, within this turn."""
     successor: str = ""
     """The job that waits for this GPU and may have it next; empty when there is none."""
     progress: dict[str, Any] | None = None
@@ -322,6 +379,15 @@ class TurnView:
     """The waiting job for which a preemptible owner of this GPU is to stop."""
     withdrawal: str = ""
     """Why Kueue does not let the job go on; empty while it does, or is not to be asked."""
+    unreadable: str = ""
+    """Why the job exists and cannot be read; `job` is then None. Empty where it can be read, or is gone."""
+    unreadable_for: float = 0.0
+    """Seconds for which this process has found it so."""
+
+    @property
+    def residents(self) -> tuple[Resident, ...]:
+        """All residents on this GPU."""
+        return (self.resident, *self.others) if self.resident is not None else ()
 
     @property
     def managed(self) -> bool:

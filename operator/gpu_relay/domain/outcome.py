@@ -1,17 +1,20 @@
 """What the end of an attempt means for the job: design.md's table of reasons, as functions."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Literal
 
 from gpu_relay.api.v1alpha1 import Attempt, Results
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
+from gpu_relay.domain.history import refused_in_a_row
 from gpu_relay.domain.lifetime import deadline, deadline_message
 from gpu_relay.domain.mishaps import killed_by
-from gpu_relay.domain.model import Job, Termination, TrainingPod
+from gpu_relay.domain.model import GpuLease, Job, Termination, TrainingPod
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.stops import attempt_reason, told
-from gpu_relay.domain.untrusted import numbers, paths, whole
+from gpu_relay.domain.untrusted import numbers, paths, texts, whole
 
 _TRAINER_REASONS = frozenset(
     {
@@ -19,11 +22,19 @@ _TRAINER_REASONS = frozenset(
         Reason.WRONG_GPU, Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.ERROR,
     }
 )  # fmt: skip
+_REFUSAL_REMEDY: Mapping[str, str] = MappingProxyType(
+    {
+        Reason.GPU_MEMORY_UNAVAILABLE: "End what else uses the GPU's memory, or lower spec.gpu.memory. ",
+        Reason.WRONG_GPU: "Make the device plugin offer the resident's GPU to training pods (docs/install.md). ",
+    }
+)
 OUTPUT_MOUNT = "/output"
 """Where the training pod sees the output volume."""
 
 MESSAGE_LIMIT = 1024
 _SIGTERM_EXIT = 143
+_MOST_REFUSALS = 6
+"""Attempts in a row whose pod refuses the GPU, or is refused by its node, after which a job fails."""
 
 
 @dataclass(frozen=True)
@@ -38,17 +49,9 @@ class Verdict:
 def verdict(job: Job, now: datetime) -> Verdict:
     """Judge a job whose turn is over by its attempts; a turn that never had a pod leaves the job where it was."""
     last = job.status.attempts[-1] if job.status.attempts else None
-    if last is not None:
-        reason = Reason(last.reason)
-        if reason == Reason.COMPLETED:
-            return Verdict(Phase.SUCCEEDED, reason, last.message)
-        if reason in FINAL_REASONS:
-            return Verdict(Phase.FAILED, reason, last.message)
-        failures = failed_attempts(job)
-        if failures > job.spec.backoff_limit:
-            count = f"{failures} attempts failed, backoffLimit is {job.spec.backoff_limit}"
-            message = f"{count}; the last one: {last.reason}: {last.message}"
-            return Verdict(Phase.FAILED, Reason.BACKOFF_LIMIT_EXCEEDED, message)
+    final = _final(job, last) if last is not None else None
+    if final is not None:
+        return final
     if job.spec.suspend:
         return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true; set it to false to go on")
     ends = deadline(job)
@@ -63,6 +66,25 @@ def verdict(job: Job, now: datetime) -> Verdict:
     return Verdict(Phase.QUEUED, Reason.WAITING_IN_QUEUE, "the turn ended before training began; waits for the next")
 
 
+def _final(job: Job, last: Attempt) -> Verdict | None:
+    """Return where a job goes for good after its last attempt; None where it may be tried again."""
+    reason = Reason(last.reason)
+    if reason == Reason.COMPLETED:
+        return Verdict(Phase.SUCCEEDED, reason, last.message)
+    if reason in FINAL_REASONS:
+        return Verdict(Phase.FAILED, reason, last.message)
+    failures, refusals = failed_attempts(job), refused_in_a_row(job.status.attempts)
+    end = f"the last one: {last.reason}: {last.message}"
+    if failures > job.spec.backoff_limit:
+        message = f"{failures} attempts failed, backoffLimit is {job.spec.backoff_limit}; {end}"
+        return Verdict(Phase.FAILED, Reason.BACKOFF_LIMIT_EXCEEDED, message)
+    if refusals >= _MOST_REFUSALS:
+        remedy = _REFUSAL_REMEDY.get(last.reason, "")
+        message = f"{refusals} attempts in a row ended before training began; {end}. {remedy}Then create the job again"
+        return Verdict(Phase.FAILED, Reason.BACKOFF_LIMIT_EXCEEDED, message)
+    return None
+
+
 def failed_attempts(job: Job) -> int:
     """Count the attempts that count against `spec.backoffLimit`."""
     return sum(
@@ -72,14 +94,19 @@ def failed_attempts(job: Job) -> int:
 
 
 def next_batch(job: Job) -> int | Literal["auto"]:
-    """Images per batch of the next attempt: half for every attempt that ran out of memory, at least 1.
+    """Images per batch of the next attempt: half of the smallest that ran out of memory, at least 1.
 
-    `auto` stays: the trainer, which chooses, remembers what did not fit.
+    An attempt that does not say its batch (the node ended it) had what this function gives for those before it. `auto`
+    stays until an attempt says what it chose.
     """
     batch = job.spec.training.batch
-    if batch == "auto":
-        return batch
-    return max(1, batch >> sum(attempt.reason == Reason.OUT_OF_MEMORY for attempt in job.status.attempts))
+    for attempt in job.status.attempts:
+        if attempt.reason != Reason.OUT_OF_MEMORY:
+            continue
+        failed = attempt.batch or _known(batch)
+        if failed is not None:
+            batch = max(1, failed // 2) if batch == "auto" else max(1, min(batch, failed) // 2)
+    return batch
 
 
 def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: datetime) -> Attempt:
@@ -87,7 +114,7 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
     word = termination.last_word
     reason, message = end_of(job, pod, termination)
     return Attempt(
-        number=pod.attempt,
+        number=job.next_attempt,
         pod=pod.name,
         fence=pod.fence,
         gpu=pod.gpu or None,
@@ -106,23 +133,27 @@ def _not_later(finished: str | None, now: datetime) -> str:
     return timestamp(now if finished is None else min(now, parse_time(finished)))
 
 
-def lost_attempt(job: Job, fence: int, now: datetime, reason: Reason, message: str) -> Attempt:
+def lost_attempt(job: Job, lease: GpuLease, now: datetime, reason: Reason, message: str) -> Attempt:
     """Record an attempt whose pod left no trace or never started."""
     return Attempt(
-        number=job.next_attempt, pod=job.status.pod or "", fence=fence, gpu=_gpu(job), reason=reason, message=message,
-        batch=_known(next_batch(job)), completion_time=timestamp(now),
+        number=job.next_attempt, pod=job.status.pod or "", fence=lease.fence, gpu=lease.gpu, reason=reason,
+        message=message[:MESSAGE_LIMIT], batch=_known(next_batch(job)), completion_time=timestamp(now),
     )  # fmt: skip
 
 
 def results_of(termination: Termination) -> Results | None:
-    """Read what a completed training left; None where it did not complete. What does not fit the types is dropped."""
+    """Read what an attempt has published; None where it has not. What does not fit the types is dropped.
+
+    An attempt that fails after its training, in an export, leaves weights too.
+    """
     word = termination.last_word
-    if word.get("reason") != Reason.COMPLETED:
+    if word.get("reason") != Reason.COMPLETED and not word.get("weights"):
         return None
     return Results(
         weights=paths(word.get("weights"), OUTPUT_MOUNT),
         metrics=numbers(word.get("metrics")),
         exports=paths(word.get("exports"), OUTPUT_MOUNT),
+        export_errors=texts(word.get("exportErrors")),
         peak_memory=whole(word.get("peakMemoryMiB")),
     )
 
@@ -150,12 +181,6 @@ def _message(termination: Termination) -> str:
         return said
     code = "no exit code" if termination.exit_code is None else f"exit code {termination.exit_code}"
     return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
-
-
-def _gpu(job: Job) -> str | None:
-    """Return the GPU of the job's turn, as its Lease is named; None where no resident has told."""
-    gpu = job.status.gpu
-    return gpu.uuid.lower() if gpu is not None and gpu.uuid is not None else None
 
 
 def _known(batch: int | Literal["auto"]) -> int | None:

@@ -7,9 +7,10 @@ that has failed an attempt does not preempt again: it would stop others again an
 from collections.abc import Mapping, Sequence
 
 from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
+from gpu_relay.domain.candidate import Candidate, unsuitable
 from gpu_relay.domain.model import Job, Policy, Preemptor
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.queue import Candidate, Placement, unsuitable
+from gpu_relay.domain.queue import Placement
 
 _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 

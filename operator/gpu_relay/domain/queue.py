@@ -3,39 +3,25 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from types import MappingProxyType
 
-from gpu_relay.api import words
 from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.backoff import delay_after
-from gpu_relay.domain.fairness import clocks_of, is_idle, serves_until
-from gpu_relay.domain.model import HOLDER_RESIDENT, Demand, GpuLease, Job, Policy, Resident
+from gpu_relay.domain.candidate import SELF_HEALING, Candidate, obstacle, unsuitable
+from gpu_relay.domain.history import fruitless_in_a_row
+from gpu_relay.domain.model import Demand, Job, Policy
 from gpu_relay.domain.preparation import is_due
-from gpu_relay.domain.quantities import duration, parse_time, timestamp
+from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.validation import objection
+
+Held = Mapping[str, tuple[Reason, str]]
+"""Why jobs are held back that would have a GPU, by UID: a check before the turn has failed for now."""
+_NONE: Held = MappingProxyType({})
 
 
 def queue_key(job: Job) -> tuple[int, str, str]:
     """Order of the queue: (1) higher priority, (2) older, (3) smaller UID, so that no two jobs are ever equal."""
     return (-job.spec.priority, job.created, job.key.uid)
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A GPU that the dispatcher knows; `resident` is None for the unmanaged one."""
-
-    gpu: str
-    resident: Resident | None
-    node_labels: Mapping[str, str]
-    lease: GpuLease | None = None
-    """None where it has never had a turn."""
-    open_though_owed: bool = False
-    """True when the next turn need not wait for the reload that is owed: it goes first, or the reload keeps failing."""
-
-    def is_between_turns(self) -> bool:
-        """True when no job owns the GPU and no reload is to be waited for."""
-        if self.lease is None:
-            return True
-        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_owed or self.open_though_owed)
 
 
 @dataclass(frozen=True)
@@ -80,20 +66,27 @@ def is_left_over(job: Job) -> bool:
 
 
 def not_before(job: Job, policy: Policy) -> datetime | None:
-    """Earliest time of the next attempt: exponential in the failures that count, None when nothing delays it."""
+    """Earliest time of the next attempt, None when nothing delays it.
+
+    The pause grows with the failures that count, and with the attempts in a row that came to nothing, which do not.
+    """
     if not job.status.attempts:
         return None
     last = job.status.attempts[-1]
     if last.reason in YIELDED_REASONS:
         return None
     failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in job.status.attempts)
-    return parse_time(last.completion_time) + timedelta(seconds=delay_after(failures, policy))
+    pauses = max(failures, fruitless_in_a_row(job.status.attempts))
+    return parse_time(last.completion_time) + timedelta(seconds=delay_after(pauses, policy))
 
 
 def give(
-    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy
+    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
 ) -> list[tuple[Job, Candidate]]:
-    """Give each waiting job, in order, the first GPU that suits it and can be had now, while there are such."""
+    """Give each waiting job, in order, the first GPU that suits it and can be had now, while there are such.
+
+    The GPU of a job's last attempt comes last where that attempt came to nothing.
+    """
     left = [each for each in candidates if each.is_between_turns()]
     judged = _Judgements(candidates, now, policy)
     given = []
@@ -101,23 +94,40 @@ def give(
         if not left:
             break
         ready_at = not_before(job, policy)
-        if ready_at is not None and ready_at > now:
+        if job.key.uid in held or (ready_at is not None and ready_at > now):
             continue
-        gpu = next((each for each in left if each.gpu in judged.of(job).open), None)
+        open_ones, avoided = judged.of(job).open, _avoided(job)
+        free = [each for each in left if each.gpu in open_ones]
+        gpu = min(free, key=lambda each: each.gpu == avoided, default=None) if avoided else next(iter(free), None)
         if gpu is not None:
             left.remove(gpu)
             given.append((job, gpu))
     return given
 
 
-def place(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> list[Placement]:
+def _avoided(job: Job) -> str | None:
+    """Return the GPU on which a job's last attempt came to nothing; None where it did not."""
+    attempts = job.status.attempts
+    return attempts[-1].gpu if fruitless_in_a_row(attempts) else None
+
+
+def place(
+    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
+) -> list[Placement]:
     """Say of each waiting job, in order, which GPU it is given, or why it waits."""
-    given = {job.key.uid: gpu for job, gpu in give(waiting, candidates, now, policy)}
+    given = {job.key.uid: gpu for job, gpu in give(waiting, candidates, now, policy, held)}
     judged = _Judgements(candidates, now, policy)
-    return [_placement(job, number, given.get(job.key.uid), judged) for number, job in enumerate(waiting, start=1)]
+    return [
+        _placement(job, number, given.get(job.key.uid), judged, held.get(job.key.uid))
+        for number, job in enumerate(waiting, start=1)
+    ]
 
 
-def _placement(job: Job, position: int, gpu: Candidate | None, judged: "_Judgements") -> Placement:
+def _placement(
+    job: Job, position: int, gpu: Candidate | None, judged: "_Judgements", held: tuple[Reason, str] | None
+) -> Placement:
+    if held is not None:
+        return Placement(job, position, None, *held)
     ready_at = not_before(job, judged.policy)
     if ready_at is not None and ready_at > judged.now:
         message = f"the next attempt starts at {timestamp(ready_at)}"
@@ -154,7 +164,7 @@ class _Judgement:
     @property
     def is_passing(self) -> bool:
         """True where what they wait for ends by itself."""
-        return self.waits is not None and self.waits[0] in {Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY}
+        return self.waits is not None and self.waits[0] in SELF_HEALING
 
 
 class _Judgements:
@@ -184,11 +194,13 @@ class _Judgements:
         return _Judgement(free, next((said for said in obstacles.values() if said is not None), None))
 
 
-def successor(waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy) -> Job | None:
-    """Return the job that would take this GPU next if it could be had now; None when nobody waits for it."""
+def successor(
+    waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy, held: Held = _NONE
+) -> Job | None:
+    """Return the job that would take this GPU next if it could be had now; None when no job waits for it."""
     refused: set[Demand] = set()
     for job in waiting:
-        if job.demand in refused:
+        if job.demand in refused or job.key.uid in held:
             continue
         if unsuitable(job, candidate, policy) is not None or obstacle(job, candidate, now, policy) is not None:
             refused.add(job.demand)
@@ -196,60 +208,4 @@ def successor(waiting: Iterable[Job], candidate: Candidate, now: datetime, polic
         ready_at = not_before(job, policy)
         if ready_at is None or ready_at <= now:
             return job
-    return None
-
-
-def obstacle(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
-    """Say why a GPU between turns is not given to a job yet; None where it is."""
-    resident = candidate.resident
-    clocks = clocks_of(policy, resident)
-    until = serves_until(candidate.lease, resident, clocks, now)
-    if until is not None:
-        message = f"resident {resident} was out for as long as it may be; it serves until {timestamp(until)}"
-        return Reason.RESIDENT_SERVING, message
-    if job.spec.gpu.start_when == "ResidentIdle" and resident is not None and resident.report is not None:
-        idle_for = duration(job.spec.gpu.idle_for) if job.spec.gpu.idle_for else clocks.idle_after
-        if not is_idle(resident.report, idle_for):
-            message = f"starts when resident {resident} has had no request for {idle_for.total_seconds():g} s"
-            return Reason.RESIDENT_BUSY, message
-    return None
-
-
-def lends_to(resident: Resident, namespace: str) -> bool:
-    """True where jobs of a namespace may have a resident's GPU: its own, and those that its annotation lists."""
-    allowed = resident.annotations.get(words.ANNOTATION_ALLOWED_NAMESPACES, "").split(",")
-    return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
-
-
-def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
-    """Say why a job can never run on a GPU; None where it can."""
-    resident = gpu.resident
-    if resident is None:
-        return None
-    if not lends_to(resident, job.key.namespace):
-        return (
-            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}: it lends it to those of its "
-            f"annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
-        )
-    return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
-
-
-def _wrong_label(job: Job, gpu: Candidate, resident: Resident) -> str | None:
-    for label, value in job.node_selector.items():
-        if gpu.node_labels.get(label) != value:
-            return f"node {resident.node} lacks the label {label}={value}"
-    for label, value in job.spec.gpu.resident_selector.match_labels.items():
-        if resident.labels.get(label) != value:
-            return f"resident {resident} lacks the label {label}={value}"
-    return None
-
-
-def _too_small(job: Job, resident: Resident, policy: Policy) -> str | None:
-    report = resident.report
-    if report is None:
-        return None
-    most = report.total_mib - report.reserved_mib - policy.margin_mib
-    if job.need_mib > most:
-        where = f"{report.name} on {resident.node}"
-        return f"{where} has at most {most:,} MiB for a job, this one needs {job.need_mib:,} MiB"
     return None

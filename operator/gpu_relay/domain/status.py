@@ -21,6 +21,7 @@ from gpu_relay.domain.outcome import Verdict
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.stops import told
 
+Sharing = Literal["Coresident"] | None
 Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
 _SHOWN_ORDER = tuple(ConditionType)
 
@@ -110,11 +111,11 @@ def preparing(
     return _changed(job, now, Phase.PREPARING, facts, preparation=record or job.status.preparation)
 
 
-def prepared(job: Job, now: datetime, record: Preparation, message: str) -> YoloTrainingJobStatus:
-    """Status of a job that has just been prepared, and joins the queue."""
+def prepared(job: Job, now: datetime, record: Preparation, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that has just been prepared, or is not to be, and joins the queue."""
     facts: dict[ConditionType, Fact] = {
-        ConditionType.RECONCILING: ("True", Reason.PREPARED, message),
-        ConditionType.GPU_ACQUIRED: ("False", Reason.PREPARED, "waits for its turn"),
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
     }
     return _changed(job, now, Phase.QUEUED, facts, preparation=record)
 
@@ -128,15 +129,18 @@ def failed(job: Job, now: datetime, reason: Reason, message: str, **fields: Any)
     return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now), **fields)
 
 
-def acquiring(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job that owns the Lease but not yet proven memory."""
+def acquiring(
+    view: TurnView, job: Job, reason: Reason, message: str, *, sharing: Sharing = None
+) -> YoloTrainingJobStatus:
+    """Status of a job that owns the Lease but not yet proven memory; `sharing` says how its pod is about to run."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, message),
     }
     return _changed(
-        job, view.now, Phase.ACQUIRING, facts, **_turn_fields(view, job), attempt=job.next_attempt, progress=None
-    )
+        job, view.now, Phase.ACQUIRING, facts, **_turn_fields(view, job, sharing),
+        attempt=job.next_attempt, progress=None,
+    )  # fmt: skip
 
 
 def training(
@@ -155,7 +159,7 @@ def training(
         ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
     }
     return _changed(
-        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, stopping),
+        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, sharing_of(view, job), stopping),
         attempt=job.next_attempt, pod=pod, progress=progress, curve=curve,
     )  # fmt: skip
 
@@ -169,8 +173,18 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
     attempts = remembered([*job.status.attempts, attempt])
-    known = _turn_fields(view, job, told(job, view.lease.fence))  # a short training ends before a status tells of it
+    stopping = told(job, view.lease.fence)
+    # A short training ends before a status tells of it.
+    known = _turn_fields(view, job, sharing_of(view, job), stopping)
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)
+
+
+def kept_waiting(job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job whose attempt is on record, and whose GPU is not free yet; it says why."""
+    kind = ConditionType.RECONCILING
+    said = {"reason": reason, "message": message, "observed_generation": job.generation}
+    changed = [c.model_copy(update=said) if c.type == kind else c for c in job.status.conditions]
+    return job.status.model_copy(update={"observed_generation": job.generation, "conditions": changed})
 
 
 def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
@@ -181,7 +195,8 @@ def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTra
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
     start = None if reason in YIELDED_REASONS else job.status.start_time
-    return _changed(job, view.now, Phase.RELEASING, facts, start_time=start)
+    known = _turn_fields(view, job, None)
+    return _changed(job, view.now, Phase.RELEASING, facts, turn=known["turn"], start_time=start)
 
 
 def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrainingJobStatus:
@@ -205,6 +220,13 @@ def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrai
     return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion, start_time=start)
 
 
+def with_reload(job: Job, now: datetime, reload: Fact) -> YoloTrainingJobStatus:
+    """Status of a job that waits again, with what has become of the resident since its turn, and no other change."""
+    kind = ConditionType.RESIDENT_RELOADED
+    others = [each for each in job.status.conditions if each.type != kind]
+    return job.status.model_copy(update={"conditions": [*others, *conditions(job, now, {kind: reload})]})
+
+
 def reload_of(job: Job | None) -> Fact | None:
     """Return what the status says of the resident after the last turn; None where it says nothing."""
     said = job.status.conditions if job is not None else []
@@ -226,10 +248,21 @@ def _resumed(job: Job) -> dict[ConditionType, Fact]:
     return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; goes on from its checkpoint")}
 
 
-def _turn_fields(view: TurnView, job: Job, stopping: Reason | None = None) -> dict[str, Any]:
+def sharing_of(view: TurnView, job: Job) -> Sharing:
+    """Return whether this turn's pod was created beside the loaded resident, by what was recorded before it was.
+
+    The pod's own label cannot tell: the namespace's owner may change it, and a hold would be left to expire.
+    """
+    turn = job.status.turn
+    if turn is None or turn.fence != view.lease.fence or turn.gpu not in {None, view.lease.gpu}:
+        return None
+    return turn.sharing
+
+
+def _turn_fields(view: TurnView, job: Job, sharing: Sharing, stopping: Reason | None = None) -> dict[str, Any]:
     since = view.lease.acquired or timestamp(view.now)
     return {
-        "turn": Turn(fence=view.lease.fence, since=since, stopping=stopping),
+        "turn": Turn(fence=view.lease.fence, gpu=view.lease.gpu, since=since, stopping=stopping, sharing=sharing),
         "gpu": gpu_of(view, job),
         "start_time": job.status.start_time or since,
     }

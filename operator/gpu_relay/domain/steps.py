@@ -1,6 +1,6 @@
 """What a decision may ask for: one effect at most, a status, Events, and when to look again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from gpu_relay.domain.model import Job, TrainingPod, TurnView
 
 @dataclass(frozen=True)
 class Unload:
-    """Place or renew the turn's hold on the resident, which unloads it."""
+    """Place or renew the turn's hold on every resident of the GPU, which unloads them."""
 
     eta: str | None = None
 
@@ -51,17 +51,18 @@ class ReturnLease:
     """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
 
     `resident_out` is False where the resident was seen to serve: the turn did not unload it. `passed_on` is True where
-    the next job goes first, without a reload in between.
+    the next job goes first, without a reload in between. `unused_since` is since when no training pod has been live.
     """
 
     reload_owed: bool = True
     resident_out: bool = True
     passed_on: bool = False
+    unused_since: str | None = None
 
 
 @dataclass(frozen=True)
 class Load:
-    """End the turn's hold and load the resident."""
+    """End the turn's hold on every resident of the GPU, and load the first."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,12 @@ Step = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease 
 
 @dataclass(frozen=True)
 class Notice:
-    """An Event on the job."""
+    """An Event on the job. `facts` are for programs: they become the Event's annotations."""
 
     reason: Reason
     message: str
     warning: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,14 @@
-"""What a trainer says, cut to what a status may hold: anybody's image may be the trainer's."""
+"""What a trainer reports, and what people write on pods, cut to what a status may hold; nothing in here raises."""
 
 from typing import Any
 
+from gpu_relay.domain.quantities import parse_time
+
 _INT32 = 2**31
+_LONGEST_TEXT = 1024
+_LONGEST_TIME = 40
+_YEARS = range(1970, 9000)
+"""Far enough from the last year that can be represented for any setting to be added."""
 
 
 def numbers(value: Any) -> dict[str, float]:
@@ -16,6 +22,12 @@ def paths(value: Any, root: str) -> dict[str, str]:
     """Keep the texts of a mapping, at most 16, as seen from `root`."""
     items = value.items() if isinstance(value, dict) else ()
     return {str(k)[:64]: v[:1024].removeprefix(root + "/") for k, v in list(items)[:16] if isinstance(v, str)}
+
+
+def texts(value: Any) -> dict[str, str]:
+    """Keep the texts of a mapping, at most 16."""
+    items = value.items() if isinstance(value, dict) else ()
+    return {text(str(k), 64): text(v) for k, v in list(items)[:16] if isinstance(v, str)}
 
 
 def counts(value: Any) -> dict[str, int]:
@@ -33,3 +45,39 @@ def seconds(value: Any) -> float | None:
     """Return a number of seconds up to three years; None for anything else."""
     number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 10**8
     return round(float(value), 1) if number else None
+
+
+def text(value: Any, most: int = _LONGEST_TEXT) -> str:
+    """Return a text, cut to `most` characters and writable as UTF-8; empty for anything else."""
+    return value[:most].encode("utf-8", "replace").decode("utf-8") if isinstance(value, str) else ""
+
+
+def mapping(value: Any) -> dict[str, Any]:
+    """Return a mapping; an empty one for anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def mappings(value: Any) -> list[dict[str, Any]]:
+    """Return the mappings of a list; none for anything else."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def digits(value: Any, below: int = _INT32) -> int | None:
+    """Return the whole number below a limit that a label or annotation spells in ASCII digits; None for anything else.
+
+    The length is checked first: `int` raises ValueError above 4,300 digits.
+    """
+    if not isinstance(value, str) or not value.isascii() or not value.isdecimal() or len(value) > len(str(below)):
+        return None
+    return whole(int(value), below)
+
+
+def moment(value: Any) -> str | None:
+    """Return an RFC 3339 time with a zone, as it stands; None for anything else, and for years out of range."""
+    if not isinstance(value, str) or len(value) > _LONGEST_TIME:
+        return None
+    try:
+        read = parse_time(value)
+    except ValueError:
+        return None
+    return value if read.tzinfo is not None and read.year in _YEARS else None

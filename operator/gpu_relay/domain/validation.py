@@ -2,36 +2,48 @@
 
 import json
 
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 from gpu_relay.domain.model import Job
 
-_MOST_ARGS_BYTES = 16 * 1024
+MOST_ARGS_BYTES = 16 * 1024
 
 MANAGED_ARGS = {
-    "data": "spec.dataset",
-    "model": "spec.model",
-    "task": "spec.task",
-    "epochs": "spec.training.epochs",
-    "imgsz": "spec.training.imageSize",
-    "batch": "spec.training.batch",
-    "patience": "spec.training.patience",
-    "seed": "spec.training.seed",
-    "device": "spec.gpu",
-    "project": "spec.output",
-    "name": "spec.output",
-    "save_dir": "spec.output",
-    "exist_ok": "spec.output",
-    "resume": "nothing: interrupted jobs always resume",
-    "mode": "nothing: the mode is always train",
+    "data": "use spec.dataset",
+    "model": "use spec.model",
+    "task": "use spec.task",
+    "epochs": "use spec.training.epochs",
+    "imgsz": "use spec.training.imageSize",
+    "batch": "use spec.training.batch",
+    "patience": "use spec.training.patience",
+    "seed": "use spec.training.seed",
+    "time": "use spec.training.timeLimit",
+    "format": "use spec.output.export",
+    "device": "use spec.gpu",
+    "project": "use spec.output",
+    "name": "use spec.output",
+    "save_dir": "use spec.output",
+    "exist_ok": "leave it out: the output's folder is always kept",
+    "save": "leave it out: checkpoints are always saved",
+    "resume": "leave it out: interrupted jobs always resume",
+    "mode": "leave it out: the mode is always train",
+    "cfg": "write each argument by its own name",
 }
-"""Ultralytics arguments that the relay sets itself, and the field that stands for each."""
+"""Ultralytics arguments that the relay sets itself, and what to do instead of each."""
 
 
 def objection(job: Job) -> str | None:
-    """Say what must be changed in a spec that can never run; None for a good one."""
-    for name in job.spec.training.args:
-        if name in MANAGED_ARGS:
-            return f"training.args.{name} is set by the relay; use {MANAGED_ARGS[name]} instead"
-    size = len(json.dumps(job.spec.training.args))
-    if size > _MOST_ARGS_BYTES:
-        return f"training.args take {size:,} bytes; a training pod's annotations have room for {_MOST_ARGS_BYTES:,}"
-    return None
+    """Say all that must be changed in a spec that can never run; None for a good one."""
+    args = job.spec.training.args
+    managed = [f"training.args.{name}: {MANAGED_ARGS[name]}" for name in args if name in MANAGED_ARGS]
+    problems = [f"the relay sets these arguments itself: {', '.join(managed)}"] if managed else []
+    size = job.args_bytes or args_bytes(job.spec)
+    if size > MOST_ARGS_BYTES:
+        problems.append(
+            f"training.args take {size:,} bytes; a training pod's annotations have room for {MOST_ARGS_BYTES:,}"
+        )
+    return "; ".join(problems) or None
+
+
+def args_bytes(spec: YoloTrainingJobSpec) -> int:
+    """Return the size of `training.args` as JSON, in bytes."""
+    return len(json.dumps(spec.training.args))

@@ -1,10 +1,12 @@
 """Events on jobs, written once each: their names say job, turn and reason, so a restarted operator repeats nothing.
 
 They go through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts by it.
+It has whole seconds; Events of one second are shown as the API server lists them, by name.
 """
 
 import os
 import socket
+from collections.abc import Mapping
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey
@@ -14,8 +16,22 @@ from gpu_relay.effects import clock
 from gpu_relay.effects.kube import Kube, KubeError
 
 _COMPONENT = "gpu-relay"
-_ORDER = {reason: number for number, reason in enumerate(words.Reason)}
-"""Reasons stand in the order of a turn; names keep Events of the same second in that order."""
+_IN_ORDER = """
+    WaitingForKueue KueueMissing Admitted WaitingToPrepare Preparing PreparationFailed Prepared WaitingInQueue
+    ResidentServing ResidentBusy WaitingForBackoff NoGpuFits InvalidSpec Resumed GPULeased UnloadingResident
+    ResidentUnloaded ResidentUnreachable ResidentRefused ResidentMissing ResidentRestarted WaitingForMemory
+    GPUStillInUse MemoryProven PodCreated PodNotStarted Unschedulable ImagePullFailed ContainerNotCreated
+    PodRefused PodNameTaken TrainingRunning YieldingToResident Suspended Preempted QuotaWithdrawn DeadlineExceeded
+    Stopping PodStuck NodeLost TrainingEnded GPUReturned GPUPassedOn ResidentLoaded ResidentLoadFailed NoResident
+    BackoffLimitExceeded Completed Interrupted GpuMemoryUnavailable WrongGpu OutOfMemory DatasetInvalid
+    ConfigInvalid OOMKilled Evicted Disrupted Error PodLost
+"""
+_PLACES = {reason: place for place, reason in enumerate(_IN_ORDER.split())}
+"""Places of reasons in Events' names, in the order of a turn. No word moves: an Event keeps its name in every version.
+
+A later reason goes to the end, or stays out; its place is then `_LAST`.
+"""
+_LAST = 99
 _NOTE_LIMIT = 1024
 _REMEMBERED = 10_000
 
@@ -28,10 +44,12 @@ class EventRecorder:
         self._instance = os.environ.get("POD_NAME") or socket.gethostname()
         self._seen: dict[str, None] = {}
 
-    async def emit(self, job: JobKey, resource_version: str, turn: int, notice: Notice) -> None:
-        """Write an Event once for each job, turn and reason."""
+    async def emit(
+        self, job: JobKey, resource_version: str, turn: int, notice: Notice, facts: Mapping[str, str] | None = None
+    ) -> None:
+        """Write an Event once for each job, turn and reason; `facts` of the turn go into its annotations."""
         reason = notice.reason
-        name = f"{job.name}.{job.uid[:8]}.{turn}.{_ORDER[reason]:02}.{reason.value.lower()}"
+        name = f"{job.name}.{job.uid[:8]}.{turn}.{_PLACES.get(reason, _LAST):02}.{reason.value.lower()}"
         key = f"{job.namespace}/{name}"
         if key in self._seen:
             return
@@ -39,7 +57,11 @@ class EventRecorder:
         body = {
             "apiVersion": "v1",
             "kind": "Event",
-            "metadata": {"name": name, "namespace": job.namespace},
+            "metadata": {
+                "name": name,
+                "namespace": job.namespace,
+                "annotations": {**(facts or {}), **notice.facts},
+            },
             "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             "firstTimestamp": timestamp(now),
             "lastTimestamp": timestamp(now),

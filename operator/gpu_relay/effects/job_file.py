@@ -11,6 +11,8 @@ JOB_DIR = "/etc/gpu-relay"
 DATA_MOUNT = "/data"
 
 Contents = dict[str, Any]
+_OWN = {"time_limit", "checkpoint_interval"}
+"""Fields of `spec.training` that the file has in another form, or only where they are given."""
 
 
 def training_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, hold_ttl: float) -> Contents:
@@ -30,14 +32,16 @@ def preparing_file(job: Job) -> Contents:
 
 def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
     training = job.spec.training
-    limit = {"timeLimit": _seconds(training.time_limit)} if training.time_limit else {}
+    given: Contents = {"timeLimit": _seconds(training.time_limit)} if training.time_limit else {}
+    if training.checkpoint_interval is not None:  # an older trainer does not know it
+        given["checkpointInterval"] = training.checkpoint_interval
     return {
         "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
         "attempt": attempt,
         "model": job.spec.model,
         "task": job.spec.task,
         "dataset": _dataset(job),
-        "training": {**training.model_dump(by_alias=True, exclude={"time_limit"}), "batch": batch, **limit},
+        "training": {**training.model_dump(by_alias=True, exclude=_OWN), "batch": batch, **given},
         "output": {
             "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
             "uri": job.spec.output.uri,

@@ -1,11 +1,11 @@
 """The Lease of each GPU: the only record of who owns it. Every change is a compare-and-swap."""
 
 import secrets
-from datetime import datetime
+from datetime import UTC, datetime
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import HOLDER_RESIDENT, GpuLease, JobKey
-from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.reading import lease_of
 from gpu_relay.effects.kube import Kube, KubeError, Object
 
@@ -38,27 +38,62 @@ class LeaseStore:
             raise
 
     async def acquire(
-        self, gpu: str, node: str, before: GpuLease | None, job: JobKey, now: datetime, out_since: datetime
+        self,
+        gpu: str,
+        node: str,
+        before: GpuLease | None,
+        job: JobKey,
+        now: datetime,
+        *,
+        out_since: datetime,
+        unused_since: str | None,
     ) -> GpuLease:
         """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster.
 
-        `out_since` is when the outage began that this turn begins or prolongs.
+        `out_since` is when the outage began that this turn begins or prolongs; `unused_since` is since when no training
+        pod has been live in it, None where it begins now.
         """
-        fence = before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
         annotations = {
             words.ANNOTATION_NODE: node,
             words.ANNOTATION_RENEW_KEY: secrets.token_urlsafe(24),
             words.ANNOTATION_OUT_SINCE: timestamp(out_since),
+            words.ANNOTATION_UNUSED_SINCE: unused_since or timestamp(now),
         }
+        fence = next_fence(before, now)
         body = self._body(gpu, job.holder, fence, now, annotations, before)
         if before is None:
             return lease_of(await self._kube.create(self._path, body))
         return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
-    async def give_back(self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, now: datetime) -> GpuLease:
-        """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it."""
+    async def give_back(
+        self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, unused_since: str | None, now: datetime
+    ) -> GpuLease:
+        """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it.
+
+        `unused_since` is since when no training pod has been live on the GPU.
+        """
         owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_owed else {}
-        return await self._swap(lease, now, owed | (_outage(lease) if resident_out else {}))
+        unused = {words.ANNOTATION_UNUSED_SINCE: unused_since} if unused_since else {}
+        return await self._swap(lease, now, owed | (_outage(lease) | unused if resident_out else {}))
+
+    async def note_missing(self, lease: GpuLease, since: str | None) -> None:
+        """Write since when no resident has reported a GPU between its turns; None where one does again."""
+        annotations = {
+            words.ANNOTATION_NODE: lease.node,
+            words.ANNOTATION_RELOAD_OWED: lease.reload_owed,
+            words.ANNOTATION_OUT_SINCE: lease.out_since,
+            words.ANNOTATION_SERVED_SINCE: lease.served_since,
+            words.ANNOTATION_UNUSED_SINCE: lease.unused_since,
+            words.ANNOTATION_MISSING_SINCE: since,
+        }
+        kept = {name: value for name, value in annotations.items() if value}
+        acquired = parse_time(lease.acquired) if lease.acquired else datetime.now(UTC)
+        body = self._body(lease.gpu, lease.holder, lease.fence, acquired, kept, lease)
+        await self._kube.replace(f"{self._path}/{lease.gpu}", body)
+
+    async def delete(self, lease: GpuLease) -> None:
+        """Delete the Lease of a GPU that is gone, unless it has changed since it was read."""
+        await self._kube.delete(f"{self._path}/{lease.gpu}", uid=lease.uid, resource_version=lease.resource_version)
 
     async def settle(self, lease: GpuLease, now: datetime) -> GpuLease:
         """Write that the resident has been loaded: nothing is owed any more."""
@@ -91,6 +126,11 @@ class LeaseStore:
                 "acquireTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             },
         }
+
+
+def next_fence(before: GpuLease | None, now: datetime) -> int:
+    """Return the fence of a GPU's next turn."""
+    return before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
 
 
 def _outage(lease: GpuLease) -> dict[str, str]:

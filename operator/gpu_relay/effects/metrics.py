@@ -40,7 +40,11 @@ LOAD_FAILURES = Counter("gpu_relay_resident_load_failures", "Loads of a resident
 API_REQUESTS = Counter("gpu_relay_api_requests", "Requests to the Kubernetes API", ["method", "status"])
 RESIDENT_REQUESTS = Counter("gpu_relay_resident_requests", "Requests to residents", ["call", "status"])
 PASS_SECONDS = Histogram("gpu_relay_pass_seconds", "Seconds of one look at one GPU", buckets=_FAST)
-PASS_ERRORS = Counter("gpu_relay_pass_errors", "Looks that ended in an error and were repeated", ["key"])
+PASS_ERRORS = Counter(
+    "gpu_relay_pass_errors",
+    "Looks, or the work on single objects within them, that ended in an error and were repeated",
+    ["key"],
+)
 LEADER = Gauge("gpu_relay_leader", "1 while this operator leads, 0 while it stands by")
 RESYNC_AGE = Gauge("gpu_relay_resync_age_seconds", "Seconds since the last full list was read")
 WATCH_LAG = Gauge("gpu_relay_watch_lag_seconds", "Seconds for which the watches have owed what a full list has shown")

@@ -1,76 +1,62 @@
-"""Pods and nodes as dicts, read into what decisions need; jobs and Leases: `domain.reading`."""
+"""Pods and nodes as dicts, read into what decisions need; jobs and Leases: `domain.reading`.
+
+The owner of a namespace may write labels and annotations on its pods, and its containers write their messages. So a
+pod is read within bounds, nothing raises, and what is missing or out of range reads as unknown.
+"""
+
+from dataclasses import dataclass
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import Termination, TrainingPod
+from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, text
 from gpu_relay.effects.answers import read_object
 from gpu_relay.effects.kube import Object
 
-_QUIET_WAITING = frozenset({"ContainerCreating", "PodInitializing"})
+QUIET_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
+"""Reasons of a container that waits while nothing is known to be wrong."""
+_ENDED = frozenset({"Succeeded", "Failed"})
+_LONGEST_WORD = 16_384
+"""Characters of a last word; the kubelet reads 4,096 bytes of it, 12,288 in a pod."""
+_UNKNOWN_AGE = "8999-01-01T00:00:00Z"
+"""Creation of a pod whose creationTimestamp cannot be read: it is never overdue."""
+
+
+@dataclass(frozen=True)
+class _Wait:
+    """Why a pod's trainer does not run yet: for people, in one word, and by which init container's fault."""
+
+    message: str | None = None
+    reason: str = ""
+    container: str = ""
 
 
 def training_pod_of(raw: Object) -> TrainingPod:
-    """Read a training pod; labels that people have tampered with read as 0 and belong to no turn."""
-    meta, status = raw["metadata"], raw.get("status", {})
-    labels = meta.get("labels", {})
+    """Read a training or preparing pod; labels that people have tampered with read as 0 and belong to no turn."""
+    meta, spec, status = mapping(raw.get("metadata")), mapping(raw.get("spec")), mapping(raw.get("status"))
+    labels, annotations = mapping(meta.get("labels")), mapping(meta.get("annotations"))
+    wait, termination = _wait(spec, status), _termination(status)
     return TrainingPod(
-        namespace=meta["namespace"],
-        name=meta["name"],
-        uid=meta["uid"],
-        job_uid=labels.get(words.LABEL_JOB_UID, ""),
-        attempt=_number(labels.get(words.LABEL_ATTEMPT)),
-        gpu=labels.get(words.LABEL_GPU, ""),
-        fence=_number(labels.get(words.LABEL_FENCE)),
-        phase=status.get("phase", "Pending"),
-        ip=status.get("podIP"),
+        namespace=text(meta.get("namespace")),
+        name=text(meta.get("name")),
+        uid=text(meta.get("uid")),
+        job_uid=text(labels.get(words.LABEL_JOB_UID)),
+        gpu=text(labels.get(words.LABEL_GPU)),
+        fence=digits(labels.get(words.LABEL_FENCE)) or 0,
+        phase=_phase(status),
+        ip=text(status.get("podIP")) or None,
         deleting="deletionTimestamp" in meta,
-        created=meta["creationTimestamp"],
-        waiting=_waiting(status),
-        termination=_termination(status),
-        waiting_reason=_waiting_reason(status),
-        node=raw.get("spec", {}).get("nodeName", ""),
-        disruption=_disruption(status),
-        delete_by=meta.get("deletionTimestamp"),
-        coresident=labels.get(words.LABEL_SHARING) == words.CORESIDENT,
-        proven_mib=_number(meta.get("annotations", {}).get(words.ANNOTATION_PROVEN_MIB)) or None,
+        created=moment(meta.get("creationTimestamp")) or _UNKNOWN_AGE,
+        waiting=wait.message,
+        termination=termination,
+        outlived=termination is not None and _outlived(spec, status),
+        waiting_reason=wait.reason,
+        waiting_on=wait.container,
+        claims=_claims(spec),
+        node=text(spec.get("nodeName")),
+        disruption=text(_condition(status, "DisruptionTarget", "True").get("reason")),
+        delete_by=moment(meta.get("deletionTimestamp")),
+        proven_mib=digits(annotations.get(words.ANNOTATION_PROVEN_MIB)) or None,
     )
-
-
-def _number(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() else 0
-
-
-def _trainer(status: Object) -> Object:
-    return next(iter(status.get("containerStatuses", [])), {})
-
-
-def _waiting(status: Object) -> str | None:
-    """Say why the pod does not run yet."""
-    if status.get("phase", "Pending") != "Pending":
-        return None
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return f"not scheduled: {condition.get('message', condition.get('reason', 'unknown'))}"
-    state = _trainer(status).get("state", {}).get("waiting", {})
-    reason = state.get("reason", "ContainerCreating")
-    return "its container is being created" if reason in _QUIET_WAITING else f"{reason}: {state.get('message', '')}"
-
-
-def _waiting_reason(status: Object) -> str:
-    """Return the one word for why the pod does not run yet; empty where it does."""
-    if status.get("phase", "Pending") != "Pending":
-        return ""
-    for condition in status.get("conditions", []):
-        if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            return str(condition.get("reason", ""))
-    return str(_trainer(status).get("state", {}).get("waiting", {}).get("reason", ""))
-
-
-def _disruption(status: Object) -> str:
-    """Return why the cluster takes the pod away, as its DisruptionTarget condition says."""
-    for condition in status.get("conditions", []):
-        if condition["type"] == "DisruptionTarget" and condition["status"] == "True":
-            return str(condition.get("reason", ""))
-    return ""
 
 
 def node_trouble(raw: Object) -> str:
@@ -83,20 +69,117 @@ def node_trouble(raw: Object) -> str:
     return f"node {name} has not been ready since {since}: {said}"
 
 
-def _termination(status: Object) -> Termination | None:
-    """Read how the pod ended: its container's state, or the pod's own reason where no container ever ran."""
-    ended = _trainer(status).get("state", {}).get("terminated")
-    if ended is not None:
-        return Termination(
-            exit_code=ended.get("exitCode"),
-            reason=ended.get("reason", ""),
-            last_word=read_object(ended.get("message", "")) or {},
-            started=ended.get("startedAt"),
-            finished=ended.get("finishedAt"),
-            pod_reason=status.get("reason", ""),
-            pod_message=status.get("message", ""),
-        )
-    if status.get("phase") in {"Succeeded", "Failed"}:
-        reason, message = status.get("reason", ""), status.get("message", "")
-        return Termination(None, f"{reason or 'Failed'}: {message}", pod_reason=reason, pod_message=message)
+def _phase(status: Object) -> str:
+    return text(status.get("phase")) or "Pending"
+
+
+def _condition(status: Object, kind: str, value: str) -> Object:
+    """Return a pod's condition of one type while it has this status; empty otherwise."""
+    found = (c for c in mappings(status.get("conditions")) if c.get("type") == kind and c.get("status") == value)
+    return next(found, {})
+
+
+def _trainer_state(status: Object) -> Object:
+    """Return the state of the trainer's container: its place among the others says nothing, they are sorted by name."""
+    trainers = (c for c in mappings(status.get("containerStatuses")) if c.get("name") == words.TRAINER_CONTAINER)
+    return mapping(next(trainers, {}).get("state"))
+
+
+def _wait(spec: Object, status: Object) -> _Wait:
+    """Say why the trainer does not run yet.
+
+    A pod is Pending, too, while its trainer runs and a sidecar's image cannot be pulled.
+    """
+    state = _trainer_state(status)
+    if _phase(status) != "Pending" or "running" in state or "terminated" in state:
+        return _Wait()
+    unscheduled = _condition(status, "PodScheduled", "False")
+    if unscheduled:
+        said = text(unscheduled.get("message")) or text(unscheduled.get("reason")) or "unknown"
+        return _Wait(f"not scheduled: {said}", text(unscheduled.get("reason")))
+    quiet = "its container is being created" if spec.get("nodeName") else "the scheduler has not placed it yet"
+    return _init_wait(status) or _container_wait(mapping(state.get("waiting")), quiet)
+
+
+def _init_wait(status: Object) -> _Wait | None:
+    """Say which init container or native sidecar keeps the trainer from starting; None where none does."""
+    for each in mappings(status.get("initContainerStatuses")):
+        name, state = text(each.get("name")), mapping(each.get("state"))
+        waiting, ended = mapping(state.get("waiting")), mapping(state.get("terminated"))
+        if text(waiting.get("reason")) not in QUIET_WAITING:
+            last = mapping(mapping(each.get("lastState")).get("terminated"))
+            said = _container_wait(waiting, "").message
+            return _Wait(f"init container {name}: {said}{_exit(last)}", text(waiting.get("reason")), name)
+        if _has_failed(ended):
+            return _Wait(f"init container {name} failed{_exit(ended)}", text(ended.get("reason")), name)
+        if "running" in state and not each.get("started"):
+            return _Wait(f"init container {name} runs", "PodInitializing")
     return None
+
+
+def _container_wait(waiting: Object, quiet: str) -> _Wait:
+    reason, message = text(waiting.get("reason")), text(waiting.get("message"))
+    return _Wait(quiet if reason in QUIET_WAITING else f"{reason}: {message}", reason)
+
+
+def _has_failed(ended: Object) -> bool:
+    return bool(ended) and ended.get("exitCode") != 0
+
+
+def _exit(ended: Object) -> str:
+    """Say how a container ended, with the end of its message; empty where it has not."""
+    if not ended:
+        return ""
+    message = text(ended.get("message")).strip()
+    return f"; exit code {_exit_code(ended)} ({text(ended.get('reason'))})" + (f": {message}" if message else "")
+
+
+def _exit_code(ended: Object) -> int | None:
+    code = ended.get("exitCode")
+    return code if isinstance(code, int) and not isinstance(code, bool) and abs(code) < 2**31 else None
+
+
+def _termination(status: Object) -> Termination | None:
+    """Read how the trainer ended, or the pod as a whole where its trainer never ran."""
+    ended = _trainer_state(status).get("terminated")
+    reason, message = text(status.get("reason")), text(status.get("message"))
+    if isinstance(ended, dict):
+        return Termination(
+            exit_code=_exit_code(ended),
+            reason=text(ended.get("reason")),
+            last_word=read_object(text(ended.get("message"), _LONGEST_WORD)) or {},
+            started=moment(ended.get("startedAt")),
+            finished=moment(ended.get("finishedAt")),
+            pod_reason=reason,
+            pod_message=message,
+        )
+    if _phase(status) not in _ENDED:
+        return None
+    failed = _failed_init(status)
+    name, said = failed or ("", f"{reason or 'Failed'}: {message}")
+    return Termination(None, said, pod_reason=reason, pod_message=message, failed_init=name)
+
+
+def _failed_init(status: Object) -> tuple[str, str] | None:
+    """Return the name of the init container that failed, and how it did; None where none did."""
+    for each in mappings(status.get("initContainerStatuses")):
+        name, ended = text(each.get("name")), mapping(mapping(each.get("state")).get("terminated"))
+        if _has_failed(ended):
+            return name, f"init container {name} failed{_exit(ended)}"
+    return None
+
+
+def _outlived(spec: Object, status: Object) -> bool:
+    """True where a container of a pod that has not ended may still run; one without a status may."""
+    if _phase(status) in _ENDED:
+        return False
+    sidecars = [c for c in mappings(spec.get("initContainers")) if c.get("restartPolicy") == "Always"]
+    names = {text(c.get("name")) for c in (*mappings(spec.get("containers")), *sidecars)}
+    statuses = mappings(status.get("containerStatuses")) + mappings(status.get("initContainerStatuses"))
+    ended = {text(c.get("name")) for c in statuses if "terminated" in mapping(c.get("state"))}
+    return not names <= ended | {words.TRAINER_CONTAINER}
+
+
+def _claims(spec: Object) -> tuple[str, ...]:
+    volumes = (mapping(volume.get("persistentVolumeClaim")) for volume in mappings(spec.get("volumes")))
+    return tuple(sorted({name for volume in volumes if (name := text(volume.get("claimName")))}))

@@ -15,11 +15,13 @@ from gpu_relay.api.v1alpha1 import ClaimSource
 from gpu_relay.domain.model import GpuLease, Grant, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
 from gpu_relay.domain.preparation import pod_name
+from gpu_relay.domain.preparation_place import Place
 from gpu_relay.domain.steps import CreatePod
+from gpu_relay.effects import pod_resources
 from gpu_relay.effects.job_file import DATA_MOUNT, JOB_DIR, preparing_file, training_file
 from gpu_relay.effects.kube import Object
 
-_CONTAINER = "trainer"
+_CONTAINER = words.TRAINER_CONTAINER
 _CLAIM = "gpu"
 _USER = 65532
 
@@ -33,6 +35,8 @@ class TrainerDefaults:
     hold_ttl: float
     resource_claim: str = ""
     grace_period: int = 60
+    preparation_timeout: int = 21600
+    """Seconds that a preparing pod may run."""
     template: dict[str, Any] = field(default_factory=dict)
 
 
@@ -49,6 +53,8 @@ class _Role:
     claim: str = ""
     affinity: Object | None = None
     annotations: dict[str, str] = field(default_factory=dict)
+    time_limit: int | None = None
+    """Seconds after which the kubelet stops the pod; None sets no limit."""
 
 
 def training_pod(
@@ -68,7 +74,7 @@ def training_pod(
         resources=_with_gpu(_resources(job, defaults), job, defaults),
         env=_visible_device(job, resident, defaults),
         claim=_claim(job, defaults),
-        affinity=None if resident is None else _pinned_to(resident.node),
+        affinity=None if resident is None else _requiring((resident.node,)),
         annotations={} if step.proven_mib is None else {words.ANNOTATION_PROVEN_MIB: str(step.proven_mib)},
     )
     return _pod(job, role, defaults)
@@ -88,8 +94,8 @@ def requested_pod(job: Job, defaults: TrainerDefaults) -> Object:
     return _pod(replace(job, grant=Grant()), role, defaults)
 
 
-def preparing_pod(job: Job, number: int, nodes: Sequence[str], defaults: TrainerDefaults) -> Object:
-    """Build the pod `<job>-<number>-prepare`: no GPU, but preferably on one of the `nodes` that have one.
+def preparing_pod(job: Job, number: int, place: Place, defaults: TrainerDefaults) -> Object:
+    """Build the pod `<job>-<number>-prepare`: no GPU, but on a node that has one, preferably or by all means.
 
     There it leaves the trainer's image, which a training pod would else pull while the resident is out.
     """
@@ -100,7 +106,8 @@ def preparing_pod(job: Job, number: int, nodes: Sequence[str], defaults: Trainer
         file=preparing_file(job),
         resources=_without_gpu(_resources(job, defaults), defaults),
         env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
-        affinity=_preferring(nodes) if nodes else None,
+        affinity=_affinity(place),
+        time_limit=defaults.preparation_timeout,
     )
     return _pod(job, role, defaults)
 
@@ -179,6 +186,8 @@ def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]
         spec["serviceAccountName"] = wanted.service_account_name
     if role.affinity is not None:
         spec["affinity"] = role.affinity
+    if role.time_limit is not None:
+        spec["activeDeadlineSeconds"] = role.time_limit
     if role.claim:
         spec["resourceClaims"] = [*base.get("resourceClaims", []), {"name": _CLAIM, "resourceClaimName": role.claim}]
     return spec
@@ -222,11 +231,11 @@ def _claim(job: Job, defaults: TrainerDefaults) -> str:
 
 
 def _resources(job: Job, defaults: TrainerDefaults) -> Object:
-    """Return what the job asks for, or else the operator's template."""
+    """Return what the job asks for, and the operator's template for the rest."""
     containers = defaults.template.get("spec", {}).get("containers", [])
     given: Object = next((c for c in containers if c.get("name") == _CONTAINER), {})
-    wanted = job.spec.pod_template.resources
-    return copy.deepcopy(given.get("resources", {})) if wanted is None else _plain(wanted)
+    asked = job.spec.pod_template.resources
+    return pod_resources.merged(given.get("resources", {}), {} if asked is None else _plain(asked))
 
 
 def _with_gpu(resources: Object, job: Job, defaults: TrainerDefaults) -> Object:
@@ -289,15 +298,21 @@ def _mounts(job: Job) -> list[Object]:
     ]
 
 
-def _pinned_to(node: str) -> Object:
-    term = {"nodeSelectorTerms": [_on((node,))]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": term}}
+def _affinity(place: Place) -> Object | None:
+    if not place.nodes:
+        return None
+    return _requiring(place.nodes) if place.required else _preferring(place.nodes)
+
+
+def _requiring(nodes: Sequence[str]) -> Object:
+    terms = {"nodeSelectorTerms": [_on(node) for node in nodes]}  # one node each: a field's `In` takes one value
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def _preferring(nodes: Sequence[str]) -> Object:
-    terms = [{"weight": 100, "preference": _on((node,))} for node in nodes]
+    terms = [{"weight": 100, "preference": _on(node)} for node in nodes]
     return {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
-def _on(nodes: Sequence[str]) -> Object:
-    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": list(nodes)}]}
+def _on(node: str) -> Object:
+    return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [node]}]}

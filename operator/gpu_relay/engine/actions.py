@@ -1,5 +1,6 @@
 """The steps of a turn, taken: what a decision asks for, done to residents, pods and Leases."""
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -22,6 +23,7 @@ from gpu_relay.domain.steps import (
     Unload,
 )
 from gpu_relay.effects import metrics
+from gpu_relay.effects.claims import ClaimStore
 from gpu_relay.effects.events import EventRecorder
 from gpu_relay.effects.http import UnavailableError
 from gpu_relay.effects.jobs import JobStore
@@ -50,6 +52,7 @@ class Effects:
     directory: ResidentDirectory
     nodes: NodeStore
     workloads: WorkloadStore
+    claims: ClaimStore
     http: aiohttp.ClientSession
 
 
@@ -73,7 +76,8 @@ class Actions:
             case CreatePod():
                 await self._create_pod(view, memory, step)
             case DeletePod(pod):
-                await self.effects.pods.delete(pod)
+                # A deletion that grants more time is only cut short where a time is named.
+                await self.effects.pods.delete(pod, grace=self.defaults.grace_period if pod.deleting else None)
             case ReturnLease() | PassOn() | SettleReload():
                 lease = await self._on_lease(view, memory, step)
                 self.released()
@@ -93,9 +97,11 @@ class Actions:
     async def _on_lease(self, view: TurnView, memory: Memory, step: ReturnLease | PassOn | SettleReload) -> GpuLease:
         lease = view.lease
         match step:
-            case ReturnLease(owed, out, passed_on):
+            case ReturnLease(owed, out, passed_on, unused_since):
                 memory.passed_on = passed_on
-                lease = await self.effects.leases.give_back(lease, reload_owed=owed, resident_out=out, now=view.now)
+                lease = await self.effects.leases.give_back(
+                    lease, reload_owed=owed, resident_out=out, unused_since=unused_since, now=view.now
+                )
                 memory.clocks.stop("return")
             case PassOn():
                 memory.passed_on = True
@@ -113,7 +119,9 @@ class Actions:
         metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
         memory.clocks.start("unload")
         try:
-            message = await self.effects.residents.unload(view.resident.url, view.lease, step.eta)
+            message, *_ = await asyncio.gather(
+                *(self.effects.residents.unload(each.url, view.lease, step.eta) for each in view.residents)
+            )
         except UnavailableError as error:
             memory.failure = str(error)
             memory.unwilling_since = memory.unwilling_since or time.monotonic()
@@ -127,6 +135,7 @@ class Actions:
         assert view.resident is not None
         memory.passed_on = False
         memory.clocks.start("load")
+        await self._end_other_holds(view)
         try:
             await self.effects.residents.load(view.resident.url, view.lease.reload_owed, view.lease.fence)
         except UnavailableError as error:
@@ -146,15 +155,29 @@ class Actions:
         _show_memory(view)
         try:
             await self.effects.pods.create(body)
+        except PodNameTakenError as error:
+            _note_refusal(memory, Reason.POD_NAME_TAKEN, str(error))
+        except KubeError as error:
+            if error.unavailable or error.conflict or error.not_found:
+                raise
+            _note_refusal(memory, Reason.POD_REFUSED, f"the API server refuses the training pod: {error}")
+        else:
+            memory.refusal = memory.refused_since = None
             memory.clocks.stop("create")
             memory.clocks.start("start")
-        except PodNameTakenError as error:
-            memory.failure, memory.refusal = str(error), Reason.POD_NAME_TAKEN
-        except KubeError as error:
-            if not error.refusal:
-                raise
-            memory.refusal = Reason.POD_REFUSED
-            memory.failure = f"the API server refuses the training pod: {error}"
+
+    async def _end_other_holds(self, view: TurnView) -> None:
+        """Have further residents of this GPU load, too, or find that they have no room: their holds end in any case."""
+        for other in view.others:
+            try:
+                await self.effects.residents.load(other.url, view.lease.reload_owed, view.lease.fence)
+            except UnavailableError as error:
+                logger.warning("resident %s, one of several on this GPU, was not loaded: %s", other, error)
+
+
+def _note_refusal(memory: Memory, reason: Reason, message: str) -> None:
+    memory.refusal, memory.failure = reason, message
+    memory.refused_since = memory.refused_since or time.monotonic()
 
 
 def _show_memory(view: TurnView) -> None:

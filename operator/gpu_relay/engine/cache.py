@@ -3,16 +3,19 @@
 Nothing that costs memory when wrong is decided from it; it says where to look, live.
 """
 
+import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
-from gpu_relay.domain.model import Job
-from gpu_relay.domain.reading import job_of
+from gpu_relay.domain.model import Job, UnreadableJob
+from gpu_relay.domain.reading import DEFAULT_PORT, UnreadableJobError, job_of, port_of
 from gpu_relay.domain.workload import Workload
 from gpu_relay.effects.workloads import workload_of
 
+logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 T = TypeVar("T")
 
@@ -31,6 +34,7 @@ class ResidentPod:
     created: str
     labels: dict[str, str]
     annotations: dict[str, str]
+    port: int = DEFAULT_PORT
     url: str = ""
     """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
 
@@ -53,8 +57,13 @@ class Part(Generic[T]):
         return len(self._items)
 
     def put(self, uid: str, item: T) -> None:
-        """Take in a new version of an object."""
-        if self._belongs(item):
+        """Take in a new version of an object; one that cannot be judged does not belong, and harms no other (law 8)."""
+        try:
+            belongs = self._belongs(item)
+        except Exception:
+            logger.exception("object %s cannot be judged: it is left out", uid)
+            belongs = False
+        if belongs:
             self._items[uid] = item
         else:
             self.remove(uid)
@@ -70,6 +79,7 @@ class Store(Generic[T]):
     def __init__(self) -> None:
         self._items: dict[str, tuple[int, T]] = {}
         self._parts: list[Part[T]] = []
+        self._empty_since = time.monotonic()
         self._gone: dict[str, int] = {}
         """The last versions of what was removed since the last full list was asked for: it may still show them."""
 
@@ -95,12 +105,15 @@ class Store(Generic[T]):
 
     def put(self, uid: str, version: str, item: T) -> None:
         """Add or update an object, unless a newer version is known, or is known to be gone."""
-        number = _number(version)
-        known = self._items.get(uid)
-        if number > self._gone.get(uid, -1) and (known is None or known[0] <= number):
-            self._items[uid] = (number, item)
+        if not self.outdates(uid, version):
+            self._items[uid] = (_number(version), item)
             for part in self._parts:
                 part.put(uid, item)
+
+    def outdates(self, uid: str, version: str) -> bool:
+        """True where a newer version of an object is known, or this one is known to be gone."""
+        number, known = _number(version), self._items.get(uid)
+        return number <= self._gone.get(uid, -1) or (known is not None and known[0] > number)
 
     def remove(self, uid: str, version: str) -> None:
         """Forget an object, this version of it and older ones."""
@@ -119,8 +132,13 @@ class Store(Generic[T]):
             self._drop(uid)
         return gone
 
+    def empty_for(self) -> float:
+        """Return for how many seconds nothing has been known, since the start at most; 0 while something is."""
+        return 0.0 if self._items else time.monotonic() - self._empty_since
+
     def _drop(self, uid: str) -> None:
-        self._items.pop(uid, None)
+        if self._items.pop(uid, None) is not None and not self._items:
+            self._empty_since = time.monotonic()
         for part in self._parts:
             part.remove(uid)
 
@@ -128,22 +146,37 @@ class Store(Generic[T]):
 class Cache:
     """Jobs, resident pods, and the Workloads that stand for jobs in Kueue's queues."""
 
-    def __init__(self, trusts_residents_of: Callable[[str], bool]) -> None:
-        """`trusts_residents_of` says of a namespace whether its pods may be residents."""
-        self._trusts = trusts_residents_of
+    def __init__(self, trusts_residents_of: Callable[[str], bool], resident_port: int = DEFAULT_PORT) -> None:
+        """`trusts_residents_of` says of a namespace whether its pods may be residents.
+
+        `resident_port` is that of residents' APIs whose pods do not say it.
+        """
+        self.trusts = trusts_residents_of
+        self._resident_port = resident_port
         self.jobs: Store[Job] = Store()
+        self.unreadable: Store[UnreadableJob] = Store()
+        """Jobs that exist and cannot be read: nothing is decided about them, and they do not count as deleted."""
         self.residents: Store[ResidentPod] = Store()
         self.workloads: Store[Workload] = Store()
         """By their job's UID: a job has one."""
 
     def see_job(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a job from a watch or a list."""
-        meta = raw["metadata"]
-        job = None if deleted else job_of(raw)
-        if job is None:
-            self.jobs.remove(meta["uid"], meta["resourceVersion"])
+        uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
+        if deleted:
+            self.jobs.remove(uid, version)
+            self.unreadable.remove(uid, version)
+            return
+        if self.jobs.outdates(uid, version) or self.unreadable.outdates(uid, version):
+            return
+        try:
+            job = job_of(raw)
+        except UnreadableJobError as error:
+            self.jobs.remove(uid, version)
+            self.unreadable.put(uid, version, error.job)
         else:
-            self.jobs.put(meta["uid"], meta["resourceVersion"], job)
+            self.unreadable.remove(uid, version)
+            self.jobs.put(uid, version, job)
 
     def see_workload(self, raw: Object, *, deleted: bool = False) -> str:
         """Take in a Workload from a watch or a list; return its job's UID, empty where it is none of ours."""
@@ -159,7 +192,7 @@ class Cache:
     def see_resident(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""
         meta, status = raw["metadata"], raw.get("status", {})
-        if not self._trusts(meta["namespace"]):
+        if not self.trusts(meta["namespace"]):
             return
         if deleted or status.get("phase") in {"Succeeded", "Failed"}:
             self.residents.remove(meta["uid"], meta["resourceVersion"])
@@ -175,6 +208,7 @@ class Cache:
             created=meta["creationTimestamp"],
             labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
             annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
+            port=port_of(raw, self._resident_port),
         )
         self.residents.put(meta["uid"], meta["resourceVersion"], pod)
 

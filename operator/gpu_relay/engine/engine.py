@@ -1,9 +1,10 @@
 """The engine: a cache that watches and resyncs fill, and a work queue with several kinds of keys.
 
-`admission/<uid>` has Kueue admit a job; `preparations` prepares jobs without a GPU; `queue` gives free GPUs to waiting
-jobs, `prospects` tells the others what they wait for; `gpu/<name>` takes one look at one GPU's turn; `finished` deletes
-jobs that have been over for long enough; `leases` is the first thing that a new leader does: to look at every GPU with
-a Lease.
+`admission/<uid>` has Kueue admit a job; `preparations` decides which jobs may be prepared without a GPU, and
+`preparation/<uid>` prepares one; `residents` asks new residents for their GPU while jobs are to be prepared; `queue`
+gives free GPUs to waiting jobs, `prospects` tells the others what they wait for; `gpu/<name>` takes one look at one
+GPU's turn; `finished` deletes jobs that have been over for long enough; `unreadable` reports jobs that cannot be read;
+`leases` is the first thing that a new leader does: to look at every GPU with a Lease.
 """
 
 import asyncio
@@ -12,7 +13,6 @@ import time
 from enum import StrEnum
 from typing import Any
 
-from gpu_relay.api import words
 from gpu_relay.domain.model import JobKey, Preemptor
 from gpu_relay.domain.news import is_same
 from gpu_relay.effects import metrics
@@ -22,11 +22,15 @@ from gpu_relay.engine.actions import Effects
 from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.cache import Cache
 from gpu_relay.engine.dispatcher import Dispatcher
+from gpu_relay.engine.isolation import Isolation
+from gpu_relay.engine.lease_collector import LeaseCollector
 from gpu_relay.engine.pace import Pace
 from gpu_relay.engine.preparations import Preparations
 from gpu_relay.engine.prospects import Prospects
+from gpu_relay.engine.resync import Resync, identity
 from gpu_relay.engine.retirement import Retirement
 from gpu_relay.engine.turns import Turns
+from gpu_relay.engine.unreadable import UnreadableJobs
 from gpu_relay.engine.watchlag import WatchLag
 from gpu_relay.engine.workqueue import WorkQueue
 from gpu_relay.settings import Settings
@@ -35,6 +39,7 @@ logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 _GPU = "gpu/"
 _ADMISSION = "admission/"
+_PREPARATION = "preparation/"
 _LEASES = "leases"
 _LIST_RETRY = 2.0
 _SECOND_LIST = 5.0
@@ -46,12 +51,14 @@ _SHARE_OF_QUEUE = 0.5
 
 
 class _Key(StrEnum):
-    """Keys of the work queue that any change may concern; others are `gpu/<name>` and `admission/<uid of a job>`."""
+    """Keys of the work queue that any change may concern; others name a GPU, or a job by its UID."""
 
+    RESIDENTS = "residents"
     PREPARATIONS = "preparations"
     QUEUE = "queue"
     PROSPECTS = "prospects"
     FINISHED = "finished"
+    UNREADABLE = "unreadable"
 
 
 class Engine:
@@ -62,16 +69,15 @@ class Engine:
     """
 
     def __init__(self, kube: Kube, cache: Cache, effects: Effects, settings: Settings) -> None:
-        self._kube = kube
         self._cache = cache
         self._effects = effects
         self._settings = settings
         self._queue = WorkQueue(self._handle)
         self._pace = Pace()
-        self._synced_at: float | None = None
         self._synced = asyncio.Event()
         self._lag = WatchLag()
-        metrics.RESYNC_AGE.set_function(self._resync_age)
+        self._resync = Resync(kube, cache, effects, self._lag)
+        metrics.RESYNC_AGE.set_function(lambda: self._resync.age)
         metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(time.monotonic()))
         metrics.WORK_OVERDUE.set_function(self._queue.overdue)
         policy = settings.policy()
@@ -80,11 +86,16 @@ class Engine:
         self._admissions = Admissions(cache, effects, defaults, self._outdated.set)
         self._turns = Turns(effects, policy, defaults, self._queue_soon, self._waiting_for, self._admissions)
         self._dispatcher = Dispatcher(
-            kube, cache, effects, self._turns, self._admissions, policy, look_at=self._look_soon
+            cache, effects, self._turns, self._admissions, policy, defaults, look_at=self._look_soon
         )
         self._prospects = Prospects(cache, effects.jobs, policy, self._dispatcher.outcome)
-        self._preparations = Preparations(cache, effects, self._admissions, policy, defaults)
+        self._preparations = Preparations(
+            cache, effects, self._admissions, policy, defaults, wake=self._prepare_soon, share=self._share_soon
+        )
         self._retirement = Retirement(cache, effects.jobs)
+        self._collector = LeaseCollector(effects)
+        self._unreadable = UnreadableJobs(cache, effects)
+        self._seeing = Isolation("watch")
 
     async def find_kueue(self) -> bool:
         """Say whether Kueue is there: then its Workloads are to be watched, too. KubeError where nobody can tell."""
@@ -104,11 +115,14 @@ class Engine:
         pauses = iter((_SECOND_LIST,))
         while True:
             try:
-                await self._resync()
+                for uid in await self._resync.read():
+                    self._look_at_admission(uid)
+                    self._look_at_preparation(uid)
             except KubeError as error:
                 logger.warning("a full list could not be read, the next attempt follows: %s", error)
                 await asyncio.sleep(_LIST_RETRY)
             else:
+                self._synced.set()
                 self._queue_soon()
                 await asyncio.sleep(next(pauses, self._settings.resync_interval))
 
@@ -121,29 +135,36 @@ class Engine:
 
     def see_job(self, raw: Object, *, deleted: bool) -> None:
         """Take in a job from the watch; wake its GPU, and the queue unless the job was only told its place."""
+        with self._seeing.guard(*identity(raw)):
+            self._see_job(raw, deleted)
+
+    def _see_job(self, raw: Object, deleted: bool) -> None:
         meta = raw["metadata"]
         before = self._cache.jobs.get(meta["uid"])
         self._cache.see_job(raw, deleted=deleted)
         after = self._cache.jobs.get(meta["uid"])
         self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
         self._look_at_admission(meta["uid"])
+        self._look_at_preparation(meta["uid"])
         own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
-        gpu = self._turns.concerns.get(JobKey(meta["namespace"], meta["name"], meta["uid"]).holder)
-        if gpu is not None and not own:
+        for gpu in [] if own else self._turns.gpus_of(JobKey(meta["namespace"], meta["name"], meta["uid"])):
             self._look_soon(gpu)
         if before is None or after is None or not is_same(after, before):
             self._queue_soon()
 
     def see_workload(self, raw: Object, *, deleted: bool) -> None:
         """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
+        with self._seeing.guard(*identity(raw)):
+            self._see_workload(raw, deleted)
+
+    def _see_workload(self, raw: Object, deleted: bool) -> None:
         uid = self._cache.see_workload(raw, deleted=deleted)
         self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
         job = self._cache.jobs.get(uid)
         if job is None:
             return
         self._look_at_admission(uid)
-        gpu = self._turns.concerns.get(job.key.holder)
-        if gpu is not None:
+        for gpu in self._turns.gpus_of(job.key):
             self._look_soon(gpu)
         self._queue_soon()
 
@@ -152,24 +173,42 @@ class Engine:
         if job is not None and self._admissions.concerns(job):
             self._queue.put(_ADMISSION + uid)
 
+    def _look_at_preparation(self, uid: str) -> None:
+        if self._preparations.concerns(uid):
+            self._prepare_soon(uid)
+
+    def _prepare_soon(self, uid: str) -> None:
+        self._queue.put(_PREPARATION + uid)
+
+    def _share_soon(self) -> None:
+        self._queue.put(_Key.PREPARATIONS, self._pace.rest(_Key.PREPARATIONS))
+
     def see_training_pod(self, raw: Object) -> None:
         """A training pod has changed: wake its GPU, if it is one that has a turn."""
-        pod = training_pod_of(raw)
-        if pod.gpu in self._turns.concerns.values():
-            self._turns.see_end(pod)
-            self._look_soon(pod.gpu)
+        with self._seeing.guard(*identity(raw)):
+            pod = training_pod_of(raw)
+            if pod.gpu in self._turns.concerns:
+                self._turns.see_end(pod)
+                self._look_soon(pod.gpu)
 
-    def see_preparing_pod(self) -> None:
-        """Some preparing pod has changed."""
-        self._queue.put(_Key.PREPARATIONS)
+    def see_preparing_pod(self, raw: Object, *, deleted: bool) -> None:
+        """A preparing pod has changed: wake its job's preparation."""
+        with self._seeing.guard(*identity(raw)):
+            pod = training_pod_of(raw)
+            self._preparations.see_pod(pod, deleted=deleted)
+            self._look_at_preparation(pod.job_uid)
 
     def see_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
+        with self._seeing.guard(*identity(raw)):
+            self._see_resident(raw, deleted)
+
+    def _see_resident(self, raw: Object, deleted: bool) -> None:
         meta = raw["metadata"]
         logger.debug("watch: resident pod %s/%s%s", meta["namespace"], meta["name"], " is gone" if deleted else "")
         self._cache.see_resident(raw, deleted=deleted)
         self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
-        for gpu in set(self._turns.concerns.values()):
+        for gpu in list(self._turns.concerns):
             self._look_soon(gpu)
         self._queue_soon()
 
@@ -181,21 +220,21 @@ class Engine:
             return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
         if runs > settings.load_timeout + 10 * settings.request_timeout:
             return f"an item of the work queue has been worked on for {runs:.0f} s"
-        if self._resync_age() > 3 * settings.resync_interval:
-            return f"no full list has been read for {self._resync_age():.0f} s"
+        if self._resync.age > 3 * settings.resync_interval:
+            return f"no full list has been read for {self._resync.age:.0f} s"
         if lag > _MOST_LAG:
             return f"the watches have not told in {lag:.0f} s what a full list has shown"
         return None
 
     def ready(self) -> bool:
         """True once the first full lists have been read."""
-        return self._synced_at is not None
+        return self._resync.is_done
 
     def _waiting_for(self, gpu: str) -> tuple[str, Preemptor | None]:
         return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
-        for key in (_Key.QUEUE, _Key.PREPARATIONS, _Key.FINISHED):
+        for key in (_Key.QUEUE, _Key.RESIDENTS, _Key.PREPARATIONS, _Key.FINISHED, _Key.UNREADABLE):
             self._queue.put(key, self._pace.rest(key))
 
     async def _handle(self, key: str) -> float | None:
@@ -203,22 +242,35 @@ class Engine:
             case _Key.QUEUE:
                 return await self._pace.keep(key, self._dispatch(), _SHARE_OF_QUEUE)
             case _Key.PREPARATIONS:
-                return await self._pace.keep(key, self._preparations.look())
+                return await self._pace.keep(key, self._preparations.share_out())
+            case _Key.RESIDENTS:
+                return await self._preparations.ask_residents()
             case _Key.FINISHED:
                 return await self._pace.keep(key, self._retirement.look())
+            case _Key.UNREADABLE:
+                return await self._pace.keep(key, self._unreadable.look())
             case _Key.PROSPECTS:
                 return await self._pace.keep(key, self._prospects.look())
             case _ if key == _LEASES:
                 return await self._look_at_all()
-            case _ if key.startswith(_ADMISSION):
-                return await self._admissions.look(key.removeprefix(_ADMISSION))
             case _:
-                return await self._turns.look(key.removeprefix(_GPU))
+                return await self._look_at_one(key)
+
+    async def _look_at_one(self, key: str) -> float | None:
+        """Take one look at what a key names: a job's admission, its preparation, or a GPU."""
+        if key.startswith(_ADMISSION):
+            return await self._admissions.look(key.removeprefix(_ADMISSION))
+        if key.startswith(_PREPARATION):
+            return await self._preparations.look(key.removeprefix(_PREPARATION))
+        return await self._turns.look(key.removeprefix(_GPU))
 
     async def _look_at_all(self) -> float | None:
-        for lease in await self._effects.leases.list():
+        """Have every GPU with a Lease looked at, and the Leases of GPUs that are gone removed in time."""
+        leases = await self._effects.leases.list()
+        for lease in leases:
             self._look_soon(lease.gpu)
-        return None
+        await self._collector.collect(leases)
+        return self._settings.resync_interval
 
     def _look_soon(self, gpu: str) -> None:
         """Have everything about a GPU looked at, since something has changed."""
@@ -229,31 +281,3 @@ class Engine:
         again_in = await self._dispatcher.dispatch()
         self._queue.put(_Key.PROSPECTS, self._pace.rest(_Key.PROSPECTS))
         return again_in
-
-    def _resync_age(self) -> float:
-        return 0.0 if self._synced_at is None else time.monotonic() - self._synced_at
-
-    async def _resync(self) -> None:
-        """Diff full lists into the cache, so that what a watch has missed is found."""
-        known_jobs, known_residents = self._cache.jobs.before_list(), self._cache.residents.before_list()
-        known_workloads, told = self._cache.workloads.before_list(), self._lag.known()
-        jobs: dict[str, str] = {}
-        async for raw in self._kube.each(self._effects.jobs.list_path):
-            jobs[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
-            self._cache.see_job(raw)
-        residents = await self._kube.list(self._effects.pods.list_path, labels=words.LABEL_RESIDENT)
-        workloads = await self._effects.workloads.list()
-        others = {raw["metadata"]["uid"]: raw["metadata"]["resourceVersion"] for raw in (*residents, *workloads)}
-        self._lag.listed(jobs | others, told, time.monotonic())
-        stood_for = {self._cache.see_workload(raw) for raw in workloads}
-        for uid in jobs:
-            self._look_at_admission(uid)
-        for raw in residents:
-            self._cache.see_resident(raw)
-        gone = self._cache.jobs.keep_only(set(jobs), known_jobs)
-        gone |= self._cache.residents.keep_only({raw["metadata"]["uid"] for raw in residents}, known_residents)
-        gone |= self._cache.workloads.keep_only(stood_for, known_workloads)
-        if gone:
-            logger.info("resync: %d deletions had been missed", len(gone))
-        self._synced_at = time.monotonic()
-        self._synced.set()

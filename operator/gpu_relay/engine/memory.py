@@ -1,7 +1,7 @@
 """What one process remembers of a turn between two looks; it saves time, and is lost without harm."""
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from gpu_relay.api.words import Reason
@@ -46,21 +46,28 @@ class Memory:
     changed: bool = False
     """Something that may concern the turn has changed since the last look at everything began."""
     free_before: int | None = None
+    allocated_before: int = 0
+    """What the resident's model held when `free_before` was measured, in MiB."""
     unload_message: str = ""
     failure: str = ""
     refusal: Reason | None = None
+    refused_since: float | None = None
     load_failed: bool = False
     passed_on: bool = False
     resident_missing_since: float | None = None
     unwilling_since: float | None = None
+    """Since when the resident has refused to unload."""
+    silent_since: float | None = None
+    """Since when it has not answered."""
     start_failing_since: float | None = None
+    unreadable_since: float | None = None
     asked_at: float = 0.0
     progress: dict[str, Any] | None = None
     """The trainer's own words, as it last said them."""
     node_trouble: str = ""
     clocks: StepClocks = field(default_factory=StepClocks)
     ended: TrainingPod | None = None
-    """This turn's pod as the watch showed it at its end; a deleted pod is gone before it can be read again."""
+    """This turn's pod as the watch showed it when its trainer had ended; a deleted pod is gone before the next look."""
 
     @classmethod
     def of(cls, lease: GpuLease, before: Self | None) -> Self:
@@ -74,6 +81,12 @@ class Memory:
             memory.samples, memory.sampled_at = list(before.samples), before.sampled_at
             memory.passed_on = before.passed_on and lease.fence == before.lease.fence
         return memory
+
+    def with_ended(self, pods: tuple[TrainingPod, ...]) -> tuple[TrainingPod, ...]:
+        """Add this turn's pod to those that a LIST has shown, where it has ended and is gone: nothing of it runs."""
+        if self.ended is None or any(pod.uid == self.ended.uid for pod in pods):
+            return pods
+        return (*pods, replace(self.ended, outlived=False))
 
     def lacks_samples(self, wanted: int) -> bool:
         """True while a row has begun and is more than one sample short."""

@@ -3,25 +3,29 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
-from gpu_relay.api.words import Reason
 from gpu_relay.domain import status
-from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
+from gpu_relay.domain.candidate import Candidate
+from gpu_relay.domain.estimate import estimated_starts
+from gpu_relay.domain.lengths import Lengths, has_trained
 from gpu_relay.domain.model import Policy, uid_of_holder
 from gpu_relay.domain.news import AGAIN_AFTER, MOVES_APART, has_moved, is_news, outdated
-from gpu_relay.domain.queue import Candidate, Placement
+from gpu_relay.domain.queue import Placement
 from gpu_relay.effects import clock
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.effects.kube import KubeError
 from gpu_relay.engine.cache import Cache
+from gpu_relay.engine.isolation import Isolation, soonest
 
 _AT_ONCE = 200
 """Jobs told in one look; the first of the queue first."""
 _IN_FLIGHT = 4
 """Of these at the same time: a hand-over's calls are not to stand in line behind a whole queue's."""
 _RETRY = 1.0
+_STARTS = "estimated starts"
+"""They are computed from all jobs at once; where that fails, jobs are still told their places."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +54,18 @@ class Prospects:
         self._trained = cache.jobs.part(has_trained)
         self._told: dict[str, _Told] = {}
         """By UID; lost without harm."""
+        self._isolation = Isolation("prospects")
         self._moved_at = -MOVES_APART
         """When a job was last told that it has moved, and nothing else (monotonic, seconds)."""
 
     async def look(self) -> float | None:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
         placements, candidates = await self._queue()
-        waiting = [_as_told(each, candidates) for each in placements if each.gpu is None]
-        now = clock.now()
-        starts = self._starts(placements, candidates, now)
+        waiting = [each for each in placements if each.gpu is None and not self._isolation.defers(each.job.key.uid)]
+        now, starts = clock.now(), dict[str, str]()
+        if not self._isolation.defers(_STARTS):
+            with self._isolation.guard(_STARTS, _STARTS):
+                starts = self._starts(placements, candidates, now)
         uids = {each.job.key.uid for each in waiting}
         self._told = {uid: told for uid, told in self._told.items() if uid in uids}
         news, later = self._sort(waiting, starts)
@@ -66,19 +73,26 @@ class Prospects:
 
         async def tell(placement: Placement) -> bool:
             async with gate:
-                return await self._tell(placement, starts.get(placement.job.key.uid), now)
+                return await self._tell_alone(placement, starts.get(placement.job.key.uid), now)
 
         all_told = all(await asyncio.gather(*map(tell, news[:_AT_ONCE])))
         if len(news) > _AT_ONCE:
             return 0
-        return later if all_told else min(later or _RETRY, _RETRY)
+        return soonest(later, None if all_told else _RETRY, self._isolation.again_in())
+
+    async def _tell_alone(self, placement: Placement, start: str | None, now: datetime) -> bool:
+        """Write a job's prospects; an error about it delays it alone."""
+        job = placement.job
+        with self._isolation.guard(job.key.uid, str(job.key)):
+            return await self._tell(placement, start, now)
+        return True  # it is tried again when its back-off ends
 
     def _starts(self, placements: list[Placement], candidates: list[Candidate], now: datetime) -> dict[str, str]:
         holders = {each.lease.holder for each in candidates if each.lease is not None}
         owners = {holder: self._cache.jobs.get(uid_of_holder(holder)) for holder in holders}
         known = {holder: job for holder, job in owners.items() if job is not None}
-        typical = typical_duration(self._trained.values())
-        return estimated_starts(placements, candidates, known, typical, now, self._policy)
+        lengths = Lengths(self._trained.values())
+        return estimated_starts(placements, candidates, known, lengths, now, self._policy)
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:
         """Return what is to be told now, and the seconds until what has to wait may be told."""
@@ -120,10 +134,3 @@ class Prospects:
             return error.not_found
         self._told[job.key.uid] = _Told(job.resource_version, time.monotonic())
         return True
-
-
-def _as_told(placement: Placement, candidates: list[Candidate]) -> Placement:
-    if candidates or placement.reason != Reason.WAITING_IN_QUEUE:
-        return placement
-    message = "no resident has said yet which GPU it sits on"
-    return replace(placement, reason=Reason.RESIDENT_UNREACHABLE, message=message)

@@ -1,11 +1,14 @@
 """Deletes jobs that have been over for as long as `spec.ttlSecondsAfterFinished` says."""
 
 import logging
+from datetime import datetime
 
 from gpu_relay.domain.lifetime import expires_at
+from gpu_relay.domain.model import Job
 from gpu_relay.effects import clock, logs
 from gpu_relay.effects.jobs import JobStore
 from gpu_relay.engine.cache import Cache
+from gpu_relay.engine.isolation import Isolation, soonest
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +19,7 @@ class Retirement:
     def __init__(self, cache: Cache, jobs: JobStore) -> None:
         self._ended = cache.jobs.part(lambda job: expires_at(job) is not None)
         self._jobs = jobs
+        self._isolation = Isolation("finished")
 
     async def look(self) -> float | None:
         """Delete what is due; return the seconds until the next job is, None when there is none."""
@@ -27,11 +31,15 @@ class Retirement:
                 continue
             if due > now:
                 waits.append((due - now).total_seconds())
-                continue
-            job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides
-            due = expires_at(job) if job is not None else None
-            if job is not None and due is not None and due <= now:
-                await self._jobs.delete(job)
-                with logs.about(job=str(job.key)):
-                    logger.info("was over for %s s and is deleted", job.spec.ttl_seconds_after_finished)
-        return min(waits, default=None)
+            elif not self._isolation.defers(cached.key.uid):
+                with self._isolation.guard(cached.key.uid, str(cached.key)):
+                    await self._delete(cached, now)
+        return soonest(*waits, self._isolation.again_in())
+
+    async def _delete(self, cached: Job, now: datetime) -> None:
+        job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides
+        due = expires_at(job) if job is not None else None
+        if job is not None and due is not None and due <= now:
+            await self._jobs.delete(job)
+            with logs.about(job=str(job.key)):
+                logger.info("was over for %s s and is deleted", job.spec.ttl_seconds_after_finished)

@@ -7,12 +7,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-from gpu_relay.api.words import TERMINAL_PHASES, UNMANAGED_GPU
+from gpu_relay.api.words import TERMINAL_PHASES
 from gpu_relay.domain import turn
+from gpu_relay.domain.candidate import CONTEXT_MIB, context_of
 from gpu_relay.domain.mishaps import is_start_failure
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
+from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Policy, Preemptor, Resident, TrainingPod, TurnView
 from gpu_relay.domain.steps import Decision, Notice
 from gpu_relay.effects import clock, logs, metrics, trainers
 from gpu_relay.effects.kube import KubeError
@@ -20,25 +21,9 @@ from gpu_relay.effects.pod_builder import TrainerDefaults
 from gpu_relay.engine.actions import Actions, Effects
 from gpu_relay.engine.admissions import Admissions
 from gpu_relay.engine.memory import Memory
+from gpu_relay.engine.surveys import ResidentReadings, Survey, ask_residents, concerned, survey
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Heard:
-    """A GPU's resident as it has answered, if there is one, and when (monotonic, seconds)."""
-
-    resident: Resident | None
-    at: float = 0.0
-
-
-@dataclass(frozen=True)
-class _Seen:
-    """What was read live beside a Lease."""
-
-    pods: tuple[TrainingPod, ...]
-    job: Job | None
-    heard: _Heard
 
 
 class Turns:
@@ -63,8 +48,18 @@ class Turns:
         self._admissions = admissions
         self._policy = policy
         self._memory: dict[str, Memory] = {}
+        self._contexts: dict[str, int] = {}
+        """What each resident has freed beside its model at an unload, in MiB, by UID; lost without harm."""
         self.concerns: dict[str, str] = {}
-        """GPU by the holder whose turn, or whose reload, it is about; tells which GPU a change of a job concerns."""
+        """The holder whose turn, or whose reload, a GPU is about, by GPU; a job may have a turn beside an old debt."""
+
+    def gpus_of(self, job: JobKey) -> list[str]:
+        """Return the GPUs that a change of a job concerns."""
+        return [gpu for gpu, holder in self.concerns.items() if holder == job.holder]
+
+    def context_of(self, resident: Resident) -> int:
+        """Return what a resident holds beside its model at most, in MiB."""
+        return self._contexts.get(resident.uid, CONTEXT_MIB)
 
     def open_though_owed(self, gpu: str) -> bool:
         """True when the queue need not wait for a reload: the next turn goes first, or the last load failed."""
@@ -77,9 +72,9 @@ class Turns:
         return memory is not None and memory.passed_on
 
     def see_end(self, pod: TrainingPod) -> None:
-        """Remember how a pod ended: what the watch has shown is final, and may be gone at the next look."""
+        """Remember how a trainer ended: what the watch has shown is final, and may be gone at the next look."""
         memory = self._memory.get(pod.gpu)
-        if memory is not None and memory.lease.fence == pod.fence and not pod.live:
+        if memory is not None and memory.lease.fence == pod.fence and pod.termination is not None:
             memory.ended = pod
 
     def see_change(self, gpu: str) -> None:
@@ -101,8 +96,9 @@ class Turns:
             lease, seen = await self._read(gpu, memory)
             if lease is None or seen is None:
                 self._memory.pop(gpu, None)
+                self.concerns.pop(gpu, None)
                 return None
-            owner = _concerned(lease)
+            owner = concerned(lease)
             logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
             view = await self._view(lease, owner, seen)
             memory = self._memory.get(gpu)
@@ -121,14 +117,14 @@ class Turns:
     async def _measure(self, memory: Memory) -> float:
         """Take a sample, and nothing but a sample."""
         logs.task_is_about(gpu=memory.lease.gpu, fence=memory.lease.fence)
-        self._remember_resident(memory, await self._hear(memory.lease))
+        self._remember_resident(memory, await ask_residents(self._do, memory.lease))
         return self._until_next_sample(memory)
 
     def _until_next_sample(self, memory: Memory) -> float:
         """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
         return max(0.0, memory.sampled_at + self._policy.sample_interval - time.monotonic())
 
-    async def _read(self, gpu: str, memory: Memory | None) -> tuple[GpuLease | None, _Seen | None]:
+    async def _read(self, gpu: str, memory: Memory | None) -> tuple[GpuLease | None, Survey | None]:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
 
         All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
@@ -139,14 +135,14 @@ class Turns:
             lease, seen = await self._do.leases.get(gpu), None
         else:
             memory.changed = False
-            lease, seen = await asyncio.gather(self._do.leases.get(gpu), self._read_rest(memory.lease))
+            lease, seen = await asyncio.gather(self._do.leases.get(gpu), survey(self._do, memory.lease))
         if self._memory.get(gpu) is not memory:
             return await self._read(gpu, self._memory.get(gpu))
         if lease is None:
             return None, None
         if memory is None or seen is None or lease != memory.lease:
             self._recall(lease).changed = False
-            seen = await self._read_rest(lease)
+            seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
                 return await self._read(gpu, self._memory.get(gpu))
         return lease, seen
@@ -156,25 +152,13 @@ class Turns:
         memory = self._memory.get(lease.gpu)
         return memory is not None and memory.lease.fence != lease.fence
 
-    async def _read_rest(self, lease: GpuLease) -> _Seen:
-        owner = _concerned(lease)
-        managed = lease.gpu != UNMANAGED_GPU
-        pods, job, heard = await asyncio.gather(
-            self._do.pods.on_gpu(lease),
-            self._do.jobs.get(owner) if owner else _nothing(),
-            self._hear(lease) if managed and owner else _nothing(),
-        )
-        return _Seen(pods, job, heard or _Heard(None))
-
-    async def _hear(self, lease: GpuLease) -> _Heard:
-        return _Heard(await self._do.directory.on_gpu(lease), time.monotonic())
-
-    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: _Seen) -> TurnView:
+    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: Survey) -> TurnView:
         memory = self._recall(lease)
-        self.concerns = {holder: gpu for holder, gpu in self.concerns.items() if gpu != lease.gpu}
+        self.concerns.pop(lease.gpu, None)
         if owner is not None:
-            self.concerns[owner.holder] = lease.gpu
-        self._remember_resident(memory, seen.heard)
+            self.concerns[lease.gpu] = owner.holder
+        self._remember_resident(memory, seen.readings)
+        memory.unreadable_since = (memory.unreadable_since or time.monotonic()) if seen.unreadable else None
         if any(pod.live for pod in seen.pods):
             memory.forget_samples()
         successor, preemptor = self._waiting_for(lease.gpu)
@@ -183,28 +167,33 @@ class Turns:
             now=clock.now(),
             policy=self._policy,
             lease=lease,
-            resident=seen.heard.resident,
+            resident=seen.readings.resident,
+            others=seen.readings.residents[1:],
             job=await self._admissions.granted(job) if job else None,
-            pods=pods if memory.ended is None or memory.ended in pods else (*pods, memory.ended),
+            pods=memory.with_ended(pods),
             samples=tuple(memory.samples),
             room=tuple(memory.room),
             free_before=memory.free_before,
             unload_message=memory.unload_message,
             failure=memory.failure,
             refusal=memory.refusal,
+            refused_for=_since(memory.refused_since),
             load_failed=memory.load_failed,
             resident_missing_for=_since(memory.resident_missing_since),
             unwilling_for=_since(memory.unwilling_since),
+            silent_for=_since(memory.silent_since),
             successor=successor,
             preemptor=preemptor,
             withdrawal=self._admissions.withdrawal(job) if job else "",
+            unreadable=seen.unreadable,
+            unreadable_for=_since(memory.unreadable_since),
         )
         return await self._with_pod(view, memory)
 
     async def _with_pod(self, view: TurnView, memory: Memory) -> TurnView:
         """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
         pod = view.own_pod
-        if pod is None or not pod.live:
+        if pod is None or pod.termination is not None:
             if pod is not None:
                 memory.clocks.start("return")
             return view
@@ -215,10 +204,12 @@ class Turns:
             said = await trainers.progress(self._do.http, pod)
             memory.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
             memory.progress = said or memory.progress
+        pod = await self._do.pods.explain(pod, view.now, self._policy.progress_interval)
         failing = is_start_failure(pod)
         memory.start_failing_since = (memory.start_failing_since or time.monotonic()) if failing else None
         return replace(
             view,
+            pods=tuple(pod if each.uid == pod.uid else each for each in view.pods),
             progress=memory.progress,
             node_trouble=memory.node_trouble,
             start_failing_for=_since(memory.start_failing_since),
@@ -232,24 +223,35 @@ class Turns:
         memory.lease = lease
         return memory
 
-    def _remember_resident(self, memory: Memory, heard: _Heard) -> None:
-        resident = heard.resident
-        if resident is None or resident.report is None:
+    def _remember_resident(self, memory: Memory, readings: ResidentReadings) -> None:
+        resident = readings.resident
+        if resident is None or any(each.report is None for each in readings.residents):
             memory.forget_samples()
             missing = resident is None
-            memory.unwilling_since = None if missing else memory.unwilling_since or time.monotonic()
+            memory.silent_since = None if missing else memory.silent_since or time.monotonic()
             memory.resident_missing_since = (memory.resident_missing_since or time.monotonic()) if missing else None
             return
-        memory.resident_missing_since = None
+        memory.resident_missing_since = memory.silent_since = None
         report = resident.report
+        assert report is not None
         metrics.FREE_MEMORY.labels(memory.lease.gpu).set(report.free_mib)
         if memory.free_before is None and report.held_under != memory.lease.fence:
-            memory.free_before = report.free_mib
-        memory.take_sample(report, heard.at, keep=self._policy.samples, apart=self._policy.sample_interval)
+            memory.free_before, memory.allocated_before = report.free_mib, report.worker_allocated_mib
+        self._learn_context(memory, resident, report)
+        memory.take_sample(report, readings.at, keep=self._policy.samples, apart=self._policy.sample_interval)
+
+    def _learn_context(self, memory: Memory, resident: Resident, report: GpuReport) -> None:
+        """Learn from the first report after an unload; a later one may count a training's memory."""
+        if report.held_under != memory.lease.fence or not memory.allocated_before or memory.free_before is None:
+            return
+        context = context_of(memory.free_before, memory.allocated_before, report.free_mib)
+        memory.allocated_before = 0
+        if context is not None:
+            self._contexts[resident.uid] = context
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
         """Write the status and tell, then act: what is permitted is on record before it happens."""
-        if not await self._record(view.lease.fence, decision) or self._is_overtaken(view.lease):
+        if not await self._record(view.lease, decision) or self._is_overtaken(view.lease):
             return 0
         try:
             if decision.step is not None:
@@ -261,7 +263,7 @@ class Turns:
             return 0
         return decision.again_in
 
-    async def _record(self, fence: int, decision: Decision) -> bool:
+    async def _record(self, lease: GpuLease, decision: Decision) -> bool:
         """Write the status and tell of it, at once; a verdict is told when it stands, and not before.
 
         False where the job has changed meanwhile, or is gone: all is to be looked at again.
@@ -274,9 +276,9 @@ class Turns:
         try:
             if status.phase in TERMINAL_PHASES:
                 await writing
-                await self._tell(job, fence, decision.notices)
+                await self._tell(job, lease, decision.notices)
             else:
-                await asyncio.gather(writing, self._tell(job, fence, decision.notices))
+                await asyncio.gather(writing, self._tell(job, lease, decision.notices))
         except KubeError as error:
             if not (error.conflict or error.not_found):
                 raise
@@ -284,19 +286,10 @@ class Turns:
             return False
         return True
 
-    async def _tell(self, job: Job, fence: int, notices: tuple[Notice, ...]) -> None:
+    async def _tell(self, job: Job, lease: GpuLease, notices: tuple[Notice, ...]) -> None:
         """Tell all at once; their times, and names, keep the order."""
-        emit = self._do.events.emit
-        await asyncio.gather(*(emit(job.key, job.resource_version, fence, notice) for notice in notices))
-
-
-async def _nothing() -> None:
-    return None
-
-
-def _concerned(lease: GpuLease) -> JobKey | None:
-    """Return the job that a GPU's turn, or its reload, is about."""
-    return lease.owner or JobKey.from_holder(lease.reload_owed)
+        emit, facts = self._do.events.emit, turn.facts(lease)
+        await asyncio.gather(*(emit(job.key, job.resource_version, lease.fence, each, facts) for each in notices))
 
 
 def _since(moment: float | None) -> float:

@@ -146,7 +146,8 @@ class Feed:
 
     async def _is_news_within(self, seconds: float) -> bool:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
         return self._news.is_set()
 
     async def _follow(self, source: Source) -> None:

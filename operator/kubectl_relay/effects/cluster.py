@@ -14,7 +14,7 @@ from kubernetes import client, config
 from kubernetes.client.rest import RESTResponse
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
-from gpu_relay.domain.reading import Object
+from gpu_relay.domain.reading import DEFAULT_PORT, Object
 from kubectl_relay.exits import Exit, RelayError
 
 _PAGE = 500
@@ -263,3 +263,9 @@ def _cause(error: Exception) -> str:
 def relay_namespace() -> str:
     """Return the operator's namespace, as the operator itself reads it."""
     return os.environ.get("GPU_RELAY_NAMESPACE") or "gpu-relay"
+
+
+def resident_port() -> int:
+    """Return the port of residents whose pods name none, as the operator itself reads it."""
+    said = os.environ.get("GPU_RELAY_RESIDENT_PORT", "")
+    return int(said) if said.isdecimal() else DEFAULT_PORT

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from gpu_relay.api import words
 from gpu_relay.domain.model import GpuLease, Job, Resident
-from gpu_relay.domain.reading import Object, job_of, lease_of
+from gpu_relay.domain.reading import Object, UnreadableJobError, job_of, lease_of, port_of
 from kubectl_relay.effects.cluster import (
     ApiError,
     Cluster,
@@ -15,6 +15,7 @@ from kubectl_relay.effects.cluster import (
     NotFoundError,
     NotInstalledError,
     Resource,
+    resident_port,
 )
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.nearest import missing_job
@@ -29,7 +30,6 @@ _NODES = Resource("", "v1", "nodes")
 _NAMESPACES = Resource("", "v1", "namespaces")
 _EVENTS = Resource("", "v1", "events")
 _ASK_TIMEOUT = 4.0
-_DEFAULT_PORT = 8000
 _NOT_INSTALLED = (
     f"this cluster knows no {words.KIND}s: GPU Relay's CRD {words.PLURAL}.{words.GROUP} is not installed "
     "(kubectl apply -f crds/), or --context names another cluster"
@@ -109,14 +109,13 @@ class Gatherer:
                 raws = self._cluster.list(JOBS, namespace)
         except NotInstalledError as error:
             raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
-        read = [(raw, job_of(raw)) for raw in raws]
-        for raw, job in read:
-            if job is None:
-                meta = raw["metadata"]
-                self._unknown.append(
-                    f"Job {meta['namespace']}/{meta['name']} is of a form that this plugin cannot read."
-                )
-        return [job for _, job in read if job is not None], everywhere
+        jobs = []
+        for raw in raws:
+            try:
+                jobs.append(job_of(raw))
+            except UnreadableJobError as error:
+                self._unknown.append(f"Job {error.job.key} cannot be read: {error.fields}.")
+        return jobs, everywhere
 
     def _leases(self) -> tuple[dict[str, GpuLease] | None, Leader | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
@@ -170,7 +169,7 @@ class Gatherer:
             return resident_of(pod, None, "")
         try:
             answer = self._cluster.ask_pod(
-                meta["namespace"], meta["name"], _port(pod), "api/v1/gpu", timeout=_ASK_TIMEOUT
+                meta["namespace"], meta["name"], port_of(pod, resident_port()), "api/v1/gpu", timeout=_ASK_TIMEOUT
             )
         except ForbiddenError as error:
             self._note(f"Memory as residents measure it cannot be asked for: you may not {error.rule}.")
@@ -200,17 +199,7 @@ class Gatherer:
 
 def readable(raw: Object) -> Job:
     """Read a job; RelayError where its form is another version's."""
-    job = job_of(raw)
-    if job is None:
-        meta = raw["metadata"]
-        raise RelayError(f"job {meta['namespace']}/{meta['name']} is of a form that this plugin cannot read")
-    return job
-
-
-def _port(pod: Object) -> int:
-    """Return the port of a resident's API: the one named `http`, else the usual one."""
-    for container in pod.get("spec", {}).get("containers", []):
-        for port in container.get("ports", []):
-            if port.get("name") == "http":
-                return int(port["containerPort"])
-    return _DEFAULT_PORT
+    try:
+        return job_of(raw)
+    except UnreadableJobError as error:
+        raise RelayError(f"job {error.job.key} is of a form that this plugin cannot read: {error.fields}") from error

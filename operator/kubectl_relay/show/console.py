@@ -1,11 +1,17 @@
-"""The terminal: colours only where there is one, whole lines where there is none."""
+"""The terminal: colours only where there is one, whole lines where there is none.
+
+All that the plugin prints goes through here, and is made visible here, whoever wrote it.
+"""
 
 import os
 import re
 import sys
+from collections.abc import Iterable
 from typing import IO, Any, cast
 
-from rich.console import Console
+import click
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from kubectl_relay.views.text import visible
@@ -20,7 +26,21 @@ def output(stream: IO[str] | None = None) -> Console:
     terminal = stream.isatty()
     width = None if terminal or os.environ.get("COLUMNS") else PIPE_WIDTH
     file = stream if terminal else cast(IO[str], _Trimmed(stream))
-    return Console(file=file, width=width, highlight=False, emoji=False, markup=False)
+    return _Visible(file=file, width=width, highlight=False, emoji=False, markup=False)
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line of text to standard output, or standard error."""
+    click.echo(visible(text), err=err)
+
+
+class _Visible(Console):
+    """A console whose texts cannot steer the terminal; rich's own control codes are no text."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render, and make what is text visible."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else Segment(visible(segment.text), segment.style)
 
 
 class _Trimmed:

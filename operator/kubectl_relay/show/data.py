@@ -12,4 +12,4 @@ def dumped(value: Any, form: str) -> str:
     """Write a view as `json` or `yaml`."""
     if form == "json":
         return json.dumps(plain(value), indent=2)
-    return str(yaml.safe_dump(plain(value), sort_keys=False, allow_unicode=True)).rstrip()
+    return str(yaml.safe_dump(plain(value), sort_keys=False)).rstrip()

@@ -28,13 +28,19 @@ def show_gpus(console: Console, gpus: Sequence[Gpu], picture: Picture) -> None:
             words(("No operator leads", "bold red"), f", and none has for {span(silent)}: nothing new starts.")
         )
     for gpu in gpus:
-        console.print(_card(gpu, picture.now))
+        console.print(_card(gpu, picture))
     without = stranded(picture.jobs)
     if without:
         console.print(words(("  no GPU suits  ", "red"), ", ".join(f"{w.job} ({mib(w.need_mib)})" for w in without)))
     if not gpus:
-        console.print("No GPU is known yet: none has had a turn, and no resident could be asked for its own.")
+        console.print(_no_gpu(picture))
     show_unknown(console, picture.unknown)
+
+
+def _no_gpu(picture: Picture) -> str:
+    if picture.leases is None or picture.residents is None:
+        return "No GPU can be seen with your rights."
+    return "No GPU is known yet: none has had a turn, and no resident could be asked for its own."
 
 
 def show_unknown(console: Console, sentences: Sequence[str]) -> None:
@@ -45,7 +51,8 @@ def show_unknown(console: Console, sentences: Sequence[str]) -> None:
         console.print(words(("not known  ", "dim"), (sentence, "dim")))
 
 
-def _card(gpu: Gpu, now: datetime) -> RenderableType:
+def _card(gpu: Gpu, picture: Picture) -> RenderableType:
+    now = picture.now
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(style="dim", min_width=8)
     rows.add_column()
@@ -53,7 +60,7 @@ def _card(gpu: Gpu, now: datetime) -> RenderableType:
     rows.add_row("memory", _memory(gpu))
     if gpu.resident is not None:
         rows.add_row("resident", _resident(gpu.resident, now))
-    rows.add_row("queue", _queue(gpu, now))
+    rows.add_row("queue", _queue(gpu, picture))
     title = words(_state_mark(gpu), (gpu.key or "a GPU whose UUID is not known", "bold"), *_where(gpu))
     return Group(title, Padding(rows, (0, 0, 0, 2)))
 
@@ -126,13 +133,15 @@ def _resident(resident: ResidentState, now: datetime) -> Text:
     return words(*parts)
 
 
-def _queue(gpu: Gpu, now: datetime) -> Text:
-    lines = [_waiting(each, now) for each in gpu.queue[:_MOST_WAITING]]
+def _queue(gpu: Gpu, picture: Picture) -> Text:
+    lines = [_waiting(each, picture.now) for each in gpu.queue[:_MOST_WAITING]]
     if len(gpu.queue) > _MOST_WAITING:
         lines.append(words(f"and {len(gpu.queue) - _MOST_WAITING} more"))
     if gpu.preparing:
         named = ", ".join(map(str, gpu.preparing[:_MOST_WAITING]))
         lines.append(words(("being prepared, without a GPU: ", "dim"), named))
+    if not picture.everywhere:
+        lines.append(words(("jobs of other namespaces were not read, and may wait, too", "dim")))
     return Text("\n").join(lines) if lines else words(("empty", "dim"))
 
 

@@ -75,16 +75,20 @@ def _table(line: GpuTimeline, now: datetime, letters: dict[str, int]) -> Table:
     for turn in line.turns:
         number = letters[turn.job.uid]
         letter = Text(f"  {_LETTERS[number % len(_LETTERS)]}", style=f"bold {_COLOURS[number % len(_COLOURS)]}")
-        table.add_row(letter, str(turn.job), *_times(turn, now))
+        table.add_row(letter, *map(words, (str(turn.job), *_times(turn, now))))
     return table
 
 
 def _times(turn: PastTurn, now: datetime) -> tuple[str, str, str, str, str]:
     begin = "?" if turn.begin is None else clock(turn.begin, now) + ("" if turn.begin_is_exact else " (pod)")
-    end = clock(turn.end, now) if turn.end else "?" if turn.over else "now"
+    end = clock(turn.end, now) if turn.end else _unknown_end(turn, now) if turn.over else "now"
     last = turn.end or (None if turn.over else now)
     took = span(last - turn.begin) if turn.begin and last else "?"
     return begin, end, took, turn.reason or ("?" if turn.over else ""), _back(turn)
+
+
+def _unknown_end(turn: PastTurn, now: datetime) -> str:
+    return f"by {clock(turn.ended_by, now)}" if turn.ended_by else "?"
 
 
 def _back(turn: PastTurn) -> str:

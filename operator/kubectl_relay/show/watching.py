@@ -77,7 +77,7 @@ def _bar(job: Job, now: datetime) -> list[RenderableType]:
     end = f"ends at {clock(eta, now)}, in {span(eta - now)}" if eta else progress.stage
     began = f"for {span(now - parse_time(job.status.turn.since))}" if job.status.turn else ""
     bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-    row.add_row(bar, words((f"epoch {progress.summary}", "bold"), f"  {done:.0%}"), began, end)
+    row.add_row(bar, words((f"epoch {progress.summary}", "bold"), f"  {done:.0%}"), began, words(end))
     return [row]
 
 

@@ -23,10 +23,16 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.ADMITTED: (_WAIT,),
     Reason.WAITING_TO_PREPARE: (
         "The jobs that are being prepared now make room when they are done.",
-        "The operator's GPU_RELAY_PREPARATIONS sets how many are prepared at a time.",
+        "The operator's GPU_RELAY_PREPARATIONS sets how many of a namespace are prepared at a time.",
+    ),
+    Reason.VOLUME_CLAIM_MISSING: (
+        "`kubectl -n {namespace} get pvc` shows those that exist.",
+        "The job continues within a minute after the PVC has been created.",
     ),
     Reason.PREPARING: (_WAIT, "`kubectl -n {namespace} logs {pod}` shows what it fetches and checks."),
     Reason.PREPARATION_FAILED: ("It is tried again after a pause; what it stumbled over may need your help.",),
+    Reason.PREPARATION_TIMED_OUT: (_DESCRIBE, "The operator's GPU_RELAY_PREPARATION_TIMEOUT sets the limit."),
+    Reason.PREPARATION_SKIPPED: (_WAIT,),
     Reason.PREPARED: (_WAIT,),
     Reason.WAITING_IN_QUEUE: (
         "It moves up when a job before it ends, is suspended or is deleted.",
@@ -49,6 +55,11 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "Where a resident does not lend its GPU to namespace {namespace}: its pod's annotation "
         "gpurelay.dev/allowed-namespaces names those to which it does.",
     ),
+    Reason.NODE_UNAVAILABLE: (
+        "The message names what keeps pods away from the node. The operator checks again by itself.",
+        "`kubectl describe node` shows the node's taints, and which pods have its GPU shares.",
+    ),
+    Reason.MULTIPLE_RESIDENTS: ("Scale the resident to one pod for each GPU.",),
     Reason.UNLOADING_RESIDENT: ("The resident finishes or drops what it is doing; that takes seconds.",),
     Reason.RESIDENT_UNLOADED: (_WAIT,),
     Reason.RESIDENT_UNREACHABLE: (
@@ -58,8 +69,8 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.RESIDENT_MISSING: ("A resident pod on that node must come back; see the resident's Deployment.",),
     Reason.RESIDENT_RESTARTED: (_WAIT,),
     Reason.WAITING_FOR_MEMORY: (
-        "Something else holds memory on that GPU: `nvidia-smi` on the node shows which process.",
-        "Nothing starts before enough is free, and nothing is lost meanwhile.",
+        "Another process holds memory on that GPU: `nvidia-smi` on the node shows which.",
+        "The resident stays loaded meanwhile. The operator measures again by itself.",
     ),
     Reason.GPU_STILL_IN_USE: ("That pod must end first; it has been told to stop.",),
     Reason.MEMORY_PROVEN: (_WAIT,),
@@ -68,8 +79,19 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.UNSCHEDULABLE: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
     Reason.IMAGE_PULL_FAILED: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
     Reason.CONTAINER_NOT_CREATED: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
-    Reason.POD_REFUSED: ("A quota or an admission policy is in the way: change it, or spec.podTemplate.",),
-    Reason.POD_NAME_TAKEN: ("Delete that pod, or give the job another name.",),
+    Reason.VOLUME_NOT_MOUNTED: (
+        _DESCRIBE,
+        "Correct the claim that the message names; it is tried again.",
+    ),
+    Reason.INIT_CONTAINER_FAILED: (
+        _DESCRIBE,
+        "Ask who runs the cluster: the job does not bring that container.",
+    ),
+    Reason.POD_REFUSED: (
+        "A quota or an admission policy refuses the pod: change it, or spec.podTemplate.",
+        "The resident stays loaded meanwhile. The operator asks the API server again by itself.",
+    ),
+    Reason.POD_NAME_TAKEN: ("Delete that pod, or give the job another name. The job starts when the name is free.",),
     Reason.TRAINING_RUNNING: ("`kubectl relay -n {namespace} watch {job}` follows it.",),
     Reason.YIELDING_TO_RESIDENT: ("It goes on from its checkpoint when the resident has served for a while.",),
     Reason.SUSPENDED: ("`kubectl relay -n {namespace} resume {job}` lets it go on from its checkpoint.",),
@@ -100,7 +122,9 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.WRONG_GPU: ("It is tried again, and costs no attempt.",),
     Reason.OOM_KILLED: ("Raise spec.podTemplate.resources.limits.memory; it may be changed now.",),
     Reason.EVICTED: ("Set spec.podTemplate.resources.requests to what the training uses; it may be changed now.",),
+    Reason.UNREADABLE: ("Correct the field that the message names, or install CRD and operator of one version.",),
     Reason.POD_LOST: ("It goes on from its checkpoint. To stop a job, suspend or delete it, not its pod.",),
+    Reason.NODE_REFUSED_POD: ("It is tried again, and costs no attempt.",),
     Reason.DISRUPTED: ("It goes on from its checkpoint.",),
     Reason.INTERRUPTED: ("It goes on from its checkpoint.",),
     Reason.ERROR: ("The message has the trainer's words; `kubectl -n {namespace} logs {pod}` has more.",),

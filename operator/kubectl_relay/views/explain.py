@@ -73,7 +73,9 @@ def _headline(picture: Picture, job: Job) -> str:
     }
     if job.deleting:
         return f"{name} is being deleted."
-    return lines[Phase(status.phase)] if status.phase else f"{name} has not been looked at by an operator yet."
+    if not status.phase:
+        return f"{name} has not been looked at by an operator yet."
+    return lines.get(Phase(status.phase), f"{name} is {status.phase}, a phase of another version of GPU Relay.")
 
 
 def _until(picture: Picture, job: Job) -> str:

@@ -4,9 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from gpu_relay.api import words
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.reading import Object
+
+_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,13 @@ class Told:
     warning: bool
     turn: int
     """Fence of the turn that it belongs to; for what happens outside a turn, a number of the job's own."""
+    gpu: str = ""
+    """GPU of the turn, as its Lease is named; empty outside a turn, and for Events of operators before 0.2."""
+    node: str = ""
+    outcome: str = ""
+    """How an attempt ended."""
+    next_job: str = ""
+    """The job that has the GPU next; empty where the resident is loaded first."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +86,9 @@ def leader_of(raw: Object) -> Leader:
 
 
 def told_of(raw: Object) -> Told:
-    """Read one of the operator's Events: its name says to which turn it belongs."""
-    about = raw["involvedObject"]
-    parts = raw["metadata"]["name"].split(".")
+    """Read one of the operator's Events. What it says of a turn for programs is in its annotations."""
+    about, facts = raw["involvedObject"], raw["metadata"].get("annotations") or {}
+    in_name = raw["metadata"]["name"].split(".")[2:3]
     return Told(
         namespace=raw["metadata"]["namespace"],
         job=about.get("name", ""),
@@ -87,5 +97,14 @@ def told_of(raw: Object) -> Told:
         message=raw.get("message", ""),
         at=parse_time(raw.get("eventTime") or raw.get("lastTimestamp") or raw["metadata"]["creationTimestamp"]),
         warning=raw.get("type") == "Warning",
-        turn=int(parts[2]) if len(parts) > 2 and parts[2].isdecimal() else 0,
+        turn=_number(facts.get(words.LABEL_FENCE) or "".join(in_name)),
+        gpu=facts.get(words.LABEL_GPU, ""),
+        node=facts.get(words.ANNOTATION_NODE, ""),
+        outcome=facts.get(words.ANNOTATION_OUTCOME, ""),
+        next_job=facts.get(words.ANNOTATION_NEXT_JOB, ""),
     )
+
+
+def _number(text: str) -> int:
+    """Read a fence; 0 for what is none: whoever may write Events may write anything."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) < _DIGITS else 0

@@ -3,8 +3,9 @@
 from collections.abc import Iterable, Mapping
 
 from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.candidate import Candidate, unsuitable
 from gpu_relay.domain.model import Job, Policy, Resident
-from gpu_relay.domain.queue import Candidate, queue_key, unsuitable, wants_gpu
+from gpu_relay.domain.queue import queue_key, wants_gpu
 
 _POLICY = Policy()
 NodeLabels = Mapping[str, Mapping[str, str]]

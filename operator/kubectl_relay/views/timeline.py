@@ -1,19 +1,16 @@
 """Who had a GPU when: from jobs' attempts, GPUs' Leases and Events, and what none of them tells."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
-from gpu_relay.api.words import UNMANAGED_GPU, Reason
-from gpu_relay.domain.handback import PASSED_ON
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.model import GpuLease, Job, JobKey
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture, Told
 
-_LEASED_GPU = re.compile(r"owns (?:GPU (\S+) on node|a GPU without a resident)")
 _EVENTS_FADE = (
     "Events live for about an hour: of older turns, those of deleted jobs are not known, nor exactly when a turn began "
     "and when the resident was back."
@@ -31,6 +28,8 @@ class PastTurn:
     begin_is_exact: bool = False
     """False where only the training pod's start is known, which comes a little after the turn's."""
     end: datetime | None = None
+    ended_by: datetime | None = None
+    """The latest that it can have ended: when the GPU's next turn began. None where that is not known either."""
     over: bool = False
     reason: str = ""
     """How its attempt ended."""
@@ -73,8 +72,9 @@ def timeline_of(picture: Picture, since: datetime | None = None) -> Timeline:
     fences = Counter(lease.fence for lease in leases)
     for lease in leases:
         _take_lease(turns, lease, alone=fences[lease.fence] == 1)
+    _end_what_is_over(turns, picture)
     ended = (replace(each, end=each.end or each.returned) for each in turns.values())
-    shown = [each for each in ended if since is None or (each.end or picture.now) >= since]
+    shown = [each for each in ended if since is None or (each.end or each.ended_by or picture.now) >= since]
     begins = [each.begin for each in shown if each.begin is not None]
     begin = max(since, min(begins, default=since)) if since else min(begins, default=picture.now)
     unknown = (*picture.unknown, *([] if picture.events is None else [_EVENTS_FADE]))
@@ -84,7 +84,8 @@ def timeline_of(picture: Picture, since: datetime | None = None) -> Timeline:
 
 
 def _by_gpu(turns: Iterable[PastTurn], picture: Picture) -> list[GpuTimeline]:
-    nodes = {key: lease.node for key, lease in (picture.leases or {}).items()}
+    nodes = {told.gpu: told.node for told in picture.events or () if told.gpu}
+    nodes |= {key: lease.node for key, lease in (picture.leases or {}).items()}
     for job in picture.jobs:
         if job.status.gpu and job.status.gpu.uuid:
             nodes.setdefault(job.status.gpu.uuid.lower(), job.status.gpu.node or "")
@@ -94,24 +95,46 @@ def _by_gpu(turns: Iterable[PastTurn], picture: Picture) -> list[GpuTimeline]:
 
 
 def _take_event(turns: dict[tuple[str, int], PastTurn], told: Told) -> None:
+    """Add what an Event of a turn tells; operators before 0.2 say on which GPU it was to people only."""
     key = (told.uid, told.turn)
-    if told.reason == Reason.GPU_LEASED:
-        named = _LEASED_GPU.search(told.message)
-        turn = PastTurn(JobKey(told.namespace, told.job, told.uid), told.turn)
-        turns[key] = replace(turn, gpu=(named[1] or UNMANAGED_GPU) if named else "", begin=told.at, begin_is_exact=True)
-        return
-    turn_or_none = turns.get(key)
-    if turn_or_none is None:
-        return
-    if told.reason == Reason.TRAINING_ENDED:
-        turns[key] = replace(turn_or_none, end=told.at, over=True)
+    begins = told.reason == Reason.GPU_LEASED
+    turn = turns.get(key)
+    if turn is None:
+        if not told.gpu and not begins:
+            return
+        turn = PastTurn(JobKey(told.namespace, told.job, told.uid), told.turn, told.gpu)
+    if begins:
+        turn = replace(turn, begin=told.at, begin_is_exact=True)
+    elif told.reason == Reason.TRAINING_ENDED:
+        turn = replace(turn, end=told.at, over=True, reason=told.outcome)
     elif told.reason == Reason.GPU_RETURNED:
-        turns[key] = replace(turn_or_none, over=True, returned=told.at)
-    elif told.message.endswith(PASSED_ON):
-        end = turn_or_none.end or told.at
-        turns[key] = replace(turn_or_none, end=end, over=True, returned=told.at, passed_on=True)
+        turn = replace(turn, over=True, returned=told.at)
+    elif told.next_job or told.reason == Reason.GPU_PASSED_ON:
+        turn = replace(turn, end=turn.end or told.at, over=True, returned=told.at, passed_on=True)
     elif told.reason == Reason.RESIDENT_LOADED:
-        turns[key] = replace(turn_or_none, over=True, back=told.at)
+        turn = replace(turn, over=True, back=told.at)
+    turns[key] = turn
+
+
+def _end_what_is_over(turns: dict[tuple[str, int], PastTurn], picture: Picture) -> None:
+    """End the turns that own nothing any more.
+
+    Those after which another one began on their GPU, with a higher fence; those of which neither a Lease nor their
+    job's status tells any more, as of deleted jobs. What a Lease says counts most.
+    """
+    leases = picture.leases or {}
+    by_lease = {(lease.owner.uid, lease.fence) for lease in leases.values() if lease.owner is not None}
+    by_status = {(job.key.uid, job.status.turn.fence) for job in picture.jobs if job.status.turn is not None}
+    visible = {job.key.uid for job in picture.jobs}
+    later: dict[str, datetime | None] = {}
+    """By GPU: when the earliest of the turns with a higher fence began, as far as that is known."""
+    for key, turn in sorted(turns.items(), key=lambda item: -item[1].fence):
+        is_known = picture.everywhere or key[0] in visible or turn.gpu in leases
+        if key not in by_lease and (turn.gpu in later or (is_known and key not in by_status)):
+            turns[key] = replace(turn, over=True, ended_by=later.get(turn.gpu))
+        if turn.gpu:
+            begins = [begin for begin in (turn.begin, later.get(turn.gpu)) if begin is not None]
+            later[turn.gpu] = min(begins, default=None)
 
 
 def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:

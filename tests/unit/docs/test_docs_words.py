@@ -10,7 +10,8 @@ NOT_WAITING = {
     Reason.RESIDENT_LOADED, Reason.RESIDENT_LOAD_FAILED, Reason.NO_RESIDENT, Reason.BACKOFF_LIMIT_EXCEEDED,
     Reason.COMPLETED, Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.OUT_OF_MEMORY,
     Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.OOM_KILLED, Reason.EVICTED, Reason.DISRUPTED, Reason.ERROR,
-    Reason.POD_LOST,
+    Reason.POD_LOST, Reason.PREPARATION_SKIPPED, Reason.PREPARATION_TIMED_OUT, Reason.MULTIPLE_RESIDENTS,
+    Reason.NODE_REFUSED_POD,
 }  # fmt: skip
 """What runs, ends or has ended is told by docs/life-of-a-job.md."""
 

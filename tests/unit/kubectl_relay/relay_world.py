@@ -95,5 +95,7 @@ def report(*, used: int = 14_000, state: str = "loaded", uuid: str = "GPU-1") ->
     return GpuReport(uuid, "Tesla T4", 15_360, 450, used, 15_360 - 450 - used, 14_000, loaded, state, None)
 
 
-def told(of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW) -> Told:
-    return Told(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence)
+def told(
+    of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW, gpu: str = GPU, **facts: str
+) -> Told:
+    return Told(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence, gpu=gpu, **facts)

@@ -38,6 +38,8 @@ def test_moments_have_a_date_on_other_days_only() -> None:
 
 def test_messages_do_not_steer_a_terminal() -> None:
     assert visible("a\x1b[2Jb\x9bc\rd\te\n") == "a\ufffd[2Jb\ufffdc\ufffdd\te\n"
+    assert visible("exe.\u202egnp") == "exe.\ufffdgnp"
+    assert visible("äöü 漢 👩\u200d💻") == "äöü 漢 👩\u200d💻"
 
 
 def test_what_is_lost_with_a_job() -> None:

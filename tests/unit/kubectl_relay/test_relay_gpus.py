@@ -84,6 +84,20 @@ def test_the_queue_is_in_order_and_without_those_that_fit_nowhere() -> None:
     assert "  no GPU suits  vision/huge (10,240 MiB)" in shown(picture)
 
 
+def test_a_queue_that_was_not_read_is_not_called_empty() -> None:
+    known = {GPU: lease(training())}
+    assert "  queue     empty" in shown(Picture(NOW, (training(),), leases=known))
+    unread = "jobs of other namespaces were not read, and may wait, too"
+    assert f"  queue     {unread}" in shown(Picture(NOW, (training(),), everywhere=False, leases=known))
+    jobs = (training(), queued("late", 2))
+    assert shown(Picture(NOW, jobs, everywhere=False, leases=known))[-1].strip() == unread
+
+
+def test_gpus_that_may_not_be_seen_are_not_called_unknown() -> None:
+    assert shown(Picture(NOW, everywhere=False))[0] == "No GPU can be seen with your rights."
+    assert shown(Picture(NOW, leases={}, residents=()))[0].startswith("No GPU is known yet")
+
+
 def test_a_job_waits_behind_gpus_that_could_serve_it_only() -> None:
     elsewhere = queued("elsewhere", 1, spec={"podTemplate": {"nodeSelector": {"zone": "b"}}})
     stranger = replace(queued("stranger", 2), key=replace(queued("stranger", 2).key, namespace="other"))

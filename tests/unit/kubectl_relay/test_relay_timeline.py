@@ -8,11 +8,10 @@ from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import GpuStatus
 from gpu_relay.api.words import UNMANAGED_GPU
-from gpu_relay.domain.handback import PASSED_ON
 from gpu_relay.domain.model import Job
-from gpu_relay.domain.turn import leased
+from gpu_relay.domain.turn import facts
 from kubectl_relay.show.timeline import show_timeline
-from kubectl_relay.views.picture import Picture, told_of
+from kubectl_relay.views.picture import Picture, Told, told_of
 from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of
 from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, attempt, job, lease, told, training
 
@@ -31,23 +30,36 @@ def ended() -> Job:
     return job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 6)])
 
 
-def test_the_operators_own_words_name_the_gpu() -> None:
-    """What is read out of the Event GPULeased is what the operator says in it."""
-    event = told(job(), "GPULeased", leased(lease(fence=7)).message)
-    (line,) = timeline_of(Picture(NOW, events=(event,))).gpus
-    assert (line.gpu, line.turns[0].fence) == (GPU, 7)
-    unmanaged = told(job(), "GPULeased", leased(lease(gpu=UNMANAGED_GPU, node="")).message)
-    (line,) = timeline_of(Picture(NOW, events=(unmanaged,))).gpus
-    assert line.gpu == UNMANAGED_GPU
+def event(name: str = "digits.uid-digi.1526370.16.gpuleased", **annotations: str) -> Told:
+    return told_of(
+        {
+            "metadata": {"name": name, "namespace": "vision", "annotations": annotations},
+            "involvedObject": {"name": "digits", "uid": "uid-digits"},
+            "reason": "GPULeased", "message": "m", "type": "Normal", "eventTime": "2026-01-01T11:00:00.000000Z",
+        }
+    )  # fmt: skip
 
 
-def test_an_event_says_in_its_name_to_which_turn_it_belongs() -> None:
-    raw = {
-        "metadata": {"name": "digits.uid-digi.1526370.16.gpuleased", "namespace": "vision"},
-        "involvedObject": {"name": "digits", "uid": "uid-digits"},
-        "reason": "GPULeased", "message": "m", "type": "Normal", "eventTime": "2026-01-01T11:00:00.000000Z",
-    }  # fmt: skip
-    assert told_of(raw).turn == 1526370
+def test_an_events_annotations_say_to_which_turn_it_belongs() -> None:
+    for gpu, node in ((GPU, "node-1"), (UNMANAGED_GPU, "")):
+        read = event("anything", **facts(lease(fence=7, gpu=gpu, node=node)))
+        (line,) = timeline_of(Picture(NOW, events=(read,))).gpus
+        assert (line.gpu, line.node, line.turns[0].fence) == (gpu, node, 7)
+
+
+@pytest.mark.parametrize("fence", ["", "-1", "x", "٣", "9" * 5000])
+def test_a_fence_that_is_none_belongs_to_no_turn(fence: str) -> None:
+    assert event("anything", **{"gpurelay.dev/fence": fence}).turn == 0
+
+
+def test_an_event_of_an_older_operator_tells_its_turn_but_not_its_gpu() -> None:
+    old = event()
+    assert (old.turn, old.gpu) == (1526370, "")
+    found = timeline_of(Picture(NOW, events=(old,)))
+    assert [(line.gpu, [turn.fence for turn in line.turns]) for line in found.gpus] == [("", [1526370])]
+    assert "On which GPU some turns were is not on record any more." in found.unknown
+    known = job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 1526370)])
+    assert [turn.begin for turn in turns(Picture(NOW, (known,), events=(old,)))[GPU]] == [old.at]
 
 
 def test_a_turn_from_a_status_alone_lacks_its_exact_beginning() -> None:
@@ -60,7 +72,7 @@ def test_a_turn_from_a_status_alone_lacks_its_exact_beginning() -> None:
 def test_an_event_and_the_status_make_one_turn() -> None:
     done = ended()
     events = (
-        told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=ago(minutes=16)),
+        told(done, "GPULeased", fence=6, at=ago(minutes=16)),
         told(done, "TrainingEnded", fence=6, at=ago(minutes=10)),
         told(done, "ResidentLoaded", fence=6, at=ago(minutes=9)),
     )
@@ -72,7 +84,7 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
     """Events have fractions of a second, the status has none."""
     done = ended()
     moment = ago(minutes=10) + timedelta(seconds=0.7)
-    leased_then = told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=moment)
+    leased_then = told(done, "GPULeased", fence=6, at=moment)
     (turn,) = turns(Picture(NOW, (done,), events=(leased_then,)))[GPU]
     assert (turn.begin, turn.end) == (moment, moment)
     ended_then = told(done, "TrainingEnded", fence=6, at=moment + timedelta(seconds=1))
@@ -80,16 +92,50 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
     assert turn.end == ended_then.at
 
 
-@pytest.mark.parametrize(("reason", "said"), [("GPUPassedOn", ""), ("Completed", "30 epochs; ")])
-def test_turns_of_deleted_jobs_are_known_by_events(reason: str, said: str) -> None:
-    message = f"{said}vision/next {PASSED_ON}"
+@pytest.mark.parametrize("reason", ["GPUPassedOn", "Completed", "BackoffLimitExceeded"])
+def test_turns_of_deleted_jobs_are_known_by_events(reason: str) -> None:
     gone = job("gone")
     events = (
-        told(gone, "GPULeased", leased(lease(fence=5)).message, fence=5, at=ago(minutes=30)),
-        told(gone, reason, message, fence=5, at=ago(minutes=20)),
+        told(gone, "GPULeased", fence=5, at=ago(minutes=30)),
+        told(gone, reason, "x" * 1024, fence=5, at=ago(minutes=20), next_job="vision/next"),
     )
     (turn,) = turns(Picture(NOW, events=events))[GPU]
     assert (turn.job.name, turn.end, turn.over, turn.passed_on) == ("gone", ago(minutes=20), True, True)
+
+
+def test_how_a_deleted_jobs_attempt_ended_is_known_by_its_event() -> None:
+    ended_so = told(job("gone"), "TrainingEnded", "attempt 1 ended", fence=5, outcome="OutOfMemory")
+    (turn,) = turns(Picture(NOW, events=(ended_so,)))[GPU]
+    assert (turn.reason, turn.begin, turn.end) == ("OutOfMemory", None, NOW)
+
+
+def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
+    """It was deleted while it trained: no Event tells of its end."""
+    gone = told(job("gone"), "GPULeased", fence=5, at=ago(minutes=30))
+    after = training("after", fence=7)
+    picture = Picture(NOW, (after,), leases={GPU: lease(after)}, events=(gone,))
+    first, second = turns(picture)[GPU]
+    assert (first.over, first.end, first.ended_by) == (True, None, ago(minutes=4))
+    assert (second.job.name, second.over) == ("after", False)
+    text = shown(timeline_of(picture), 100)
+    assert text[1].strip().endswith("B" * 5)
+    assert text[4].split()[:5] == ["A", "vision/gone", "11:30:00", "by", "11:56:00"]
+    for nothing_after in (Picture(NOW, leases={GPU: lease(fence=5)}, events=(gone,)), Picture(NOW, events=(gone,))):
+        (turn,) = turns(nothing_after)[GPU]
+        assert turn.over
+
+
+def test_a_lease_counts_more_than_an_event_with_a_higher_fence() -> None:
+    mine = training(fence=7)
+    forged = told(job("forger"), "GPULeased", fence=10**9, at=ago(minutes=1))
+    found = turns(Picture(NOW, (mine,), leases={GPU: lease(mine)}, events=(forged,)))[GPU]
+    assert [(turn.job.name, turn.over) for turn in found] == [("digits", False), ("forger", True)]
+
+
+def test_a_hidden_job_may_still_own_its_gpu() -> None:
+    hidden = told(job("hidden"), "GPULeased", fence=5, at=ago(minutes=3))
+    (turn,) = turns(Picture(NOW, everywhere=False, events=(hidden,)))[GPU]
+    assert not turn.over
 
 
 def test_an_owner_whose_job_cannot_be_seen_is_known_by_the_lease() -> None:
@@ -120,7 +166,7 @@ def test_since_leaves_out_what_was_over() -> None:
 def test_the_chart_shows_turns_gaps_and_the_way_back() -> None:
     done = ended()
     events = (
-        told(done, "GPULeased", leased(lease(fence=6)).message, fence=6, at=ago(minutes=16)),
+        told(done, "GPULeased", fence=6, at=ago(minutes=16)),
         told(done, "ResidentLoaded", fence=6, at=ago(minutes=8)),
     )
     picture = Picture(NOW, (done, training("next")), leases={GPU: lease(training("next"))}, events=events)

@@ -10,8 +10,8 @@ from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJ
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import admission
 from gpu_relay.domain.admission import AdmissionView, Decision
+from gpu_relay.domain.candidate import Candidate, unsuitable
 from gpu_relay.domain.model import Grant, Job, JobKey, Policy, Resident
-from gpu_relay.domain.queue import Candidate, unsuitable
 from gpu_relay.domain.workload import (
     AskForQuota,
     ChangeRequest,

@@ -57,6 +57,6 @@ def test_a_node_that_is_ahead_delays_no_attempt(finished: str | None, recorded: 
     )  # fmt: skip
     end = Termination(1, "Error", {"reason": "Error"}, finished=finished)
     pod = TrainingPod(
-        "vision", "digits-1", "p", "uid", 1, "gpu-1", 1, "Failed", None, False, "2026-01-01T11:30:00Z", None, end
+        "vision", "digits-1", "p", "uid", "gpu-1", 1, "Failed", None, False, "2026-01-01T11:30:00Z", None, end
     )
     assert attempt_of(job, pod, end, parse_time("2026-01-01T12:00:00Z")).completion_time == recorded

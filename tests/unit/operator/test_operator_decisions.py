@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain import status
+from gpu_relay.domain.candidate import Candidate
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
 from gpu_relay.domain.outcome import next_batch, results_of, verdict
 from gpu_relay.domain.quantities import memory_mib, timestamp
-from gpu_relay.domain.queue import Candidate, give, is_ready, not_before, place, queue_key, waits_for_time
+from gpu_relay.domain.queue import give, is_ready, not_before, place, queue_key, waits_for_time
 from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.objects import training_pod_of
 from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
@@ -62,6 +63,23 @@ def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> N
     assert verdict(job(spec={"backoffLimit": limit}, attempts=ended(*reasons)), NOW).phase == phase
 
 
+def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None:
+    """Ultralytics halves the batch itself in its first epoch: what an attempt failed with is what it reports."""
+
+    def after(*batches: int | None, spec: int | str = 16) -> int | str:
+        attempts = [
+            each.model_copy(update={"batch": batch})
+            for each, batch in zip(ended(*["OutOfMemory"] * len(batches)), batches, strict=True)
+        ]
+        return next_batch(job(spec={"training": {"batch": spec}}, attempts=attempts))
+
+    assert after(4) == 2
+    assert after(4, 2, spec=32) == 1
+    assert after(None, 8) == 4
+    assert after(64, spec="auto") == 32
+    assert after(None, spec="auto") == "auto"
+
+
 def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:
     assert next_batch(job(attempts=ended("OutOfMemory", "Error", "OutOfMemory"))) == 4
     assert next_batch(job(attempts=ended(*["OutOfMemory"] * 9))) == 1
@@ -99,7 +117,10 @@ def test_what_is_given_is_what_is_told(pauses: list[bool], gpus: int) -> None:
 def test_the_pause_doubles_with_each_failure_that_counts() -> None:
     policy = Policy(backoff_base=10, backoff_cap=30)
     end = datetime(2026, 1, 1, 11, 59, tzinfo=UTC)
-    for reasons, seconds in ((["Error"], 10), (["Error"] * 2, 20), (["Error"] * 5, 30), (["Interrupted"] * 5, 10)):
+    for reasons, seconds in (
+        (["Error"], 10), (["Error"] * 2, 20), (["Error"] * 5, 30), (["Interrupted"], 10), (["WrongGpu"] * 2, 20),
+        (["WaitingForMemory"] * 5, 30), (["WrongGpu", "Suspended", "Interrupted"], 10),
+    ):  # fmt: skip
         assert not_before(job(attempts=ended(*reasons)), policy) == end + timedelta(seconds=seconds)
     assert not_before(job(), policy) is None
 
@@ -120,12 +141,23 @@ def test_what_a_trainer_says_is_not_trusted() -> None:
         "metrics": {"mAP50": 0.5, "bad": "x", "inf": float("inf"), "yes": True},
         "weights": {"best": "/output/a/best.pt", "n": 3},
         "exports": ["?"],
+        "exportErrors": {"engine": "x" * 9000, "onnx": 3},
         "peakMemoryMiB": -4,
     }
     results = results_of(Termination(0, "Completed", word))
     assert results is not None
     assert (results.metrics, results.weights, results.exports) == ({"mAP50": 0.5}, {"best": "a/best.pt"}, {})
     assert results.peak_memory is None
+    assert results.export_errors == {"engine": "x" * 1024}
+
+
+def test_an_attempt_that_fails_after_its_training_leaves_results() -> None:
+    weights = {"best": "/output/a/best.pt"}
+
+    left = results_of(Termination(12, "Error", {"reason": "OutOfMemory", "weights": weights}))
+    assert left is not None
+    assert left.weights == {"best": "a/best.pt"}
+    assert results_of(Termination(12, "Error", {"reason": "OutOfMemory", "weights": {}})) is None
 
 
 @pytest.mark.parametrize("bad", ["", "10", "10G", "0Gi", "-1Gi", "1.5Gi", "10gi"])
@@ -157,7 +189,7 @@ def test_the_training_pod_carries_everything() -> None:
     contents = json.loads(body["metadata"]["annotations"]["gpurelay.dev/job"])
     assert (contents["training"]["batch"], contents["dataset"]["path"]) == (8, "/data/digits")
     read_back = training_pod_of({**body, "metadata": {**body["metadata"], "uid": "u", "creationTimestamp": "t"}})
-    assert (read_back.job_uid, read_back.attempt, read_back.fence, read_back.live) == ("uid-digits", 2, 7, True)
+    assert (read_back.job_uid, read_back.fence, read_back.live) == ("uid-digits", 7, True)
 
 
 def test_one_claim_for_data_and_results_is_mounted_once() -> None:
@@ -168,15 +200,52 @@ def test_one_claim_for_data_and_results_is_mounted_once() -> None:
     assert mounts["/output"] == mounts["/data"] == "data"
 
 
+KILLED = {"terminated": {"exitCode": 137}}
+
+
 @pytest.mark.parametrize(
     ("state", "live"),
     [
-        ({"phase": "Running", "containerStatuses": [{"state": {"running": {}}}]}, True),
+        ({"phase": "Running", "containerStatuses": [{"name": "trainer", "state": {"running": {}}}]}, True),
         ({"phase": "Failed", "reason": "Evicted", "message": "disk"}, False),
-        ({"phase": "Running", "containerStatuses": [{"state": {"terminated": {"exitCode": 137}}}]}, False),
+        ({"phase": "Running", "containerStatuses": [{"name": "trainer", "state": KILLED}]}, False),
+        ({"phase": "Running", "containerStatuses": [{"name": "log-shipper", "state": KILLED}]}, True),
         ({}, True),
     ],
 )
 def test_a_pod_is_live_until_its_end_is_known(state: dict[str, Any], live: bool) -> None:
     meta = {"namespace": "n", "name": "x", "uid": "u", "creationTimestamp": "t", "labels": {}}
     assert training_pod_of({"metadata": meta, "status": state}).live is live
+
+
+@pytest.mark.parametrize(
+    ("status", "outlived"),
+    [
+        ({"containerStatuses": [["log-shipper", {"running": {}}], ["trainer", KILLED]]}, True),
+        ({"containerStatuses": [["log-shipper", {"waiting": {}}], ["trainer", KILLED]]}, True),
+        ({"containerStatuses": [["trainer", KILLED]]}, True),
+        ({"containerStatuses": [["log-shipper", KILLED], ["trainer", KILLED]]}, True),
+        (
+            {
+                "containerStatuses": [["log-shipper", KILLED], ["trainer", KILLED]],
+                "initContainerStatuses": [["fetch", KILLED], ["proxy", KILLED]],
+            },
+            False,
+        ),
+        ({"phase": "Failed", "containerStatuses": [["trainer", KILLED]]}, False),
+    ],
+)
+def test_a_pod_outlives_its_trainer_until_every_container_has_ended(status: dict[str, Any], outlived: bool) -> None:
+    """One without a status, as where the kubelet has not got to it, may still run."""
+    spec = {
+        "containers": [{"name": "trainer"}, {"name": "log-shipper"}],
+        "initContainers": [{"name": "fetch"}, {"name": "proxy", "restartPolicy": "Always"}],
+    }
+    kinds = {
+        kind: [{"name": name, "state": state} for name, state in containers]
+        for kind, containers in status.items()
+        if kind != "phase"
+    }
+    pod = training_pod_of({"metadata": {}, "spec": spec, "status": {"phase": "Running", **status, **kinds}})
+    assert pod.termination is not None
+    assert (pod.outlived, pod.live) == (outlived, outlived)

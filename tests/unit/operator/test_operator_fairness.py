@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from gpu_relay.api import words
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import turn
+from gpu_relay.domain.acquisition import TRAINING_CONTEXT_MIB
+from gpu_relay.domain.candidate import Candidate
 from gpu_relay.domain.fairness import clocks_of, is_exhausted, objections, outage_since, serves_until
 from gpu_relay.domain.model import (
     HOLDER_RESIDENT,
@@ -25,7 +27,7 @@ from gpu_relay.domain.model import (
     TurnView,
 )
 from gpu_relay.domain.quantities import duration, timestamp
-from gpu_relay.domain.queue import Candidate, place, successor
+from gpu_relay.domain.queue import place, successor
 from gpu_relay.domain.steps import CreatePod, DeletePod, Load, PassOn, ReturnLease, Unload
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -126,7 +128,7 @@ def test_a_polite_job_waits_for_an_idle_resident_and_lets_others_pass() -> None:
     assert successor([polite], idle, NOW, POLICY) == polite
 
 
-POD = TrainingPod("vision", "digits-1", "p", "uid-1", 1, "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
+POD = TrainingPod("vision", "digits-1", "p", "uid-1", "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
 OURS = replace(AT_REST, holder=KEY.holder, fence=8, out_since=ago(700), acquired=ago(700))
 HELD = replace(OUT, hold=Hold(KEY.holder, 8, 59.0), refused=3)
 OWED = replace(AT_REST, acquired=ago(1), reload_owed=KEY.holder, out_since=ago(100))
@@ -158,7 +160,7 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
 
 def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> None:
     decision = turn.plan(at_the_end())
-    assert decision.step == ReturnLease(passed_on=True)
+    assert decision.step == ReturnLease(passed_on=True, unused_since="2026-01-01T11:59:59Z")
     assert decision.status is not None
     assert decision.status.phase == Phase.SUCCEEDED
     assert [attempt.reason for attempt in decision.status.attempts] == [Reason.COMPLETED]
@@ -254,7 +256,8 @@ ROOMY = replace(LOADED, used_mib=4000, free_mib=10910, worker_allocated_mib=3000
 
 def acquiring(report: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnView:
     shared = job(**{"sharing": "Coresident", "memory": "6Gi", **gpu})
-    return TurnView(NOW, POLICY, OURS, resident(report), shared, room=room)
+    begun = replace(OURS, unused_since=NOW.isoformat())
+    return TurnView(NOW, POLICY, begun, resident(report), shared, room=room)
 
 
 def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
@@ -263,6 +266,9 @@ def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
     assert proven.step == CreatePod(1, 16, coresident=True, proven_mib=10910)
     assert turn.plan(acquiring(ROOMY, (7910,) * 2)).step is None
     assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).step, Unload)
+    context = 6144 + TRAINING_CONTEXT_MIB
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context - 1))).step, Unload), "beside it is its context"
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context))).step, CreatePod)
     assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).step, Unload)
     assert isinstance(turn.plan(acquiring(ROOMY, ())).step, Unload)
 
@@ -273,8 +279,14 @@ def test_law_2_holds_beside_the_resident_too() -> None:
 
 
 def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() -> None:
-    beside = replace(POD, coresident=True)
-    assert turn.plan(replace(acquiring(ROOMY, ()), pods=(beside,))).step is None
-    assert isinstance(turn.plan(replace(acquiring(ROOMY, ()), pods=(POD,))).step, Unload)
+    view = replace(acquiring(ROOMY, ()), pods=(POD,))
+    assert view.job is not None
+    recorded = Turn(fence=8, since=ago(500), sharing="Coresident")
+    for turns_status, held in ((recorded, False), (recorded.model_copy(update={"fence": 7}), True), (None, True)):
+        status = view.job.status.model_copy(update={"turn": turns_status})
+        decision = turn.plan(replace(view, job=replace(view.job, status=status)))
+        assert isinstance(decision.step, Unload) == held
+        assert decision.status is not None and decision.status.turn is not None
+        assert (decision.status.turn.sharing is None) == held, "the record lasts as long as the turn"
     gone = turn.plan(replace(acquiring(ROOMY, ()), job=None))
     assert gone.step == ReturnLease(reload_owed=True, resident_out=False)

@@ -1,5 +1,6 @@
 """The job file that the operator writes, read by the trainer that is to understand it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
+from gpu_relay.domain.preparation_place import Place
 from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from yolo_trainer.job import load_job
@@ -69,7 +71,7 @@ def test_the_trainer_understands_what_the_operator_writes(
 def test_a_preparing_pod_reads_the_same_job_and_has_no_gpu(tmp_path: Path) -> None:
     template = {"spec": {"containers": [{"name": "trainer", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}}
     defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
-    pod = preparing_pod(job_of(ARCHIVE, CLAIM, batch="auto"), 1, ["node-1"], defaults)
+    pod = preparing_pod(job_of(ARCHIVE, CLAIM, batch="auto"), 1, Place(("node-1",)), defaults)
     file = tmp_path / "job.json"
     file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
     job = load_job(file)
@@ -79,3 +81,13 @@ def test_a_preparing_pod_reads_the_same_job_and_has_no_gpu(tmp_path: Path) -> No
     assert pod["spec"]["containers"][0]["volumeMounts"] == training["spec"]["containers"][0]["volumeMounts"]
     assert pod["spec"]["containers"][0]["resources"] == {"limits": {}}
     assert set(pod["metadata"]["labels"]).isdisjoint({"gpurelay.dev/gpu", "gpurelay.dev/fence"})
+
+
+def test_a_checkpoint_interval_is_written_where_it_is_given(tmp_path: Path) -> None:
+    """A trainer of release 0.1.0 refuses fields that it does not know."""
+    defaults, file = TrainerDefaults("gpu-relay/yolo", "", 60), tmp_path / "job.json"
+    for training, interval in (({"checkpointInterval": 5}, 5), ({}, None)):
+        pod = preparing_pod(job_of(CLAIM, CLAIM, **training), 1, Place(("node-1",)), defaults)
+        file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+        assert json.loads(file.read_text())["training"].get("checkpointInterval") == interval
+        assert load_job(file).training.checkpoint_interval == (interval or 1)

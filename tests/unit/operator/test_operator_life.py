@@ -9,21 +9,24 @@ import pytest
 from gpu_relay.api.v1alpha1 import Attempt, Progress, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import mishaps, stops, turn
-from gpu_relay.domain.estimate import estimated_starts, has_trained, typical_duration
+from gpu_relay.domain.candidate import Candidate
+from gpu_relay.domain.estimate import estimated_starts
+from gpu_relay.domain.lengths import Lengths, has_trained
 from gpu_relay.domain.lifetime import deadline, expires_at
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Termination, TrainingPod, TurnView
 from gpu_relay.domain.outcome import attempt_of, verdict
 from gpu_relay.domain.preemption import preemptors
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.queue import Candidate, place
+from gpu_relay.domain.queue import place
 from gpu_relay.domain.steps import DeletePod, ReturnLease
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POD = TrainingPod(
-    "vision", "digits-1", "p", "uid-digits", 1, "gpu-1", 7, "Running", None, False, "2026-01-01T11:59:00Z", None, None,
+    "vision", "digits-1", "p", "uid-digits", "gpu-1", 7, "Running", None, False, "2026-01-01T11:59:00Z", None, None,
     node="node-1",
 )  # fmt: skip
 KILLED = Termination(137, "Error")
+REFUSED, INIT_FAILED = Reason.NODE_REFUSED_POD, Reason.INIT_CONTAINER_FAILED
 
 
 def ago(seconds: float) -> str:
@@ -68,7 +71,13 @@ def lease(owner: Job, gpu: str = "gpu-1", fence: int = 7) -> GpuLease:
         (job(), replace(POD, disruption="DeletionByPodGC"), KILLED, Reason.NODE_LOST),
         (job(), POD, Termination(143, "Error"), Reason.INTERRUPTED),
         (job(), POD, KILLED, Reason.ERROR),
-        (job(), POD, Termination(None, "OutOfcpu: no"), Reason.POD_NOT_STARTED),
+        (job(), POD, Termination(None, "OutOfcpu: no", pod_reason="OutOfcpu"), Reason.NODE_REFUSED_POD),
+        (job(), POD, Termination(None, "x: no", pod_reason="TopologyAffinityError"), Reason.NODE_REFUSED_POD),
+        (job(), POD, Termination(None, "x", pod_reason="New", pod_message="Pod was rejected: x"), REFUSED),
+        (job(), POD, Termination(None, "x", pod_reason="Evicted", pod_message="Pod was rejected: x"), REFUSED),
+        (job(), POD, Termination(137, "Error", pod_reason="UnexpectedAdmissionError"), Reason.ERROR),
+        (job(), POD, Termination(None, "init container fetch failed", failed_init="fetch"), INIT_FAILED),
+        (job(), POD, Termination(None, "Failed: "), Reason.POD_NOT_STARTED),
     ],
 )
 def test_what_an_end_counts_as(owner: Job, pod: TrainingPod, ended: Termination, reason: Reason) -> None:
@@ -207,24 +216,93 @@ def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
         assert decision.notices[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
 
 
+def completed(name: str, epochs: int, took: float, *earlier: Attempt, **spec: Any) -> Job:
+    """A job whose last attempt ended with so many epochs after so many seconds."""
+    last = Attempt(
+        number=len(earlier) + 1, pod=name, fence=9, reason=Reason.COMPLETED, epoch=epochs, start_time=ago(100 + took),
+        completion_time=ago(100),
+    )  # fmt: skip
+    return job(name, status={"phase": Phase.SUCCEEDED, "attempts": [*earlier, last]}, **spec)
+
+
+def seconds(lengths: Lengths, of: Job) -> float | None:
+    length = lengths.of(of)
+    return None if length is None else length.total_seconds()
+
+
+def test_a_length_is_epochs_times_the_seconds_per_epoch_of_the_same_training() -> None:
+    pace = Lengths([completed("a", 100, 600), completed("b", 200, 2400), completed("c", 50, 100)])
+    assert seconds(pace, job(training={"epochs": 50})) == 50 * 6, "the median of 6, 12 and 2 s per epoch"
+    assert seconds(pace, job(training={"epochs": 400})) == 400 * 9, "50 epochs are no basis for 400"
+    assert seconds(pace, job(training={"epochs": 400, "timeLimit": "1h"})) == 3600
+
+
+def test_a_short_run_is_no_basis_for_a_long_one() -> None:
+    short = Lengths([completed("short", 3, 30)])
+    assert seconds(short, job(training={"epochs": 300})) is None
+    assert seconds(short, job(training={"epochs": 12})) == 120
+
+
+def test_other_data_another_model_or_another_namespace_are_no_basis() -> None:
+    pace = Lengths([completed("a", 100, 600)])
+    assert seconds(pace, job()) == 600
+    assert seconds(pace, job(model="yolo26x.pt")) is None
+    assert seconds(pace, job(training={"imageSize": 1280})) is None
+    assert seconds(pace, job(dataset={"uri": "s3://data/other.zip"})) is None
+    stranger = job()
+    assert seconds(pace, replace(stranger, key=replace(stranger.key, namespace="other"))) is None
+    assert seconds(Lengths([]), job()) is None
+
+
+def test_what_was_trained_before_an_interruption_is_not_trained_again() -> None:
+    first = Attempt(
+        number=1, pod="a-1", fence=1, reason=Reason.INTERRUPTED, epoch=60, start_time=ago(900), completion_time=ago(800)
+    )
+    pace = Lengths([completed("a", 100, 400, first)])
+    assert seconds(pace, job()) == 1000, "40 epochs took 400 s"
+    assert seconds(pace, job(status={"attempts": [first]})) == 400
+
+
 def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took() -> None:
-    done = Attempt(number=1, pod="d", fence=1, reason=Reason.COMPLETED, start_time=ago(700), completion_time=ago(100))
-    finished = job("finished", status={"phase": Phase.SUCCEEDED, "attempts": [done]})
+    finished = completed("finished", epochs=100, took=600)
     owner, candidate = running("owner", "gpu-a", 200)
     progress = Progress(epoch=1, epochs=2, summary="1/2", eta=timestamp(NOW + timedelta(seconds=120)))
     trains = replace(owner, status=owner.status.model_copy(update={"progress": progress}))
     waiting = [job("one", priority=2), job("two", priority=1)]
 
     def starts(*jobs: Job, queue: list[Job] = waiting) -> list[float | None]:
-        owners, typical = {each.key.holder: each for each in jobs}, typical_duration(filter(has_trained, jobs))
+        owners, lengths = {each.key.holder: each for each in jobs}, Lengths(filter(has_trained, jobs))
         places = place(queue, [candidate], NOW, Policy())
-        found = estimated_starts(places, [candidate], owners, typical, NOW, Policy())
+        found = estimated_starts(places, [candidate], owners, lengths, NOW, Policy())
         times = [found.get(each.key.uid) for each in queue]
         return [None if at is None else (parse_time(at) - NOW).total_seconds() for at in times]
 
     assert starts(trains, finished) == [120, 720]
     assert starts(trains) == [120, None], "how long the first will train is unknown"
-    assert starts(owner, finished) == [400, 1000], "no eta yet: begun 200 s ago, 600 s are usual"
+    assert starts(owner, finished) == [400, 1000], "no eta yet: begun 200 s ago, 100 epochs take 600 s"
     assert starts(owner) == [None, None]
     told = [job("one", status={"estimated_start_time": timestamp(NOW + timedelta(seconds=100))})]
     assert starts(trains, queue=told) == [100], "it is no news that it moved by 20 s"
+
+
+@pytest.mark.parametrize(
+    ("said", "remedies", "not_said"),
+    [
+        ('persistentvolumeclaim "data" not found.', ["data does not exist in namespace vision: create"], "podTemplate"),
+        ("pod has unbound immediate PersistentVolumeClaims. not found", ["kubectl describe pvc"], "podTemplate"),
+        ("1 Insufficient nvidia.com/gpu.", ["no share of the GPU is free"], "podTemplate"),
+        ("1 Insufficient cpu, 1 Insufficient nvidia.com/gpu", ["no share of the GPU", "Template.resources"], "taint"),
+        ("1 Insufficient memory, 1 node(s) had untolerated taint(s)", ["podTemplate.resources"], "tolerations"),
+        ("2 node(s) had untolerated taint(s)", ["spec.podTemplate.tolerations"], "resources"),
+        ("1 node(s) were unschedulable, 1 node(s) didn't match Pod's node affinity/selector", ["uncordon"], "taint"),
+        ("1 node(s) didn't match Pod's node affinity/selector", ["spec.podTemplate.nodeSelector"], "resources"),
+        ("1 node(s) had volume node affinity conflict", ["use storage that can"], "nodeSelector"),
+        ("node(s) had a mood", ["free what the scheduler misses", "spec.podTemplate"], "PersistentVolumeClaim"),
+    ],
+)
+def test_what_the_scheduler_misses_has_its_own_remedy(said: str, remedies: list[str], not_said: str) -> None:
+    waiting = f"not scheduled: 0/2 nodes are available: {said}"
+    message = mishaps.start_message(replace(POD, waiting=waiting, waiting_reason="Unschedulable"))
+    for remedy in remedies:
+        assert remedy in message
+    assert not_said not in message

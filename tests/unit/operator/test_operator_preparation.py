@@ -8,8 +8,12 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.model import Job, JobKey, Policy, Termination, TrainingPod
+from gpu_relay.domain.candidate import Candidate
+from gpu_relay.domain.claims import Claim, claim_names
+from gpu_relay.domain.model import GpuReport, Job, JobKey, Policy, Resident, Termination, TrainingPod
 from gpu_relay.domain.preparation import PreparationView, is_due, plan
+from gpu_relay.domain.preparation_place import Obstacle, Place, Surroundings, find_place
+from gpu_relay.domain.preparation_slots import share_out
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.steps import DeletePod, Prepare
 
@@ -17,7 +21,7 @@ NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=2, backoff_base=10)
 CLAIM = {"persistentVolumeClaim": {"claimName": "c"}}
 POD = TrainingPod(
-    "vision", "digits-1-prepare", "p", "uid", 0, "", 0, "Running", None, False, timestamp(NOW), None, None, node="n"
+    "vision", "digits-1-prepare", "p", "uid", "", 0, "Running", None, False, timestamp(NOW), None, None, node="n"
 )
 UNDER_WAY = Preparation(number=1, pod="digits-1-prepare", start_time=timestamp(NOW))
 
@@ -118,9 +122,167 @@ def test_a_suspended_job_has_its_pod_stopped_once() -> None:
     assert plan(PreparationView(NOW, POLICY, suspended)).step is None
 
 
-def test_a_refusal_counts_as_a_failure() -> None:
-    subject = job({"preparation": UNDER_WAY}, backoffLimit=0)
-    decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "exceeded quota")))
+def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
+    subject = job({"preparation": UNDER_WAY}, backoffLimit=3)
+    decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "requests above limits")))
     assert decision.status is not None
     assert decision.status.phase == Phase.FAILED
-    assert "exceeded quota" in decision.notices[0].message
+    assert "requests above limits" in decision.notices[0].message
+
+
+def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> None:
+    failing = replace(POD, phase="Pending", waiting="ErrImagePull: no such host", waiting_reason="ErrImagePull")
+    first = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), failing))
+    assert first.status is not None
+    assert first.status.preparation is not None
+    assert first.status.preparation.failing_since == timestamp(NOW)
+    later = NOW + timedelta(seconds=POLICY.start_failure_timeout + 1)
+    given_up = plan(PreparationView(later, POLICY, replace(job(), status=first.status), failing))
+    assert given_up.step == DeletePod(failing)
+    assert given_up.status is not None
+    assert given_up.status.preparation is not None
+    assert (given_up.status.preparation.failures, given_up.status.preparation.failing_since) == (1, None)
+    again = plan(PreparationView(later, POLICY, replace(job(), status=first.status), replace(POD, phase="Running")))
+    assert again.status is not None
+    assert again.status.preparation == UNDER_WAY, "it runs after all"
+
+
+def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> None:
+    subject = job({"preparation": UNDER_WAY}, backoffLimit=0)
+    waits = plan(PreparationView(NOW, POLICY, subject, failure="webhook is down", retry_in=4))
+    assert (waits.step, waits.again_in) == (None, 4)
+    assert waits.status is not None
+    assert waits.status.phase == Phase.PREPARING
+    again = plan(PreparationView(NOW, POLICY, replace(subject, status=waits.status), failure="webhook is down"))
+    assert again.step == Prepare(1)
+    assert again.status == waits.status, "nothing new is written"
+
+
+@pytest.mark.parametrize("deleting", [True, False])
+def test_a_name_that_is_taken_is_waited_for(deleting: bool) -> None:
+    other = replace(POD, job_uid="another", deleting=deleting)
+    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}, backoffLimit=0), taken_by=other))
+    assert decision.step is None
+    assert decision.status is not None
+    condition = decision.status.conditions[0]
+    assert condition.reason == Reason.POD_NAME_TAKEN
+    assert ("delete it" in condition.message) is not deleting
+
+
+def test_a_preparing_pod_that_does_not_end_blocks_no_gpu() -> None:
+    overdue = timestamp(NOW - timedelta(hours=1))
+    stuck = replace(POD, deleting=True, delete_by=overdue)
+    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), stuck))
+    assert decision.status is not None
+    condition = decision.status.conditions[0]
+    assert condition.reason == Reason.POD_STUCK
+    assert "so the preparation stays blocked" in condition.message
+
+
+def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -> None:
+    class _StillLive(TrainingPod):
+        live = True
+
+    pod = _StillLive(**vars(ended()))
+    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), pod))
+    assert decision.step == DeletePod(pod)
+    assert decision.status is not None
+    assert decision.status.phase == Phase.QUEUED
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ({"reason": "Interrupted"}, "PreparationTimedOut"),
+        ({}, "PreparationTimedOut"),
+        ({"reason": "Completed"}, "Completed"),
+        ({"reason": "DatasetInvalid"}, "DatasetInvalid"),
+    ],
+)
+def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], reason: str) -> None:
+    end = Termination(143, "Error", word, pod_reason="DeadlineExceeded", pod_message="Pod was active for too long")
+    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), replace(POD, termination=end)))
+    assert decision.status is not None
+    assert decision.status.preparation is not None
+    assert decision.status.preparation.reason == reason
+    assert decision.status.preparation.failures == (reason != "Completed")
+
+
+# Slots
+
+
+def named(name: str, record: Preparation | None = None, *, namespace: str = "vision", priority: int = 0) -> Job:
+    key = JobKey(namespace, name, f"uid-{name}")
+    return replace(job({"preparation": record} if record else None, priority=priority), key=key)
+
+
+FAILING = UNDER_WAY.model_copy(update={"failing_since": timestamp(NOW)})
+PAUSED = UNDER_WAY.model_copy(update={"reason": "Error", "failures": 1, "completion_time": timestamp(NOW)})
+
+
+def test_each_namespace_has_slots_of_its_own_in_the_queues_order() -> None:
+    jobs = [named("a", UNDER_WAY), named("b"), named("c", priority=1), named("d", namespace="other")]
+    assert share_out(jobs, (), NOW, POLICY) == {"uid-b": False, "uid-c": True, "uid-d": True}
+
+
+def test_who_pauses_or_is_obstructed_needs_no_slot() -> None:
+    jobs = [named("a", PAUSED), named("b"), named("c"), named("d")]
+    shares = share_out(jobs, {"uid-b"}, NOW, Policy(preparations=1, backoff_base=10))
+    assert shares == {"uid-a": None, "uid-b": None, "uid-c": True, "uid-d": False}
+
+
+@pytest.mark.parametrize(("failing", "free"), [(0, 2), (1, 2), (2, 2), (3, 1), (4, 0), (5, 0)])
+def test_pods_that_do_not_start_leave_the_slots_to_others_up_to_a_bound(failing: int, free: int) -> None:
+    stuck = [named(f"stuck-{number}", FAILING) for number in range(failing)]
+    shares = share_out([*stuck, *(named(f"waits-{number}") for number in range(3))], (), NOW, POLICY)
+    assert sum(share is True for share in shares.values()) == free
+
+
+# Where the pod may go
+
+
+def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
+    report = GpuReport(f"GPU-{node}", "T4", total, 450, 0, 14910, 14000, False, "unloaded", None)
+    sam3 = Resident("vision", "sam3", node, node, "http://10.0.0.7:8000", labels, report)
+    return Candidate(f"gpu-{node}", sam3, {})
+
+
+BOUND, UNBOUND = {"c": Claim(bound=True)}, {"c": Claim(bound=False)}
+
+
+def obstacle(seen: Surroundings, **spec: Any) -> Reason:
+    found = find_place(job(**spec), seen, POLICY)
+    assert isinstance(found, Obstacle)
+    return found.reason
+
+
+def test_unbound_claims_bind_where_a_gpu_fits_and_bound_ones_are_free() -> None:
+    gpus = [gpu("small", total=4096), gpu("large"), gpu("also-large")]
+    assert find_place(job(), Surroundings(gpus, claims=BOUND), POLICY) == Place(("also-large", "large"))
+    assert find_place(job(), Surroundings(gpus, claims=UNBOUND), POLICY) == Place(
+        ("also-large", "large"), required=True
+    )
+
+
+def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> None:
+    unknown = Surroundings([gpu("small", total=4096)], all_reported=False, claims=BOUND)
+    assert find_place(job(), unknown, POLICY) == Place(("small",))
+    assert obstacle(replace(unknown, claims=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
+    assert obstacle(replace(unknown, all_reported=True)) == Reason.NO_GPU_FITS
+    alone = Surroundings(has_residents=False, claims=BOUND)
+    assert find_place(job(), alone, POLICY) == Place()
+    assert obstacle(replace(alone, claims=UNBOUND)) == Reason.PREPARATION_SKIPPED
+
+
+def test_a_missing_claim_comes_first() -> None:
+    assert obstacle(Surroundings([gpu("small", total=4096)], claims={"c": None})) == Reason.VOLUME_CLAIM_MISSING
+    found = find_place(job(), Surroundings(claims={"c": None}), POLICY)
+    assert isinstance(found, Obstacle)
+    assert found.message == "PersistentVolumeClaim c does not exist in namespace vision: create it"
+    assert claim_names(job()) == ("c",)
+
+
+def test_a_job_that_is_left_to_its_training_pod_is_not_due() -> None:
+    decision = plan(PreparationView(NOW, POLICY, job(), obstacle=(Reason.PREPARATION_SKIPPED, "no GPU is known")))
+    assert decision.status is not None
+    assert not is_due(replace(job(), status=decision.status), POLICY)

@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.candidate import lends_to
 from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
-from gpu_relay.domain.queue import lends_to
+from gpu_relay.domain.preparation_place import Place
 from gpu_relay.domain.steps import CreatePod
-from gpu_relay.domain.validation import objection
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.domain.validation import MANAGED_ARGS, objection
+from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from gpu_relay.settings import Settings
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "x", 7, None, "key", "node-1", "")
@@ -74,7 +75,40 @@ def test_what_the_site_has_set_stays() -> None:
     assert container["resources"] == {"requests": {"cpu": 2}, "limits": {"memory": "8Gi", "nvidia.com/gpu": "1"}}
 
 
+SITE = {"requests": {"cpu": "500m", "memory": "2Gi"}, "limits": {"memory": "8Gi"}}
+
+
+@pytest.mark.parametrize(
+    ("asked", "requests", "limits"),
+    [
+        (None, {"cpu": "500m", "memory": "2Gi"}, {"memory": "8Gi"}),
+        ({"requests": {"cpu": 4}}, {"cpu": 4, "memory": "2Gi"}, {"memory": "8Gi"}),
+        ({"limits": {"memory": "1Gi"}}, {"cpu": "500m"}, {"memory": "1Gi"}),  # Kubernetes: the request is the limit
+        ({"requests": {"memory": "9Gi"}}, {"cpu": "500m", "memory": "9Gi"}, {}),
+    ],
+)
+def test_a_job_replaces_the_sites_resources_one_by_one(
+    asked: dict[str, Any] | None, requests: dict[str, Any], limits: dict[str, Any]
+) -> None:
+    template = {"spec": {"containers": [{"name": "trainer", "resources": SITE}]}}
+    defaults = TrainerDefaults("i", "nvidia.com/gpu", 60, template=template)
+    one = job(podTemplate={"resources": asked} if asked else {})
+    training = training_pod(one, LEASE, None, CreatePod(1, 8), defaults)["spec"]["containers"][0]["resources"]
+    assert training == {"requests": requests, "limits": {**limits, "nvidia.com/gpu": "1"}}
+    preparing = preparing_pod(one, 1, Place(), defaults)["spec"]["containers"][0]["resources"]
+    assert preparing == {"requests": requests, "limits": limits}
+
+
 def test_arguments_fit_into_an_annotation() -> None:
     args = {f"a{number}": "x" * 1000 for number in range(20)}
     assert "room for 16,384" in str(objection(job(training={"args": args})))
     assert objection(job(training={"args": {"lr0": 0.01}})) is None
+
+
+def test_all_arguments_of_the_relays_own_are_named_at_once() -> None:
+    said = objection(job(training={"args": {"epochs": 3, "lr0": 0.1, "resume": True, "data": "coco8.yaml"}}))
+    assert said == (
+        "the relay sets these arguments itself: training.args.epochs: use spec.training.epochs, training.args.resume: "
+        "leave it out: interrupted jobs always resume, training.args.data: use spec.dataset"
+    )
+    assert len(str(objection(job(training={"args": dict.fromkeys(MANAGED_ARGS, 1)})))) < 1024, "an Event holds all"

@@ -48,7 +48,7 @@ def resident(*, loaded: bool = False, free: int = 14_910, hold: Hold | None = HE
 
 def pod(**changes: Any) -> TrainingPod:
     made = TrainingPod(
-        "vision", "digits-1", "p", KEY.uid, 1, "gpu-1", 7, "Running",
+        "vision", "digits-1", "p", KEY.uid, "gpu-1", 7, "Running",
         "10.0.0.1", False, "2026-01-01T11:59:30Z", None, None,
     )  # fmt: skip
     return replace(made, **changes)
@@ -95,14 +95,16 @@ def test_the_load_is_asked_for_when_nothing_runs() -> None:
     assert isinstance(turn.plan(view(lease=THEIRS, job=job(phase=Phase.RELEASING))).step, Load)
 
 
-def test_a_pod_that_the_api_server_refuses_is_a_failed_attempt() -> None:
-    decision = turn.plan(
-        view(refusal=Reason.POD_REFUSED, failure="the API server refuses the training pod: exceeded quota")
-    )
-    assert decision.step is None
-    assert decision.status is not None
-    assert decision.status.attempts[-1].reason == Reason.POD_REFUSED
-    assert "exceeded quota" in decision.status.attempts[-1].message
+def test_a_pod_that_the_api_server_refuses_is_tried_again_and_then_given_up() -> None:
+    refused = view(refusal=Reason.POD_REFUSED, failure="the API server refuses the training pod: exceeded quota")
+    decision = turn.plan(refused)
+    assert isinstance(decision.step, CreatePod)
+    assert decision.notices[-1].reason == Reason.POD_REFUSED
+    given_up = turn.plan(replace(refused, refused_for=61))
+    assert given_up.step is None
+    assert given_up.status is not None
+    assert given_up.status.attempts[-1].reason == Reason.POD_REFUSED
+    assert "exceeded quota" in given_up.status.attempts[-1].message
 
 
 def test_the_lease_waits_until_the_memory_is_back() -> None:

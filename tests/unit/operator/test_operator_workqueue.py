@@ -88,3 +88,15 @@ async def test_a_cancellation_that_a_library_lets_out_is_a_failure_like_others()
     queue.put("a")
     await run_until(queue, lambda: len(seen) >= 2)
     assert seen == ["a", "a"]
+
+
+async def test_it_ends_although_a_key_is_put_in_the_moment_of_its_cancellation() -> None:
+    _, queue = recording(nothing)
+    queue.put("later", 60)
+    task = asyncio.create_task(queue.run())
+    await asyncio.sleep(0.01)
+    queue.put("now")
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    task.cancel()
+    assert done == {task}

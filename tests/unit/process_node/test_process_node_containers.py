@@ -84,7 +84,8 @@ async def test_grace_ends(tmp_path: Path) -> None:
     process.stop(grace=600)
     process.stop(grace=0.1)
     process.stop(grace=600)
-    assert await asyncio.wait_for(process.wait(), 20) == 137
+    async with asyncio.timeout(20):
+        assert await process.wait() == 137
 
 
 async def test_what_a_program_leaves_behind_ends_with_it(tmp_path: Path) -> None:
@@ -98,7 +99,8 @@ async def test_a_killed_program_takes_everything_along(tmp_path: Path) -> None:
     process = await start(tmp_path, *shell("trap '' TERM; setsid sleep 600 & echo $!; wait; wait; wait"))
     orphan = int(await text_of(tmp_path / "log"))
     process.stop(grace=0.05)
-    assert await asyncio.wait_for(process.wait(), 20) == 137
+    async with asyncio.timeout(20):
+        assert await process.wait() == 137
     assert gone(orphan)
 
 

@@ -1,0 +1,31 @@
+"""Lists are read in pages that are bounded by bytes: every object comes once, however large the objects are."""
+
+import asyncio
+
+import httpx
+import pytest
+from kubernetes.aio import client, config
+
+from gpu_relay.effects.kube import Kube
+from tests.cluster import Cluster
+from tests.support.world import World
+
+
+@pytest.mark.parametrize(("count", "size"), [(12, 900_000), (600, 10)])
+def test_each_object_of_a_list_comes_once(
+    cluster: Cluster, world: World, api: httpx.Client, count: int, size: int
+) -> None:
+    path = f"/api/v1/namespaces/{world.namespace}/configmaps"
+    names = [f"page-{number:03}" for number in range(count)]
+    for name in names:
+        body = {"metadata": {"name": name, "labels": {"page": "yes"}}, "data": {"text": "x" * size}}
+        api.post(path, json=body).raise_for_status()
+
+    async def read() -> list[str]:
+        configuration = client.Configuration()
+        await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
+        async with client.ApiClient(configuration) as connection:
+            kube = Kube(connection, field_manager="test", timeout=30)
+            return [raw["metadata"]["name"] async for raw in kube.each(path, labels="page=yes")]
+
+    assert asyncio.run(read()) == names

@@ -1,0 +1,130 @@
+"""What keeps a pod from starting is named within a minute, with what to change: by scheduler, kubelet and Events."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster import Cluster
+from tests.support.operator_process import OperatorProcess
+from tests.support.rights import kubeconfig_of_one_namespace
+from tests.support.scripted_resident import ScriptedResident
+from tests.support.waiting import eventually
+from tests.support.world import World, container
+
+Start = Callable[..., OperatorProcess]
+
+
+def creating(world: World, name: str) -> None:
+    """Have a kubelet say no more than that it makes the pod's containers."""
+    waiting = {"waiting": {"reason": "ContainerCreating"}}
+    world.set_pod(name, phase="Pending", containerStatuses=[container(waiting)])
+
+
+def told(world: World, reason: str) -> str:
+    found: dict[str, Any] = eventually(lambda: world.waits_for("digits", reason), f"the condition {reason}")
+    return str(found["message"])
+
+
+# Events of the pod
+
+
+@pytest.mark.parametrize(
+    ("event", "said", "reason", "remedy"),
+    [
+        ("FailedMount", 'secret "ca" not found', "VolumeNotMounted", "correct the PersistentVolumeClaim"),
+        ("FailedAttachVolume", "volume is attached to node-2", "VolumeNotMounted", "its storage"),
+        ("FailedCreatePodSandBox", "no IP address left", "ContainerNotCreated", "network plugin"),
+        ("FailedPrepareDynamicResources", "no such driver", "ContainerNotCreated", "drivers of node node-1"),
+    ],
+)
+def test_what_stands_in_events_alone_gives_the_gpu_back_soon(
+    world: World, resident: ScriptedResident, start_operator: Start, event: str, said: str, reason: str, remedy: str
+) -> None:
+    start_operator(start_failure_timeout="0.5")
+    world.apply_job("digits", backoffLimit=0)
+    world.shows_pod("digits-1")
+    world.bind_pod("digits-1", "node-1")
+    creating(world, "digits-1")
+    world.tell_of_pod("digits-1", event, said, later=60)
+    world.obey("digits-1")
+    world.reaches("digits", "Failed")
+    attempt = world.attempts("digits")[0]
+    assert attempt["reason"] == reason
+    assert f"{event}: {said}" in attempt["message"]
+    assert remedy in attempt["message"]
+    warning = eventually(lambda: world.event("digits", reason), f"the Event {reason}")
+    assert warning["type"] == "Warning"
+    eventually(world.nothing_owed, "the Lease to be settled")
+    assert resident.loaded
+
+
+def test_a_volume_that_is_mounted_in_the_end_costs_nothing(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    """The Event of a failure stays for an hour; what came after it counts."""
+    world.apply_job("digits")
+    world.shows_pod("digits-1")
+    world.bind_pod("digits-1", "node-1")
+    creating(world, "digits-1")
+    world.tell_of_pod("digits-1", "FailedMount", "the server is down", later=60)
+    assert "the server is down" in told(world, "VolumeNotMounted")
+    world.tell_of_pod("digits-1", "Pulling", "pulls the image", kind="Normal", later=61)
+    assert "its container is being created" in told(world, "PodNotStarted")
+    world.run_pod("digits-1")
+    told(world, "TrainingRunning")
+
+
+def test_an_operator_that_may_not_read_events_works_on_without_them(
+    world: World, resident: ScriptedResident, cluster: Cluster, tmp_path: Path
+) -> None:
+    kubeconfig = kubeconfig_of_one_namespace(cluster, world, tmp_path, without=("events", "list"))
+    operator = OperatorProcess(kubeconfig, tmp_path / "operator.log", watch_namespace=world.namespace)
+    operator.start()
+    try:
+        world.apply_job("digits")
+        world.shows_pod("digits-1")
+        world.bind_pod("digits-1", "node-1")
+        creating(world, "digits-1")
+        world.tell_of_pod("digits-1", "FailedMount", "the server is down", later=60)
+        eventually(lambda: "mount errors are found by" in operator.log(), "the refusal to be logged")
+        told(world, "PodNotStarted")
+        world.run_pod("digits-1")
+        told(world, "TrainingRunning")
+        assert operator.log().count("mount errors are found by") == 1
+    finally:
+        operator.stop()
+
+
+# The scheduler, which is real
+
+
+def test_a_claim_that_does_not_exist_costs_no_outage(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.delete_claim("data")
+    world.apply_job("digits", backoffLimit=0)
+    said = f"PersistentVolumeClaim data does not exist in namespace {world.namespace}: create it"
+    assert told(world, "VolumeClaimMissing") == said
+    warning = eventually(lambda: world.event("digits", "VolumeClaimMissing"), "the Event VolumeClaimMissing")
+    assert (warning["type"], warning["note"]) == ("Warning", said)
+    assert not resident.called("unload")
+    world.add_claim("data")
+    world.shows_pod("digits-1")
+    assert world.attempts("digits") == []
+
+
+def test_a_claim_without_a_volume_is_said_with_the_reason(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    world.delete_claim("data")
+    world.add_claim("data", storageClassName="no-such-class")
+    world.apply_job("digits")
+    eventually(
+        lambda: 'storageclass.storage.k8s.io "no-such-class" not found' in told(world, "Unschedulable"),
+        "what the volume controller says",
+    )
+    message = told(world, "Unschedulable")
+    assert "PersistentVolumeClaim data:" in message
+    assert "kubectl describe pvc" in message
