@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import gpu_memory
-from bench.sam3 import ballast, lifecycle, traffic
+from bench.sam3 import abandoned, ballast, hostile, lifecycle, traffic
 from bench.sam3.report import Report
 from tests.demo.sam3 import photograph
-from tests.faults.sam3_process import TOKEN, Server
+from tests.faults.sam3_process import TOKEN, Server, tiny_model
 
-PARTS = ("lifecycle", "traffic", "memory", "origin")
+PARTS = ("lifecycle", "traffic", "memory", "boxes", "origin", "hostile", "abandoned")
+WITH_THE_MODEL = {"lifecycle", "traffic", "boxes", "origin"}
 T4_MIB = 15_360 - 450
 PICTURE = ("4000", "3000")
 
@@ -29,16 +30,22 @@ def main() -> None:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sam3-bench-")))
         device = _device()
-        model = options.model or _full_size(folder / "model", "float16" if device != "cpu" else "float32")
         if options.card_mib and device != "cpu":
             stack.enter_context(ballast.confined_to(options.card_mib))
         report = Report(device, options.model.name if options.model else "full size, random weights")
-        if {"lifecycle", "traffic", "origin"} & set(options.parts):
+        if WITH_THE_MODEL & set(options.parts):
+            model = options.model or _full_size(folder / "model", "float16" if device != "cpu" else "float32")
             server = _server(folder, model, options, device)
             stack.callback(server.end)
             _measure_server(server, model, options, report)
+        if "abandoned" in options.parts:
+            _measure_abandoned(folder, options, device, report)
         if "memory" in options.parts:
             _measure_memory(report, options.instances)
+        if "boxes" in options.parts:
+            _measure_boxes(report, model, 0 if device == "cpu" else options.gpu_memory_mib, options.dtypes)
+        if "hostile" in options.parts:
+            _tell_hostile(report, hostile.measure(folder, options.checkout))
     report.show()
     if options.json:
         report.write(options.json)
@@ -66,6 +73,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--instances", type=int, default=100, help="instances on a 12-megapixel photograph (default 100: stock 15 GB)"
     )
+    parser.add_argument(
+        "--dtypes",
+        nargs="*",
+        default=["float16", "bfloat16"],
+        choices=["float16", "bfloat16"],
+        help="what boxes compares with float32 (both; float16 is very slow on most CPUs)",
+    )
+    parser.add_argument("--checkout", type=Path, help="the part `hostile` attacks the server of this other checkout")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     return parser
 
@@ -129,6 +144,40 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
         report.add(f"{training}, beside the loaded server", answers[origin.beside_the_loaded_server])
 
 
+def _tell_hostile(report: Report, seen: list[hostile.Suffered]) -> None:
+    report.keep("hostile", seen)
+    for each in seen:
+        statuses = ", ".join(f"{count} x {status}" for status, count in each.statuses.items()) or "none waited for"
+        report.add(
+            f"/health is silent under: {each.attack}",
+            f"{each.health:.0f} ms",
+            f"nothing {each.nothing:.0f} ms; honest {each.honest:.1f} s ({each.honest_status}), grown "
+            f"{each.grown_mib} MiB, answers {each.answer_bytes:,} B ({statuses})",
+        )
+
+
+def _measure_abandoned(folder: Path, options: argparse.Namespace, device: str, report: Report) -> None:
+    """Measure with the default limits and the tiny model, without a GPU on a simulated one: it is about the server."""
+    (folder / "token").write_text(TOKEN)
+    settings = {
+        "SAM3_GPU_MEMORY_MIB": str(options.gpu_memory_mib),
+        "SAM3_MAX_PER_CLIENT": "16",  # all of these clients have one address
+        "SAM3_LOG_LEVEL": options.log_level,
+        "OMP_NUM_THREADS": str(options.threads),
+    }
+    ledger = gpu_memory.create_ledger(folder / "gpu") if device == "cpu" else None
+    server = Server(ledger, tiny_model(), folder / "token", settings, lifecycle.PATIENCE)
+    try:
+        server.segment().raise_for_status()
+        cases = abandoned.measure(server)
+    finally:
+        server.end()
+    report.keep("abandoned", cases)
+    for case in cases:
+        silence = f"silence of /health {case.silence_ms:.0f} ms, of a server without work {case.idle_silence_ms:.0f} ms"
+        report.add(f"{case.name}: {case.outcome}", f"{case.seconds:.1f} s", silence)
+
+
 def _tell_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
     report.keep("lifecycle", seen)
     report.add("load from the standby", f"{seen.standby_load:.3f} s", f"cold start {seen.cold_load:.2f} s")
@@ -142,6 +191,15 @@ def _measure_memory(report: Report, count: int) -> None:
     report.figures["memory"] = {"chunked": chunked, "stock": stock}
     what = f"post-processing {count} instances at {' x '.join(PICTURE)} adds"
     report.add(what, _mib(chunked), f"stock {_mib(stock)}")
+
+
+def _measure_boxes(report: Report, model: Path, memory_mib: int, dtypes: list[str]) -> None:
+    rows = [_child("bench.sam3.boxes", str(model), str(photograph()), str(memory_mib), dtype) for dtype in dtypes]
+    report.figures["boxes"] = rows
+    for row in filter(None, rows):
+        off = f"median {row['median_px']:.2f} px, at most {row['max_px']:.1f} px"
+        kept = f"{row['within_1_px']:.0%} within 1 px; scores within {row['score']:.1e}"
+        report.add(f"boxes of {row['dtype']}, 4,000 px wide, against float32", off, kept)
 
 
 def _mib(figures: dict[str, Any] | None) -> str:

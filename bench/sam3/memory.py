@@ -35,7 +35,7 @@ def main() -> None:
         found = processor.post_process_instance_segmentation(outputs, threshold=0.5, target_sizes=[(height, width)])
         told = len(found[0]["masks"])
     else:
-        told = len(masks.instances(outputs, 0.5, height, width, count, with_masks=True).found)
+        told = len(masks.instances(outputs, 0.5, height, width, count, with_masks=True).boxes)
     print(json.dumps({"added_mib": _peak_mib(device) - before, "instances": told}))
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+from tests.fuzz.image_mutants import flipped, noise, repeated, truncated, with_other_header
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 MODES = {"JPEG": ("L", "RGB", "CMYK"), "PNG": ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"), "GIF": ("P", "L")}
 
 
@@ -27,34 +29,6 @@ def whole(kind: str, chance: random.Random) -> bytes:
     options: dict[str, Any] = {"exif": exif} if kind in ("JPEG", "PNG", "WEBP", "TIFF") else {}
     image.save(buffer, kind, **options)
     return buffer.getvalue()
-
-
-def truncated(data: bytes, chance: random.Random) -> bytes:
-    return data[: chance.randint(0, len(data) - 1)]
-
-
-def flipped(data: bytes, chance: random.Random) -> bytes:
-    changed = bytearray(data)
-    for _ in range(chance.randint(1, 20)):
-        changed[chance.randrange(len(changed))] = chance.randrange(256)
-    return bytes(changed)
-
-
-def with_other_header(data: bytes, chance: random.Random) -> bytes:
-    """The head decides what a decoder believes, so that is where damage hurts most."""
-    changed = bytearray(data)
-    for _ in range(chance.randint(1, 6)):
-        changed[chance.randrange(min(len(changed), 64))] = chance.choice((0, 1, 0x7F, 0x80, 0xFF))
-    return bytes(changed)
-
-
-def repeated(data: bytes, chance: random.Random) -> bytes:
-    cut = chance.randrange(len(data))
-    return data[:cut] + data[cut : cut + 32] * chance.randint(2, 200) + data[cut:]
-
-
-def noise(data: bytes, chance: random.Random) -> bytes:
-    return chance.randbytes(len(data))
 
 
 DAMAGES: tuple[Callable[[bytes, random.Random], bytes], ...] = (truncated, flipped, with_other_header, repeated, noise)

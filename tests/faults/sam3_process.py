@@ -116,6 +116,9 @@ class Server:
     def templates(self) -> list[int]:
         return self._children("sam3-template")
 
+    def readers(self) -> list[int]:
+        return self._children("sam3-intake")
+
     def zombies(self) -> list[int]:
         return [pid for pid in self.children() if not runs(pid)]
 
@@ -128,8 +131,7 @@ class Server:
 
     def resident_mib(self) -> int:
         """Host memory that the server itself holds, without its workers."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") // MIB
+        return resident_mib(self.process.pid)
 
     def descriptors(self) -> int:
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
@@ -146,6 +148,13 @@ def comm(pid: int) -> str | None:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/comm").read_text().strip()
     return None
+
+
+def resident_mib(pid: int) -> int:
+    """Host memory of a process, 0 once it is gone."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") // MIB
+    return 0
 
 
 def runs(pid: int) -> bool:

@@ -53,7 +53,8 @@ def server(driver: Driver, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     token_file = tmp_path_factory.mktemp("token") / "token"
     token_file.write_text(TOKEN)
     settings = {LOG: str(driver.log), "LD_LIBRARY_PATH": str(driver.folder), "SAM3_WHILE_HELD": "cpu"}
-    server = Server(None, tiny_model(), token_file, settings | {"SAM3_SHUTDOWN_TIMEOUT": "120"})
+    limits = {"SAM3_SHUTDOWN_TIMEOUT": "120", "SAM3_REQUEST_TIMEOUT": "0.001"}  # the CPU has a limit of its own
+    server = Server(None, tiny_model(), token_file, settings | limits)
     server.unload(fence=1, ttl_seconds=600)
     yield server
     server.end()

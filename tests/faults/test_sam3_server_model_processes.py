@@ -19,6 +19,7 @@ import gpu_memory
 from gpu_memory import GpuMemory, Ledger
 from sam3_server.errors import NotEnoughMemoryError
 from sam3_server.worker import Worker
+from sam3_server.worker.encoding import Encoder
 from sam3_server.worker.forking import Template
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
@@ -102,6 +103,7 @@ class Processes:
     """A stage with processes."""
 
     template: Template
+    encoder: Encoder
     ledger: Ledger
     setup: Setup
     limits: Limits = field(default_factory=lambda: Limits(load=60.0, request=60.0, grace=5.0))
@@ -124,7 +126,7 @@ class Processes:
             started.append(await self.template.start_worker(setup, channel))
             return started[0]
 
-        worker = await Stoppable.start(self.setup, start, on_exit)
+        worker = await Stoppable.start(self.setup, start, self.encoder, on_exit)
         worker.processes, worker.process = self, started[0]
         self.launched.append(worker)
         if self.preparing.closed:
@@ -138,6 +140,7 @@ class Common:
 
     runner: asyncio.Runner
     template: Template
+    encoder: Encoder
     ledger: Ledger
     setup: Setup
 
@@ -150,8 +153,11 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Common]:
         for name, value in {**ledger.environment, "OMP_NUM_THREADS": "1"}.items():
             patch.setenv(name, value)
         template = Template("error", patience=120)
+        encoder = Encoder("error")
         runner.run(template.__aenter__())
-        yield Common(runner, template, ledger, setup)
+        runner.run(encoder.__aenter__())
+        yield Common(runner, template, encoder, ledger, setup)
+        runner.run(encoder.__aexit__())
         runner.run(template.__aexit__())
 
 
@@ -161,7 +167,7 @@ def test_the_server_does_with_processes_what_the_model_says(common: Common) -> N
             return common.runner
 
         def stage(self) -> Stage:
-            return Processes(common.template, common.ledger, common.setup)
+            return Processes(common.template, common.encoder, common.ledger, common.setup)
 
         def ended(self) -> None:
             self.script.gpu.others = 0

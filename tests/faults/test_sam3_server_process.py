@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 from pycocotools import mask as coco
 
@@ -72,7 +73,7 @@ def test_every_form_comes_from_the_real_model(server: Server) -> None:
         for detection, with_mask in zip(result["detections"], with_masks["detections"], strict=True):
             assert (detection["box"], detection["score"]) == (with_mask["box"], with_mask["score"])
             outlined = coco.decode(coco.merge(coco.frPyObjects(detection["polygons"], 60, 90)))
-            assert outlined.shape == (60, 90)
+            assert np.array_equal(outlined, coco.decode(with_mask["mask"]))
     classes = {line.split()[0] for line in shaped["yolo_labels"].splitlines()}
     assert classes == {"0", "5", "2"}
     boxes = server.client.post("/api/v1/segment", json=body | {"format": "box", "max_instances": 2}).json()
@@ -178,6 +179,28 @@ def test_a_server_restarted_before_training_took_its_memory_still_knows_of_the_h
         assert (second.workers(), ledger.used_mib) == ([], 0)
     finally:
         second.end()
+
+
+def test_a_server_that_preloads_is_ready_with_the_model_and_answers_without_a_load(
+    ledger: Ledger, model: Path, token_file: Path
+) -> None:
+    with ledger.book(8000):
+        server = Server(ledger, model, token_file, {"SAM3_PRELOAD": "true", "SAM3_READY_WHEN": "loaded"})
+        try:
+            eventually(lambda: server.health()["error"], "it looks for memory, and finds too little", within=30)
+            assert server.client.get("/ready").status_code == 503
+            assert ledger.used_mib == 8000
+        except BaseException:
+            server.end()
+            raise
+    try:
+        eventually(lambda: server.client.get("/ready").is_success, "the model is loaded", within=LOAD_SECONDS)
+        assert (ledger.used_mib, server.metric("sam3_load_seconds_count")) == (NEED, 1)
+        (worker,) = server.workers()
+        assert server.segment().status_code == 200
+        assert (server.workers(), server.metric("sam3_load_seconds_count")) == ([worker], 1)
+    finally:
+        server.end()
 
 
 @pytest.mark.parametrize("standby", ["true", "false"], ids=["template", "worker"])

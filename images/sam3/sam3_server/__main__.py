@@ -3,6 +3,8 @@
 import argparse
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,14 +16,20 @@ from pydantic import ValidationError
 import gpu_memory
 from sam3_server import logs
 from sam3_server.app import create_app
-from sam3_server.auth import Control, OpenControl, TokenFile, TokenReviews, authentication_api
+from sam3_server.auth import Control, OpenControl, TokenFile
+from sam3_server.bodies import Bodies
+from sam3_server.connections import ConnectionLimits, bounded_protocol
 from sam3_server.fallback import CpuFallback
 from sam3_server.host_memory import HostBudget
-from sam3_server.inference import RequestLimits
+from sam3_server.intake import protocol as intake
+from sam3_server.intake.pool import IntakePool
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
 from sam3_server.settings import Settings, describe, explain
-from sam3_server.worker import Launch
+from sam3_server.token_reviews import TokenReviews, authentication_api
+from sam3_server.worker import Launch, Worker
+from sam3_server.worker.bounds import MEGAPIXEL
+from sam3_server.worker.encoding import Encoder
 from sam3_server.worker.forking import Template
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Setup
@@ -29,7 +37,12 @@ from sam3_server.worker.starting import Start, start_afresh
 from sam3_server.workers import Limits
 
 EXIT_CONFIG = 2
-SWITCH_SECONDS = 0.001  # threads that decode let the event loop go on sooner than by default
+SWITCH_SECONDS = 0.001  # threads that ask about tokens let the event loop go on sooner than by default
+MIB = 1 << 20
+BASE64_GROWTH = 1.4  # four characters for three bytes, and a line break now and then
+READER_MIB = 256  # what an intake process takes before it reads anything, with some to spare
+READER_BYTES_PER_PIXEL = 24  # RGBA on a background, and their copies
+READER_COPIES = 6  # of a body: as a file, as text, decoded
 
 
 def main() -> None:
@@ -71,12 +84,16 @@ def _settings() -> Settings:
 
 
 def _serve(settings: Settings) -> None:
+    logs.capture_native_output()
     logs.configure("server", settings.log_level)
     sys.setswitchinterval(SWITCH_SECONDS)
+    connections = ConnectionLimits(settings.max_connections, settings.max_connections // 4, settings.transfer_timeout)
     config = uvicorn.Config(
         build_app(settings, _control(settings)),
         host=settings.bind_address,
         port=settings.http_port,
+        http=bounded_protocol(connections),
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -88,30 +105,66 @@ def _serve(settings: Settings) -> None:
 def build_app(settings: Settings, control: Control) -> FastAPI:
     """Put the server together from its settings."""
     metrics = Metrics()
-    limits = Limits(load=settings.load_timeout, request=settings.request_timeout, grace=settings.kill_grace)
+    limits = Limits(
+        load=settings.load_timeout,
+        request=settings.request_timeout,
+        grace=settings.kill_grace,
+    )
     policy = Policy(
         need_mib=settings.gpu_memory_mib,
         standby=settings.standby,
-        host=HostBudget.of(settings.model, settings.host_reserve_mib),
+        host=HostBudget.of(settings.model, settings.host_reserve_mib, _in_float32(settings)),
         max_in_flight=settings.max_in_flight,
-        max_pixels=settings.max_image_pixels,
+        max_per_client=settings.places_per_client,
         held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
         hold_file=settings.hold_file,
         limits=limits,
+        preload=settings.preload,
+        ready_when_loaded=settings.ready_when == "loaded",
     )
     template = Template(settings.log_level, settings.load_timeout) if settings.standby else None
     start = template.start_worker if template else start_afresh
+    encoder = Encoder(settings.log_level)
+    launcher = partial(_launcher, settings, start, encoder, metrics)
     fallback = None
     if settings.while_held == "cpu":
-        launch = _launcher(settings, start, memory_mib=0, dtype="float32")
-        fallback = CpuFallback(launch, limits, settings.max_in_flight)
-    launch = _launcher(settings, start, memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
-    service = Service(policy, launch, gpu_memory.read, metrics, fallback)
-    asked = RequestLimits(settings.max_image_mib, settings.max_prompts, settings.max_instances)
-    return create_app(service, control, metrics, asked, template)
+        slow = Limits(load=settings.cpu_load_timeout, request=settings.cpu_request_timeout, grace=settings.kill_grace)
+        fallback = CpuFallback(launcher(memory_mib=0, dtype="float32"), slow, settings.max_in_flight)
+    launch = launcher(memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
+    max_bytes = int((settings.max_image_mib * BASE64_GROWTH + 1) * MIB)
+    readers = IntakePool(_intake(settings, max_bytes))
+    service = Service(policy, launch, gpu_memory.read, metrics, readers, fallback)
+    bodies = Bodies(max_bytes, settings.transfer_timeout)
+    with_template = () if template is None else (template,)
+    return create_app(service, control, metrics, bodies, settings.transfer_timeout, readers, encoder, *with_template)
 
 
-def _launcher(settings: Settings, start: Start, memory_mib: int, dtype: str) -> Launch:
+def _intake(settings: Settings, max_bytes: int) -> intake.Setup:
+    limits = intake.RequestLimits(
+        image_mib=settings.max_image_mib,
+        pixels=settings.max_image_pixels,
+        prompts=settings.max_prompts,
+        instances=settings.max_instances,
+        mask_pixels=settings.max_mask_megapixels * MEGAPIXEL,
+    )
+    most = settings.max_image_pixels * READER_BYTES_PER_PIXEL + max_bytes * READER_COPIES
+    return intake.Setup(
+        limits=limits,
+        cpu_seconds=settings.decode_timeout,
+        memory_mib=READER_MIB + most // MIB,
+        log_level=settings.log_level,
+    )
+
+
+def _in_float32(settings: Settings) -> bool:
+    """Whether a worker may have its weights in float32."""
+    on_host = not settings.gpu_memory_mib or gpu_memory.computes_on_host() or settings.while_held == "cpu"
+    return settings.dtype == "float32" or on_host
+
+
+def _launcher(
+    settings: Settings, start: Start, encoder: Encoder, metrics: Metrics, memory_mib: int, dtype: str
+) -> Launch:
     setup = Setup(
         model=settings.model,
         dtype=dtype,
@@ -119,7 +172,13 @@ def _launcher(settings: Settings, start: Start, memory_mib: int, dtype: str) -> 
         cached_images=settings.cached_images,
         log_level=settings.log_level,
     )
-    return lambda on_exit: WorkerProcess.start(setup, start, on_exit)
+
+    async def launch(on_exit: Callable[[Worker], None]) -> Worker:
+        worker = await WorkerProcess.start(setup, start, encoder, on_exit)
+        worker.on_prompts = metrics.prompts.inc
+        return worker
+
+    return launch
 
 
 def _control(settings: Settings) -> Control:

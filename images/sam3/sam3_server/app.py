@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Request, Response
@@ -13,9 +13,12 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from gpu_memory import GpuUnavailable
 from sam3_server import inference, problems
 from sam3_server.auth import Control
+from sam3_server.bodies import Bodies
 from sam3_server.body_limit import BodyLimit
+from sam3_server.clients import address_of
 from sam3_server.errors import WorkerStuckError
-from sam3_server.inference import RequestLimits, Served
+from sam3_server.head_requests import HeadRequests
+from sam3_server.inference import CONCEPT, SEGMENT, Served
 from sam3_server.metrics import Metrics, RequestMetrics
 from sam3_server.openapi import DocumentedApp
 from sam3_server.residency import State
@@ -25,6 +28,7 @@ from sam3_server.schemas import (
     HoldView,
     LoadRequest,
     LoadResponse,
+    Readiness,
     RenewRequest,
     RenewResponse,
     UnloadRequest,
@@ -34,9 +38,6 @@ from sam3_server.service import Service, Unloaded
 
 log = logging.getLogger(__name__)
 
-MIB = 1 << 20
-BASE64_GROWTH = 1.4  # four characters for three bytes, and a line break now and then
-
 router = APIRouter()
 
 
@@ -44,7 +45,7 @@ async def _controlled(
     request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]
 ) -> None:
     control: Control = request.app.state.control
-    await control.check(credentials.credentials if credentials else None)
+    await control.check(credentials.credentials if credentials else None, address_of(request.scope))
 
 
 CONTROL = [Depends(_controlled)]
@@ -57,12 +58,13 @@ async def health(service: Served) -> Health:
     return Health(model_loaded=service.loaded, state=service.state, hold=hold, error=service.error)
 
 
-@router.get("/ready", responses=problems.responses(503))
+@router.get("/ready", responses=problems.responses(503), response_model=Readiness)
 async def ready(service: Served) -> Response:
-    """Tell whether to send requests here: always, unless failed, for a held resident answers for itself."""
-    if service.state is State.FAILED:
-        return problems.problem(503, service.error or "failed")
-    return JSONResponse({"status": "ok"})
+    """Tell whether to send requests here: unless failed, or, where SAM3_READY_WHEN says so, only with the model."""
+    told = Readiness(serves=service.state is not State.FAILED, model_loaded=service.loaded)
+    if service.unready is not None:
+        return problems.problem(503, service.unready, **told.model_dump(exclude={"status"}))
+    return JSONResponse(told.model_dump())
 
 
 @router.get("/api/v1/gpu", responses=problems.responses(503))
@@ -129,14 +131,17 @@ def create_app(
     service: Service,
     control: Control,
     collected: Metrics,
-    limits: RequestLimits,
-    template: AbstractAsyncContextManager[object] | None = None,
+    bodies: Bodies,
+    transfer_seconds: float,
+    *helpers: AbstractAsyncContextManager[object],
 ) -> FastAPI:
-    """Build the server around a service, which lives as long as the app does; so does the template."""
+    """Build the server around a service, which lives as long as the app does; so do its helpers."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with template or nullcontext():
+        async with AsyncExitStack() as stack:
+            for helper in helpers:
+                await stack.enter_async_context(helper)
             service.start()
             yield
             try:
@@ -145,13 +150,14 @@ def create_app(
                 log.exception("a worker is left behind")
 
     app = DocumentedApp(title="SAM3 server of GPU Relay", lifespan=lifespan)
-    app.state.service, app.state.control, app.state.metrics, app.state.limits = service, control, collected, limits
+    app.state.service, app.state.control, app.state.metrics, app.state.bodies = service, control, collected, bodies
     collected.watch(service)
     problems.install(app)
     app.include_router(router)
     app.include_router(inference.router)
-    app.add_middleware(BodyLimit, max_bytes=int((limits.image_mib * BASE64_GROWTH + 1) * MIB))
+    app.add_middleware(BodyLimit, seconds=transfer_seconds, others=frozenset({SEGMENT, CONCEPT}))
     app.add_middleware(RequestMetrics, metrics=collected)
+    app.add_middleware(HeadRequests)
     return app
 
 

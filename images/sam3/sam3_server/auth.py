@@ -1,25 +1,9 @@
-"""Who may order the model unloaded or loaded: bearers of a token that Kubernetes vouches for, or that a file holds."""
+"""Who may order the model unloaded or loaded: everybody, bearers of a file's token, or as token_reviews.py says."""
 
 import asyncio
-import hashlib
 import hmac
-import json
-import logging
-import os
-import time
-from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Protocol
-
-import kubernetes
-from kubernetes.client.exceptions import ApiException
-from urllib3.exceptions import HTTPError
-
-log = logging.getLogger(__name__)
-
-REVIEW_SECONDS = 5.0
-REMEMBER_SECONDS = 30.0
-REMEMBER_AT_MOST = 256
+from typing import Protocol
 
 
 class UnauthorizedError(Exception):
@@ -37,8 +21,8 @@ class ControlUnavailableError(Exception):
 class Control(Protocol):
     """Decides on control calls."""
 
-    async def check(self, token: str | None) -> None:
-        """Pass for a caller who may give control orders.
+    async def check(self, token: str | None, client: str) -> None:
+        """Pass for a caller who may give control orders; `client` is where it calls from.
 
         Raises:
             UnauthorizedError: the token is missing or not genuine.
@@ -52,7 +36,7 @@ class Control(Protocol):
 class OpenControl:
     """Lets everybody in: for a machine of one's own."""
 
-    async def check(self, token: str | None) -> None:
+    async def check(self, token: str | None, client: str) -> None:
         """Pass."""
 
 
@@ -62,7 +46,7 @@ class TokenFile:
     def __init__(self, path: Path) -> None:
         self._path = path
 
-    async def check(self, token: str | None) -> None:
+    async def check(self, token: str | None, client: str) -> None:
         """Pass for the file's token."""
         if token is None:
             raise UnauthorizedError("this call needs the header `Authorization: Bearer <token>`")
@@ -74,72 +58,3 @@ class TokenFile:
             raise ControlUnavailableError("the token file is empty")
         if not hmac.compare_digest(expected.encode(), token.encode()):
             raise UnauthorizedError("the token is not the one in this server's token file")
-
-
-class TokenReviews:
-    """Asks Kubernetes (TokenReview) whose token it is. An accepted token is remembered, by its hash, for 30 s."""
-
-    def __init__(
-        self,
-        api: "kubernetes.client.AuthenticationV1Api",
-        audience: str,
-        service_accounts: Collection[str],
-        now: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """`service_accounts` are written `namespace:name`."""
-        self._api = api
-        self._audience = audience
-        self._users = frozenset(f"system:serviceaccount:{account}" for account in service_accounts)
-        self._now = now
-        self._accepted: dict[bytes, float] = {}
-
-    async def check(self, token: str | None) -> None:
-        """Pass for a token of a listed service account, made for this audience."""
-        if token is None:
-            raise UnauthorizedError(f"this call needs a bearer token for the audience {self._audience}")
-        key = hashlib.sha256(token.encode()).digest()
-        if self._accepted.get(key, 0.0) > self._now():
-            return
-        await self._review(token)
-        if len(self._accepted) >= REMEMBER_AT_MOST:
-            self._accepted.clear()
-        self._accepted[key] = self._now() + REMEMBER_SECONDS
-
-    async def _review(self, token: str) -> None:
-        try:
-            status = await asyncio.to_thread(self._ask, token)
-        except (ApiException, HTTPError, OSError, ValueError) as error:
-            log.warning("TokenReview failed: %s", error)
-            message = "Kubernetes could not be asked whose token this is; the server's log says why"
-            raise ControlUnavailableError(message) from error
-        if not status.get("authenticated"):
-            raise UnauthorizedError(
-                f"Kubernetes does not know this token: {status.get('error') or 'not authenticated'}"
-            )
-        if self._audience not in status.get("audiences", ()):
-            raise UnauthorizedError(f"the token was not made for the audience {self._audience}")
-        user = status.get("user", {}).get("username")
-        if user not in self._users:
-            raise ForbiddenError(f"{user} may not give control orders (SAM3_CONTROL_SERVICE_ACCOUNTS)")
-
-    def _ask(self, token: str) -> dict[str, Any]:
-        spec = kubernetes.client.V1TokenReviewSpec(token=token, audiences=[self._audience])
-        response = self._api.create_token_review(
-            kubernetes.client.V1TokenReview(spec=spec), _request_timeout=REVIEW_SECONDS, _preload_content=False
-        )
-        status: dict[str, Any] = json.loads(response.data).get("status", {})
-        return status
-
-
-def authentication_api() -> "kubernetes.client.AuthenticationV1Api":
-    """Return the API of the cluster this process runs in, or of `KUBECONFIG`.
-
-    Raises:
-        kubernetes.config.ConfigException: there is neither.
-
-    """
-    if "KUBERNETES_SERVICE_HOST" in os.environ:
-        kubernetes.config.load_incluster_config()
-    else:
-        kubernetes.config.load_kube_config()
-    return kubernetes.client.AuthenticationV1Api()

@@ -1,36 +1,52 @@
-"""Refuses bodies that are too large while they arrive, before they fill memory or disk."""
+"""Refuses bodies that are too large or too slow while they arrive, on routes that have nothing large to be sent."""
+
+import asyncio
+from collections.abc import Collection
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+MOST_BYTES = 1 << 16
+
 
 class BodyLimit:
-    """Answers 413 once a request's body exceeds `max_bytes`, or says that it will."""
+    """Answers 413 once a body exceeds 64 KiB, or says that it will, and 408 once it has taken so many seconds.
 
-    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+    Paths in `others` have limits of their own.
+    """
+
+    def __init__(self, app: ASGIApp, seconds: float, others: Collection[str]) -> None:
         self._app = app
-        self._max_bytes = max_bytes
+        self._seconds = seconds
+        self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, with its body counted."""
-        if scope["type"] != "http":
+        """Pass one request on, with its body counted and timed."""
+        if scope["type"] != "http" or scope["path"] in self._others:
             await self._app(scope, receive, send)
             return
         declared = Headers(scope=scope).get("content-length", "")
         announced = int(declared) if declared.isdecimal() else 0
-        received = 0
+        received, more = 0, True
+        until = asyncio.get_running_loop().time() + self._seconds
 
         async def counted() -> Message:
-            nonlocal received
-            self._require(announced)
-            message = await receive()
+            nonlocal received, more
+            _require(announced)
+            try:
+                async with asyncio.timeout_at(until if more else None):
+                    message = await receive()
+            except TimeoutError as error:
+                raise HTTPException(408, f"the body did not arrive within {self._seconds:g} s") from error
             received += len(message.get("body", b""))
-            self._require(received)
+            more = message.get("more_body", False)
+            _require(received)
             return message
 
         await self._app(scope, counted, send)
 
-    def _require(self, size: int) -> None:
-        if size > self._max_bytes:
-            raise HTTPException(413, f"the request has more than {self._max_bytes >> 20} MiB; send a smaller image")
+
+def _require(size: int) -> None:
+    if size > MOST_BYTES:
+        raise HTTPException(413, f"the request has more than {MOST_BYTES >> 10} KiB; this route takes no more")

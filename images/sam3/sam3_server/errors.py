@@ -1,5 +1,8 @@
 """What can go wrong, in the server's own terms; problems.py says it in HTTP's."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from sam3_server.hold import Hold
 
 
@@ -21,6 +24,10 @@ class AbortedError(GateClosedError):
 
 class BusyError(ServiceError):
     """As many requests are in flight as the server takes."""
+
+
+class TooManyError(ServiceError):
+    """As many requests of one client are in flight as the server takes from each."""
 
 
 class NotEnoughMemoryError(ServiceError):
@@ -47,9 +54,30 @@ class PromptError(ServiceError):
     """A prompt is longer than the text encoder takes."""
 
 
+class TooMuchWorkError(ServiceError):
+    """The request asks for more work than one request may take. The message says what to change."""
+
+
 class ImageTooLargeError(ServiceError):
     """The image has more bytes or pixels than this server takes."""
 
 
 class ImageError(ServiceError):
     """What was sent is no image that can be read."""
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """What is wrong with one field of a request; `where` is its path, such as `body.prompts.0.text`."""
+
+    where: str
+    message: str
+
+
+class BodyError(ServiceError):
+    """A request's body cannot be used: for all of it, or for some fields. `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str, complaints: Sequence[Complaint] = ()) -> None:
+        super().__init__(message)
+        self.status = status
+        self.complaints = tuple(complaints)

@@ -8,7 +8,7 @@ def on_image(query: Query, width: int, height: int) -> Query:
     """Return the query with its boxes clipped to an upright image of this size in pixels.
 
     Raises:
-        PromptError: a box lies outside the image.
+        PromptError: a box lies outside the image, or is given in parts of its size rather than in pixels.
 
     """
     prompts = [
@@ -20,6 +20,11 @@ def on_image(query: Query, width: int, height: int) -> Query:
 
 def _clipped(exemplar: Exemplar, width: int, height: int) -> Exemplar:
     x1, y1, x2, y2 = exemplar.box
+    if max(exemplar.box) <= 1 < max(width, height):
+        raise PromptError(
+            f"the box {x1:g}, {y1:g}, {x2:g}, {y2:g} is no larger than one pixel; boxes are given in pixels, so "
+            f"multiply parts of the image's size by its width and height, {width} and {height} once turned upright"
+        )
     box = (max(x1, 0.0), max(y1, 0.0), min(x2, float(width)), min(y2, float(height)))
     if box[0] >= box[2] or box[1] >= box[3]:
         raise PromptError(

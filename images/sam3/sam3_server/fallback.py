@@ -5,6 +5,7 @@ import contextlib
 import logging
 
 from sam3_server.errors import BusyError, ServiceError
+from sam3_server.fair_queue import decoded_line
 from sam3_server.flight import Flight
 from sam3_server.images import RgbImage
 from sam3_server.worker import Launch, Worker
@@ -15,10 +16,14 @@ log = logging.getLogger(__name__)
 
 
 class CpuFallback:
-    """A worker of its own, which touches no GPU; `flight` counts the requests that it serves."""
+    """A worker of its own, which touches no GPU; `flight` counts the requests that it serves, `line` is before it.
+
+    `limits` are the CPU's, on which one image takes minutes that the GPU does in a part of a second.
+    """
 
     def __init__(self, launch: Launch, limits: Limits, max_in_flight: int) -> None:
         self.flight = Flight()
+        self.line = decoded_line()
         self._workers = Workers(launch, limits, self._lost)
         self._max_in_flight = max_in_flight
         self._lock = asyncio.Lock()
@@ -45,12 +50,15 @@ class CpuFallback:
         """
         if self.flight.count >= self._max_in_flight:
             raise BusyError(f"{self.flight.count} requests are in flight on the CPU, as many as this server takes")
-        with self.flight.one():
-            async with self._lock:
-                if self._workers.attached is None:
-                    await self._workers.ready_spare()
-                    await self._workers.attach_spare()
-            return await self._workers.segment(image, query)
+        with self.flight.one() as computed:
+            await asyncio.shield(asyncio.create_task(self._attached()))  # a client that leaves ends it for no other
+            return await self._workers.segment(image, query, computed)
+
+    async def _attached(self) -> None:
+        async with self._lock:
+            if self._workers.attached is None:
+                await self._workers.ready_spare()
+                await self._workers.attach_spare()
 
     async def end_when_idle(self) -> None:
         """End the worker once nobody waits for it; requests that come later are not to be sent here."""

@@ -4,15 +4,16 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
-from sam3_server.errors import BusyError, GateClosedError
+from sam3_server.clients import Places
+from sam3_server.errors import GateClosedError, ServiceError
 from sam3_server.flight import Flight
 from sam3_server.hold import Claim, Hold, HoldBook, Terms
 from sam3_server.hold_file import HoldFile
 from sam3_server.metrics import Metrics
-from sam3_server.residency import State, admit, ends_within, lent_to
+from sam3_server.residency import State, ends_within, lent_to, refusal
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +23,14 @@ class Gate:
 
     A request that finds the GPU lent out waits for at most `held_wait` seconds, and only if the turn is to end by
     then; 0 refuses it at once. `now` is the clock that holds are counted on, in seconds. Holds are kept in `file`.
+    `places` are those of all requests, also of those that wait or still arrive.
     """
 
     def __init__(
-        self, max_in_flight: int, held_wait: float, file: HoldFile, metrics: Metrics, now: Callable[[], float]
+        self, places: Places, held_wait: float, file: HoldFile, metrics: Metrics, now: Callable[[], float]
     ) -> None:
         self.refused = 0
-        self._max_in_flight = max_in_flight
+        self.places = places
         self._held_wait = held_wait
         self._metrics = metrics
         self._now = now
@@ -36,7 +38,6 @@ class Gate:
         self._holds = HoldBook()
         file.read(self._holds, now(), time.time())
         self._changed = asyncio.Event()
-        self._waiting = 0
 
     @property
     def hold(self) -> Hold | None:
@@ -52,6 +53,20 @@ class Gate:
             log.info("hold placed", extra={"holder": terms.holder, "fence": terms.fence, "ttl": terms.ttl_seconds})
         self._notify()
         return hold
+
+    @contextlib.contextmanager
+    def unloading(self, terms: Terms | None) -> Iterator[None]:
+        """Place a hold, if there are terms, and let its ttl count from the end of the block; raises FenceError."""
+        if terms is None:
+            yield
+            return
+        self.place(terms)
+        self._holds.begin_unload(self._now())
+        try:
+            yield
+        finally:
+            self._holds.end_unload(self._now())
+            self._keep()
 
     def renew(self, fence: int, renew_key: str) -> Hold:
         """Renew the hold; raises FenceError or RenewKeyError."""
@@ -78,37 +93,53 @@ class Gate:
         if hold is not None:
             raise GateClosedError(lent_to(hold), hold)
 
-    async def admit(self, state: Callable[[], State], flight: Flight) -> None:
-        """Pass when a request may be served, or when the model may be loaded for it.
+    @contextlib.asynccontextmanager
+    async def admitted(self, client: str, state: Callable[[], State], flight: Flight) -> AsyncIterator[None]:
+        """Give a client's request a place, if it may be served, or the model loaded for it, for a `with` block.
 
         Raises:
             GateClosedError: the GPU is lent out, or the model is being unloaded.
             BusyError: too many requests are in flight, or wait.
+            TooManyError: this client has too many of them.
 
         """
-        if self._held_wait:
-            await self._hand_over(flight)
-        hold = self.hold
-        refusal = admit(state(), hold, flight.count, self._max_in_flight)
-        if refusal is None:
-            return
-        flight.refused()
-        self.refused += hold is not None
-        self._metrics.refused.inc()
-        raise BusyError(refusal.reason) if refusal.busy else GateClosedError(refusal.reason, hold)
-
-    async def _hand_over(self, flight: Flight) -> None:
-        """Wait for the end of a turn that is about to end."""
         until = self._now() + self._held_wait
-        while (hold := self.hold) and ends_within(hold, self._now(), datetime.now(UTC), until - self._now()):
-            if flight.count + self._waiting >= self._max_in_flight:
-                return
-            self._waiting += 1
-            try:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), min(until, hold.expires_at) - self._now())
-            finally:
-                self._waiting -= 1
+        if not self._ends_by(until):
+            self.require_open(state(), flight)
+        try:
+            self.places.require(client)
+        except ServiceError:
+            self._count_refusal(flight)
+            raise
+        with self.places.one(client):
+            await self._hand_over(until)
+            self.require_open(state(), flight)
+            yield
+
+    def require_open(self, state: State, flight: Flight) -> None:
+        """Pass if a request may be served, or the model loaded for it; raises GateClosedError."""
+        hold = self.hold
+        reason = refusal(state, hold)
+        if reason is not None:
+            self._count_refusal(flight)
+            raise GateClosedError(reason, hold)
+
+    async def _hand_over(self, until: float) -> None:
+        """Wait for the end of a turn that is about to end."""
+        while self._ends_by(until) and (hold := self.hold):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(until, hold.expires_at) - self._now()):
+                    await self._changed.wait()
+
+    def _ends_by(self, until: float) -> bool:
+        """Whether the present turn is about to end: by its holder's eta, or because nobody renews it."""
+        hold, now = self.hold, self._now()
+        return hold is not None and ends_within(hold, now, datetime.now(UTC), until - now)
+
+    def _count_refusal(self, flight: Flight) -> None:
+        flight.refused()
+        self.refused += self.hold is not None
+        self._metrics.refused.inc()
 
     def _keep(self) -> None:
         self._file.write(self._holds, self._now(), time.time())

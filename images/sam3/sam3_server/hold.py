@@ -8,6 +8,9 @@ argument, in seconds of a monotonic clock.
     renew    the hold's fence and its renew key      hold lives for another ttl
     end      the hold's fence and holder             hold ends
     expire   nobody renewed it in time               hold ends
+
+While a model is unloaded for a hold its time stands still: the ttl counts from the end of the unload, however long it
+takes to drain.
 """
 
 import hmac
@@ -70,6 +73,7 @@ class HoldBook:
     def __init__(self) -> None:
         self._hold: Hold | None = None
         self._newest: Claim | None = None
+        self._unloads = 0
 
     @property
     def newest(self) -> Claim | None:
@@ -82,9 +86,21 @@ class HoldBook:
 
     def active(self, now: float) -> Hold | None:
         """Return the hold in force at `now`."""
+        if self._hold is not None and self._unloads:
+            return self._hold.renewed(now)
         if self._hold is None or now >= self._hold.expires_at:
             return None
         return self._hold
+
+    def begin_unload(self, now: float) -> None:
+        """Let the hold in force not run out until as many unloads have ended as have begun."""
+        self._hold = self.active(now)
+        self._unloads += 1
+
+    def end_unload(self, now: float) -> None:
+        """Let the ttl of the present hold begin, unless another unload is still in progress."""
+        self._hold = self.active(now)
+        self._unloads -= 1
 
     def place(self, terms: Terms, now: float) -> Hold:
         """Begin a hold, or renew the present one with new terms.
@@ -141,7 +157,7 @@ class HoldBook:
 
     def expire(self, now: float) -> Hold | None:
         """Forget a hold whose time is over, and return it."""
-        if self._hold is None or now < self._hold.expires_at:
+        if self._hold is None or self.active(now) is not None:
             return None
         expired, self._hold = self._hold, None
         return expired

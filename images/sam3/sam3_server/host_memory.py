@@ -1,6 +1,8 @@
 """Whether the host has the memory for one more process with the weights in it. Sizes in MiB."""
 
+import json
 import logging
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +10,7 @@ log = logging.getLogger(__name__)
 
 KIB_PER_MIB, BYTES_PER_MIB = 1 << 10, 1 << 20
 LIBRARIES_MIB = 512  # what PyTorch and transformers take of a process of their own, without weights
+FULL_BYTES, HALF_BYTES = 4.0, 2.2  # of a weight: in half precision, a twentieth of a SAM3 is in float32
 CGROUPS = (  # limit, usage, statistics, and the statistic that tells of cache which can be dropped
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat", "inactive_file"),
     (
@@ -28,10 +31,11 @@ class HostBudget:
     root: Path = Path("/")
 
     @classmethod
-    def of(cls, model: Path, reserve_mib: int) -> "HostBudget":
-        """Return the budget for a model's folder."""
-        weights = sum(path.stat().st_size for path in model.glob("*.safetensors"))
-        return cls(weights // BYTES_PER_MIB + LIBRARIES_MIB, reserve_mib)
+    def of(cls, model: Path, reserve_mib: int, full: bool) -> "HostBudget":
+        """Return the budget for a model's folder, whose weights are to be in float32 (`full`) or in half precision."""
+        weights = sum(count_weights(path) for path in model.glob("*.safetensors"))
+        size = weights * (FULL_BYTES if full else HALF_BYTES)
+        return cls(int(size) // BYTES_PER_MIB + LIBRARIES_MIB, reserve_mib)
 
     def allows(self) -> bool:
         """Whether one more worker fits now. Where memory cannot be measured, it does."""
@@ -44,6 +48,16 @@ class HostBudget:
             f"a further worker needs some {self.need_mib} MiB of host memory and {self.reserve_mib} MiB are to stay "
             f"free, {available_mib(self.root)} MiB are available: give the pod more memory, or set SAM3_STANDBY=false"
         )
+
+
+def count_weights(path: Path) -> int:
+    """Return how many weights a safetensors file has, by its header; 0 for a file that is none."""
+    try:
+        with path.open("rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
+        return 0  # the worker that reads it says what is wrong with it
 
 
 def available_mib(root: Path = Path("/")) -> int | None:

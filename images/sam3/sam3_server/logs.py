@@ -1,10 +1,18 @@
 """One JSON object per line on standard error. Requests are logged by route and status, never by content."""
 
+import atexit
 import json
 import logging
+import os
 import sys
+import threading
+import time
+import warnings
 from datetime import UTC, datetime
 
+STDERR = 2
+RELEASE_SECONDS = 1.0
+LONGEST_LINE = 1 << 20
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "color_message"}
 
 
@@ -30,11 +38,69 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(line, default=str)
 
 
+class LibraryLimit(logging.Filter):
+    """Passes `most` records of libraries in `seconds`: what they say of images must not let clients fill the log."""
+
+    LIBRARIES = ("py.warnings", "PIL", "native")
+
+    def __init__(self, most: int = 20, seconds: float = 60.0) -> None:
+        super().__init__()
+        self._most = most
+        self._seconds = seconds
+        self._began = float("-inf")
+        self._count = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log this record; the first one after others were left out says how many."""
+        if not record.name.startswith(self.LIBRARIES):
+            return True
+        now = time.monotonic()
+        if now - self._began > self._seconds:
+            if self._count > self._most:
+                record.left_out = self._count - self._most
+            self._began, self._count = now, 0
+        self._count += 1
+        return self._count <= self._most
+
+
 def configure(process: str, level: str) -> None:
-    """Send every logger's records of at least `level` to standard error, as `process`."""
+    """Send every logger's records of at least `level`, and Python's warnings, to standard error, as `process`."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(process))
+    handler.addFilter(LibraryLimit())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     logging.captureWarnings(True)  # Pillow warns of what clients send
+    warnings.simplefilter("always")  # any other action keeps every text that was ever warned of in memory
     for noisy in ("httpx", "urllib3", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def capture_native_output() -> None:
+    """Log what C libraries of this process and of its children write to standard error, as libtiff does.
+
+    Python's `sys.stderr` still leads there directly. Lines that are JSON, those of children, are passed on as they are.
+    Call it before `configure`, and before a child is started.
+    """
+    own = os.dup(STDERR)
+    reading, writing = os.pipe()
+    os.dup2(writing, STDERR)
+    os.close(writing)
+    sys.stderr = os.fdopen(os.dup(own), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    reader = threading.Thread(target=_pass_on, args=(reading, own), name="native output", daemon=True)
+    reader.start()
+
+    def release() -> None:
+        os.dup2(own, STDERR)  # closes the pipe, so the reader comes to its end
+        reader.join(RELEASE_SECONDS)
+
+    atexit.register(release)
+
+
+def _pass_on(reading: int, own: int) -> None:
+    native = logging.getLogger("native")
+    with os.fdopen(reading, "rb") as lines:
+        while line := lines.readline(LONGEST_LINE):
+            if line.startswith(b"{"):
+                os.write(own, line)
+            elif text := line.decode("utf-8", "backslashreplace").strip():
+                native.warning("%s", text)

@@ -17,6 +17,7 @@ from sam3_server.worker.protocol import Segmented
 log = logging.getLogger(__name__)
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+CLIENT_LEFT = 499  # as nginx logs it; nothing is sent
 QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics", "/api/v1/gpu"})
 
 
@@ -33,6 +34,11 @@ class Watched(Protocol):
     @property
     def standby_ready(self) -> bool:
         """Whether a prepared worker stands by."""
+        ...
+
+    @property
+    def standby_weights_mib(self) -> int:
+        """Weights that the standby holds resident in host memory."""
         ...
 
     @property
@@ -80,6 +86,8 @@ class Metrics:
         self.residual = gauge(
             "sam3_unload_residual_mib", "What the worker held and did not come back at the last unload"
         )
+        self.abandoned = counter("sam3_abandoned", "Requests whose client left before the answer")
+        self.prompts = counter("sam3_prompts", "Prompts that the model was asked for")
         self.known_images = counter("sam3_known_images", "Requests about an image whose features were still known")
         self.degraded = counter("sam3_degraded", "Requests answered from the CPU while the GPU was lent out")
         self.worker_deaths = counter("sam3_worker_deaths", "Workers that ended without being asked to")
@@ -118,6 +126,9 @@ class _ServiceCollector(Collector):
         yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
         standby = float(self._service.standby_ready)
         yield GaugeMetricFamily("sam3_standby_ready", "Whether a prepared worker stands by", value=standby)
+        weights = self._service.standby_weights_mib
+        text = "MiB of weights that the standby holds resident in host memory"
+        yield GaugeMetricFamily("sam3_standby_weights_mib", text, value=weights)
         held = self._service.worker_allocated_mib
         yield GaugeMetricFamily("sam3_worker_allocated_mib", "GPU memory that the worker holds", value=held)
         hold = self._service.hold
@@ -138,7 +149,7 @@ class RequestMetrics:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        began, status = self._now(), 500
+        began, status = self._now(), CLIENT_LEFT
 
         async def observe(message: Message) -> None:
             nonlocal status
@@ -149,12 +160,17 @@ class RequestMetrics:
         with self._metrics.in_flight.track_inprogress():
             try:
                 await self._app(scope, receive, observe)
+            except BaseException:
+                status = 500
+                raise
             finally:
                 self._record(scope, status, self._now() - began)
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
         self._metrics.requests.labels(route, str(status)).inc()
+        if status == CLIENT_LEFT:
+            self._metrics.abandoned.inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if route not in QUIET_ROUTES:
             log.info("answered", extra={"route": route, "status": status, "seconds": round(seconds, 4)})

@@ -1,9 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457): one table from the server's errors to HTTP's."""
 
 import logging
-import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any
 
@@ -17,14 +15,13 @@ from starlette.types import Receive, Scope, Send
 from gpu_memory import GpuUnavailable
 from sam3_server import errors
 from sam3_server.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
-from sam3_server.hold import FenceError, Hold, RenewKeyError
+from sam3_server.complaints import LONGEST_DETAIL, cut, invalid
+from sam3_server.hold import FenceError, RenewKeyError
 from sam3_server.schemas import Problem
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-LONGEST_RETRY_SECONDS = 300
-RETRY_SECONDS = 2
 STATUSES: Mapping[type[Exception], int] = {
     FenceError: 409,
     RenewKeyError: 403,
@@ -35,14 +32,17 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.ImageTooLargeError: 413,
     errors.ImageError: 422,
     errors.PromptError: 422,
+    errors.TooMuchWorkError: 422,
     errors.InferenceError: 500,
+    errors.TooManyError: 429,
     errors.ServiceError: 503,
 }
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
     """Return the problem's response; `members` are its extension members."""
-    content = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail, **members}
+    title, detail = HTTPStatus(status).phrase, cut(detail, LONGEST_DETAIL)
+    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
 
@@ -51,18 +51,11 @@ def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
 
 
-def retry_after(hold: Hold | None, now: float, wall: datetime) -> int:
-    """Return the seconds after which to ask again: at the holder's eta where it gave one, else when the hold ends."""
-    if hold is None:
-        return RETRY_SECONDS
-    wait = (hold.terms.eta - wall).total_seconds() if hold.terms.eta else hold.expires_in(now)
-    return max(1, min(math.ceil(wait), LONGEST_RETRY_SECONDS))
-
-
 def install(app: FastAPI) -> None:
     """Let every error that leaves a route of `app` become a problem."""
     for kind in STATUSES:
         app.add_exception_handler(kind, _known)
+    app.add_exception_handler(errors.BodyError, _body)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _disconnected)
@@ -75,19 +68,24 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     members: dict[str, Any] = {}
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
+    if status in (429, 503):
+        headers["Retry-After"] = str(request.app.state.service.retry_after(error))
     if status == 503:
         hold = error.hold if isinstance(error, errors.GateClosedError) else None
-        headers["Retry-After"] = str(retry_after(hold, request.app.state.service.now(), datetime.now(UTC)))
         if hold is not None:
             members["eta"] = hold.terms.eta.isoformat().replace("+00:00", "Z") if hold.terms.eta else None
     return problem(status, str(error), headers, **members)
 
 
+async def _body(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, errors.BodyError)
+    found = [{"in": each.where, "message": each.message} for each in error.complaints]
+    return problem(error.status, str(error), errors=found) if found else problem(error.status, str(error))
+
+
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    found = [{"in": ".".join(map(str, each["loc"])), "message": each["msg"]} for each in error.errors()]
-    detail = "; ".join(f"{each['in']}: {each['message']}" for each in found)
-    return problem(422, detail, errors=found)
+    return await _body(request, invalid(error.errors()))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -6,7 +6,6 @@ unloaded ──► loading ──► loaded ──► draining ──► unloadi
                               failed, worker died  failed  (the worker outlived SIGKILL)
 """
 
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
@@ -34,23 +33,18 @@ CLOSED = {
 }
 
 
-@dataclass(frozen=True)
-class Refusal:
-    """Why a request is not admitted, in a sentence; `busy` when it is for the number of requests only."""
-
-    reason: str
-    busy: bool = False
+def refusal(state: State, hold: Hold | None) -> str | None:
+    """Say why an inference request is refused; None admits it, and the model is then loaded for it if need be."""
+    return CLOSED.get(state) if hold is None else lent_to(hold)
 
 
-def admit(state: State, hold: Hold | None, in_flight: int, max_in_flight: int) -> Refusal | None:
-    """Decide on an inference request: None admits it, and the model is then loaded for it if need be."""
-    if hold is not None:
-        return Refusal(lent_to(hold))
-    if state in CLOSED:
-        return Refusal(CLOSED[state])
-    if in_flight >= max_in_flight:
-        return Refusal(f"{in_flight} requests are in flight, as many as this server takes", busy=True)
-    return None
+def unready(state: State, hold: Hold | None, error: str | None, when_loaded: bool) -> str | None:
+    """Say why requests are not to be sent here: it failed, or it has no model and is to be ready only with it."""
+    if state is State.FAILED:
+        return error or "failed"
+    if state is State.LOADED or not when_loaded:
+        return None
+    return f"the model is not loaded: {lent_to(hold) if hold else error or state.value}"
 
 
 def lent_to(hold: Hold) -> str:

@@ -4,12 +4,22 @@ What it has and SAM3 here has not (`model_id`, `image_id`, `api_key`, ...) is re
 refused: this server fetches nothing.
 """
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sam3_server.segment_schemas import Concept, Exemplar, Pixel, Prompt, Score, SegmentOptions
-from sam3_server.worker.protocol import Detection, Findings, PromptResult
+from sam3_server.segment_schemas import (
+    MOST_EXEMPLARS,
+    MOST_PROMPTS,
+    Concept,
+    Exemplar,
+    Pixel,
+    Prompt,
+    Score,
+    SegmentOptions,
+)
+from sam3_server.worker.protocol import Detection, Findings
 
 
 class RoboflowImage(BaseModel):
@@ -50,8 +60,8 @@ class RoboflowPrompt(BaseModel):
 
     type: Literal["text", "visual"] | None = None
     text: Concept | None = None
-    boxes: list[BoxXywh | BoxXyxy] | None = None
-    box_labels: list[bool] | None = None
+    boxes: Annotated[list[BoxXywh | BoxXyxy], Field(max_length=MOST_EXEMPLARS, fail_fast=True)] | None = None
+    box_labels: Annotated[list[bool], Field(max_length=MOST_EXEMPLARS, fail_fast=True)] | None = None
     output_prob_thresh: Score | None = None
 
     @model_validator(mode="after")
@@ -95,7 +105,7 @@ class ConceptRequest(BaseModel):
     )
 
     image: RoboflowImage
-    prompts: list[RoboflowPrompt] = Field(min_length=1)
+    prompts: list[RoboflowPrompt] = Field(min_length=1, max_length=MOST_PROMPTS, fail_fast=True)
     format: Literal["polygon", "json", "rle"] | None = Field("polygon", description="`json` means `polygon`")
     output_prob_thresh: Score | None = 0.5
     nms_iou_threshold: Score | None = None
@@ -142,27 +152,31 @@ class ConceptResponse(BaseModel):
     time: float
 
 
-def respond(request: ConceptRequest, findings: bytes) -> bytes:
-    """Return the answer in Roboflow's terms, as JSON. Slow where there are many polygons: call it in a thread."""
-    found = Findings.model_validate_json(findings)
-    return _respond(request, found.results, found.model_seconds).model_dump_json().encode()
-
-
-def _respond(request: ConceptRequest, results: list[PromptResult], seconds: float) -> ConceptResponse:
-    told = [
-        ConceptResult(
+def echoes(request: ConceptRequest) -> list[Echo]:
+    """Return what the answer says of each prompt."""
+    return [
+        Echo(
             prompt_index=index,
-            echo=Echo(
-                prompt_index=index,
-                type="visual" if prompt.boxes else "text",
-                text=prompt.text,
-                num_boxes=len(prompt.boxes or []),
-            ),
+            type="visual" if prompt.boxes else "text",
+            text=prompt.text,
+            num_boxes=len(prompt.boxes or []),
+        )
+        for index, prompt in enumerate(request.prompts)
+    ]
+
+
+def respond(said: Sequence[Echo], findings: bytes) -> bytes:
+    """Return the answer in Roboflow's terms, as JSON. Slow where there are many polygons: not for the event loop."""
+    found = Findings.model_validate_json(findings)
+    results = [
+        ConceptResult(
+            prompt_index=echo.prompt_index,
+            echo=echo,
             predictions=[_prediction(detection) for detection in result.detections],
         )
-        for index, (prompt, result) in enumerate(zip(request.prompts, results, strict=True))
+        for echo, result in zip(said, found.results, strict=True)
     ]
-    return ConceptResponse(prompt_results=told, time=seconds)
+    return ConceptResponse(prompt_results=results, time=found.model_seconds).model_dump_json().encode()
 
 
 def _prediction(detection: Detection) -> Prediction:

@@ -66,6 +66,14 @@ class HoldView(BaseModel):
         )
 
 
+class Readiness(BaseModel):
+    """Whether the server answers requests at all, and whether the model is on the device."""
+
+    status: str = "ok"
+    serves: bool
+    model_loaded: bool
+
+
 class Health(BaseModel):
     """What the process is doing; answered without asking the worker or the GPU."""
 

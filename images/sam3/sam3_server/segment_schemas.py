@@ -9,6 +9,7 @@ from sam3_server.worker.protocol import Findings, Form, LabelForm, Query
 from sam3_server.worker.protocol import Prompt as AskedPrompt
 
 LONGEST_PROMPT = 512
+MOST_PROMPTS = 1000  # a server may allow fewer: SAM3_MAX_PROMPTS
 MOST_EXEMPLARS = 32
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -22,7 +23,7 @@ class Exemplar(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    box: tuple[Pixel, Pixel, Pixel, Pixel] = Field(description="x1, y1, x2, y2; clipped to the image")
+    box: tuple[Pixel, Pixel, Pixel, Pixel] = Field(description="x1, y1, x2, y2 in pixels; clipped to the image")
     positive: bool = True
 
     @model_validator(mode="after")
@@ -38,7 +39,7 @@ class Prompt(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     text: Concept | None = Field(None, description="such as `red car`")
-    exemplars: list[Exemplar] = Field([], max_length=MOST_EXEMPLARS)
+    exemplars: list[Exemplar] = Field([], max_length=MOST_EXEMPLARS, fail_fast=True)
     threshold: Score | None = Field(None, description="least score of an instance; by default the request's")
     class_id: ClassId | None = Field(None, description="class in YOLO labels; by default the prompt's place, from 0")
 
@@ -61,11 +62,14 @@ class SegmentOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    prompts: list[AnyPrompt] = Field(min_length=1, description="a text stands for a prompt with that text")
-    threshold: Score = Field(0.5, description="least score of an instance, where its prompt does not say")
-    format: Form = Field(
-        "rle", description="masks as COCO RLE, outlines as COCO polygons (holes are filled), or boxes only (fastest)"
+    prompts: list[AnyPrompt] = Field(
+        min_length=1,
+        max_length=MOST_PROMPTS,
+        fail_fast=True,
+        description="a text stands for a prompt with that text",
     )
+    threshold: Score = Field(0.5, description="least score of an instance, where its prompt does not say")
+    format: Form = Field("rle", description="masks as COCO RLE, outlines as COCO polygons, or boxes only (fastest)")
     yolo_labels: LabelForm | None = Field(
         None, description="add the lines of a YOLO label file, for detection (`box`) or for segmentation (`polygon`)"
     )
@@ -120,7 +124,7 @@ class SegmentRequest(SegmentOptions):
         }
     )
 
-    image: str = Field(description="JPEG, PNG, WebP, BMP, TIFF or GIF, in base64 or as a `data:` URI")
+    image: str = Field(description="JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF, in base64 or as a `data:` URI")
 
 
 class SegmentForm(BaseModel):
@@ -128,8 +132,10 @@ class SegmentForm(BaseModel):
 
     image: bytes = Field(json_schema_extra={"format": "binary"})
     request: SegmentOptions | None = Field(None, description="everything else, as JSON")
-    prompt: list[Concept] = Field([], description="a concept to look for; repeat it for more")
-    class_id: list[ClassId] = Field([], description="class of each prompt in YOLO labels, in the prompts' order")
+    prompt: list[Concept] = Field([], max_length=MOST_PROMPTS, description="a concept to look for; repeat it for more")
+    class_id: list[ClassId] = Field(
+        [], max_length=MOST_PROMPTS, description="class of each prompt in YOLO labels, in the prompts' order"
+    )
     threshold: Score = 0.5
     format: Form = "rle"
     yolo_labels: LabelForm | None = None

@@ -1,6 +1,7 @@
 """The one coordinator: every change of state happens here, one at a time, under one lock.
 
-    segment  admitted? ─► model loaded, or load it ─► decode ─► ask the worker
+    admitted a place, or why not ─► the body may arrive
+    segment  read and decode the body ─► model loaded, or load it ─► ask the worker
     unload   close the gate at once ─► abort a load ─► drain ─► end the worker ─► measure
     load     end the hold ─► memory measured free ─► attach a prepared worker ─► probe
     tend     a hold nobody renewed ends; what was unloaded for it is loaded again when memory allows
@@ -12,28 +13,38 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server import exemplars, images
+from sam3_server.bodies import Body
+from sam3_server.clients import Places
 from sam3_server.errors import (
     AbortedError,
+    BusyError,
+    GateClosedError,
     NotEnoughMemoryError,
     ServiceError,
+    TooManyError,
     WorkerGoneError,
     WorkerStuckError,
 )
+from sam3_server.fair_queue import decoded_line
 from sam3_server.fallback import CpuFallback
 from sam3_server.flight import Flight
 from sam3_server.gate import Gate
 from sam3_server.hold import Claim, Hold, Terms
 from sam3_server.hold_file import HoldFile
 from sam3_server.host_memory import HostBudget
+from sam3_server.images import RgbImage
+from sam3_server.intake import Asked, Intake
+from sam3_server.intake.protocol import Route
 from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
 from sam3_server.metrics import Metrics
-from sam3_server.residency import Reload, State, require_memory
+from sam3_server.pace import Pace, Step, retry_after, until_end
+from sam3_server.residency import Reload, State, require_memory, unready
 from sam3_server.standby import Standby
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Query, Segmented
@@ -41,7 +52,6 @@ from sam3_server.workers import Limits, Workers
 
 log = logging.getLogger(__name__)
 
-DECODERS = 2
 KEEP_SECONDS = 0.5
 SERVING = (State.LOADED, State.DRAINING)
 LAST_WORDS_SECONDS = 2.0
@@ -52,17 +62,20 @@ class Policy:
     """What the service goes by. Sizes in MiB, times in seconds; `need_mib` 0 computes on the CPU, without a gate.
 
     `host` says whether a standby fits into host memory, `held_wait` how long requests wait for the end of a turn, and
-    `hold_file` where a hold is kept for a server that is restarted.
+    `hold_file` where a hold is kept for a server that is restarted. `preload` keeps the model loaded without being
+    asked, `ready_when_loaded` makes the server ready only while it is.
     """
 
     need_mib: int
     standby: bool
     host: HostBudget
     max_in_flight: int
-    max_pixels: int
+    max_per_client: int
     held_wait: float
     hold_file: Path | None
     limits: Limits
+    preload: bool = False
+    ready_when_loaded: bool = False
 
 
 @dataclass(frozen=True)
@@ -77,8 +90,9 @@ class Unloaded:
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found on an image; `degraded` when the CPU answered for the GPU."""
+    """What was found for a request; `degraded` when the CPU answered for the GPU."""
 
+    asked: Asked
     found: Segmented
     degraded: bool = False
 
@@ -95,6 +109,7 @@ class Service:
         launch: Launch,
         read: Read,
         metrics: Metrics,
+        intake: Intake,
         fallback: CpuFallback | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -102,22 +117,30 @@ class Service:
         self.state = State.UNLOADED
         self.error: str | None = None
         self.flight = Flight()
-        self.gate = Gate(policy.max_in_flight, policy.held_wait, HoldFile(policy.hold_file), metrics, now)
+        places = Places(policy.max_in_flight, policy.max_per_client)
+        self.gate = Gate(places, policy.held_wait, HoldFile(policy.hold_file), metrics, now)
         self.now = now
         self._read = read
         self._metrics = metrics
+        self._intake = intake
         self._workers = Workers(launch, policy.limits, self._lost)
         self._standby = Standby(self._workers, policy.standby, fallback, policy.host)
         self._lock = asyncio.Lock()
-        self._decoders = asyncio.Semaphore(DECODERS)
+        self._line = decoded_line()
         self._loading: asyncio.Task[None] | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._reload = Reload()
+        self._pace = Pace()
 
     @property
     def loaded(self) -> bool:
         """Whether the model is on the device and answers."""
         return self.state is State.LOADED
+
+    @property
+    def unready(self) -> str | None:
+        """Why requests are not to be sent here, if so."""
+        return unready(self.state, self.hold, self.error, self.policy.ready_when_loaded)
 
     @property
     def hold(self) -> Hold | None:
@@ -130,12 +153,19 @@ class Service:
         return self._workers.spare == "ready"
 
     @property
+    def standby_weights_mib(self) -> int:
+        """Weights in MiB that the standby holds resident in host memory."""
+        return self._workers.spare_weights_mib
+
+    @property
     def worker_allocated_mib(self) -> int:
         """GPU memory that the worker holds, by its own last word."""
         return self._workers.allocated_mib
 
     def start(self) -> None:
-        """Begin to watch over holds."""
+        """Begin to watch over holds, and to load if that is to be done without being asked."""
+        if self.policy.preload:
+            self._reload.want()
         self._keeper = asyncio.create_task(self._keep(), name="keep holds")
 
     async def close(self) -> None:
@@ -159,45 +189,92 @@ class Service:
         """
         return await measure(self._read)
 
-    async def segment(self, data: bytes, query: Query) -> Segmentation:
-        """Find a query's concepts on an encoded image; the model is loaded for it if nothing forbids that.
+    @contextlib.asynccontextmanager
+    async def admitted(self, client: str) -> AsyncIterator[None]:
+        """Give a client's request a place for a `with` block, before a byte of its body is read.
+
+        Raises:
+            GateClosedError: the GPU is lent out, or the model is being unloaded.
+            BusyError: too many requests are in flight, or wait.
+            TooManyError: this client has too many of them.
+
+        """
+        if self._offered is None:
+            async with self.gate.admitted(client, lambda: self.state, self.flight):
+                yield
+            return
+        self.gate.places.require(client)
+        with self.gate.places.one(client):
+            yield
+
+    def require_open(self) -> None:
+        """Pass while bodies of requests that have a place may go on to arrive; raises GateClosedError."""
+        if self._offered is None:
+            self.gate.require_open(self.state, self.flight)
+
+    async def segment(self, route: Route, body: Body, client: str) -> Segmentation:
+        """Find a request's concepts on its image; the model is loaded for it if nothing forbids that. Closes the body.
+
+        Raises:
+            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
+
+        """
+        with body:
+            fallback = self._offered
+            if fallback is not None:
+                return await self._degraded(route, body, client, fallback)
+            self.gate.require_open(self.state, self.flight)
+            with self.flight.one() as computed:
+                async with self._line.turn(client):
+                    asked = await self._intake.read(route, body, client)
+                    body.close()
+                    if self.state not in SERVING:
+                        await self._load_together()
+                    found = await self._ask(asked.image, asked.query, computed)
+        self._metrics.answered(found)
+        self._pace.note(Step.REQUEST, found.seconds)
+        return Segmentation(asked, found)
+
+    async def respond(self, done: Segmentation, client: str) -> bytes:
+        """Return what was found in the terms of the route that repeats its prompts, as JSON.
 
         Raises:
             ServiceError: its subclasses say what stood in the way.
 
         """
-        fallback = self._standby.fallback
-        if self.hold is not None and fallback is not None and fallback.offered:
-            return await self._degraded(data, query, fallback)
-        await self.gate.admit(lambda: self.state, self.flight)
-        with self.flight.one():
-            await asyncio.to_thread(images.check, data, self.policy.max_pixels)
-            if self.state not in SERVING:
-                await self._load_together()
-            async with self._decoders:
-                image, query = await self._decoded(data, query)
-                found = await self._ask(image, query)
-        self._metrics.answered(found)
-        return Segmentation(found)
+        return await self._intake.respond(done.asked.echoes or [], done.found.findings, client)
+
+    def retry_after(self, error: Exception) -> int:
+        """Return after how many seconds a request that was refused with 503 is likely to be served."""
+        hold = self.hold
+        if hold is not None:
+            return retry_after(until_end(hold, self.now(), datetime.now(UTC)))
+        loading = 0.0 if self.loaded else self._pace.of(Step.LOAD)
+        if isinstance(error, BusyError | TooManyError):
+            return retry_after(self.flight.count * self._pace.of(Step.REQUEST) + loading)
+        if isinstance(error, GateClosedError):
+            return retry_after(self._pace.of(Step.UNLOAD) + self._pace.of(Step.LOAD))
+        return retry_after(self._pace.of(Step.LOAD))
 
     async def unload(self, terms: Terms | None, drain_timeout: float) -> Unloaded:
         """Place the hold if there are terms, drain for at most `drain_timeout` seconds, and end the worker.
+
+        The hold's ttl counts from the end of all that.
 
         Raises:
             FenceError: the terms are not the newest; nothing was changed.
             WorkerStuckError: the worker outlived SIGKILL.
 
         """
-        if terms is not None:
-            self.gate.place(terms)
-        self._reload.drop()
-        aborted = await self._abort_load()
-        async with self._lock:
-            unloaded = await self._give_up(drain_timeout, aborted)
-            if self.hold is None:
-                await self._workers.end_spare()
-            else:
-                await self._standby.begin()
+        with self.gate.unloading(terms):
+            self._reload.drop()
+            aborted = await self._abort_load()
+            async with self._lock:
+                unloaded = await self._give_up(drain_timeout, aborted)
+                if self.hold is None:
+                    await self._workers.end_spare()
+                else:
+                    await self._standby.begin()
         log.info("unloaded", extra=vars(unloaded))
         return unloaded
 
@@ -226,20 +303,23 @@ class Service:
             await self._load_together()
         return self.now() - began
 
-    async def _degraded(self, data: bytes, query: Query, fallback: CpuFallback) -> Segmentation:
-        async with self._decoders:
-            image, query = await self._decoded(data, query)
-        found = await fallback.segment(image, query)
+    @property
+    def _offered(self) -> CpuFallback | None:
+        """What answers for the GPU now, if anything does."""
+        fallback = self._standby.fallback
+        return fallback if fallback is not None and self.hold is not None and fallback.offered else None
+
+    async def _degraded(self, route: Route, body: Body, client: str, fallback: CpuFallback) -> Segmentation:
+        async with fallback.line.turn(client):
+            asked = await self._intake.read(route, body, client)
+            body.close()
+            found = await fallback.segment(asked.image, asked.query)
         self._metrics.degraded.inc()
-        return Segmentation(found, degraded=True)
+        return Segmentation(asked, found, degraded=True)
 
-    async def _decoded(self, data: bytes, query: Query) -> tuple[images.RgbImage, Query]:
-        image = await asyncio.to_thread(images.decode, data, self.policy.max_pixels)
-        return image, exemplars.on_image(query, image.width, image.height)
-
-    async def _ask(self, image: images.RgbImage, query: Query) -> Segmented:
+    async def _ask(self, image: RgbImage, query: Query, computed: Callable[[], None]) -> Segmented:
         try:
-            return await self._workers.segment(image, query)
+            return await self._workers.segment(image, query, computed)
         except WorkerGoneError as error:
             if self.hold is None and self.state not in (State.DRAINING, State.UNLOADING):
                 raise
@@ -273,6 +353,7 @@ class Service:
             self.error = None
             self._reload.drop()
             self._metrics.load_seconds.observe(self.now() - began)
+            self._pace.note(Step.LOAD, self.now() - began)
 
     async def _attach(self) -> None:
         self._set(State.LOADING)
@@ -305,7 +386,7 @@ class Service:
         loading = self._loading
         if loading is None or loading.done():
             return 0
-        waiting = self.flight.count
+        waiting = self.flight.needing
         loading.cancel()
         await asyncio.wait({loading})
         return waiting
@@ -315,7 +396,7 @@ class Service:
         requests = left = 0
         if self._workers.attached is not None:
             self._set(State.DRAINING)
-            requests = self.flight.count
+            requests = self.flight.needing
             left = await self.flight.landed(drain_timeout)
         before = await free_mib(self._read)
         held = self._workers.allocated_mib
@@ -323,6 +404,7 @@ class Service:
         free = before if not held or before is None else await settled_free_mib(self._read, before + held)
         self._set(State.UNLOADED)
         self._metrics.unload_seconds.observe(self.now() - began)
+        self._pace.note(Step.UNLOAD, self.now() - began)
         freed = 0
         if free is not None and before is not None:
             freed = max(0, free - before)
@@ -344,7 +426,10 @@ class Service:
     def _lost(self, worker: Worker) -> None:
         """The attached worker has ended: unasked while loaded, late when it had been stuck."""
         if self.loaded:
-            self.error = f"the worker {worker.end} without being asked to; the next request loads the model again"
+            again = "it is loaded again" if self.policy.preload else "the next request loads the model again"
+            self.error = f"the worker {worker.end} without being asked to; {again}"
+            if self.policy.preload:
+                self._reload.want()
             self._metrics.worker_deaths.inc()
             log.error(self.error)
         if self.state in (State.LOADED, State.FAILED):

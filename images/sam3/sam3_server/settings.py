@@ -23,7 +23,19 @@ class Settings(BaseSettings):
         description="GPU memory in MiB that a load must find free and the worker may then take; 0 computes on the CPU",
     )
     dtype: Literal["auto", "float16", "bfloat16", "float32"] = Field(
-        "auto", description="auto: bfloat16 where the GPU has it, else float16; float32 on the CPU"
+        "auto",
+        description="precision of the image and text encoders; boxes and scores are always computed in float32. auto: "
+        "float16 on a GPU, float32 where its numbers overflow and on the CPU; bfloat16 costs precision",
+    )
+    preload: bool = Field(
+        False,
+        description="load at start, and again after the worker died, without waiting for a request; as with any load, "
+        "only while the memory is free and the GPU is not lent out",
+    )
+    ready_when: Literal["serving", "loaded"] = Field(
+        "serving",
+        description="what /ready goes by. serving: the server answers, with 503 while the GPU is lent out; loaded: the "
+        "model is on the device (needs SAM3_PRELOAD=true)",
     )
     standby: bool = Field(
         True,
@@ -51,20 +63,57 @@ class Settings(BaseSettings):
     max_image_mib: int = Field(32, ge=1, description="largest upload, in MiB")
     max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, width times height")
     max_in_flight: int = Field(16, ge=1, description="inference requests in flight at a time; more are answered 503")
-    max_prompts: int = Field(32, ge=1, description="prompts in one request")
+    max_per_client: int | None = Field(
+        None,
+        ge=1,
+        description="of those, from one address (IPv6: one /64 network); more are answered 429; "
+        "by default three quarters of SAM3_MAX_IN_FLIGHT",
+    )
+    max_connections: int = Field(256, ge=4, description="open connections; a quarter of them may come from one address")
+    max_prompts: int = Field(32, ge=1, le=1000, description="prompts in one request")
     max_instances: int = Field(200, ge=1, description="most instances told for one prompt, the best")
+    max_mask_megapixels: int = Field(
+        4000,
+        ge=1,
+        description="megapixels of all masks of one request together (instances times pixels); each prompt has an "
+        "equal share of them, for its best instances",
+    )
     cached_images: int = Field(
         2, ge=0, description="images whose features the worker keeps, so that further prompts on them are fast"
     )
     load_timeout: float = Field(
         180.0, gt=0, description="seconds to import and read the weights, and as many to attach"
     )
-    request_timeout: float = Field(120.0, gt=0, description="seconds for one image; then the worker is ended as stuck")
+    request_timeout: float = Field(
+        120.0,
+        gt=0,
+        description="seconds for one image; after three quarters of them the worker gives the request up between two "
+        "prompts or masks (422), after all of them it is ended as stuck",
+    )
+    cpu_load_timeout: float = Field(
+        900.0,
+        gt=0,
+        description="SAM3_WHILE_HELD=cpu: seconds to read the weights and pass a probe inference on the CPU",
+    )
+    cpu_request_timeout: float = Field(
+        900.0, gt=0, description="SAM3_WHILE_HELD=cpu: SAM3_REQUEST_TIMEOUT of the worker on the CPU"
+    )
+    decode_timeout: int = Field(
+        10, ge=1, description="seconds of CPU time to parse a request and decode its image; more are answered 422"
+    )
+    transfer_timeout: float = Field(
+        60.0, gt=0, description="seconds for a request's body to arrive, and for its answer to be taken"
+    )
     kill_grace: float = Field(3.0, ge=0, description="seconds between SIGTERM and SIGKILL for the worker")
     shutdown_timeout: int = Field(20, ge=0, description="seconds to finish requests after SIGTERM")
     bind_address: str = Field("0.0.0.0", validation_alias="BIND_ADDRESS", description="address to listen on")
     http_port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least level of the JSON log")
+
+    @property
+    def places_per_client(self) -> int:
+        """Requests that one client may have in flight."""
+        return self.max_per_client or max(1, self.max_in_flight * 3 // 4)
 
     @field_validator("control_service_accounts", mode="before")
     @classmethod
@@ -99,6 +148,15 @@ class Settings(BaseSettings):
             raise ValueError(
                 "say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE, "
                 "SAM3_CONTROL_SERVICE_ACCOUNTS (namespace:name) and SAM3_CONTROL=open"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _can_become_ready(self) -> "Settings":
+        if self.ready_when == "loaded" and not self.preload:
+            raise ValueError(
+                "SAM3_READY_WHEN=loaded needs SAM3_PRELOAD=true: a server that is not ready gets no request, "
+                "and without one it would never load the model"
             )
         return self
 

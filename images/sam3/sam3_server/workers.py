@@ -13,6 +13,8 @@ from sam3_server.worker.protocol import Query, Segmented
 
 log = logging.getLogger(__name__)
 
+WORK_SHARE = 0.75
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -21,6 +23,11 @@ class Limits:
     load: float
     request: float
     grace: float
+
+    @property
+    def work(self) -> float:
+        """After which a worker gives a request up by itself, between prompts or masks, before it is taken for stuck."""
+        return WORK_SHARE * self.request
 
 
 class Workers:
@@ -47,6 +54,11 @@ class Workers:
         if not self._spare.done():
             return "pending"
         return "lost" if _useless(self._spare) else "ready"
+
+    @property
+    def spare_weights_mib(self) -> int:
+        """Weights in MiB that the prepared spare holds resident in host memory; 0 without one."""
+        return self._spare.result().weights_mib if self._spare is not None and self.spare == "ready" else 0
 
     def prepare(self) -> asyncio.Task[Worker]:
         """See to it that a spare is ready or in the making."""
@@ -83,17 +95,19 @@ class Workers:
             raise
         log.info("model attached", extra=attached.model_dump(exclude={"kind"}))
 
-    async def segment(self, image: images.RgbImage, query: Query) -> Segmented:
-        """Let the attached worker segment one image.
+    async def segment(self, image: images.RgbImage, query: Query, computed: Callable[[], None]) -> Segmented:
+        """Let the attached worker segment one image; `computed` is called when the request needs it no more.
 
         Raises:
-            WorkerGoneError: there is none, it ended, or it took too long.
+            TooMuchWorkError: it turns out to be more than one request may ask for.
+            WorkerGoneError: there is none, it ended, or it was stuck.
             ServiceError: it says itself that it cannot.
 
         """
+        limits = self._limits
         if self.attached is None:
             raise WorkerGoneError("the model was taken away before its turn for this request came")
-        return await self.attached.segment(image, query, self._limits.request)
+        return await self.attached.segment(image, query, limits.work, limits.request, computed)
 
     async def end_attached(self, grace: float | None = None) -> None:
         """End the worker that has the GPU; `grace` is in seconds, by default the server's.

@@ -2,7 +2,9 @@
 
 import asyncio
 import io
+import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,14 +15,19 @@ from PIL import Image
 from sam3_server import service as service_module
 from sam3_server.app import create_app
 from sam3_server.auth import OpenControl
+from sam3_server.bodies import Bodies
 from sam3_server.fallback import CpuFallback
+from sam3_server.hold import HoldBook, Terms
+from sam3_server.hold_file import HoldFile
 from sam3_server.host_memory import HostBudget
-from sam3_server.inference import RequestLimits
+from sam3_server.intake.protocol import RequestLimits
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
-from tests.unit.sam3.sam3_scripted import LIMITS, NEED, Script, ScriptedGpu
+from tests.unit.sam3.sam3_scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 
 MAX_PIXELS = 10_000
+MAX_BODY = 3 << 20
+ASKED = RequestLimits(image_mib=1, pixels=MAX_PIXELS, prompts=3, instances=50, mask_pixels=15_000)
 
 
 def png(width: int = 8, height: int = 6) -> bytes:
@@ -29,11 +36,21 @@ def png(width: int = 8, height: int = 6) -> bytes:
     return buffer.getvalue()
 
 
+class Clock:
+    """The clock of holds; a test lets seconds pass."""
+
+    passed = 0.0
+
+    def now(self) -> float:
+        return time.monotonic() + self.passed
+
+
 class Resident:
     """One server: what it runs on, and calls to it."""
 
-    def __init__(self, app: FastAPI, script: Script, cpu: Script, client: httpx.AsyncClient) -> None:
+    def __init__(self, app: FastAPI, script: Script, cpu: Script, client: httpx.AsyncClient, clock: Clock) -> None:
         self.app = app
+        self.clock = clock
         self.service: Service = app.state.service
         self.script = script
         self.cpu = cpu
@@ -70,30 +87,45 @@ class Resident:
                 await asyncio.sleep(0.005)
 
 
+def held_before(path: Path) -> Path:
+    """Write the file that a server with a hold of another 600 s has left."""
+    book = HoldBook()
+    book.place(Terms("job/a", 1, 600, "secret"), 0.0)
+    HoldFile(path).write(book, 0.0, time.time())
+    return path
+
+
 @pytest.fixture
-async def resident(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> AsyncIterator[Resident]:
-    """Start a server in this process; a parameter may change the policy."""
+async def resident(
+    monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
+) -> AsyncIterator[Resident]:
+    """Start a server in this process; a parameter may change the policy, and what it finds."""
     monkeypatch.setattr(service_module, "KEEP_SECONDS", 0.01)
     options: dict[str, Any] = getattr(request, "param", {})
-    script = Script(ScriptedGpu())
+    script = Script(ScriptedGpu(others=options.get("others", 0)))
     metrics = Metrics()
     policy = Policy(
         need_mib=NEED,
         standby=options.get("standby", True),
         host=options.get("host", HostBudget(need_mib=0, reserve_mib=0)),
         max_in_flight=options.get("max_in_flight", 4),
-        max_pixels=MAX_PIXELS,
+        max_per_client=options.get("max_per_client", 4),
         held_wait=options.get("held_wait", 0.0),
-        hold_file=None,
+        hold_file=held_before(tmp_path / "hold.json") if options.get("held") else None,
         limits=LIMITS,
+        preload=options.get("preload", False),
+        ready_when_loaded=options.get("ready_when_loaded", False),
     )
     cpu = Script(ScriptedGpu(), need_mib=0)
     fallback = CpuFallback(cpu.launch, LIMITS, 2) if options.get("fallback") else None
-    service = Service(policy, script.launch, script.gpu.read, metrics, fallback)
-    app = create_app(service, OpenControl(), metrics, RequestLimits(image_mib=1, prompts=3, instances=50))
+    clock = Clock()
+    service = Service(policy, script.launch, script.gpu.read, metrics, ReadHere(ASKED), fallback, clock.now)
+    seconds = options.get("transfer_timeout", 5.0)
+    app = create_app(service, OpenControl(), metrics, Bodies(MAX_BODY, seconds), seconds)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://sam3")
     async with app.router.lifespan_context(app), client:
-        yield Resident(app, script, cpu, client)
+        yield Resident(app, script, cpu, client, clock)
         script.stuck = False
         script.inferring.set()
+        script.encoding.set()

@@ -1,17 +1,25 @@
 """A GPU and worker processes that do as a test says, through the same interface as the real ones."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
+from sam3_server import roboflow
+from sam3_server.bodies import Body
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
 from sam3_server.images import RgbImage
+from sam3_server.intake import Asked
+from sam3_server.intake.protocol import Read, RequestLimits, Route
+from sam3_server.intake.reading import read
+from sam3_server.roboflow import Echo
 from sam3_server.worker import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
 from sam3_server.workers import Limits
 
 NEED = 14000
+WEIGHTS = 1764
 LIMITS = Limits(load=5.0, request=5.0, grace=1.0)
 
 
@@ -33,11 +41,31 @@ class ScriptedGpu:
         self.workers -= mib
 
 
+class ReadHere:
+    """Reads requests as intake processes do, in a thread of this one: starting a process for each test takes a second.
+
+    The processes have tests of their own.
+    """
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self._limits = limits
+
+    async def read(self, route: Route, body: Body, client: str) -> Asked:
+        content = os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
+        asked = Read(route=route, content_type=body.content_type)
+        answer, pixels = await asyncio.to_thread(read, asked, content, self._limits)
+        return Asked(pixels, answer.query, answer.echoes)
+
+    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
+        return await asyncio.to_thread(roboflow.respond, echoes, findings)
+
+
 @dataclass
 class Script:
     """What workers do from now on: an open gate lets a call through, a failure is raised by it.
 
-    `lag` is the time in seconds that the driver takes to give a dead worker's memory back.
+    `lag` is the time in seconds that the driver takes to give a dead worker's memory back, `seconds` what a worker says
+    that a request took.
     """
 
     gpu: ScriptedGpu
@@ -46,15 +74,18 @@ class Script:
     launched: list["ScriptedWorker"] = field(default_factory=list)
     preparing: asyncio.Event = field(default_factory=asyncio.Event)
     inferring: asyncio.Event = field(default_factory=asyncio.Event)
+    encoding: asyncio.Event = field(default_factory=asyncio.Event)
     prepare_failure: Exception | None = None
     attach_failure: Exception | None = None
     stuck: bool = False
     out_of_memory: int = 0
     lag: float = 0.0
+    seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self.preparing.set()
         self.inferring.set()
+        self.encoding.set()
 
     def read(self) -> GpuMemory:
         return self.gpu.read()
@@ -69,7 +100,7 @@ class ScriptedWorker:
     """A worker without a process."""
 
     def __init__(self, script: Script, on_exit: Callable[[Worker], None]) -> None:
-        self.allocated_mib = 0
+        self.allocated_mib = self.weights_mib = 0
         self.end = "ended with signal 15"
         self.images: list[RgbImage] = []
         self.queries: list[Query] = []
@@ -85,7 +116,8 @@ class ScriptedWorker:
         await self._until(self._script.preparing.wait())
         if self._script.prepare_failure:
             raise self._script.prepare_failure
-        return Prepared(seconds=0.0)
+        self.weights_mib = WEIGHTS
+        return Prepared(seconds=0.0, weights_mib=WEIGHTS)
 
     async def attach(self, timeout: float) -> Attached:
         if self._script.attach_failure:
@@ -98,10 +130,14 @@ class ScriptedWorker:
         self._script.gpu.workers += need
         return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=need)
 
-    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
+    async def segment(
+        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+    ) -> Segmented:
         self.images.append(image)
         self.queries.append(query)
         await self._until(self._script.inferring.wait())
+        computed()
+        await self._script.encoding.wait()
         mask = Mask(size=(image.height, image.width), counts="04") if query.form == "rle" else None
         polygons = [[0.0, 0.0, 7.0, 0.0, 7.0, 5.0]] if query.form == "polygon" else None
         results = [
@@ -128,7 +164,7 @@ class ScriptedWorker:
             yolo_labels=lines if query.labels else None,
         )
         told = findings.model_dump_json(exclude_none=True).encode()
-        return Segmented(findings=told, allocated_mib=self.allocated_mib)
+        return Segmented(findings=told, allocated_mib=self.allocated_mib, seconds=self._script.seconds)
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:

@@ -1,14 +1,11 @@
 """The routes: shapes of answers, problems, limits and control."""
 
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sam3_server.auth import TokenFile
-from sam3_server.hold import Hold, Terms
-from sam3_server.problems import retry_after
 from tests.unit.sam3.conftest import Resident
 
 UNLOAD = {"holder": "job/a", "fence": 1, "renew_key": "secret"}
@@ -146,15 +143,3 @@ async def test_metrics_tell_routes_states_and_refusals(resident: Resident) -> No
         assert line in text.splitlines()
     age = next(line for line in text.splitlines() if line.startswith("sam3_hold_age_seconds "))
     assert float(age.split()[1]) > 0
-
-
-@pytest.mark.parametrize(
-    ("eta_seconds", "expected"),
-    [(None, 30), (90, 90), (-5, 1), (86400, 300)],
-    ids=["the hold's end", "the eta", "an eta that is over", "a day: five minutes"],
-)
-def test_retry_after(eta_seconds: float | None, expected: int) -> None:
-    wall = datetime(2026, 1, 1, tzinfo=UTC)
-    eta = None if eta_seconds is None else wall + timedelta(seconds=eta_seconds)
-    hold = Hold(Terms("job/a", 1, 60.0, "key", eta), 0.0, 60.0)
-    assert retry_after(hold, now=30.0, wall=wall) == expected

@@ -1,5 +1,6 @@
 """While the GPU is lent out: refused at once, waiting for a turn that is about to end, or answered from the CPU."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from sam3_server.errors import LoadError
 from sam3_server.host_memory import HostBudget, available_mib
 from tests.unit.sam3.conftest import Resident
+from tests.unit.sam3.sam3_scripted import WEIGHTS
 
 WAIT = pytest.mark.parametrize("resident", [{"held_wait": 5.0, "max_in_flight": 2}], indirect=True)
 CPU = pytest.mark.parametrize("resident", [{"fallback": True}], indirect=True)
@@ -22,7 +24,7 @@ def soon(seconds: float = 1) -> str:
 async def test_a_request_waits_for_a_turn_that_is_about_to_end(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.gate._waiting == 1)
+    await resident.until(lambda: resident.service.gate.places.count == 1)
     assert (await resident.load()).status_code == 200
     assert (await waiting).status_code == 200
     assert (await resident.measured())["refused"] == 0
@@ -46,7 +48,7 @@ async def test_it_does_not_wait_for_a_turn_that_goes_on(resident: Resident, eta:
 async def test_a_turn_that_is_prolonged_is_waited_for_no_longer(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.gate._waiting == 1)
+    await resident.until(lambda: resident.service.gate.places.count == 1)
     await resident.unload(eta=soon(3600))
     assert (await waiting).status_code == 503
 
@@ -55,7 +57,7 @@ async def test_a_turn_that_is_prolonged_is_waited_for_no_longer(resident: Reside
 async def test_no_more_wait_than_may_be_in_flight(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = [resident.begin(resident.segment()) for _ in range(2)]
-    await resident.until(lambda: resident.service.gate._waiting == 2)
+    await resident.until(lambda: resident.service.gate.places.count == 2)
     assert (await resident.segment()).status_code == 503
     await resident.load()
     assert [(await each).status_code for each in waiting] == [200, 200]
@@ -154,7 +156,11 @@ async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkey
     assert not resident.service.standby_ready
     monkeypatch.setattr(HostBudget, "allows", lambda _: True)
     await resident.until(lambda: resident.service.standby_ready)
-    assert "sam3_standby_ready 1.0" in (await resident.client.get("/metrics")).text
+    metrics = (await resident.client.get("/metrics")).text
+    assert "sam3_standby_ready 1.0" in metrics
+    assert f"sam3_standby_weights_mib {WEIGHTS}.0" in metrics
+    await resident.load()
+    assert "sam3_standby_weights_mib 0.0" in (await resident.client.get("/metrics")).text
 
 
 async def test_a_standby_that_died_is_not_begun_over_and_over(resident: Resident) -> None:
@@ -200,11 +206,22 @@ def test_available_memory_is_the_machines_or_the_pods(
     assert available_mib(host(tmp_path, **files)) == expected
 
 
-def test_a_budget_counts_the_weights_and_the_libraries(tmp_path: Path) -> None:
-    with (tmp_path / "model.safetensors").open("wb") as weights:
-        weights.truncate(2000 << 20)
-    budget = HostBudget.of(tmp_path, reserve_mib=500)
-    assert budget.need_mib == 2000 + 512
+@pytest.mark.parametrize(("full", "expected"), [(True, 2000), (False, 1100)], ids=["float32", "half precision"])
+def test_a_budget_counts_the_weights_in_the_precision_of_the_worker(tmp_path: Path, full: bool, expected: int) -> None:
+    header = {"a": {"dtype": "F16", "shape": [1000, 1 << 18]}, "b": {"dtype": "F32", "shape": [250, 1 << 10, 1 << 10]}}
+    text = json.dumps(header | {"__metadata__": {"format": "pt"}}).encode()
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    assert HostBudget.of(tmp_path, reserve_mib=500, full=full).need_mib == expected + 512
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 20, b"\xff" * 20, b"\2\0\0\0\0\0\0\0[]", b'\7\0\0\0\0\0\0\0{"a":1}'])
+def test_a_file_of_weights_that_is_none_is_left_to_the_worker(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(content)
+    assert HostBudget.of(tmp_path, reserve_mib=0, full=True).need_mib == 512
+
+
+def test_a_budget_wants_what_it_needs_and_what_is_to_stay_free(tmp_path: Path) -> None:
+    budget = HostBudget(2512, 500)
     root = host(tmp_path / "root", **MEMINFO)
     assert HostBudget(budget.need_mib, 1584, root).allows()
     assert not HostBudget(budget.need_mib, 1585, root).allows()

@@ -34,6 +34,46 @@ def test_repeating_the_order_replaces_key_and_ttl_and_keeps_its_age() -> None:
     assert book.renew(1, "new", 6.0).expires_at == 16.0
 
 
+def test_the_ttl_counts_from_the_end_of_the_unload() -> None:
+    book = HoldBook()
+    book.place(terms(ttl=60), now=0.0)
+    book.begin_unload(now=0.0)
+    hold = book.active(1000.0)
+    assert hold is not None
+    assert hold.expires_in(1000.0) == 60
+    assert book.expire(1000.0) is None
+    assert book.renew(1, "secret", 1000.0).expires_at == 1060.0
+    book.end_unload(now=1010.0)
+    assert book.active(1069.9) is not None
+    assert book.active(1070.0) is None
+
+
+def test_the_ttl_counts_from_the_end_of_the_last_of_several_unloads() -> None:
+    book = HoldBook()
+    book.place(terms(fence=1), now=0.0)
+    book.begin_unload(now=0.0)
+    book.place(terms(fence=2, ttl=10), now=5.0)
+    book.begin_unload(now=5.0)
+    book.end_unload(now=100.0)
+    assert book.active(200.0) is not None
+    book.end_unload(now=200.0)
+    assert book.active(209.9) is not None
+    assert book.active(210.0) is None
+
+
+def test_an_unload_revives_no_hold_that_expired_or_was_ended() -> None:
+    book = HoldBook()
+    book.place(terms(ttl=5), now=0.0)
+    book.begin_unload(now=6.0)
+    assert book.active(6.0) is None
+    book.end_unload(now=7.0)
+    book.place(terms(fence=2), now=7.0)
+    book.begin_unload(now=7.0)
+    book.end(Claim("job/a", 2), now=8.0)
+    book.end_unload(now=9.0)
+    assert book.active(9.0) is None
+
+
 @pytest.mark.parametrize(
     ("late", "says"),
     [(terms(fence=4), "newest seen is 5"), (terms(holder="job/b", fence=5), "belongs to job/a")],

@@ -4,16 +4,16 @@ import pytest
 
 from sam3_server.errors import NotEnoughMemoryError
 from sam3_server.hold import Hold, Terms
-from sam3_server.residency import Reload, State, admit, require_memory
+from sam3_server.residency import Reload, State, refusal, require_memory
 
 HOLD = Hold(Terms("job/a", 1, 60.0, "key"), 0.0, 60.0)
 
 
 @pytest.mark.parametrize("state", State)
 def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
-    refusal = admit(state, HOLD, in_flight=0, max_in_flight=1)
-    assert refusal is not None
-    assert "job/a" in refusal.reason
+    reason = refusal(state, HOLD)
+    assert reason is not None
+    assert "job/a" in reason
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,7 @@ def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
     ],
 )
 def test_without_a_hold_the_state_decides(state: State, admitted: bool) -> None:
-    assert (admit(state, None, in_flight=0, max_in_flight=1) is None) is admitted
-
-
-def test_too_many_requests_are_busy_not_refused() -> None:
-    assert admit(State.LOADED, None, in_flight=3, max_in_flight=4) is None
-    refusal = admit(State.LOADED, None, in_flight=4, max_in_flight=4)
-    assert refusal is not None
-    assert refusal.busy
+    assert (refusal(state, None) is None) is admitted
 
 
 def test_memory_must_cover_the_need() -> None:

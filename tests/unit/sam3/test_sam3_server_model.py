@@ -18,16 +18,16 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sam3_server import service as service_module
 from sam3_server.app import create_app
 from sam3_server.auth import OpenControl
+from sam3_server.bodies import Bodies
 from sam3_server.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
 from sam3_server.host_memory import HostBudget
-from sam3_server.inference import RequestLimits
 from sam3_server.measuring import Read
 from sam3_server.metrics import Metrics
 from sam3_server.service import Policy, Service
 from sam3_server.worker import Launch, Worker
 from sam3_server.workers import Limits
-from tests.unit.sam3.conftest import MAX_PIXELS, png
-from tests.unit.sam3.sam3_scripted import NEED, Script, ScriptedGpu
+from tests.unit.sam3.conftest import ASKED, MAX_BODY, png
+from tests.unit.sam3.sam3_scripted import NEED, ReadHere, Script, ScriptedGpu
 
 Answer = TypeVar("Answer")
 
@@ -110,9 +110,10 @@ class ServerMachine(RuleBasedStateMachine):
         self.alive = contextlib.AsyncExitStack()
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
-        policy = Policy(NEED, True, host, 4, MAX_PIXELS, 0.0, None, self.script.limits)
-        self.service = Service(policy, self.script.launch, self.script.read, metrics, now=lambda: self.clock)
-        app = create_app(self.service, OpenControl(), metrics, RequestLimits(1, 3, 50))
+        policy = Policy(NEED, True, host, 4, 4, 0.0, None, self.script.limits)
+        stage = (self.script.launch, self.script.read, metrics, ReadHere(ASKED))
+        self.service = Service(policy, *stage, now=lambda: self.clock)
+        app = create_app(self.service, OpenControl(), metrics, Bodies(MAX_BODY, 5.0), 5.0)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
         self.run(self.alive.enter_async_context(app.router.lifespan_context(app)))
         self.run(self.alive.enter_async_context(self.client))

@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from sam3_server.__main__ import build_app
+from sam3_server.auth import OpenControl
 from sam3_server.settings import Settings, describe, explain, variable
+from sam3_server.workers import Limits
 
 
 @pytest.fixture
@@ -54,6 +57,22 @@ def test_control_is_said_exactly_once(
 ) -> None:
     said = complaints(monkeypatch, SAM3_MODEL=model, **environment)
     assert said.startswith("say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
+
+
+def test_a_server_that_could_never_become_ready_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_READY_WHEN="loaded")
+    assert said.startswith("SAM3_READY_WHEN=loaded needs SAM3_PRELOAD=true")
+    monkeypatch.setenv("SAM3_PRELOAD", "true")
+    assert Settings().ready_when == "loaded"
+
+
+def test_the_cpu_has_time_limits_of_its_own(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"MODEL": model, "CONTROL": "open", "WHILE_HELD": "cpu", "STANDBY": "false"}.items():
+        monkeypatch.setenv(f"SAM3_{name}", str(value))
+    monkeypatch.setenv("SAM3_CPU_REQUEST_TIMEOUT", "1234")
+    service = build_app(Settings(), OpenControl()).state.service
+    assert service._workers._limits == Limits(load=180, request=120, grace=3)
+    assert service._standby.fallback._workers._limits == Limits(load=900, request=1234, grace=3)
 
 
 @pytest.mark.parametrize("account", ["operator", "a:b:c", ":b", "a:"])

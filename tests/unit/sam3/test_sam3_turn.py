@@ -90,6 +90,26 @@ async def test_requests_that_outlast_the_drain_are_aborted(resident: Resident) -
     assert "retry-after" in aborted.headers
 
 
+async def test_the_ttl_of_a_hold_counts_from_the_end_of_the_unload(resident: Resident) -> None:
+    await resident.segment()
+    resident.script.inferring.clear()
+    request = resident.begin(resident.segment())
+    await resident.until(lambda: len(resident.script.launched[0].images) == 2)
+    order = resident.begin(resident.unload(ttl_seconds=2, drain_timeout_seconds=60))
+    await resident.until(lambda: resident.service.state is State.DRAINING)
+    resident.clock.passed = 30.0
+    assert (await resident.health())["hold"]["expires_in_seconds"] == pytest.approx(2, abs=0.5)
+    assert (await resident.client.post("/api/v1/load")).status_code == 409
+    resident.script.inferring.set()
+    assert (await request).status_code == 200
+    answer = (await order).json()
+    assert answer["hold"]["expires_in_seconds"] == pytest.approx(2, abs=0.5)
+    assert (await resident.segment()).status_code == 503
+    resident.clock.passed += 3
+    await resident.until(lambda: resident.service.loaded)
+    assert resident.service.hold is None
+
+
 async def test_an_unload_aborts_a_load(resident: Resident) -> None:
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
@@ -107,15 +127,17 @@ async def test_an_unload_aborts_a_load(resident: Resident) -> None:
 async def test_no_request_loads_the_model_after_the_hold_was_placed(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checking, go_on = threading.Event(), threading.Event()
+    decoding, go_on = threading.Event(), threading.Event()
 
-    def slow_check(data: bytes, max_pixels: int) -> None:
-        checking.set()
+    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+        decoding.set()
         go_on.wait(5)
+        return decode(data, max_pixels)
 
-    monkeypatch.setattr(images, "check", slow_check)
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", slow_decode)
     request = resident.begin(resident.segment())
-    await resident.until(checking.is_set)
+    await resident.until(decoding.is_set)
     assert (await resident.unload()).status_code == 200
     go_on.set()
     assert (await request).status_code == 503
@@ -125,9 +147,16 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
 async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "check", lambda *_: resident.service.gate.place(TERMS))
+    decode = images.decode
+
+    def overtaken(data: bytes, max_pixels: int) -> images.RgbImage:
+        resident.service.gate.place(TERMS)
+        return decode(data, max_pixels)
+
+    monkeypatch.setattr(images, "decode", overtaken)
     async with resident.service._lock:
-        assert (await asyncio.wait_for(resident.segment(), 2)).status_code == 503
+        async with asyncio.timeout(2):
+            assert (await resident.segment()).status_code == 503
 
 
 async def test_a_load_that_outlived_its_abort_still_respects_the_hold(resident: Resident) -> None:
@@ -166,15 +195,17 @@ async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await resident.segment()
-    checking, go_on = threading.Event(), threading.Event()
+    decoding, go_on = threading.Event(), threading.Event()
 
-    def slow_check(data: bytes, max_pixels: int) -> None:
-        checking.set()
+    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+        decoding.set()
         go_on.wait(5)
+        return decode(data, max_pixels)
 
-    monkeypatch.setattr(images, "check", slow_check)
+    decode = images.decode
+    monkeypatch.setattr(images, "decode", slow_decode)
     request = resident.begin(resident.segment())
-    await resident.until(checking.is_set)
+    await resident.until(decoding.is_set)
     order = resident.begin(resident.unload())
     await resident.until(lambda: resident.service.state is State.DRAINING)
     go_on.set()
@@ -376,3 +407,15 @@ async def test_who_is_refused_keeps_the_server_from_counting_as_idle(resident: R
     assert (await resident.measured())["idle_seconds"] >= 1000
     assert (await resident.segment()).status_code == 503
     assert (await resident.measured())["idle_seconds"] < 1000
+
+
+async def test_an_unload_does_not_wait_for_answers_that_are_being_written(resident: Resident) -> None:
+    await resident.segment()
+    resident.script.encoding.clear()
+    request = resident.begin(resident.segment())
+    await resident.until(lambda: resident.service.flight.count == 1 and not resident.service.flight.needing)
+    answer = (await resident.unload(drain_timeout_seconds=60)).json()
+    assert (answer["drained"], answer["aborted"], resident.gpu.workers) == (0, 0, 0)
+    assert (await resident.measured())["in_flight"] == 1
+    resident.script.encoding.set()
+    assert (await request).status_code == 200

@@ -6,7 +6,10 @@
     process.py  ── Prepare ──────────────►  weights in host memory; no GPU memory yet
                 ── Attach ───────────────►  reserves the memory, moves the weights there, answers a probe
                 ── Segment ──────────────►  one image, several prompts
+                ── Cancel ───────────────►  their client has left: the rest of them is dropped
                 ── SIGTERM, then SIGKILL ►  the process ends, and with it everything it held
+                                        encoder process, which has no GPU
+    encoding.py ── Encode ───────────────►  run lengths, outlines, label lines, JSON
 
 `Worker` is what the service relies on; `process.py` is the real one.
 """
@@ -21,14 +24,20 @@ from sam3_server.worker.protocol import Attached, Prepared, Query, Segmented
 class Worker(Protocol):
     """One worker process. Calls are served one at a time, in order; times in seconds, sizes in MiB.
 
-    `allocated_mib` is the GPU memory it holds, by its last word; `end` says how the process ended, once it has.
+    `allocated_mib` is the GPU memory it holds, by its last word; `weights_mib` the weights that were resident in host
+    memory once it was prepared; `end` says how the process ended, once it has.
 
     Every call raises `WorkerGoneError` when the process ends or does not answer in time (it is then killed), and
-    `LoadError`, `InferenceError` or `PromptError` when it says so itself.
+    `LoadError`, `InferenceError`, `PromptError` or `TooMuchWorkError` when it says so itself.
     """
 
     allocated_mib: int
-    end: str
+    weights_mib: int
+
+    @property
+    def end(self) -> str:
+        """How the process ended."""
+        ...
 
     @property
     def alive(self) -> bool:
@@ -43,8 +52,13 @@ class Worker(Protocol):
         """Take the GPU memory, move the model there, and see that it answers."""
         ...
 
-    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
-        """Find every instance of each prompt's concept."""
+    async def segment(
+        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+    ) -> Segmented:
+        """Find every instance of each prompt's concept; given up after `seconds`, or when the caller is cancelled.
+
+        `computed` is called when the worker is free for the next image, while the answer is still being written.
+        """
         ...
 
     async def stop(self, grace: float) -> None:

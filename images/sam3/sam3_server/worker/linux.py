@@ -1,9 +1,10 @@
-"""What processes ask of Linux: to die with their parent, to adopt orphans, to be told apart in `ps`.
+"""What processes ask of Linux: to die with their parent, to adopt orphans, names in `ps`, what memory is resident.
 
 Elsewhere these calls change nothing.
 """
 
 import ctypes
+import mmap
 import os
 import signal
 import sys
@@ -31,6 +32,18 @@ def adopt_orphans() -> None:
 def call_this(name: str) -> None:
     """Name this process as `ps -e` and `top` show it, in at most 15 characters."""
     _prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()))
+
+
+def resident_bytes(address: int, size: int) -> int:
+    """Return how many bytes of this process's memory from an address on lie in physical memory; all where unknown."""
+    if sys.platform != "linux" or not size:
+        return size
+    begin = address - address % mmap.PAGESIZE
+    length = address + size - begin
+    pages = (ctypes.c_ubyte * -(-length // mmap.PAGESIZE))()
+    if ctypes.CDLL(None, use_errno=True).mincore(ctypes.c_void_p(begin), ctypes.c_size_t(length), pages):
+        return size
+    return min(size, sum(page & 1 for page in pages) * mmap.PAGESIZE)
 
 
 def _prctl(option: int, value: "ctypes.c_ulong | ctypes.c_char_p") -> None:

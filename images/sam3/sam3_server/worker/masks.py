@@ -1,18 +1,17 @@
-"""From the model's raw output to boxes, scores and run-length encoded masks, a few masks at a time.
+"""From the model's raw output to boxes, scores and the run lengths of masks, a few masks at a time.
 
 The stock `post_process_instance_segmentation` upsamples every mask to the image's size at once and in 64-bit integers,
 and the caching allocator keeps that peak: 4.5 GB for 22 instances at 810 x 1080 (ultralytics#26196). Here each chunk is
-upsampled, thresholded, moved to the host and encoded before the next; the masks are the same, bit for bit.
+upsampled, thresholded and reduced to run lengths on the device before the next; the masks are the same, bit for bit.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from pycocotools import mask as coco
 
-from sam3_server.worker.protocol import Box, Mask
+from sam3_server.worker.instances import Found, Runs
 
 MASKS_PER_CHUNK = 8
 PIXELS_PER_CHUNK = 64_000_000
@@ -23,25 +22,18 @@ class NonFiniteError(Exception):
     """The model's numbers overflowed."""
 
 
-@dataclass(frozen=True)
-class Instance:
-    """One instance: box corners in pixels, score, and mask if one was asked for."""
-
-    box: Box
-    score: float
-    mask: Mask | None
-
-
-@dataclass(frozen=True)
-class Instances:
-    """The instances of one prompt in the model's order, and how many were left out for being too many."""
-
-    found: list[Instance]
-    omitted: int
-
-
-def instances(outputs: Any, threshold: float, height: int, width: int, most: int, with_masks: bool) -> Instances:
+def instances(
+    outputs: Any,
+    threshold: float,
+    height: int,
+    width: int,
+    most: int,
+    with_masks: bool,
+    check: Callable[[], None] = lambda: None,
+) -> Found:
     """Return what scores above `threshold` on the one image in `outputs`: of more than `most` instances, the best.
+
+    `check` is called before each chunk of masks; what it raises ends the work.
 
     Raises:
         NonFiniteError: scores, boxes or masks hold infinities or NaN.
@@ -49,30 +41,57 @@ def instances(outputs: Any, threshold: float, height: int, width: int, most: int
     """
     scores = outputs.pred_logits[0].sigmoid() * outputs.presence_logits[0].sigmoid()
     boxes = outputs.pred_boxes[0].float() * torch.tensor([width, height, width, height], device=scores.device)
-    _require_finite(outputs.pred_logits, outputs.presence_logits, outputs.pred_masks, boxes)
+    require_finite(outputs.pred_logits, outputs.presence_logits, outputs.pred_masks, boxes)
     above = (scores > threshold).nonzero().squeeze(1)
     keep = above[scores[above].topk(most).indices.sort().values] if len(above) > most else above
-    masks = encode(outputs.pred_masks[0][keep], height, width) if with_masks else [None] * len(keep)
-    rows = zip(boxes[keep].tolist(), scores[keep].tolist(), masks, strict=True)
-    found = [Instance((box[0], box[1], box[2], box[3]), score, mask) for box, score, mask in rows]
-    return Instances(found, omitted=len(above) - len(keep))
+    masks = runs(outputs.pred_masks[0][keep], height, width, check) if with_masks else None
+    corners = [(x1, y1, x2, y2) for x1, y1, x2, y2 in boxes[keep].tolist()]
+    return Found(corners, scores[keep].tolist(), masks, omitted=len(above) - len(keep))
 
 
-def encode(logits: torch.Tensor, height: int, width: int) -> list[Mask]:
-    """Upsample mask logits of shape (n, h, w) to `height` x `width`, and encode them."""
+def runs(logits: torch.Tensor, height: int, width: int, check: Callable[[], None] = lambda: None) -> list[Runs]:
+    """Upsample mask logits of shape (n, h, w) to `height` x `width`; return their runs. `check` precedes each chunk."""
     size = max(1, min(MASKS_PER_CHUNK, PIXELS_PER_CHUNK // (height * width)))
-    return [mask for chunk in torch.split(logits, size) if len(chunk) for mask in _encode_chunk(chunk, height, width)]
+    found: list[Runs] = []
+    for chunk in torch.split(logits, size):
+        check()
+        found += _runs_of_chunk(chunk, height, width) if len(chunk) else []
+    return found
 
 
-def _encode_chunk(logits: torch.Tensor, height: int, width: int) -> list[Mask]:
+def _runs_of_chunk(logits: torch.Tensor, height: int, width: int) -> list[Runs]:
     masks = torch.nn.functional.interpolate(
         logits.sigmoid().unsqueeze(0), size=(height, width), mode="bilinear", align_corners=False
     ).squeeze(0)
-    bits = (masks > MASK_THRESHOLD).to(torch.uint8).cpu().numpy()
-    encoded = coco.encode(np.asfortranarray(bits.transpose(1, 2, 0)))
-    return [Mask(size=(height, width), counts=rle["counts"].decode("ascii")) for rle in encoded]
+    bits = masks > MASK_THRESHOLD
+    first = bits[:, 0, 0].tolist()
+    down = (bits[:, 1:] != bits[:, :-1]).nonzero().cpu().numpy()  # mask, row, column of what differs from below it
+    over = (bits[:, -1, :-1] != bits[:, 0, 1:]).nonzero().cpu().numpy()  # a column's end from the start of the next
+    return [
+        _lengths(
+            starts_with_ones,
+            _of_mask(down, index) @ (1, height) + 1,
+            (_of_mask(over, index)[:, 0] + 1) * height,
+            height * width,
+        )
+        for index, starts_with_ones in enumerate(first)
+    ]
 
 
-def _require_finite(*tensors: torch.Tensor) -> None:
+def _of_mask(changes: Any, index: int) -> Any:
+    """Return the rows of one mask, without its number; the rows are in the masks' order."""
+    start, end = np.searchsorted(changes[:, 0], (index, index + 1))
+    return changes[start:end, 1:]
+
+
+def _lengths(starts_with_ones: bool, down: Any, over: Any, pixels: int) -> Runs:
+    """Return run lengths from the places, counted column by column, at which a mask changes."""
+    changes = np.sort(np.concatenate((down, over)))
+    edges = np.concatenate(([0, 0] if starts_with_ones else [0], changes, [pixels]))
+    return np.diff(edges).astype(np.uint32)
+
+
+def require_finite(*tensors: torch.Tensor) -> None:
+    """Pass numbers without infinities and NaN; raises NonFiniteError."""
     if not all(bool(torch.isfinite(tensor).all()) for tensor in tensors):
         raise NonFiniteError

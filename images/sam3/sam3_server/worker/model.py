@@ -1,24 +1,31 @@
 """SAM3 on a device: prepared in host memory, attached to the device, asked for one image at a time."""
 
+import logging
+import math
 import resource
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 import transformers
-from transformers import Sam3Model, Sam3Processor
+from transformers import Sam3Processor
 
 import gpu_memory
-from sam3_server.worker import masks, telling
+from sam3_server.worker import masks
+from sam3_server.worker.allowance import Allowance, unlimited
+from sam3_server.worker.bounds import share
 from sam3_server.worker.features import Features
-from sam3_server.worker.protocol import Attached, Findings, Prompt, Query, Segment, Segmented, WorkerError
+from sam3_server.worker.instances import Found, Head, pack
+from sam3_server.worker.network import Levels, Network
+from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError
+
+log = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
-PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")], max_instances=1))
+PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")], max_instances=1), seconds=math.inf)
 
 
 class Sam3:
@@ -30,17 +37,17 @@ class Sam3:
 
     def __init__(self, folder: Path, dtype: str, memory_mib: int, cached_images: int) -> None:
         transformers.utils.logging.disable_progress_bar()
+        self._folder = folder
         self._dtype = dtype
         self._memory_mib = memory_mib
         self._reserved = ExitStack()
         self._device: gpu_memory.Device = gpu_memory.CpuDevice()
         self._features = Features(cached_images)
         self._processor = Sam3Processor.from_pretrained(folder)
-        stored = "auto" if dtype == "auto" else DTYPES[dtype]
-        self._model = Sam3Model.from_pretrained(folder, dtype=stored, attn_implementation="sdpa").eval()
+        on_gpu = bool(memory_mib) and not gpu_memory.computes_on_host()
+        self._network = Network(folder, trunk_dtype(dtype, on_gpu))
         self._proved = False
-        if not memory_mib or gpu_memory.computes_on_host():
-            self._cast("cpu")
+        if not on_gpu:
             self._prove()
 
     def attach(self) -> Attached:
@@ -51,48 +58,53 @@ class Sam3:
 
         """
         began = time.monotonic()
-        with _explained(self._memory_mib):
+        with self._explained():
             self._move()
         self._prove()
         return Attached(
             seconds=time.monotonic() - began,
             device=self._device.kind,
-            dtype=str(self._model.dtype).removeprefix("torch."),
+            dtype=self._trunk(),
             allocated_mib=self._device.allocated_mib(),
         )
+
+    def weights_mib(self) -> int:
+        """Return how many MiB of weights lie in this process's physical memory."""
+        return self._network.weights.resident_mib()
 
     def allocated_mib(self) -> int:
         """Return what this process holds of the GPU."""
         return self._device.allocated_mib()
 
-    def segment(self, request: Segment, pixels: bytearray) -> Segmented:
+    def segment(self, request: Segment, pixels: bytearray, allowance: Allowance) -> Segmented:
         """Look for each prompt on the one image; its vision features are computed once, and kept for the next request.
 
         Raises:
-            WorkerError: a prompt has more tokens than the text encoder takes, the numbers overflowed, or the image
-                needs more memory than was reserved.
+            WorkerError: a prompt has more tokens than the text encoder takes, the numbers overflowed, the image needs
+                more memory than was reserved, or the allowance is used up.
 
         """
         began = time.monotonic()
         query = request.query
         self._check_prompts(query.prompts)
-        with torch.inference_mode(), _explained(self._memory_mib):
-            features, cached = self._features.of(request.width, pixels, lambda: self._look(request, pixels))
-            found = [self._find(features, prompt, request) for prompt in query.prompts]
-        results, labels = telling.tell(query, found, request.width, request.height)
-        findings = Findings(
-            width=request.width,
-            height=request.height,
-            model_seconds=round(time.monotonic() - began, 4),
-            results=results,
-            yolo_labels=labels,
-        )
+        allowance.check("nothing was computed")
+        with torch.inference_mode(), self._explained():
+            try:
+                found, cached = self._find_all(request, pixels, allowance)
+            except masks.NonFiniteError:
+                self._widen()
+                allowance.restart()
+                found, cached = self._find_all(request, pixels, allowance)
+        head = Head(width=request.width, height=request.height, model_seconds=round(time.monotonic() - began, 4))
         return Segmented(
-            findings=findings.model_dump_json(exclude_none=True).encode(),
+            findings=pack(head, found),
             allocated_mib=self.allocated_mib(),
+            dtype=self._trunk(),
             peak_mib=self._device.peak_mib(),
             host_peak_mib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
             cached=cached,
+            prompts=allowance.prompts,
+            seconds=time.monotonic() - began,
         )
 
     def recover(self) -> None:
@@ -108,37 +120,64 @@ class Sam3:
             if self._device.kind == "cpu":
                 raise WorkerError("error", "no GPU was found; set SAM3_GPU_MEMORY_MIB=0 to compute on the CPU")
             self._reserved.enter_context(self._device.reserve(self._memory_mib))
-        self._cast(self._device.kind)
-        self._model.to(self._device.torch_device)
+        self._network.move(self._device)
 
-    def _cast(self, device: str) -> None:
-        dtype = choose_dtype(self._dtype, device)
-        if self._model.dtype != dtype:
-            self._model.to(dtype)
+    def _widen(self) -> None:
+        """Replace a network whose numbers overflowed by one in float32, where the choice is this worker's.
+
+        Raises:
+            NonFiniteError: it is in float32, or was to be in half precision.
+
+        """
+        if self._dtype != "auto" or self._network.trunk is torch.float32:
+            raise masks.NonFiniteError
+        log.warning("the model's numbers overflowed in %s; it computes in float32 from now on", self._trunk())
+        self.recover()
+        network = Network(self._folder, torch.float32)
+        network.move(self._device)
+        self._network = network
+
+    def _trunk(self) -> str:
+        return str(self._network.trunk).removeprefix("torch.")
 
     def _prove(self) -> None:
         """Run one inference, unless this model has passed it on this device."""
         if not self._proved:
             grey = bytearray([128]) * (PROBE.width * PROBE.height * 3)
-            self.segment(PROBE, grey)
+            self.segment(PROBE, grey, unlimited())
             self._features.drop()
             self._proved = True
 
-    def _look(self, request: Segment, pixels: bytearray) -> Any:
+    def _find_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
+        """Return what was found for each prompt, and whether the image's features were known."""
+        levels, cached = self._features.of(request.width, pixels, lambda: self._look(request, pixels))
+        image, query = self._network.widened(levels), request.query
+        found: list[Found] = []
+        for prompt in query.prompts:
+            found.append(self._find(image, prompt, request, share(query, found), allowance))
+        return found, cached
+
+    def _look(self, request: Segment, pixels: bytearray) -> Levels:
         array = np.frombuffer(pixels, np.uint8).reshape(request.height, request.width, 3)
         inputs = self._processor(images=array, return_tensors="pt", input_data_format="channels_last")
-        return self._model.get_vision_features(inputs.pixel_values.to(self._model.device, self._model.dtype))
+        return self._network.look(inputs.pixel_values)
 
-    def _find(self, features: Any, prompt: Prompt, request: Segment) -> masks.Instances:
-        outputs = self._model(vision_embeds=features, **self._encoded(prompt, request))
-        return masks.instances(
+    def _find(self, image: Levels, prompt: Prompt, request: Segment, most: int, allowance: Allowance) -> Found:
+        progress = f"{allowance.prompts} of {len(request.query.prompts)} prompts were computed"
+        allowance.check(progress)
+        outputs = self._network.find(image, self._encoded(prompt, request))
+        allowance.prompts += 1
+        found = masks.instances(
             outputs,
             prompt.threshold,
             request.height,
             request.width,
-            request.query.max_instances,
-            telling.needs_masks(request.query),
+            most,
+            request.query.needs_masks,
+            lambda: allowance.check(progress),
         )
+        allowance.take(sum(map(len, found.masks or ())))
+        return found
 
     def _encoded(self, prompt: Prompt, request: Segment) -> dict[str, torch.Tensor]:
         boxes = [list(exemplar.box) for exemplar in prompt.exemplars]
@@ -151,35 +190,41 @@ class Sam3:
         )
         del inputs["original_sizes"]
         if boxes:
-            inputs["input_boxes"] = inputs["input_boxes"].to(self._model.dtype)
-        return dict(inputs.to(self._model.device))
+            inputs["input_boxes"] = inputs["input_boxes"].float()
+        return dict(inputs)
 
     def _check_prompts(self, prompts: list[Prompt]) -> None:
-        limit = self._model.config.text_config.max_position_embeddings
+        limit = self._network.longest_prompt
         for prompt in prompts:
             tokens = len(self._processor.tokenizer(prompt.name).input_ids)
             if tokens > limit:
                 message = f"the prompt {prompt.name!r} has {tokens} tokens, {limit} are allowed; shorten it"
                 raise WorkerError("prompt", message)
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except masks.NonFiniteError as error:
+            raise WorkerError("error", _overflow(self._network.trunk)) from error
+        except gpu_memory.GpuUnavailable as error:
+            raise WorkerError("error", str(error)) from error
+        except torch.OutOfMemoryError as error:
+            wanted = f"{self._memory_mib} MiB of GPU memory (SAM3_GPU_MEMORY_MIB)"
+            raise WorkerError("memory", f"{wanted} do not suffice, or are not free: {error}") from error
 
-@contextmanager
-def _explained(memory_mib: int) -> Iterator[None]:
-    try:
-        yield
-    except masks.NonFiniteError as error:
-        raise WorkerError("error", "the model's numbers overflowed; set SAM3_DTYPE=float32") from error
-    except gpu_memory.GpuUnavailable as error:
-        raise WorkerError("error", str(error)) from error
-    except torch.OutOfMemoryError as error:
-        message = f"{memory_mib} MiB of GPU memory (SAM3_GPU_MEMORY_MIB) do not suffice, or are not free: {error}"
-        raise WorkerError("memory", message) from error
 
+def trunk_dtype(wanted: str, on_gpu: bool) -> torch.dtype:
+    """Return the trunk's dtype: `auto` is float16 on a GPU, as long as the numbers fit, and float32 on the CPU.
 
-def choose_dtype(wanted: str, device: str) -> torch.dtype:
-    """Return the dtype to compute in: `auto` is what the device computes natively with the least memory."""
+    Every GPU since Pascal has float16; bfloat16 has an eighth of its precision.
+    """
     if wanted != "auto":
         return DTYPES[wanted]
-    if device != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return torch.float16 if on_gpu else torch.float32
+
+
+def _overflow(trunk: torch.dtype) -> str:
+    if trunk is torch.float32:
+        return "the model's numbers are not finite in float32 either: the weights in SAM3_MODEL are damaged"
+    return "the model's numbers overflowed; set SAM3_DTYPE=auto or float32"

@@ -1,10 +1,8 @@
-"""The server's side of a worker process: ask it, notice its death, end it."""
+"""The server's side of a worker process: what it asks for, and what its replies mean."""
 
 import asyncio
-import contextlib
-import logging
-import socket
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Self, TypeVar
 
 from pydantic import BaseModel
@@ -15,13 +13,12 @@ from sam3_server.errors import (
     NotEnoughMemoryError,
     PromptError,
     ServiceError,
-    WorkerGoneError,
-    WorkerStuckError,
+    TooMuchWorkError,
 )
 from sam3_server.images import RgbImage
+from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
-    HEADER,
-    REPLIES,
     Attach,
     Attached,
     Failed,
@@ -32,58 +29,50 @@ from sam3_server.worker.protocol import (
     Segment,
     Segmented,
     Setup,
-    head,
 )
-from sam3_server.worker.starting import Process, Start
+from sam3_server.worker.starting import Start
 
-log = logging.getLogger(__name__)
-
-KILL_SECONDS = 10.0
+FULL = "float32"
 Answer = TypeVar("Answer", Prepared, Attached, Segmented)
 
 
 class WorkerProcess:
-    """A `Worker` that is a process of its own."""
+    """A `Worker` that is a process of its own, and an encoder that writes its answers.
 
-    def __init__(
-        self,
-        setup: Setup,
-        process: Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        on_exit: Callable[["WorkerProcess"], None],
-    ) -> None:
-        self.allocated_mib = 0
+    `on_prompts` hears how many prompts each request had computed.
+    """
+
+    def __init__(self, setup: Setup, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]) -> None:
+        self.allocated_mib = self.weights_mib = 0
+        self.on_prompts: Callable[[int], object] = lambda _: None
         self._setup = setup
-        self._process = process
-        self._reader, self._writer = streams
+        self._encoder = encoder
         self._on_exit = on_exit
-        self._turn = asyncio.Lock()
-        self._gone = asyncio.Event()
-        self.end = "closed its socket"
-        self._watching = asyncio.create_task(self._watch(), name="watch worker")
+        self._peer: Peer
 
     @classmethod
-    async def start(cls, setup: Setup, start: Start, on_exit: Callable[["WorkerProcess"], None]) -> Self:
+    async def start(
+        cls, setup: Setup, start: Start, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]
+    ) -> Self:
         """Start a process; `on_exit` is called once when it has ended.
 
         Raises:
             OSError: the process could not be started.
 
         """
-        ours, theirs = socket.socketpair()
-        with theirs:
-            streams = await asyncio.open_connection(sock=ours)
-            try:
-                process = await start(setup, theirs)
-            except BaseException:
-                streams[1].close()
-                raise
-        return cls(setup, process, streams, on_exit)
+        worker = cls(setup, encoder, on_exit)
+        worker._peer = await Peer.start("worker", partial(start, setup), worker._ended)
+        return worker
 
     @property
     def alive(self) -> bool:
         """Whether the process runs."""
-        return not self._gone.is_set()
+        return self._peer.alive
+
+    @property
+    def end(self) -> str:
+        """How the process ended, once it has."""
+        return self._peer.end
 
     async def prepare(self, timeout: float) -> Prepared:
         """Import what inference needs and read the weights into host memory, within `timeout` seconds.
@@ -93,7 +82,7 @@ class WorkerProcess:
             WorkerGoneError: the process ended, or took too long.
 
         """
-        return await self._call(Prepare(), (), timeout, Prepared, LoadError)
+        return await self._change(Prepare(), timeout, Prepared)
 
     async def attach(self, timeout: float) -> Attached:
         """Take the GPU memory, move the model there and see that it answers, within `timeout` seconds.
@@ -104,22 +93,29 @@ class WorkerProcess:
             WorkerGoneError: the process ended, or took too long.
 
         """
-        attached = await self._call(Attach(), (), timeout, Attached, LoadError)
-        self._setup.dtype = attached.dtype  # the next worker then reads its weights in the right size at once
-        return attached
+        return await self._change(Attach(), timeout, Attached)
 
-    async def segment(self, image: RgbImage, query: Query, timeout: float) -> Segmented:
-        """Segment one image, within `timeout` seconds from the time the worker is free for it.
+    async def segment(
+        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+    ) -> Segmented:
+        """Segment one image. It is given up after `seconds`, and the process is ended after `timeout`.
+
+        Both count from the time the worker is free for it, and again for the encoder; between the two, `computed` is
+        called. A caller that is cancelled leaves both alive.
 
         Raises:
             PromptError: a prompt is too long.
+            TooMuchWorkError: it took more than `seconds`.
             NotEnoughMemoryError: the image needs more memory than the worker may take.
             InferenceError: the model failed.
-            WorkerGoneError: the process ended, or took too long.
+            WorkerGoneError: the process ended, or took more than `timeout`.
 
         """
-        request = Segment(width=image.width, height=image.height, query=query)
-        return await self._call(request, image.strips, timeout, Segmented, InferenceError)
+        request = Segment(width=image.width, height=image.height, query=query, seconds=seconds)
+        segmented = await self._call(request, image.strips, timeout, Segmented, InferenceError)
+        computed()
+        segmented.findings = await self._encoder.encode(query, segmented.findings, seconds, timeout)
+        return segmented
 
     async def stop(self, grace: float) -> None:
         """End the process: SIGTERM, and SIGKILL after `grace` seconds. Returns when it is gone.
@@ -128,78 +124,44 @@ class WorkerProcess:
             WorkerStuckError: the process outlived SIGKILL.
 
         """
-        self._signal(self._process.terminate)
-        if grace <= 0 or not await self._ended_within(grace):
-            self._signal(self._process.kill)
-            if not await self._ended_within(KILL_SECONDS):
-                raise WorkerStuckError(
-                    f"the worker (process {self._process.pid}) is still there {KILL_SECONDS} s after SIGKILL"
-                )
+        await self._peer.stop(grace)
 
-    async def _watch(self) -> None:
-        code = await self._process.wait()
-        self.end = f"ended with signal {-code}" if code < 0 else f"ended with exit code {code}"
-        self._gone.set()
-        self._writer.close()
-        self.allocated_mib = 0
-        log.info("worker %s", self.end, extra={"worker": self._process.pid})
-        self._on_exit(self)
+    async def _change(self, request: BaseModel, timeout: float, expected: type[Answer]) -> Answer:
+        try:
+            return await self._call(request, (), timeout, expected, LoadError)
+        except asyncio.CancelledError:
+            self._peer.kill()  # half a load is of no use
+            raise
 
     async def _call(
         self,
         request: BaseModel,
-        pixels: Sequence[bytes],
+        pieces: Sequence[bytes | memoryview],
         timeout: float,
         expected: type[Answer],
         failure: type[ServiceError],
     ) -> Answer:
-        async with self._turn:
-            if not self.alive:
-                raise WorkerGoneError(f"the worker {self.end}")
-            try:
-                async with asyncio.timeout(timeout):
-                    reply = await self._exchange(request, pixels)
-            except TimeoutError as error:
-                self._kill()
-                raise WorkerGoneError(f"the worker did not answer within {timeout:g} s and was ended") from error
-            except (asyncio.IncompleteReadError, OSError) as error:
-                raise WorkerGoneError(f"the worker {await self._epitaph()}") from error
-            except asyncio.CancelledError:
-                self._kill()  # its late reply would be taken for the next one's
-                raise
-        if not isinstance(reply, Prepared):
-            self.allocated_mib = reply.allocated_mib
+        reply, payload = await self._peer.call(request, pieces, timeout, self._note)
         if isinstance(reply, Failed):
             raise _error(reply, failure)
         assert isinstance(reply, expected)
-        return reply
-
-    async def _exchange(self, request: BaseModel, pixels: Sequence[bytes]) -> Reply:
-        self._writer.write(head(request, sum(map(len, pixels))))
-        for strip in pixels:
-            self._writer.write(strip)
-            await self._writer.drain()  # the event loop keeps a copy of what the socket did not take
-        size, raw_size = HEADER.unpack(await self._reader.readexactly(HEADER.size))
-        reply = REPLIES.validate_json(await self._reader.readexactly(size))
         if isinstance(reply, Segmented):
-            reply.findings = await self._reader.readexactly(raw_size)
+            reply.findings = payload
         return reply
 
-    async def _epitaph(self) -> str:
-        await self._ended_within(1.0)
-        return self.end
+    def _note(self, reply: Reply) -> None:
+        if isinstance(reply, Prepared):
+            self.weights_mib = reply.weights_mib
+        if isinstance(reply, Attached | Segmented | Failed):
+            self.allocated_mib = reply.allocated_mib
+        if isinstance(reply, Attached | Segmented) and reply.dtype == FULL:
+            self._setup.dtype = FULL  # where half precision overflowed, the next worker need not try it again
+        if isinstance(reply, Segmented | Failed):
+            self.on_prompts(reply.prompts)
 
-    async def _ended_within(self, seconds: float) -> bool:
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._gone.wait(), seconds)
-        return self._gone.is_set()
-
-    def _kill(self) -> None:
-        self._signal(self._process.kill)
-
-    def _signal(self, send: Callable[[], None]) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            send()
+    def _ended(self) -> None:
+        self.allocated_mib = 0
+        self._on_exit(self)
 
 
 def _error(reply: Failed, failure: type[ServiceError]) -> ServiceError:
@@ -208,5 +170,7 @@ def _error(reply: Failed, failure: type[ServiceError]) -> ServiceError:
             return PromptError(reply.message)
         case "memory":
             return NotEnoughMemoryError(reply.message)
-        case "error":
+        case "work":
+            return TooMuchWorkError(reply.message)
+        case "error" | "cancelled":
             return failure(reply.message)

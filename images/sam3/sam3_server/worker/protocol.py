@@ -1,8 +1,9 @@
 """What server and worker say to each other over a socket pair, and server and template over another.
 
-A worker's frame is two big-endian 32-bit lengths, a JSON message, and raw bytes: an image's pixels on the way there,
-what was found on it on the way back. Each request gets one reply. The template gets a `Setup` with a descriptor for
-each worker that it is to fork.
+A frame of a worker or of the encoder is two big-endian 32-bit lengths, a JSON message, and raw bytes: an image's
+pixels for the worker, what the model found on it from there to the encoder, and the answer on the way back. Each
+request gets one reply; a `Cancel` gets none, it only shortens the request before it. The template gets a `Setup` with a
+descriptor for each worker that it is to fork.
 """
 
 import struct
@@ -13,7 +14,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 HEADER = struct.Struct("!II")
 MESSAGE_SIZE = 1 << 16  # no message to or from the template is longer
-Reason = Literal["prompt", "memory", "error"]
+Reason = Literal["prompt", "memory", "error", "work", "cancelled"]
 Box = tuple[float, float, float, float]
 Form = Literal["rle", "polygon", "box"]
 LabelForm = Literal["box", "polygon"]
@@ -98,35 +99,57 @@ class Prompt(BaseModel):
 class Query(BaseModel):
     """What to find on one image, and in which form to tell it.
 
-    At most `max_instances` are told for each prompt, the best. Of instances that overlap by more than `nms_iou`, of
-    whichever prompts, the best is told.
+    At most `max_instances` are told for each prompt, the best, and at most `max_masks` for all of them together. Of
+    instances that overlap by more than `nms_iou`, of whichever prompts, the best is told.
     """
 
     prompts: list[Prompt]
     form: Form = "rle"
     labels: LabelForm | None = None
     max_instances: int
+    max_masks: int | None = None
     nms_iou: float | None = None
+
+    @property
+    def needs_masks(self) -> bool:
+        """Whether masks have to be computed: boxes alone cost far less."""
+        return self.form != "box" or self.labels == "polygon"
 
 
 class Segment(BaseModel):
-    """Segment the image whose RGB pixels, row by row, follow as raw bytes."""
+    """Segment the image whose RGB pixels, row by row, follow as raw bytes, within so many seconds."""
 
     kind: Literal["segment"] = "segment"
     width: int
     height: int
     query: Query
-
-
-class Prepared(BaseModel):
-    """The weights are in host memory."""
-
-    kind: Literal["prepared"] = "prepared"
     seconds: float
 
 
+class Encode(BaseModel):
+    """Write the answer to a query from what the model found, which follows as raw bytes, within so many seconds."""
+
+    kind: Literal["encode"] = "encode"
+    query: Query
+    seconds: float
+
+
+class Cancel(BaseModel):
+    """The client of the present request has left; without one it means nothing."""
+
+    kind: Literal["cancel"] = "cancel"
+
+
+class Prepared(BaseModel):
+    """The weights are in host memory; `weights_mib` of them are resident there."""
+
+    kind: Literal["prepared"] = "prepared"
+    seconds: float
+    weights_mib: int = 0
+
+
 class Attached(BaseModel):
-    """The model is on the device, in `dtype`, and has passed a probe inference."""
+    """The model is on the device, its trunk in `dtype`, and has passed a probe inference."""
 
     kind: Literal["attached"] = "attached"
     seconds: float
@@ -145,8 +168,9 @@ class Mask(BaseModel):
 class Detection(BaseModel):
     """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, and its shape in the form asked for.
 
-    `mask` has the image's size. `polygons` are the outlines of its parts, each x1, y1, x2, y2, ... in pixels, as COCO
-    writes them: holes are filled, and parts of fewer than three points are left out.
+    `mask` has the image's size. `polygons` are the outlines of its parts, the largest first, each x1, y1, x2, y2, ...
+    in pixels, as COCO writes them: points are corners of pixels, and a hole is joined to its part's outline by a line
+    that is walked both ways, so that pycocotools draws the mask from them. A mask without a pixel has no polygon.
     """
 
     box: Box
@@ -156,12 +180,17 @@ class Detection(BaseModel):
 
 
 class PromptResult(BaseModel):
-    """The instances found for one prompt; `omitted` is how many more there were than are told."""
+    """The instances found for one prompt; `omitted` is how many more there were than are told.
+
+    `unlabelled`, where labels were asked for, is how many of those that are told have no line in them: their mask has
+    no pixel, or their box lies outside the image.
+    """
 
     prompt: str
     class_id: int
     detections: list[Detection]
     omitted: int = 0
+    unlabelled: int | None = None
 
 
 class Findings(BaseModel):
@@ -177,17 +206,22 @@ class Findings(BaseModel):
 class Segmented(BaseModel):
     """The image was segmented.
 
-    `findings` are JSON, and travel as raw bytes: the server passes them on unread, since to read megabytes of polygons
-    and to write them again would hold up everybody else. `peak_mib` is the most GPU memory that the worker ever held,
-    `host_peak_mib` the most host memory; `cached` tells that the image's features were known from an earlier request.
+    `findings` are what `instances.pack` makes of it, and then the answer's JSON. They travel as raw bytes: the server
+    passes them on unread, since to read megabytes would hold up everybody else. `peak_mib` is the most GPU memory that
+    the worker ever held, `host_peak_mib` the most host memory; `cached` tells that the image's features were known from
+    an earlier request, `dtype` what the trunk is in now. `prompts` is how many the model was asked for, `seconds` how
+    long the worker had the request.
     """
 
     kind: Literal["segmented"] = "segmented"
     findings: bytes = Field(b"", exclude=True)
     allocated_mib: int
+    dtype: str = ""
     peak_mib: int = 0
     host_peak_mib: int = 0
     cached: bool = False
+    prompts: int = 0
+    seconds: float = 0.0
 
 
 class Failed(BaseModel):
@@ -197,11 +231,18 @@ class Failed(BaseModel):
     reason: Reason
     message: str
     allocated_mib: int = 0
+    prompts: int = 0
+
+
+class Encoded(BaseModel):
+    """The answer's JSON follows as raw bytes."""
+
+    kind: Literal["encoded"] = "encoded"
 
 
 ForkAnswer = Forked | Refused
-Request = Prepare | Attach | Segment
-Reply = Prepared | Attached | Segmented | Failed
+Request = Prepare | Attach | Segment | Encode | Cancel
+Reply = Prepared | Attached | Segmented | Encoded | Failed
 
 FORK_ANSWERS: TypeAdapter[ForkAnswer] = TypeAdapter(Annotated[ForkAnswer, Field(discriminator="kind")])
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])

@@ -1,6 +1,7 @@
 """What a worker process does: answers its server's requests until either of them ends."""
 
 import logging
+import math
 import os
 import socket
 import time
@@ -8,20 +9,22 @@ from typing import TYPE_CHECKING
 
 from sam3_server import logs
 from sam3_server.worker import linux
+from sam3_server.worker.allowance import Allowance
+from sam3_server.worker.channel import Channel
 from sam3_server.worker.protocol import (
-    HEADER,
-    REQUESTS,
     Attach,
+    Cancel,
+    Encode,
     Failed,
     Prepare,
     Prepared,
+    Reason,
     Reply,
     Request,
     Segment,
     Segmented,
     Setup,
     WorkerError,
-    head,
 )
 
 if TYPE_CHECKING:
@@ -40,19 +43,15 @@ def work(channel: socket.socket, server: int, setup: Setup) -> None:
     if not setup.memory_mib:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch looks for a GPU even where it computes on the CPU
     with channel:
-        _serve(channel, Session(setup))
+        _serve(Channel(channel), Session(setup))
 
 
-def _serve(channel: socket.socket, session: "Session") -> None:
-    stream = channel.makefile("rb")
-    while prefix := stream.read(HEADER.size):
-        message_size, payload_size = HEADER.unpack(prefix)
-        request = REQUESTS.validate_json(stream.read(message_size))
-        pixels = bytearray(payload_size)
-        stream.readinto(pixels)
-        reply = session.answer(request, pixels)
-        findings = reply.findings if isinstance(reply, Segmented) else b""
-        channel.sendall(head(reply, len(findings)) + findings)
+def _serve(channel: Channel, session: "Session") -> None:
+    while asked := channel.receive():
+        request, pixels = asked
+        seconds = request.seconds if isinstance(request, Segment) else math.inf
+        reply = session.answer(request, pixels, Allowance(seconds, channel.cancelled))
+        channel.reply(reply, reply.findings if isinstance(reply, Segmented) else b"")
 
 
 class Session:
@@ -62,26 +61,32 @@ class Session:
         self._setup = setup
         self._sam3: Sam3 | None = None
 
-    def answer(self, request: Request, pixels: bytearray) -> Reply:
+    def answer(self, request: Request, pixels: bytearray, allowance: Allowance) -> Reply:
         """Serve one request. Whatever goes wrong becomes a `Failed`, unless the CUDA context itself is broken."""
         try:
-            return self._serve(request, pixels)
+            return self._serve(request, pixels, allowance)
         except WorkerError as error:
-            self._recover()
-            return Failed(reason=error.reason, message=str(error), allocated_mib=self._allocated())
+            if error.reason not in ("work", "cancelled"):  # those leave nothing behind, and the image may come again
+                self._recover()
+            return self._failed(error.reason, str(error), allowance)
         except Exception as error:
             log.exception("%s failed", request.kind)
             self._recover()
-            return Failed(reason="error", message=f"{type(error).__name__}: {error}", allocated_mib=self._allocated())
+            return self._failed("error", f"{type(error).__name__}: {error}", allowance)
 
-    def _serve(self, request: Request, pixels: bytearray) -> Reply:
+    def _serve(self, request: Request, pixels: bytearray, allowance: Allowance) -> Reply:
         match request:
             case Prepare():
                 return self._prepare()
             case Attach():
                 return self._model().attach()
             case Segment():
-                return self._model().segment(request, pixels)
+                return self._model().segment(request, pixels, allowance)
+            case Encode() | Cancel():
+                raise RuntimeError("no worker is asked for that")
+
+    def _failed(self, reason: Reason, message: str, allowance: Allowance) -> Failed:
+        return Failed(reason=reason, message=message, allocated_mib=self._allocated(), prompts=allowance.prompts)
 
     def _prepare(self) -> Prepared:
         began = time.monotonic()
@@ -89,7 +94,7 @@ class Session:
 
         setup = self._setup
         self._sam3 = Sam3(setup.model, setup.dtype, setup.memory_mib, setup.cached_images)
-        return Prepared(seconds=time.monotonic() - began)
+        return Prepared(seconds=time.monotonic() - began, weights_mib=self._sam3.weights_mib())
 
     def _model(self) -> "Sam3":
         if self._sam3 is None:

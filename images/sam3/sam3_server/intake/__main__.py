@@ -1,0 +1,105 @@
+"""An intake process: reads one request after another until its server ends, or the kernel ends it for its cost.
+
+Its memory and the CPU time of each request are limited by the kernel, whatever library it is in at that moment.
+"""
+
+import logging
+import math
+import os
+import resource
+import socket
+import sys
+import time
+
+from sam3_server import logs, memory_files, roboflow
+from sam3_server.errors import BodyError, ImageTooLargeError, ServiceError
+from sam3_server.intake.protocol import (
+    MESSAGE_SIZE,
+    QUESTIONS,
+    Done,
+    Echoes,
+    Question,
+    Read,
+    Refusal,
+    Reply,
+    RequestLimits,
+    Respond,
+    Setup,
+)
+from sam3_server.intake.reading import read
+from sam3_server.memory_files import Bytes
+from sam3_server.worker import linux
+
+log = logging.getLogger(__name__)
+
+NAME = "sam3-intake"
+POLITENESS = 5  # the event loop goes first
+
+
+def main() -> None:
+    """Read for the server; the arguments are the socket's descriptor, the server's process id, a `Setup` in JSON."""
+    descriptor, server, written = sys.argv[1:]
+    setup = Setup.model_validate_json(written)
+    linux.call_this(NAME)
+    linux.die_with(int(server))
+    logs.configure("intake", setup.log_level)
+    os.nice(POLITENESS)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_AS, (setup.memory_mib << 20, setup.memory_mib << 20))
+    with socket.socket(fileno=int(descriptor)) as channel:
+        _serve(channel, setup)
+
+
+def _serve(channel: socket.socket, setup: Setup) -> None:
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(channel, MESSAGE_SIZE, 1)
+        if not message:
+            return
+        _limit_cpu(setup.cpu_seconds)
+        answer = memory_files.create("sam3-answer")
+        try:
+            reply = _answer(QUESTIONS.validate_json(message), memory_files.take(descriptors[0]), answer, setup.limits)
+            socket.send_fds(channel, [reply.model_dump_json().encode()], [answer])
+        finally:
+            os.close(answer)
+
+
+def _limit_cpu(seconds: int) -> None:
+    """Let the kernel send SIGXCPU, which ends the process, after some seconds of CPU time from now."""
+    soft = math.ceil(time.process_time()) + seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+def _answer(question: Question, content: Bytes, answer: int, limits: RequestLimits) -> Reply:
+    try:
+        if isinstance(question, Read):
+            return _read(question, content, answer, limits)
+        return _respond(question, content, answer)
+    except BodyError as error:
+        complaints = [(each.where, each.message) for each in error.complaints]
+        return Refusal(status=error.status, message=str(error), complaints=complaints)
+    except ServiceError as error:
+        status = 413 if isinstance(error, ImageTooLargeError) else 422
+        return Refusal(status=status, message=str(error))
+    except MemoryError:
+        return Refusal(status=413, message="the image takes too much memory to decode; scale it down")
+    except Exception:
+        log.exception("a request could not be read")
+        return Refusal(status=500, message="an unexpected error; the server's log has it")
+
+
+def _read(question: Read, content: Bytes, answer: int, limits: RequestLimits) -> Done:
+    asked, pixels = read(question, content, limits)
+    size = memory_files.write(answer, asked.model_dump_json().encode())
+    for strip in pixels.strips:
+        memory_files.write(answer, strip)
+    return Done(size=size)
+
+
+def _respond(question: Respond, content: Bytes, answer: int) -> Done:
+    said = Echoes.model_validate_json(content[: question.size])
+    return Done(size=memory_files.write(answer, roboflow.respond(said.echoes, content[question.size :])))
+
+
+if __name__ == "__main__":
+    main()

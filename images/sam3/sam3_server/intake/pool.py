@@ -1,0 +1,132 @@
+"""The intake processes of a server: some, replaced as they end, and shared fairly between clients."""
+
+import asyncio
+import logging
+import os
+from collections.abc import Callable
+from typing import Any, Self, TypeVar
+
+from sam3_server import memory_files
+from sam3_server.bodies import Body
+from sam3_server.errors import BodyError, Complaint, ServiceError
+from sam3_server.fair_queue import FairQueue
+from sam3_server.images import STRIP_BYTES, RgbImage
+from sam3_server.intake import Asked
+from sam3_server.intake.process import IntakeProcess
+from sam3_server.intake.protocol import Answer, Echoes, Question, Read, Refusal, Respond, Route, Setup
+from sam3_server.memory_files import Bytes
+from sam3_server.roboflow import Echo
+
+log = logging.getLogger(__name__)
+
+PROCESSES = 2
+PER_CLIENT = 1  # a client whose requests are slow to read leaves a process to others
+Result = TypeVar("Result")
+
+
+class IntakePool:
+    """Reads requests in processes of its own. Used as a context, it starts them, and ends them after."""
+
+    def __init__(self, setup: Setup) -> None:
+        self._setup = setup
+        self._turns = FairQueue(PROCESSES, PER_CLIENT)
+        self._idle: list[asyncio.Task[IntakeProcess]] = []
+        self._asking: set[asyncio.Task[Any]] = set()
+
+    async def __aenter__(self) -> Self:
+        """Begin to start the processes."""
+        self._idle = [self._begin() for _ in range(PROCESSES)]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """End them."""
+        for asking in self._asking:
+            asking.cancel()
+        await asyncio.gather(*self._asking, return_exceptions=True)
+        for started in await asyncio.gather(*self._idle, return_exceptions=True):
+            if isinstance(started, IntakeProcess):
+                started.end()
+                await started.gone()
+
+    async def read(self, route: Route, body: Body, client: str) -> Asked:
+        """Parse, validate and decode one request.
+
+        Raises:
+            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
+
+        """
+        question = Read(route=route, content_type=body.content_type)
+        return await self._ask(question, os.dup(body.descriptor), client, _asked)
+
+    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
+        """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
+
+        Raises:
+            ServiceError: its subclasses say what stood in the way.
+
+        """
+        head = Echoes(echoes=echoes).model_dump_json().encode()
+        content = memory_files.create("sam3-findings", (head, findings))
+        return await self._ask(Respond(size=len(head)), content, client, lambda size, answer: answer[:size])
+
+    async def _ask(
+        self, question: Question, content: int, client: str, result: Callable[[int, Bytes], Result]
+    ) -> Result:
+        """Ask the next process that is free, and close `content`.
+
+        A caller that is cancelled leaves the process to finish: it would take longer to replace.
+        """
+        try:
+            await self._turns.acquire(client)
+        except BaseException:
+            os.close(content)
+            raise
+        asking = asyncio.create_task(self._ask_in_turn(question, content, client, result), name="read request")
+        self._asking.add(asking)
+        asking.add_done_callback(self._answered)
+        return await asyncio.shield(asking)
+
+    async def _ask_in_turn(
+        self, question: Question, content: int, client: str, result: Callable[[int, Bytes], Result]
+    ) -> Result:
+        slot = self._idle.pop()
+        try:
+            process = await self._started(slot)
+            try:
+                reply, answer = await process.ask(question, content)
+            except BaseException:
+                process.end()
+                raise
+        except BaseException:
+            slot = self._begin()
+            raise
+        finally:
+            os.close(content)
+            self._idle.append(slot)
+            self._turns.release(client)
+        told = memory_files.take(answer)
+        if isinstance(reply, Refusal):
+            complaints = [Complaint(where, message) for where, message in reply.complaints]
+            raise BodyError(reply.status, reply.message, complaints)
+        return result(reply.size, told)
+
+    async def _started(self, slot: asyncio.Task[IntakeProcess]) -> IntakeProcess:
+        try:
+            return await slot
+        except OSError as error:
+            raise ServiceError(f"no process could be started to read the request: {error}") from error
+
+    def _answered(self, asking: asyncio.Task[Any]) -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # the caller may have left; asyncio logs an exception that is not retrieved
+
+    def _begin(self) -> asyncio.Task[IntakeProcess]:
+        return asyncio.create_task(IntakeProcess.start(self._setup), name="start intake process")
+
+
+def _asked(size: int, answer: Bytes) -> Asked:
+    head = Answer.model_validate_json(answer[:size])
+    pixels = memoryview(answer)[size:]
+    strips = tuple(pixels[start : start + STRIP_BYTES] for start in range(0, len(pixels), STRIP_BYTES))
+    return Asked(RgbImage(head.width, head.height, strips), head.query, head.echoes)

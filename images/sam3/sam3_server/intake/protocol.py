@@ -1,0 +1,89 @@
+"""What server and intake process say to each other: one JSON message and at most one descriptor each way.
+
+The descriptor of a question is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
+JSON (an `Answer`, or what is to be sent as it stands), and then the pixels, if it answers a `Read`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field, TypeAdapter
+
+from sam3_server.roboflow import Echo
+from sam3_server.worker.protocol import Query
+
+MESSAGE_SIZE = 1 << 17  # no message is longer
+Route = Literal["segment", "concept"]
+
+
+class RequestLimits(BaseModel):
+    """At most what a request may have: MiB of the encoded image, its pixels, prompts, instances of each prompt.
+
+    `mask_pixels` are those of all masks together.
+    """
+
+    image_mib: int
+    pixels: int
+    prompts: int
+    instances: int
+    mask_pixels: int
+
+
+class Setup(BaseModel):
+    """What an intake process is started with: its limits in seconds of CPU time for a request, and in MiB."""
+
+    limits: RequestLimits
+    cpu_seconds: int
+    memory_mib: int
+    log_level: str
+
+
+class Read(BaseModel):
+    """Read the request whose body is in the file."""
+
+    kind: Literal["read"] = "read"
+    route: Route
+    content_type: str
+
+
+class Respond(BaseModel):
+    """Write the answer of Roboflow's route: the file has `size` bytes of `Echoes`, and then the findings."""
+
+    kind: Literal["respond"] = "respond"
+    size: int
+
+
+class Echoes(BaseModel):
+    """What the answer repeats of each prompt."""
+
+    echoes: list[Echo]
+
+
+class Answer(BaseModel):
+    """A request that makes sense; its pixels follow."""
+
+    query: Query
+    width: int
+    height: int
+    echoes: list[Echo] | None = None
+
+
+class Done(BaseModel):
+    """The answer is in the file."""
+
+    kind: Literal["done"] = "done"
+    size: int
+
+
+class Refusal(BaseModel):
+    """The request cannot be served; `complaints` are pairs of a place and a message."""
+
+    kind: Literal["refused"] = "refused"
+    status: int
+    message: str
+    complaints: list[tuple[str, str]] = []
+
+
+Question = Read | Respond
+Reply = Done | Refusal
+QUESTIONS: TypeAdapter[Question] = TypeAdapter(Annotated[Question, Field(discriminator="kind")])
+REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

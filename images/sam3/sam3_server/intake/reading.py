@@ -1,0 +1,44 @@
+"""From a request's body to what it asks for: the whole of it, in one go. Pure."""
+
+from sam3_server import exemplars, images, roboflow, uploads
+from sam3_server.complaints import complaint
+from sam3_server.errors import ImageTooLargeError
+from sam3_server.images import RgbImage
+from sam3_server.intake.protocol import Answer, Read, RequestLimits
+from sam3_server.memory_files import Bytes
+from sam3_server.roboflow import ConceptRequest, Echo
+from sam3_server.segment_schemas import SegmentOptions
+from sam3_server.worker.bounds import bounded
+from sam3_server.worker.protocol import Query
+
+
+def read(asked: Read, body: Bytes, limits: RequestLimits) -> tuple[Answer, RgbImage]:
+    """Return what a request asks for, and its pixels.
+
+    Raises:
+        ServiceError: its subclasses say what is wrong with the request.
+
+    """
+    image, options, echoes = _parsed(asked, body)
+    if len(image) > limits.image_mib << 20:
+        raise ImageTooLargeError(f"the image has more than {limits.image_mib} MiB; send a smaller one")
+    query = _query(options, limits)
+    pixels = images.decode(image, limits.pixels)
+    query = exemplars.on_image(query, pixels.width, pixels.height)
+    query = bounded(query, pixels.width, pixels.height, limits.mask_pixels)
+    return Answer(query=query, width=pixels.width, height=pixels.height, echoes=echoes), pixels
+
+
+def _parsed(asked: Read, body: Bytes) -> tuple[bytes, SegmentOptions, list[Echo] | None]:
+    if asked.route == "segment":
+        return *uploads.read(asked.content_type, body), None
+    concept = uploads.read_json(body, ConceptRequest)
+    return concept.image(concept.model.image.value), concept.model.options(), roboflow.echoes(concept.model)
+
+
+def _query(options: SegmentOptions, limits: RequestLimits) -> Query:
+    if len(options.prompts) > limits.prompts:
+        raise complaint("prompts", f"{len(options.prompts)} prompts were sent, {limits.prompts} are allowed")
+    if options.max_instances is not None and options.max_instances > limits.instances:
+        raise complaint("max_instances", f"{limits.instances} instances are allowed for each prompt")
+    return options.query(limits.instances)

@@ -1,0 +1,151 @@
+"""Tokens that Kubernetes vouches for (TokenReview), asked about within bounds whatever anybody sends."""
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Collection
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import kubernetes
+from kubernetes.client.exceptions import ApiException
+from urllib3.exceptions import HTTPError
+
+from sam3_server.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
+from sam3_server.fair_queue import FairQueue
+
+log = logging.getLogger(__name__)
+
+REVIEW_SECONDS = 5.0
+REMEMBER_SECONDS, REMEMBER_REFUSAL_SECONDS = 30.0, 1.0
+REMEMBER_AT_MOST = 256
+AT_A_TIME, AT_A_TIME_PER_CLIENT = 4, 2
+WAITING_PER_CLIENT = 8
+PER_SECOND_PER_CLIENT = 10
+LONGEST_TOKEN = 8192
+
+
+class TokenReviews:
+    """Asks Kubernetes whose token it is, in threads of its own.
+
+    What it says is remembered, by the token's hash: for 30 s that it is good, for a second that it is not. A client has
+    so many reviews at a time, and in a second; other clients are not delayed by what is made up.
+    """
+
+    def __init__(
+        self,
+        api: "kubernetes.client.AuthenticationV1Api",
+        audience: str,
+        service_accounts: Collection[str],
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`service_accounts` are written `namespace:name`."""
+        self._api = api
+        self._audience = audience
+        self._users = frozenset(f"system:serviceaccount:{account}" for account in service_accounts)
+        self._now = now
+        self._known: dict[bytes, tuple[float, Exception | None]] = {}
+        self._turns = FairQueue(AT_A_TIME, AT_A_TIME_PER_CLIENT)
+        self._spent = _Spent()
+        self._threads = ThreadPoolExecutor(AT_A_TIME, "token review")
+
+    async def check(self, token: str | None, client: str) -> None:
+        """Pass for a token of a listed service account, made for this audience."""
+        if token is None:
+            raise UnauthorizedError(f"this call needs a bearer token for the audience {self._audience}")
+        if len(token) > LONGEST_TOKEN:
+            raise UnauthorizedError(f"the token has more than {LONGEST_TOKEN} characters")
+        key = hashlib.sha256(token.encode()).digest()
+        if self._recall(key):
+            return
+        self._require_few(client)
+        async with self._turns.turn(client):
+            if self._recall(key):  # somebody has asked meanwhile
+                return
+            try:
+                await self._review(token)
+            except (UnauthorizedError, ForbiddenError) as error:
+                self._remember(key, REMEMBER_REFUSAL_SECONDS, error)
+                raise
+            self._remember(key, REMEMBER_SECONDS, None)
+
+    def _recall(self, key: bytes) -> bool:
+        """Whether the token is known to be good; raises what is known against it."""
+        until, refusal = self._known.get(key, (0.0, None))
+        if until <= self._now():
+            return False
+        if refusal is not None:
+            raise type(refusal)(str(refusal))
+        return True
+
+    def _remember(self, key: bytes, seconds: float, refusal: Exception | None) -> None:
+        """Keep what is known; of too much, what was heard first goes, refusals before what is good."""
+        if len(self._known) >= REMEMBER_AT_MOST:
+            oldest = next((each for each, known in self._known.items() if known[1]), next(iter(self._known)))
+            del self._known[oldest]
+        self._known.pop(key, None)
+        self._known[key] = (self._now() + seconds, refusal)
+
+    def _require_few(self, client: str) -> None:
+        if self._turns.waiting(client) >= WAITING_PER_CLIENT or not self._spent.one_more(client, self._now()):
+            raise ControlUnavailableError("too many tokens of this client were to be checked; try again in a second")
+
+    async def _review(self, token: str) -> None:
+        try:
+            status = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, token)
+        except (ApiException, HTTPError, OSError, ValueError) as error:
+            log.warning("TokenReview failed: %s", error)
+            message = "Kubernetes could not be asked whose token this is; the server's log says why"
+            raise ControlUnavailableError(message) from error
+        if not status.get("authenticated"):
+            raise UnauthorizedError(
+                f"Kubernetes does not know this token: {status.get('error') or 'not authenticated'}"
+            )
+        if self._audience not in status.get("audiences", ()):
+            raise UnauthorizedError(f"the token was not made for the audience {self._audience}")
+        user = status.get("user", {}).get("username")
+        if user not in self._users:
+            raise ForbiddenError(f"{user} may not give control orders (SAM3_CONTROL_SERVICE_ACCOUNTS)")
+
+    def _ask(self, token: str) -> dict[str, Any]:
+        spec = kubernetes.client.V1TokenReviewSpec(token=token, audiences=[self._audience])
+        response = self._api.create_token_review(
+            kubernetes.client.V1TokenReview(spec=spec), _request_timeout=REVIEW_SECONDS, _preload_content=False
+        )
+        status: dict[str, Any] = json.loads(response.data).get("status", {})
+        return status
+
+
+class _Spent:
+    """How many reviews each client has had in the present second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._clients: dict[str, int] = {}
+
+    def one_more(self, client: str, now: float) -> bool:
+        """Count one review, unless the client has had its share."""
+        if int(now) != self._second:
+            self._second, self._clients = int(now), {}
+        spent = self._clients.get(client, 0)
+        if spent >= PER_SECOND_PER_CLIENT:
+            return False
+        self._clients[client] = spent + 1
+        return True
+
+
+def authentication_api() -> "kubernetes.client.AuthenticationV1Api":
+    """Return the API of the cluster this process runs in, or of `KUBECONFIG`.
+
+    Raises:
+        kubernetes.config.ConfigException: there is neither.
+
+    """
+    if "KUBERNETES_SERVICE_HOST" in os.environ:
+        kubernetes.config.load_incluster_config()
+    else:
+        kubernetes.config.load_kube_config()
+    return kubernetes.client.AuthenticationV1Api()

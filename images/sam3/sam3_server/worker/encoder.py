@@ -1,0 +1,71 @@
+"""The encoder: a process that writes answers from what the worker found, beside the worker's next request.
+
+Run lengths, outlines, label lines and JSON take as long as a client asks for, and hold the interpreter meanwhile. They
+need neither the GPU nor PyTorch: here no inference waits for them, and the GPU can be given up meanwhile.
+"""
+
+import logging
+import os
+import socket
+import sys
+
+from sam3_server import logs
+from sam3_server.worker import instances, linux, telling
+from sam3_server.worker.allowance import Allowance
+from sam3_server.worker.channel import Channel
+from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query, Reply, Request, WorkerError
+
+log = logging.getLogger(__name__)
+
+NAME = "sam3-encoder"
+NICENESS = 5  # the server's event loop goes first
+
+
+def main() -> None:
+    """Encode for a server; the arguments are the socket's descriptor, the server's process id, a log level."""
+    descriptor, server, level = sys.argv[1:]
+    linux.call_this(NAME)
+    linux.die_with(int(server))
+    logs.configure("encoder", level)
+    os.nice(NICENESS)
+    with socket.socket(fileno=int(descriptor)) as stream:
+        _serve(Channel(stream))
+
+
+def _serve(channel: Channel) -> None:
+    while asked := channel.receive():
+        channel.reply(*_answer(*asked, channel))
+
+
+def _answer(request: Request, data: bytearray, channel: Channel) -> tuple[Reply, bytes]:
+    try:
+        assert isinstance(request, Encode), request.kind
+        return Encoded(), encode(request.query, data, Allowance(request.seconds, channel.cancelled))
+    except WorkerError as error:
+        return Failed(reason=error.reason, message=str(error)), b""
+    except Exception as error:
+        log.exception("%s failed", request.kind)
+        return Failed(reason="error", message=f"{type(error).__name__}: {error}"), b""
+
+
+def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes:
+    """Return the answer to a query, in JSON, from what the worker found.
+
+    Raises:
+        WorkerError: the client has left, or the time has passed.
+
+    """
+    head, found = instances.unpack(data, allowance.check)
+    results, labels = telling.tell(query, found, head.width, head.height, allowance.check)
+    findings = Findings(
+        width=head.width,
+        height=head.height,
+        model_seconds=head.model_seconds,
+        results=results,
+        yolo_labels=labels,
+    )
+    return findings.model_dump_json(exclude_none=True).encode()
+
+
+if __name__ == "__main__":
+    main()

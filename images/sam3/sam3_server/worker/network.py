@@ -1,0 +1,121 @@
+"""SAM3's network in mixed precision: a trunk in half precision; heads, boxes, exemplars and scores in float32.
+
+The trunk (image and text encoder) has 96 % of the weights and of the work. Its matrices and convolutions are in half
+precision, everything between them in float32: the residual stream, normalisations, embeddings, positions. The heads
+make boxes and scores of what it sees. In half precision they would put both on a grid: 2 px (float16) or 15 px
+(bfloat16) of an image 4,000 px wide.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Sam3Model
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput, Sam3ViTLayer, Sam3ViTRotaryEmbedding
+
+import gpu_memory
+from sam3_server.worker.masks import require_finite
+from sam3_server.worker.weights import Weights
+
+MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+LEVELS = 3  # of the image's features that the heads use; the trunk makes a fourth
+Levels = tuple[torch.Tensor, ...]
+
+
+class Network:
+    """One model's network with its weights in host memory; `move` takes it to a device. `trunk` is the trunk's dtype.
+
+    Every method is to be called in inference mode.
+    """
+
+    def __init__(self, folder: Path, trunk: torch.dtype) -> None:
+        self.trunk = trunk
+        # Read in the file's own dtype, so that no second copy is made; buffers are then computed again in float32.
+        stored = torch.float32 if trunk is torch.float32 else "auto"
+        self._model = Sam3Model.from_pretrained(folder, dtype=stored, attn_implementation="sdpa").eval()
+        self._model.requires_grad_(False)
+        _compute_buffers(self._model)
+        self.weights = Weights(self._model, dict.fromkeys(_matrices(self._model), trunk), default=torch.float32)
+        self._device = "cpu"
+        self._position: torch.Tensor | None = None
+
+    @property
+    def longest_prompt(self) -> int:
+        """The most tokens that a prompt may have."""
+        return int(self._model.config.text_config.max_position_embeddings)
+
+    def move(self, device: gpu_memory.Device) -> None:
+        """Take the network to a device; raises torch.OutOfMemoryError where it does not fit."""
+        self.weights.move(device)
+        self._model.to(device.torch_device)  # only buffers are left to move
+        self._device = device.torch_device
+        if device.kind == "cuda":
+            torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions keep 10 bits of 23
+
+    def look(self, pixels: torch.Tensor) -> Levels:
+        """Return the features of an image of shape (1, 3, height, width): three levels in the trunk's dtype.
+
+        Raises:
+            NonFiniteError: the numbers overflowed.
+
+        """
+        with self._half():
+            features = self._model.get_vision_features(pixels.to(self._device))
+        levels = features.fpn_hidden_states[:LEVELS]
+        require_finite(*levels)
+        return tuple(levels)
+
+    def widened(self, levels: Levels) -> Sam3VisionEncoderOutput:
+        """Return an image's features as the heads take them, in float32."""
+        wide = tuple(level.float() for level in levels)
+        if self._position is None:
+            self._position = self._model.vision_encoder.neck.position_encoding(
+                wide[-1].shape, wide[-1].device, torch.float32
+            )
+        # The model drops the last level, and uses the position encoding of the last but one.
+        return Sam3VisionEncoderOutput(
+            fpn_hidden_states=(*wide, wide[-1]), fpn_position_encoding=(self._position,) * (LEVELS + 1)
+        )
+
+    def find(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
+        """Return the model's raw output, in float32, for a prompt as its processor encodes it.
+
+        Raises:
+            NonFiniteError: the numbers overflowed.
+
+        """
+        inputs = {name: tensor.to(self._device) for name, tensor in prompt.items()}
+        ids = inputs.pop("input_ids")
+        with self._half():
+            text = self._model.text_encoder.text_model(input_ids=ids, attention_mask=inputs["attention_mask"])
+        words = text.last_hidden_state.float()
+        require_finite(words)
+        embedded = BaseModelOutputWithPooling(pooler_output=self._model.text_projection(words))
+        return self._model(vision_embeds=image, text_embeds=embedded, **inputs)
+
+    def _half(self) -> AbstractContextManager[Any]:
+        if self.trunk is torch.float32:
+            return nullcontext()
+        return torch.autocast(torch.device(self._device).type, dtype=self.trunk)
+
+
+def _matrices(model: Sam3Model) -> Iterator[nn.Parameter]:
+    """Yield the trunk's parameters that are computed with in half precision."""
+    for part in (model.vision_encoder, model.text_encoder):
+        for module in part.modules():
+            if isinstance(module, MATRICES):
+                yield from module.parameters(recurse=False)
+
+
+def _compute_buffers(model: Sam3Model) -> None:
+    """Compute positions and frequencies in float32: `from_pretrained` leaves some of them in the dtype it reads in."""
+    for module in model.modules():
+        if isinstance(module, Sam3ViTLayer):
+            module.position_ids = module.precompute_positions(module.config, module.window_size)
+        elif isinstance(module, Sam3ViTRotaryEmbedding):
+            module.inv_freq, module.attention_scaling = module.compute_axial_rope_parameters(module.config)
+            module.original_inv_freq = module.inv_freq.clone()
