@@ -1,5 +1,6 @@
 """What a training is foreseen to need, on PyTorch's meta device, against published figures."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,3 +26,28 @@ def test_the_need_grows_with_pixels_and_precision() -> None:
     assert mib("yolo26n.yaml", 256).per_picture == pytest.approx(4 * need.per_picture, rel=0.05)
     assert mib("yolo26n.yaml", 128, amp=False).per_picture == pytest.approx(2 * need.per_picture, rel=0.05)
     assert mib("yolo26n.yaml", 128, multi_scale=0.5).per_picture == pytest.approx(2.25 * need.per_picture, rel=0.05)
+
+
+def test_a_teacher_counts(tmp_path: Path) -> None:
+    """Against what a training step with Ultralytics' own pair keeps, in single precision on the CPU."""
+    from ultralytics import YOLO
+
+    YOLO("yolo26s.yaml").save(tmp_path / "teacher.pt")
+    alone = mib("yolo26n.yaml", 128)
+
+    taught = mib("yolo26n.yaml", 128, distill_model=str(tmp_path / "teacher.pt"))
+
+    weights = sum(parameter.numel() for parameter in YOLO("yolo26s.yaml").model.parameters()) * 4 / 2**20
+    assert taught.fixed - alone.fixed > weights
+    assert 1.05 * alone.per_picture < taught.per_picture < 3 * alone.per_picture
+
+
+def test_other_channels_and_families_are_measured(tmp_path: Path) -> None:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    torch.save({"model": DetectionModel("yolo26n.yaml", ch=1, verbose=False)}, tmp_path / "grey.pt")
+    color = mib("yolo26n.yaml", 128).per_picture
+
+    assert mib(str(tmp_path / "grey.pt"), 128).per_picture == pytest.approx(color, rel=0.1)
+    assert mib("rtdetr-l.yaml", 128).per_picture > color

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from tests.faults.yolo_attempts import Attempt
 from tests.faults.yolo_datasets import make_dataset
+from yolo_trainer.sealed import seal
 from yolo_trainer.snapshot import read_snapshot, write_snapshot
 
 # Mosaics that close before the last epoch, gradients accumulated over two of an epoch's three batches: all has a state.
@@ -42,13 +44,20 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(shared: Path) -> Iterator[Callable[..., Attempt]]:
     attempts: list[Attempt] = []
 
-    def begin(name: str, task: str = "detect", export: tuple[str, ...] = (), **training: Any) -> Attempt:
-        data = shared / f"data-{task}"
+    def begin(
+        name: str,
+        task: str = "detect",
+        export: tuple[str, ...] = (),
+        model: str | None = None,
+        data: Path | None = None,
+        **training: Any,
+    ) -> Attempt:
+        data = data or shared / f"data-{task}"
         if not data.exists():
             make_dataset(task, data, train=24, val=8)
         job = {
             "job": {"namespace": "vision", "name": name, "uid": name},
-            "model": f"{NAMES.get(task, 'yolo26n')}.yaml",
+            "model": model or f"{NAMES.get(task, 'yolo26n')}.yaml",
             "task": task,
             "dataset": {"path": str(data)},
             "training": {**TRAINING, **training},
@@ -144,6 +153,98 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
     assert "Training" not in third.log
 
 
+@pytest.mark.parametrize("damaged", ["resume.pt", "best.pt"])
+def test_a_damaged_checkpoint_is_not_resumed(
+    start: Callable[..., Attempt], uninterrupted: Path, shared: Path, damaged: str
+) -> None:
+    name = f"damaged-{damaged.removesuffix('.pt')}"
+    first = start(name)
+    first.wait_for("two epochs", lambda: f"epoch 2/{EPOCHS}" in first.log)
+    first.process.kill()
+    first.process.wait()
+    file = shared / name / "checkpoint" / damaged
+    content = bytearray(file.read_bytes())
+    place = len(content) * 3 // 5  # in the averaged weights of the snapshot, and in those of the best epoch
+    content[place : place + 64] = b"\xff" * 64  # not a number, in whatever precision
+    file.write_bytes(content)
+
+    second = start(name)
+    code, word = second.ended()
+
+    assert (code, word["epoch"]) == (0, EPOCHS), second.log
+    if damaged == "best.pt":
+        assert "The best weights so far are lost" in second.log
+        assert word["weights"].keys() == {"best", "last"}
+        return
+    assert f"The checkpoint {file} is damaged and not resumed" in second.log
+    assert re.search(rf"Resuming from the checkpoint: [12] of {EPOCHS} epochs", second.log)
+    assert figures(shared / name) == figures(uninterrupted)
+    for each in ("best.pt", "last.pt"):
+        expected, found = weights(uninterrupted / "weights" / each), weights(shared / name / "weights" / each)
+        assert all(tensor.equal(found[key]) for key, tensor in expected.items()), "bit for bit"
+
+
+def test_checkpoints_may_be_further_apart(start: Callable[..., Attempt], uninterrupted: Path, shared: Path) -> None:
+    first = start("apart", checkpointInterval=2)
+    first.wait_for("two epochs", lambda: f"epoch 2/{EPOCHS}" in first.log)
+    first.process.kill()
+    first.process.wait()
+    checkpoint = shared / "apart" / "checkpoint"
+    assert (checkpoint / "resume.pt").exists()
+    assert not (checkpoint / "previous.pt").exists(), "the first epoch made none"
+
+    second = start("apart")
+    code, _ = second.ended()
+
+    assert code == 0, second.log
+    assert f"Resuming from the checkpoint: 2 of {EPOCHS} epochs" in second.log
+    assert figures(shared / "apart") == figures(uninterrupted)
+
+
+def test_a_full_volume_is_named_and_the_checkpoint_before_is_kept(
+    start: Callable[..., Attempt], uninterrupted: Path, shared: Path
+) -> None:
+    checkpoint = shared / "full" / "checkpoint"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / ".resume.pt.tmp").symlink_to("/dev/full")
+
+    first = start("full")
+    code, word = first.ended()
+
+    assert (code, word["reason"]) == (1, "Error"), first.log
+    assert f"{shared}/full could not be written: the volume is full. The volume at " in word["message"]
+
+    (checkpoint / ".resume.pt.tmp").unlink()
+    second = start("full")
+    assert second.ended()[0] == 0, second.log
+    assert figures(shared / "full") == figures(uninterrupted)
+
+
+def test_rt_detr_is_trained_resumed_and_exported(start: Callable[..., Attempt], shared: Path) -> None:
+    args = {**ARGS, "amp": False}
+    first = start("rtdetr", model="yolov8n-rtdetr.yaml", epochs=2, imageSize=64, args=args, export=("onnx",))
+    first.wait_for("an epoch", lambda: "epoch 1/2" in first.log)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.ended()[0] == 143, first.log
+    second = start("rtdetr", model="yolov8n-rtdetr.yaml", epochs=2, imageSize=64, args=args, export=("onnx",))
+    code, word = second.ended()
+
+    assert (code, word["epoch"], word["exportErrors"]) == (0, 2, {}), second.log
+    manifest = json.loads((shared / "rtdetr" / "manifest.json").read_text())
+    assert manifest["exportDifferences"]["onnx"] < 1e-2
+
+
+def test_grey_images_are_trained_on_and_exported(start: Callable[..., Attempt], shared: Path) -> None:
+    data = make_dataset("detect", shared / "data-grey", train=8, val=4)
+    with (data / "data.yaml").open("a") as file:
+        file.write("channels: 1\n")
+    attempt = start("grey", data=data, epochs=1, export=("onnx", "torchscript"))
+    code, word = attempt.ended()
+
+    assert (code, word["exportErrors"]) == (0, {}), attempt.log
+    assert word["exports"].keys() == {"onnx", "torchscript"}
+
+
 def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
     start: Callable[..., Attempt], uninterrupted: Path, shared: Path
 ) -> None:
@@ -158,6 +259,7 @@ def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
     days = replace(found.course, seconds=10.0**6)  # of training, that nobody has time for
     (shared / "last.pt").write_bytes(found.checkpoint)
     write_snapshot(checkpoint, days, shared / "last.pt", found.state)
+    seal(checkpoint)
 
     second = start("limited", timeLimit=10**6)
     code, word = second.ended()

@@ -24,6 +24,7 @@ class Attempt:
         *options: str,
         command: str = "run",
         prefix: Sequence[str] = (),
+        module: str = "yolo_trainer",
         **environment: str,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -33,10 +34,10 @@ class Attempt:
         job_file = folder / "job.json"
         job_file.write_text(json.dumps(job))
         self.process = subprocess.Popen(
-            [*prefix, sys.executable, "-m", "yolo_trainer", command, str(job_file), *options],
+            [*prefix, sys.executable, "-m", module, command, str(job_file), *options],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common")),
+                "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common", ".")),
                 "BIND_ADDRESS": "127.0.0.1",
                 "PROGRESS_PORT": "0",
                 "TERMINATION_MESSAGE_PATH": str(self.word_file),

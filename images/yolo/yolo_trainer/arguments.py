@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.outcome import ConfigInvalidError, in_one_sentence
 from yolo_trainer.spelling import suggestion
 
 _OWNED = {
@@ -55,7 +55,7 @@ def check_names(args: Iterable[str]) -> None:
     """
     problems = [problem for name in args if (problem := _problem(name))]
     if problems:
-        raise ConfigInvalidError("; ".join(problems))
+        raise ConfigInvalidError(in_one_sentence(problems))
 
 
 def place_of(name: str) -> str | None:

@@ -2,24 +2,33 @@
 """The checkpoint that a later attempt resumes from: whole at every moment, whenever the process is killed.
 
 Ultralytics writes `weights/last.pt` in place, so a kill can leave half a file there. After each epoch a copy, with what
-Ultralytics leaves out of it, goes to a temporary file, to the disk, and then over the old one in a single rename:
+Ultralytics leaves out of it, goes to a temporary file, to the disk, and then to its place in a single rename:
 
-    <output>/checkpoint/job.json     which job the checkpoint belongs to
-    <output>/checkpoint/best.pt      the best weights so far
-    <output>/checkpoint/resume.pt    the snapshot that is resumed
+    <output>/checkpoint/job.json       which job the checkpoint belongs to
+    <output>/checkpoint/best.pt        the best weights so far
+    <output>/checkpoint/resume.pt      the snapshot that is resumed
+    <output>/checkpoint/previous.pt    the snapshot before it
 
-`job.json` is written after the first `resume.pt`, and removed before another job's first checkpoint is written, so the
-three never belong to different jobs.
+The weights and the snapshots end in a checksum (`sealed`). A snapshot that differs from it, because the disk or a
+person has changed it, is removed, and the one before is resumed.
+
+`job.json` is written after the first `resume.pt`, and removed before another job's first checkpoint is written, so
+these files never belong to different jobs.
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+
+from yolo_trainer.sealed import copy_content, is_whole, seal
+
+log = logging.getLogger(__name__)
 
 RESULTS = "results.csv"
 OWNER = "job.json"
@@ -35,17 +44,45 @@ class CheckpointStore:
         self._uid = job_uid
         self._owner = self.folder / OWNER
         self._resume = self.folder / "resume.pt"
+        self._previous = self.folder / "previous.pt"
+        self._whole: Path | None = None
+        """The newest snapshot that was found whole."""
         self._best = self.folder / "best.pt"
         self._owned = self._read_owner() == job_uid
         self.on_save: Callable[[], None] = lambda: None
         """Called after each new checkpoint."""
 
+    @property
+    def owned(self) -> bool:
+        """Whether the folder has this job's checkpoint, damaged or not."""
+        return self._owned
+
     def find(self) -> Path | None:
-        """Return this job's checkpoint, or None; another job's is left alone."""
-        return self._resume if self._owned and self._resume.is_file() else None
+        """Return this job's newest whole snapshot, or None; damaged ones are removed. Another job's is left alone.
+
+        Raises:
+            OSError: a snapshot is there and cannot be read.
+
+        """
+        if not self._owned:
+            return None
+        if self._whole is None:
+            for file in (self._resume, self._previous):
+                if is_whole(file):
+                    self._whole = file
+                    break
+                self.drop(file)
+        return self._whole
+
+    def drop(self, snapshot: Path) -> None:
+        """Remove a snapshot that is damaged; the next `find` returns the one before."""
+        if snapshot.exists():
+            log.warning("The checkpoint %s is damaged and not resumed", snapshot)
+            snapshot.unlink()
+        self._whole = None
 
     def save(self, write: Callable[[Path], object], best: Path | None) -> None:
-        """Keep the checkpoint of a finished epoch, which `write` writes to a file.
+        """Keep the checkpoint of a finished epoch, which `write` writes to a file, and the one before.
 
         `best` are weights to be copied, given when this epoch is the best so far.
 
@@ -57,8 +94,13 @@ class CheckpointStore:
         if not self._owned:
             self.discard()
         if best is not None:
-            _copy_whole(best, self._best)
-        _made_whole(self._resume, write)
+            _written(self._best, lambda temporary: shutil.copyfile(best, temporary)).replace(self._best)
+        temporary = _written(self._resume, write)
+        if self.find() == self._resume:
+            self._resume.replace(self._previous)
+        temporary.replace(self._resume)
+        flush(self.folder)
+        self._whole = self._resume
         if not self._owned:
             self.own()
         self.on_save()
@@ -68,25 +110,30 @@ class CheckpointStore:
         write_whole(self._owner, json.dumps({"uid": self._uid}).encode())
         self._owned = True
 
-    def restore(self, epochs: int, last: bytes) -> None:
+    def restore(self, epochs: int, last: bytes) -> bool:
         """Bring weights and lines of results back to the checkpoint's moment, `epochs` epochs in.
 
-        `last` is what Ultralytics' own `last.pt` was then.
+        `last` is what Ultralytics' own `last.pt` was then. Return False where the best weights so far are lost.
         """
         weights = self._work / "weights"
         weights.mkdir(parents=True, exist_ok=True)
         write_whole(weights / "last.pt", last)
-        if self._best.is_file():
-            _copy_whole(self._best, weights / "best.pt")
         results = self._work / RESULTS
         if results.is_file():
             write_whole(results, _first_epochs(results.read_text(encoding="utf-8"), epochs).encode())
+        best = weights / "best.pt"
+        if is_whole(self._best):
+            _made_whole(best, lambda temporary: copy_content(self._best, temporary))
+            return True
+        for file in (best, self._best):
+            file.unlink(missing_ok=True)
+        return False
 
     def discard(self) -> None:
         """Forget the checkpoint. The owner goes first: what has no owner is never resumed."""
-        for file in (self._owner, self._resume, self._best):
+        for file in (self._owner, self._resume, self._previous, self._best):
             file.unlink(missing_ok=True)
-        self._owned = False
+        self._owned, self._whole = False, None
 
     def _read_owner(self) -> str | None:
         try:
@@ -110,10 +157,6 @@ def _number(cell: str) -> float:
         return float("inf")
 
 
-def _copy_whole(source: Path, target: Path) -> None:
-    _made_whole(target, lambda temporary: shutil.copyfile(source, temporary))
-
-
 def write_whole(target: Path, content: bytes) -> None:
     """Write a file that is there whole or not at all, and on the disk."""
     _made_whole(target, lambda temporary: temporary.write_bytes(content))
@@ -126,6 +169,15 @@ def _made_whole(target: Path, write: Callable[[Path], object]) -> None:
     flush(temporary)
     temporary.replace(target)
     flush(target.parent)
+
+
+def _written(target: Path, write: Callable[[Path], object]) -> Path:
+    """Let a file be written beside its place, seal it and put it on the disk; return where it is."""
+    temporary = target.with_name(f".{target.name}.tmp")
+    write(temporary)
+    seal(temporary)
+    flush(temporary)
+    return temporary
 
 
 def flush(path: Path) -> None:

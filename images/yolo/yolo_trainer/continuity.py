@@ -15,6 +15,9 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+TEACHER = "teacher_model."
+"""What the names of a distillation's teacher begin with: it is not trained, and read from its own file."""
+
 
 class Continuity:
     """Follows one Ultralytics trainer, and takes and gives back its whole state."""
@@ -46,7 +49,7 @@ class Continuity:
         model, loader = _unwrapped(trainer.model), trainer.train_loader
         pending = self._batch > self._last_step
         return {
-            "model": model.state_dict(),
+            "model": {name: value for name, value in model.state_dict().items() if not name.startswith(TEACHER)},
             "ema": trainer.ema.ema.state_dict(),
             "optimizer": trainer.optimizer.state_dict(),
             "gradients": {name: p.grad for name, p in model.named_parameters() if pending and p.grad is not None},
@@ -68,7 +71,7 @@ class Continuity:
         if state is None:
             return
         model = _unwrapped(trainer.model)
-        model.load_state_dict(state["model"])
+        model.load_state_dict({**model.state_dict(), **state["model"]})
         trainer.ema.ema.load_state_dict(state["ema"])
         for saved, group in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
             saved["fused"] = group.get("fused")  # the device at hand picks the kernel
@@ -90,9 +93,11 @@ class Continuity:
 
     def _wait_for_step(self, trainer: Any) -> None:
         """Let the optimizer step where it would have: Ultralytics steps at the first batch after it resumes."""
-        due, every = self._last_step + trainer.accumulate, trainer.accumulate
+        due, every, batch_size = self._last_step + trainer.accumulate, trainer.accumulate, trainer.batch_size
 
         def at_batch(trainer: Any) -> None:
+            if trainer.batch_size != batch_size:  # halved after running out of memory: the epoch begins again
+                return
             # Ultralytics steps when the batch's number, plus one at first, reaches `accumulate`.
             trainer.accumulate = every if self._batch >= due else self._batch + 2
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Exports of the best weights, each run on real pictures against the weights before anybody is told of it."""
+"""Exports of the best weights, each run on real images against the weights before it is published."""
 
 from __future__ import annotations
 
+import gc
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from yolo_trainer.outcome import ConfigInvalidError, TrainerError
+from yolo_trainer.failures import is_out_of_memory
+from yolo_trainer.model import RTDETR
+from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.spelling import suggestion
 
 if TYPE_CHECKING:
@@ -32,6 +36,9 @@ PICTURES = 4
 """How many validation pictures an export is compared on."""
 TOLERANCE = 1e-2
 """Largest difference between the weights' figures and the export's: absolute up to 1, and relative above."""
+LONGEST_ERROR = 300
+"""Characters of an exporter's error: the manifest and the last word have it."""
+_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
@@ -74,45 +81,57 @@ def check_device(formats: Iterable[str], torch_device: str) -> None:
         raise ConfigInvalidError("output.export engine (TensorRT) is made on a CUDA GPU, and there is none: use onnx")
 
 
-def export(
-    weights: Path, formats: Sequence[str], image_size: int, pictures: Sequence[Path], torch_device: str = "cpu"
-) -> dict[str, Export]:
-    """Export weights, compare each file with them on some pictures, and return the files by format.
+class ExportFailedError(Exception):
+    """An export that cannot be used; the message says why, as the end of a sentence."""
+
+
+def export(weights: Path, name: str, image_size: int, pictures: Sequence[Path], torch_device: str = "cpu") -> Export:
+    """Export weights to a format, and compare the file with them on some images.
 
     Raises:
-        TrainerError: an export failed or disagrees with the weights. These stay, and another attempt makes only the
-            exports again.
+        ExportFailedError: the export failed, or its results differ from those of the weights.
+        Exception: where the GPU has too little memory, as PyTorch or CUDA's libraries raise it: another attempt may
+            have enough.
 
     """
-    return {
-        name: _exported(weights, name, image_size, pictures[:PICTURES], torch_device) for name in dict.fromkeys(formats)
-    }
-
-
-def _exported(weights: Path, name: str, image_size: int, pictures: Sequence[Path], torch_device: str) -> Export:
-    from ultralytics import YOLO
-
-    device = torch_device if name == "engine" else "cpu"
     try:
         with warnings.catch_warnings():  # PyTorch's about its own tracing, which Ultralytics uses
             warnings.simplefilter("ignore")
-            file = Path(YOLO(weights).export(format=name, imgsz=image_size, device=device))
-            difference = (
-                _difference(weights, file, name, image_size, pictures) if name in _RUNNERS and pictures else None
-            )
+            made = _exported(weights, name, image_size, pictures[:PICTURES], torch_device)
     except Exception as error:
         # Exporters and runtimes raise whatever their libraries do.
-        raise TrainerError(f"the training is complete, but the export to {name} failed: {error}") from error
-    if difference is None:
-        log.info("Exported to %s", file)
-        return Export(file, None)
-    if difference > TOLERANCE:
-        raise TrainerError(
-            f"the training is complete, but the export to {name} gives other results than the weights: they differ by "
-            f"{difference:.3g} on {len(pictures)} validation pictures, and {TOLERANCE} is the most that is accepted"
+        if is_out_of_memory(error):
+            raise
+        raise ExportFailedError(_in_short(error)) from error
+    if made.difference is None:
+        log.info("Exported to %s", made.file)
+    elif made.difference > TOLERANCE:
+        raise ExportFailedError(
+            f"it gives other results than the weights: they differ by {made.difference:.3g} on "
+            f"{len(pictures[:PICTURES])} validation images, and {TOLERANCE} is the most that is accepted"
         )
-    log.info("Exported to %s; differs from the weights by %.1g on %d pictures", file, difference, len(pictures))
-    return Export(file, difference)
+    else:
+        log.info("Exported to %s; differs from the weights by %.1g", made.file, made.difference)
+    return made
+
+
+def _exported(weights: Path, name: str, image_size: int, pictures: Sequence[Path], torch_device: str) -> Export:
+    import torch
+    from ultralytics import YOLO
+
+    device = torch_device if name == "engine" else "cpu"
+    if device.startswith("cuda"):  # what the training has left in its cache
+        gc.collect()
+        torch.cuda.empty_cache()
+    file = Path(YOLO(weights).export(format=name, imgsz=image_size, device=device))
+    compared = name in _RUNNERS and bool(pictures)
+    return Export(file, _difference(weights, file, name, image_size, pictures) if compared else None)
+
+
+def _in_short(error: Exception) -> str:
+    """Return an error's text as one line of plain text."""
+    text = " ".join(_COLOURS.sub("", str(error)).split()) or type(error).__name__
+    return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}…"
 
 
 def _difference(weights: Path, file: Path, name: str, image_size: int, pictures: Sequence[Path]) -> float:
@@ -122,11 +141,11 @@ def _difference(weights: Path, file: Path, name: str, image_size: int, pictures:
     from ultralytics.utils.checks import check_imgsz
 
     model: Any = YOLO(weights).model.float().eval()
-    sorted_rows = bool(getattr(model, "end2end", False))
+    sorted_rows = bool(getattr(model, "end2end", False)) or RTDETR in type(model.model[-1]).__name__
     edge = int(check_imgsz(image_size, stride=model.stride, min_dim=1))  # as the exporter rounds it
     worst = 0.0
     for picture in pictures:
-        pixels = _pixels(picture, edge)
+        pixels = _pixels(picture, edge, model.yaml.get("channels", 3))
         with torch.inference_mode():
             expected = _flat(model(pixels))
         found = _RUNNERS[name](file, pixels)
@@ -151,14 +170,18 @@ def _gap(expected: NDArray[np.float32], found: NDArray[np.float32], sorted_rows:
     return float(gaps.max(axis=2).min(axis=1).max())
 
 
-def _pixels(picture: Path, edge: int) -> Any:
-    """Return a picture as the model's input: 1 x 3 x edge x edge, from 0 to 1."""
+def _pixels(picture: Path, edge: int, channels: int) -> Any:
+    """Return an image as the model's input: 1 x channels x edge x edge, from 0 to 1, read as for a training."""
+    import cv2
     import torch
     from ultralytics.data.augment import LetterBox
     from ultralytics.utils.patches import imread
 
-    image = LetterBox((edge, edge), auto=False)(image=imread(str(picture)))
-    return torch.from_numpy(image[..., ::-1].transpose(2, 0, 1).copy())[None].float() / 255
+    flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
+    image = LetterBox((edge, edge), auto=False)(image=imread(str(picture), flags))
+    image = image[..., None] if image.ndim == 2 else image
+    image = image[..., ::-1] if channels == 3 else image  # from OpenCV's BGR
+    return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].float() / 255
 
 
 def _flat(output: Any) -> Outputs:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from yolo_trainer import storage, stores
-from yolo_trainer.archive import unpack
+from yolo_trainer.archive import is_archive, unpack
 from yolo_trainer.job import DatasetReference
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError, TrainerError
 
@@ -48,7 +48,7 @@ class Cache:
         self._limit = limit_gib * GIB
 
     def dataset(self, wanted: DatasetReference) -> Fetched:
-        """Return the folder that a data set's URI leads to, unpacked.
+        """Return the folder that a data set's URI leads to, unpacked; one file that is no archive is put into it.
 
         Raises:
             DatasetInvalidError: it is not there, may not be read, has another sha256, or is no archive to be unpacked.
@@ -59,14 +59,19 @@ class Cache:
         place = self._folder / "datasets" / self._key(uri, wanted.sha256)
 
         def fill(folder: Path) -> int:
+            name = stores.name_of(uri)
             if uri.endswith("/"):
                 return storage.fetch_folder(uri, folder)
-            archive = folder.with_name(f"{folder.name}.{stores.name_of(uri)}")
+            if not is_archive(name):
+                size = storage.fetch_file(uri, folder / name)
+                _check_hash(folder / name, wanted.sha256, uri)
+                return size
+            archive = folder.with_name(f"{folder.name}.{name}")
             try:
                 size = storage.fetch_file(uri, archive)
                 _check_hash(archive, wanted.sha256, uri)
-                unpacked = unpack(archive, folder, self._limit)
-                log.info("Unpacked %s: %d MiB", stores.name_of(uri), unpacked // MIB)
+                unpacked = unpack(archive, folder, self._limit, name)
+                log.info("Unpacked %s: %d MiB", name, unpacked // MIB)
             finally:
                 archive.unlink(missing_ok=True)
             return size

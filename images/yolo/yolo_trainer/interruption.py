@@ -50,6 +50,11 @@ class Interruption:
             self._deferred = False
         self.check()
 
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come, which waits for the next `check`."""
+        return self._requested
+
     def check(self) -> None:
         """Raise `Interrupted` if a signal has come."""
         if self._requested:

@@ -23,6 +23,8 @@ from yolo_trainer.archive import SUFFIXES, is_archive
 from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.spelling import suggestion
 
+NDJSON = ".ndjson"
+"""Ultralytics' list of images and labels, by URL."""
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
 
 
@@ -53,9 +55,11 @@ class DatasetReference(_Part):
         if uri is None:
             return None
         _check_scheme(uri, stores.READABLE)
-        if not uri.endswith("/") and not is_archive(stores.name_of(uri)):
+        name = stores.name_of(uri)
+        if not uri.endswith("/") and not is_archive(name) and not name.lower().endswith(NDJSON):
             raise ValueError(
-                f"{stores.shown(uri)} must be an archive ({', '.join(SUFFIXES)}), or end in '/' to name a folder"
+                f"{stores.shown(uri)} must be an archive ({', '.join(SUFFIXES)}) or an {NDJSON} file, or end in '/' to "
+                "name a folder"
             )
         return uri
 
@@ -82,6 +86,8 @@ class Training(_Part):
     seed: int = Field(default=0, ge=0)
     time_limit: PositiveInt | None = None
     """Seconds of training, in all attempts together, after which no further epoch is begun."""
+    checkpoint_interval: PositiveInt = 1
+    """Epochs from one checkpoint to the next."""
     args: dict[str, Any] = Field(default_factory=dict)
 
 
@@ -144,7 +150,8 @@ class Job(_Part):
         if self.job.uid:
             return self
         parts = self.model_dump_json(
-            include={"model": True, "task": True, "dataset": True, "training": True}, exclude={"training": {"batch"}}
+            include={"model": True, "task": True, "dataset": True, "training": True},
+            exclude={"training": {"batch", "checkpoint_interval"}},
         )
         uid = f"local-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
         reference = JobReference(namespace="local", name=self.output.path.name or "local", uid=uid)

@@ -6,18 +6,17 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
+from typing import Any
 
 from pydantic import BaseModel
 
 from yolo_trainer import stores
 from yolo_trainer.ending import Ending
-from yolo_trainer.exports import Export
 from yolo_trainer.job import Job
 from yolo_trainer.outcome import LastWord, Reason
-from yolo_trainer.request import work_folder
 from yolo_trainer.results import sentence
 
 VERSIONS = ("torch", "torchvision", "ultralytics-opencv-headless", "numpy")
@@ -42,6 +41,9 @@ class Manifest(BaseModel, extra="allow"):
     ended: Ending = Ending.EPOCHS
     peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
     exports: dict[str, str] = {}
+    exportDifferences: dict[str, float | None] = {}  # noqa: N815
+    exportErrors: dict[str, str] = {}  # noqa: N815
+    exportsPending: list[str] = []  # noqa: N815
 
 
 @dataclass(frozen=True)
@@ -52,13 +54,11 @@ class Run:
     epochs: int
     ending: Ending
     batch: int
-    exports: Mapping[str, Export]
     peak_memory_mib: int
 
 
 def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
-    """Describe a run; its files are added when they are published."""
-    work = work_folder(job.output.path)
+    """Describe a run; its files are added when they are published, its exports when they are made."""
     return Manifest(
         job={"namespace": job.job.namespace, "name": job.job.name, "uid": job.job.uid},
         attempt=job.attempt,
@@ -75,27 +75,54 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
             "sha256": job.dataset.sha256,
             "images": dict(images),
         },
-        exports={name: str(export.file.relative_to(work)) for name, export in run.exports.items()},
-        exportDifferences={name: export.difference for name, export in run.exports.items()},
+        exportsPending=list(dict.fromkeys(job.output.export)),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         completed=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def pending_exports(job: Job, manifest: Manifest) -> list[str]:
+    """Return the formats that the job asks for, and that were neither made nor found impossible."""
+    return [
+        name
+        for name in dict.fromkeys(job.output.export)
+        if name not in manifest.exports and name not in manifest.exportErrors
+    ]
+
+
+def with_export(job: Job, manifest: Manifest, name: str, made: tuple[str, float | None] | str) -> Manifest:
+    """Return a manifest with one more export: its file's name and difference from the weights, or why it failed."""
+    update: dict[str, Any] = (
+        {"exportErrors": {**manifest.exportErrors, name: made}}
+        if isinstance(made, str)
+        else {
+            "exports": {**manifest.exports, name: made[0]},
+            "exportDifferences": {**manifest.exportDifferences, name: made[1]},
+        }
+    )
+    new = manifest.model_copy(update=update)
+    return new.model_copy(update={"exportsPending": pending_exports(job, new)})
 
 
 def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
     """Return the last word of a job whose results are published; `place` says where a file of the manifest is."""
     epochs = job.training.epochs
     message = f"{manifest.epochs} of {epochs} epochs, {sentence(manifest.metrics)}{_why(job, manifest)}"
+    failed = [f"; the export to {name} failed: {error}" for name, error in manifest.exportErrors.items()]
+    word = LastWord(Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=epochs)
+    return with_results(word, manifest, place)
+
+
+def with_results(word: LastWord, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
+    """Return a last word with what is published."""
     weights = {name: f"weights/{name}.pt" for name in ("best", "last")}
-    return LastWord(
-        Reason.COMPLETED,
-        message,
-        epoch=manifest.epochs,
-        epochs=epochs,
+    return replace(
+        word,
         metrics=manifest.metrics,
         weights={name: place(file) for name, file in weights.items() if file in manifest.files},
         exports={name: place(file) for name, file in manifest.exports.items()},
-        peak_memory_mib=manifest.peakMemoryMiB,
+        export_errors=manifest.exportErrors,
+        peak_memory_mib=max(word.peak_memory_mib, manifest.peakMemoryMiB),
         batch=manifest.batch,
     )
 

@@ -8,13 +8,14 @@ import logging
 import threading
 from pathlib import Path
 
+from yolo_trainer.batch import RECORD
 from yolo_trainer.checkpoints import OWNER, CheckpointStore
 from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.stores import StorageError
 
 log = logging.getLogger(__name__)
 
-FILES = ("best.pt", "resume.pt", OWNER)
+FILES = (RECORD, "best.pt", "resume.pt", OWNER)
 """In the order in which they are written; the last one says whose the others are."""
 LAST_COPY_SECONDS = 40.0
 """How long an interrupted training waits for its newest checkpoint to arrive: less than a pod's grace period."""

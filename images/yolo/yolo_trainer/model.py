@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Finds the model that a job names on the volumes, and sees that it fits the task."""
+"""Finds the model that a job names on the volumes, and sees that it can be trained and fits the task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from inspect import signature
 from pathlib import Path
+from typing import Any
 
 from yolo_trainer.job import Task
 from yolo_trainer.outcome import ConfigInvalidError
 
 ARCHITECTURES = (".yaml", ".yml")
 WEIGHTS = ".pt"
+PROMPTED = {"World": "YOLO-World", "YOLOE": "YOLOE"}
+"""Parts of the names of heads and classes, and the family: Ultralytics trains these with text and data of their own."""
+RTDETR = "RTDETR"
+"""Part of the name of RT-DETR's head."""
 WEIGHT_ARGUMENTS = ("pretrained", "distill_model")
 """Training arguments that may name a weight file."""
 
@@ -54,21 +59,55 @@ def _address_of(name: str) -> str:
 
 
 def check_model(model: str, task: Task) -> None:
-    """Load the architecture or the weights far enough to see that they fit the task.
+    """Load the architecture or the weights far enough to see that they can be trained and fit the task.
 
     Raises:
-        ConfigInvalidError: unknown architecture, unreadable weights, or a model for another task.
+        ConfigInvalidError: unknown architecture, unreadable weights, a model that is trained in another way
+            (YOLO-World, YOLOE), or a model for another task.
 
     """
-    from ultralytics.nn.tasks import guess_model_task, load_checkpoint, yaml_model_load
+    from ultralytics.nn.tasks import guess_model_task
 
     try:
-        if model.lower().endswith(WEIGHTS):
-            models_task = load_checkpoint(model)[0].task
-        else:
-            models_task = guess_model_task(yaml_model_load(model))
+        head, network = _head(model)
+        models_task = "detect" if RTDETR in head else getattr(network, "task", None) or guess_model_task(network)
     except Exception as error:
         # Unpickling and parsing somebody's file can fail in any way; all of them mean the same.
         raise ConfigInvalidError(f"model {model} cannot be used: {' '.join(str(error).split())}") from error
+    family = next((family for part, family in PROMPTED.items() if part in head), None)
+    if family is not None:
+        raise ConfigInvalidError(
+            f"model {model} is a {family} model, which is trained with text prompts and which this trainer does not "
+            "train: use a YOLO or RT-DETR model, such as yolo26n.yaml"
+        )
     if models_task != task:
         raise ConfigInvalidError(f"model {model} is for the task {models_task}, and the job's task is {task}")
+
+
+def is_rtdetr(model: str) -> bool:
+    """Return True for a model with RT-DETR's head, for which Ultralytics has a trainer of its own."""
+    return RTDETR in _head(model)[0]
+
+
+def count_parameters(model: str) -> int:
+    """Return how many parameters a model has."""
+    return sum(parameter.numel() for parameter in build(model).parameters())
+
+
+def build(model: str) -> Any:
+    """Return the PyTorch module of an architecture or of weights."""
+    import ultralytics
+
+    return (ultralytics.RTDETR if is_rtdetr(model) else ultralytics.YOLO)(model).model
+
+
+def _head(model: str) -> tuple[str, Any]:
+    """Return the names of a model's last module and of its class, and the weights or the architecture themselves."""
+    from ultralytics.nn.tasks import load_checkpoint, yaml_model_load
+
+    if model.lower().endswith(WEIGHTS):
+        network = load_checkpoint(model)[0]
+        last = network.model[-1] if hasattr(network, "model") else network
+        return f"{type(network).__name__} {type(last).__name__}", network
+    architecture = yaml_model_load(model)
+    return str(architecture["head"][-1][-2]), architecture

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import tempfile
 from importlib.util import find_spec
@@ -16,12 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.text import without_colours
 
 FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
 """What Ultralytics labels plots with, and would download."""
 FONT_CACHE = "MATPLOTLIB_FONT_CACHE"
 """Environment variable of the image: where its matplotlib has listed the fonts, which takes seconds."""
-_COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def prepare() -> Path:
@@ -66,7 +65,7 @@ def seal() -> None:
 
 def _without_colours(record: logging.LogRecord) -> bool:
     """Keep every record, as plain text."""
-    record.msg, record.args = _COLOURS.sub("", record.getMessage()), ()
+    record.msg, record.args = without_colours(record.getMessage()), ()
     return True
 
 

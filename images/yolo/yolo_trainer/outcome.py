@@ -6,11 +6,13 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
+
+from yolo_trainer.text import without_colours
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +58,22 @@ class ConfigInvalidError(TrainerError):
     reason = Reason.CONFIG_INVALID
 
 
+_MESSAGE_LIMIT = 900
+"""Characters of a list of problems: the operator keeps 1,024 of a message, some of them its own."""
+
+
+def in_one_sentence(problems: Sequence[str]) -> str:
+    """Join problems; those that would not fit are counted, so that none is cut in two."""
+    told = ""
+    for number, problem in enumerate(problems):
+        longer = f"{told}; {problem}" if told else problem
+        left = len(problems) - number
+        if told and len(longer) > _MESSAGE_LIMIT:
+            return f"{told}; and {left} more"
+        told = longer
+    return told
+
+
 class DatasetInvalidError(TrainerError):
     """The data set cannot be trained on as it is."""
 
@@ -87,9 +105,15 @@ class LastWord:
     exports: Mapping[str, str] = field(default_factory=dict)
     peak_memory_mib: int = 0
     batch: int = 0
-    """Pictures per batch; 0 while none was chosen."""
+    """Images per batch; 0 while none was chosen."""
+    export_errors: Mapping[str, str] = field(default_factory=dict)
+    """Formats that could not be made, and why."""
     prepared: Mapping[str, Any] | None = None
     """What `prepare` found and fetched; None for a training."""
+
+    def __post_init__(self) -> None:
+        """Take colours out of the message, which libraries put into theirs."""
+        object.__setattr__(self, "message", without_colours(self.message))
 
     @property
     def exit_code(self) -> int:
@@ -98,12 +122,12 @@ class LastWord:
 
     def encode(self, limit: int = LIMIT_BYTES) -> bytes:
         """Return it as JSON of at most `limit` bytes: the message is cut first, then paths are left out."""
-        for word in (self, replace(self, exports={}), replace(self, exports={}, weights={})):
+        bare = replace(self, exports={}, export_errors={})
+        for word in (self, replace(self, export_errors={}), bare, replace(bare, weights={})):
             fitted = word._cut_to(limit)
             if fitted is not None:
                 return fitted
-        bare = LastWord(self.reason, "", self.epoch, self.epochs)
-        return bare._json()
+        return LastWord(self.reason, "", self.epoch, self.epochs)._json()
 
     def _cut_to(self, limit: int) -> bytes | None:
         """Return the JSON with as much of the message as fits, or None when hardly any would."""
@@ -126,6 +150,7 @@ class LastWord:
             "metrics": {name: round(value, 5) for name, value in self.metrics.items() if math.isfinite(value)},
             "weights": dict(self.weights),
             "exports": dict(self.exports),
+            "exportErrors": dict(self.export_errors),
             "peakMemoryMiB": self.peak_memory_mib,
             "batch": self.batch,
         }

@@ -11,24 +11,27 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from yolo_trainer import arguments, exports, offline, stores
+from yolo_trainer import arguments, exports, label_cache, offline, stores
 from yolo_trainer.batch import Need, measure_need
-from yolo_trainer.checkpoints import write_whole
-from yolo_trainer.dataset import Dataset, check_dataset
-from yolo_trainer.fetch import Cache
+from yolo_trainer.checkpoints import CheckpointStore, write_whole
+from yolo_trainer.conversion import convertible
+from yolo_trainer.dataset import Dataset, Examined, examine_dataset
+from yolo_trainer.fetch import Cache, Fetched
 from yolo_trainer.job import Job
-from yolo_trainer.layout import find_dataset
-from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, find_model
-from yolo_trainer.outcome import ConfigInvalidError
-from yolo_trainer.request import Request, check_values
+from yolo_trainer.layout import dataset_on_volume, find_dataset
+from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, count_parameters, find_model
+from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
+from yolo_trainer.request import Request, check_compiler, check_values, work_folder
 from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.volumes import check_room
 
 log = logging.getLogger(__name__)
 
@@ -45,8 +48,12 @@ class Prepared:
     """What Ultralytics takes as `model`."""
     args: dict[str, Any]
     """`training.args`, with every weight file found."""
+    described_by: Path
+    """The file or folder whose change means that the data has to be checked again."""
     need: Need | None = None
     """GPU memory that the training needs; where the batch is `auto`."""
+    parameters: int = 0
+    """Of the model."""
     transferred: int = 0
     """Bytes that were fetched."""
     seconds: float = 0.0
@@ -75,48 +82,123 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
     found = _earlier(job)
     if found is not None:
         log.info("Prepared before, in %.1f s; not checked again", found.seconds)
+        _check_room(job, found)
         return found
     if job.output.uri is not None:
         _try_remote_output(job.output.path, RemoteFolder(job.output.uri))
     prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib), seal)
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
+    _check_room(job, prepared)
     _remember(job, prepared)
     return prepared
 
 
+@dataclass(frozen=True)
+class _Data:
+    """A data set that passed our own checks."""
+
+    examined: Examined
+    described_by: Path
+    home: Path
+    """The folder that the user knows: the data set's own, or the one that holds its file."""
+    users_own: bool
+    """True where images are read where they are, and not from a copy."""
+
+
 def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     """Do what costs time: cheap checks first."""
-    transferred, place = 0, job.dataset.path
-    if job.dataset.uri is not None:
-        fetched = cache.dataset(job.dataset)
-        transferred += fetched.transferred
-        place = find_dataset(fetched.path, job.dataset.path, job.task)
-    assert place is not None, "a job has a path where it has no URI"
-    dataset = check_dataset(place, job.task, bool(job.training.args.get("single_cls")))
+    names = {label_cache.working_folder(job.output.path): ""}
+    fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
+    if fetched is not None:
+        names[fetched.path] = f"{stores.name_of(job.dataset.uri or '')}/"
+    with _in_users_words(names):
+        data = _checked_data(job, fetched, seal)
+        dataset = data.examined.dataset
+        _report(dataset)
+        _check_places(job, dataset, data.home)
+        folders = (data.home, job.output.path, job.output.path / "weights", Path.cwd())
+        model, args, transferred = _with_weights(job, cache, folders)
+        if data.users_own and args.get("cache") == "disk":
+            log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
+            args = {name: value for name, value in args.items() if name != "cache"}
+        seal()
+        check_model(model, job.task)
+        arguments = Request(job, dataset.folder, model, args, "cpu", 1).arguments()
+        check_values(arguments)
+        check_compiler(args)
+        label_cache.read_as_ultralytics(data.examined, arguments, job.output.path)
+    automatic = job.training.batch == "auto"
+    need = measure_need(model, job.task, job.training.image_size, args) if automatic else None
+    transferred += fetched.transferred if fetched is not None else 0
+    return Prepared(dataset, model, args, data.described_by, need, count_parameters(model), transferred)
+
+
+def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -> _Data:
+    """Find the data set, convert it where it has another format, and check it."""
+    if fetched is not None:
+        found = find_dataset(fetched.path, job.dataset.path, job.task)
+    else:
+        assert job.dataset.path is not None, "a job has a path where it has no URI"
+        found = dataset_on_volume(job.dataset.path, job.task)
+    args, place = job.training.args, found
+    other = convertible(found, job.task)
+    if other is not None:
+        seal()
+        place = other.convert(job.task, label_cache.working_folder(job.output.path) / "converted", args)
+    examined = examine_dataset(place, job.task, bool(args.get("single_cls")), (str(args.get("split", "val")),))
+    return _Data(
+        examined,
+        other.described_by if other is not None else examined.dataset.source,
+        found if found.is_dir() else found.parent,
+        users_own=fetched is None and other is None,
+    )
+
+
+def _report(dataset: Dataset) -> None:
     log.info("Data set %s: %s", dataset.folder, ", ".join(f"{n} {split}" for split, n in dataset.images.items()))
-    _check_places(job, dataset)
-    folders = (dataset.folder, job.output.path, job.output.path / "weights", Path.cwd())
+    for sentence in dataset.unlabelled_sentences:
+        log.warning("%s: they show nothing", sentence)
+
+
+def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[str, dict[str, Any], int]:
+    """Find or fetch the model and the weights that arguments name; return them, and the bytes fetched."""
     named = {
         "model": job.model,
         **{name: job.training.args[name] for name in WEIGHT_ARGUMENTS if isinstance(job.training.args.get(name), str)},
     }
-    files = {}
+    files, transferred = {}, 0
     for name, value in named.items():
         if stores.is_uri(value):
             fetched = cache.file(value, name if name == "model" else f"training.args.{name}")
             transferred += fetched.transferred
             value = str(fetched.path)
         files[name] = find_model(value, folders)
-    model, args = files.pop("model"), {**job.training.args, **files}
-    seal()
-    check_model(model, job.task)
-    check_values(Request(job, dataset.folder, model, args, "cpu", 1).arguments())
-    automatic = job.training.batch == "auto"
-    need = measure_need(model, job.task, job.training.image_size, args) if automatic else None
-    return Prepared(dataset, model, args, need, transferred)
+    return files.pop("model"), {**job.training.args, **files}, transferred
 
 
-def _check_places(job: Job, dataset: Dataset) -> None:
+def _check_room(job: Job, prepared: Prepared) -> None:
+    """See that the volume has room. Where this job has trained on it already, a full volume costs an attempt only."""
+    output = job.output.path
+    replaced = work_folder(output), output / "checkpoint"
+    if CheckpointStore(replaced[1], replaced[0], job.job.uid).owned:
+        return
+    check_room(output, prepared.parameters, prepared.args.get("optimizer"), replaced)
+
+
+@contextmanager
+def _in_users_words(names: Mapping[Path, str]) -> Iterator[None]:
+    """Name files in sentences as the user knows them: those in our own folders by what was fetched."""
+    try:
+        yield
+    except DatasetInvalidError as error:
+        text = str(error)
+        for folder, name in names.items():
+            for path in (folder, folder.resolve()):
+                text = text.replace(f"{path}/", name)
+        raise DatasetInvalidError(text) from error
+
+
+def _check_places(job: Job, dataset: Dataset, home: Path) -> None:
     split = job.training.args.get("split", "val")
     if split not in dataset.images:
         raise ConfigInvalidError(f"training.args.split is {split}, and the data set has {', '.join(dataset.images)}")
@@ -126,7 +208,7 @@ def _check_places(job: Job, dataset: Dataset) -> None:
             raise ConfigInvalidError(
                 f"training.args.classes has {number}, and the data set's classes go from 0 to {dataset.classes - 1}"
             )
-    if job.output.path.resolve() == dataset.folder.resolve():
+    if job.output.path.resolve() == home.resolve():
         raise ConfigInvalidError(
             f"output.path is the data set's own folder {job.output.path}: give the results another one"
         )
@@ -158,7 +240,7 @@ def _try_remote_output(output: Path, remote: RemoteFolder) -> None:
 
 
 def _remember(job: Job, prepared: Prepared) -> None:
-    record = _Record(fingerprint=_fingerprint(job, prepared.dataset.source), prepared=prepared)
+    record = _Record(fingerprint=_fingerprint(job, prepared.described_by), prepared=prepared)
     write_whole(job.output.path / RECORD, record.model_dump_json().encode())
 
 
@@ -167,13 +249,13 @@ def _earlier(job: Job) -> Prepared | None:
     try:
         record = _Record.model_validate_json((job.output.path / RECORD).read_bytes())
         found = record.prepared
-        current = _fingerprint(job, found.dataset.source)
+        current = _fingerprint(job, found.described_by)
     except (OSError, ValidationError):
         return None
     files = [value for name, value in found.args.items() if name in WEIGHT_ARGUMENTS and isinstance(value, str)]
     if stores.is_uri(job.model) or found.model.endswith(WEIGHTS):
         files.append(found.model)
-    there = found.dataset.folder.is_dir() and all(Path(file).is_file() for file in files)
+    there = found.dataset.source.exists() and all(Path(file).is_file() for file in files)
     complete = found.need is not None or job.training.batch != "auto"
     return found if there and complete and record.fingerprint == current else None
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ValidationError
 from yolo_trainer.checkpoints import flush, write_whole
 from yolo_trainer.job import Job
 from yolo_trainer.manifest import Manifest, PublishedFile
+from yolo_trainer.outcome import TrainerError
 from yolo_trainer.storage import RemoteFolder, sha256_of
 
 log = logging.getLogger(__name__)
@@ -66,10 +68,7 @@ class Volume:
 
         """
         files = sorted(file for file in self._work.rglob("*") if file.is_file() and file.name != JOURNAL)
-        listed = {
-            str(file.relative_to(self._work)): PublishedFile(bytes=file.stat().st_size, sha256=sha256_of(file))
-            for file in files
-        }
+        listed = {str(file.relative_to(self._work)): _described(file) for file in files}
         whole = manifest.model_copy(update={"files": listed})
         for file in files:
             flush(file)
@@ -77,6 +76,26 @@ class Volume:
         journal = _Journal(manifest=whole, stale=sorted(set(old.files if old else ()) - listed.keys()))
         write_whole(self._work / JOURNAL, journal.model_dump_json().encode())
         self._finish(journal)
+        return whole
+
+    def add(self, manifest: Manifest, names: Sequence[str]) -> Manifest:
+        """Publish further files of the run that is published, and return the manifest with them.
+
+        The files that the manifest on the volume names stay, so that it is right until the new one is there.
+
+        Raises:
+            OSError: the volume is full or cannot be written; a later attempt makes them again.
+
+        """
+        added = {name: _described(self._work / name) for name in names}
+        for name in names:
+            flush(self._work / name)
+            (self._output / name).parent.mkdir(parents=True, exist_ok=True)
+            (self._work / name).replace(self._output / name)
+        whole = manifest.model_copy(update={"files": {**manifest.files, **added}})
+        old = _read(self._output / MANIFEST, Manifest)
+        if old is not None and old.job == whole.job:  # else the results are behind the URI only
+            write_whole(self._output / MANIFEST, _pretty(whole))
         return whole
 
     def _finish(self, journal: _Journal) -> None:
@@ -137,6 +156,34 @@ class Publisher:
         self._publish_remotely(whole)
         return whole
 
+    def add(self, manifest: Manifest, names: Sequence[str] = ()) -> Manifest:
+        """Publish further files of the published run from the work folder, and return the manifest with their names.
+
+        Raises:
+            OSError: the volume is full or cannot be written; a later attempt makes them again.
+            StorageError: they could not be copied to the URI.
+
+        """
+        whole = self._volume.add(manifest, names)
+        self._publish_remotely(whole)
+        return whole
+
+    def bring(self, manifest: Manifest, name: str, target: Path) -> None:
+        """Copy a published file to `target`, from the volume or else from the URI.
+
+        Raises:
+            OSError: the volume is full or cannot be written.
+            TrainerError: the file is at neither place.
+            StorageError: the place behind the URI cannot be read.
+
+        """
+        target.parent.mkdir(parents=True, exist_ok=True)
+        source = self._job.output.path / name
+        if source.is_file() and _described(source) == manifest.files.get(name):
+            shutil.copyfile(source, target)
+        elif self._remote is None or not self._remote.get(name, target):
+            raise TrainerError(f"{source} is missing or changed: create the job again to train it again")
+
     def place(self, name: str) -> str:
         """Return where a published file is, for the last word."""
         return self._remote.uri_of(name) if self._remote else str(self._job.output.path / name)
@@ -147,19 +194,27 @@ class Publisher:
         old = self._remote_manifest()
         if old == manifest:
             return
-        if old is not None:
+        new = set(manifest.files)
+        if old is not None and old.job == manifest.job and old.files.items() <= manifest.files.items():
+            new -= old.files.keys()  # the same run, with more files
+        elif old is not None:
             self._remote.remove(MANIFEST)
             for name in sorted(old.files.keys() - manifest.files.keys()):
                 self._remote.remove(name)
-        for name in manifest.files:
+        for name in sorted(new):
             self._remote.put(self._job.output.path / name, name)
-        self._remote.put(self._job.output.path / MANIFEST, MANIFEST)
-        log.info("Published %d files to %s", len(manifest.files) + 1, self._remote.shown)
+        self._copy.write_bytes(_pretty(manifest))
+        self._remote.put(self._copy, MANIFEST)
+        log.info("Published %d files to %s", len(new) + 1, self._remote.shown)
 
     def _remote_manifest(self) -> Manifest | None:
         if self._remote is None or not self._remote.get(MANIFEST, self._copy):
             return None
         return _read(self._copy, Manifest)
+
+
+def _described(file: Path) -> PublishedFile:
+    return PublishedFile(bytes=file.stat().st_size, sha256=sha256_of(file))
 
 
 def _read(file: Path, kind: type[M]) -> M | None:

@@ -6,27 +6,29 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
-import gpu_memory
-from yolo_trainer import exports, offline, preflight, storage, stores
-from yolo_trainer.batch import OutOfMemoryRecord, choose_batch
+from yolo_trainer import exports, failures, offline, storage, stores
+from yolo_trainer.batch import OutOfMemoryRecord, choose_batch, images_trained
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.export_stage import make_exports
+from yolo_trainer.gpu_share import GpuShare
 from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
 from yolo_trainer.job import Job, load_job
-from yolo_trainer.manifest import Manifest, Run, completed, describe
+from yolo_trainer.label_cache import working_folder
+from yolo_trainer.manifest import Manifest, Run, completed, describe, pending_exports, with_results
 from yolo_trainer.mirror import CheckpointMirror
 from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
-from yolo_trainer.prepare import RECORD, prepare
+from yolo_trainer.prepare import RECORD, Prepared, prepare
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.publish import Publisher
-from yolo_trainer.request import Request, work_folder
+from yolo_trainer.request import Request, check_device, work_folder
 from yolo_trainer.samples import latest_picture
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
-from yolo_trainer.train import Training
+from yolo_trainer.train import Trained, Training
+from yolo_trainer.volumes import full_volume_problem
 
 log = logging.getLogger(__name__)
 
@@ -47,17 +49,17 @@ class Attempt:
 
         """
         self._settings = settings
-        self._with_preflight = with_preflight
         self._show = show
         self._interruption = Interruption()
         self._tracker = ProgressTracker()
-        self._device: gpu_memory.Device | None = None
+        self._gpu = GpuShare(with_preflight)
         self._renewer: HoldRenewer | None = None
         self._job: Job | None = None
         self._mirror: CheckpointMirror | None = None
         self._record: OutOfMemoryRecord | None = None
-        self._granted_mib: int | None = None
-        self._batch = 0
+        self._training: Training | None = None
+        self._published: Callable[[LastWord], LastWord] = lambda word: word
+        """Adds to a last word what is published."""
 
     def run(self) -> LastWord:
         """Train, write the last word, and return it. Call in the main thread: it takes SIGTERM and SIGINT over."""
@@ -82,10 +84,10 @@ class Attempt:
         try:
             return train()
         except Interrupted:
-            now = self._tracker.snapshot()
+            saved = self._training.saved_epochs if self._training else 0
             where = (
-                f"{now.epoch} of {now.epochs} epochs are in the checkpoint"
-                if now.epoch
+                f"{saved} of {self._tracker.snapshot().epochs} epochs are in the checkpoint"
+                if saved
                 else "no epoch was finished in this attempt"
             )
             if self._mirror is not None and not self._mirror.wait():
@@ -96,12 +98,21 @@ class Attempt:
         except TrainerError as error:
             return self._word(error.reason, str(error))
         except Exception as error:
-            if _is_out_of_memory(error):
-                if self._record is not None:
-                    self._record.note(self._batch)
-                return self._word(Reason.OUT_OF_MEMORY, self._out_of_memory(error))
-            log.exception("The training failed")
-            return self._word(Reason.ERROR, f"{type(error).__name__}: {error}")
+            return self._failure(error)
+
+    def _failure(self, error: Exception) -> LastWord:
+        """Return the last word after an error that nothing in the trainer expects."""
+        if failures.is_out_of_memory(error):
+            if self._record is not None and self._tracker.snapshot().stage != Stage.EXPORTING:
+                self._record.note(self._batch)
+            now, figures = self._tracker.snapshot(), self._gpu.figures()
+            return self._word(Reason.OUT_OF_MEMORY, failures.out_of_memory_sentence(error, now, self._batch, figures))
+        log.exception("The training failed")
+        return self._word(Reason.ERROR, self._problem(error) or f"{type(error).__name__}: {error}")
+
+    def _problem(self, error: Exception) -> str | None:
+        full = full_volume_problem(error, self._job.output.path) if self._job else None
+        return full or failures.shared_memory_problem(error)
 
     def _train(self) -> LastWord:
         job = self._load()
@@ -111,8 +122,9 @@ class Attempt:
         scratch = offline.prepare()
         try:
             publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
-            earlier = publisher.earlier()
-            manifest = earlier or self._trained(job, publisher)
+            manifest = publisher.earlier()
+            if manifest is None or pending_exports(job, manifest):
+                manifest = self._with_gpu(job, publisher, manifest)
             self._clean_up(job)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -128,7 +140,8 @@ class Attempt:
             shutil.rmtree(scratch, ignore_errors=True)
         figures = {"seconds": prepared.seconds, "bytes": prepared.transferred, "images": prepared.dataset.images}
         pictures = ", ".join(f"{count} {split}" for split, count in prepared.dataset.images.items())
-        message = f"prepared in {prepared.seconds} s: {pictures} pictures, {prepared.transferred} bytes fetched"
+        message = f"prepared in {prepared.seconds} s: {pictures} images, {prepared.transferred} bytes fetched"
+        message = "; ".join([message, *prepared.dataset.unlabelled_sentences])
         return LastWord(Reason.COMPLETED, message, epochs=job.training.epochs, prepared=figures)
 
     def _load(self) -> Job:
@@ -137,13 +150,31 @@ class Attempt:
         self._serve_progress()
         return job
 
-    def _trained(self, job: Job, publisher: Publisher) -> Manifest:
-        """Train, export and publish."""
+    def _with_gpu(self, job: Job, publisher: Publisher, manifest: Manifest | None) -> Manifest:
+        """Train and publish, unless an earlier attempt did; then make the exports that are still to be made."""
+        if manifest is not None:
+            self._report(manifest, publisher)
         prepared = prepare(job, self._settings.dataset_limit_gib, self._import_libraries)
         self._import_libraries()
-        self._granted_mib = self._check_gpu(job)
-        self._device = gpu_memory.open_device()
-        exports.check_device(job.output.export, self._device.torch_device)
+        device = self._gpu.open(job.gpu).torch_device
+        exports.check_device(job.output.export, device)
+        check_device(prepared.args, device)
+        training = self._new_training(job, prepared, device) if manifest is None else None
+        with self._gpu.reserved():
+            if training is not None:
+                run = self._run_of(training.run())
+                manifest = publisher.publish(describe(job, prepared.dataset.images, run))
+            assert manifest is not None, "what was not trained is published"
+            self._report(manifest, publisher)
+            self._tracker.plan(job.training.epochs, manifest.epochs)
+            self._tracker.enter(Stage.EXPORTING)
+            return make_exports(job, manifest, publisher, prepared.dataset.pictures("val"), device)
+
+    def _report(self, manifest: Manifest, publisher: Publisher) -> None:
+        """Have the last word say what is published, however the attempt ends."""
+        self._published = lambda word: with_results(word, manifest, publisher.place)
+
+    def _new_training(self, job: Job, prepared: Prepared, torch_device: str) -> Training:
         checkpoint = job.output.path / "checkpoint"
         self._record = OutOfMemoryRecord(checkpoint, job.job.uid)
         store = self._store(job, checkpoint)
@@ -151,21 +182,24 @@ class Attempt:
         if store.find() is None:
             shutil.rmtree(work, ignore_errors=True)
         work.mkdir(exist_ok=True)
-        self._batch = choose_batch(job, prepared.need, self._granted_mib, self._record.limit())
+        images = images_trained(prepared.dataset.images["train"], prepared.args.get("fraction"))
+        batch = choose_batch(job, prepared.need, self._gpu.granted_mib, self._record.smallest_failed(), images)
         data = prepared.dataset.written_to(work)
-        request = Request(job, data, prepared.model, prepared.args, self._device.torch_device, self._batch)
-        with self._reserved():
-            trained = Training(request, store, self._tracker, self._interruption, self._show).run()
-        self._tracker.enter(Stage.EXPORTING)
-        pictures = prepared.dataset.pictures("val")
-        made = exports.export(
-            work / "weights" / "best.pt", job.output.export, job.training.image_size, pictures, request.torch_device
+        request = Request(job, data, prepared.model, prepared.args, torch_device, batch)
+        self._training = Training(
+            request,
+            prepared.dataset,
+            store,
+            self._tracker,
+            self._interruption,
+            self._show,
+            note_too_large=self._record.note,
         )
-        run = Run(
-            metrics=trained.metrics, epochs=self._tracker.snapshot().epoch, ending=trained.ending, batch=self._batch,
-            exports=made, peak_memory_mib=self._device.peak_mib(),
-        )  # fmt: skip
-        return publisher.publish(describe(job, prepared.dataset.images, run))
+        return self._training
+
+    def _run_of(self, trained: Trained) -> Run:
+        epochs = self._tracker.snapshot().epoch
+        return Run(trained.metrics, epochs, trained.ending, self._batch, self._gpu.peak_mib())
 
     def _import_libraries(self) -> None:
         """Import PyTorch and Ultralytics. While it is imported PyTorch aborts the process where Python code raises."""
@@ -184,15 +218,20 @@ class Attempt:
 
     def _clean_up(self, job: Job) -> None:
         """Remove what only an unfinished job needs."""
-        if self._mirror is not None:
-            self._mirror.forget()
-        for folder in (job.output.path / "checkpoint", *([] if job.cache else [job.cache_path])):
+        remote = _remote(job)
+        if remote is not None:
+            (self._mirror or CheckpointMirror(remote, job.output.path / "checkpoint")).forget()
+        for folder in (
+            job.output.path / "checkpoint",
+            working_folder(job.output.path),
+            *([] if job.cache else [job.cache_path]),
+        ):
             shutil.rmtree(folder, ignore_errors=True)
         (job.output.path / RECORD).unlink(missing_ok=True)
 
     def _serve_progress(self) -> None:
         sources = Sources(
-            self._tracker.snapshot, self._gpu_memory_mib, self._peak_memory_mib, self._hold_renewals, self._picture
+            self._tracker.snapshot, self._gpu.allocated_mib, self._gpu.peak_mib, self._hold_renewals, self._picture
         )
         try:
             server = ProgressServer(self._settings.bind_address, self._settings.progress_port, sources)
@@ -207,34 +246,10 @@ class Attempt:
             server.start()
             log.info("Progress is served on %s:%d", self._settings.bind_address, server.port)
 
-    def _check_gpu(self, job: Job) -> int | None:
-        """Return the MiB that the training may take; None without a GPU."""
-        if not self._with_preflight:
-            return job.gpu.memory_mib
-        seen: gpu_memory.GpuMemory | gpu_memory.GpuUnavailable
-        try:
-            seen = gpu_memory.read()
-        except gpu_memory.GpuUnavailable as error:
-            seen = error
-        granted = preflight.check_gpu(job.gpu, seen)
-        if isinstance(seen, gpu_memory.GpuMemory):
-            log.info("Preflight: %s; %d MiB are granted", preflight.figures(seen), granted)
-        else:
-            log.warning("No GPU is visible (%s): training on the CPU", seen)
-        return granted
-
-    def _reserved(self) -> AbstractContextManager[object]:
-        if self._device is None or self._granted_mib is None:
-            return nullcontext()
-        if self._device.kind == "cuda" and not self._with_preflight:
-            return nullcontext()
-        return self._device.reserve(self._granted_mib)
-
-    def _gpu_memory_mib(self) -> int:
-        return self._device.allocated_mib() if self._device else 0
-
-    def _peak_memory_mib(self) -> int:
-        return self._device.peak_mib() if self._device else 0
+    @property
+    def _batch(self) -> int:
+        """Images per batch of the training; 0 while it has none."""
+        return self._training.batch if self._training else 0
 
     def _hold_renewals(self) -> tuple[int, int]:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
@@ -242,44 +257,20 @@ class Attempt:
     def _picture(self) -> bytes | None:
         return latest_picture(work_folder(self._job.output.path)) if self._job else None
 
-    def _out_of_memory(self, error: Exception) -> str:
-        granted = f"{self._granted_mib} MiB were granted" if self._granted_mib else ""
-        peak = f"the training's peak was {self._device.peak_mib()} MiB" if self._device else ""
-        try:
-            seen = preflight.figures(gpu_memory.read())
-        except gpu_memory.GpuUnavailable:
-            seen = ""
-        now = self._tracker.snapshot()
-        when = "before the first epoch" if now.stage == Stage.PREPARING else f"after {now.epoch} of {now.epochs} epochs"
-        facts = "; ".join(part for part in (granted, peak, seen) if part)
-        first_line = str(error).partition("\n")[0]
-        return (
-            f"out of GPU memory {when}, with {self._batch} pictures per batch: {facts}. Ask for more gpu.memory, or "
-            f"for a smaller batch or imageSize. ({first_line})"
-        )
-
     def _word(self, reason: Reason, message: str) -> LastWord:
         now = self._tracker.snapshot()
-        return LastWord(
-            reason,
-            message,
-            epoch=now.epoch,
-            epochs=now.epochs,
-            metrics=now.metrics,
-            peak_memory_mib=self._peak_memory_mib(),
-            batch=self._batch,
+        return self._published(
+            LastWord(
+                reason,
+                message,
+                epoch=now.epoch,
+                epochs=now.epochs,
+                metrics=now.metrics,
+                peak_memory_mib=self._gpu.peak_mib(),
+                batch=self._batch,
+            )
         )
 
 
 def _remote(job: Job) -> storage.RemoteFolder | None:
     return storage.RemoteFolder(job.output.uri) if job.output.uri else None
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Say whether an error means that the GPU is full; not all of them are `torch.OutOfMemoryError`."""
-    import torch
-
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("out of memory" in text or "cublas_status_alloc_failed" in text)
-    )

@@ -12,15 +12,19 @@ from typing import Any
 
 from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.continuity import Continuity
+from yolo_trainer.dataset import Dataset
 from yolo_trainer.display import bar
 from yolo_trainer.ending import Ending, TrainingTime, ending_of
 from yolo_trainer.interruption import Interruption
 from yolo_trainer.job import Task
+from yolo_trainer.label_cache import keep_in
+from yolo_trainer.model import is_rtdetr
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.request import Request
 from yolo_trainer.results import metrics_of, sentence
 from yolo_trainer.samples import Samples
 from yolo_trainer.snapshot import Course, Snapshot, read_snapshot, write_snapshot
+from yolo_trainer.trained_data import check_trained, decoding
 
 log = logging.getLogger(__name__)
 
@@ -40,22 +44,42 @@ class Training:
     def __init__(
         self,
         request: Request,
+        dataset: Dataset,
         store: CheckpointStore,
         tracker: ProgressTracker,
         interruption: Interruption,
         show: Callable[[Progress], None] | None = None,
+        note_too_large: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Prepare a training; `show`, where given, draws a moment of it after each batch."""
+        """Prepare a training.
+
+        Args:
+            request: what is trained.
+            dataset: the data set that was checked; Ultralytics has to train on as many images.
+            store: where its checkpoint is.
+            tracker: is told how far it is.
+            interruption: ends it.
+            show: draws a moment of it after each batch.
+            note_too_large: is called with each batch that ran out of memory where Ultralytics retries with half of it.
+
+        """
         self._request = request
         self._job = request.job
+        self._dataset = dataset
         self._store = store
         self._tracker = tracker
         self._interruption = interruption
         self._show = show
+        self._note_too_large = note_too_large
+        self.batch = request.batch
+        """Images per batch, as they are trained or were last: Ultralytics halves it where it runs out of memory."""
         self._in_epoch = False
         self._continuity = Continuity()
         self._time = TrainingTime(request.job.training.time_limit)
         self._ending = Ending.EPOCHS
+        self._best_is_lost = self._best_is_new = False
+        self.saved_epochs = 0
+        """Epochs that are in the checkpoint."""
 
     def run(self) -> Trained:
         """Train, or go on from this job's checkpoint, and validate the best weights.
@@ -63,15 +87,20 @@ class Training:
         Raises:
             Interrupted: a signal came; the epochs finished before it are in the checkpoint.
             torch.OutOfMemoryError: from training or validation.
+            DatasetInvalidError: Ultralytics trains on other images than were checked, or cannot decode one.
 
         """
+        keep_in(self._job.output.path)
         earlier = self._earlier()
         course = earlier.course if earlier else Course()
         epochs = self._job.training.epochs
         self._tracker.plan(epochs, course.epochs)
+        self.saved_epochs = course.epochs
         if earlier:
             log.info("Resuming from the checkpoint: %d of %d epochs are finished", course.epochs, epochs)
-            self._store.restore(course.epochs, earlier.checkpoint)
+            if not self._store.restore(course.epochs, earlier.checkpoint):
+                log.warning("The best weights so far are lost: those of a later epoch take their place")
+                self._best_is_lost = True
         if course.ending is None:
             metrics = self._train(earlier)
         else:
@@ -80,25 +109,27 @@ class Training:
         return Trained(metrics, self._ending)
 
     def _earlier(self) -> Snapshot | None:
-        """Return what earlier attempts leave; a checkpoint that cannot be read is as good as none."""
-        file = self._store.find()
-        if file is None:
-            return None
-        try:
-            return read_snapshot(file)
-        except Exception:
-            # Whatever is wrong with the file, training from the start is right, and failing for ever is not.
-            log.exception("The checkpoint %s cannot be read; training from the start", file)
-            self._store.discard()
-            return None
+        """Return what earlier attempts leave: the newest snapshot that can be read."""
+        while (file := self._store.find()) is not None:
+            try:
+                return read_snapshot(file)
+            except OSError:
+                raise
+            except Exception:
+                # Whatever is wrong with the file: an earlier one or a new start is right, repeated failure is not.
+                log.exception("The checkpoint %s cannot be read", file)
+                self._store.drop(file)
+        return None
 
     def _train(self, earlier: Snapshot | None) -> dict[str, float]:
         arguments = self._request.arguments()
         if earlier:
             arguments["resume"] = str(self._request.work / "weights" / "last.pt")
         seconds, state = (earlier.course.seconds, earlier.state) if earlier else (0.0, None)
-        trainer = _trainer_class(self._job.task)(overrides=arguments)
+        trainer = _trainer_class(self._job.task, self._request.model)(overrides=arguments)
         with ExitStack() as stack:
+            stack.enter_context(decoding())
+            trainer.add_callback("on_pretrain_routine_end", lambda trainer: check_trained(trainer, self._dataset))
             trainer.add_callback("on_train_start", lambda _: self._time.begin(seconds))
             # Until the first epoch nothing is lost by ending at once, and reading a large data set takes its time.
             trainer.add_callback("on_train_start", lambda _: stack.enter_context(self._interruption.deferred()))
@@ -122,6 +153,8 @@ class Training:
         }
 
     def _on_train_start(self, trainer: Any) -> None:
+        if self._best_is_lost:
+            trainer.best_fitness = None  # so that the next epoch is the best
         self._tracker.plan(trainer.epochs, trainer.start_epoch)
         log.info(
             "Training %s on %s: %d pictures, epochs %d to %d, batch %d, image size %d, %d data-loading processes",
@@ -136,7 +169,17 @@ class Training:
         )
 
     def _on_epoch_start(self, trainer: Any) -> None:
+        if trainer.batch_size < self.batch:
+            self._on_halved(trainer)
         self._tracker.begin_epoch(len(trainer.train_loader), self._time.left)
+
+    def _on_halved(self, trainer: Any) -> None:
+        from ultralytics.utils import YAML
+
+        self._note_too_large(self.batch)
+        self.batch = int(trainer.batch_size)
+        YAML.save(trainer.save_dir / "args.yaml", vars(trainer.args))
+        log.warning("Out of GPU memory: the epoch begins again with batch %d", self.batch)
 
     def _on_batch_end(self, trainer: Any) -> None:
         losses = {name.removesuffix("_loss"): float(value) for name, value in trainer.tloss.items()}
@@ -153,11 +196,16 @@ class Training:
         self._interruption.check()
 
     def _on_model_save(self, trainer: Any) -> None:
-        best = trainer.best if trainer.best_fitness == trainer.fitness else None
+        self._best_is_new |= trainer.best_fitness == trainer.fitness
         ending = ending_of(trainer, self._time.left)
+        due = (trainer.epoch + 1) % self._job.training.checkpoint_interval == 0
+        if not due and ending is None and not self._interruption.requested:
+            return
         course = Course(trainer.epoch + 1, self._time.spent, ending)
         state = self._continuity.state(trainer)
+        best = trainer.best if self._best_is_new else None
         self._store.save(lambda target: write_snapshot(target, course, trainer.last, state), best)
+        self._best_is_new, self.saved_epochs = False, course.epochs
         if ending is not None:
             self._ending, trainer.stop = ending, True
 
@@ -197,9 +245,11 @@ class Training:
         return metrics_of(self._job.task, figures.results_dict)
 
 
-def _trainer_class(task: Task) -> Any:
-    from ultralytics.models import yolo
+def _trainer_class(task: Task, model: str) -> Any:
+    from ultralytics.models import rtdetr, yolo
 
+    if task == "detect" and is_rtdetr(model):
+        return rtdetr.train.RTDETRTrainer
     return {
         "detect": yolo.detect.DetectionTrainer,
         "segment": yolo.segment.SegmentationTrainer,

@@ -12,7 +12,7 @@ from PIL import Image
 
 import gpu_memory
 from yolo_trainer import offline
-from yolo_trainer.dataset import label_file
+from yolo_trainer.image_lists import label_name
 from yolo_trainer.job import load_job
 from yolo_trainer.outcome import TrainerError
 from yolo_trainer.prepare import prepare
@@ -39,6 +39,7 @@ class Case:
             "output": {"path": str(folder / "output")},
         }
         self.text: str | None = None
+        self.yaml: str | bytes | None = None
         self.folder = folder
 
     def picture(self, split: str, number: int, edge: int = 32, suffix: str = "png") -> Path:
@@ -48,7 +49,7 @@ class Case:
         return file
 
     def label(self, split: str, number: int, text: str | bytes) -> None:
-        file = label_file(self.data / "images" / split / f"{number}.png")
+        file = Path(label_name(str(self.data / "images" / split / f"{number}.png")))
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(text if isinstance(text, bytes) else text.encode())
 
@@ -74,9 +75,20 @@ class Case:
             packed.writestr(entry, "x")
         return (self.folder / name).as_uri()
 
+    def packed(self, image: bytes | None = None) -> str:
+        """Pack the data set, with something in place of an image, and return its URI."""
+        with zipfile.ZipFile(self.folder / "mine.zip", "w") as packed:
+            packed.writestr("data.yaml", yaml.safe_dump(self.description))
+            for file in sorted(self.data.rglob("*.*")):
+                packed.write(file, str(file.relative_to(self.data)))
+            if image is not None:
+                packed.writestr("images/train/9.png", image)
+        return (self.folder / "mine.zip").as_uri()
+
     def refusal(self, seal: Callable[[], None] = offline.seal) -> TrainerError:
         """Let the job be prepared, where no GPU may be touched, and return why it is refused."""
-        (self.data / "data.yaml").write_text(yaml.safe_dump(self.description))
+        content = yaml.safe_dump(self.description) if self.yaml is None else self.yaml
+        (self.data / "data.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
         file = self.folder / "job.json"
         file.write_text(json.dumps(self.job) if self.text is None else self.text)
         with pytest.MonkeyPatch.context() as patch, pytest.raises(TrainerError) as caught:

@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from yolo_trainer.arguments import check_names, defaults
+from gpu_relay.domain.validation import MANAGED_ARGS
+from yolo_trainer.arguments import _OWNED, check_names, defaults
 from yolo_trainer.outcome import ConfigInvalidError
 
 
@@ -46,6 +47,18 @@ def test_an_argument_of_another_mode_is_refused() -> None:
 
 def test_every_problem_is_named_at_once() -> None:
     assert refusal("lr", "lr0", "device").count("training.args.") == 2
+
+
+def test_problems_that_do_not_fit_are_counted_and_none_is_cut() -> None:
+    said = refusal(*(f"mosiac_{number:03}" for number in range(100)))
+    assert len(said) < 1000
+    *told, more = said.split("; ")
+    assert all(each.startswith("training.args.mosiac_") and each.endswith(("argument", "'mosaic'?")) for each in told)
+    assert more == f"and {100 - len(told)} more"
+
+
+def test_the_operator_refuses_what_the_trainer_would_refuse_as_the_relays_own() -> None:
+    assert MANAGED_ARGS.keys() == _OWNED.keys()
 
 
 def test_the_list_is_ultralytics_own_and_needs_no_import_of_it() -> None:

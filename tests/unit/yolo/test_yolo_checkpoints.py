@@ -33,6 +33,11 @@ def written(content: str) -> Callable[[Path], object]:
     return lambda target: target.write_text(content)
 
 
+def content(file: Path | None) -> bytes | None:
+    """Return what was saved in a checkpoint's file, which ends in its checksum."""
+    return None if file is None else file.read_bytes().rpartition(b"\nsha256:")[0]
+
+
 def test_nothing_is_found_before_the_first_save(tmp_path: Path) -> None:
     assert opened(tmp_path, "u1").find() is None
 
@@ -44,7 +49,7 @@ def test_the_same_job_finds_its_checkpoint(tmp_path: Path, weights: Callable[[st
     found = opened(tmp_path, "u1").find()
 
     assert found == tmp_path / "checkpoint" / "resume.pt"
-    assert found.read_text() == "two"
+    assert content(found) == b"two"
 
 
 def test_another_job_does_not(tmp_path: Path, weights: Callable[[str], Path]) -> None:
@@ -59,7 +64,7 @@ def test_another_jobs_checkpoint_is_replaced_whole(tmp_path: Path, weights: Call
     opened(tmp_path, "u2").save(written("two"), None)
 
     store = opened(tmp_path, "u2")
-    store.restore(1, b"two's last")
+    assert not store.restore(1, b"two's last")
 
     assert opened(tmp_path, "u1").find() is None
     assert (tmp_path / "weights" / "last.pt").read_text() == "two's last"
@@ -96,9 +101,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint(
     with pytest.raises(OSError, match="No space left"):
         store.save(full, None)
 
-    found = store.find()
-    assert found is not None
-    assert found.read_text() == "one"
+    assert content(store.find()) == b"one"
 
 
 def test_restoring_undoes_what_came_after_the_checkpoint(tmp_path: Path, weights: Callable[[str], Path]) -> None:
@@ -109,7 +112,7 @@ def test_restoring_undoes_what_came_after_the_checkpoint(tmp_path: Path, weights
     (tmp_path / "weights" / "best.pt").write_text("half of epo")
     (tmp_path / "results.csv").write_text("epoch,time\n1,10\n2,20\n3,30\n3,")
 
-    store.restore(2, b"last of epoch 2")
+    assert store.restore(2, b"last of epoch 2")
 
     assert (tmp_path / "weights" / "last.pt").read_text() == "last of epoch 2"
     assert (tmp_path / "weights" / "best.pt").read_text() == "best is 1"
@@ -132,6 +135,63 @@ def test_a_damaged_owner_file_means_no_checkpoint(tmp_path: Path, weights: Calla
     (tmp_path / "checkpoint" / "job.json").write_text(owner)
 
     assert opened(tmp_path, "u1").find() is None
+
+
+def damage(file: Path) -> None:
+    """Change 64 bytes in the middle."""
+    whole = bytearray(file.read_bytes())
+    middle = len(whole) // 2
+    whole[middle - 32 : middle + 32] = bytes(byte ^ 0xFF for byte in whole[middle - 32 : middle + 32])
+    file.write_bytes(whole)
+
+
+def saved_twice(folder: Path, best: Path | None = None) -> Path:
+    store = opened(folder, "u1")
+    store.save(written("one" * 1000), best)
+    store.save(written("two" * 1000), None)
+    return folder / "checkpoint"
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+    folder = saved_twice(tmp_path)
+    damage(folder / "resume.pt")
+
+    assert content(opened(tmp_path, "u1").find()) == b"one" * 1000
+
+    opened(tmp_path, "u1").save(written("two again"), None)
+    assert content(opened(tmp_path, "u1").find()) == b"two again"
+    assert content(folder / "previous.pt") == b"one" * 1000, "the damaged one has not taken its place"
+
+
+def test_where_both_are_damaged_there_is_none(tmp_path: Path) -> None:
+    folder = saved_twice(tmp_path)
+    for name in ("resume.pt", "previous.pt"):
+        damage(folder / name)
+
+    assert opened(tmp_path, "u1").find() is None
+
+
+def test_a_checkpoint_that_was_cut_is_dropped_by_its_reader(tmp_path: Path) -> None:
+    """Without its end it looks like one of release 0.1.0, which had no checksum."""
+    folder = saved_twice(tmp_path)
+    (folder / "resume.pt").write_bytes(b"two" * 500)
+    store = opened(tmp_path, "u1")
+
+    found = store.find()
+    assert found == folder / "resume.pt"
+    store.drop(found)
+
+    assert content(store.find()) == b"one" * 1000
+
+
+def test_damaged_best_weights_are_not_restored(tmp_path: Path, weights: Callable[[str], Path]) -> None:
+    folder = saved_twice(tmp_path, weights("best" * 50))
+    damage(folder / "best.pt")
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "best.pt").write_text("half of epo")
+
+    assert not opened(tmp_path, "u1").restore(2, b"last of epoch 2")
+    assert not (tmp_path / "weights" / "best.pt").exists()
 
 
 KILLED_AT_A_STEP = """
@@ -175,14 +235,14 @@ def test_a_kill_at_any_step_leaves_a_whole_checkpoint(tmp_path: Path, uid: str) 
         command = [sys.executable, "-c", KILLED_AT_A_STEP, str(tmp_path), uid, str(step)]
         process = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)
 
-        found = opened(tmp_path, uid).find()
+        found = content(opened(tmp_path, uid).find())
         if found is not None:
-            seen.add(found.read_bytes())
-            assert found.read_bytes() in ({old, new} if uid == "u1" else {new})
+            seen.add(found)
+            assert found in ({old, new} if uid == "u1" else {new})
         if uid == "u1":
             assert found is not None
-        elif opened(tmp_path, "u1").find() is not None:
-            assert (tmp_path / "checkpoint" / "resume.pt").read_bytes() == old
+        else:
+            assert content(opened(tmp_path, "u1").find()) in {None, old}
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL

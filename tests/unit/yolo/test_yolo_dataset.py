@@ -5,7 +5,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from yolo_trainer.dataset import check_dataset, label_file
+from yolo_trainer.dataset import check_dataset
+from yolo_trainer.image_lists import label_name
 from yolo_trainer.job import Task
 from yolo_trainer.outcome import DatasetInvalidError
 
@@ -18,8 +19,9 @@ def digits(tmp_path: Path) -> Path:
             picture = tmp_path / "images" / split / f"{number}.png"
             picture.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (32, 32)).save(picture)
-            label_file(picture).parent.mkdir(parents=True, exist_ok=True)
-            label_file(picture).write_text("1 0.5 0.5 0.2 0.2\n")
+            label = Path(label_name(str(picture)))
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text("1 0.5 0.5 0.2 0.2\n")
     describe(tmp_path)
     return tmp_path
 
@@ -91,7 +93,7 @@ def test_numbers_may_name_classes(digits: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        ({"val": None}, "val: Field required"),
+        ({"val": None}, "val is missing: name its folder of images"),
         ({"names": None}, "names is missing"),
         ({"names": []}, "names is empty"),
         ({"names": {0: "zero", 2: "two"}}, "names must number the classes from 0 without a gap"),
@@ -123,7 +125,7 @@ def test_a_split_without_pictures_is_refused(digits: Path) -> None:
     for picture in (digits / "images" / "val").iterdir():
         picture.unlink()
 
-    assert "val has no pictures in" in refusal(digits)
+    assert "val has no images in" in refusal(digits)
 
 
 def test_no_labels_at_all_says_where_they_are_looked_for(digits: Path) -> None:
@@ -138,8 +140,8 @@ def test_broken_pictures_are_named(digits: Path) -> None:
 
     text = refusal(digits)
 
-    assert text.startswith("2 of the pictures in train cannot be used")
-    assert "1.png: not a picture" in text
+    assert text.startswith("2 of the images in train cannot be used")
+    assert "1.png: not an image" in text
     assert "3.png: 5 x 32 pixels" in text
 
 
@@ -159,7 +161,7 @@ def test_the_first_broken_labels_are_named_and_the_rest_counted(digits: Path) ->
 def test_a_binary_label_file_is_refused(digits: Path) -> None:
     (digits / "labels" / "val" / "0.txt").write_bytes(b"\xff\xfe\x00")
 
-    assert "0.txt: not a text file" in refusal(digits)
+    assert "0.txt: is UTF-16: save it as UTF-8" in refusal(digits)
 
 
 def test_pose_needs_the_shape_of_its_keypoints(digits: Path) -> None:
@@ -181,7 +183,7 @@ def test_classification_goes_by_folders(tmp_path: Path) -> None:
     assert dataset.written_to(tmp_path) == tmp_path
     (tmp_path / "train" / "dog").rename(tmp_path / "train" / "hound")
     assert "lacks: dog" in refusal(tmp_path, "classify")
-    (tmp_path / "val").rename(tmp_path / "validation")
+    (tmp_path / "val").rename(tmp_path / "other")
     assert "val is no folder" in refusal(tmp_path, "classify")
 
 
@@ -194,4 +196,4 @@ def test_classification_goes_by_folders(tmp_path: Path) -> None:
     ],
 )
 def test_labels_lie_where_ultralytics_looks(picture: str, label: str) -> None:
-    assert label_file(Path(picture)) == Path(label)
+    assert label_name(picture) == label

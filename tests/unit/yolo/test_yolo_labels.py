@@ -39,7 +39,7 @@ def test_what_ultralytics_reads_passes(text: str, rules: LabelRules) -> None:
         ("3 0.5 0.5 0.2 0.2", DETECT, "line 1: class 3 is not in names, which go from 0 to 2"),
         ("-1 0.5 0.5 0.2 0.2", DETECT, "line 1: class -1 is not a whole number"),
         ("1.5 0.5 0.5 0.2 0.2", DETECT, "line 1: class 1.5 is not a whole number"),
-        ("0 320 240 64 64", DETECT, "line 1: coordinate 320 is outside the picture"),
+        ("0 320 240 64 64", DETECT, "line 1: coordinate 320 is outside the image"),
         ("0 0.5 0.5 -0.005 0.2", DETECT, "line 1: a box has a negative width or height"),
         (f"{BOX}\n{TRIANGLE}", DETECT, "boxes (5 columns) and polygons are mixed"),
         (BOX, SEGMENT, "line 1: the task segment needs a class and at least 3 points"),

@@ -28,17 +28,23 @@ def test_the_fields_are_the_contracts() -> None:
 _paths = st.dictionaries(st.text(max_size=8), st.text(max_size=3000), max_size=4)
 
 
-@given(st.text(max_size=20_000), st.dictionaries(st.text(max_size=8), st.floats()), _paths, _paths)
+@given(st.text(max_size=20_000), st.dictionaries(st.text(max_size=8), st.floats()), _paths, _paths, _paths)
 def test_it_is_always_valid_json_within_the_limit(
-    message: str, metrics: dict[str, float], weights: dict[str, str], exports: dict[str, str]
+    message: str, metrics: dict[str, float], weights: dict[str, str], exports: dict[str, str], errors: dict[str, str]
 ) -> None:
-    word = LastWord(Reason.ERROR, message, 3, 10, metrics, weights, exports, 512)
+    word = LastWord(Reason.ERROR, message, 3, 10, metrics, weights, exports, 512, export_errors=errors)
 
     encoded = word.encode()
 
     assert len(encoded) <= LIMIT_BYTES
     assert json.loads(encoded)["reason"] == "Error"
     assert b"NaN" not in re.sub(rb'"(?:[^"\\]|\\.)*"', b"", encoded)
+
+
+def test_a_message_has_no_colours() -> None:
+    word = LastWord(Reason.ERROR, "ValueError: \x1b[34m\x1b[1mtrain: \x1b[0mno labels")
+
+    assert json.loads(word.encode())["message"] == "ValueError: train: no labels"
 
 
 def test_a_short_word_is_kept_whole() -> None:
@@ -52,6 +58,7 @@ def test_a_short_word_is_kept_whole() -> None:
         "metrics": {"mAP50": 0.9},
         "weights": {"best": "/o/best.pt"},
         "exports": {},
+        "exportErrors": {},
         "peakMemoryMiB": 10240,
         "batch": 8,
     }

@@ -9,6 +9,7 @@ import pytest
 
 from yolo_trainer.job import Job
 from yolo_trainer.manifest import Manifest
+from yolo_trainer.outcome import TrainerError
 from yolo_trainer.publish import JOURNAL, MANIFEST, Publisher, Volume
 from yolo_trainer.storage import RemoteFolder, sha256_of
 
@@ -152,3 +153,48 @@ def test_a_copy_that_was_cut_short_is_finished_without_training(tmp_path: Path) 
     assert (remote / "plot.png").exists()
     assert not (remote / "old.png").exists()
     assert is_consistent(remote)
+
+
+def test_a_further_file_of_the_run_is_added_here_and_there(tmp_path: Path) -> None:
+    output, remote = tmp_path / "output", tmp_path / "remote"
+    made = publisher(output, remote)
+    first = made.publish(run(output, "u1", NEW))
+    written = (remote / "weights" / "best.pt").stat().st_mtime_ns
+    run(output, "u1", {"weights/best.onnx": "exported"})
+
+    both = made.add(first, ["weights/best.onnx"])
+
+    assert both.files.keys() == {*NEW, "weights/best.onnx"}
+    for folder in (output, remote):
+        assert (folder / "weights" / "best.onnx").read_text() == "exported"
+        assert is_consistent(folder)
+        assert Manifest.model_validate_json((folder / MANIFEST).read_bytes()) == both
+    assert (remote / "weights" / "best.pt").stat().st_mtime_ns == written, "what is there is not copied again"
+    assert publisher(output, remote).earlier() == both
+
+
+def test_where_only_the_uri_has_the_run_a_file_is_brought_and_added(tmp_path: Path) -> None:
+    remote = tmp_path / "remote"
+    first = publisher(tmp_path / "lost", remote).publish(run(tmp_path / "lost", "u1", NEW))
+    output = tmp_path / "output"
+    made = publisher(output, remote)
+
+    made.bring(first, "weights/best.pt", output / "work" / "weights" / "best.pt")
+    run(output, "u1", {"weights/best.onnx": "exported"})
+    both = made.add(first, ["weights/best.onnx"])
+
+    assert (output / "work" / "weights" / "best.pt").read_text() == "new best"
+    assert (remote / "weights" / "best.onnx").read_text() == "exported"
+    assert publisher(tmp_path / "elsewhere", remote).earlier() == both
+    assert not (output / MANIFEST).exists(), "it would name files that are not here"
+
+
+def test_weights_that_are_nowhere_are_an_error(tmp_path: Path) -> None:
+    output, remote = tmp_path / "output", tmp_path / "remote"
+    made = publisher(output, remote)
+    first = made.publish(run(output, "u1", NEW))
+    (output / "weights" / "best.pt").write_text("changed")
+    (remote / "weights" / "best.pt").unlink()
+
+    with pytest.raises(TrainerError, match="missing or changed"):
+        made.bring(first, "weights/best.pt", tmp_path / "best.pt")

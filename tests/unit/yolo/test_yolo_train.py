@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.dataset import Dataset
 from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
 from yolo_trainer.job import Job
 from yolo_trainer.progress import ProgressTracker
@@ -76,9 +77,9 @@ def interruption() -> Iterator[Interruption]:
 def test_a_signal_ends_training_and_validation_after_the_batch(
     interruption: Interruption, tmp_path: Path, event: str
 ) -> None:
-    training = Training(
-        request_for(), CheckpointStore(tmp_path / "checkpoint", tmp_path, "u1"), ProgressTracker(), interruption
-    )
+    dataset = Dataset(tmp_path, tmp_path, {}, 1, None, {})
+    store = CheckpointStore(tmp_path / "checkpoint", tmp_path, "u1")
+    training = Training(request_for(), dataset, store, ProgressTracker(), interruption)
     batch_ended = training._callbacks()[event]
     trainer = SimpleNamespace(tloss={"box_loss": 1.0}, batch_size=8)
 

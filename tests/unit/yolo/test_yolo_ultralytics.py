@@ -2,19 +2,24 @@
 
 import pickle
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.unit.yolo.broken_case import Case, weights
+from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.ending import Ending
-from yolo_trainer.job import Job
+from yolo_trainer.job import Job, load_job
 from yolo_trainer.model import check_model, find_model
 from yolo_trainer.outcome import ConfigInvalidError
-from yolo_trainer.request import Request, check_values
+from yolo_trainer.prepare import prepare
+from yolo_trainer.request import Request, check_compiler, check_device, check_values
 from yolo_trainer.snapshot import Course, read_snapshot, write_snapshot
+from yolo_trainer.train import _trainer_class
 
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(lr0="high"), "'lr0=high' is of invalid type str"),
@@ -29,6 +34,10 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.job.update(model="yolo99n.yaml"), "model yolo99n.yaml cannot be used"),
     (lambda c: c.job.update(model="yolo26n-seg.yaml"), "is for the task segment, and the job's task is detect"),
     (lambda c: weights(c, b"half of a fi"), "my.pt cannot be used"),
+    (lambda c: c.job.update(model="yolov8s-world.yaml"), "model yolov8s-world.yaml is a YOLO-World model"),
+    (lambda c: c.job.update(model="yolov8s-worldv2.yaml"), "is a YOLO-World model"),
+    (lambda c: c.job.update(model="yoloe-26n.yaml"), "model yoloe-26n.yaml is a YOLOE model"),
+    (lambda c: c.job.update(model="yoloe-11s-seg.yaml"), "is a YOLOE model"),
 ]
 
 
@@ -43,6 +52,17 @@ def test_a_wrong_job_is_refused(tmp_path: Path, wrong: Callable[[Case], object],
     assert sentence in str(error)
 
 
+def test_every_wrong_value_is_named_at_once(tmp_path: Path) -> None:
+    case = Case(tmp_path)
+    case.args(lr0="high", mosaic=2.0, optimizer="Lion", workers=3)
+
+    said = str(case.refusal())
+
+    assert [name in said for name in ("'lr0=high'", "'mosaic=2.0'", "optimizer is Lion", "workers")] == [True] * 3 + [
+        False
+    ]
+
+
 def test_the_arguments_that_a_job_becomes_pass(tmp_path: Path) -> None:
     case = Case(tmp_path)
     case.args(lr0=0.5, workers=3)
@@ -54,6 +74,88 @@ def test_the_arguments_that_a_job_becomes_pass(tmp_path: Path) -> None:
 def test_a_model_that_fits_the_task_passes() -> None:
     check_model("yolo26n.yaml", "detect")
     check_model("yolo26n-seg.yaml", "segment")
+
+
+def test_weights_of_a_model_that_is_trained_with_text_are_refused(tmp_path: Path) -> None:
+    """Once fused with its classes its head is that of any YOLO: the class tells."""
+    import torch
+    from ultralytics.nn.tasks import YOLOEModel
+
+    model = YOLOEModel("yoloe-26n.yaml", verbose=False)
+    torch.save({"model": model}, tmp_path / "renamed.pt")
+
+    with pytest.raises(ConfigInvalidError, match=r"renamed\.pt is a YOLOE model"):
+        check_model(str(tmp_path / "renamed.pt"), "detect")
+
+
+def test_room_is_checked_before_the_training_and_not_where_it_has_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("yolo_trainer.volumes.BYTES_PER_PARAMETER", 10**12)
+    case = Case(tmp_path)
+
+    error = case.refusal()
+
+    assert isinstance(error, ConfigInvalidError)
+    assert "and checkpoints and weights of a model with 2,572,280 parameters need " in str(error)
+
+    job = load_job(case.folder / "job.json")
+    (job.output.path / "checkpoint").mkdir()
+    CheckpointStore(job.output.path / "checkpoint", job.output.path / "work", job.job.uid).own()
+    assert prepare(job, 1).parameters == 2_572_280
+
+
+def test_rt_detr_is_trained_by_its_own_trainer() -> None:
+    check_model("rtdetr-l.yaml", "detect")
+
+    assert [_trainer_class("detect", model).__name__ for model in ("rtdetr-l.yaml", "yolo26n.yaml")] == [
+        "RTDETRTrainer",
+        "DetectionTrainer",
+    ]
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_compiling_needs_a_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.version, "cuda", "13.2" if device == "cuda" else None)
+    for name in ("CC", "CXX"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("gcc", "g++"):
+        (tmp_path / name).touch(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if device == "cpu" or find_spec("triton"):
+        check_compiler({"compile": True})
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+
+    with pytest.raises(ConfigInvalidError, match=r"args\.compile needs a compiler \(g.*which this image lacks"):
+        check_compiler({"compile": True})
+    check_compiler({"compile": False})
+    check_compiler({"compile": True, "distill_model": "teacher.pt"})
+
+
+def test_bfloat16_needs_a_gpu_that_has_it() -> None:
+    check_device({"amp": True}, "cpu")
+    with pytest.raises(ConfigInvalidError, match=r"training\.args\.amp is bf16, which needs a CUDA GPU"):
+        check_device({"amp": "bf16"}, "cpu")
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_an_export_is_compared_on_as_many_channels_as_the_model_has(tmp_path: Path, channels: int) -> None:
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    from yolo_trainer.exports import export
+
+    model = DetectionModel("yolo26n.yaml", ch=channels, verbose=False)
+    torch.save({"model": model, "train_args": {"task": "detect"}}, tmp_path / "best.pt")
+    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, channels), dtype=np.uint8)
+    Image.fromarray(pixels.squeeze()).save(tmp_path / "image.png")
+
+    made = export(tmp_path / "best.pt", "torchscript", 64, [tmp_path / "image.png"])
+
+    assert made.difference is not None
+    assert made.difference < 1e-3
 
 
 @pytest.mark.parametrize("name", ["yolo26n.pt", "/nowhere/yolo26n.pt"])
