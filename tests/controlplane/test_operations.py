@@ -67,13 +67,32 @@ class Jobs:
 
     def create(self, name: str, spec: specs.Spec) -> bool:
         """Create a job; False where the API server refuses it."""
+        self._furnish(spec)
         body = {"apiVersion": "gpurelay.dev/v1alpha1", "kind": "YoloTrainingJob", "metadata": {"name": name}}
         return self._world.api.post(self._path, json={**body, "spec": spec}).is_success
 
-    def replace(self, name: str, spec: specs.Spec) -> bool:
-        """Replace a job's whole spec; False where the API server refuses it."""
+    def update(self, name: str, spec: specs.Spec) -> bool:
+        """Replace a job's whole spec by a valid one; False where the API server refuses it."""
+        self._furnish(spec)
+        return self.replace(name, spec)
+
+    def replace(self, name: str, spec: object) -> bool:
+        """Replace a job's whole spec by anything at all; False where the API server refuses it."""
         patch = json.dumps([{"op": "replace", "path": "/spec", "value": spec}])
         return self._world.api.patch(f"{self._path}/{name}", content=patch, headers=PATCH).is_success
+
+    def _furnish(self, spec: specs.Spec) -> None:
+        """Create what a spec refers to: a job waits for a PVC or a ServiceAccount that does not exist."""
+        namespace = f"/api/v1/namespaces/{self._world.namespace}"
+        size = {"resources": {"requests": {"storage": "1Gi"}}}
+        for part in ("dataset", "output"):
+            if name := spec.get(part, {}).get("persistentVolumeClaim", {}).get("claimName"):
+                claim = {"accessModes": ["ReadWriteMany"], "storageClassName": "", **size}
+                self._world.api.post(
+                    f"{namespace}/persistentvolumeclaims", json={"metadata": {"name": name}, "spec": claim}
+                )
+        if name := spec.get("podTemplate", {}).get("serviceAccountName"):
+            self._world.api.post(f"{namespace}/serviceaccounts", json={"metadata": {"name": name}})
 
     def observed(self, name: str) -> dict[str, Any]:
         """Wait until the operator has taken in a job's present spec, and return the job."""
@@ -93,14 +112,14 @@ def play(jobs: Jobs, number: int, sequence: Sequence) -> None:
     assert jobs.create(short, first)
     assert jobs.create(long, first)
     for spec, attempts in ((first, forbidden), (second, forbidden_too)):
-        assert jobs.replace(long, spec)
+        assert jobs.update(long, spec)
         before = jobs.observed(long)
         for attempt in attempts:
             assert not jobs.replace(long, attempt), attempt
         after = jobs.observed(long)
         assert (after["spec"], after["status"]["phase"]) == (before["spec"], before["status"]["phase"])
     for name in (long, short):
-        assert jobs.replace(name, third)
+        assert jobs.update(name, third)
     assert jobs.observed(long)["spec"] == jobs.observed(short)["spec"]
 
 
