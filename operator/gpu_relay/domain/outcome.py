@@ -1,4 +1,4 @@
-"""What the end of an attempt means for the job: design.md's table of reasons, as functions."""
+"""What the end of an attempt means for the job: each reason of docs/contracts.md, as functions."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
