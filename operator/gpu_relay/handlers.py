@@ -9,8 +9,8 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
-from gpu_relay.effects import workloads
-from gpu_relay.engine.engine import Engine
+from gpu_relay.clients import workloads
+from gpu_relay.controllers.manager import Engine
 
 _DELETED = "DELETED"
 

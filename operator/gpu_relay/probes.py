@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gpu_relay.engine.engine import Engine
-from gpu_relay.engine.leadership import Leadership
+from gpu_relay.controllers.manager import Engine
+from gpu_relay.leaderelection.elector import Leadership
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 

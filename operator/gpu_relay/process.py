@@ -21,23 +21,23 @@ import kopf
 
 from gpu_relay import probes
 from gpu_relay.api import words
-from gpu_relay.effects.claims import ClaimStore
-from gpu_relay.effects.election import LeaderLease
-from gpu_relay.effects.events import EventRecorder
-from gpu_relay.effects.http import open_session
-from gpu_relay.effects.jobs import JobStore
-from gpu_relay.effects.kube import Kube, KubeError
-from gpu_relay.effects.leases import LeaseStore
-from gpu_relay.effects.nodes import NodeStore
-from gpu_relay.effects.pods import PodStore
-from gpu_relay.effects.residents import ResidentClient
-from gpu_relay.effects.workloads import WorkloadStore
-from gpu_relay.engine.actions import Effects
-from gpu_relay.engine.cache import Cache
-from gpu_relay.engine.engine import Engine
-from gpu_relay.engine.leadership import Leadership
-from gpu_relay.engine.residents import ResidentDirectory, external_resident
+from gpu_relay.clients.events import EventRecorder
+from gpu_relay.clients.http import open_session
+from gpu_relay.clients.jobs import JobStore
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.leases import LeaseStore
+from gpu_relay.clients.nodes import NodeStore
+from gpu_relay.clients.pods import PodStore
+from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.residents import ResidentClient
+from gpu_relay.clients.workloads import WorkloadStore
+from gpu_relay.controllers.manager import Engine
+from gpu_relay.controllers.resident_registry import ResidentDirectory, external_resident
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.handlers import registry_for
+from gpu_relay.leaderelection.elector import Leadership
+from gpu_relay.leaderelection.lease import LeaderLease
 from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)

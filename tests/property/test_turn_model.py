@@ -16,26 +16,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.fairness import idle_outage_left
-from gpu_relay.domain.lifetime import deadline
-from gpu_relay.domain.mishaps import is_start_failure
-from gpu_relay.domain.model import (
-    HOLDER_RESIDENT,
-    GpuLease,
-    GpuReport,
-    Hold,
-    Job,
-    JobKey,
-    Policy,
-    Preemptor,
-    Resident,
-    Termination,
-    TrainingPod,
-    TurnView,
-)
+from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
+from gpu_relay.domain.job.deadlines import deadline
+from gpu_relay.domain.job.pod_failures import is_start_failure
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
+from gpu_relay.domain.outage import idle_outage_left
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
+from gpu_relay.domain.turn import plan as turn
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
 SMALL_MODEL = 4000

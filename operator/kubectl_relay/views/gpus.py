@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Phase
-from gpu_relay.domain.fairness import clocks_of
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.outage import clocks_of
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture
 from kubectl_relay.views.queue import could_serve, fits_nowhere, preparing, queued

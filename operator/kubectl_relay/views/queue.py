@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain.candidate import Candidate, unsuitable
-from gpu_relay.domain.model import Job, Policy, Resident
-from gpu_relay.domain.queue import queue_key, wants_gpu
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, unsuitable
+from gpu_relay.domain.queue.placement import queue_key, wants_gpu
 
 _POLICY = Policy()
 NodeLabels = Mapping[str, Mapping[str, str]]

@@ -7,7 +7,8 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import GpuLease, Job, JobKey
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture, Told
 

@@ -8,11 +8,10 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import admission
-from gpu_relay.domain.admission import AdmissionView, Decision
-from gpu_relay.domain.candidate import Candidate, unsuitable
-from gpu_relay.domain.model import Grant, Job, JobKey, Policy, Resident
-from gpu_relay.domain.workload import (
+from gpu_relay.clients.workloads import pod_set_template, request_hash, workload_of
+from gpu_relay.domain.kueue import admission
+from gpu_relay.domain.kueue.admission import AdmissionView, Decision
+from gpu_relay.domain.kueue.workload import (
     AskForQuota,
     ChangeRequest,
     FinishWorkload,
@@ -21,8 +20,11 @@ from gpu_relay.domain.workload import (
     WithdrawRequest,
     Workload,
 )
-from gpu_relay.effects.pod_builder import TrainerDefaults, requested_pod
-from gpu_relay.effects.workloads import pod_set_template, request_hash, workload_of
+from gpu_relay.domain.objects.job import Grant, Job, JobKey
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, unsuitable
+from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
 from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

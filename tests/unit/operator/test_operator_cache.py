@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.engine.cache import Cache, Store
+from gpu_relay.controllers.runtime.store import Cache, Store
 
 _UIDS = ("a", "b", "c")
 

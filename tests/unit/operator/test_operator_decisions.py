@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain import status
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
-from gpu_relay.domain.outcome import next_batch, results_of, verdict
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.job import status
+from gpu_relay.domain.job.attempts import next_batch, results_of, verdict
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import Termination, training_pod_of
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import memory_mib, timestamp
-from gpu_relay.domain.queue import give, is_ready, not_before, place, queue_key, waits_for_time
-from gpu_relay.domain.steps import CreatePod
-from gpu_relay.effects.objects import training_pod_of
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.placement import give, is_ready, not_before, place, queue_key, waits_for_time
+from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")

@@ -6,12 +6,13 @@ import pytest
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.model import GpuLease, JobKey
-from gpu_relay.domain.steps import Notice
-from gpu_relay.effects import events
-from gpu_relay.effects.events import EventRecorder
-from gpu_relay.effects.kube import Kube
+from gpu_relay.clients import events
+from gpu_relay.clients.events import EventRecorder
+from gpu_relay.clients.kube import Kube
+from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.turn import plan as turn
 
 KEY = JobKey("vision", "digits", "12345678-aaaa")
 LEASE = GpuLease("gpu-1", "1", "gpu-1", KEY.holder, 7, None, "key", "node-1", "")

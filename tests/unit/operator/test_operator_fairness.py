@@ -9,26 +9,19 @@ import pytest
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.acquisition import TRAINING_CONTEXT_MIB
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.fairness import clocks_of, is_exhausted, objections, outage_since, serves_until
-from gpu_relay.domain.model import (
-    HOLDER_RESIDENT,
-    GpuLease,
-    GpuReport,
-    Hold,
-    Job,
-    JobKey,
-    Policy,
-    Resident,
-    Termination,
-    TrainingPod,
-    TurnView,
-)
+from gpu_relay.domain.decision import CreatePod, DeletePod, Load, PassOn, ReturnLease, Unload
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.outage import clocks_of, is_exhausted, objections, outage_since, serves_until
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, timestamp
-from gpu_relay.domain.queue import place, successor
-from gpu_relay.domain.steps import CreatePod, DeletePod, Load, PassOn, ReturnLease, Unload
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.placement import place, successor
+from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn.acquisition import TRAINING_CONTEXT_MIB
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(max_outage=600, min_serve=60, idle_after=30)

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpu_relay.effects.kube import KubeError
-from gpu_relay.effects.metrics import PASS_ERRORS
-from gpu_relay.engine.isolation import Isolation, soonest
-from gpu_relay.engine.leadership import NotLeadingError
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.runtime.isolation import Isolation, soonest
+from gpu_relay.leaderelection.elector import NotLeadingError
+from gpu_relay.observability.metrics import PASS_ERRORS
 
 
 @dataclass

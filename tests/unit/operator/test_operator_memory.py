@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from gpu_relay.domain.model import GpuLease, GpuReport, Hold
-from gpu_relay.engine.memory import Memory
+from gpu_relay.controllers.turn_state import Memory
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Hold
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "job", 7, None, "", "node-1", "")
 

@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import status
-from gpu_relay.domain.model import Job, JobKey
-from gpu_relay.domain.news import has_moved, is_news, is_same, outdated
-from gpu_relay.domain.queue import Placement, place_message
+from gpu_relay.domain.job import status
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.queue.placement import Placement, place_message
+from gpu_relay.domain.queue.status_throttle import has_moved, is_news, is_same, outdated
 from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

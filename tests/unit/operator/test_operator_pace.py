@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gpu_relay.engine.pace import Pace
+from gpu_relay.controllers.runtime.rate_limit import Pace
 
 
 async def looks(seconds: float, again_in: float | None) -> float | None:

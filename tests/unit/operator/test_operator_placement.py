@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.candidate import CONTEXT_MIB, Candidate, context_of, most_free_mib, obstacle, too_full, unsuitable
-from gpu_relay.domain.history import fruitless_in_a_row, refused_in_a_row
-from gpu_relay.domain.model import GpuReport, Hold, Job, JobKey, Policy, Resident
-from gpu_relay.domain.nodes import NodeState, node_state, placement_error
-from gpu_relay.domain.queue import give, place, successor
+from gpu_relay.domain.job.attempt_history import fruitless_in_a_row, refused_in_a_row
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.node import NodeState, node_state, placement_error
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import (
+    CONTEXT_MIB,
+    Candidate,
+    context_of,
+    most_free_mib,
+    obstacle,
+    too_full,
+    unsuitable,
+)
+from gpu_relay.domain.queue.placement import give, place, successor
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=0)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.domain.reading import port_of
-from gpu_relay.engine.cache import Cache
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.domain.objects.resident import port_of
 from kubectl_relay.effects.cluster import resident_port
 
 HTTP = {"ports": [{"containerPort": 9090}, {"name": "http", "containerPort": 9000}]}

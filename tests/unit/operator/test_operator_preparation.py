@@ -8,14 +8,17 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.claims import Claim, claim_names
-from gpu_relay.domain.model import GpuReport, Job, JobKey, Policy, Resident, Termination, TrainingPod
-from gpu_relay.domain.preparation import PreparationView, is_due, plan
-from gpu_relay.domain.preparation_place import Obstacle, Place, Surroundings, find_place
-from gpu_relay.domain.preparation_slots import share_out
+from gpu_relay.domain.decision import DeletePod, Prepare
+from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.pvc import Claim, claim_names
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
-from gpu_relay.domain.steps import DeletePod, Prepare
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
+from gpu_relay.domain.queue.preparation_slots import share_out
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=2, backoff_base=10)

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from gpu_relay.effects import logs, metrics
-from gpu_relay.engine.watchlag import WatchLag
-from gpu_relay.engine.workqueue import WorkQueue
+from gpu_relay.controllers.runtime.watch_lag import WatchLag
+from gpu_relay.controllers.runtime.workqueue import WorkQueue
+from gpu_relay.observability import logs, metrics
 from gpu_relay.settings import Settings
 from tests.support.operator_process import REPOSITORY
 

@@ -6,21 +6,14 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.model import (
-    HOLDER_RESIDENT,
-    GpuLease,
-    GpuReport,
-    Hold,
-    Job,
-    JobKey,
-    Policy,
-    Resident,
-    Termination,
-    TrainingPod,
-    TurnView,
-)
-from gpu_relay.domain.steps import CreatePod, DeletePod, Load, ReturnLease, Unload
+from gpu_relay.domain.decision import CreatePod, DeletePod, Load, ReturnLease, Unload
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.turn import plan as turn
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("vision", "digits", "uid-1")

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from gpu_relay.page import gpus, jobs
-from gpu_relay.page.feed import Differences, event
+from relay_page import gpus, jobs
+from relay_page.feed import Differences, event
 
 Object = dict[str, Any]
 UUID = "GPU-5F0C"

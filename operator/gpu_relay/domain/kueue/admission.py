@@ -1,0 +1,151 @@
+"""Kueue before everything else: a job whose label names a LocalQueue waits until Kueue has admitted it.
+
+A Workload of ours stands for the job in Kueue's queue and asks for what its training pod will ask for::
+
+    job ──► Workload ──► Kueue: Admitted ──► prepared, queued, trained ──► Workload: Finished
+               ▲              │ Evicted: the training stops at a checkpoint
+               └── quota given back: Kueue may admit it again
+
+What Kueue has said is read from the Workload alone, so the operator may die after any step (law 4).
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
+from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
+from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.job import status
+from gpu_relay.domain.kueue.workload import (
+    AdmissionStep,
+    AskForQuota,
+    ChangeRequest,
+    FinishWorkload,
+    ReturnQuota,
+    SayPodsReady,
+    WithdrawRequest,
+    Workload,
+)
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.quantities import parse_time
+
+_IN_A_TURN = frozenset({Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING})
+_SILENCE = 5.0
+"""Seconds after which it is worth a sentence that Kueue has not said anything."""
+_POLL = 1.0
+_ABSENT_POLL = 30.0
+_SILENT = "Kueue has not looked at it yet: does its controller run?"
+
+
+@dataclass(frozen=True)
+class AdmissionView:
+    """All that one decision about one job's admission is made from."""
+
+    now: datetime
+    job: Job
+    workload: Workload | None
+    request: str
+    """A hash of what the job asks for now."""
+    absence: str = ""
+    """Why Kueue cannot be asked at all; empty where it can."""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What to do about a job's admission. Applied in this order: status, Events, step."""
+
+    step: AdmissionStep | None = None
+    status: YoloTrainingJobStatus | None = None
+    notices: tuple[Notice, ...] = field(default=())
+    again_in: float | None = None
+    """Seconds after which to look again; None waits for a change in the cluster."""
+
+
+def admits(job: Job, workload: Workload | None) -> bool:
+    """True for a job that may go on: Kueue has admitted it, or is not to be asked."""
+    return not job.local_queue or (workload is not None and workload.admitted)
+
+
+def withdrawal(job: Job, workload: Workload | None) -> str:
+    """Say why a job may not go on with its turn; empty where it may."""
+    if admits(job, workload):
+        return ""
+    said = "its Workload was deleted" if workload is None else workload.words
+    return f"{_queue(job)} has withdrawn the quota: {said or 'the workload is not admitted'}"
+
+
+def plan(view: AdmissionView) -> Decision:
+    """Decide the next step of one job whose label names a LocalQueue, or which a Workload stands for."""
+    job, workload = view.job, view.workload
+    if job.deleting:
+        return Decision()  # its Workload goes with it
+    if job.status.phase in TERMINAL_PHASES:
+        return _is_over(view, workload)
+    if job.status.phase in _IN_A_TURN:
+        return _takes_its_turn(view, workload)
+    if not job.local_queue or job.spec.suspend:
+        return Decision(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
+    if view.absence:
+        message = f"the label names {_queue(job)}, but {view.absence}"
+        return _waits(view, Reason.KUEUE_MISSING, message, again_in=_ABSENT_POLL)
+    if workload is None:
+        return Decision(AskForQuota(), again_in=_SILENCE)
+    return _is_asked_for(view, workload)
+
+
+def _is_over(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Say that the job has ended, which gives its quota back."""
+    if workload is None or workload.holds("Finished"):
+        return Decision()
+    kind = ConditionType.COMPLETE if view.job.status.phase == Phase.SUCCEEDED else ConditionType.FAILED
+    said = next((each.message for each in view.job.status.conditions if each.type == kind), "")
+    return Decision(FinishWorkload(workload, str(view.job.status.phase), said))
+
+
+def _takes_its_turn(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Tell Kueue once that the training runs: where it waits for pods to be ready, it would evict the job."""
+    job = view.job
+    if workload is None or not workload.admitted:
+        return Decision()
+    if workload.priority != job.spec.priority:
+        return Decision(ChangeRequest(workload, workload.queue, job.spec.priority))
+    runs = any(each.reason == Reason.TRAINING_RUNNING for each in job.status.conditions)
+    return Decision(SayPodsReady(workload) if runs and not workload.holds("PodsReady") else None)
+
+
+def _is_asked_for(view: AdmissionView, workload: Workload) -> Decision:
+    job = view.job
+    if workload.deleting:
+        return Decision(again_in=_POLL)
+    moved = workload.queue != job.local_queue
+    if workload.holds("Finished") or workload.request != view.request or (moved and workload.reserved):
+        return Decision(WithdrawRequest(workload), again_in=_POLL)
+    if moved or workload.priority != job.spec.priority:
+        return Decision(ChangeRequest(workload, job.local_queue, job.spec.priority))
+    if workload.holds("Evicted") and workload.reserved:
+        waits = _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words}")
+        return Decision(ReturnQuota(workload), waits.status, waits.notices)
+    if workload.admitted:
+        return Decision(notices=_admitted(job))
+    silent = not workload.words
+    if silent and (view.now - parse_time(workload.created)).total_seconds() < _SILENCE:
+        return Decision(again_in=_SILENCE)
+    return _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words or _SILENT}")
+
+
+def _waits(view: AdmissionView, reason: Reason, message: str, again_in: float | None = None) -> Decision:
+    new = status.awaiting_admission(view.job, view.now, reason, message)
+    notice = Notice(reason, message, warning=reason == Reason.KUEUE_MISSING)
+    return Decision(None, new, (notice,), again_in)
+
+
+def _admitted(job: Job) -> tuple[Notice, ...]:
+    """Tell of it while the job has not gone on to what comes next."""
+    said = next((each.reason for each in job.status.conditions if each.type == ConditionType.RECONCILING), None)
+    if said not in {None, Reason.WAITING_FOR_KUEUE, Reason.QUOTA_WITHDRAWN}:
+        return ()
+    return (Notice(Reason.ADMITTED, f"{_queue(job)} has admitted the job"),)
+
+
+def _queue(job: Job) -> str:
+    return f"Kueue's LocalQueue {job.key.namespace}/{job.local_queue}"
