@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from relay_page import jobs
 from relay_page.feed import Feed, jobs_path
 from relay_page.settings import PageSettings
-from relay_page.viewer_client import Object, Window, WindowError, open_session
+from relay_page.viewer_client import Object, ViewerClient, ViewerClientError, open_session
 
 STATIC = Path(__file__).parent / "static"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -55,7 +55,7 @@ def create_app(settings: PageSettings) -> FastAPI:
     app = FastAPI(title="GPU Relay", openapi_url=None, lifespan=lifespan)
     app.state.settings, app.state.viewers = settings, 0
     app.add_middleware(_Headers)
-    app.add_exception_handler(WindowError, _said)
+    app.add_exception_handler(ViewerClientError, _said)
     app.add_api_route("/", _index, include_in_schema=False)
     app.add_api_route("/healthz", _healthz)
     app.add_api_route("/api/feed", _feed)
@@ -81,19 +81,19 @@ class _Headers:
         await self._app(scope, receive, sending)
 
 
-def _window(request: Request, authorization: Annotated[str, Header()] = "") -> Window:
+def _window(request: Request, authorization: Annotated[str, Header()] = "") -> ViewerClient:
     scheme, _, token = authorization.partition(" ")
     settings: PageSettings = request.app.state.settings
     session: aiohttp.ClientSession = request.app.state.session
-    return Window(session, settings.api_server, token.strip() if scheme.lower() == "bearer" else "")
+    return ViewerClient(session, settings.api_server, token.strip() if scheme.lower() == "bearer" else "")
 
 
-Viewer = Annotated[Window, Depends(_window)]
+Viewer = Annotated[ViewerClient, Depends(_window)]
 
 
 async def _said(_: Request, error: Exception) -> Response:
     """Answer with the sentence of a refusal."""
-    assert isinstance(error, WindowError)
+    assert isinstance(error, ViewerClientError)
     status = error.status if 400 <= error.status < 600 else 502
     return JSONResponse({"message": str(error)}, status)
 
@@ -110,7 +110,7 @@ async def _feed(request: Request, window: Viewer, namespace: Namespace = "") -> 
     state = request.app.state
     settings: PageSettings = state.settings
     if state.viewers >= settings.viewers:
-        raise WindowError(503, f"{settings.viewers} pages are open already, which is GPU_RELAY_PAGE_VIEWERS.")
+        raise ViewerClientError(503, f"{settings.viewers} pages are open already, which is GPU_RELAY_PAGE_VIEWERS.")
     state.viewers += 1
     try:
         feed = Feed(window, namespace, settings.namespace)
@@ -134,13 +134,13 @@ async def _job(window: Viewer, namespace: str, name: str) -> Object:
     return {**jobs.details(raw), **await _events(window, raw)}
 
 
-async def _events(window: Window, job: Object) -> Object:
+async def _events(window: ViewerClient, job: Object) -> Object:
     """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
     meta = job["metadata"]
     which = {"fieldSelector": f"involvedObject.uid={meta['uid']}", "limit": "500"}
     try:
         found: list[Any] = (await window.get(f"/api/v1/namespaces/{meta['namespace']}/events", which))["items"]
-    except WindowError as error:
+    except ViewerClientError as error:
         return {"events": [], "eventsProblem": str(error)}
     told = sorted(map(jobs.event, found), key=lambda each: str(each["time"]), reverse=True)
     return {"events": told[:_MOST_EVENTS], "eventsProblem": ""}
@@ -150,16 +150,16 @@ async def _predictions(window: Viewer, namespace: str, name: str) -> Response:
     """Return the latest picture of what the model predicts, from the trainer, through the API server."""
     pod = (await window.get(_job_path(namespace, name))).get("status", {}).get("pod") or ""
     if not _POD.fullmatch(pod):
-        raise WindowError(404, "The job has no training pod yet.")
+        raise ViewerClientError(404, "The job has no training pod yet.")
     path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{_TRAINER_PORT}/proxy/predictions.jpg"
     picture = await window.read(path, most=_LARGEST_PICTURE)
     if not picture.startswith(_JPEG):
-        raise WindowError(502, "What the training pod sent is no JPEG picture.")
+        raise ViewerClientError(502, "What the training pod sent is no JPEG picture.")
     return Response(picture, media_type="image/jpeg")
 
 
 def _job_path(namespace: str, name: str) -> str:
     for given in (namespace, name):
         if not re.fullmatch(_NAME, given):
-            raise WindowError(400, f"{given!r} is no name of a namespace or job.")
+            raise ViewerClientError(400, f"{given!r} is no name of a namespace or job.")
     return f"{jobs_path(namespace)}/{name}"

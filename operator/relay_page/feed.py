@@ -9,7 +9,7 @@ from typing import Any
 
 from gpu_relay.api import words
 from relay_page import gpus, jobs
-from relay_page.viewer_client import ExpiredError, Object, Window, WindowError
+from relay_page.viewer_client import ExpiredError, Object, ViewerClient, ViewerClientError
 
 _PAUSE = 0.5
 """Least time between two tellings, in seconds: what changes in between is told once."""
@@ -24,7 +24,7 @@ def jobs_path(namespace: str) -> str:
     return f"/apis/{words.API_VERSION}{within}/{words.PLURAL}"
 
 
-class Differences:
+class DeltaEncoder:
     """Things by their key, and what has changed in them since it was last told."""
 
     def __init__(self) -> None:
@@ -56,12 +56,12 @@ class Source:
     version: str = ""
     problem: str | None = None
 
-    async def read(self, window: Window) -> None:
+    async def read(self, window: ViewerClient) -> None:
         """List; WindowError where that is refused."""
         items, self.version = await window.list(self.path, {"labelSelector": self.labels})
         self.things = {item["metadata"]["uid"]: self.shape(item) for item in items}
 
-    async def follow(self, window: Window) -> AsyncIterator[None]:
+    async def follow(self, window: ViewerClient) -> AsyncIterator[None]:
         """Watch after `read`, and yield after each change."""
         while True:
             try:
@@ -81,7 +81,7 @@ class Source:
 class Feed:
     """Follows jobs, Leases and residents for one viewer."""
 
-    def __init__(self, window: Window, namespace: str, system: str) -> None:
+    def __init__(self, window: ViewerClient, namespace: str, system: str) -> None:
         """`namespace` is the one whose jobs are shown, empty for all; `system` is the operator's."""
         self._window = window
         self._jobs = Source(jobs_path(namespace), "", jobs.summary, "")
@@ -102,7 +102,7 @@ class Feed:
         for source in self._others:
             try:
                 await source.read(self._window)
-            except WindowError as error:
+            except ViewerClientError as error:
                 source.problem = f"{error} So {source.lacks}."
 
     @property
@@ -113,7 +113,7 @@ class Feed:
         """Yield server-sent events until the viewer leaves or the token is no longer accepted."""
         sources = [self._jobs, *(each for each in self._others if each.problem is None)]
         tasks = [asyncio.create_task(self._follow(source)) for source in sources]
-        told = {"gpus": Differences(), "jobs": Differences(), "trouble": Differences()}
+        told = {"gpus": DeltaEncoder(), "jobs": DeltaEncoder(), "trouble": DeltaEncoder()}
         yield event("problems", [each.problem for each in self._others if each.problem])
         try:
             while True:
@@ -124,14 +124,14 @@ class Feed:
                     yield ": still here\n\n"
                 for task in filter(asyncio.Task.done, tasks):
                     task.result()
-        except WindowError as error:
+        except ViewerClientError as error:
             yield event("end", {"status": error.status, "message": str(error)})
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _changes(self, told: Mapping[str, Differences]) -> Iterator[str]:
+    def _changes(self, told: Mapping[str, DeltaEncoder]) -> Iterator[str]:
         """Return the events that bring a viewer who was told so much up to date."""
         self._news.clear()
         told["gpus"].replace({gpu["key"]: gpu for gpu in self._gpus()})
@@ -162,7 +162,7 @@ class Feed:
                         self._news.set()
                     async for _ in source.follow(self._window):
                         self._news.set()
-                except WindowError as error:
+                except ViewerClientError as error:
                     if error.status in _REFUSALS:
                         raise
                     stale, self._trouble = True, str(error)

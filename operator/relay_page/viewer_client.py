@@ -19,7 +19,7 @@ _MOST_BYTES = 64 * 2**20
 _MOST_WORDS = 500
 
 
-class WindowError(Exception):
+class ViewerClientError(Exception):
     """The API server refused, or did not answer (`status` 502); the message is a sentence for the viewer."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -37,7 +37,7 @@ def open_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), connector=connector, trust_env=False)
 
 
-class Window:
+class ViewerClient:
     """Reads with one token."""
 
     def __init__(self, session: aiohttp.ClientSession, server: str, token: str) -> None:
@@ -48,7 +48,7 @@ class Window:
 
         """
         if not _TOKEN.fullmatch(token):
-            raise WindowError(401, "Give a token: `kubectl create token` prints one.")
+            raise ViewerClientError(401, "Give a token: `kubectl create token` prints one.")
         self._session = session
         self._server = server
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
@@ -59,7 +59,7 @@ class Window:
         try:
             return dict(json.loads(raw))
         except ValueError as error:
-            raise WindowError(502, "The API server's answer is no JSON object.") from error
+            raise ViewerClientError(502, "The API server's answer is no JSON object.") from error
 
     async def read(self, path: str, query: Mapping[str, str] | None = None, *, most: int = _MOST_BYTES) -> bytes:
         """Read an answer of at most so many bytes; WindowError where it is refused or larger."""
@@ -122,7 +122,7 @@ async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
             if line:
                 yield line
         if len(rest) > _LONGEST_LINE:
-            raise WindowError(502, "The API server sent an object that is too large to show.")
+            raise ViewerClientError(502, "The API server sent an object that is too large to show.")
 
 
 async def _bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
@@ -130,14 +130,14 @@ async def _bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
     async for chunk in answer.content.iter_any():
         body += chunk
         if len(body) > most:
-            raise WindowError(502, f"The answer has more than {most:,} bytes.")
+            raise ViewerClientError(502, f"The answer has more than {most:,} bytes.")
     return bytes(body)
 
 
-async def _refusal(answer: aiohttp.ClientResponse) -> WindowError:
+async def _refusal(answer: aiohttp.ClientResponse) -> ViewerClientError:
     """Say in a sentence what the API server refused, and what would help."""
     if answer.status == 401:
-        return WindowError(
+        return ViewerClientError(
             401, "The API server does not accept this token: it is mistyped or has expired. Make a new one."
         )
     raw = await answer.content.read(64 * 1024)
@@ -145,8 +145,8 @@ async def _refusal(answer: aiohttp.ClientResponse) -> WindowError:
         said = str(json.loads(raw).get("message", ""))
     except (ValueError, AttributeError):
         said = raw.decode(errors="replace").strip()
-    return WindowError(answer.status, said[:_MOST_WORDS] or f"The API server answered {answer.status}.")
+    return ViewerClientError(answer.status, said[:_MOST_WORDS] or f"The API server answered {answer.status}.")
 
 
-def _unreachable(error: Exception) -> WindowError:
-    return WindowError(502, f"The API server does not answer: {type(error).__name__} {error}"[:_MOST_WORDS])
+def _unreachable(error: Exception) -> ViewerClientError:
+    return ViewerClientError(502, f"The API server does not answer: {type(error).__name__} {error}"[:_MOST_WORDS])

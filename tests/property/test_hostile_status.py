@@ -89,7 +89,7 @@ def judge(job: Job) -> None:
     for decide in (queue.is_ready, queue.not_before, is_due):
         decide(job, POLICY)
     Lengths([job]).of(job)
-    queue.place([job], [], NOW, POLICY)
+    queue.explain_placement([job], [], NOW, POLICY)
     plan(PreparationView(NOW, POLICY, job, may_begin=True))
     for holder in (job.key.holder, "resident"):
         fence = job.status.turn.fence if job.status.turn else 1
@@ -125,9 +125,9 @@ def test_the_cache_knows_every_job_that_exists_whatever_its_status(told: list[An
     for version, each in enumerate(told, start=1):
         raw = raw_job(each)
         raw["metadata"]["resourceVersion"] = str(version)
-        cache.see_job(raw)
+        cache.observe_job(raw)
         assert ("u" in cache.jobs) != ("u" in cache.unreadable)
         assert "u" not in cache.unreadable or "u" not in ended
-    cache.see_job({"metadata": {**raw_job({})["metadata"], "resourceVersion": "9"}}, deleted=True)
+    cache.observe_job({"metadata": {**raw_job({})["metadata"], "resourceVersion": "9"}}, deleted=True)
     assert "u" not in cache.jobs
     assert "u" not in cache.unreadable

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.quantities import timestamp
 
@@ -45,7 +45,7 @@ class EventRecorder:
         self._seen: dict[str, None] = {}
 
     async def emit(
-        self, job: JobKey, resource_version: str, turn: int, notice: Notice, facts: Mapping[str, str] | None = None
+        self, job: JobKey, resource_version: str, turn: int, notice: EventRecord, facts: Mapping[str, str] | None = None
     ) -> None:
         """Write an Event once for each job, turn and reason; `facts` of the turn go into its annotations."""
         reason = notice.reason

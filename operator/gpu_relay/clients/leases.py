@@ -66,13 +66,13 @@ class LeaseStore:
         return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
     async def give_back(
-        self, lease: GpuLease, *, reload_owed: bool, resident_out: bool, unused_since: str | None, now: datetime
+        self, lease: GpuLease, *, reload_pending: bool, resident_out: bool, unused_since: str | None, now: datetime
     ) -> GpuLease:
         """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it.
 
         `unused_since` is since when no training pod has been live on the GPU.
         """
-        owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_owed else {}
+        owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_pending else {}
         unused = {words.ANNOTATION_UNUSED_SINCE: unused_since} if unused_since else {}
         return await self._swap(lease, now, owed | (_outage(lease) | unused if resident_out else {}))
 
@@ -80,7 +80,7 @@ class LeaseStore:
         """Write since when no resident has reported a GPU between its turns; None where one does again."""
         annotations = {
             words.ANNOTATION_NODE: lease.node,
-            words.ANNOTATION_RELOAD_OWED: lease.reload_owed,
+            words.ANNOTATION_RELOAD_OWED: lease.reload_pending,
             words.ANNOTATION_OUT_SINCE: lease.out_since,
             words.ANNOTATION_SERVED_SINCE: lease.served_since,
             words.ANNOTATION_UNUSED_SINCE: lease.unused_since,

@@ -7,12 +7,12 @@ from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.clients import clock
 from gpu_relay.controllers.resident_registry import KnownGpu
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.controllers.turn_controller import Turns
+from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.outage import clocks_of, serves_until
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, obstacle
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason
 
 _FIRST = 100
 """Jobs of the queue for whose sake a GPU that cannot be given now is asked again."""
@@ -20,10 +20,10 @@ _NODE_AGE = 10.0
 """Seconds for which the state of a node that a placement depends on is not read again."""
 
 
-class Inventory:
+class GpuInventory:
     """Names the GPUs that a waiting job may be given."""
 
-    def __init__(self, effects: Effects, turns: Turns, policy: Policy) -> None:
+    def __init__(self, effects: Effects, turns: TurnController, policy: Policy) -> None:
         self._do = effects
         self._turns = turns
         self._policy = policy
@@ -42,7 +42,7 @@ class Inventory:
             candidate = Candidate(known.gpu, resident, {}, lease, context_mib=self._turns.context_of(resident))
             if not candidate.is_between_turns():
                 return False
-            return any(obstacle(job, candidate, now, self._policy) is not None for job in kinds)
+            return any(blocked_reason(job, candidate, now, self._policy) is not None for job in kinds)
 
         found = await self._do.directory.known_gpus(outdated)
         if not found:
@@ -80,7 +80,7 @@ class Inventory:
             known.resident,
             node.labels if node is not None else None if selective else {},
             leases.get(known.gpu),
-            self._turns.open_though_owed(known.gpu),
+            self._turns.open_despite_pending_reload(known.gpu),
             node,
             self._turns.context_of(known.resident),
         )

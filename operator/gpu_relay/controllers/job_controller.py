@@ -10,7 +10,7 @@ from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.runtime.isolation import Isolation
 from gpu_relay.controllers.runtime.store import Cache
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import verdict
 from gpu_relay.domain.objects.job import Job
@@ -37,17 +37,17 @@ class JobReports:
             return False
         return True
 
-    async def emit(self, job: Job, notice: Notice) -> None:
+    async def emit(self, job: Job, notice: EventRecord) -> None:
         """Emit an Event that belongs to no turn: once for each change of the spec."""
         await self._events.emit(job.key, job.resource_version, job.generation, notice)
 
     async def fail(self, job: Job, now: datetime, reason: Reason, message: str) -> None:
         """End a job that will not have a turn."""
         await self.write(job, status.failed(job, now, reason, message))
-        await self.emit(job, Notice(reason, message, warning=True))
+        await self.emit(job, EventRecord(reason, message, warning=True))
 
 
-class Leftovers:
+class JobController:
     """Finishes what no turn concerns: jobs suspended before one, or after one without a resident; jobs at rest."""
 
     def __init__(self, cache: Cache, reports: JobReports, isolation: Isolation) -> None:
@@ -71,8 +71,8 @@ class Leftovers:
             written = await self._reports.write(job, status.settled(job, now, judged, fact))
             if written and judged.phase != Phase.QUEUED:
                 failed = judged.phase == Phase.FAILED
-                await self._reports.emit(job, Notice(judged.reason, judged.message, warning=failed))
+                await self._reports.emit(job, EventRecord(judged.reason, judged.message, warning=failed))
         elif is_at_rest(job):
             await self._reports.write(job, status.observed(job))
         elif await self._reports.write(job, status.suspended(job, now)):
-            await self._reports.emit(job, Notice(Reason.SUSPENDED, "suspended before its turn; owns no GPU"))
+            await self._reports.emit(job, EventRecord(Reason.SUSPENDED, "suspended before its turn; owns no GPU"))

@@ -10,7 +10,7 @@ from gpu_relay.clients.kube import KubeError
 from gpu_relay.clients.workloads import pod_set_template, request_hash
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.kueue import admission
 from gpu_relay.domain.kueue.admission import AdmissionView, Decision
 from gpu_relay.domain.kueue.workload import (
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Admissions:
+class KueueController:
     """Kueue's side of the engine. `found` is called when Kueue is there, and was not at the start."""
 
     cache: Cache
@@ -57,7 +57,7 @@ class Admissions:
             return job
         return replace(job, grant=await self.effects.workloads.grant_of(workload))
 
-    async def look(self, uid: str) -> float | None:
+    async def reconcile(self, uid: str) -> float | None:
         """Take one step for a job; return the seconds until the next look, None to wait for a change."""
         job = self.cache.jobs.get(uid)
         if job is None:
@@ -78,7 +78,7 @@ class Admissions:
             if not (error.conflict or error.not_found):
                 raise
             return None  # a newer view of job or Workload is on its way
-        return decision.again_in
+        return decision.requeue_after
 
     def _workload(self, job: Job) -> Workload | None:
         return self.cache.workloads.get(job.key.uid)
@@ -88,14 +88,14 @@ class Admissions:
         if decision.status is not None:
             await self.effects.jobs.write_status(job, decision.status)
         if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
-            await self._tell(job, job.generation, Notice(Reason.RESUMED, "spec.suspend is false again"))
-        for notice in decision.notices:
-            await self._tell(job, job.next_attempt, notice)
+            await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
+        for notice in decision.events:
+            await self._publish(job, job.next_attempt, notice)
         if decision.step is not None:
             logger.info("%s: %s", job.key, type(decision.step).__name__)
             await self._take(job, decision.step)
 
-    async def _tell(self, job: Job, number: int, notice: Notice) -> None:
+    async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
         await self.effects.events.emit(job.key, job.resource_version, number, notice)
 
     async def _take(self, job: Job, step: AdmissionStep) -> None:

@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 _KEPT_FOR = timedelta(days=1)
 
 
-class LeaseCollector:
+class LeaseGCController:
     """Notes in a Lease since when no resident has reported its GPU, and deletes it after a day.
 
     A reload that is owed is kept until then: the GPU may come back.

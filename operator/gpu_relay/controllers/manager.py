@@ -14,21 +14,21 @@ from enum import StrEnum
 from typing import Any
 
 from gpu_relay.clients.kube import Kube, KubeError
-from gpu_relay.controllers.kueue_controller import Admissions
-from gpu_relay.controllers.lease_gc_controller import LeaseCollector
-from gpu_relay.controllers.preparation_controller import Preparations
-from gpu_relay.controllers.queue_status_controller import Prospects
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.lease_gc_controller import LeaseGCController
+from gpu_relay.controllers.preparation_controller import PreparationController
+from gpu_relay.controllers.queue_status_controller import QueueStatusController
 from gpu_relay.controllers.runtime.isolation import Isolation
-from gpu_relay.controllers.runtime.rate_limit import Pace
+from gpu_relay.controllers.runtime.rate_limit import RateLimit
 from gpu_relay.controllers.runtime.resync import Resync, identity
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.runtime.watch_lag import WatchLag
 from gpu_relay.controllers.runtime.workqueue import WorkQueue
-from gpu_relay.controllers.scheduler import Dispatcher
-from gpu_relay.controllers.ttl_controller import Retirement
+from gpu_relay.controllers.scheduler import Scheduler
+from gpu_relay.controllers.ttl_controller import TTLController
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.controllers.turn_controller import Turns
-from gpu_relay.controllers.unreadable_job_controller import UnreadableJobs
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
 from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.pod import training_pod_of
 from gpu_relay.domain.objects.turn_view import Preemptor
@@ -62,7 +62,7 @@ class _Key(StrEnum):
     UNREADABLE = "unreadable"
 
 
-class Engine:
+class Manager:
     """Ties cache, queue, dispatcher and turns together.
 
     The handlers call `see_*`, and `follow` reads full lists, at all times; `work` acts, and runs while this process
@@ -74,7 +74,7 @@ class Engine:
         self._effects = effects
         self._settings = settings
         self._queue = WorkQueue(self._handle)
-        self._pace = Pace()
+        self._rate_limit = RateLimit()
         self._synced = asyncio.Event()
         self._lag = WatchLag()
         self._resync = Resync(kube, cache, effects, self._lag)
@@ -84,18 +84,18 @@ class Engine:
         policy = settings.policy()
         defaults = settings.trainer_defaults()
         self._outdated = asyncio.Event()
-        self._admissions = Admissions(cache, effects, defaults, self._outdated.set)
-        self._turns = Turns(effects, policy, defaults, self._queue_soon, self._waiting_for, self._admissions)
-        self._dispatcher = Dispatcher(
-            cache, effects, self._turns, self._admissions, policy, defaults, look_at=self._look_soon
+        self._kueue = KueueController(cache, effects, defaults, self._outdated.set)
+        self._turns = TurnController(effects, policy, defaults, self._queue_soon, self._waiting_for, self._kueue)
+        self._scheduler = Scheduler(
+            cache, effects, self._turns, self._kueue, policy, defaults, requeue=self._requeue_soon
         )
-        self._prospects = Prospects(cache, effects.jobs, policy, self._dispatcher.outcome)
-        self._preparations = Preparations(
-            cache, effects, self._admissions, policy, defaults, wake=self._prepare_soon, share=self._share_soon
+        self._queue_status = QueueStatusController(cache, effects.jobs, policy, self._scheduler.outcome)
+        self._preparations = PreparationController(
+            cache, effects, self._kueue, policy, defaults, wake=self._prepare_soon, share=self._share_soon
         )
-        self._retirement = Retirement(cache, effects.jobs)
-        self._collector = LeaseCollector(effects)
-        self._unreadable = UnreadableJobs(cache, effects)
+        self._ttl = TTLController(cache, effects.jobs)
+        self._collector = LeaseGCController(effects)
+        self._unreadable = UnreadableJobController(cache, effects)
         self._seeing = Isolation("watch")
 
     async def find_kueue(self) -> bool:
@@ -117,8 +117,8 @@ class Engine:
         while True:
             try:
                 for uid in await self._resync.read():
-                    self._look_at_admission(uid)
-                    self._look_at_preparation(uid)
+                    self._reconcile_admission(uid)
+                    self._reconcile_preparation(uid)
             except KubeError as error:
                 logger.warning("a full list could not be read, the next attempt follows: %s", error)
                 await asyncio.sleep(_LIST_RETRY)
@@ -134,47 +134,47 @@ class Engine:
         self._queue_soon()
         await self._queue.run()
 
-    def see_job(self, raw: Object, *, deleted: bool) -> None:
+    def observe_job(self, raw: Object, *, deleted: bool) -> None:
         """Take in a job from the watch; wake its GPU, and the queue unless the job was only told its place."""
         with self._seeing.guard(*identity(raw)):
-            self._see_job(raw, deleted)
+            self._observe_job(raw, deleted)
 
-    def _see_job(self, raw: Object, deleted: bool) -> None:
+    def _observe_job(self, raw: Object, deleted: bool) -> None:
         meta = raw["metadata"]
         before = self._cache.jobs.get(meta["uid"])
-        self._cache.see_job(raw, deleted=deleted)
+        self._cache.observe_job(raw, deleted=deleted)
         after = self._cache.jobs.get(meta["uid"])
-        self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
-        self._look_at_admission(meta["uid"])
-        self._look_at_preparation(meta["uid"])
+        self._lag.observed(meta["uid"], meta["resourceVersion"], deleted=deleted)
+        self._reconcile_admission(meta["uid"])
+        self._reconcile_preparation(meta["uid"])
         own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
         for gpu in [] if own else self._turns.gpus_of(JobKey(meta["namespace"], meta["name"], meta["uid"])):
-            self._look_soon(gpu)
+            self._requeue_soon(gpu)
         if before is None or after is None or not is_same(after, before):
             self._queue_soon()
 
-    def see_workload(self, raw: Object, *, deleted: bool) -> None:
+    def observe_workload(self, raw: Object, *, deleted: bool) -> None:
         """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
         with self._seeing.guard(*identity(raw)):
-            self._see_workload(raw, deleted)
+            self._observe_workload(raw, deleted)
 
-    def _see_workload(self, raw: Object, deleted: bool) -> None:
-        uid = self._cache.see_workload(raw, deleted=deleted)
-        self._lag.told(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
+    def _observe_workload(self, raw: Object, deleted: bool) -> None:
+        uid = self._cache.observe_workload(raw, deleted=deleted)
+        self._lag.observed(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
         job = self._cache.jobs.get(uid)
         if job is None:
             return
-        self._look_at_admission(uid)
+        self._reconcile_admission(uid)
         for gpu in self._turns.gpus_of(job.key):
-            self._look_soon(gpu)
+            self._requeue_soon(gpu)
         self._queue_soon()
 
-    def _look_at_admission(self, uid: str) -> None:
+    def _reconcile_admission(self, uid: str) -> None:
         job = self._cache.jobs.get(uid)
-        if job is not None and self._admissions.concerns(job):
+        if job is not None and self._kueue.concerns(job):
             self._queue.put(_ADMISSION + uid)
 
-    def _look_at_preparation(self, uid: str) -> None:
+    def _reconcile_preparation(self, uid: str) -> None:
         if self._preparations.concerns(uid):
             self._prepare_soon(uid)
 
@@ -182,35 +182,35 @@ class Engine:
         self._queue.put(_PREPARATION + uid)
 
     def _share_soon(self) -> None:
-        self._queue.put(_Key.PREPARATIONS, self._pace.rest(_Key.PREPARATIONS))
+        self._queue.put(_Key.PREPARATIONS, self._rate_limit.rest(_Key.PREPARATIONS))
 
-    def see_training_pod(self, raw: Object) -> None:
+    def observe_training_pod(self, raw: Object) -> None:
         """A training pod has changed: wake its GPU, if it is one that has a turn."""
         with self._seeing.guard(*identity(raw)):
             pod = training_pod_of(raw)
             if pod.gpu in self._turns.concerns:
-                self._turns.see_end(pod)
-                self._look_soon(pod.gpu)
+                self._turns.observe_end(pod)
+                self._requeue_soon(pod.gpu)
 
-    def see_preparing_pod(self, raw: Object, *, deleted: bool) -> None:
+    def observe_preparing_pod(self, raw: Object, *, deleted: bool) -> None:
         """A preparing pod has changed: wake its job's preparation."""
         with self._seeing.guard(*identity(raw)):
             pod = training_pod_of(raw)
-            self._preparations.see_pod(pod, deleted=deleted)
-            self._look_at_preparation(pod.job_uid)
+            self._preparations.observe_pod(pod, deleted=deleted)
+            self._reconcile_preparation(pod.job_uid)
 
-    def see_resident(self, raw: Object, *, deleted: bool) -> None:
+    def observe_resident(self, raw: Object, *, deleted: bool) -> None:
         """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
         with self._seeing.guard(*identity(raw)):
-            self._see_resident(raw, deleted)
+            self._observe_resident(raw, deleted)
 
-    def _see_resident(self, raw: Object, deleted: bool) -> None:
+    def _observe_resident(self, raw: Object, deleted: bool) -> None:
         meta = raw["metadata"]
         logger.debug("watch: resident pod %s/%s%s", meta["namespace"], meta["name"], " is gone" if deleted else "")
-        self._cache.see_resident(raw, deleted=deleted)
-        self._lag.told(meta["uid"], meta["resourceVersion"], deleted=deleted)
+        self._cache.observe_resident(raw, deleted=deleted)
+        self._lag.observed(meta["uid"], meta["resourceVersion"], deleted=deleted)
         for gpu in list(self._turns.concerns):
-            self._look_soon(gpu)
+            self._requeue_soon(gpu)
         self._queue_soon()
 
     def unhealthy(self) -> str | None:
@@ -232,53 +232,53 @@ class Engine:
         return self._resync.is_done
 
     def _waiting_for(self, gpu: str) -> tuple[str, Preemptor | None]:
-        return self._dispatcher.successor(gpu), self._dispatcher.preemptors.get(gpu)
+        return self._scheduler.successor(gpu), self._scheduler.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
         for key in (_Key.QUEUE, _Key.RESIDENTS, _Key.PREPARATIONS, _Key.FINISHED, _Key.UNREADABLE):
-            self._queue.put(key, self._pace.rest(key))
+            self._queue.put(key, self._rate_limit.rest(key))
 
     async def _handle(self, key: str) -> float | None:
         match key:
             case _Key.QUEUE:
-                return await self._pace.keep(key, self._dispatch(), _SHARE_OF_QUEUE)
+                return await self._rate_limit.keep(key, self._schedule(), _SHARE_OF_QUEUE)
             case _Key.PREPARATIONS:
-                return await self._pace.keep(key, self._preparations.share_out())
+                return await self._rate_limit.keep(key, self._preparations.share_out())
             case _Key.RESIDENTS:
                 return await self._preparations.ask_residents()
             case _Key.FINISHED:
-                return await self._pace.keep(key, self._retirement.look())
+                return await self._rate_limit.keep(key, self._ttl.reconcile())
             case _Key.UNREADABLE:
-                return await self._pace.keep(key, self._unreadable.look())
+                return await self._rate_limit.keep(key, self._unreadable.reconcile())
             case _Key.PROSPECTS:
-                return await self._pace.keep(key, self._prospects.look())
+                return await self._rate_limit.keep(key, self._queue_status.reconcile())
             case _ if key == _LEASES:
-                return await self._look_at_all()
+                return await self._reconcile_gpus()
             case _:
-                return await self._look_at_one(key)
+                return await self._reconcile_gpu(key)
 
-    async def _look_at_one(self, key: str) -> float | None:
+    async def _reconcile_gpu(self, key: str) -> float | None:
         """Take one look at what a key names: a job's admission, its preparation, or a GPU."""
         if key.startswith(_ADMISSION):
-            return await self._admissions.look(key.removeprefix(_ADMISSION))
+            return await self._kueue.reconcile(key.removeprefix(_ADMISSION))
         if key.startswith(_PREPARATION):
-            return await self._preparations.look(key.removeprefix(_PREPARATION))
-        return await self._turns.look(key.removeprefix(_GPU))
+            return await self._preparations.reconcile(key.removeprefix(_PREPARATION))
+        return await self._turns.reconcile(key.removeprefix(_GPU))
 
-    async def _look_at_all(self) -> float | None:
+    async def _reconcile_gpus(self) -> float | None:
         """Have every GPU with a Lease looked at, and the Leases of GPUs that are gone removed in time."""
         leases = await self._effects.leases.list()
         for lease in leases:
-            self._look_soon(lease.gpu)
+            self._requeue_soon(lease.gpu)
         await self._collector.collect(leases)
         return self._settings.resync_interval
 
-    def _look_soon(self, gpu: str) -> None:
+    def _requeue_soon(self, gpu: str) -> None:
         """Have everything about a GPU looked at, since something has changed."""
-        self._turns.see_change(gpu)
+        self._turns.observe_change(gpu)
         self._queue.put(_GPU + gpu)
 
-    async def _dispatch(self) -> float | None:
-        again_in = await self._dispatcher.dispatch()
-        self._queue.put(_Key.PROSPECTS, self._pace.rest(_Key.PROSPECTS))
-        return again_in
+    async def _schedule(self) -> float | None:
+        requeue_after = await self._scheduler.schedule_once()
+        self._queue.put(_Key.PROSPECTS, self._rate_limit.rest(_Key.PROSPECTS))
+        return requeue_after

@@ -26,7 +26,7 @@ class ResidentReadings:
 
 
 @dataclass(frozen=True)
-class Survey:
+class Observation:
     """What was read live beside a Lease."""
 
     pods: tuple[TrainingPod, ...]
@@ -36,7 +36,7 @@ class Survey:
     """Why the job exists and cannot be read."""
 
 
-async def survey(effects: Effects, lease: GpuLease) -> Survey:
+async def survey(effects: Effects, lease: GpuLease) -> Observation:
     """Read all that a Lease concerns, at once. Raises KubeError."""
     owner = concerned(lease)
     managed = lease.gpu != UNMANAGED_GPU
@@ -45,7 +45,7 @@ async def survey(effects: Effects, lease: GpuLease) -> Survey:
         _job(effects, owner),
         ask_residents(effects, lease) if managed and owner else _none(),
     )
-    return Survey(pods, job, readings, unreadable)
+    return Observation(pods, job, readings, unreadable)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
@@ -55,7 +55,7 @@ async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
 
 def concerned(lease: GpuLease) -> JobKey | None:
     """Return the job that a GPU's turn, or its reload, is about."""
-    return lease.owner or JobKey.from_holder(lease.reload_owed)
+    return lease.owner or JobKey.from_holder(lease.reload_pending)
 
 
 async def _job(effects: Effects, owner: JobKey | None) -> tuple[Job | None, str]:

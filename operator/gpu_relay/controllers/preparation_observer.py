@@ -16,7 +16,7 @@ _IN_FLIGHT = 4
 """Jobs whose surroundings are read at the same time, so that a hand-over's calls do not wait behind thousands."""
 
 
-class SurroundingsReader:
+class PreparationObserver:
     """Reads a job's PVCs live; GPUs are those that residents have reported."""
 
     def __init__(self, effects: Effects, policy: Policy) -> None:

@@ -12,7 +12,7 @@ _PAUSES = {"obstacle": (10.0, 60.0), "creation": (1.0, 60.0), "error": (1.0, 15.
 
 
 @dataclass
-class PreparationMemory:
+class PreparationState:
     """One job's."""
 
     share: bool | None = None

@@ -18,7 +18,13 @@ from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.estimate import estimated_starts
 from gpu_relay.domain.queue.placement import Placement
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
-from gpu_relay.domain.queue.status_throttle import AGAIN_AFTER, MOVES_APART, has_moved, is_news, outdated
+from gpu_relay.domain.queue.status_throttle import (
+    AGAIN_AFTER,
+    MIN_UPDATE_INTERVAL,
+    needs_immediate_update,
+    needs_update,
+    position_error,
+)
 
 _AT_ONCE = 200
 """Jobs told in one look; the first of the queue first."""
@@ -30,14 +36,14 @@ _STARTS = "estimated starts"
 
 
 @dataclass(frozen=True)
-class _Told:
+class _Published:
     """What this process told a job last: to which version, and when (monotonic, seconds)."""
 
     version: str
     at: float
 
 
-class Prospects:
+class QueueStatusController:
     """What waiting jobs may expect."""
 
     def __init__(
@@ -53,13 +59,13 @@ class Prospects:
         self._policy = policy
         self._queue = queue
         self._trained = cache.jobs.part(has_trained)
-        self._told: dict[str, _Told] = {}
+        self._published: dict[str, _Published] = {}
         """By UID; lost without harm."""
         self._isolation = Isolation("prospects")
-        self._moved_at = -MOVES_APART
+        self._moved_at = -MIN_UPDATE_INTERVAL
         """When a job was last told that it has moved, and nothing else (monotonic, seconds)."""
 
-    async def look(self) -> float | None:
+    async def reconcile(self) -> float | None:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
         placements, candidates = await self._queue()
         waiting = [each for each in placements if each.gpu is None and not self._isolation.defers(each.job.key.uid)]
@@ -68,24 +74,24 @@ class Prospects:
             with self._isolation.guard(_STARTS, _STARTS):
                 starts = self._starts(placements, candidates, now)
         uids = {each.job.key.uid for each in waiting}
-        self._told = {uid: told for uid, told in self._told.items() if uid in uids}
+        self._published = {uid: published for uid, published in self._published.items() if uid in uids}
         news, later = self._sort(waiting, starts)
         gate = asyncio.Semaphore(_IN_FLIGHT)
 
         async def tell(placement: Placement) -> bool:
             async with gate:
-                return await self._tell_alone(placement, starts.get(placement.job.key.uid), now)
+                return await self._publish_alone(placement, starts.get(placement.job.key.uid), now)
 
         all_told = all(await asyncio.gather(*map(tell, news[:_AT_ONCE])))
         if len(news) > _AT_ONCE:
             return 0
-        return soonest(later, None if all_told else _RETRY, self._isolation.again_in())
+        return soonest(later, None if all_told else _RETRY, self._isolation.requeue_after())
 
-    async def _tell_alone(self, placement: Placement, start: str | None, now: datetime) -> bool:
+    async def _publish_alone(self, placement: Placement, start: str | None, now: datetime) -> bool:
         """Write a job's prospects; an error about it delays it alone."""
         job = placement.job
         with self._isolation.guard(job.key.uid, str(job.key)):
-            return await self._tell(placement, start, now)
+            return await self._publish(placement, start, now)
         return True  # it is tried again when its back-off ends
 
     def _starts(self, placements: list[Placement], candidates: list[Candidate], now: datetime) -> dict[str, str]:
@@ -100,27 +106,27 @@ class Prospects:
         news, moved, pauses, now = list[Placement](), list[Placement](), list[float](), time.monotonic()
         for placement in waiting:
             uid = placement.job.key.uid
-            start, told = starts.get(uid), self._told.get(uid)
-            age = now - told.at if told is not None else AGAIN_AFTER
-            if told is not None and told.version == placement.job.resource_version and age < AGAIN_AFTER:
+            start, published = starts.get(uid), self._published.get(uid)
+            age = now - published.at if published is not None else AGAIN_AFTER
+            if published is not None and published.version == placement.job.resource_version and age < AGAIN_AFTER:
                 continue  # what it was told is on its way into the cache
-            if is_news(placement, start):
+            if needs_immediate_update(placement, start):
                 news.append(placement)
-            elif has_moved(placement, start):
+            elif needs_update(placement, start):
                 if age >= AGAIN_AFTER:
                     moved.append(placement)
                 else:
                     pauses.append(AGAIN_AFTER - age)
-        if moved and now - self._moved_at >= MOVES_APART:
+        if moved and now - self._moved_at >= MIN_UPDATE_INTERVAL:
             self._moved_at = now
-            worst = max(moved, key=outdated)
+            worst = max(moved, key=position_error)
             news.append(worst)
             moved.remove(worst)
         if moved:
-            pauses.append(self._moved_at + MOVES_APART - now)
+            pauses.append(self._moved_at + MIN_UPDATE_INTERVAL - now)
         return news, min(pauses, default=None)
 
-    async def _tell(self, placement: Placement, start: str | None, now: datetime) -> bool:
+    async def _publish(self, placement: Placement, start: str | None, now: datetime) -> bool:
         """Write a job's prospects; False where it has changed meanwhile and is to be looked at again."""
         job = placement.job
         known = self._cache.jobs.get(job.key.uid)
@@ -133,5 +139,5 @@ class Prospects:
             if not (error.conflict or error.not_found):
                 raise
             return error.not_found
-        self._told[job.key.uid] = _Told(job.resource_version, time.monotonic())
+        self._published[job.key.uid] = _Published(job.resource_version, time.monotonic())
         return True

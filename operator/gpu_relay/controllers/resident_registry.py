@@ -26,7 +26,7 @@ class KnownGpu:
     resident: Resident
 
 
-class ResidentDirectory:
+class ResidentRegistry:
     """Probes resident pods and remembers which GPU each pod reported; a pod keeps its GPU as long as it lives."""
 
     def __init__(self, cache: Cache, client: ResidentClient, external: Sequence[ResidentPod] = ()) -> None:

@@ -9,15 +9,15 @@ from datetime import datetime
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import KubeError
-from gpu_relay.controllers.gpu_inventory import Inventory
-from gpu_relay.controllers.job_controller import JobReports, Leftovers
-from gpu_relay.controllers.kueue_controller import Admissions
+from gpu_relay.controllers.gpu_inventory import GpuInventory
+from gpu_relay.controllers.job_controller import JobController, JobReports
+from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.preflight import Preflight, Refusal
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
-from gpu_relay.controllers.runtime.store import Cache, Part
+from gpu_relay.controllers.runtime.store import Cache, FilteredIndex
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.controllers.turn_controller import Turns
-from gpu_relay.domain.decision import Notice
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.validation import objection
 from gpu_relay.domain.objects.job import Job, uid_of_holder
@@ -25,15 +25,15 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, obstacle, too_full, unsuitable
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
 from gpu_relay.domain.queue.placement import (
     Held,
     Placement,
-    give,
+    assign,
+    explain_placement,
     is_ready,
-    place,
+    next_for,
     queue_key,
-    successor,
     waits_for_time,
     waits_since,
     wants_gpu,
@@ -49,7 +49,7 @@ _PROBE_POLL = 2.0
 _RETRY = 0.5
 
 
-class Dispatcher:
+class Scheduler:
     """The queue's side of the engine.
 
     It goes through the jobs that wait, and through those few that there is something to do about, never through all.
@@ -59,8 +59,8 @@ class Dispatcher:
         self,
         cache: Cache,
         effects: Effects,
-        turns: Turns,
-        admissions: Admissions,
+        turns: TurnController,
+        admissions: KueueController,
         policy: Policy,
         defaults: TrainerDefaults,
         look_at: Callable[[str], None],
@@ -68,15 +68,15 @@ class Dispatcher:
         """`look_at` is called with a GPU whose turn is to be looked at soon."""
         self._cache = cache
         self._do = effects
-        self._inventory = Inventory(effects, turns, policy)
+        self._inventory = GpuInventory(effects, turns, policy)
         self._isolation = Isolation("dispatch")
         self._reports = JobReports(effects.jobs, effects.events)
-        self._leftovers = Leftovers(cache, self._reports, self._isolation)
+        self._job_controller = JobController(cache, self._reports, self._isolation)
         self._preflight = Preflight(effects.jobs, effects.pods, effects.claims, defaults)
         self._turns = turns
-        self._admissions = admissions
+        self._kueue = admissions
         self._policy = policy
-        self._look_at = look_at
+        self._reconcile = look_at
         self._ready = cache.jobs.part(lambda job: is_ready(job, policy))
         self._timed = cache.jobs.part(lambda job: is_ready(job, policy) and deadline(job) is not None)
         self._resumed = cache.jobs.part(lambda job: is_ready(job, policy) and job.status.phase == Phase.SUSPENDED)
@@ -93,7 +93,7 @@ class Dispatcher:
     async def outcome(self) -> tuple[list[Placement], list[Candidate]]:
         """Return what each waiting job waits for now, by the GPUs as the last dispatch left them."""
         candidates = list(self._candidates.values())
-        placements = place(await self._queue(), candidates, clock.now(), self._policy, self._held)
+        placements = explain_placement(await self._queue(), candidates, clock.now(), self._policy, self._held)
         return (placements if candidates else list(map(self._without_gpus, placements))), candidates
 
     def _without_gpus(self, placement: Placement) -> Placement:
@@ -113,59 +113,59 @@ class Dispatcher:
         if candidate is None:
             return ""
         queued = (job for job in self._waiting if self._still_waits(job))
-        job = successor(queued, candidate, clock.now(), self._policy, self._held)
+        job = next_for(queued, candidate, clock.now(), self._policy, self._held)
         return str(job.key) if job else ""
 
     def _still_waits(self, job: Job) -> bool:
         known = self._cache.jobs.get(job.key.uid)
         waits = known is not None and known.status.phase in {None, Phase.QUEUED} and wants_gpu(known)
-        return waits and self._admissions.admits(job)
+        return waits and self._kueue.admits(job)
 
-    async def dispatch(self) -> float | None:
+    async def schedule_once(self) -> float | None:
         """Give away what is free; return the seconds until the next dispatch."""
         self.preemptors.clear()
         self._reports.overtaken = False
         leases = {lease.gpu: lease for lease in await self._do.leases.list()}
         self._find_forgotten(leases.values())
-        await self._leftovers.settle(_involved(leases.values()))
+        await self._job_controller.settle(_involved(leases.values()))
         self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values())
-        await self._judge_the_few()
+        await self._nominate()
         waiting = self._waiting = await self._queue()
         self._held = self._preflight.held(waiting)
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             self._find_unclaimed(leases)
-            return _RETRY if self._reports.overtaken else self._isolation.again_in()
+            return _RETRY if self._reports.overtaken else self._isolation.requeue_after()
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
-        given = give(waiting, candidates, clock.now(), self._policy, self._held)
+        given = assign(waiting, candidates, clock.now(), self._policy, self._held)
         taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
         self._held = self._preflight.held(waiting)
         self._find_unclaimed(leases)
         self._find_preemptors(waiting, candidates, leases)
-        again_in = _RETRY if self._reports.overtaken or not all(taken) else self._next_look(waiting, candidates)
-        return soonest(again_in, self._isolation.again_in())
+        requeue_after = _RETRY if self._reports.overtaken or not all(taken) else self._next_look(waiting, candidates)
+        return soonest(requeue_after, self._isolation.requeue_after())
 
     def _find_preemptors(self, waiting: list[Job], candidates: list[Candidate], leases: dict[str, GpuLease]) -> None:
         owners = self._owners(leases.values())
         if not any(owner.spec.preemptible for owner in owners.values()):
             return
-        placements = place(waiting, candidates, clock.now(), self._policy, self._held)
+        placements = explain_placement(waiting, candidates, clock.now(), self._policy, self._held)
         self.preemptors.update(preemptors(placements, candidates, owners, self._policy))
         for gpu in self.preemptors:
-            self._look_at(gpu)
+            self._reconcile(gpu)
 
     def _find_forgotten(self, leases: Iterable[GpuLease]) -> None:
         """Have turns looked at that nobody follows: a call that seemed to fail may have taken the Lease."""
         for lease in leases:
-            holder = lease.holder if lease.owner else lease.reload_owed
+            holder = lease.holder if lease.owner else lease.reload_pending
             if holder and self._turns.concerns.get(lease.gpu) != holder:
-                self._look_at(lease.gpu)
+                self._reconcile(lease.gpu)
 
     def _find_unclaimed(self, leases: Iterable[str]) -> None:
         """Have GPUs looked at that were passed on, and that nobody comes for any more: their residents are to load."""
         for gpu in leases:
-            if self._turns.is_passed_on(gpu) and not self.successor(gpu):
-                self._look_at(gpu)
+            if self._turns.is_handed_over(gpu) and not self.successor(gpu):
+                self._reconcile(gpu)
 
     def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
         """Return the jobs that own GPUs, by Lease holder."""
@@ -178,14 +178,12 @@ class Dispatcher:
         waiting = [
             job
             for job in self._ready.values()
-            if job.key.uid not in self._busy
-            and self._admissions.admits(job)
-            and not self._isolation.defers(job.key.uid)
+            if job.key.uid not in self._busy and self._kueue.admits(job) and not self._isolation.defers(job.key.uid)
         ]
         waiting.sort(key=queue_key)
-        return [await self._admissions.granted(job) if job.local_queue else job for job in waiting]
+        return [await self._kueue.granted(job) if job.local_queue else job for job in waiting]
 
-    async def _judge_the_few(self) -> None:
+    async def _nominate(self) -> None:
         """Fail those that can never run, and those whose time is up; tell those that wait again."""
         now = clock.now()
         for job in self._waits_among(self._hopeless):
@@ -200,11 +198,11 @@ class Dispatcher:
         for job in self._waits_among(self._resumed):
             with self._isolation.guard(job.key.uid, str(job.key)):
                 await self._reports.emit(
-                    job, Notice(Reason.RESUMED, "spec.suspend is false again; waits for its next turn")
+                    job, EventRecord(Reason.RESUMED, "spec.suspend is false again; waits for its next turn")
                 )
 
-    def _waits_among(self, part: Part[Job]) -> list[Job]:
-        jobs = (job for job in part.values() if job.key.uid not in self._busy and self._admissions.admits(job))
+    def _waits_among(self, part: FilteredIndex[Job]) -> list[Job]:
+        jobs = (job for job in part.values() if job.key.uid not in self._busy and self._kueue.admits(job))
         return [job for job in jobs if not self._isolation.defers(job.key.uid)]
 
     def _remember(self, candidates: list[Candidate]) -> list[Candidate]:
@@ -234,7 +232,7 @@ class Dispatcher:
             await self._refuse(cached, refusal, now)
             return False
         out_since = outage_since(gpu.lease, clocks_of(self._policy, gpu.resident), now) or now
-        unused_since = gpu.lease.unused_since if gpu.lease and self._turns.is_passed_on(gpu.gpu) else None
+        unused_since = gpu.lease.unused_since if gpu.lease and self._turns.is_handed_over(gpu.gpu) else None
         node = gpu.resident.node if gpu.resident else ""
         try:
             lease = await self._do.leases.acquire(
@@ -246,8 +244,8 @@ class Dispatcher:
             raise
         self._busy |= {job.key.uid}
         self._candidates[gpu.gpu] = replace(gpu, lease=lease)
-        self._turns.see_lease(lease)
-        self._look_at(gpu.gpu)
+        self._turns.observe_lease(lease)
+        self._reconcile(gpu.gpu)
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()
@@ -259,7 +257,7 @@ class Dispatcher:
         if gpu.resident is None:
             return False
         full = too_full(job, gpu, self._policy)
-        return bool(full or unsuitable(job, gpu, self._policy) or obstacle(job, gpu, now, self._policy))
+        return bool(full or filter_reason(job, gpu, self._policy) or blocked_reason(job, gpu, now, self._policy))
 
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
         """End a job that can never have a pod; hold another one back, which costs its resident nothing."""
@@ -267,7 +265,7 @@ class Dispatcher:
             await self._reports.fail(job, now, refusal.reason, refusal.message)
             return
         self._preflight.hold(job, refusal)
-        await self._reports.emit(job, Notice(refusal.reason, refusal.message, warning=True))
+        await self._reports.emit(job, EventRecord(refusal.reason, refusal.message, warning=True))
 
     def _next_look(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
         looks: list[float] = []
@@ -285,4 +283,4 @@ class Dispatcher:
 
 def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:
     """UIDs of the jobs that own a GPU, or whose turn has ended with a reload still owed."""
-    return frozenset(uid_of_holder(holder) for lease in leases for holder in (lease.holder, lease.reload_owed))
+    return frozenset(uid_of_holder(holder) for lease in leases for holder in (lease.holder, lease.reload_pending))

@@ -14,7 +14,7 @@ from gpu_relay.observability import logs
 logger = logging.getLogger(__name__)
 
 
-class Retirement:
+class TTLController:
     """Looks at the jobs that are over and are not kept for ever."""
 
     def __init__(self, cache: Cache, jobs: JobStore) -> None:
@@ -22,7 +22,7 @@ class Retirement:
         self._jobs = jobs
         self._isolation = Isolation("finished")
 
-    async def look(self) -> float | None:
+    async def reconcile(self) -> float | None:
         """Delete what is due; return the seconds until the next job is, None when there is none."""
         now = clock.now()
         waits: list[float] = []
@@ -35,7 +35,7 @@ class Retirement:
             elif not self._isolation.defers(cached.key.uid):
                 with self._isolation.guard(cached.key.uid, str(cached.key)):
                     await self._delete(cached, now)
-        return soonest(*waits, self._isolation.again_in())
+        return soonest(*waits, self._isolation.requeue_after())
 
     async def _delete(self, cached: Job, now: datetime) -> None:
         job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides

@@ -12,11 +12,11 @@ from dataclasses import replace
 from gpu_relay.api.words import TERMINAL_PHASES
 from gpu_relay.clients import clock, trainers
 from gpu_relay.clients.kube import KubeError
-from gpu_relay.controllers.kueue_controller import Admissions
-from gpu_relay.controllers.observation import ResidentReadings, Survey, ask_residents, concerned, survey
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.observation import Observation, ResidentReadings, ask_residents, concerned, survey
 from gpu_relay.controllers.turn_actions import Actions, Effects
-from gpu_relay.controllers.turn_state import Memory
-from gpu_relay.domain.decision import Decision, Notice
+from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.domain.decision import Decision, EventRecord
 from gpu_relay.domain.job.pod_failures import is_start_failure
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
@@ -32,7 +32,7 @@ from gpu_relay.pods.pod_builder import TrainerDefaults
 logger = logging.getLogger(__name__)
 
 
-class Turns:
+class TurnController:
     """Drives the turn of each GPU."""
 
     def __init__(
@@ -42,7 +42,7 @@ class Turns:
         defaults: TrainerDefaults,
         released: Callable[[], None],
         waiting_for: Callable[[str], tuple[str, Preemptor | None]],
-        admissions: Admissions,
+        admissions: KueueController,
     ) -> None:
         """`released` is called when a GPU may have become free.
 
@@ -51,9 +51,9 @@ class Turns:
         self._do = effects
         self._actions = Actions(effects, defaults, released)
         self._waiting_for = waiting_for
-        self._admissions = admissions
+        self._kueue = admissions
         self._policy = policy
-        self._memory: dict[str, Memory] = {}
+        self._states: dict[str, TurnState] = {}
         self._contexts: dict[str, int] = {}
         """What each resident has freed beside its model at an unload, in MiB, by UID; lost without harm."""
         self.concerns: dict[str, str] = {}
@@ -67,106 +67,106 @@ class Turns:
         """Return what a resident holds beside its model at most, in MiB."""
         return self._contexts.get(resident.uid, CONTEXT_MIB)
 
-    def open_though_owed(self, gpu: str) -> bool:
+    def open_despite_pending_reload(self, gpu: str) -> bool:
         """True when the queue need not wait for a reload: the next turn goes first, or the last load failed."""
-        memory = self._memory.get(gpu)
-        return memory is not None and (memory.load_failed or memory.passed_on)
+        state = self._states.get(gpu)
+        return state is not None and (state.load_failed or state.handed_over)
 
-    def is_passed_on(self, gpu: str) -> bool:
+    def is_handed_over(self, gpu: str) -> bool:
         """True while a GPU waits for the next job to take it."""
-        memory = self._memory.get(gpu)
-        return memory is not None and memory.passed_on
+        state = self._states.get(gpu)
+        return state is not None and state.handed_over
 
-    def see_end(self, pod: TrainingPod) -> None:
+    def observe_end(self, pod: TrainingPod) -> None:
         """Remember how a trainer ended: what the watch has shown is final, and may be gone at the next look."""
-        memory = self._memory.get(pod.gpu)
-        if memory is not None and memory.lease.fence == pod.fence and pod.termination is not None:
-            memory.ended = pod
+        state = self._states.get(pod.gpu)
+        if state is not None and state.lease.fence == pod.fence and pod.termination is not None:
+            state.ended = pod
 
-    def see_change(self, gpu: str) -> None:
+    def observe_change(self, gpu: str) -> None:
         """Have the next look look at everything."""
-        memory = self._memory.get(gpu)
-        if memory is not None:
-            memory.changed = True
+        state = self._states.get(gpu)
+        if state is not None:
+            state.changed = True
 
-    def see_lease(self, lease: GpuLease) -> None:
+    def observe_lease(self, lease: GpuLease) -> None:
         """Remember a Lease as this process has just written it: the next look need not wait to be told of it."""
-        self._recall(lease)
+        self._upsert_state(lease)
 
-    async def look(self, gpu: str) -> float | None:
+    async def reconcile(self, gpu: str) -> float | None:
         """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
         with metrics.PASS_SECONDS.time():
-            memory = self._memory.get(gpu)
-            if memory is not None and self._is_between_samples(memory):
-                return await self._measure(memory)
-            lease, seen = await self._read(gpu, memory)
+            state = self._states.get(gpu)
+            if state is not None and self._is_between_samples(state):
+                return await self._measure(state)
+            lease, seen = await self._read(gpu, state)
             if lease is None or seen is None:
-                self._memory.pop(gpu, None)
+                self._states.pop(gpu, None)
                 self.concerns.pop(gpu, None)
                 return None
             owner = concerned(lease)
             logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
             view = await self._view(lease, owner, seen)
-            memory = self._memory.get(gpu)
-            if memory is None or self._is_overtaken(lease):
+            state = self._states.get(gpu)
+            if state is None or self._is_overtaken(lease):
                 return 0
             decision = turn.plan(view)
             logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
-            memory.measuring = decision.measuring
-            again_in = await self._apply(view, decision)
-            return self._until_next_sample(memory) if decision.measuring and again_in else again_in
+            state.measuring = decision.measuring
+            requeue_after = await self._apply(view, decision)
+            return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
 
-    def _is_between_samples(self, memory: Memory) -> bool:
+    def _is_between_samples(self, state: TurnState) -> bool:
         """True where only a further sample is wanted: the last one of a row comes with a look at everything."""
-        return memory.measuring and not memory.changed and memory.lacks_samples(self._policy.samples)
+        return state.measuring and not state.changed and state.lacks_samples(self._policy.samples)
 
-    async def _measure(self, memory: Memory) -> float:
+    async def _measure(self, state: TurnState) -> float:
         """Take a sample, and nothing but a sample."""
-        logs.task_is_about(gpu=memory.lease.gpu, fence=memory.lease.fence)
-        self._remember_resident(memory, await ask_residents(self._do, memory.lease))
-        return self._until_next_sample(memory)
+        logs.task_is_about(gpu=state.lease.gpu, fence=state.lease.fence)
+        self._remember_resident(state, await ask_residents(self._do, state.lease))
+        return self._until_next_sample(state)
 
-    def _until_next_sample(self, memory: Memory) -> float:
+    def _until_next_sample(self, state: TurnState) -> float:
         """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
-        return max(0.0, memory.sampled_at + self._policy.sample_interval - time.monotonic())
+        return max(0.0, state.sampled_at + self._policy.sample_interval - time.monotonic())
 
-    async def _read(self, gpu: str, memory: Memory | None) -> tuple[GpuLease | None, Survey | None]:
+    async def _read(self, gpu: str, state: TurnState | None) -> tuple[GpuLease | None, Observation | None]:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
 
         All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
         was in force all the while that the rest was read. Where the dispatcher has written it meanwhile, all is read
         again: a turn that goes first is no reason to load.
         """
-        if memory is None:
+        if state is None:
             lease, seen = await self._do.leases.get(gpu), None
         else:
-            memory.changed = False
-            lease, seen = await asyncio.gather(self._do.leases.get(gpu), survey(self._do, memory.lease))
-        if self._memory.get(gpu) is not memory:
-            return await self._read(gpu, self._memory.get(gpu))
+            state.changed = False
+            lease, seen = await asyncio.gather(self._do.leases.get(gpu), survey(self._do, state.lease))
+        if self._states.get(gpu) is not state:
+            return await self._read(gpu, self._states.get(gpu))
         if lease is None:
             return None, None
-        if memory is None or seen is None or lease != memory.lease:
-            self._recall(lease).changed = False
+        if state is None or seen is None or lease != state.lease:
+            self._upsert_state(lease).changed = False
             seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
-                return await self._read(gpu, self._memory.get(gpu))
+                return await self._read(gpu, self._states.get(gpu))
         return lease, seen
 
     def _is_overtaken(self, lease: GpuLease) -> bool:
         """True where the dispatcher has given the GPU to a job since this Lease was read."""
-        memory = self._memory.get(lease.gpu)
-        return memory is not None and memory.lease.fence != lease.fence
+        state = self._states.get(lease.gpu)
+        return state is not None and state.lease.fence != lease.fence
 
-    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: Survey) -> TurnView:
-        memory = self._recall(lease)
+    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: Observation) -> TurnView:
+        state = self._upsert_state(lease)
         self.concerns.pop(lease.gpu, None)
         if owner is not None:
             self.concerns[lease.gpu] = owner.holder
-        self._remember_resident(memory, seen.readings)
-        memory.unreadable_since = (memory.unreadable_since or time.monotonic()) if seen.unreadable else None
+        self._remember_resident(state, seen.readings)
+        state.unreadable_since = (state.unreadable_since or time.monotonic()) if seen.unreadable else None
         if any(pod.live for pod in seen.pods):
-            memory.forget_samples()
+            state.forget_samples()
         successor, preemptor = self._waiting_for(lease.gpu)
         job, pods = seen.job, seen.pods
         view = TurnView(
@@ -175,83 +175,83 @@ class Turns:
             lease=lease,
             resident=seen.readings.resident,
             others=seen.readings.residents[1:],
-            job=await self._admissions.granted(job) if job else None,
-            pods=memory.with_ended(pods),
-            samples=tuple(memory.samples),
-            room=tuple(memory.room),
-            free_before=memory.free_before,
-            unload_message=memory.unload_message,
-            failure=memory.failure,
-            refusal=memory.refusal,
-            refused_for=_since(memory.refused_since),
-            load_failed=memory.load_failed,
-            resident_missing_for=_since(memory.resident_missing_since),
-            unwilling_for=_since(memory.unwilling_since),
-            silent_for=_since(memory.silent_since),
+            job=await self._kueue.granted(job) if job else None,
+            pods=state.with_ended(pods),
+            samples=tuple(state.samples),
+            room=tuple(state.room),
+            free_before=state.free_before,
+            unload_message=state.unload_message,
+            failure=state.failure,
+            refusal=state.refusal,
+            refused_for=_since(state.refused_since),
+            load_failed=state.load_failed,
+            resident_missing_for=_since(state.resident_missing_since),
+            unwilling_for=_since(state.unwilling_since),
+            silent_for=_since(state.silent_since),
             successor=successor,
             preemptor=preemptor,
-            withdrawal=self._admissions.withdrawal(job) if job else "",
+            withdrawal=self._kueue.withdrawal(job) if job else "",
             unreadable=seen.unreadable,
-            unreadable_for=_since(memory.unreadable_since),
+            unreadable_for=_since(state.unreadable_since),
         )
-        return await self._with_pod(view, memory)
+        return await self._with_pod(view, state)
 
-    async def _with_pod(self, view: TurnView, memory: Memory) -> TurnView:
+    async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
         """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
         pod = view.own_pod
         if pod is None or pod.termination is not None:
             if pod is not None:
-                memory.clocks.start("return")
+                state.clocks.start("return")
             return view
         if pod.waiting is None:
-            memory.clocks.stop("start")
-        if time.monotonic() - memory.asked_at >= self._policy.progress_interval:
-            memory.asked_at = time.monotonic()
+            state.clocks.stop("start")
+        if time.monotonic() - state.asked_at >= self._policy.progress_interval:
+            state.asked_at = time.monotonic()
             said = await trainers.progress(self._do.http, pod)
-            memory.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
-            memory.progress = said or memory.progress
+            state.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
+            state.progress = said or state.progress
         pod = await self._do.pods.explain(pod, view.now, self._policy.progress_interval)
         failing = is_start_failure(pod)
-        memory.start_failing_since = (memory.start_failing_since or time.monotonic()) if failing else None
+        state.start_failing_since = (state.start_failing_since or time.monotonic()) if failing else None
         return replace(
             view,
             pods=tuple(pod if each.uid == pod.uid else each for each in view.pods),
-            progress=memory.progress,
-            node_trouble=memory.node_trouble,
-            start_failing_for=_since(memory.start_failing_since),
+            progress=state.progress,
+            node_trouble=state.node_trouble,
+            start_failing_for=_since(state.start_failing_since),
         )
 
-    def _recall(self, lease: GpuLease) -> Memory:
+    def _upsert_state(self, lease: GpuLease) -> TurnState:
         """Return what is remembered of a turn, with its Lease as it now is."""
-        memory = self._memory.get(lease.gpu)
-        if memory is None or (memory.lease.fence, memory.lease.holder) != (lease.fence, lease.holder):
-            memory = self._memory[lease.gpu] = Memory.of(lease, memory)
-        memory.lease = lease
-        return memory
+        state = self._states.get(lease.gpu)
+        if state is None or (state.lease.fence, state.lease.holder) != (lease.fence, lease.holder):
+            state = self._states[lease.gpu] = TurnState.of(lease, state)
+        state.lease = lease
+        return state
 
-    def _remember_resident(self, memory: Memory, readings: ResidentReadings) -> None:
+    def _remember_resident(self, state: TurnState, readings: ResidentReadings) -> None:
         resident = readings.resident
         if resident is None or any(each.report is None for each in readings.residents):
-            memory.forget_samples()
+            state.forget_samples()
             missing = resident is None
-            memory.silent_since = None if missing else memory.silent_since or time.monotonic()
-            memory.resident_missing_since = (memory.resident_missing_since or time.monotonic()) if missing else None
+            state.silent_since = None if missing else state.silent_since or time.monotonic()
+            state.resident_missing_since = (state.resident_missing_since or time.monotonic()) if missing else None
             return
-        memory.resident_missing_since = memory.silent_since = None
+        state.resident_missing_since = state.silent_since = None
         report = resident.report
         assert report is not None
-        metrics.FREE_MEMORY.labels(memory.lease.gpu).set(report.free_mib)
-        if memory.free_before is None and report.held_under != memory.lease.fence:
-            memory.free_before, memory.allocated_before = report.free_mib, report.worker_allocated_mib
-        self._learn_context(memory, resident, report)
-        memory.take_sample(report, readings.at, keep=self._policy.samples, apart=self._policy.sample_interval)
+        metrics.FREE_MEMORY.labels(state.lease.gpu).set(report.free_mib)
+        if state.free_before is None and report.held_under != state.lease.fence:
+            state.free_before, state.allocated_before = report.free_mib, report.worker_allocated_mib
+        self._learn_context(state, resident, report)
+        state.take_sample(report, readings.at, keep=self._policy.samples, apart=self._policy.sample_interval)
 
-    def _learn_context(self, memory: Memory, resident: Resident, report: GpuReport) -> None:
+    def _learn_context(self, state: TurnState, resident: Resident, report: GpuReport) -> None:
         """Learn from the first report after an unload; a later one may count a training's memory."""
-        if report.held_under != memory.lease.fence or not memory.allocated_before or memory.free_before is None:
+        if report.held_under != state.lease.fence or not state.allocated_before or state.free_before is None:
             return
-        context = context_of(memory.free_before, memory.allocated_before, report.free_mib)
-        memory.allocated_before = 0
+        context = context_of(state.free_before, state.allocated_before, report.free_mib)
+        state.allocated_before = 0
         if context is not None:
             self._contexts[resident.uid] = context
 
@@ -261,13 +261,13 @@ class Turns:
             return 0
         try:
             if decision.step is not None:
-                self._recall(await self._actions.take(view, self._recall(view.lease), decision.step))
+                self._upsert_state(await self._actions.take(view, self._upsert_state(view.lease), decision.step))
         except KubeError as error:
             if not error.conflict:
                 raise
             logger.debug("%s: looks again", error)
             return 0
-        return decision.again_in
+        return decision.requeue_after
 
     async def _record(self, lease: GpuLease, decision: Decision) -> bool:
         """Write the status and tell of it, at once; a verdict is told when it stands, and not before.
@@ -282,9 +282,9 @@ class Turns:
         try:
             if status.phase in TERMINAL_PHASES:
                 await writing
-                await self._tell(job, lease, decision.notices)
+                await self._publish(job, lease, decision.events)
             else:
-                await asyncio.gather(writing, self._tell(job, lease, decision.notices))
+                await asyncio.gather(writing, self._publish(job, lease, decision.events))
         except KubeError as error:
             if not (error.conflict or error.not_found):
                 raise
@@ -292,7 +292,7 @@ class Turns:
             return False
         return True
 
-    async def _tell(self, job: Job, lease: GpuLease, notices: tuple[Notice, ...]) -> None:
+    async def _publish(self, job: Job, lease: GpuLease, notices: tuple[EventRecord, ...]) -> None:
         """Tell all at once; their times, and names, keep the order."""
         emit, facts = self._do.events.emit, turn.facts(lease)
         await asyncio.gather(*(emit(job.key, job.resource_version, lease.fence, each, facts) for each in notices))

@@ -33,7 +33,7 @@ class StepClocks:
 
 
 @dataclass
-class Memory:
+class TurnState:
     """What one process remembers of a turn; lost without harm when it dies."""
 
     lease: GpuLease
@@ -55,7 +55,7 @@ class Memory:
     refusal: Reason | None = None
     refused_since: float | None = None
     load_failed: bool = False
-    passed_on: bool = False
+    handed_over: bool = False
     resident_missing_since: float | None = None
     unwilling_since: float | None = None
     """Since when the resident has refused to unload."""
@@ -78,11 +78,11 @@ class Memory:
         A row of measurements that began when the last trainer had left goes on, where no turn lies between; and with
         the Lease that a turn returns goes whether it is the next job's.
         """
-        memory = cls(lease)
+        state = cls(lease)
         if before is not None and lease.fence - before.lease.fence in {0, 1}:
-            memory.samples, memory.sampled_at = list(before.samples), before.sampled_at
-            memory.passed_on = before.passed_on and lease.fence == before.lease.fence
-        return memory
+            state.samples, state.sampled_at = list(before.samples), before.sampled_at
+            state.handed_over = before.handed_over and lease.fence == before.lease.fence
+        return state
 
     def with_ended(self, pods: tuple[TrainingPod, ...]) -> tuple[TrainingPod, ...]:
         """Add this turn's pod to those that a LIST has shown, where it has ended and is gone: nothing of it runs."""

@@ -5,11 +5,11 @@ from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.runtime.isolation import Isolation
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.job import Job, UnreadableJob
 
 
-class UnreadableJobs:
+class UnreadableJobController:
     """Looks at the jobs whose condition Unreadable is not as it should be; it is all that is written about them."""
 
     def __init__(self, cache: Cache, effects: Effects) -> None:
@@ -18,7 +18,7 @@ class UnreadableJobs:
         self._do = effects
         self._isolation = Isolation("unreadable")
 
-    async def look(self) -> float | None:
+    async def reconcile(self) -> float | None:
         """Report what there is to report; return the seconds until the next look, None to wait for a change."""
         jobs: list[UnreadableJob | Job] = [*self._unreported.values(), *self._readable_again.values()]
         for job in jobs:
@@ -26,7 +26,7 @@ class UnreadableJobs:
                 continue
             with self._isolation.guard(job.key.uid, str(job.key)):
                 await self._report(job)
-        return self._isolation.again_in()
+        return self._isolation.requeue_after()
 
     async def _report(self, job: UnreadableJob | Job) -> None:
         try:
@@ -34,7 +34,7 @@ class UnreadableJobs:
                 await self._do.jobs.report_readable(job)
             else:
                 await self._do.jobs.report_unreadable(job)
-                notice = Notice(Reason.UNREADABLE, job.problem, warning=True)
+                notice = EventRecord(Reason.UNREADABLE, job.problem, warning=True)
                 await self._do.events.emit(job.key, job.resource_version, job.generation, notice)
         except KubeError as error:
             if not (error.conflict or error.not_found):

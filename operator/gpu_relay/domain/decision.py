@@ -52,13 +52,14 @@ class DeletePod:
 class ReturnLease:
     """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
 
-    `resident_out` is False where the resident was seen to serve: the turn did not unload it. `passed_on` is True where
-    the next job goes first, without a reload in between. `unused_since` is since when no training pod has been live.
+    `resident_out` is False where the resident was seen to serve: the turn did not unload it. `handed_over` is True
+    where the next job goes first, without a reload in between. `unused_since` is since when no training pod has been
+    live.
     """
 
-    reload_owed: bool = True
+    reload_pending: bool = True
     resident_out: bool = True
-    passed_on: bool = False
+    handed_over: bool = False
     unused_since: str | None = None
 
 
@@ -68,7 +69,7 @@ class Load:
 
 
 @dataclass(frozen=True)
-class PassOn:
+class HandOver:
     """Leave the GPU to the next job, without a reload in between."""
 
 
@@ -77,11 +78,11 @@ class SettleReload:
     """Write into the Lease that the resident has been loaded."""
 
 
-Step = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | PassOn | SettleReload
+Action = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | HandOver | SettleReload
 
 
 @dataclass(frozen=True)
-class Notice:
+class EventRecord:
     """An Event on the job. `facts` are for programs: they become the Event's annotations."""
 
     reason: Reason
@@ -94,11 +95,11 @@ class Notice:
 class Decision:
     """The outcome of one look at a GPU, or at a job's preparation. Applied in this order: status, Events, step."""
 
-    step: Step | None = None
+    step: Action | None = None
     job: Job | None = None
     status: YoloTrainingJobStatus | None = None
-    notices: tuple[Notice, ...] = field(default=())
-    again_in: float | None = None
+    events: tuple[EventRecord, ...] = field(default=())
+    requeue_after: float | None = None
     """Seconds after which to look again; None waits for a change in the cluster."""
     measuring: bool = False
     """True where nothing but a further sample is wanted, unless something changes."""

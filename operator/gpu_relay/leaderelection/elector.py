@@ -21,7 +21,7 @@ class NotLeadingError(Exception):
     """Somebody tried to act without being the leader."""
 
 
-class Leadership:
+class LeaderElector:
     """One process's part in the election. Everything that acts on the cluster asks `permit` first."""
 
     def __init__(self, lease: LeaderLease, identity: str, duration: float) -> None:

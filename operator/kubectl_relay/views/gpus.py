@@ -222,7 +222,7 @@ def _resident_state(
 def _state_by(lease: GpuLease | None, owner: Owner | None) -> str:
     """Say what a resident must be doing by the record of ownership, where it was not asked itself."""
     if lease is not None and lease.owner is None:
-        return "to be loaded" if lease.reload_owed else "loaded"
+        return "to be loaded" if lease.reload_pending else "loaded"
     return "unloaded" if owner is not None and owner.phase in {Phase.TRAINING, Phase.RELEASING} else "unknown"
 
 

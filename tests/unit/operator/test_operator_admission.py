@@ -23,7 +23,7 @@ from gpu_relay.domain.kueue.workload import (
 from gpu_relay.domain.objects.job import Grant, Job, JobKey
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, unsuitable
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
 from tests.support.world import job_manifest
 
@@ -67,8 +67,8 @@ def told(decision: Decision) -> tuple[str, str]:
 
 
 def test_a_new_job_asks_and_says_nothing_yet() -> None:
-    assert decide(a_job(), None) == Decision(AskForQuota(), again_in=5.0)
-    assert decide(a_job(), NEW) == Decision(again_in=5.0)
+    assert decide(a_job(), None) == Decision(AskForQuota(), requeue_after=5.0)
+    assert decide(a_job(), NEW) == Decision(requeue_after=5.0)
 
 
 def test_kueues_silence_is_told_after_a_while() -> None:
@@ -92,7 +92,7 @@ def test_kueues_words_are_told(workload: Workload, words: str) -> None:
 
 
 def test_admission_is_told_once_and_lets_the_job_go_on() -> None:
-    assert [each.reason for each in decide(a_job(), ADMITTED).notices] == [Reason.ADMITTED]
+    assert [each.reason for each in decide(a_job(), ADMITTED).events] == [Reason.ADMITTED]
     assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision()
     assert admission.admits(a_job(), ADMITTED)
     assert admission.withdrawal(a_job(), ADMITTED) == ""
@@ -158,7 +158,7 @@ def test_the_end_is_told_once(phase: Phase, kind: str) -> None:
 def test_without_kueue_the_job_says_so() -> None:
     decision = decide(a_job(), None, absence="there is none")
     assert told(decision) == ("KueueMissing", "the label names Kueue's LocalQueue vision/team, but there is none")
-    assert decision.again_in == 30.0
+    assert decision.requeue_after == 30.0
     assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision()
 
 
@@ -201,5 +201,5 @@ def test_quota_is_used_where_it_was_granted() -> None:
     job = replace(a_job(podTemplate={"nodeSelector": {"zone": "a"}}), grant=Grant({"gpu": "t4"}))
     resident = Resident("vision", "sam3", "u", "node-1", "http://sam3", {}, None)
     elsewhere = Candidate("gpu-1", resident, {"zone": "a", "gpu": "a100"})
-    assert unsuitable(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
-    assert unsuitable(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None
+    assert filter_reason(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
+    assert filter_reason(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None

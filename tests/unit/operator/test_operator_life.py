@@ -20,7 +20,7 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.estimate import estimated_starts
-from gpu_relay.domain.queue.placement import place
+from gpu_relay.domain.queue.placement import explain_placement
 from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn import plan as turn
@@ -90,7 +90,7 @@ def test_what_an_end_counts_as(owner: Job, pod: TrainingPod, ended: Termination,
 
 
 def test_a_stop_told_in_another_turn_says_nothing_of_this_one() -> None:
-    assert stop_reasons.told(told(Reason.PREEMPTED), 8) is None
+    assert stop_reasons.recorded_stop(told(Reason.PREEMPTED), 8) is None
 
 
 def test_the_deadline_counts_from_the_start_and_stands_while_suspended() -> None:
@@ -155,7 +155,7 @@ def running(name: str, gpu: str, began: float, **spec: Any) -> tuple[Job, Candid
 def choose(waiting: list[Job], *turns: tuple[Job, Candidate]) -> dict[str, Preemptor]:
     candidates = [candidate for _, candidate in turns]
     owners = {owner.key.holder: owner for owner, _ in turns}
-    return preemptors(place(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
+    return preemptors(explain_placement(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
 
 
 def test_the_least_urgent_is_stopped_and_among_equals_the_last_that_began() -> None:
@@ -218,7 +218,7 @@ def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
     ):
         decision = turn.plan(view)
         assert decision.step is None
-        assert decision.notices[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
+        assert decision.events[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
 
 
 def completed(name: str, epochs: int, took: float, *earlier: Attempt, **spec: Any) -> Job:
@@ -277,7 +277,7 @@ def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took()
 
     def starts(*jobs: Job, queue: list[Job] = waiting) -> list[float | None]:
         owners, lengths = {each.key.holder: each for each in jobs}, Lengths(filter(has_trained, jobs))
-        places = place(queue, [candidate], NOW, Policy())
+        places = explain_placement(queue, [candidate], NOW, Policy())
         found = estimated_starts(places, [candidate], owners, lengths, NOW, Policy())
         times = [found.get(each.key.uid) for each in queue]
         return [None if at is None else (parse_time(at) - NOW).total_seconds() for at in times]

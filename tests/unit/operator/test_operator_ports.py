@@ -41,6 +41,6 @@ def test_the_operator_and_the_plugin_take_the_same_port(monkeypatch: pytest.Monk
     monkeypatch.setenv("GPU_RELAY_RESIDENT_PORT", "9200")
     for raw, port in ((pod({}), 9200), (pod(HTTP), 9000), (pod(HTTP, port="9100"), 9100)):
         cache = Cache(lambda _: True, 9200)
-        cache.see_resident(raw)
+        cache.observe_resident(raw)
         (seen,) = cache.residents.values()
         assert seen.port == port_of(raw, resident_port()) == port

@@ -106,9 +106,9 @@ def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
         decision = plan(PreparationView(now, POLICY, replace(job(), status=status), failed))
         assert decision.status is not None
         waiting = plan(PreparationView(now, POLICY, replace(job(), status=decision.status), may_begin=True))
-        assert waiting.again_in is not None
-        pauses.append(waiting.again_in)
-        ready = now + timedelta(seconds=waiting.again_in)
+        assert waiting.requeue_after is not None
+        pauses.append(waiting.requeue_after)
+        ready = now + timedelta(seconds=waiting.requeue_after)
         begun = plan(PreparationView(ready, POLICY, replace(job(), status=decision.status), may_begin=True))
         assert begun.status is not None
         status = begun.status
@@ -130,7 +130,7 @@ def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
     decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "requests above limits")))
     assert decision.status is not None
     assert decision.status.phase == Phase.FAILED
-    assert "requests above limits" in decision.notices[0].message
+    assert "requests above limits" in decision.events[0].message
 
 
 def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> None:
@@ -153,7 +153,7 @@ def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> N
 def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> None:
     subject = job({"preparation": UNDER_WAY}, backoffLimit=0)
     waits = plan(PreparationView(NOW, POLICY, subject, failure="webhook is down", retry_in=4))
-    assert (waits.step, waits.again_in) == (None, 4)
+    assert (waits.step, waits.requeue_after) == (None, 4)
     assert waits.status is not None
     assert waits.status.phase == Phase.PREPARING
     again = plan(PreparationView(NOW, POLICY, replace(subject, status=waits.status), failure="webhook is down"))

@@ -24,7 +24,7 @@ SPEC = {
     "gpu": {"memory": "10Gi"},
 }
 OURS = GpuLease("gpu-1", "1", "gpu-1", KEY.holder, 7, "2026-01-01T11:59:00Z", "key", "node-1", "")
-THEIRS = replace(OURS, holder=HOLDER_RESIDENT, reload_owed=KEY.holder)
+THEIRS = replace(OURS, holder=HOLDER_RESIDENT, reload_pending=KEY.holder)
 HELD = Hold(KEY.holder, 7, 60.0)
 
 
@@ -74,7 +74,7 @@ def test_a_mute_resident_is_not_free() -> None:
     mute = replace(resident(), report=None, error="no answer within 5 s")
     decision = turn.plan(view(resident=mute))
     assert decision.step is None
-    assert decision.notices[-1].reason == Reason.RESIDENT_UNREACHABLE
+    assert decision.events[-1].reason == Reason.RESIDENT_UNREACHABLE
 
 
 def test_a_stray_pod_is_stopped_before_anything_starts_or_loads() -> None:
@@ -92,7 +92,7 @@ def test_a_pod_that_the_api_server_refuses_is_tried_again_and_then_given_up() ->
     refused = view(refusal=Reason.POD_REFUSED, failure="the API server refuses the training pod: exceeded quota")
     decision = turn.plan(refused)
     assert isinstance(decision.step, CreatePod)
-    assert decision.notices[-1].reason == Reason.POD_REFUSED
+    assert decision.events[-1].reason == Reason.POD_REFUSED
     given_up = turn.plan(replace(refused, refused_for=61))
     assert given_up.step is None
     assert given_up.status is not None

@@ -43,7 +43,7 @@ class Isolation:
         self._now = now
         self._failures: dict[str, _Failure] = {}
         self._deferred: set[str] = set()
-        """UIDs that failed or were deferred since `again_in` was last asked."""
+        """UIDs that failed or were deferred since `requeue_after` was last asked."""
 
     def defers(self, uid: str) -> bool:
         """Return True while the back-off of an object that failed lasts: leave it out of this pass."""
@@ -71,7 +71,7 @@ class Isolation:
         else:
             self._failures.pop(uid, None)
 
-    def again_in(self) -> float | None:
+    def requeue_after(self) -> float | None:
         """Return the seconds until the first object that this pass left out or failed on is due; None without any."""
         dues = [self._failures[uid].due for uid in self._deferred if uid in self._failures]
         self._deferred.clear()

@@ -61,21 +61,21 @@ class Resync:
         """Read full lists and take them in; return the UIDs of the jobs that there are. Raises KubeError."""
         cache, told = self._cache, self._lag.known()
         stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads)
-        known = [store.before_list() for store in stores]
+        known = [store.begin_relist() for store in stores]
         jobs, residents, workloads = (Listed(self._isolation) for _ in range(3))
         async for raw in self._kube.each(self._effects.jobs.list_path):
-            jobs.take_in(raw, cache.see_job)
+            jobs.take_in(raw, cache.observe_job)
         async for raw in self._kube.each(self._effects.pods.list_path, labels=words.LABEL_RESIDENT):
-            residents.take_in(raw, cache.see_resident)
+            residents.take_in(raw, cache.observe_resident)
         stood_for: set[str] = set()
         for raw in await self._effects.workloads.list():
             stood_for.add(_job_uid(raw))
-            workloads.take_in(raw, cache.see_workload)
+            workloads.take_in(raw, cache.observe_workload)
         self._lag.listed(jobs.versions | residents.versions | workloads.versions, told, time.monotonic())
         lists = (jobs, jobs, residents, workloads)
         shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for)
         for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
-            gone = store.keep_only(uids, before) if listed.complete else ()
+            gone = store.end_relist(uids, before) if listed.complete else ()
             if gone:
                 logger.info("resync: %d deletions had been missed", len(gone))
         self._read_at = time.monotonic()

@@ -39,7 +39,7 @@ class ResidentPod:
     """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
 
 
-class Part(Generic[T]):
+class FilteredIndex(Generic[T]):
     """Those objects of a store that something is true of, kept up with every change: nobody goes through the rest."""
 
     def __init__(self, belongs: Callable[[T], bool]) -> None:
@@ -78,14 +78,14 @@ class Store(Generic[T]):
 
     def __init__(self) -> None:
         self._items: dict[str, tuple[int, T]] = {}
-        self._parts: list[Part[T]] = []
+        self._parts: list[FilteredIndex[T]] = []
         self._empty_since = time.monotonic()
         self._gone: dict[str, int] = {}
         """The last versions of what was removed since the last full list was asked for: it may still show them."""
 
-    def part(self, belongs: Callable[[T], bool]) -> Part[T]:
+    def part(self, belongs: Callable[[T], bool]) -> FilteredIndex[T]:
         """Return a part that follows this store. `belongs` must depend on nothing that changes but the object."""
-        part = Part(belongs)
+        part = FilteredIndex(belongs)
         for uid, (_, item) in self._items.items():
             part.put(uid, item)
         self._parts.append(part)
@@ -120,12 +120,12 @@ class Store(Generic[T]):
         self._drop(uid)
         self._gone[uid] = _number(version)
 
-    def before_list(self) -> set[str]:
-        """Return the UIDs of all objects; to be called before a full list is asked for, which `keep_only` then ends."""
+    def begin_relist(self) -> set[str]:
+        """Return the UIDs of all objects. Call it before a full list is requested; `end_relist` ends it."""
         self._gone.clear()
         return set(self._items)
 
-    def keep_only(self, uids: set[str], known_before: set[str]) -> set[str]:
+    def end_relist(self, uids: set[str], known_before: set[str]) -> set[str]:
         """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
         gone = {uid for uid in known_before if uid not in uids and uid in self._items}
         for uid in gone:
@@ -160,7 +160,7 @@ class Cache:
         self.workloads: Store[Workload] = Store()
         """By their job's UID: a job has one."""
 
-    def see_job(self, raw: Object, *, deleted: bool = False) -> None:
+    def observe_job(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a job from a watch or a list."""
         uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
         if deleted:
@@ -178,7 +178,7 @@ class Cache:
             self.unreadable.remove(uid, version)
             self.jobs.put(uid, version, job)
 
-    def see_workload(self, raw: Object, *, deleted: bool = False) -> str:
+    def observe_workload(self, raw: Object, *, deleted: bool = False) -> str:
         """Take in a Workload from a watch or a list; return its job's UID, empty where it is none of ours."""
         workload = workload_of(raw)
         known = self.workloads.get(workload.job_uid)
@@ -189,7 +189,7 @@ class Cache:
             self.workloads.put(workload.job_uid, workload.resource_version, workload)
         return workload.job_uid
 
-    def see_resident(self, raw: Object, *, deleted: bool = False) -> None:
+    def observe_resident(self, raw: Object, *, deleted: bool = False) -> None:
         """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""
         meta, status = raw["metadata"], raw.get("status", {})
         if not self.trusts(meta["namespace"]):

@@ -10,7 +10,7 @@ class WatchLag:
         self._told: dict[str, int] = {}
         self._owed: dict[str, tuple[int, float]] = {}
 
-    def told(self, uid: str, version: str, *, deleted: bool) -> None:
+    def observed(self, uid: str, version: str, *, deleted: bool) -> None:
         """A watch has told of a version of an object, or that it is gone."""
         number = _number(version)
         if deleted:

@@ -91,27 +91,27 @@ class WorkQueue:
 
     async def _work(self, key: str) -> None:
         try:
-            again_in = await self._handler(key)
+            requeue_after = await self._handler(key)
             self._failures.pop(key, None)
         except asyncio.CancelledError:
             if not self._runs:
                 raise
-            again_in = self._failed(key)  # nobody has asked for it: a library let it out
+            requeue_after = self._failed(key)  # nobody has asked for it: a library let it out
         except Exception:
-            again_in = self._failed(key)
+            requeue_after = self._failed(key)
         finally:
             del self._running[key], self._started[key]
         if key in self._due:  # put while it ran
             heapq.heappush(self._heap, (self._due[key], key))
-        if again_in is not None:
-            self.put(key, again_in)
+        if requeue_after is not None:
+            self.put(key, requeue_after)
         self._changed.set()
 
     def _failed(self, key: str) -> float:
         """Take note of a failure that is being handled; return the seconds until the next attempt."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
-        again_in = float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))
+        requeue_after = float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))
         PASS_ERRORS.labels(key.split("/", 1)[0]).inc()
-        logger.exception("%s failed; tries again in %.1f s", key, again_in)
-        return again_in
+        logger.exception("%s failed; tries again in %.1f s", key, requeue_after)
+        return requeue_after

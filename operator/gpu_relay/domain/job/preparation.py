@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 
 from gpu_relay.api.v1alpha1 import Preparation
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
-from gpu_relay.domain.decision import Decision, DeletePod, Notice, Prepare
+from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, Prepare
 from gpu_relay.domain.job import pod_failures, status
 from gpu_relay.domain.job.attempt_history import delay_after
 from gpu_relay.domain.job.attempts import MESSAGE_LIMIT, end_of
@@ -102,7 +102,7 @@ def _begins(view: PreparationView, last: Preparation | None) -> Decision:
     wait = pause(job, view.now, view.policy)
     if last is not None and wait > 0:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(last))
-        return Decision(None, job, new, again_in=wait)
+        return Decision(None, job, new, requeue_after=wait)
     if view.obstacle is not None:
         return _obstructed(view, last, *view.obstacle)
     if not view.may_begin:
@@ -117,11 +117,11 @@ def _begins(view: PreparationView, last: Preparation | None) -> Decision:
     )
     told = _begun(record)
     new = status.preparing(job, view.now, Reason.PREPARING, told.message, record)
-    return Decision(Prepare(number), job, new, (told,), again_in=_POLL)
+    return Decision(Prepare(number), job, new, (told,), requeue_after=_POLL)
 
 
-def _begun(record: Preparation) -> Notice:
-    return Notice(Reason.PREPARING, f"pod {record.pod} fetches and checks the data; the resident stays loaded")
+def _begun(record: Preparation) -> EventRecord:
+    return EventRecord(Reason.PREPARING, f"pod {record.pod} fetches and checks the data; the resident stays loaded")
 
 
 def _pause_message(last: Preparation) -> str:
@@ -146,10 +146,10 @@ def _obstructed(view: PreparationView, record: Preparation | None, reason: Reaso
             update={"reason": reason.value, "message": message, "failing_since": None, "completion_time": now}
         )
         new = status.prepared(job, view.now, left, reason, message)
-        return Decision(None, job, new, (Notice(reason, message),))
-    told = (Notice(reason, message, warning=True),) if reason == Reason.VOLUME_CLAIM_MISSING else ()
+        return Decision(None, job, new, (EventRecord(reason, message),))
+    told = (EventRecord(reason, message, warning=True),) if reason == Reason.VOLUME_CLAIM_MISSING else ()
     new = status.preparing(job, view.now, reason, message, _stalled(view, record))
-    return Decision(None, job, new, told, again_in=view.retry_in)
+    return Decision(None, job, new, told, requeue_after=view.retry_in)
 
 
 def _creates(view: PreparationView, record: Preparation) -> Decision:
@@ -162,14 +162,14 @@ def _creates(view: PreparationView, record: Preparation) -> Decision:
         if not other.deleting:
             message = f"a pod named {other.name} exists that is not this job's: delete it, or rename the job"
         new = status.preparing(job, view.now, Reason.POD_NAME_TAKEN, message, _stalled(view, record))
-        return Decision(None, job, new, again_in=_POLL)
+        return Decision(None, job, new, requeue_after=_POLL)
     if not view.failure:
-        return Decision(Prepare(record.number), job, None, (_begun(record),), again_in=_POLL)
+        return Decision(Prepare(record.number), job, None, (_begun(record),), requeue_after=_POLL)
     message = f"the API server could not create the preparing pod: {view.failure}; it is tried again"[:MESSAGE_LIMIT]
     new = status.preparing(job, view.now, Reason.POD_REFUSED, message, _stalled(view, record))
     if view.retry_in > 0:
-        return Decision(None, job, new, again_in=view.retry_in)
-    return Decision(Prepare(record.number), job, new, again_in=_POLL)
+        return Decision(None, job, new, requeue_after=view.retry_in)
+    return Decision(Prepare(record.number), job, new, requeue_after=_POLL)
 
 
 def _stalled(view: PreparationView, record: Preparation | None) -> Preparation | None:
@@ -197,7 +197,7 @@ def _follows(view: PreparationView, record: Preparation, pod: TrainingPod) -> De
         if waited > view.policy.pod_start_timeout or failed_for > view.policy.start_failure_timeout:
             return _failed(view, record, reason, f"{message}; given up after {waited:.0f} s", DeletePod(pod))
     new = status.preparing(view.job, view.now, reason, message, record)
-    return Decision(None, view.job, new, again_in=_POLL)
+    return Decision(None, view.job, new, requeue_after=_POLL)
 
 
 def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termination: Termination) -> Decision:
@@ -218,7 +218,7 @@ def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termina
             "images": counts(found.get("images")),
         }
     )
-    told = Notice(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
+    told = EventRecord(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
     new = status.prepared(view.job, view.now, done, told.reason, told.message)
     return Decision(step, view.job, new, (told,))
 
@@ -257,5 +257,5 @@ def _failed(
         new = status.failed(job, view.now, reason, said, preparation=ended)
     else:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(ended), ended)
-        return Decision(step, job, new, (Notice(Reason.PREPARATION_FAILED, said, warning=True),))
-    return Decision(step, job, new, (Notice(reason, said, warning=True),))
+        return Decision(step, job, new, (EventRecord(Reason.PREPARATION_FAILED, said, warning=True),))
+    return Decision(step, job, new, (EventRecord(reason, said, warning=True),))

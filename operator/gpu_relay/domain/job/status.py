@@ -17,7 +17,7 @@ from gpu_relay.api.v1alpha1 import (
 from gpu_relay.api.words import YIELDED_REASONS, ConditionType, Phase, Reason
 from gpu_relay.domain.job.attempt_history import remembered
 from gpu_relay.domain.job.attempts import Verdict
-from gpu_relay.domain.job.stop_reasons import told
+from gpu_relay.domain.job.stop_reasons import recorded_stop
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import timestamp
@@ -174,7 +174,7 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
     attempts = remembered([*job.status.attempts, attempt])
-    stopping = told(job, view.lease.fence)
+    stopping = recorded_stop(job, view.lease.fence)
     # A short training ends before a status tells of it.
     known = _turn_fields(view, job, sharing_of(view, job), stopping)
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)

@@ -47,7 +47,7 @@ def cause(view: TurnView, job: Job, pod: TrainingPod) -> Stop | None:
     return withdrawn(view, job) or _start_is_overdue(view, pod) or _must_yield(view, job)
 
 
-def told(job: Job, fence: int) -> Reason | None:
+def recorded_stop(job: Job, fence: int) -> Reason | None:
     """Return why the pod of this turn was told to stop, as the status has it; None where it was not."""
     turn = job.status.turn
     return Reason(turn.stopping) if turn is not None and turn.fence == fence and turn.stopping else None

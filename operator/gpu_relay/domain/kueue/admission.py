@@ -14,7 +14,7 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import status
 from gpu_relay.domain.kueue.workload import (
     AdmissionStep,
@@ -56,8 +56,8 @@ class Decision:
 
     step: AdmissionStep | None = None
     status: YoloTrainingJobStatus | None = None
-    notices: tuple[Notice, ...] = field(default=())
-    again_in: float | None = None
+    events: tuple[EventRecord, ...] = field(default=())
+    requeue_after: float | None = None
     """Seconds after which to look again; None waits for a change in the cluster."""
 
 
@@ -87,9 +87,9 @@ def plan(view: AdmissionView) -> Decision:
         return Decision(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
     if view.absence:
         message = f"the label names {_queue(job)}, but {view.absence}"
-        return _waits(view, Reason.KUEUE_MISSING, message, again_in=_ABSENT_POLL)
+        return _waits(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
     if workload is None:
-        return Decision(AskForQuota(), again_in=_SILENCE)
+        return Decision(AskForQuota(), requeue_after=_SILENCE)
     return _is_asked_for(view, workload)
 
 
@@ -116,35 +116,35 @@ def _takes_its_turn(view: AdmissionView, workload: Workload | None) -> Decision:
 def _is_asked_for(view: AdmissionView, workload: Workload) -> Decision:
     job = view.job
     if workload.deleting:
-        return Decision(again_in=_POLL)
+        return Decision(requeue_after=_POLL)
     moved = workload.queue != job.local_queue
     if workload.holds("Finished") or workload.request != view.request or (moved and workload.reserved):
-        return Decision(WithdrawRequest(workload), again_in=_POLL)
+        return Decision(WithdrawRequest(workload), requeue_after=_POLL)
     if moved or workload.priority != job.spec.priority:
         return Decision(ChangeRequest(workload, job.local_queue, job.spec.priority))
     if workload.holds("Evicted") and workload.reserved:
         waits = _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words}")
-        return Decision(ReturnQuota(workload), waits.status, waits.notices)
+        return Decision(ReturnQuota(workload), waits.status, waits.events)
     if workload.admitted:
-        return Decision(notices=_admitted(job))
+        return Decision(events=_admitted(job))
     silent = not workload.words
     if silent and (view.now - parse_time(workload.created)).total_seconds() < _SILENCE:
-        return Decision(again_in=_SILENCE)
+        return Decision(requeue_after=_SILENCE)
     return _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words or _SILENT}")
 
 
-def _waits(view: AdmissionView, reason: Reason, message: str, again_in: float | None = None) -> Decision:
+def _waits(view: AdmissionView, reason: Reason, message: str, requeue_after: float | None = None) -> Decision:
     new = status.awaiting_admission(view.job, view.now, reason, message)
-    notice = Notice(reason, message, warning=reason == Reason.KUEUE_MISSING)
-    return Decision(None, new, (notice,), again_in)
+    notice = EventRecord(reason, message, warning=reason == Reason.KUEUE_MISSING)
+    return Decision(None, new, (notice,), requeue_after)
 
 
-def _admitted(job: Job) -> tuple[Notice, ...]:
+def _admitted(job: Job) -> tuple[EventRecord, ...]:
     """Tell of it while the job has not gone on to what comes next."""
     said = next((each.reason for each in job.status.conditions if each.type == ConditionType.RECONCILING), None)
     if said not in {None, Reason.WAITING_FOR_KUEUE, Reason.QUOTA_WITHDRAWN}:
         return ()
-    return (Notice(Reason.ADMITTED, f"{_queue(job)} has admitted the job"),)
+    return (EventRecord(Reason.ADMITTED, f"{_queue(job)} has admitted the job"),)
 
 
 def _queue(job: Job) -> str:

@@ -24,7 +24,7 @@ class GpuLease:
     acquired: str | None
     renew_key: str
     node: str
-    reload_owed: str
+    reload_pending: str
     """Holder of the turn after which the resident is still to be loaded; empty when nothing is owed."""
     out_since: str | None = None
     """When the first turn of the present outage began; None while the resident was not unloaded by a turn."""
@@ -56,7 +56,7 @@ def lease_of(raw: dict[str, Any]) -> GpuLease:
         acquired=timestamp(datetime.fromisoformat(acquired)) if acquired else None,
         renew_key=annotations.get(words.ANNOTATION_RENEW_KEY, ""),
         node=annotations.get(words.ANNOTATION_NODE, ""),
-        reload_owed=annotations.get(words.ANNOTATION_RELOAD_OWED, ""),
+        reload_pending=annotations.get(words.ANNOTATION_RELOAD_OWED, ""),
         out_since=annotations.get(words.ANNOTATION_OUT_SINCE),
         served_since=annotations.get(words.ANNOTATION_SERVED_SINCE),
         unused_since=annotations.get(words.ANNOTATION_UNUSED_SINCE),

@@ -47,7 +47,7 @@ class Candidate:
         """True when no job owns the GPU and no reload is to be waited for."""
         if self.lease is None:
             return True
-        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_owed or self.open_though_owed)
+        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_pending or self.open_though_owed)
 
 
 def lends_to(resident: Resident, namespace: str) -> bool:
@@ -56,7 +56,7 @@ def lends_to(resident: Resident, namespace: str) -> bool:
     return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
 
 
-def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
+def filter_reason(job: Job, gpu: Candidate, policy: Policy) -> str | None:
     """Say why a job can never run on a GPU; None where it can."""
     resident = gpu.resident
     if resident is None:
@@ -69,7 +69,7 @@ def unsuitable(job: Job, gpu: Candidate, policy: Policy) -> str | None:
     return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
 
 
-def obstacle(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
+def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
     """Say why a GPU between turns is not given to a job yet; None where it is."""
     resident = candidate.resident
     if resident is None:

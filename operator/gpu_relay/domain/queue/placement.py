@@ -12,7 +12,7 @@ from gpu_relay.domain.job.validation import objection
 from gpu_relay.domain.objects.job import Demand, Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, obstacle, unsuitable
+from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, blocked_reason, filter_reason
 
 Held = Mapping[str, tuple[Reason, str]]
 """Why jobs are held back that would have a GPU, by UID: a check before the turn has failed for now."""
@@ -80,7 +80,7 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
     return parse_time(last.completion_time) + timedelta(seconds=delay_after(pauses, policy))
 
 
-def give(
+def assign(
     waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
 ) -> list[tuple[Job, Candidate]]:
     """Give each waiting job, in order, the first GPU that suits it and can be had now, while there are such.
@@ -88,7 +88,7 @@ def give(
     The GPU of a job's last attempt comes last where that attempt came to nothing.
     """
     left = [each for each in candidates if each.is_between_turns()]
-    judged = _Judgements(candidates, now, policy)
+    judged = EligibilityCache(candidates, now, policy)
     given = []
     for job in waiting:
         if not left:
@@ -111,12 +111,12 @@ def _avoided(job: Job) -> str | None:
     return attempts[-1].gpu if fruitless_in_a_row(attempts) else None
 
 
-def place(
+def explain_placement(
     waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
 ) -> list[Placement]:
     """Say of each waiting job, in order, which GPU it is given, or why it waits."""
-    given = {job.key.uid: gpu for job, gpu in give(waiting, candidates, now, policy, held)}
-    judged = _Judgements(candidates, now, policy)
+    given = {job.key.uid: gpu for job, gpu in assign(waiting, candidates, now, policy, held)}
+    judged = EligibilityCache(candidates, now, policy)
     return [
         _placement(job, number, given.get(job.key.uid), judged, held.get(job.key.uid))
         for number, job in enumerate(waiting, start=1)
@@ -124,7 +124,7 @@ def place(
 
 
 def _placement(
-    job: Job, position: int, gpu: Candidate | None, judged: "_Judgements", held: tuple[Reason, str] | None
+    job: Job, position: int, gpu: Candidate | None, judged: "EligibilityCache", held: tuple[Reason, str] | None
 ) -> Placement:
     if held is not None:
         return Placement(job, position, None, *held)
@@ -143,7 +143,7 @@ def waits_for_time(waiting: Sequence[Job], candidates: Sequence[Candidate], now:
     pauses = (not_before(job, policy) for job in waiting if job.status.attempts)
     if any(end is not None and end > now for end in pauses):
         return True
-    judged = _Judgements([each for each in candidates if each.is_between_turns()], now, policy)
+    judged = EligibilityCache([each for each in candidates if each.is_between_turns()], now, policy)
     return bool(judged.candidates) and any(judged.of(job).is_passing for job in waiting)
 
 
@@ -153,7 +153,7 @@ def place_message(position: int) -> str:
 
 
 @dataclass(frozen=True)
-class _Judgement:
+class _Eligibility:
     """What holds for all jobs that ask for the same."""
 
     open: frozenset[str]
@@ -167,34 +167,34 @@ class _Judgement:
         return self.waits is not None and self.waits[0] in SELF_HEALING
 
 
-class _Judgements:
+class EligibilityCache:
     """Judges each demand once."""
 
     def __init__(self, candidates: Sequence[Candidate], now: datetime, policy: Policy) -> None:
         self.candidates = candidates
         self.now = now
         self.policy = policy
-        self._known: dict[Demand, _Judgement] = {}
+        self._known: dict[Demand, _Eligibility] = {}
 
-    def of(self, job: Job) -> _Judgement:
+    def of(self, job: Job) -> _Eligibility:
         """Return what holds for a job."""
         known = self._known.get(job.demand)
         if known is None:
             known = self._known[job.demand] = self._judge(job)
         return known
 
-    def _judge(self, job: Job) -> _Judgement:
-        objections = {each.gpu: unsuitable(job, each, self.policy) for each in self.candidates}
+    def _judge(self, job: Job) -> _Eligibility:
+        objections = {each.gpu: filter_reason(job, each, self.policy) for each in self.candidates}
         if objections and all(objections.values()):
             said = dict.fromkeys(map(str, objections.values()))
-            return _Judgement(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(said)}"))
+            return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(said)}"))
         suitable = [each for each in self.candidates if objections[each.gpu] is None and each.is_between_turns()]
-        obstacles = {each.gpu: obstacle(job, each, self.now, self.policy) for each in suitable}
+        obstacles = {each.gpu: blocked_reason(job, each, self.now, self.policy) for each in suitable}
         free = frozenset(gpu for gpu, said in obstacles.items() if said is None)
-        return _Judgement(free, next((said for said in obstacles.values() if said is not None), None))
+        return _Eligibility(free, next((said for said in obstacles.values() if said is not None), None))
 
 
-def successor(
+def next_for(
     waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy, held: Held = _NONE
 ) -> Job | None:
     """Return the job that would take this GPU next if it could be had now; None when no job waits for it."""
@@ -202,7 +202,7 @@ def successor(
     for job in waiting:
         if job.demand in refused or job.key.uid in held:
             continue
-        if unsuitable(job, candidate, policy) is not None or obstacle(job, candidate, now, policy) is not None:
+        if filter_reason(job, candidate, policy) is not None or blocked_reason(job, candidate, now, policy) is not None:
             refused.add(job.demand)
             continue
         ready_at = not_before(job, policy)

@@ -11,7 +11,7 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.queue.candidate import Candidate, unsuitable
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.domain.queue.placement import Placement
 
 _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
@@ -27,7 +27,7 @@ def preemptors(
         waiting = placement.job
         if placement.gpu is not None or placement.reason != Reason.WAITING_IN_QUEUE:
             continue
-        left = [each for each in candidates if each.gpu not in claimed and unsuitable(waiting, each, policy) is None]
+        left = [each for each in candidates if each.gpu not in claimed and filter_reason(waiting, each, policy) is None]
         coming = next((each for each in left if _comes_free(each, owners)), None)
         if coming is not None:
             claimed.add(coming.gpu)

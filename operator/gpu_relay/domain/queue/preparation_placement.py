@@ -11,7 +11,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pvc import Claim, missing_message
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, unsuitable
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle
     for name, claim in seen.claims.items():
         if claim is None:
             return Obstacle(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
-    objections = {each.gpu: unsuitable(job, each, policy) for each in seen.gpus}
+    objections = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
     suits = _nodes(each for each in seen.gpus if objections[each.gpu] is None)
     if seen.gpus and not suits and seen.all_reported:
         sentences = dict.fromkeys(map(str, objections.values()))

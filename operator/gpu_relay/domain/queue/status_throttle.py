@@ -18,13 +18,13 @@ EXACT_PLACES = 10
 _FRACTION = 4
 _PROSPECTS = {"queue_position", "estimated_start_time", "conditions", "observed_generation"}
 _UNTOLD: dict[str, Any] = YoloTrainingJobStatus().model_dump(include=_PROSPECTS)
-MOVES_APART = 1.0
+MIN_UPDATE_INTERVAL = 1.0
 """Seconds between two jobs that are told of a change of place or estimate alone."""
 AGAIN_AFTER = 10.0
 """Seconds for which a change of place or estimate alone is kept back after a job was told something."""
 
 
-def is_news(placement: Placement, start: str | None) -> bool:
+def needs_immediate_update(placement: Placement, start: str | None) -> bool:
     """True where a job's status says something else of why it waits, or nothing yet: it is told at once."""
     status = placement.job.status
     said = next((each for each in status.conditions if each.type == ConditionType.RECONCILING), None)
@@ -47,13 +47,13 @@ def _untold(job: Job) -> Job:
     return replace(job, resource_version="", grant=Grant(), status=status)
 
 
-def outdated(placement: Placement) -> float:
+def position_error(placement: Placement) -> float:
     """Return by how much what a job was told of its place is wrong, as a factor; 1 where it is right."""
     near, far = sorted((placement.job.status.queue_position or placement.position, placement.position))
     return far / near
 
 
-def has_moved(placement: Placement, start: str | None) -> bool:
+def needs_update(placement: Placement, start: str | None) -> bool:
     """True where place or estimate differ from what was told by enough to be told, though not at once."""
     told = placement.job.status.queue_position or placement.position
     near, far = sorted((told, placement.position))

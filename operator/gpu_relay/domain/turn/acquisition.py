@@ -6,7 +6,7 @@ A turn that comes to nothing is given up after a bounded time, whatever the caus
 from dataclasses import replace
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, Notice, RestartResident, Rule, Unload
+from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, EventRecord, RestartResident, Rule, Unload
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import lost_attempt, next_batch
 from gpu_relay.domain.objects.job import Job
@@ -22,11 +22,11 @@ TRAINING_CONTEXT_MIB = 500
 """The most that a training's CUDA context takes beside what the job asks for: a loaded resident must not lack it."""
 
 
-def leased(lease: GpuLease, then: str = "") -> Notice:
+def leased(lease: GpuLease, then: str = "") -> EventRecord:
     """Tell that a job's turn has begun, and what comes first; told before that, whoever does it."""
     where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
     first = f"; {then}" if then else ""
-    return Notice(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
+    return EventRecord(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
 
 
 def turn_is_fruitless(view: TurnView) -> Decision | None:
@@ -71,13 +71,13 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     if ahead is not None:
         return ahead
     if len(view.room) < view.policy.samples:
-        return Decision(None, job, again_in=view.policy.sample_interval, measuring=True)
+        return Decision(None, job, requeue_after=view.policy.sample_interval, measuring=True)
     step = CreatePod(job.next_attempt, next_batch(job), coresident=True, proven_mib=view.proven_free)
     if view.refusal is not None:
         return _refused(view, view.refusal, step)
     message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message, sharing="Coresident")
-    return Decision(step, job, proven, (leased(view.lease, message),), again_in=_SOON)
+    return Decision(step, job, proven, (leased(view.lease, message),), requeue_after=_SOON)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -86,7 +86,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         return None
     if all(is_held(view, each) for each in view.residents):
         soon = _SOON if view.failure else 0
-        return Decision(Unload(), view.job, again_in=soon) if hold_needs_care(view) else None
+        return Decision(Unload(), view.job, requeue_after=soon) if hold_needs_care(view) else None
     if view.failure:
         last_resort = _last_resort(view, f"resident {view.resident}: {view.failure}")
         if last_resort is not None:
@@ -101,17 +101,17 @@ def hold_is_missing(view: TurnView) -> Decision | None:
     names = ", ".join(map(str, view.residents))
     message = f"asks resident {names} to {'stay unloaded' if is_out else 'unload'}{figures}"
     asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
-    notices = leased(view.lease, message), *_several(view)
-    return Decision(Unload(), view.job, asking, notices, again_in=0)
+    events = leased(view.lease, message), *_several(view)
+    return Decision(Unload(), view.job, asking, events, requeue_after=0)
 
 
-def _several(view: TurnView) -> tuple[Notice, ...]:
+def _several(view: TurnView) -> tuple[EventRecord, ...]:
     """Warn where several residents are on a GPU that has room for one."""
     if not view.others:
         return ()
     names = ", ".join(map(str, view.residents))
     message = f"residents {names} all report GPU {view.lease.gpu}; all are held. Scale to one resident for each GPU"
-    return (Notice(Reason.MULTIPLE_RESIDENTS, message, warning=True),)
+    return (EventRecord(Reason.MULTIPLE_RESIDENTS, message, warning=True),)
 
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
@@ -124,7 +124,7 @@ def gpu_is_in_use(view: TurnView) -> Decision | None:
     overstaying = next((pod for pod in others if not pod.deleting or is_prolonged(view, pod)), None)
     if overstaying is None:
         return waiting
-    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.notices, again_in=POD_POLL)
+    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.events, requeue_after=POD_POLL)
 
 
 def memory_is_unproven(view: TurnView) -> Decision | None:
@@ -138,9 +138,9 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
         return None
     unloaded = _unloaded(view)
     if not enough or enough[-1]:
-        return Decision(None, job, None, unloaded, again_in=view.policy.sample_interval, measuring=True)
+        return Decision(None, job, None, unloaded, requeue_after=view.policy.sample_interval, measuring=True)
     waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, _shortage(view, job), _SOON, warning=True)
-    return replace(waiting, notices=(*unloaded, *waiting.notices))
+    return replace(waiting, events=(*unloaded, *waiting.events))
 
 
 def _shortage(view: TurnView, job: Job) -> str:
@@ -151,14 +151,14 @@ def _shortage(view: TurnView, job: Job) -> str:
     )
 
 
-def _unloaded(view: TurnView) -> tuple[Notice, ...]:
+def _unloaded(view: TurnView) -> tuple[EventRecord, ...]:
     """Tell what the resident has given up; nothing where it was out already, since the turn before."""
     if view.free_before is not None and view.samples and view.samples[-1] <= view.free_before + view.policy.margin_mib:
         return ()
     report = view.resident.report if view.resident else None
     known = f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
     # The words of its own answer are lost with the process that asked it.
-    return (Notice(Reason.RESIDENT_UNLOADED, view.unload_message or known),)
+    return (EventRecord(Reason.RESIDENT_UNLOADED, view.unload_message or known),)
 
 
 def create_pod(view: TurnView) -> Decision | None:
@@ -168,7 +168,7 @@ def create_pod(view: TurnView) -> Decision | None:
     step = CreatePod(job.next_attempt, next_batch(job), proven_mib=view.proven_free if view.managed else None)
     if view.refusal is not None:
         return _refused(view, view.refusal, step)
-    return Decision(step, job, None, (leased(view.lease),), again_in=_SOON)
+    return Decision(step, job, None, (leased(view.lease),), requeue_after=_SOON)
 
 
 def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
@@ -180,13 +180,17 @@ def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
     message = f"{view.failure}; tries again"
     sharing: status.Sharing = "Coresident" if step.coresident else None
     new = status.acquiring(view, job, reason, message, sharing=sharing)
-    return Decision(step, job, new, (leased(view.lease), Notice(reason, message, warning=True)), again_in=_SOON)
+    return Decision(
+        step, job, new, (leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=_SOON
+    )
 
 
-def _acquiring(view: TurnView, reason: Reason, message: str, again_in: float, *, warning: bool = False) -> Decision:
+def _acquiring(
+    view: TurnView, reason: Reason, message: str, requeue_after: float, *, warning: bool = False
+) -> Decision:
     assert view.job is not None
-    notices = (leased(view.lease), Notice(reason, message, warning=warning))
-    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), notices, again_in)
+    events = (leased(view.lease), EventRecord(reason, message, warning=warning))
+    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), events, requeue_after)
 
 
 def _last_resort(view: TurnView, why: str) -> Decision | None:
@@ -221,7 +225,7 @@ def _given_up(view: TurnView, reason: Reason, message: str) -> Decision:
     assert job is not None
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"gives the GPU back before training began: {message}")
-    return Decision(None, job, new, (leased(view.lease), Notice(reason, message, warning=True)), again_in=0)
+    return Decision(None, job, new, (leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0)
 
 
 def is_held(view: TurnView, resident: Resident) -> bool:

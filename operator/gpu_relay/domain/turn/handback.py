@@ -13,7 +13,7 @@
 from datetime import timedelta
 
 from gpu_relay.api.words import ANNOTATION_NEXT_JOB, TERMINAL_PHASES, Phase, Reason
-from gpu_relay.domain.decision import Decision, DeletePod, Load, Notice, PassOn, Rule, SettleReload
+from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, HandOver, Load, Rule, SettleReload
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import Verdict, verdict
 from gpu_relay.domain.objects.job import Job
@@ -36,9 +36,9 @@ def pods_overstay(view: TurnView) -> Decision | None:
     return stop_live_pods(view)
 
 
-def nothing_owed(view: TurnView) -> Decision | None:
+def no_reload_pending(view: TurnView) -> Decision | None:
     """At rest: the resident was never unloaded by a turn, or is back already."""
-    return None if view.lease.reload_owed else Decision()
+    return None if view.lease.reload_pending else Decision()
 
 
 def resident_is_missing(view: TurnView) -> Decision | None:
@@ -62,20 +62,20 @@ def resident_is_loaded(view: TurnView) -> Decision | None:
     return _settle(view, SettleReload(), ("True", Reason.RESIDENT_LOADED, message), 0)
 
 
-def next_turn_goes_first(view: TurnView) -> Decision | None:
+def hand_over_to_next_turn(view: TurnView) -> Decision | None:
     """Somebody waits for the GPU, and the resident has not been out for too long: no reload for a moment's sake."""
-    if not goes_first(view):
+    if not may_hand_over(view):
         return None
-    left = patience(view)
+    left = handover_time_left(view)
     job, told = view.job, status.reload_of(view.job)
     if job is None or told is None or told[1] != Reason.GPU_PASSED_ON or job.status.phase == Phase.RELEASING:
-        return _settle(view, PassOn(), passed_on(view), left)
+        return _settle(view, HandOver(), handover_condition(view), left)
     # Who comes next may change until somebody has come: that is no news of this job.
-    again = (judgement(view, verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
-    return Decision(PassOn(), job, None, again, again_in=left)
+    again = (verdict_event(view, verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
+    return Decision(HandOver(), job, None, again, requeue_after=left)
 
 
-def patience(view: TurnView) -> float:
+def handover_time_left(view: TurnView) -> float:
     """Seconds for which a GPU that is passed on waits to be taken; the dispatcher tells where nobody comes any more."""
     lease, clocks = view.lease, clocks_of(view.policy, view.resident)
     returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
@@ -84,12 +84,12 @@ def patience(view: TurnView) -> float:
     return min(left, idle_outage_left(lease, view.policy, view.now))
 
 
-def goes_first(view: TurnView) -> bool:
+def may_hand_over(view: TurnView) -> bool:
     """True where a job waits for the GPU, and the resident may stay unloaded for another turn."""
-    return bool(view.successor) and not view.load_failed and patience(view) > 0
+    return bool(view.successor) and not view.load_failed and handover_time_left(view) > 0
 
 
-def passed_on(view: TurnView) -> status.Fact:
+def handover_condition(view: TurnView) -> status.Fact:
     """Say who has the GPU next, as the condition ResidentReloaded."""
     message = f"{view.successor} has the GPU next; the resident is loaded after it"
     return "False", Reason.GPU_PASSED_ON, message
@@ -98,28 +98,28 @@ def passed_on(view: TurnView) -> status.Fact:
 def load_resident(view: TurnView) -> Decision | None:
     """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
     if not view.load_failed:
-        return Decision(Load(), again_in=0)
+        return Decision(Load(), requeue_after=0)
     fact: status.Fact = ("False", Reason.RESIDENT_LOAD_FAILED, f"{view.resident}: {view.failure}; tries again")
     return _settle(view, Load(), fact, RESIDENT_POLL)
 
 
 def _settle(
-    view: TurnView, step: SettleReload | Load | PassOn | None, reload: status.Fact, again_in: float
+    view: TurnView, step: SettleReload | Load | HandOver | None, reload: status.Fact, requeue_after: float
 ) -> Decision:
     """Pay or note the debt, and let the job that caused it go where its attempts send it."""
     job = view.job
     if job is None or _has_moved_on(view, job):
-        return Decision(step, again_in=again_in)
+        return Decision(step, requeue_after=requeue_after)
     passes_on = reload[1] == Reason.GPU_PASSED_ON
-    gone = Notice(reload[1], reload[2], reload[0] == "False" and not passes_on, _next(view, reload))
+    gone = EventRecord(reload[1], reload[2], reload[0] == "False" and not passes_on, _next(view, reload))
     if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING, Phase.SUSPENDED}:
-        return Decision(step, job, status.with_reload(job, view.now, reload), (gone,), again_in)
+        return Decision(step, job, status.with_reload(job, view.now, reload), (gone,), requeue_after)
     judged = verdict(job, view.now)
     new = status.settled(job, view.now, judged, reload)
     if job.status.phase == Phase.SUSPENDED or judged.phase == Phase.QUEUED:
-        return Decision(step, job, new, (gone,), again_in)
-    told = judgement(view, judged, reload)
-    return Decision(step, job, new, (told,) if passes_on else (gone, told), again_in)
+        return Decision(step, job, new, (gone,), requeue_after)
+    told = verdict_event(view, judged, reload)
+    return Decision(step, job, new, (told,) if passes_on else (gone, told), requeue_after)
 
 
 def _has_moved_on(view: TurnView, job: Job) -> bool:
@@ -139,10 +139,10 @@ def _is_this(view: TurnView, fence: int, gpu: str | None) -> bool:
     return fence == view.lease.fence and gpu in {None, view.lease.gpu}
 
 
-def judgement(view: TurnView, judged: Verdict, reload: status.Fact) -> Notice:
+def verdict_event(view: TurnView, judged: Verdict, reload: status.Fact) -> EventRecord:
     """Tell a verdict, and in the same breath who has the GPU next: both happen at once."""
     message = f"{judged.message}; {reload[2]}" if reload[1] == Reason.GPU_PASSED_ON else judged.message
-    return Notice(judged.reason, message, judged.phase == Phase.FAILED, _next(view, reload))
+    return EventRecord(judged.reason, message, judged.phase == Phase.FAILED, _next(view, reload))
 
 
 def _next(view: TurnView, reload: status.Fact) -> dict[str, str]:
@@ -156,7 +156,7 @@ def stop_live_pods(view: TurnView) -> Decision | None:
     if not live:
         return None
     running = next((pod for pod in live if not pod.deleting or is_prolonged(view, pod)), None)
-    return Decision(DeletePod(running) if running else None, again_in=POD_POLL)
+    return Decision(DeletePod(running) if running else None, requeue_after=POD_POLL)
 
 
 def is_prolonged(view: TurnView, pod: TrainingPod) -> bool:
@@ -167,5 +167,5 @@ def is_prolonged(view: TurnView, pod: TrainingPod) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    pods_overstay, nothing_owed, resident_is_missing, resident_is_loaded, next_turn_goes_first, load_resident,
+    pods_overstay, no_reload_pending, resident_is_missing, resident_is_loaded, hand_over_to_next_turn, load_resident,
 )  # fmt: skip

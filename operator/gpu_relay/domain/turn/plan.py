@@ -27,7 +27,7 @@ from dataclasses import replace
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import NEVER_STARTED_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain.decision import Decision, DeletePod, Notice, ReturnLease, Rule, Unload
+from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, ReturnLease, Rule, Unload
 from gpu_relay.domain.job import status, stop_reasons
 from gpu_relay.domain.job.attempts import attempt_of, lost_attempt, results_of, verdict
 from gpu_relay.domain.objects.job import Job
@@ -70,17 +70,17 @@ def owner_is_unreadable(view: TurnView) -> Decision | None:
         runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in live)
         # A loaded resident may run beside the training as the job asked: that cannot be read, so it stays as it is.
         renewal = Unload() if runs and not loaded and hold_needs_care(view) else None
-        return Decision(renewal, again_in=view.policy.progress_interval)
+        return Decision(renewal, requeue_after=view.policy.progress_interval)
     if view.unreadable_for < view.policy.hold_ttl:
-        return Decision(again_in=POD_POLL)
-    return Decision(_return_lease(view), again_in=0)
+        return Decision(requeue_after=POD_POLL)
+    return Decision(_return_lease(view), requeue_after=0)
 
 
 def owner_is_gone(view: TurnView) -> Decision | None:
     """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return stop_live_pods(view) or Decision(_return_lease(view), again_in=0)
+    return stop_live_pods(view) or Decision(_return_lease(view), requeue_after=0)
 
 
 def turn_is_over(view: TurnView) -> Decision | None:
@@ -90,14 +90,14 @@ def turn_is_over(view: TurnView) -> Decision | None:
         return None
     stopping, stuck = stop_live_pods(view), training.outlived(view, job)
     if stopping is not None:
-        return stopping if stuck is None else replace(stopping, job=job, status=stuck[0], notices=(stuck[1],))
+        return stopping if stuck is None else replace(stopping, job=job, status=stuck[0], events=(stuck[1],))
     attempt = job.status.attempts[-1]
     waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
     # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
     told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
-        return Decision(None, job, None, told, again_in=view.policy.sample_interval)
-    return Decision(_return_lease(view), job, None, told, again_in=0)
+        return Decision(None, job, None, told, requeue_after=view.policy.sample_interval)
+    return Decision(_return_lease(view), job, None, told, requeue_after=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -114,25 +114,29 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     created, ended = training.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
     if not _memory_is_back(view, job) or any(each.live for each in view.pods):
-        return Decision(None, job, new, (created, ended), again_in=0)
+        return Decision(None, job, new, (created, ended), requeue_after=0)
     done = replace(job, status=new)
     judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
     after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
-    if judged.phase in TERMINAL_PHASES and step.resident_out and handback.goes_first(after):
-        fact = handback.passed_on(view)
-        passing = replace(step, passed_on=True)
-        told = created, handback.judgement(view, judged, fact)
+    if judged.phase in TERMINAL_PHASES and step.resident_out and handback.may_hand_over(after):
+        fact = handback.handover_condition(view)
+        passing = replace(step, handed_over=True)
+        told = created, handback.verdict_event(view, judged, fact)
         return Decision(
-            passing, job, status.settled(done, view.now, judged, fact), told, again_in=handback.patience(after)
+            passing,
+            job,
+            status.settled(done, view.now, judged, fact),
+            told,
+            requeue_after=handback.handover_time_left(after),
         )
-    return Decision(step, job, new, (created, ended), again_in=0)
+    return Decision(step, job, new, (created, ended), requeue_after=0)
 
 
-def _ended(attempt: Attempt) -> Notice:
+def _ended(attempt: Attempt) -> EventRecord:
     failed = attempt.reason not in _ON_REQUEST | {Reason.COMPLETED}
     message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
     facts = {words.LABEL_ATTEMPT: str(attempt.number), words.ANNOTATION_OUTCOME: attempt.reason}
-    return Notice(Reason.TRAINING_ENDED, message, warning=failed, facts=facts)
+    return EventRecord(Reason.TRAINING_ENDED, message, warning=failed, facts=facts)
 
 
 def pod_is_live(view: TurnView) -> Decision | None:
@@ -143,15 +147,17 @@ def pod_is_live(view: TurnView) -> Decision | None:
     stops_in_time = pod.deleting and not handback.is_prolonged(view, pod)
     stop = None if stops_in_time else stop_reasons.cause(view, job, pod)
     if stop is None and training.is_about_to_start(view, pod):
-        return Decision(None, job, None, (training.created(view, job, pod),), again_in=view.policy.progress_interval)
-    new, notices = training.followed(view, job, pod, stop)
-    decision = Decision(None, job, new, notices, again_in=view.policy.progress_interval)
+        return Decision(
+            None, job, None, (training.created(view, job, pod),), requeue_after=view.policy.progress_interval
+        )
+    new, events = training.followed(view, job, pod, stop)
+    decision = Decision(None, job, new, events, requeue_after=view.policy.progress_interval)
     if stop is not None:
-        return Decision(DeletePod(pod), job, new, notices, again_in=POD_POLL)
+        return Decision(DeletePod(pod), job, new, events, requeue_after=POD_POLL)
     if pod.deleting:
         return decision
     if status.sharing_of(view, job) is None and hold_needs_care(view):
-        return Decision(Unload(eta=training.eta(view)), job, new, notices, again_in=view.policy.progress_interval)
+        return Decision(Unload(eta=training.eta(view)), job, new, events, requeue_after=view.policy.progress_interval)
     return decision
 
 
@@ -168,7 +174,7 @@ def pod_is_lost(view: TurnView) -> Decision | None:
     reason, message = training.cause_of_loss(job, view.lease.fence)
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
-    return Decision(None, job, new, (Notice(reason, message, warning=reason not in _ON_REQUEST),), again_in=0)
+    return Decision(None, job, new, (EventRecord(reason, message, warning=reason not in _ON_REQUEST),), requeue_after=0)
 
 
 def turn_is_withdrawn(view: TurnView) -> Decision | None:
@@ -178,8 +184,8 @@ def turn_is_withdrawn(view: TurnView) -> Decision | None:
     if job is None or stop is None:
         return None
     new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
-    notices = (leased(view.lease), Notice(stop.reason, stop.message))
-    return Decision(_return_lease(view), job, new, notices, again_in=0)
+    events = (leased(view.lease), EventRecord(stop.reason, stop.message))
+    return Decision(_return_lease(view), job, new, events, requeue_after=0)
 
 
 RULES: tuple[Rule, ...] = (
@@ -202,7 +208,7 @@ def _return_lease(view: TurnView) -> ReturnLease:
     attempt = _attempt_in(view)
     trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
     unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
-    return ReturnLease(reload_owed=view.managed, resident_out=out, unused_since=unused_since if out else None)
+    return ReturnLease(reload_pending=view.managed, resident_out=out, unused_since=unused_since if out else None)
 
 
 def _memory_is_back(view: TurnView, job: Job) -> bool:

@@ -5,7 +5,7 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, ConditionType, Reason
-from gpu_relay.domain.decision import Notice
+from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import metrics_curve, pod_failures, status, stop_reasons
 from gpu_relay.domain.job.stop_reasons import Stop
 from gpu_relay.domain.objects.job import Job
@@ -19,14 +19,14 @@ _ETA_TOLERANCE = timedelta(seconds=30)
 
 def followed(
     view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None
-) -> tuple[YoloTrainingJobStatus, tuple[Notice, ...]]:
+) -> tuple[YoloTrainingJobStatus, tuple[EventRecord, ...]]:
     """Return the status of a job whose pod lives, and the Events that tell of it; `stop` is why it is told to stop."""
-    stopping = stop.reason if stop else stop_reasons.told(job, view.lease.fence) if pod.deleting else None
+    stopping = stop.reason if stop else stop_reasons.recorded_stop(job, view.lease.fence) if pod.deleting else None
     heard = _progress(view, job)
     progress = heard or job.status.progress
     losses = numbers((view.progress or {}).get("epoch_losses"))
     line = job.status.curve if heard is None else metrics_curve.extended(job.status.curve, heard, losses)
-    notice = _state(view, job, pod, stop) or Notice(Reason.TRAINING_RUNNING, f"{pod.name} trains")
+    notice = _state(view, job, pod, stop) or EventRecord(Reason.TRAINING_RUNNING, f"{pod.name} trains")
     message = notice.message
     if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
         message += f": epoch {progress.summary}"
@@ -42,29 +42,31 @@ def is_about_to_start(view: TurnView, pod: TrainingPod) -> bool:
     return quiet and not view.node_trouble and age < view.policy.progress_interval
 
 
-def _state(view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None) -> Notice | None:
+def _state(view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None) -> EventRecord | None:
     """Say what is to be known of a live pod, the gravest first; None where it simply trains."""
     if view.node_trouble:
-        return Notice(Reason.NODE_LOST, pod_failures.lost_node_message(pod, view.node_trouble), warning=True)
+        return EventRecord(Reason.NODE_LOST, pod_failures.lost_node_message(pod, view.node_trouble), warning=True)
     if pod.deleting:
         return _goes(view, job, pod)
     if stop is not None:
-        return Notice(stop.reason, f"{pod.name} stops: {stop.message}", warning=stop.reason not in COST_FREE_REASONS)
+        return EventRecord(
+            stop.reason, f"{pod.name} stops: {stop.message}", warning=stop.reason not in COST_FREE_REASONS
+        )
     if pod.waiting is not None:
         reason = pod_failures.start_reason(pod)
-        return Notice(reason, pod_failures.start_message(pod), warning=reason != Reason.POD_NOT_STARTED)
+        return EventRecord(reason, pod_failures.start_message(pod), warning=reason != Reason.POD_NOT_STARTED)
     return None
 
 
-def _goes(view: TurnView, job: Job, pod: TrainingPod) -> Notice:
+def _goes(view: TurnView, job: Job, pod: TrainingPod) -> EventRecord:
     """Say why a pod that is being deleted goes, or that it does not."""
     stuck = pod_failures.stuck_message(pod, view.now, view.policy.stuck_after)
     if stuck is not None:
-        return Notice(Reason.POD_STUCK, stuck, warning=True)
-    told = stop_reasons.told(job, view.lease.fence)
+        return EventRecord(Reason.POD_STUCK, stuck, warning=True)
+    told = stop_reasons.recorded_stop(job, view.lease.fence)
     if told is not None:
-        return Notice(told, _said(job, told) or f"{pod.name} stops: {told.description}")
-    return Notice(Reason.DISRUPTED if pod.disruption else Reason.STOPPING, pod_failures.disruption_message(pod))
+        return EventRecord(told, _said(job, told) or f"{pod.name} stops: {told.description}")
+    return EventRecord(Reason.DISRUPTED if pod.disruption else Reason.STOPPING, pod_failures.disruption_message(pod))
 
 
 def _said(job: Job, *reasons: Reason) -> str | None:
@@ -73,7 +75,7 @@ def _said(job: Job, *reasons: Reason) -> str | None:
     return said.message if said is not None and said.reason in reasons else None
 
 
-def outlived(view: TurnView, job: Job) -> tuple[YoloTrainingJobStatus, Notice] | None:
+def outlived(view: TurnView, job: Job) -> tuple[YoloTrainingJobStatus, EventRecord] | None:
     """Say that a sidecar of an ended trainer will not end, so that the GPU stays blocked; None while it is in time."""
     pod = view.own_pod
     stuck = (
@@ -81,12 +83,12 @@ def outlived(view: TurnView, job: Job) -> tuple[YoloTrainingJobStatus, Notice] |
     )
     if stuck is None:
         return None
-    return status.kept_waiting(job, Reason.POD_STUCK, stuck), Notice(Reason.POD_STUCK, stuck, warning=True)
+    return status.kept_waiting(job, Reason.POD_STUCK, stuck), EventRecord(Reason.POD_STUCK, stuck, warning=True)
 
 
 def cause_of_loss(job: Job, fence: int) -> tuple[Reason, str]:
     """Read the disappearance of a pod: told to stop, lost with its node, taken away, or deleted by somebody else."""
-    told = stop_reasons.told(job, fence)
+    told = stop_reasons.recorded_stop(job, fence)
     if told is not None:
         return stop_reasons.attempt_reason(told), _said(job, told) or f"{job.status.pod} stopped: {told.description}"
     for reason in (Reason.NODE_LOST, Reason.DISRUPTED):
@@ -140,9 +142,9 @@ def _with_stable_eta(new: Progress, old: Progress | None) -> Progress:
     return new.model_copy(update={"eta": old.eta})
 
 
-def created(view: TurnView, job: Job, pod: TrainingPod) -> Notice:
+def created(view: TurnView, job: Job, pod: TrainingPod) -> EventRecord:
     """Tell that the training pod exists."""
     message = f"created pod {pod.name}"
     if pod.proven_mib is not None:
         message += f" on node {view.lease.node}: {mib(pod.proven_mib)} measured free, {mib(job.need_mib)} needed"
-    return Notice(Reason.POD_CREATED, message)
+    return EventRecord(Reason.POD_CREATED, message)
