@@ -55,8 +55,8 @@ MUTANTS = (
     Mutant(
         "law 2: the Lease goes back over a live pod",
         "turn/plan",
-        "return stop_live_pods(view) or Decision(",
-        "return Decision(",
+        "return stop_live_pods(view) or Decision.act(",
+        "return Decision.act(",
     ),
     Mutant(
         "law 2: the Lease goes back over a sidecar",
@@ -68,8 +68,8 @@ MUTANTS = (
     Mutant(
         "law 3: a turn without a debt",
         "turn/plan",
-        "reload_owed=view.managed, resident_out",
-        "reload_owed=False, resident_out",
+        "reload_pending=view.managed, resident_out",
+        "reload_pending=False, resident_out",
     ),
     Mutant(
         "law 3: settled without a load",

@@ -384,13 +384,13 @@ class Turn(RuleBasedStateMachine):
         over = idle_outage_left(self.lease, POLICY, self.now) <= 0
         if not over or self.live() or self.loaded:
             return
-        assert not isinstance(decision.step, Unload | HandOver), "law 9: the outage goes on without a training"
-        assert not isinstance(decision.step, CreatePod), "law 9: a training begins when it is too late"
+        assert not isinstance(decision.action, Unload | HandOver), "law 9: the outage goes on without a training"
+        assert not isinstance(decision.action, CreatePod), "law 9: a training begins when it is too late"
         assert not decision.measuring, "law 9: the memory is waited for too long"
 
     def take(self, view: TurnView, decision: Decision) -> None:
         self.expect_in_time(decision)
-        match decision.step:
+        match decision.action:
             case Unload():
                 self.unload()
             case CreatePod(attempt, _, coresident, proven):

@@ -14,7 +14,7 @@ from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.kueue import admission
 from gpu_relay.domain.kueue.admission import AdmissionView, Decision
 from gpu_relay.domain.kueue.workload import (
-    AdmissionStep,
+    AdmissionAction,
     AskForQuota,
     ChangeRequest,
     FinishWorkload,
@@ -91,14 +91,14 @@ class KueueController:
             await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
         for notice in decision.events:
             await self._publish(job, job.next_attempt, notice)
-        if decision.step is not None:
-            logger.info("%s: %s", job.key, type(decision.step).__name__)
-            await self._take(job, decision.step)
+        if decision.action is not None:
+            logger.info("%s: %s", job.key, type(decision.action).__name__)
+            await self._take(job, decision.action)
 
     async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
         await self.effects.events.emit(job.key, job.resource_version, number, notice)
 
-    async def _take(self, job: Job, step: AdmissionStep) -> None:
+    async def _take(self, job: Job, step: AdmissionAction) -> None:
         store, now = self.effects.workloads, clock.now()
         match step:
             case AskForQuota():

@@ -227,7 +227,7 @@ class PreparationController:
         if decision.status is not None and decision.status != job.status:
             await self._do.jobs.write_status(job, decision.status)
             state.written = (job.resource_version, decision.status)
-        match decision.step:
+        match decision.action:
             case Prepare(number) if isinstance(place, Place):
                 await self._create(job, state, number, place)
             case DeletePod(pod):

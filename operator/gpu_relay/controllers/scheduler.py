@@ -63,9 +63,9 @@ class Scheduler:
         admissions: KueueController,
         policy: Policy,
         defaults: TrainerDefaults,
-        look_at: Callable[[str], None],
+        requeue: Callable[[str], None],
     ) -> None:
-        """`look_at` is called with a GPU whose turn is to be looked at soon."""
+        """`requeue` is called with a GPU whose turn is to be reconciled soon."""
         self._cache = cache
         self._do = effects
         self._inventory = GpuInventory(effects, turns, policy)
@@ -76,7 +76,7 @@ class Scheduler:
         self._turns = turns
         self._kueue = admissions
         self._policy = policy
-        self._reconcile = look_at
+        self._requeue = requeue
         self._ready = cache.jobs.part(lambda job: is_ready(job, policy))
         self._timed = cache.jobs.part(lambda job: is_ready(job, policy) and deadline(job) is not None)
         self._resumed = cache.jobs.part(lambda job: is_ready(job, policy) and job.status.phase == Phase.SUSPENDED)
@@ -152,20 +152,20 @@ class Scheduler:
         placements = explain_placement(waiting, candidates, clock.now(), self._policy, self._held)
         self.preemptors.update(preemptors(placements, candidates, owners, self._policy))
         for gpu in self.preemptors:
-            self._reconcile(gpu)
+            self._requeue(gpu)
 
     def _find_forgotten(self, leases: Iterable[GpuLease]) -> None:
         """Have turns looked at that nobody follows: a call that seemed to fail may have taken the Lease."""
         for lease in leases:
             holder = lease.holder if lease.owner else lease.reload_pending
             if holder and self._turns.concerns.get(lease.gpu) != holder:
-                self._reconcile(lease.gpu)
+                self._requeue(lease.gpu)
 
     def _find_unclaimed(self, leases: Iterable[str]) -> None:
         """Have GPUs looked at that were passed on, and that nobody comes for any more: their residents are to load."""
         for gpu in leases:
             if self._turns.is_handed_over(gpu) and not self.successor(gpu):
-                self._reconcile(gpu)
+                self._requeue(gpu)
 
     def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
         """Return the jobs that own GPUs, by Lease holder."""
@@ -245,7 +245,7 @@ class Scheduler:
         self._busy |= {job.key.uid}
         self._candidates[gpu.gpu] = replace(gpu, lease=lease)
         self._turns.observe_lease(lease)
-        self._reconcile(gpu.gpu)
+        self._requeue(gpu.gpu)
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu).inc()

@@ -111,7 +111,7 @@ class TurnController:
             if state is None or self._is_overtaken(lease):
                 return 0
             decision = turn.plan(view)
-            logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.step)
+            logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.action)
             state.measuring = decision.measuring
             requeue_after = await self._apply(view, decision)
             return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
@@ -260,8 +260,8 @@ class TurnController:
         if not await self._record(view.lease, decision) or self._is_overtaken(view.lease):
             return 0
         try:
-            if decision.step is not None:
-                self._upsert_state(await self._actions.take(view, self._upsert_state(view.lease), decision.step))
+            if decision.action is not None:
+                self._upsert_state(await self._actions.take(view, self._upsert_state(view.lease), decision.action))
         except KubeError as error:
             if not error.conflict:
                 raise

@@ -91,18 +91,33 @@ class EventRecord:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decision:
-    """The outcome of one look at a GPU, or at a job's preparation. Applied in this order: status, Events, step."""
+    """The outcome of one reconcile of a GPU or a preparation. Applied in this order: status, Events, action."""
 
-    step: Action | None = None
+    action: Action | None = None
     job: Job | None = None
     status: YoloTrainingJobStatus | None = None
-    events: tuple[EventRecord, ...] = field(default=())
+    events: tuple[EventRecord, ...] = ()
     requeue_after: float | None = None
-    """Seconds after which to look again; None waits for a change in the cluster."""
+    """Seconds after which to reconcile again; None waits for a change in the cluster."""
     measuring: bool = False
     """True where nothing but a further sample is wanted, unless something changes."""
+
+    @classmethod
+    def wait(cls) -> "Decision":
+        """Do nothing until something changes in the cluster."""
+        return cls()
+
+    @classmethod
+    def act(cls, action: Action | None, *, requeue_after: float | None = None) -> "Decision":
+        """Apply an action, without a word in the job's status."""
+        return cls(action=action, requeue_after=requeue_after)
+
+    @classmethod
+    def requeue(cls, after: float) -> "Decision":
+        """Do nothing, and reconcile again after so many seconds."""
+        return cls(requeue_after=after)
 
 
 Rule = Callable[[TurnView], Decision | None]

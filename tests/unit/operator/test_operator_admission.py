@@ -67,8 +67,8 @@ def told(decision: Decision) -> tuple[str, str]:
 
 
 def test_a_new_job_asks_and_says_nothing_yet() -> None:
-    assert decide(a_job(), None) == Decision(AskForQuota(), requeue_after=5.0)
-    assert decide(a_job(), NEW) == Decision(requeue_after=5.0)
+    assert decide(a_job(), None) == Decision.act(AskForQuota(), requeue_after=5.0)
+    assert decide(a_job(), NEW) == Decision.requeue(5.0)
 
 
 def test_kueues_silence_is_told_after_a_while() -> None:
@@ -93,7 +93,7 @@ def test_kueues_words_are_told(workload: Workload, words: str) -> None:
 
 def test_admission_is_told_once_and_lets_the_job_go_on() -> None:
     assert [each.reason for each in decide(a_job(), ADMITTED).events] == [Reason.ADMITTED]
-    assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision()
+    assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision.wait()
     assert admission.admits(a_job(), ADMITTED)
     assert admission.withdrawal(a_job(), ADMITTED) == ""
 
@@ -114,52 +114,54 @@ def test_what_is_not_admitted_does_not_go_on(workload: Workload | None) -> None:
 @pytest.mark.parametrize("phase", [Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING])
 def test_quota_is_used_until_the_turn_is_over(phase: Phase) -> None:
     for workload in (EVICTED, replace(ADMITTED, queue="other"), replace(ADMITTED, request="other"), None):
-        assert decide(a_job(phase), workload) == Decision()
-    assert decide(a_job(phase, suspend=True), ADMITTED) == Decision()
+        assert decide(a_job(phase), workload) == Decision.wait()
+    assert decide(a_job(phase, suspend=True), ADMITTED) == Decision.wait()
 
 
 def test_quota_is_given_back_when_nothing_runs() -> None:
     decision = decide(a_job(Phase.QUEUED, Reason.QUOTA_WITHDRAWN), EVICTED)
-    assert decision.step == ReturnQuota(EVICTED)
+    assert decision.action == ReturnQuota(EVICTED)
     assert told(decision) == ("WaitingForKueue", "Kueue's LocalQueue vision/team: Preempted to accommodate")
 
 
 def test_pods_are_said_to_be_ready_once() -> None:
     job = a_job(Phase.TRAINING, Reason.TRAINING_RUNNING)
-    assert decide(job, ADMITTED).step == SayPodsReady(ADMITTED)
-    assert decide(a_job(Phase.TRAINING, Reason.POD_NOT_STARTED), ADMITTED).step is None
-    assert decide(job, also(ADMITTED, said("PodsReady", "True"))).step is None
+    assert decide(job, ADMITTED).action == SayPodsReady(ADMITTED)
+    assert decide(a_job(Phase.TRAINING, Reason.POD_NOT_STARTED), ADMITTED).action is None
+    assert decide(job, also(ADMITTED, said("PodsReady", "True"))).action is None
 
 
 def test_changes_of_the_job_reach_kueue() -> None:
-    assert decide(a_job(priority=3), NEW).step == ChangeRequest(NEW, "team", 3)
-    assert decide(replace(a_job(), local_queue="other"), NEW).step == ChangeRequest(NEW, "other", 0)
-    assert decide(a_job(Phase.TRAINING, priority=3), ADMITTED).step == ChangeRequest(ADMITTED, "team", 3)
-    assert decide(replace(a_job(), local_queue="other"), ADMITTED).step == WithdrawRequest(ADMITTED), "a queue is fixed"
+    assert decide(a_job(priority=3), NEW).action == ChangeRequest(NEW, "team", 3)
+    assert decide(replace(a_job(), local_queue="other"), NEW).action == ChangeRequest(NEW, "other", 0)
+    assert decide(a_job(Phase.TRAINING, priority=3), ADMITTED).action == ChangeRequest(ADMITTED, "team", 3)
+    assert decide(replace(a_job(), local_queue="other"), ADMITTED).action == WithdrawRequest(ADMITTED), (
+        "a queue is fixed"
+    )
     outdated = replace(NEW, request="another")
-    assert decide(a_job(), outdated).step == WithdrawRequest(outdated)
+    assert decide(a_job(), outdated).action == WithdrawRequest(outdated)
 
 
 def test_who_does_not_wait_holds_no_quota() -> None:
-    assert decide(a_job(Phase.SUSPENDED, suspend=True), ADMITTED).step == WithdrawRequest(ADMITTED)
-    assert decide(replace(a_job(), local_queue=""), ADMITTED).step == WithdrawRequest(ADMITTED)
-    assert decide(a_job(suspend=True), replace(ADMITTED, deleting=True)).step is None
+    assert decide(a_job(Phase.SUSPENDED, suspend=True), ADMITTED).action == WithdrawRequest(ADMITTED)
+    assert decide(replace(a_job(), local_queue=""), ADMITTED).action == WithdrawRequest(ADMITTED)
+    assert decide(a_job(suspend=True), replace(ADMITTED, deleting=True)).action is None
 
 
 @pytest.mark.parametrize(("phase", "kind"), [(Phase.SUCCEEDED, "Complete"), (Phase.FAILED, "Failed")])
 def test_the_end_is_told_once(phase: Phase, kind: str) -> None:
     job = a_job(phase)
     job = replace(job, status=job.status.model_copy(update={"conditions": [a_condition(kind, "R", "why")]}))
-    assert decide(job, ADMITTED).step == FinishWorkload(ADMITTED, str(phase), "why")
+    assert decide(job, ADMITTED).action == FinishWorkload(ADMITTED, str(phase), "why")
     finished = replace(ADMITTED, conditions=(said("Finished", "True"),))
-    assert decide(job, finished) == decide(job, None) == Decision(), "Kueue may have deleted it already"
+    assert decide(job, finished) == decide(job, None) == Decision.wait(), "Kueue may have deleted it already"
 
 
 def test_without_kueue_the_job_says_so() -> None:
     decision = decide(a_job(), None, absence="there is none")
     assert told(decision) == ("KueueMissing", "the label names Kueue's LocalQueue vision/team, but there is none")
     assert decision.requeue_after == 30.0
-    assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision()
+    assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision.wait()
 
 
 def test_a_request_has_what_kueue_reads_and_no_more() -> None:

@@ -137,7 +137,7 @@ def after_a_turn(**changes: Any) -> TurnView:
 
 def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
     decision = turn.plan(after_a_turn())
-    assert isinstance(decision.step, HandOver)
+    assert isinstance(decision.action, HandOver)
     assert decision.status is not None
     reloaded = next(c for c in decision.status.conditions if c.type == "ResidentReloaded")
     assert (reloaded.status, reloaded.reason) == ("False", Reason.GPU_PASSED_ON)
@@ -156,7 +156,7 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
 
 def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> None:
     decision = turn.plan(at_the_end())
-    assert decision.step == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z")
+    assert decision.action == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z")
     assert decision.status is not None
     assert decision.status.phase == Phase.SUCCEEDED
     assert [attempt.reason for attempt in decision.status.attempts] == [Reason.COMPLETED]
@@ -177,10 +177,10 @@ def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_sa
     assert decision.status is not None
     done = replace(view.job, status=decision.status)
     again = turn.plan(replace(view, job=done))
-    assert isinstance(again.step, ReturnLease)
+    assert isinstance(again.action, ReturnLease)
     assert again.events == ()
     returned = turn.plan(after_a_turn(job=done, lease=replace(OWED, fence=8)))
-    assert isinstance(returned.step, HandOver)
+    assert isinstance(returned.action, HandOver)
     assert returned.status is None
     assert returned.events == decision.events[1:], "by name, it is the same Event"
 
@@ -191,7 +191,7 @@ def test_who_comes_next_is_no_news_once_it_was_told() -> None:
     assert first.status.phase == Phase.QUEUED
     waiting = replace(job(), status=first.status)
     other = turn.plan(after_a_turn(job=waiting, successor="vision/other"))
-    assert isinstance(other.step, HandOver)
+    assert isinstance(other.action, HandOver)
     assert other.requeue_after == 9, "until it is loaded after all, nothing is to be looked at"
     assert turn.plan(after_a_turn(job=waiting, lease=replace(OWED, out_since=ago(596)))).requeue_after == 4
     assert (other.status, other.events) == (None, ())
@@ -212,7 +212,7 @@ def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnVie
     decision = turn.plan(view)
     assert decision.status is not None
     assert decision.status.phase == phase
-    passes = isinstance(decision.step, ReturnLease) and decision.step.handed_over
+    passes = isinstance(decision.action, ReturnLease) and decision.action.handed_over
     assert passes is (phase == Phase.FAILED)
     assert (decision.events[-1].reason == Reason.TRAINING_ENDED) is not passes
 
@@ -227,7 +227,7 @@ def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnVie
     ],
 )
 def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(changes: dict[str, Any]) -> None:
-    assert isinstance(turn.plan(after_a_turn(**changes)).step, Load)
+    assert isinstance(turn.plan(after_a_turn(**changes)).action, Load)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_job_yields_only_when_asked_wanted_and_due(yields: bool, report: GpuRe
     lease = replace(OURS, out_since=ago(out))
     view = TurnView(NOW, POLICY, lease, resident(report), job(yieldToResident=yields), pods=(POD,))
     decision = turn.plan(view)
-    assert isinstance(decision.step, DeletePod) is stops
+    assert isinstance(decision.action, DeletePod) is stops
     assert (Reason.YIELDING_TO_RESIDENT in [notice.reason for notice in decision.events]) is stops
 
 
@@ -259,19 +259,19 @@ def acquiring(report: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnView:
 def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
     assert ROOMY.room_mib == 7910
     proven = turn.plan(acquiring(ROOMY, (7910,) * 3))
-    assert proven.step == CreatePod(1, 16, coresident=True, proven_mib=10910)
-    assert turn.plan(acquiring(ROOMY, (7910,) * 2)).step is None
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).step, Unload)
+    assert proven.action == CreatePod(1, 16, coresident=True, proven_mib=10910)
+    assert turn.plan(acquiring(ROOMY, (7910,) * 2)).action is None
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).action, Unload)
     context = 6144 + TRAINING_CONTEXT_MIB
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context - 1))).step, Unload), "beside it is its context"
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context))).step, CreatePod)
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).step, Unload)
-    assert isinstance(turn.plan(acquiring(ROOMY, ())).step, Unload)
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context - 1))).action, Unload), "beside it is its context"
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context))).action, CreatePod)
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).action, Unload)
+    assert isinstance(turn.plan(acquiring(ROOMY, ())).action, Unload)
 
 
 def test_law_2_holds_beside_the_resident_too() -> None:
     stray = replace(POD, name="stray", job_uid="other", fence=3)
-    assert turn.plan(replace(acquiring(ROOMY, (7910,) * 3), pods=(stray,))).step == DeletePod(stray)
+    assert turn.plan(replace(acquiring(ROOMY, (7910,) * 3), pods=(stray,))).action == DeletePod(stray)
 
 
 def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() -> None:
@@ -281,8 +281,8 @@ def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() ->
     for turns_status, held in ((recorded, False), (recorded.model_copy(update={"fence": 7}), True), (None, True)):
         status = view.job.status.model_copy(update={"turn": turns_status})
         decision = turn.plan(replace(view, job=replace(view.job, status=status)))
-        assert isinstance(decision.step, Unload) == held
+        assert isinstance(decision.action, Unload) == held
         assert decision.status is not None and decision.status.turn is not None
         assert (decision.status.turn.sharing is None) == held, "the record lasts as long as the turn"
     gone = turn.plan(replace(acquiring(ROOMY, ()), job=None))
-    assert gone.step == ReturnLease(reload_pending=True, resident_out=False)
+    assert gone.action == ReturnLease(reload_pending=True, resident_out=False)

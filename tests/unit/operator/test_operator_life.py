@@ -121,13 +121,13 @@ def test_the_cause_is_on_record_before_the_pod_is_told() -> None:
     low = job(preemptible=True)
     view = TurnView(NOW, Policy(), lease(low), None, low, pods=(POD,), preemptor=Preemptor("vision/high", 5))
     decision = turn.plan(view)
-    assert decision.step == DeletePod(POD)
+    assert decision.action == DeletePod(POD)
     assert decision.status is not None
     assert decision.status.turn is not None
     assert decision.status.turn.stopping == Reason.PREEMPTED
     going = replace(low, status=decision.status)
     again = turn.plan(replace(view, job=going, pods=(replace(POD, deleting=True),), preemptor=None))
-    assert again.step is None
+    assert again.action is None
     assert again.status == decision.status, "nothing new to write while it stops"
     spared = turn.plan(replace(view, job=going, preemptor=None))
     assert spared.status is not None
@@ -144,7 +144,7 @@ def test_who_is_preempted(spec: dict[str, Any], priority: int, stops_: bool) -> 
     view = TurnView(NOW, Policy(), lease(owner), None, owner, preemptor=Preemptor("vision/high", priority))
     stopped = stop_reasons.withdrawn(view, owner)
     assert (stopped is not None and stopped.reason == Reason.PREEMPTED) is stops_
-    assert isinstance(turn.plan(view).step, ReturnLease) is stops_
+    assert isinstance(turn.plan(view).action, ReturnLease) is stops_
 
 
 def running(name: str, gpu: str, began: float, **spec: Any) -> tuple[Job, Candidate]:
@@ -217,7 +217,7 @@ def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
         TurnView(NOW, Policy(), lease(owner), None, owner, pods=(gone,)),
     ):
         decision = turn.plan(view)
-        assert decision.step is None
+        assert decision.action is None
         assert decision.events[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
 
 

@@ -84,7 +84,7 @@ def plan(view: PreparationView) -> Decision:
     record = view.job.status.preparation
     if view.job.spec.suspend:
         live = view.pod is not None and view.pod.live and not view.pod.deleting
-        return Decision(DeletePod(view.pod) if live and view.pod is not None else None)
+        return Decision.act(DeletePod(view.pod) if live and view.pod is not None else None)
     if record is None or record.reason is not None:
         return _begins(view, record)
     if view.refusal is not None:
@@ -102,7 +102,7 @@ def _begins(view: PreparationView, last: Preparation | None) -> Decision:
     wait = pause(job, view.now, view.policy)
     if last is not None and wait > 0:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(last))
-        return Decision(None, job, new, requeue_after=wait)
+        return Decision(job=job, status=new, requeue_after=wait)
     if view.obstacle is not None:
         return _obstructed(view, last, *view.obstacle)
     if not view.may_begin:
@@ -110,14 +110,14 @@ def _begins(view: PreparationView, last: Preparation | None) -> Decision:
             f"{view.policy.preparations} other jobs are being prepared in namespace {job.key.namespace}; this one is "
             "prepared after them"
         )
-        return Decision(None, job, status.preparing(job, view.now, Reason.WAITING_TO_PREPARE, message))
+        return Decision(job=job, status=status.preparing(job, view.now, Reason.WAITING_TO_PREPARE, message))
     number = last.number + 1 if last else 1
     record = Preparation(
         number=number, pod=pod_name(job, number), failures=last.failures if last else 0, start_time=timestamp(view.now)
     )
     told = _begun(record)
     new = status.preparing(job, view.now, Reason.PREPARING, told.message, record)
-    return Decision(Prepare(number), job, new, (told,), requeue_after=_POLL)
+    return Decision(action=Prepare(number), job=job, status=new, events=(told,), requeue_after=_POLL)
 
 
 def _begun(record: Preparation) -> EventRecord:
@@ -146,10 +146,10 @@ def _obstructed(view: PreparationView, record: Preparation | None, reason: Reaso
             update={"reason": reason.value, "message": message, "failing_since": None, "completion_time": now}
         )
         new = status.prepared(job, view.now, left, reason, message)
-        return Decision(None, job, new, (EventRecord(reason, message),))
+        return Decision(job=job, status=new, events=(EventRecord(reason, message),))
     told = (EventRecord(reason, message, warning=True),) if reason == Reason.VOLUME_CLAIM_MISSING else ()
     new = status.preparing(job, view.now, reason, message, _stalled(view, record))
-    return Decision(None, job, new, told, requeue_after=view.retry_in)
+    return Decision(job=job, status=new, events=told, requeue_after=view.retry_in)
 
 
 def _creates(view: PreparationView, record: Preparation) -> Decision:
@@ -162,14 +162,14 @@ def _creates(view: PreparationView, record: Preparation) -> Decision:
         if not other.deleting:
             message = f"a pod named {other.name} exists that is not this job's: delete it, or rename the job"
         new = status.preparing(job, view.now, Reason.POD_NAME_TAKEN, message, _stalled(view, record))
-        return Decision(None, job, new, requeue_after=_POLL)
+        return Decision(job=job, status=new, requeue_after=_POLL)
     if not view.failure:
-        return Decision(Prepare(record.number), job, None, (_begun(record),), requeue_after=_POLL)
+        return Decision(action=Prepare(record.number), job=job, events=(_begun(record),), requeue_after=_POLL)
     message = f"the API server could not create the preparing pod: {view.failure}; it is tried again"[:MESSAGE_LIMIT]
     new = status.preparing(job, view.now, Reason.POD_REFUSED, message, _stalled(view, record))
     if view.retry_in > 0:
-        return Decision(None, job, new, requeue_after=view.retry_in)
-    return Decision(Prepare(record.number), job, new, requeue_after=_POLL)
+        return Decision(job=job, status=new, requeue_after=view.retry_in)
+    return Decision(action=Prepare(record.number), job=job, status=new, requeue_after=_POLL)
 
 
 def _stalled(view: PreparationView, record: Preparation | None) -> Preparation | None:
@@ -197,7 +197,7 @@ def _follows(view: PreparationView, record: Preparation, pod: TrainingPod) -> De
         if waited > view.policy.pod_start_timeout or failed_for > view.policy.start_failure_timeout:
             return _failed(view, record, reason, f"{message}; given up after {waited:.0f} s", DeletePod(pod))
     new = status.preparing(view.job, view.now, reason, message, record)
-    return Decision(None, view.job, new, requeue_after=_POLL)
+    return Decision(job=view.job, status=new, requeue_after=_POLL)
 
 
 def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termination: Termination) -> Decision:
@@ -220,7 +220,7 @@ def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termina
     )
     told = EventRecord(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
     new = status.prepared(view.job, view.now, done, told.reason, told.message)
-    return Decision(step, view.job, new, (told,))
+    return Decision(action=step, job=view.job, status=new, events=(told,))
 
 
 def _end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
@@ -257,5 +257,7 @@ def _failed(
         new = status.failed(job, view.now, reason, said, preparation=ended)
     else:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(ended), ended)
-        return Decision(step, job, new, (EventRecord(Reason.PREPARATION_FAILED, said, warning=True),))
-    return Decision(step, job, new, (EventRecord(reason, said, warning=True),))
+        return Decision(
+            action=step, job=job, status=new, events=(EventRecord(Reason.PREPARATION_FAILED, said, warning=True),)
+        )
+    return Decision(action=step, job=job, status=new, events=(EventRecord(reason, said, warning=True),))

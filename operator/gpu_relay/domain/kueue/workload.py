@@ -107,4 +107,4 @@ class FinishWorkload:
     message: str
 
 
-AdmissionStep = AskForQuota | WithdrawRequest | ChangeRequest | ReturnQuota | SayPodsReady | FinishWorkload
+AdmissionAction = AskForQuota | WithdrawRequest | ChangeRequest | ReturnQuota | SayPodsReady | FinishWorkload

@@ -71,13 +71,13 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     if ahead is not None:
         return ahead
     if len(view.room) < view.policy.samples:
-        return Decision(None, job, requeue_after=view.policy.sample_interval, measuring=True)
+        return Decision(job=job, requeue_after=view.policy.sample_interval, measuring=True)
     step = CreatePod(job.next_attempt, next_batch(job), coresident=True, proven_mib=view.proven_free)
     if view.refusal is not None:
         return _refused(view, view.refusal, step)
     message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message, sharing="Coresident")
-    return Decision(step, job, proven, (leased(view.lease, message),), requeue_after=_SOON)
+    return Decision(action=step, job=job, status=proven, events=(leased(view.lease, message),), requeue_after=_SOON)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -86,7 +86,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         return None
     if all(is_held(view, each) for each in view.residents):
         soon = _SOON if view.failure else 0
-        return Decision(Unload(), view.job, requeue_after=soon) if hold_needs_care(view) else None
+        return Decision(action=Unload(), job=view.job, requeue_after=soon) if hold_needs_care(view) else None
     if view.failure:
         last_resort = _last_resort(view, f"resident {view.resident}: {view.failure}")
         if last_resort is not None:
@@ -94,7 +94,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         decision = _acquiring(
             view, Reason.RESIDENT_REFUSED, f"resident {view.resident}: {view.failure}; tries again", _SOON, warning=True
         )
-        return replace(decision, step=Unload())
+        return replace(decision, action=Unload())
     free = view.free_before
     figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
     is_out = all(each.report is not None and each.report.held_under is not None for each in view.residents)
@@ -102,7 +102,7 @@ def hold_is_missing(view: TurnView) -> Decision | None:
     message = f"asks resident {names} to {'stay unloaded' if is_out else 'unload'}{figures}"
     asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
     events = leased(view.lease, message), *_several(view)
-    return Decision(Unload(), view.job, asking, events, requeue_after=0)
+    return Decision(action=Unload(), job=view.job, status=asking, events=events, requeue_after=0)
 
 
 def _several(view: TurnView) -> tuple[EventRecord, ...]:
@@ -124,7 +124,13 @@ def gpu_is_in_use(view: TurnView) -> Decision | None:
     overstaying = next((pod for pod in others if not pod.deleting or is_prolonged(view, pod)), None)
     if overstaying is None:
         return waiting
-    return Decision(DeletePod(overstaying), waiting.job, waiting.status, waiting.events, requeue_after=POD_POLL)
+    return Decision(
+        action=DeletePod(overstaying),
+        job=waiting.job,
+        status=waiting.status,
+        events=waiting.events,
+        requeue_after=POD_POLL,
+    )
 
 
 def memory_is_unproven(view: TurnView) -> Decision | None:
@@ -138,7 +144,7 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
         return None
     unloaded = _unloaded(view)
     if not enough or enough[-1]:
-        return Decision(None, job, None, unloaded, requeue_after=view.policy.sample_interval, measuring=True)
+        return Decision(job=job, events=unloaded, requeue_after=view.policy.sample_interval, measuring=True)
     waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, _shortage(view, job), _SOON, warning=True)
     return replace(waiting, events=(*unloaded, *waiting.events))
 
@@ -168,7 +174,7 @@ def create_pod(view: TurnView) -> Decision | None:
     step = CreatePod(job.next_attempt, next_batch(job), proven_mib=view.proven_free if view.managed else None)
     if view.refusal is not None:
         return _refused(view, view.refusal, step)
-    return Decision(step, job, None, (leased(view.lease),), requeue_after=_SOON)
+    return Decision(action=step, job=job, events=(leased(view.lease),), requeue_after=_SOON)
 
 
 def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
@@ -181,7 +187,11 @@ def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
     sharing: status.Sharing = "Coresident" if step.coresident else None
     new = status.acquiring(view, job, reason, message, sharing=sharing)
     return Decision(
-        step, job, new, (leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=_SOON
+        action=step,
+        job=job,
+        status=new,
+        events=(leased(view.lease), EventRecord(reason, message, warning=True)),
+        requeue_after=_SOON,
     )
 
 
@@ -190,7 +200,12 @@ def _acquiring(
 ) -> Decision:
     assert view.job is not None
     events = (leased(view.lease), EventRecord(reason, message, warning=warning))
-    return Decision(None, view.job, status.acquiring(view, view.job, reason, message), events, requeue_after)
+    return Decision(
+        job=view.job,
+        status=status.acquiring(view, view.job, reason, message),
+        events=events,
+        requeue_after=requeue_after,
+    )
 
 
 def _last_resort(view: TurnView, why: str) -> Decision | None:
@@ -201,7 +216,7 @@ def _last_resort(view: TurnView, why: str) -> Decision | None:
         return None
     message = f"{why}, for {stuck_for:.0f} s; its pod is deleted"
     restarted = _acquiring(view, Reason.RESIDENT_RESTARTED, message, RESIDENT_POLL, warning=True)
-    return replace(restarted, step=RestartResident())
+    return replace(restarted, action=RestartResident())
 
 
 def _hindrance(view: TurnView) -> tuple[Reason, str]:
@@ -225,7 +240,9 @@ def _given_up(view: TurnView, reason: Reason, message: str) -> Decision:
     assert job is not None
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"gives the GPU back before training began: {message}")
-    return Decision(None, job, new, (leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0)
+    return Decision(
+        job=job, status=new, events=(leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0
+    )
 
 
 def is_held(view: TurnView, resident: Resident) -> bool:

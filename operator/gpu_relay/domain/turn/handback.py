@@ -38,7 +38,7 @@ def pods_overstay(view: TurnView) -> Decision | None:
 
 def no_reload_pending(view: TurnView) -> Decision | None:
     """At rest: the resident was never unloaded by a turn, or is back already."""
-    return None if view.lease.reload_pending else Decision()
+    return None if view.lease.reload_pending else Decision.wait()
 
 
 def resident_is_missing(view: TurnView) -> Decision | None:
@@ -72,7 +72,7 @@ def hand_over_to_next_turn(view: TurnView) -> Decision | None:
         return _settle(view, HandOver(), handover_condition(view), left)
     # Who comes next may change until somebody has come: that is no news of this job.
     again = (verdict_event(view, verdict(job, view.now), told),) if job.status.phase in TERMINAL_PHASES else ()
-    return Decision(HandOver(), job, None, again, requeue_after=left)
+    return Decision(action=HandOver(), job=job, events=again, requeue_after=left)
 
 
 def handover_time_left(view: TurnView) -> float:
@@ -98,7 +98,7 @@ def handover_condition(view: TurnView) -> status.Fact:
 def load_resident(view: TurnView) -> Decision | None:
     """Ask for the load; after a failure the job waits for it no longer, but the operator goes on trying for ever."""
     if not view.load_failed:
-        return Decision(Load(), requeue_after=0)
+        return Decision.act(Load(), requeue_after=0)
     fact: status.Fact = ("False", Reason.RESIDENT_LOAD_FAILED, f"{view.resident}: {view.failure}; tries again")
     return _settle(view, Load(), fact, RESIDENT_POLL)
 
@@ -109,17 +109,25 @@ def _settle(
     """Pay or note the debt, and let the job that caused it go where its attempts send it."""
     job = view.job
     if job is None or _has_moved_on(view, job):
-        return Decision(step, requeue_after=requeue_after)
+        return Decision.act(step, requeue_after=requeue_after)
     passes_on = reload[1] == Reason.GPU_PASSED_ON
     gone = EventRecord(reload[1], reload[2], reload[0] == "False" and not passes_on, _next(view, reload))
     if job.status.phase not in TERMINAL_PHASES | {Phase.RELEASING, Phase.SUSPENDED}:
-        return Decision(step, job, status.with_reload(job, view.now, reload), (gone,), requeue_after)
+        return Decision(
+            action=step,
+            job=job,
+            status=status.with_reload(job, view.now, reload),
+            events=(gone,),
+            requeue_after=requeue_after,
+        )
     judged = verdict(job, view.now)
     new = status.settled(job, view.now, judged, reload)
     if job.status.phase == Phase.SUSPENDED or judged.phase == Phase.QUEUED:
-        return Decision(step, job, new, (gone,), requeue_after)
+        return Decision(action=step, job=job, status=new, events=(gone,), requeue_after=requeue_after)
     told = verdict_event(view, judged, reload)
-    return Decision(step, job, new, (told,) if passes_on else (gone, told), requeue_after)
+    return Decision(
+        action=step, job=job, status=new, events=(told,) if passes_on else (gone, told), requeue_after=requeue_after
+    )
 
 
 def _has_moved_on(view: TurnView, job: Job) -> bool:
@@ -156,7 +164,7 @@ def stop_live_pods(view: TurnView) -> Decision | None:
     if not live:
         return None
     running = next((pod for pod in live if not pod.deleting or is_prolonged(view, pod)), None)
-    return Decision(DeletePod(running) if running else None, requeue_after=POD_POLL)
+    return Decision.act(DeletePod(running) if running else None, requeue_after=POD_POLL)
 
 
 def is_prolonged(view: TurnView, pod: TrainingPod) -> bool:

@@ -70,17 +70,17 @@ def owner_is_unreadable(view: TurnView) -> Decision | None:
         runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in live)
         # A loaded resident may run beside the training as the job asked: that cannot be read, so it stays as it is.
         renewal = Unload() if runs and not loaded and hold_needs_care(view) else None
-        return Decision(renewal, requeue_after=view.policy.progress_interval)
+        return Decision.act(renewal, requeue_after=view.policy.progress_interval)
     if view.unreadable_for < view.policy.hold_ttl:
-        return Decision(requeue_after=POD_POLL)
-    return Decision(_return_lease(view), requeue_after=0)
+        return Decision.requeue(POD_POLL)
+    return Decision.act(_return_lease(view), requeue_after=0)
 
 
 def owner_is_gone(view: TurnView) -> Decision | None:
     """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return stop_live_pods(view) or Decision(_return_lease(view), requeue_after=0)
+    return stop_live_pods(view) or Decision.act(_return_lease(view), requeue_after=0)
 
 
 def turn_is_over(view: TurnView) -> Decision | None:
@@ -96,8 +96,8 @@ def turn_is_over(view: TurnView) -> Decision | None:
     # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
     told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
     if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
-        return Decision(None, job, None, told, requeue_after=view.policy.sample_interval)
-    return Decision(_return_lease(view), job, None, told, requeue_after=0)
+        return Decision(job=job, events=told, requeue_after=view.policy.sample_interval)
+    return Decision(action=_return_lease(view), job=job, events=told, requeue_after=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -114,7 +114,7 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     created, ended = training.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
     if not _memory_is_back(view, job) or any(each.live for each in view.pods):
-        return Decision(None, job, new, (created, ended), requeue_after=0)
+        return Decision(job=job, status=new, events=(created, ended), requeue_after=0)
     done = replace(job, status=new)
     judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
     after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
@@ -123,13 +123,13 @@ def pod_has_ended(view: TurnView) -> Decision | None:
         passing = replace(step, handed_over=True)
         told = created, handback.verdict_event(view, judged, fact)
         return Decision(
-            passing,
-            job,
-            status.settled(done, view.now, judged, fact),
-            told,
+            action=passing,
+            job=job,
+            status=status.settled(done, view.now, judged, fact),
+            events=told,
             requeue_after=handback.handover_time_left(after),
         )
-    return Decision(step, job, new, (created, ended), requeue_after=0)
+    return Decision(action=step, job=job, status=new, events=(created, ended), requeue_after=0)
 
 
 def _ended(attempt: Attempt) -> EventRecord:
@@ -148,16 +148,22 @@ def pod_is_live(view: TurnView) -> Decision | None:
     stop = None if stops_in_time else stop_reasons.cause(view, job, pod)
     if stop is None and training.is_about_to_start(view, pod):
         return Decision(
-            None, job, None, (training.created(view, job, pod),), requeue_after=view.policy.progress_interval
+            job=job, events=(training.created(view, job, pod),), requeue_after=view.policy.progress_interval
         )
     new, events = training.followed(view, job, pod, stop)
-    decision = Decision(None, job, new, events, requeue_after=view.policy.progress_interval)
+    decision = Decision(job=job, status=new, events=events, requeue_after=view.policy.progress_interval)
     if stop is not None:
-        return Decision(DeletePod(pod), job, new, events, requeue_after=POD_POLL)
+        return Decision(action=DeletePod(pod), job=job, status=new, events=events, requeue_after=POD_POLL)
     if pod.deleting:
         return decision
     if status.sharing_of(view, job) is None and hold_needs_care(view):
-        return Decision(Unload(eta=training.eta(view)), job, new, events, requeue_after=view.policy.progress_interval)
+        return Decision(
+            action=Unload(eta=training.eta(view)),
+            job=job,
+            status=new,
+            events=events,
+            requeue_after=view.policy.progress_interval,
+        )
     return decision
 
 
@@ -174,7 +180,9 @@ def pod_is_lost(view: TurnView) -> Decision | None:
     reason, message = training.cause_of_loss(job, view.lease.fence)
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
-    return Decision(None, job, new, (EventRecord(reason, message, warning=reason not in _ON_REQUEST),), requeue_after=0)
+    return Decision(
+        job=job, status=new, events=(EventRecord(reason, message, warning=reason not in _ON_REQUEST),), requeue_after=0
+    )
 
 
 def turn_is_withdrawn(view: TurnView) -> Decision | None:
@@ -185,7 +193,7 @@ def turn_is_withdrawn(view: TurnView) -> Decision | None:
         return None
     new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
     events = (leased(view.lease), EventRecord(stop.reason, stop.message))
-    return Decision(_return_lease(view), job, new, events, requeue_after=0)
+    return Decision(action=_return_lease(view), job=job, status=new, events=events, requeue_after=0)
 
 
 RULES: tuple[Rule, ...] = (
