@@ -135,7 +135,7 @@ class Turn(RuleBasedStateMachine):
 
     @disturbance(priority=st.sampled_from([None, None, 0, 5]))
     def a_job_of_some_priority_waits(self, priority: int | None) -> None:
-        """The dispatcher names one that would have this GPU; the plan alone decides whether the owner yields."""
+        """The scheduler names one that would have this GPU; the plan alone decides whether the owner yields."""
         self.preemptor = None if priority is None else Preemptor("vision/urgent", priority)
 
     @disturbance(admits=MOSTLY)
@@ -248,7 +248,7 @@ class Turn(RuleBasedStateMachine):
     # the effects
 
     def dispatch_if_free(self) -> None:
-        """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
+        """The scheduler's part: a queued job takes the Lease of a GPU that is at rest."""
         job, lease = self.job, self.lease
         if job is None or self.unreadable or job.spec.suspend or self.withdrawal:
             return

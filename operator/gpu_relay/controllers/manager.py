@@ -63,7 +63,7 @@ class _Key(StrEnum):
 
 
 class Manager:
-    """Ties cache, queue, dispatcher and turns together.
+    """Ties cache, queue, scheduler and turns together.
 
     The handlers call `see_*`, and `follow` reads full lists, at all times; `work` acts, and runs while this process
     leads.

@@ -134,7 +134,7 @@ class TurnController:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
 
         All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
-        was in force all the while that the rest was read. Where the dispatcher has written it meanwhile, all is read
+        was in force all the while that the rest was read. Where the scheduler has written it meanwhile, all is read
         again: a turn that goes first is no reason to load.
         """
         if state is None:
@@ -154,7 +154,7 @@ class TurnController:
         return lease, seen
 
     def _is_overtaken(self, lease: GpuLease) -> bool:
-        """True where the dispatcher has given the GPU to a job since this Lease was read."""
+        """True where the scheduler has given the GPU to a job since this Lease was read."""
         state = self._states.get(lease.gpu)
         return state is not None and state.lease.fence != lease.fence
 

@@ -26,7 +26,7 @@ def queue_key(job: Job) -> tuple[int, str, str]:
 
 @dataclass(frozen=True)
 class Placement:
-    """What the dispatcher decided for one waiting job."""
+    """What the scheduler decided for one waiting job."""
 
     job: Job
     position: int

@@ -76,7 +76,7 @@ def hand_over_to_next_turn(view: TurnView) -> Decision | None:
 
 
 def handover_time_left(view: TurnView) -> float:
-    """Seconds for which a GPU that is passed on waits to be taken; the dispatcher tells where nobody comes any more."""
+    """Seconds for which a GPU that is passed on waits to be taken; the scheduler tells where nobody comes any more."""
     lease, clocks = view.lease, clocks_of(view.policy, view.resident)
     returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
     out_since = outage_since(lease, clocks, view.now) or returned
