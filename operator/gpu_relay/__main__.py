@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from pydantic_settings import BaseSettings
 
 from gpu_relay import __version__
-from gpu_relay.effects import logs
+from gpu_relay.observability import logs
 
 
 def main() -> None:
@@ -29,8 +29,8 @@ def main() -> None:
 
 def _run(verbose: bool) -> None:
     from gpu_relay import process
-    from gpu_relay.effects.kube import KubeError
-    from gpu_relay.engine.leadership import LeadershipLostError
+    from gpu_relay.clients.kube import KubeError
+    from gpu_relay.leaderelection.elector import LeadershipLostError
     from gpu_relay.settings import Settings
 
     settings = Settings()
@@ -42,8 +42,8 @@ def _run(verbose: bool) -> None:
 
 
 def _page(verbose: bool) -> None:
-    from gpu_relay.page import server
-    from gpu_relay.page.settings import PageSettings
+    from relay_page import server
+    from relay_page.settings import PageSettings
 
     settings = PageSettings()
     logs.to_stderr(settings.log_format, verbose=verbose)
@@ -53,8 +53,8 @@ def _page(verbose: bool) -> None:
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
         """Return the help, with every setting."""
-        from gpu_relay.page.settings import PageSettings
         from gpu_relay.settings import Settings
+        from relay_page.settings import PageSettings
 
         self.epilog = (
             "The cluster is the pod's own, or that of $KUBECONFIG. Settings are environment variables:\n\n"

@@ -9,13 +9,13 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
-from gpu_relay.effects import workloads
-from gpu_relay.engine.engine import Engine
+from gpu_relay.clients import workloads
+from gpu_relay.controllers.manager import Manager
 
 _DELETED = "DELETED"
 
 
-def registry_for(engine: Engine, *, kueue: bool) -> kopf.OperatorRegistry:
+def registry_for(manager: Manager, *, kueue: bool) -> kopf.OperatorRegistry:
     """Return a registry whose handlers feed this engine; with `kueue`, Workloads are watched."""
     registry = kopf.OperatorRegistry()
 
@@ -29,31 +29,31 @@ def registry_for(engine: Engine, *, kueue: bool) -> kopf.OperatorRegistry:
 
     @kopf.on.event(words.GROUP, words.VERSION, words.PLURAL, registry=registry)
     async def job_seen(event: kopf.RawEvent, **_: Any) -> None:
-        engine.see_job(dict(event["object"]), deleted=event["type"] == _DELETED)
+        manager.observe_job(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_GPU: kopf.PRESENT}, registry=registry)
     async def training_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
-        engine.see_training_pod(dict(event["object"]))
+        manager.observe_training_pod(dict(event["object"]))
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_PREPARATION: kopf.PRESENT}, registry=registry)
     async def preparing_pod_seen(event: kopf.RawEvent, **_: Any) -> None:
-        engine.see_preparing_pod(dict(event["object"]), deleted=event["type"] == _DELETED)
+        manager.observe_preparing_pod(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     @kopf.on.event("v1", "pods", labels={words.LABEL_RESIDENT: kopf.PRESENT}, registry=registry)
     async def resident_seen(event: kopf.RawEvent, **_: Any) -> None:
-        engine.see_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
+        manager.observe_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     if kueue:
-        _watch_workloads(registry, engine)
+        _watch_workloads(registry, manager)
     return registry
 
 
-def _watch_workloads(registry: kopf.OperatorRegistry, engine: Engine) -> None:
+def _watch_workloads(registry: kopf.OperatorRegistry, manager: Manager) -> None:
     labels = {words.LABEL_JOB_UID: kopf.PRESENT}
 
     @kopf.on.event(workloads.GROUP, workloads.VERSION, workloads.PLURAL, labels=labels, registry=registry)
     async def workload_seen(event: kopf.RawEvent, **_: Any) -> None:
-        engine.see_workload(dict(event["object"]), deleted=event["type"] == _DELETED)
+        manager.observe_workload(dict(event["object"]), deleted=event["type"] == _DELETED)
 
 
 class _NoDiffs(kopf.DiffBaseStorage):

@@ -6,18 +6,18 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gpu_relay.engine.engine import Engine
-from gpu_relay.engine.leadership import Leadership
+from gpu_relay.controllers.manager import Manager
+from gpu_relay.leaderelection.elector import LeaderElector
 
 _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @asynccontextmanager
-async def serve(engine: Engine, leadership: Leadership, host: str, port: int) -> AsyncIterator[int]:
+async def serve(manager: Manager, leadership: LeaderElector, host: str, port: int) -> AsyncIterator[int]:
     """Serve while the context lasts; yields the port that was bound."""
     app = web.Application()
-    app.router.add_get("/healthz", _healthz(engine))
-    app.router.add_get("/readyz", _readyz(engine, leadership))
+    app.router.add_get("/healthz", _healthz(manager))
+    app.router.add_get("/readyz", _readyz(manager, leadership))
     app.router.add_get("/metrics", _metrics)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -28,19 +28,19 @@ async def serve(engine: Engine, leadership: Leadership, host: str, port: int) ->
         await runner.cleanup()
 
 
-def _healthz(engine: Engine) -> _Handler:
+def _healthz(manager: Manager) -> _Handler:
     async def handler(_: web.Request) -> web.Response:
-        problem = engine.unhealthy()
+        problem = manager.unhealthy()
         return web.Response(text=problem or "ok", status=500 if problem else 200)
 
     return handler
 
 
-def _readyz(engine: Engine, leadership: Leadership) -> _Handler:
+def _readyz(manager: Manager, leadership: LeaderElector) -> _Handler:
     """Both leader and standby are ready once their caches are: that is what a rollout may wait for."""
 
     async def handler(_: web.Request) -> web.Response:
-        if not engine.ready():
+        if not manager.ready():
             return web.Response(text="the first full list has not been read yet", status=503)
         return web.Response(text="ok: leads" if leadership.leads else "ok: stands by")
 

@@ -21,23 +21,23 @@ import kopf
 
 from gpu_relay import probes
 from gpu_relay.api import words
-from gpu_relay.effects.claims import ClaimStore
-from gpu_relay.effects.election import LeaderLease
-from gpu_relay.effects.events import EventRecorder
-from gpu_relay.effects.http import open_session
-from gpu_relay.effects.jobs import JobStore
-from gpu_relay.effects.kube import Kube, KubeError
-from gpu_relay.effects.leases import LeaseStore
-from gpu_relay.effects.nodes import NodeStore
-from gpu_relay.effects.pods import PodStore
-from gpu_relay.effects.residents import ResidentClient
-from gpu_relay.effects.workloads import WorkloadStore
-from gpu_relay.engine.actions import Effects
-from gpu_relay.engine.cache import Cache
-from gpu_relay.engine.engine import Engine
-from gpu_relay.engine.leadership import Leadership
-from gpu_relay.engine.residents import ResidentDirectory, external_resident
+from gpu_relay.clients.events import EventRecorder
+from gpu_relay.clients.http import open_session
+from gpu_relay.clients.jobs import JobStore
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.leases import LeaseStore
+from gpu_relay.clients.nodes import NodeStore
+from gpu_relay.clients.pods import PodStore
+from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.residents import ResidentClient
+from gpu_relay.clients.workloads import WorkloadStore
+from gpu_relay.controllers.manager import Manager
+from gpu_relay.controllers.resident_registry import ResidentRegistry, external_resident
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.handlers import registry_for
+from gpu_relay.leaderelection.elector import LeaderElector
+from gpu_relay.leaderelection.lease import LeaderLease
 from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -54,12 +54,12 @@ async def run(settings: Settings) -> None:
         open_session() as http,
     ):
         await _expect_crd(kube)
-        leadership = Leadership(LeaderLease(kube, settings.namespace), _identity(), settings.lease_duration)
-        engine = _engine(kube.writing_if(leadership.permit), http, leadership, settings)
+        leadership = LeaderElector(LeaderLease(kube, settings.namespace), _identity(), settings.lease_duration)
+        manager = _manager(kube.writing_if(leadership.permit), http, leadership, settings)
         host = os.environ.get("BIND_ADDRESS", "0.0.0.0")
-        async with probes.serve(engine, leadership, host, settings.http_port) as port:
+        async with probes.serve(manager, leadership, host, settings.http_port) as port:
             logger.info("gpu-relay runs; namespace %s, probes on port %d", settings.namespace, port)
-            await _until_one_ends(engine, leadership, settings)
+            await _until_one_ends(manager, leadership, settings)
 
 
 def _identity() -> str:
@@ -68,7 +68,7 @@ def _identity() -> str:
     return f"{name}_{os.environ.get('POD_UID') or uuid.uuid4()}"
 
 
-def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, settings: Settings) -> Engine:
+def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector, settings: Settings) -> Manager:
     cache = Cache(settings.trusts_residents_of, settings.resident_port)
     namespace = settings.watch_namespace or None
     residents = ResidentClient(http, settings.resident_token_file, settings.limits(), leadership.permit)
@@ -78,7 +78,7 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, set
         leases=LeaseStore(kube, settings.namespace),
         events=EventRecorder(kube),
         residents=residents,
-        directory=ResidentDirectory(
+        directory=ResidentRegistry(
             cache,
             residents,
             [external_resident(**each.model_dump()) for each in settings.external_residents],
@@ -88,19 +88,19 @@ def _engine(kube: Kube, http: aiohttp.ClientSession, leadership: Leadership, set
         claims=ClaimStore(kube),
         http=http,
     )
-    return Engine(kube, cache, effects, settings)
+    return Manager(kube, cache, effects, settings)
 
 
-async def _until_one_ends(engine: Engine, leadership: Leadership, settings: Settings) -> None:
+async def _until_one_ends(manager: Manager, leadership: LeaderElector, settings: Settings) -> None:
     where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     up, stop = asyncio.Event(), asyncio.Event()
-    registry = registry_for(engine, kueue=await _patiently(engine.find_kueue))
+    registry = registry_for(manager, kueue=await _patiently(manager.find_kueue))
     watches = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, ready_flag=up, stop_flag=stop, **where)
     )
-    resyncs = asyncio.create_task(engine.follow())
-    outdated = asyncio.create_task(engine.until_outdated())
-    work = asyncio.create_task(_lead(engine, leadership, up))
+    resyncs = asyncio.create_task(manager.follow())
+    outdated = asyncio.create_task(manager.until_outdated())
+    work = asyncio.create_task(_lead(manager, leadership, up))
     await asyncio.wait({watches, resyncs, outdated, work}, return_when=asyncio.FIRST_COMPLETED)
     ends = await _ended(work, resyncs, outdated)
     stop.set()
@@ -123,7 +123,7 @@ async def _end_of(watches: "asyncio.Task[None]") -> BaseException | None:
     return (await asyncio.gather(watches, return_exceptions=True))[0]
 
 
-async def _lead(engine: Engine, leadership: Leadership, up: asyncio.Event) -> None:
+async def _lead(manager: Manager, leadership: LeaderElector, up: asyncio.Event) -> None:
     """Stand by, then work for as long as this process leads; give leadership up when nothing acts any more."""
     await up.wait()
     task = asyncio.current_task()
@@ -132,7 +132,7 @@ async def _lead(engine: Engine, leadership: Leadership, up: asyncio.Event) -> No
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await leadership.campaign()
     try:
-        await _both(leadership.keep(), engine.work())
+        await _both(leadership.keep(), manager.work())
     finally:
         await leadership.release()
 

@@ -7,10 +7,10 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from gpu_relay import __version__
-from gpu_relay.domain.model import Policy
-from gpu_relay.effects.pod_builder import TrainerDefaults
-from gpu_relay.effects.residents import Limits
-from gpu_relay.effects.site_template import read_template
+from gpu_relay.clients.residents import Limits
+from gpu_relay.domain.policy import Policy
+from gpu_relay.pods.pod_builder import TrainerDefaults
+from gpu_relay.pods.site_template import read_template
 
 
 class ExternalResident(BaseModel):

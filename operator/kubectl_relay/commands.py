@@ -6,7 +6,7 @@ from datetime import timedelta
 import click
 
 from gpu_relay.api.words import GROUP, KIND, TERMINAL_PHASES
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import duration
 from kubectl_relay import options
 from kubectl_relay.effects.gather import JOBS

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import click
 from click.shell_completion import CompletionItem
 
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
 

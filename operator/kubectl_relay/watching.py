@@ -7,7 +7,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.live import Live
 
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from kubectl_relay.effects.follow import changes
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.session import Session

@@ -107,7 +107,7 @@ IMAGES = {
         ),
         Image(
             "operator",
-            ("operator/Dockerfile", "requirements/operator.txt", "operator/gpu_relay"),
+            ("operator/Dockerfile", "requirements/operator.txt", "operator/gpu_relay", "operator/relay_page"),
             "under a minute and 0.3 GB the first time",
             build_gib=1.0,
             load_gib=1.0,

@@ -85,7 +85,7 @@ def test_a_turn_that_began_is_followed(
     asyncio.run(scene())
 
 
-def test_a_look_that_the_dispatcher_overtakes_orders_nothing(cluster: Cluster, tmp_path: Path) -> None:
+def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluster, tmp_path: Path) -> None:
     """What it has read of the Lease says that the resident is to be loaded, when the next turn has begun already."""
     slow = Fate(answer_delay=0.4)
 

@@ -51,7 +51,11 @@ def test_every_line_of_a_turn_says_whose_it_is(world: World, resident: ScriptedR
     operator.stop()
     lines = [json.loads(line) for line in operator.log().splitlines()]
     told = [line for line in lines if line["level"] != "debug"]
-    about = [line for line in told if line["logger"] in {"gpu_relay.engine.actions", "gpu_relay.engine.turns"}]
+    about = [
+        line
+        for line in told
+        if line["logger"] in {"gpu_relay.controllers.turn_actions", "gpu_relay.controllers.turn_controller"}
+    ]
     assert len(about) >= 4
     fences = {line["fence"] for line in about}
     assert len(fences) == 1

@@ -185,13 +185,13 @@ def test_it_ends_when_it_is_told_to_though_somebody_watches(cluster: Cluster, wo
 
 def test_each_command_imports_what_it_needs_and_nothing_of_the_other() -> None:
     """The operator starts as fast as without the page, and the page is small."""
-    script = "import sys; import gpu_relay.__main__; import gpu_relay.{}; print(*sys.modules)"
+    script = "import sys; import gpu_relay.__main__; import {}; print(*sys.modules)"
     imported = {
         part: set(subprocess.check_output([sys.executable, "-c", script.format(part)], text=True).split())
-        for part in ("process", "page.server")
+        for part in ("gpu_relay.process", "relay_page.server")
     }
-    assert not imported["process"] & {"fastapi", "uvicorn", "starlette"}
-    assert not imported["page.server"] & {"kopf", "kubernetes", "gpu_relay.engine"}
+    assert not imported["gpu_relay.process"] & {"fastapi", "uvicorn", "starlette"}
+    assert not imported["relay_page.server"] & {"kopf", "kubernetes", "gpu_relay.controllers"}
 
 
 def _until(events: Iterator[tuple[str, Any]], wanted: str) -> Any:

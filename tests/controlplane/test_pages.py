@@ -6,7 +6,7 @@ import httpx
 import pytest
 from kubernetes.aio import client, config
 
-from gpu_relay.effects.kube import Kube
+from gpu_relay.clients.kube import Kube
 from tests.cluster import Cluster
 from tests.support.world import World
 

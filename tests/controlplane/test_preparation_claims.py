@@ -6,9 +6,9 @@ import httpx
 import pytest
 from kubernetes.aio import config
 
-from gpu_relay.domain.claims import Claim
-from gpu_relay.effects.claims import ClaimStore
-from gpu_relay.effects.kube import Kube
+from gpu_relay.clients.kube import Kube
+from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.domain.objects.pvc import Claim
 from tests.cluster import Cluster
 from tests.support.furnished import service_account_kubeconfig
 from tests.support.operator_process import OperatorProcess

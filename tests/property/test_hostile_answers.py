@@ -16,13 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain import preparation, turn
-from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Policy, Resident, TurnView
-from gpu_relay.effects import trainers
-from gpu_relay.effects.answers import read_object
-from gpu_relay.effects.http import UnavailableError, call, open_session
-from gpu_relay.effects.objects import training_pod_of
-from gpu_relay.effects.residents import Limits, ResidentClient
+from gpu_relay.clients import trainers
+from gpu_relay.clients.http import UnavailableError, call, open_session
+from gpu_relay.clients.residents import Limits, ResidentClient
+from gpu_relay.domain.job import preparation
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import training_pod_of
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.untrusted import read_object
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("vision", "digits", "uid-1")

@@ -11,15 +11,18 @@ from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain import queue, status
-from gpu_relay.domain.lengths import Lengths, has_trained
-from gpu_relay.domain.lifetime import deadline, expires_at
-from gpu_relay.domain.model import GpuLease, Job, Policy, TurnView
-from gpu_relay.domain.outcome import failed_attempts, next_batch, verdict
-from gpu_relay.domain.preparation import PreparationView, is_due, plan
-from gpu_relay.domain.reading import UnreadableJobError, job_of
-from gpu_relay.domain.turn import plan as plan_turn
-from gpu_relay.engine.cache import Cache
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.domain.job import status
+from gpu_relay.domain.job.attempts import failed_attempts, next_batch, verdict
+from gpu_relay.domain.job.deadlines import deadline, expires_at
+from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
+from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue import placement as queue
+from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
+from gpu_relay.domain.turn.plan import plan as plan_turn
 from tests.support import specs
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
@@ -86,7 +89,7 @@ def judge(job: Job) -> None:
     for decide in (queue.is_ready, queue.not_before, is_due):
         decide(job, POLICY)
     Lengths([job]).of(job)
-    queue.place([job], [], NOW, POLICY)
+    queue.explain_placement([job], [], NOW, POLICY)
     plan(PreparationView(NOW, POLICY, job, may_begin=True))
     for holder in (job.key.holder, "resident"):
         fence = job.status.turn.fence if job.status.turn else 1
@@ -122,9 +125,9 @@ def test_the_cache_knows_every_job_that_exists_whatever_its_status(told: list[An
     for version, each in enumerate(told, start=1):
         raw = raw_job(each)
         raw["metadata"]["resourceVersion"] = str(version)
-        cache.see_job(raw)
+        cache.observe_job(raw)
         assert ("u" in cache.jobs) != ("u" in cache.unreadable)
         assert "u" not in cache.unreadable or "u" not in ended
-    cache.see_job({"metadata": {**raw_job({})["metadata"], "resourceVersion": "9"}}, deleted=True)
+    cache.observe_job({"metadata": {**raw_job({})["metadata"], "resourceVersion": "9"}}, deleted=True)
     assert "u" not in cache.jobs
     assert "u" not in cache.unreadable

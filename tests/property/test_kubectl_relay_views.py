@@ -23,7 +23,8 @@ from gpu_relay.api.v1alpha1 import (
     YoloTrainingJobStatus,
 )
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain.model import GpuLease, Job, JobKey
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import timestamp
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped

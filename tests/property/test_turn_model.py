@@ -16,26 +16,18 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.fairness import idle_outage_left
-from gpu_relay.domain.lifetime import deadline
-from gpu_relay.domain.mishaps import is_start_failure
-from gpu_relay.domain.model import (
-    HOLDER_RESIDENT,
-    GpuLease,
-    GpuReport,
-    Hold,
-    Job,
-    JobKey,
-    Policy,
-    Preemptor,
-    Resident,
-    Termination,
-    TrainingPod,
-    TurnView,
-)
+from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, HandOver, Load, ReturnLease, SettleReload, Unload
+from gpu_relay.domain.job.deadlines import deadline
+from gpu_relay.domain.job.pod_failures import is_start_failure
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
+from gpu_relay.domain.outage import idle_outage_left
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.steps import CreatePod, Decision, DeletePod, Load, PassOn, ReturnLease, SettleReload, Unload
+from gpu_relay.domain.turn import plan as turn
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
 SMALL_MODEL = 4000
@@ -59,7 +51,7 @@ def disturbance(**given: Any) -> Callable[[Callable[..., None]], Callable[..., N
             method(self, **drawn)
             for _ in range(looks):
                 self.dispatch_if_free()
-                self.look()
+                self.reconcile()
 
         disturbed.__name__ = method.__name__
         as_rule: Any = rule(looks=st.integers(0, 8), **given)
@@ -113,12 +105,12 @@ class Turn(RuleBasedStateMachine):
     def operate(self, steps: int) -> None:
         for _ in range(steps):
             self.dispatch_if_free()
-            self.look()
+            self.reconcile()
 
     @rule()
     def die_before_the_step(self) -> None:
         """The status is written, the step is not taken, and the next process remembers nothing."""
-        self.look(step_is_lost=True)
+        self.reconcile(step_is_lost=True)
         self.forget()
 
     @rule()
@@ -143,7 +135,7 @@ class Turn(RuleBasedStateMachine):
 
     @disturbance(priority=st.sampled_from([None, None, 0, 5]))
     def a_job_of_some_priority_waits(self, priority: int | None) -> None:
-        """The dispatcher names one that would have this GPU; the plan alone decides whether the owner yields."""
+        """The scheduler names one that would have this GPU; the plan alone decides whether the owner yields."""
         self.preemptor = None if priority is None else Preemptor("vision/urgent", priority)
 
     @disturbance(admits=MOSTLY)
@@ -256,11 +248,11 @@ class Turn(RuleBasedStateMachine):
     # the effects
 
     def dispatch_if_free(self) -> None:
-        """The dispatcher's part: a queued job takes the Lease of a GPU that is at rest."""
+        """The scheduler's part: a queued job takes the Lease of a GPU that is at rest."""
         job, lease = self.job, self.lease
         if job is None or self.unreadable or job.spec.suspend or self.withdrawal:
             return
-        if lease.holder != HOLDER_RESIDENT or lease.reload_owed:
+        if lease.holder != HOLDER_RESIDENT or lease.reload_pending:
             return
         if job.status.phase in {None, Phase.QUEUED, Phase.ACQUIRING, Phase.TRAINING, Phase.SUSPENDED}:
             now = timestamp(self.now)
@@ -331,7 +323,7 @@ class Turn(RuleBasedStateMachine):
         failing = [parse_time(pod.created) for pod in self.pods.values() if is_start_failure(pod)]
         return max(((self.now - created).total_seconds() for created in failing), default=0.0)
 
-    def look(self, *, step_is_lost: bool = False) -> None:
+    def reconcile(self, *, step_is_lost: bool = False) -> None:
         view, decision = self.decide()
         assert not self.unreadable or decision.status is None, "what cannot be read is not overwritten"
         if decision.status is not None and self.job is not None:
@@ -392,13 +384,13 @@ class Turn(RuleBasedStateMachine):
         over = idle_outage_left(self.lease, POLICY, self.now) <= 0
         if not over or self.live() or self.loaded:
             return
-        assert not isinstance(decision.step, Unload | PassOn), "law 9: the outage goes on without a training"
-        assert not isinstance(decision.step, CreatePod), "law 9: a training begins when it is too late"
+        assert not isinstance(decision.action, Unload | HandOver), "law 9: the outage goes on without a training"
+        assert not isinstance(decision.action, CreatePod), "law 9: a training begins when it is too late"
         assert not decision.measuring, "law 9: the memory is waited for too long"
 
     def take(self, view: TurnView, decision: Decision) -> None:
         self.expect_in_time(decision)
-        match decision.step:
+        match decision.action:
             case Unload():
                 self.unload()
             case CreatePod(attempt, _, coresident, proven):
@@ -406,27 +398,27 @@ class Turn(RuleBasedStateMachine):
             case DeletePod(pod):
                 self.may_stop(pod)
                 self.pods[pod.name] = replace(pod, deleting=True)
-            case ReturnLease(owed, _, passed_on, unused_since):
+            case ReturnLease(owed, _, handed_over, unused_since):
                 assert not self.own(), "law 2: the Lease goes back when the job's pods have ended"
-                assert not passed_on or self.successor, "law 3: a GPU is passed on to somebody"
-                assert not passed_on or self.is_over(), "who is to be tried again does not pass its GPU on unseen"
-                assert not passed_on or (owed and not self.loaded), "law 3: what is passed on is a reload that is owed"
+                assert not handed_over or self.successor, "law 3: a GPU is passed on to somebody"
+                assert not handed_over or self.is_over(), "who is to be tried again does not pass its GPU on unseen"
+                assert not handed_over or (owed and not self.loaded), "law 3: a hand-over keeps the reload pending"
                 owed_to = self.lease.holder if owed else ""
                 self.lease = replace(
                     self.lease,
                     holder=HOLDER_RESIDENT,
-                    reload_owed=owed_to,
+                    reload_pending=owed_to,
                     acquired=timestamp(self.now),
                     unused_since=unused_since,
                 )
                 self.forget()
             case Load():
                 self.load()
-            case PassOn():
+            case HandOver():
                 assert self.successor, "law 3: a GPU is passed on to somebody"
             case SettleReload():
                 assert self.loaded, "law 3: a debt is paid by loading"
-                self.lease = replace(self.lease, reload_owed="", unused_since=None)
+                self.lease = replace(self.lease, reload_pending="", unused_since=None)
 
     def unload(self) -> None:
         assert self.lease.holder == KEY.holder, "law 5: the Lease comes before the unload"
@@ -490,11 +482,11 @@ class Turn(RuleBasedStateMachine):
         for _ in range(80):
             self.trainer_ends(looks=0, reason="Completed", killed="")
             self.kubelet_deletes(looks=0)
-            self.look()
-            if self.lease.holder == HOLDER_RESIDENT and not self.lease.reload_owed:
+            self.reconcile()
+            if self.lease.holder == HOLDER_RESIDENT and not self.lease.reload_pending:
                 break
         assert self.lease.holder == HOLDER_RESIDENT
-        assert not self.lease.reload_owed
+        assert not self.lease.reload_pending
         assert not self.live()
         if self.was_unloaded and self.hold is None and self.job is not None and self.unreadable_since is None:
             assert self.job.status.phase != Phase.RELEASING

@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
-from gpu_relay.effects import metrics as operator_metrics
+from gpu_relay.observability import metrics as operator_metrics
 from sam3_server.hold import Hold
 from sam3_server.metrics import Metrics
 from sam3_server.residency import State

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from gpu_relay.domain.curve import Point, written
+from gpu_relay.domain.job.metrics_curve import Point, written
 from tests.support.page import ago, condition, tell_job
 from tests.support.world import Object
 

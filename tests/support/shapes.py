@@ -3,10 +3,12 @@
 from typing import Any
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
-from gpu_relay.domain.preparation_place import Place
-from gpu_relay.domain.steps import CreatePod
-from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.queue.preparation_placement import Place
+from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from tests.support.world import Object
 
 _LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")

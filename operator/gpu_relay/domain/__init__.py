@@ -1,1 +1,4 @@
-"""Decisions: pure functions from what was observed to what is to be done. No I/O, no clock, no await."""
+"""Decisions. Everything here is pure: no I/O, no clock, times are arguments.
+
+What talks to the outside is in `clients`; what observes, decides and applies is in `controllers`.
+"""

@@ -14,7 +14,8 @@ from kubernetes import client, config
 from kubernetes.client.rest import RESTResponse
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
-from gpu_relay.domain.reading import DEFAULT_PORT, Object
+from gpu_relay.domain.objects.job import Object
+from gpu_relay.domain.objects.resident import DEFAULT_PORT
 from kubectl_relay.exits import Exit, RelayError
 
 _PAGE = 500

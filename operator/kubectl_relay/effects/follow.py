@@ -4,7 +4,7 @@ import time
 from collections.abc import Generator, Iterator
 from math import ceil
 
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from kubectl_relay.effects.cluster import BrokenError, Cluster
 from kubectl_relay.effects.gather import JOBS, Gatherer, readable
 from kubectl_relay.exits import Exit, RelayError

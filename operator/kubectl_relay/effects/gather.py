@@ -6,8 +6,9 @@ from functools import partial
 from typing import TypeVar
 
 from gpu_relay.api import words
-from gpu_relay.domain.model import GpuLease, Job, Resident
-from gpu_relay.domain.reading import Object, UnreadableJobError, job_of, lease_of, port_of
+from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
+from gpu_relay.domain.objects.lease import GpuLease, lease_of
+from gpu_relay.domain.objects.resident import Resident, port_of
 from kubectl_relay.effects.cluster import (
     ApiError,
     Cluster,

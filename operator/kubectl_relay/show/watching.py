@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_relay.api.words import Phase
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import mib, parse_time
 from kubectl_relay.show.console import words
 from kubectl_relay.views.progress import STEPS, curves, message, share, sparkline

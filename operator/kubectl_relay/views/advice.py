@@ -5,7 +5,7 @@ the table has no more than where to look.
 """
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 
 _DESCRIBE = "`kubectl -n {namespace} describe pod {pod}` has the details."
 _AGAIN = "Mend that, delete this job, and create it anew: its spec cannot be changed, and no repetition helps."

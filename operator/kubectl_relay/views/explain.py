@@ -6,9 +6,9 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Condition
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
-from gpu_relay.domain.model import Job, JobKey
+from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.quantities import mib, parse_time
-from gpu_relay.domain.queue import waits_since
+from gpu_relay.domain.queue.placement import waits_since
 from kubectl_relay.views.advice import advice
 from kubectl_relay.views.gpus import Gpu, gpus_of
 from kubectl_relay.views.history import Happening, history

@@ -6,8 +6,11 @@ from datetime import datetime, timedelta
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Phase
-from gpu_relay.domain.fairness import clocks_of
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Resident
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.outage import clocks_of
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture
 from kubectl_relay.views.queue import could_serve, fits_nowhere, preparing, queued
@@ -219,7 +222,7 @@ def _resident_state(
 def _state_by(lease: GpuLease | None, owner: Owner | None) -> str:
     """Say what a resident must be doing by the record of ownership, where it was not asked itself."""
     if lease is not None and lease.owner is None:
-        return "to be loaded" if lease.reload_owed else "loaded"
+        return "to be loaded" if lease.reload_pending else "loaded"
     return "unloaded" if owner is not None and owner.phase in {Phase.TRAINING, Phase.RELEASING} else "unknown"
 
 

@@ -6,8 +6,8 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Reason
-from gpu_relay.domain.model import Job
-from gpu_relay.domain.outcome import failed_attempts
+from gpu_relay.domain.job.attempts import failed_attempts
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture
 from kubectl_relay.views.times import span

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from gpu_relay.api.words import TERMINAL_PHASES, Phase
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 
 
 def losses(job: Job) -> Iterator[str]:

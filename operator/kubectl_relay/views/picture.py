@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpu_relay.api import words
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
+from gpu_relay.domain.objects.job import Job, JobKey, Object
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.reading import Object
 
 _DIGITS = 12
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from gpu_relay.api.words import ConditionType, Phase
-from gpu_relay.domain.curve import Point, points
-from gpu_relay.domain.model import Job, JobKey
+from gpu_relay.domain.job.metrics_curve import Point, points
+from gpu_relay.domain.objects.job import Job, JobKey
 from kubectl_relay.exits import Exit
 
 STEPS = (Phase.PREPARING, Phase.QUEUED, Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING, Phase.SUCCEEDED)

@@ -3,9 +3,11 @@
 from collections.abc import Iterable, Mapping
 
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain.candidate import Candidate, unsuitable
-from gpu_relay.domain.model import Job, Policy, Resident
-from gpu_relay.domain.queue import queue_key, wants_gpu
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+from gpu_relay.domain.queue.placement import queue_key, wants_gpu
 
 _POLICY = Policy()
 NodeLabels = Mapping[str, Mapping[str, str]]
@@ -28,7 +30,7 @@ def could_serve(job: Job, gpu: str, resident: Resident | None, node_labels: Node
     if resident is None:
         return True
     labels = node_labels.get(resident.node, job.node_selector)
-    return unsuitable(job, Candidate(gpu, resident, labels), _POLICY) is None
+    return filter_reason(job, Candidate(gpu, resident, labels), _POLICY) is None
 
 
 def fits_nowhere(job: Job) -> bool:

@@ -2,8 +2,8 @@
 
 from pydantic import BaseModel, Field, ValidationError
 
-from gpu_relay.domain.model import GpuReport, Hold, Resident
-from gpu_relay.domain.reading import Object
+from gpu_relay.domain.objects.job import Object
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
 
 
 class _Hold(BaseModel):

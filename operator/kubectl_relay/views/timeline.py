@@ -7,7 +7,8 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.model import GpuLease, Job, JobKey
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
 from kubectl_relay.views.picture import Picture, Told
 
@@ -178,5 +179,5 @@ def _take_lease(turns: dict[tuple[str, int], PastTurn], lease: GpuLease, *, alon
     for key, turn in turns.items():
         if turn.fence == lease.fence and (turn.gpu == lease.gpu or (alone and not turn.gpu)):
             loaded = parse_time(lease.served_since) if lease.served_since else None
-            back = turn.back or (None if lease.reload_owed else loaded)
+            back = turn.back or (None if lease.reload_pending else loaded)
             turns[key] = replace(turn, gpu=lease.gpu, returned=turn.returned or acquired, back=back, over=True)

@@ -12,7 +12,9 @@ from gpu_relay.api.v1alpha1 import (
     YoloTrainingJobSpec,
     YoloTrainingJobStatus,
 )
-from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.quantities import timestamp
 from kubectl_relay.views.picture import Told
 

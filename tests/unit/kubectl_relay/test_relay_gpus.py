@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from gpu_relay.domain.model import Hold, Job
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.resident import Hold
 from kubectl_relay.show.console import output
 from kubectl_relay.show.gpus import show_gpus
 from kubectl_relay.views.gpus import Gpu, gpus_of

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import Curve
-from gpu_relay.domain.model import Job
+from gpu_relay.domain.objects.job import Job
 from kubectl_relay.exits import Exit
 from kubectl_relay.show.watching import panel
 from kubectl_relay.views.progress import curves, ending, line, sparkline

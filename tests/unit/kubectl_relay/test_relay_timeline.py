@@ -8,8 +8,8 @@ from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import GpuStatus
 from gpu_relay.api.words import UNMANAGED_GPU
-from gpu_relay.domain.model import Job
-from gpu_relay.domain.turn import facts
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.turn.plan import facts
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.picture import Picture, Told, told_of
 from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of

@@ -8,11 +8,10 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import admission
-from gpu_relay.domain.admission import AdmissionView, Decision
-from gpu_relay.domain.candidate import Candidate, unsuitable
-from gpu_relay.domain.model import Grant, Job, JobKey, Policy, Resident
-from gpu_relay.domain.workload import (
+from gpu_relay.clients.workloads import pod_set_template, request_hash, workload_of
+from gpu_relay.domain.kueue import admission
+from gpu_relay.domain.kueue.admission import AdmissionView, Decision
+from gpu_relay.domain.kueue.workload import (
     AskForQuota,
     ChangeRequest,
     FinishWorkload,
@@ -21,8 +20,11 @@ from gpu_relay.domain.workload import (
     WithdrawRequest,
     Workload,
 )
-from gpu_relay.effects.pod_builder import TrainerDefaults, requested_pod
-from gpu_relay.effects.workloads import pod_set_template, request_hash, workload_of
+from gpu_relay.domain.objects.job import Grant, Job, JobKey
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
 from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -65,8 +67,8 @@ def told(decision: Decision) -> tuple[str, str]:
 
 
 def test_a_new_job_asks_and_says_nothing_yet() -> None:
-    assert decide(a_job(), None) == Decision(AskForQuota(), again_in=5.0)
-    assert decide(a_job(), NEW) == Decision(again_in=5.0)
+    assert decide(a_job(), None) == Decision.act(AskForQuota(), requeue_after=5.0)
+    assert decide(a_job(), NEW) == Decision.requeue(5.0)
 
 
 def test_kueues_silence_is_told_after_a_while() -> None:
@@ -90,8 +92,8 @@ def test_kueues_words_are_told(workload: Workload, words: str) -> None:
 
 
 def test_admission_is_told_once_and_lets_the_job_go_on() -> None:
-    assert [each.reason for each in decide(a_job(), ADMITTED).notices] == [Reason.ADMITTED]
-    assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision()
+    assert [each.reason for each in decide(a_job(), ADMITTED).events] == [Reason.ADMITTED]
+    assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision.wait()
     assert admission.admits(a_job(), ADMITTED)
     assert admission.withdrawal(a_job(), ADMITTED) == ""
 
@@ -112,52 +114,54 @@ def test_what_is_not_admitted_does_not_go_on(workload: Workload | None) -> None:
 @pytest.mark.parametrize("phase", [Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING])
 def test_quota_is_used_until_the_turn_is_over(phase: Phase) -> None:
     for workload in (EVICTED, replace(ADMITTED, queue="other"), replace(ADMITTED, request="other"), None):
-        assert decide(a_job(phase), workload) == Decision()
-    assert decide(a_job(phase, suspend=True), ADMITTED) == Decision()
+        assert decide(a_job(phase), workload) == Decision.wait()
+    assert decide(a_job(phase, suspend=True), ADMITTED) == Decision.wait()
 
 
 def test_quota_is_given_back_when_nothing_runs() -> None:
     decision = decide(a_job(Phase.QUEUED, Reason.QUOTA_WITHDRAWN), EVICTED)
-    assert decision.step == ReturnQuota(EVICTED)
+    assert decision.action == ReturnQuota(EVICTED)
     assert told(decision) == ("WaitingForKueue", "Kueue's LocalQueue vision/team: Preempted to accommodate")
 
 
 def test_pods_are_said_to_be_ready_once() -> None:
     job = a_job(Phase.TRAINING, Reason.TRAINING_RUNNING)
-    assert decide(job, ADMITTED).step == SayPodsReady(ADMITTED)
-    assert decide(a_job(Phase.TRAINING, Reason.POD_NOT_STARTED), ADMITTED).step is None
-    assert decide(job, also(ADMITTED, said("PodsReady", "True"))).step is None
+    assert decide(job, ADMITTED).action == SayPodsReady(ADMITTED)
+    assert decide(a_job(Phase.TRAINING, Reason.POD_NOT_STARTED), ADMITTED).action is None
+    assert decide(job, also(ADMITTED, said("PodsReady", "True"))).action is None
 
 
 def test_changes_of_the_job_reach_kueue() -> None:
-    assert decide(a_job(priority=3), NEW).step == ChangeRequest(NEW, "team", 3)
-    assert decide(replace(a_job(), local_queue="other"), NEW).step == ChangeRequest(NEW, "other", 0)
-    assert decide(a_job(Phase.TRAINING, priority=3), ADMITTED).step == ChangeRequest(ADMITTED, "team", 3)
-    assert decide(replace(a_job(), local_queue="other"), ADMITTED).step == WithdrawRequest(ADMITTED), "a queue is fixed"
+    assert decide(a_job(priority=3), NEW).action == ChangeRequest(NEW, "team", 3)
+    assert decide(replace(a_job(), local_queue="other"), NEW).action == ChangeRequest(NEW, "other", 0)
+    assert decide(a_job(Phase.TRAINING, priority=3), ADMITTED).action == ChangeRequest(ADMITTED, "team", 3)
+    assert decide(replace(a_job(), local_queue="other"), ADMITTED).action == WithdrawRequest(ADMITTED), (
+        "a queue is fixed"
+    )
     outdated = replace(NEW, request="another")
-    assert decide(a_job(), outdated).step == WithdrawRequest(outdated)
+    assert decide(a_job(), outdated).action == WithdrawRequest(outdated)
 
 
 def test_who_does_not_wait_holds_no_quota() -> None:
-    assert decide(a_job(Phase.SUSPENDED, suspend=True), ADMITTED).step == WithdrawRequest(ADMITTED)
-    assert decide(replace(a_job(), local_queue=""), ADMITTED).step == WithdrawRequest(ADMITTED)
-    assert decide(a_job(suspend=True), replace(ADMITTED, deleting=True)).step is None
+    assert decide(a_job(Phase.SUSPENDED, suspend=True), ADMITTED).action == WithdrawRequest(ADMITTED)
+    assert decide(replace(a_job(), local_queue=""), ADMITTED).action == WithdrawRequest(ADMITTED)
+    assert decide(a_job(suspend=True), replace(ADMITTED, deleting=True)).action is None
 
 
 @pytest.mark.parametrize(("phase", "kind"), [(Phase.SUCCEEDED, "Complete"), (Phase.FAILED, "Failed")])
 def test_the_end_is_told_once(phase: Phase, kind: str) -> None:
     job = a_job(phase)
     job = replace(job, status=job.status.model_copy(update={"conditions": [a_condition(kind, "R", "why")]}))
-    assert decide(job, ADMITTED).step == FinishWorkload(ADMITTED, str(phase), "why")
+    assert decide(job, ADMITTED).action == FinishWorkload(ADMITTED, str(phase), "why")
     finished = replace(ADMITTED, conditions=(said("Finished", "True"),))
-    assert decide(job, finished) == decide(job, None) == Decision(), "Kueue may have deleted it already"
+    assert decide(job, finished) == decide(job, None) == Decision.wait(), "Kueue may have deleted it already"
 
 
 def test_without_kueue_the_job_says_so() -> None:
     decision = decide(a_job(), None, absence="there is none")
     assert told(decision) == ("KueueMissing", "the label names Kueue's LocalQueue vision/team, but there is none")
-    assert decision.again_in == 30.0
-    assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision()
+    assert decision.requeue_after == 30.0
+    assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision.wait()
 
 
 def test_a_request_has_what_kueue_reads_and_no_more() -> None:
@@ -199,5 +203,5 @@ def test_quota_is_used_where_it_was_granted() -> None:
     job = replace(a_job(podTemplate={"nodeSelector": {"zone": "a"}}), grant=Grant({"gpu": "t4"}))
     resident = Resident("vision", "sam3", "u", "node-1", "http://sam3", {}, None)
     elsewhere = Candidate("gpu-1", resident, {"zone": "a", "gpu": "a100"})
-    assert unsuitable(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
-    assert unsuitable(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None
+    assert filter_reason(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
+    assert filter_reason(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None

@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.engine.cache import Cache, Store
+from gpu_relay.controllers.runtime.store import Cache, Store
 
 _UIDS = ("a", "b", "c")
 
@@ -51,12 +51,12 @@ def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
                 store.put(uid, str(version), version)
 
     tell(0, asked)
-    known = store.before_list()
+    known = store.begin_relist()
     tell(asked, answered)
     shown = _state(history[:listed])
     for uid, version in shown.items():
         store.put(uid, str(version), version)
-    store.keep_only(set(shown), known)
+    store.end_relist(set(shown), known)
     tell(answered, len(history))
     assert sorted(store.values()) == sorted(_state(history).values())
     assert sorted(part.values()) == sorted(version for version in store.values() if version % 2 == 0)
@@ -64,10 +64,10 @@ def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
 
 def test_a_resident_deleted_while_a_list_was_under_way_stays_gone() -> None:
     cache = Cache(lambda _: True)
-    cache.see_resident(_pod("7"))
-    cache.residents.before_list()
-    cache.see_resident(_pod("9"), deleted=True)
-    cache.see_resident(_pod("8"))
+    cache.observe_resident(_pod("7"))
+    cache.residents.begin_relist()
+    cache.observe_resident(_pod("9"), deleted=True)
+    cache.observe_resident(_pod("8"))
     assert cache.residents.values() == []
 
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain.model import Job, JobKey, Termination, TrainingPod
-from gpu_relay.domain.outcome import attempt_of
+from gpu_relay.clients.clock import ClusterClock
+from gpu_relay.domain.job.attempts import attempt_of
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.effects.clock import ClusterClock
 
 CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
 

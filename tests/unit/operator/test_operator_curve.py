@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import Curve, Progress, YoloTrainingJobStatus
-from gpu_relay.domain.curve import Point, extended, points, written
+from gpu_relay.domain.job.metrics_curve import Point, extended, points, written
 
 
 def progress(epoch: int, epochs: int, **metrics: float) -> Progress:

@@ -11,15 +11,17 @@ from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain import status
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Termination
-from gpu_relay.domain.outcome import next_batch, results_of, verdict
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.job import status
+from gpu_relay.domain.job.attempts import next_batch, results_of, verdict
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import Termination, training_pod_of
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import memory_mib, timestamp
-from gpu_relay.domain.queue import give, is_ready, not_before, place, queue_key, waits_for_time
-from gpu_relay.domain.steps import CreatePod
-from gpu_relay.effects.objects import training_pod_of
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.placement import assign, explain_placement, is_ready, not_before, queue_key, waits_for_time
+from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
@@ -95,7 +97,7 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
     assert all(is_ready(each, Policy(preparations=0)) for each in jobs)
     ordered = sorted(jobs, key=queue_key)
     assert len({queue_key(each) for each in jobs}) == len(jobs)
-    places = place(ordered, [Candidate("g", None, {})], NOW, Policy())
+    places = explain_placement(ordered, [Candidate("g", None, {})], NOW, Policy())
     assert [p.position for p in places] == list(range(1, len(jobs) + 1))
     assert [p.job for p in places if p.gpu] == ordered[:1]
 
@@ -106,10 +108,10 @@ def test_what_is_given_is_what_is_told(pauses: list[bool], gpus: int) -> None:
     failed = [ended("Error")[0].model_copy(update={"completion_time": timestamp(NOW)})]
     waiting = [job(f"j{n}", attempts=failed if each else []) for n, each in enumerate(pauses)]
     candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]
-    given_away = give(waiting, candidates, NOW, Policy())
+    given_away = assign(waiting, candidates, NOW, Policy())
     assert [each for each, _ in given_away] == [each for each in waiting if not each.status.attempts][:gpus]
     assert len({gpu.gpu for _, gpu in given_away}) == len(given_away)
-    told = place(waiting, candidates, NOW, Policy())
+    told = explain_placement(waiting, candidates, NOW, Policy())
     assert [(each.job, each.gpu) for each in told if each.gpu] == given_away
     assert waits_for_time(waiting, candidates, NOW, Policy()) == any(pauses)
 

@@ -6,12 +6,13 @@ import pytest
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.model import GpuLease, JobKey
-from gpu_relay.domain.steps import Notice
-from gpu_relay.effects import events
-from gpu_relay.effects.events import EventRecorder
-from gpu_relay.effects.kube import Kube
+from gpu_relay.clients import events
+from gpu_relay.clients.events import EventRecorder
+from gpu_relay.clients.kube import Kube
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.turn import plan as turn
 
 KEY = JobKey("vision", "digits", "12345678-aaaa")
 LEASE = GpuLease("gpu-1", "1", "gpu-1", KEY.holder, 7, None, "key", "node-1", "")
@@ -31,7 +32,7 @@ class Recorded:
         return [body["metadata"]["name"] for body in self.bodies]
 
 
-async def emitted(*notices: Notice) -> Recorded:
+async def emitted(*notices: EventRecord) -> Recorded:
     recorded = Recorded()
     recorder = EventRecorder(cast(Kube, recorded))
     for notice in notices:
@@ -41,7 +42,9 @@ async def emitted(*notices: Notice) -> Recorded:
 
 async def test_names_are_those_of_every_version_before() -> None:
     """A restarted operator of another version must not write an Event twice: these are the names of 0.1."""
-    told = await emitted(*(Notice(Reason(each), "") for each in ("GPULeased", "PodCreated", "Completed", "PodLost")))
+    told = await emitted(
+        *(EventRecord(Reason(each), "") for each in ("GPULeased", "PodCreated", "Completed", "PodLost"))
+    )
     assert told.names == [
         "digits.12345678.7.14.gpuleased", "digits.12345678.7.24.podcreated", "digits.12345678.7.47.completed",
         "digits.12345678.7.58.podlost",
@@ -50,18 +53,18 @@ async def test_names_are_those_of_every_version_before() -> None:
 
 async def test_a_reason_without_a_place_comes_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(events._PLACES, "Completed")
-    assert (await emitted(Notice(Reason.COMPLETED, ""))).names == ["digits.12345678.7.99.completed"]
+    assert (await emitted(EventRecord(Reason.COMPLETED, ""))).names == ["digits.12345678.7.99.completed"]
 
 
 async def test_names_sort_in_the_order_of_a_turn() -> None:
     story = ("Preparing", "Prepared", "GPULeased", "ResidentUnloaded", "PodCreated", "TrainingRunning", "TrainingEnded",
              "ResidentLoaded", "Completed")  # fmt: skip
-    names = (await emitted(*(Notice(Reason(each), "") for each in reversed(story)))).names
+    names = (await emitted(*(EventRecord(Reason(each), "") for each in reversed(story)))).names
     assert [name.rsplit(".", 1)[-1] for name in sorted(names)] == [each.lower() for each in story]
 
 
 async def test_what_programs_read_is_in_annotations_however_long_the_message_is() -> None:
-    told = await emitted(Notice(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
+    told = await emitted(EventRecord(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
     assert told.bodies[0]["metadata"]["annotations"] == {
         "gpurelay.dev/gpu": "gpu-1",
         "gpurelay.dev/node": "node-1",
@@ -73,5 +76,5 @@ async def test_what_programs_read_is_in_annotations_however_long_the_message_is(
 
 async def test_an_event_outside_a_turn_says_nothing_of_one() -> None:
     recorded = Recorded()
-    await EventRecorder(cast(Kube, recorded)).emit(KEY, "1", 1, Notice(Reason.PREPARED, "m"))
+    await EventRecorder(cast(Kube, recorded)).emit(KEY, "1", 1, EventRecord(Reason.PREPARED, "m"))
     assert recorded.bodies[0]["metadata"]["annotations"] == {}

@@ -9,26 +9,19 @@ import pytest
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import turn
-from gpu_relay.domain.acquisition import TRAINING_CONTEXT_MIB
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.fairness import clocks_of, is_exhausted, objections, outage_since, serves_until
-from gpu_relay.domain.model import (
-    HOLDER_RESIDENT,
-    GpuLease,
-    GpuReport,
-    Hold,
-    Job,
-    JobKey,
-    Policy,
-    Resident,
-    Termination,
-    TrainingPod,
-    TurnView,
-)
+from gpu_relay.domain.decision import CreatePod, DeletePod, HandOver, Load, ReturnLease, Unload
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.outage import clocks_of, is_exhausted, objections, outage_since, serves_until
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, timestamp
-from gpu_relay.domain.queue import place, successor
-from gpu_relay.domain.steps import CreatePod, DeletePod, Load, PassOn, ReturnLease, Unload
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.placement import explain_placement, next_for
+from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn.acquisition import TRAINING_CONTEXT_MIB
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(max_outage=600, min_serve=60, idle_after=30)
@@ -112,7 +105,7 @@ def test_a_resident_that_nobody_asks_is_not_left_alone_for_the_clocks_sake() -> 
 
 def test_a_job_waits_while_the_resident_serves_and_is_told_until_when() -> None:
     serving = Candidate("gpu-1", resident(), {}, replace(AT_REST, out_since=ago(900), served_since=ago(20)))
-    placement = place([job()], [serving], NOW, POLICY)[0]
+    placement = explain_placement([job()], [serving], NOW, POLICY)[0]
     assert (placement.gpu, placement.reason) == (None, Reason.RESIDENT_SERVING)
     assert timestamp(NOW + timedelta(seconds=40)) in placement.message
 
@@ -120,18 +113,21 @@ def test_a_job_waits_while_the_resident_serves_and_is_told_until_when() -> None:
 def test_a_polite_job_waits_for_an_idle_resident_and_lets_others_pass() -> None:
     polite, bold = job(startWhen="ResidentIdle", idleFor="10s"), replace(job(), key=replace(KEY, name="b", uid="2"))
     busy, idle = Candidate("gpu-1", resident(), {}), Candidate("gpu-1", resident(replace(LOADED, idle_seconds=10)), {})
-    assert [p.reason for p in place([polite, bold], [busy], NOW, POLICY)] == [Reason.RESIDENT_BUSY, Reason.GPU_LEASED]
-    assert place([polite], [idle], NOW, POLICY)[0].gpu == idle
+    assert [p.reason for p in explain_placement([polite, bold], [busy], NOW, POLICY)] == [
+        Reason.RESIDENT_BUSY,
+        Reason.GPU_LEASED,
+    ]
+    assert explain_placement([polite], [idle], NOW, POLICY)[0].gpu == idle
     in_flight = Candidate("gpu-1", resident(replace(LOADED, idle_seconds=10, in_flight=1)), {})
-    assert place([polite], [in_flight], NOW, POLICY)[0].gpu is None
-    assert successor([polite], busy, NOW, POLICY) is None
-    assert successor([polite], idle, NOW, POLICY) == polite
+    assert explain_placement([polite], [in_flight], NOW, POLICY)[0].gpu is None
+    assert next_for([polite], busy, NOW, POLICY) is None
+    assert next_for([polite], idle, NOW, POLICY) == polite
 
 
 POD = TrainingPod("vision", "digits-1", "p", "uid-1", "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
 OURS = replace(AT_REST, holder=KEY.holder, fence=8, out_since=ago(700), acquired=ago(700))
 HELD = replace(OUT, hold=Hold(KEY.holder, 8, 59.0), refused=3)
-OWED = replace(AT_REST, acquired=ago(1), reload_owed=KEY.holder, out_since=ago(100))
+OWED = replace(AT_REST, acquired=ago(1), reload_pending=KEY.holder, out_since=ago(100))
 
 
 def after_a_turn(**changes: Any) -> TurnView:
@@ -141,7 +137,7 @@ def after_a_turn(**changes: Any) -> TurnView:
 
 def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
     decision = turn.plan(after_a_turn())
-    assert isinstance(decision.step, PassOn)
+    assert isinstance(decision.action, HandOver)
     assert decision.status is not None
     reloaded = next(c for c in decision.status.conditions if c.type == "ResidentReloaded")
     assert (reloaded.status, reloaded.reason) == ("False", Reason.GPU_PASSED_ON)
@@ -160,7 +156,7 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
 
 def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> None:
     decision = turn.plan(at_the_end())
-    assert decision.step == ReturnLease(passed_on=True, unused_since="2026-01-01T11:59:59Z")
+    assert decision.action == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z")
     assert decision.status is not None
     assert decision.status.phase == Phase.SUCCEEDED
     assert [attempt.reason for attempt in decision.status.attempts] == [Reason.COMPLETED]
@@ -169,7 +165,7 @@ def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> N
     said = {condition.type: (condition.status, condition.reason) for condition in decision.status.conditions}
     assert said["ResidentReloaded"] == ("False", Reason.GPU_PASSED_ON)
     assert said["Complete"] == ("True", Reason.COMPLETED)
-    created, verdict = decision.notices
+    created, verdict = decision.events
     assert (created.reason, verdict.reason) == (Reason.POD_CREATED, Reason.COMPLETED)
     assert verdict.message == "30 epochs; vision/next has the GPU next; the resident is loaded after it"
 
@@ -181,12 +177,12 @@ def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_sa
     assert decision.status is not None
     done = replace(view.job, status=decision.status)
     again = turn.plan(replace(view, job=done))
-    assert isinstance(again.step, ReturnLease)
-    assert again.notices == ()
+    assert isinstance(again.action, ReturnLease)
+    assert again.events == ()
     returned = turn.plan(after_a_turn(job=done, lease=replace(OWED, fence=8)))
-    assert isinstance(returned.step, PassOn)
+    assert isinstance(returned.action, HandOver)
     assert returned.status is None
-    assert returned.notices == decision.notices[1:], "by name, it is the same Event"
+    assert returned.events == decision.events[1:], "by name, it is the same Event"
 
 
 def test_who_comes_next_is_no_news_once_it_was_told() -> None:
@@ -195,10 +191,10 @@ def test_who_comes_next_is_no_news_once_it_was_told() -> None:
     assert first.status.phase == Phase.QUEUED
     waiting = replace(job(), status=first.status)
     other = turn.plan(after_a_turn(job=waiting, successor="vision/other"))
-    assert isinstance(other.step, PassOn)
-    assert other.again_in == 9, "until it is loaded after all, nothing is to be looked at"
-    assert turn.plan(after_a_turn(job=waiting, lease=replace(OWED, out_since=ago(596)))).again_in == 4
-    assert (other.status, other.notices) == (None, ())
+    assert isinstance(other.action, HandOver)
+    assert other.requeue_after == 9, "until it is loaded after all, nothing is to be looked at"
+    assert turn.plan(after_a_turn(job=waiting, lease=replace(OWED, out_since=ago(596)))).requeue_after == 4
+    assert (other.status, other.events) == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -216,9 +212,9 @@ def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnVie
     decision = turn.plan(view)
     assert decision.status is not None
     assert decision.status.phase == phase
-    passes = isinstance(decision.step, ReturnLease) and decision.step.passed_on
+    passes = isinstance(decision.action, ReturnLease) and decision.action.handed_over
     assert passes is (phase == Phase.FAILED)
-    assert (decision.notices[-1].reason == Reason.TRAINING_ENDED) is not passes
+    assert (decision.events[-1].reason == Reason.TRAINING_ENDED) is not passes
 
 
 @pytest.mark.parametrize(
@@ -231,7 +227,7 @@ def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnVie
     ],
 )
 def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(changes: dict[str, Any]) -> None:
-    assert isinstance(turn.plan(after_a_turn(**changes)).step, Load)
+    assert isinstance(turn.plan(after_a_turn(**changes)).action, Load)
 
 
 @pytest.mark.parametrize(
@@ -247,8 +243,8 @@ def test_a_job_yields_only_when_asked_wanted_and_due(yields: bool, report: GpuRe
     lease = replace(OURS, out_since=ago(out))
     view = TurnView(NOW, POLICY, lease, resident(report), job(yieldToResident=yields), pods=(POD,))
     decision = turn.plan(view)
-    assert isinstance(decision.step, DeletePod) is stops
-    assert (Reason.YIELDING_TO_RESIDENT in [notice.reason for notice in decision.notices]) is stops
+    assert isinstance(decision.action, DeletePod) is stops
+    assert (Reason.YIELDING_TO_RESIDENT in [notice.reason for notice in decision.events]) is stops
 
 
 ROOMY = replace(LOADED, used_mib=4000, free_mib=10910, worker_allocated_mib=3000, worker_cap_mib=6000)
@@ -263,19 +259,19 @@ def acquiring(report: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnView:
 def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
     assert ROOMY.room_mib == 7910
     proven = turn.plan(acquiring(ROOMY, (7910,) * 3))
-    assert proven.step == CreatePod(1, 16, coresident=True, proven_mib=10910)
-    assert turn.plan(acquiring(ROOMY, (7910,) * 2)).step is None
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).step, Unload)
+    assert proven.action == CreatePod(1, 16, coresident=True, proven_mib=10910)
+    assert turn.plan(acquiring(ROOMY, (7910,) * 2)).action is None
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, 6143))).action, Unload)
     context = 6144 + TRAINING_CONTEXT_MIB
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context - 1))).step, Unload), "beside it is its context"
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context))).step, CreatePod)
-    assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).step, Unload)
-    assert isinstance(turn.plan(acquiring(ROOMY, ())).step, Unload)
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context - 1))).action, Unload), "beside it is its context"
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910, 7910, context))).action, CreatePod)
+    assert isinstance(turn.plan(acquiring(ROOMY, (7910,) * 3, sharing="Exclusive")).action, Unload)
+    assert isinstance(turn.plan(acquiring(ROOMY, ())).action, Unload)
 
 
 def test_law_2_holds_beside_the_resident_too() -> None:
     stray = replace(POD, name="stray", job_uid="other", fence=3)
-    assert turn.plan(replace(acquiring(ROOMY, (7910,) * 3), pods=(stray,))).step == DeletePod(stray)
+    assert turn.plan(replace(acquiring(ROOMY, (7910,) * 3), pods=(stray,))).action == DeletePod(stray)
 
 
 def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() -> None:
@@ -285,8 +281,8 @@ def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() ->
     for turns_status, held in ((recorded, False), (recorded.model_copy(update={"fence": 7}), True), (None, True)):
         status = view.job.status.model_copy(update={"turn": turns_status})
         decision = turn.plan(replace(view, job=replace(view.job, status=status)))
-        assert isinstance(decision.step, Unload) == held
+        assert isinstance(decision.action, Unload) == held
         assert decision.status is not None and decision.status.turn is not None
         assert (decision.status.turn.sharing is None) == held, "the record lasts as long as the turn"
     gone = turn.plan(replace(acquiring(ROOMY, ()), job=None))
-    assert gone.step == ReturnLease(reload_owed=True, resident_out=False)
+    assert gone.action == ReturnLease(reload_pending=True, resident_out=False)

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
-from gpu_relay.domain.outcome import next_batch
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.job.attempts import next_batch
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.quantities import duration, memory_mib
-from gpu_relay.domain.steps import CreatePod
-from gpu_relay.effects.pod_builder import TrainerDefaults, training_pod
+from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 from tests.support import specs
 
 DECISIONS = {

@@ -2,7 +2,7 @@
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.history import remembered
+from gpu_relay.domain.job.attempt_history import remembered
 
 
 def attempts(number: int, *, failing_every: int) -> list[Attempt]:

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpu_relay.effects.kube import KubeError
-from gpu_relay.effects.metrics import PASS_ERRORS
-from gpu_relay.engine.isolation import Isolation, soonest
-from gpu_relay.engine.leadership import NotLeadingError
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.runtime.isolation import Isolation, soonest
+from gpu_relay.leaderelection.elector import NotLeadingError
+from gpu_relay.observability.metrics import PASS_ERRORS
 
 
 @dataclass
@@ -40,7 +40,7 @@ def test_an_object_that_keeps_failing_is_tried_less_and_less_often_up_to_a_limit
     isolation, pauses = Isolation("test", clock), []
     for _ in range(12):
         fail(isolation, "a")
-        pause = isolation.again_in()
+        pause = isolation.requeue_after()
         assert pause is not None
         assert isolation.defers("a")
         clock.seconds += pause
@@ -60,20 +60,20 @@ def test_success_ends_the_back_off() -> None:
     with isolation.guard("a", "a"):
         pass
     fail(isolation, "a")
-    assert isolation.again_in() == pytest.approx(0.5)
+    assert isolation.requeue_after() == pytest.approx(0.5)
 
 
 def test_what_was_left_out_is_asked_for_again_when_it_is_due() -> None:
     clock = Clock()
     isolation = Isolation("test", clock)
-    assert isolation.again_in() is None
+    assert isolation.requeue_after() is None
     fail(isolation, "a")
-    assert isolation.again_in() == pytest.approx(0.5)
-    assert isolation.again_in() is None  # nobody asked for it in this pass: it may be gone
+    assert isolation.requeue_after() == pytest.approx(0.5)
+    assert isolation.requeue_after() is None  # nobody asked for it in this pass: it may be gone
     clock.seconds = 0.4
     assert isolation.defers("a")
     clock.seconds = 0.6  # due while the pass still ran
-    assert isolation.again_in() == 0
+    assert isolation.requeue_after() == 0
 
 
 @pytest.mark.parametrize("status", [0, 429, 503])

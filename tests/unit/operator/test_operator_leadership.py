@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.domain.leadership import Candidacy, LeaderRecord
+from gpu_relay.leaderelection.candidacy import Candidacy, LeaderRecord
 
 DURATION = 12.0
 

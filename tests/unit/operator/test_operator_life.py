@@ -8,17 +8,22 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Attempt, Progress, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import mishaps, stops, turn
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.estimate import estimated_starts
-from gpu_relay.domain.lengths import Lengths, has_trained
-from gpu_relay.domain.lifetime import deadline, expires_at
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Policy, Preemptor, Termination, TrainingPod, TurnView
-from gpu_relay.domain.outcome import attempt_of, verdict
-from gpu_relay.domain.preemption import preemptors
+from gpu_relay.domain.decision import DeletePod, ReturnLease
+from gpu_relay.domain.job import pod_failures, stop_reasons
+from gpu_relay.domain.job.attempts import attempt_of, verdict
+from gpu_relay.domain.job.deadlines import deadline, expires_at
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.queue import place
-from gpu_relay.domain.steps import DeletePod, ReturnLease
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.estimate import estimated_starts
+from gpu_relay.domain.queue.placement import explain_placement
+from gpu_relay.domain.queue.preemption import preemptors
+from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
+from gpu_relay.domain.turn import plan as turn
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POD = TrainingPod(
@@ -85,7 +90,7 @@ def test_what_an_end_counts_as(owner: Job, pod: TrainingPod, ended: Termination,
 
 
 def test_a_stop_told_in_another_turn_says_nothing_of_this_one() -> None:
-    assert stops.told(told(Reason.PREEMPTED), 8) is None
+    assert stop_reasons.recorded_stop(told(Reason.PREEMPTED), 8) is None
 
 
 def test_the_deadline_counts_from_the_start_and_stands_while_suspended() -> None:
@@ -116,13 +121,13 @@ def test_the_cause_is_on_record_before_the_pod_is_told() -> None:
     low = job(preemptible=True)
     view = TurnView(NOW, Policy(), lease(low), None, low, pods=(POD,), preemptor=Preemptor("vision/high", 5))
     decision = turn.plan(view)
-    assert decision.step == DeletePod(POD)
+    assert decision.action == DeletePod(POD)
     assert decision.status is not None
     assert decision.status.turn is not None
     assert decision.status.turn.stopping == Reason.PREEMPTED
     going = replace(low, status=decision.status)
     again = turn.plan(replace(view, job=going, pods=(replace(POD, deleting=True),), preemptor=None))
-    assert again.step is None
+    assert again.action is None
     assert again.status == decision.status, "nothing new to write while it stops"
     spared = turn.plan(replace(view, job=going, preemptor=None))
     assert spared.status is not None
@@ -137,9 +142,9 @@ def test_the_cause_is_on_record_before_the_pod_is_told() -> None:
 def test_who_is_preempted(spec: dict[str, Any], priority: int, stops_: bool) -> None:
     owner = job(**spec)
     view = TurnView(NOW, Policy(), lease(owner), None, owner, preemptor=Preemptor("vision/high", priority))
-    stopped = stops.withdrawn(view, owner)
+    stopped = stop_reasons.withdrawn(view, owner)
     assert (stopped is not None and stopped.reason == Reason.PREEMPTED) is stops_
-    assert isinstance(turn.plan(view).step, ReturnLease) is stops_
+    assert isinstance(turn.plan(view).action, ReturnLease) is stops_
 
 
 def running(name: str, gpu: str, began: float, **spec: Any) -> tuple[Job, Candidate]:
@@ -150,7 +155,7 @@ def running(name: str, gpu: str, began: float, **spec: Any) -> tuple[Job, Candid
 def choose(waiting: list[Job], *turns: tuple[Job, Candidate]) -> dict[str, Preemptor]:
     candidates = [candidate for _, candidate in turns]
     owners = {owner.key.holder: owner for owner, _ in turns}
-    return preemptors(place(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
+    return preemptors(explain_placement(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
 
 
 def test_the_least_urgent_is_stopped_and_among_equals_the_last_that_began() -> None:
@@ -201,7 +206,7 @@ def test_one_that_has_failed_or_waits_for_an_idle_resident_stops_nobody() -> Non
 )
 def test_why_a_pod_does_not_start(word: str, reason: Reason, failing: bool) -> None:
     pod = replace(POD, waiting=f"{word}: words", waiting_reason=word)
-    assert (mishaps.start_reason(pod), mishaps.is_start_failure(pod)) == (reason, failing)
+    assert (pod_failures.start_reason(pod), pod_failures.is_start_failure(pod)) == (reason, failing)
 
 
 def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
@@ -212,8 +217,8 @@ def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
         TurnView(NOW, Policy(), lease(owner), None, owner, pods=(gone,)),
     ):
         decision = turn.plan(view)
-        assert decision.step is None
-        assert decision.notices[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
+        assert decision.action is None
+        assert decision.events[-1].reason in {Reason.NODE_LOST, Reason.POD_STUCK}
 
 
 def completed(name: str, epochs: int, took: float, *earlier: Attempt, **spec: Any) -> Job:
@@ -272,7 +277,7 @@ def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took()
 
     def starts(*jobs: Job, queue: list[Job] = waiting) -> list[float | None]:
         owners, lengths = {each.key.holder: each for each in jobs}, Lengths(filter(has_trained, jobs))
-        places = place(queue, [candidate], NOW, Policy())
+        places = explain_placement(queue, [candidate], NOW, Policy())
         found = estimated_starts(places, [candidate], owners, lengths, NOW, Policy())
         times = [found.get(each.key.uid) for each in queue]
         return [None if at is None else (parse_time(at) - NOW).total_seconds() for at in times]
@@ -302,7 +307,7 @@ def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took()
 )
 def test_what_the_scheduler_misses_has_its_own_remedy(said: str, remedies: list[str], not_said: str) -> None:
     waiting = f"not scheduled: 0/2 nodes are available: {said}"
-    message = mishaps.start_message(replace(POD, waiting=waiting, waiting_reason="Unschedulable"))
+    message = pod_failures.start_message(replace(POD, waiting=waiting, waiting_reason="Unschedulable"))
     for remedy in remedies:
         assert remedy in message
     assert not_said not in message

@@ -2,8 +2,9 @@
 
 from dataclasses import replace
 
-from gpu_relay.domain.model import GpuLease, GpuReport, Hold
-from gpu_relay.engine.memory import Memory
+from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Hold
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "job", 7, None, "", "node-1", "")
 
@@ -15,19 +16,19 @@ def report(*, loaded: bool, held: bool = True) -> GpuReport:
     return GpuReport("GPU-1", "T4", 15_360, 450, used, 14_910 - used, 14_000, loaded, state, hold)
 
 
-def sample(memory: Memory, at: float, *, loaded: bool = False, held: bool = True) -> None:
+def sample(memory: TurnState, at: float, *, loaded: bool = False, held: bool = True) -> None:
     memory.take_sample(report(loaded=loaded, held=held), at, keep=3, apart=0.5)
 
 
 def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:
-    memory = Memory(LEASE)
+    memory = TurnState(LEASE)
     sample(memory, 100, loaded=True)
     sample(memory, 100)
     assert memory.samples == [14_910]
 
 
 def test_samples_of_a_row_lie_apart() -> None:
-    memory = Memory(LEASE)
+    memory = TurnState(LEASE)
     for _ in range(3):
         sample(memory, 100)
     assert memory.samples == [14_910]
@@ -37,7 +38,7 @@ def test_samples_of_a_row_lie_apart() -> None:
 
 
 def test_a_gap_ends_a_row() -> None:
-    memory = Memory(LEASE)
+    memory = TurnState(LEASE)
     sample(memory, 100)
     sample(memory, 100.6)
     sample(memory, 106)
@@ -46,17 +47,17 @@ def test_a_gap_ends_a_row() -> None:
 
 def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
     for loaded, held in ((True, True), (False, False)):
-        memory = Memory(LEASE)
+        memory = TurnState(LEASE)
         sample(memory, 100)
         sample(memory, 101, loaded=loaded, held=held)
         assert memory.samples == []
 
 
 def test_a_row_that_began_when_the_last_trainer_left_goes_on_in_the_next_turn() -> None:
-    turn = Memory(LEASE)
+    turn = TurnState(LEASE)
     sample(turn, 100)
-    returned = Memory.of(replace(LEASE, holder="resident"), turn)
-    following = Memory.of(replace(LEASE, holder="other", fence=8), returned)
+    returned = TurnState.of(replace(LEASE, holder="resident"), turn)
+    following = TurnState.of(replace(LEASE, holder="other", fence=8), returned)
     sample(following, 100.4)
     assert following.samples == [14_910], "too soon"
     sample(following, 100.5)
@@ -64,6 +65,6 @@ def test_a_row_that_began_when_the_last_trainer_left_goes_on_in_the_next_turn() 
 
 
 def test_a_row_ends_where_another_turn_lies_between() -> None:
-    turn = Memory(LEASE)
+    turn = TurnState(LEASE)
     sample(turn, 100)
-    assert Memory.of(replace(LEASE, fence=9), turn).samples == []
+    assert TurnState.of(replace(LEASE, fence=9), turn).samples == []

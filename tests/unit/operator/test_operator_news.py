@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain import status
-from gpu_relay.domain.model import Job, JobKey
-from gpu_relay.domain.news import has_moved, is_news, is_same, outdated
-from gpu_relay.domain.queue import Placement, place_message
+from gpu_relay.domain.job import status
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.queue.placement import Placement, place_message
+from gpu_relay.domain.queue.status_throttle import is_same, needs_immediate_update, needs_update, position_error
 from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -30,12 +30,12 @@ def at(job: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, messag
 
 def test_a_job_is_told_at_once_what_it_waits_for() -> None:
     new = Job(JobKey("v", "n", "u"), 1, "1", "2026-01-01T11:00:00Z", False, SPEC, YoloTrainingJobStatus())
-    assert is_news(at(new, 9_999), None)
-    assert not is_news(at(told(9_999), 9_998), None)
-    assert is_news(at(told(2), 2, Reason.NO_GPU_FITS, "too small"), None)
+    assert needs_immediate_update(at(new, 9_999), None)
+    assert not needs_immediate_update(at(told(9_999), 9_998), None)
+    assert needs_immediate_update(at(told(2), 2, Reason.NO_GPU_FITS, "too small"), None)
     serving = told(1, reason=Reason.RESIDENT_SERVING)
-    assert is_news(at(serving, 1, Reason.RESIDENT_SERVING, "serves until noon"), None)
-    assert is_news(at(told(3), 3), SOON), "an estimate where there was none"
+    assert needs_immediate_update(at(serving, 1, Reason.RESIDENT_SERVING, "serves until noon"), None)
+    assert needs_immediate_update(at(told(3), 3), SOON), "an estimate where there was none"
 
 
 def test_places_are_exact_at_the_head_and_coarse_behind() -> None:
@@ -43,28 +43,28 @@ def test_places_are_exact_at_the_head_and_coarse_behind() -> None:
         (3, 2, True), (11, 10, True), (10, 11, True), (12, 11, False), (100, 26, False), (100, 25, True),
         (10_000, 9_999, False), (10_000, 2_500, True), (50, 51, False), (50, 200, True), (7, 7, False),
     ]:  # fmt: skip
-        assert has_moved(at(told(before), now), None) == moved, (before, now)
+        assert needs_update(at(told(before), now), None) == moved, (before, now)
 
 
 def test_a_long_queue_costs_each_job_few_writes() -> None:
     for length, most in ((1_000, 14), (10_000, 16)):
         job, writes = told(length), 1
         for position in range(length - 1, 0, -1):
-            if has_moved(at(job, position), None):
+            if needs_update(at(job, position), None):
                 job, writes = told(position), writes + 1
         assert writes <= most, "without the pause between two of them"
 
 
 def test_the_most_outdated_place_is_told_first() -> None:
     moved = [at(told(9), 8), at(told(40), 10), at(told(10_000), 2_500), at(told(100, SOON), 100)]
-    assert max(moved, key=outdated) == moved[1], "the nearer of two that are equally wrong"
-    assert sorted(map(outdated, moved)) == [1, 9 / 8, 4, 4]
+    assert max(moved, key=position_error) == moved[1], "the nearer of two that are equally wrong"
+    assert sorted(map(position_error, moved)) == [1, 9 / 8, 4, 4]
 
 
 def test_estimates_move_places_too() -> None:
-    assert has_moved(at(told(100, SOON), 100), LATER)
-    assert not has_moved(at(told(100, SOON), 100), SOON)
-    assert not has_moved(at(told(100, SOON), 100), None), "an estimate that cannot be made any more stays"
+    assert needs_update(at(told(100, SOON), 100), LATER)
+    assert not needs_update(at(told(100, SOON), 100), SOON)
+    assert not needs_update(at(told(100, SOON), 100), None), "an estimate that cannot be made any more stays"
 
 
 def test_what_a_job_was_told_of_its_prospects_makes_it_no_other() -> None:

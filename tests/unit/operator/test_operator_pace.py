@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from gpu_relay.engine.pace import Pace
+from gpu_relay.controllers.runtime.rate_limit import RateLimit
 
 
-async def looks(seconds: float, again_in: float | None) -> float | None:
+async def looks(seconds: float, requeue_after: float | None) -> float | None:
     await asyncio.sleep(seconds)
-    return again_in
+    return requeue_after
 
 
 async def test_a_rest_is_longer_than_the_look_before() -> None:
-    pace = Pace()
+    pace = RateLimit()
     assert pace.rest("queue") == 0
     assert await pace.keep("queue", looks(0.05, None)) is None
     assert 0.05 < pace.rest("queue") < 60
@@ -21,10 +21,10 @@ async def test_a_rest_is_longer_than_the_look_before() -> None:
 
 
 async def test_a_look_that_wants_the_next_one_at_once_rests_all_the_same() -> None:
-    again_in = await Pace().keep("queue", looks(0.05, 0))
-    assert again_in is not None
-    assert again_in > 0.05
-    assert await Pace().keep("queue", looks(0.0, 3600)) == 3600
+    requeue_after = await RateLimit().keep("queue", looks(0.05, 0))
+    assert requeue_after is not None
+    assert requeue_after > 0.05
+    assert await RateLimit().keep("queue", looks(0.0, 3600)) == 3600
 
 
 async def test_a_look_that_fails_rests_too() -> None:
@@ -32,7 +32,7 @@ async def test_a_look_that_fails_rests_too() -> None:
         await asyncio.sleep(0.05)
         raise ValueError("no")
 
-    pace = Pace()
+    pace = RateLimit()
     with pytest.raises(ValueError, match="no"):
         await pace.keep("queue", fails())
     assert pace.rest("queue") > 0.05

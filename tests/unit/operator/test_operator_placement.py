@@ -10,11 +10,21 @@ from hypothesis import strategies as st
 
 from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.candidate import CONTEXT_MIB, Candidate, context_of, most_free_mib, obstacle, too_full, unsuitable
-from gpu_relay.domain.history import fruitless_in_a_row, refused_in_a_row
-from gpu_relay.domain.model import GpuReport, Hold, Job, JobKey, Policy, Resident
-from gpu_relay.domain.nodes import NodeState, node_state, placement_error
-from gpu_relay.domain.queue import give, place, successor
+from gpu_relay.domain.job.attempt_history import fruitless_in_a_row, refused_in_a_row
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.node import NodeState, node_state, placement_error
+from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import (
+    CONTEXT_MIB,
+    Candidate,
+    blocked_reason,
+    context_of,
+    filter_reason,
+    most_free_mib,
+    too_full,
+)
+from gpu_relay.domain.queue.placement import assign, explain_placement, next_for
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=0)
@@ -58,21 +68,21 @@ def test_what_an_unload_can_free_at_most(own: int, used: int, most: int | None) 
 
 def test_memory_of_others_is_counted_between_turns_only() -> None:
     full = report(used=6_000, own=0, loaded=False)
-    found = obstacle(job(), candidate(full), NOW, POLICY)
+    found = blocked_reason(job(), candidate(full), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
     assert "8,910 MiB free; 10,240 MiB and a margin of 256 MiB needed" in found[1]
     assert "Other processes hold about 6,000 MiB" in found[1]
     held = replace(full, hold=Hold("someone", 7, 60.0))
-    assert obstacle(job(), candidate(held), NOW, POLICY) is None, "what it holds may be the training's"
+    assert blocked_reason(job(), candidate(held), NOW, POLICY) is None, "what it holds may be the training's"
     assert too_full(job(), candidate(held), POLICY) is not None
 
 
 def test_what_an_unload_has_shown_narrows_the_bound() -> None:
     """1,910 MiB are free and 8,000 the resident's model: with a context of up to 1,024 the job would have a place."""
     loaded = candidate(report(used=13_000, own=8_000))
-    assert obstacle(job(), loaded, NOW, POLICY) is None
-    found = obstacle(job(), replace(loaded, context_mib=300), NOW, POLICY)
+    assert blocked_reason(job(), loaded, NOW, POLICY) is None
+    found = blocked_reason(job(), replace(loaded, context_mib=300), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
 
@@ -83,7 +93,7 @@ def test_a_context_is_learned_where_nothing_else_has_changed(after: int, context
 
 
 def test_a_resident_that_does_not_answer_is_an_obstacle() -> None:
-    found = obstacle(job(), candidate(None), NOW, POLICY)
+    found = blocked_reason(job(), candidate(None), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.RESIDENT_UNREACHABLE
     assert "no answer within 5 s" in found[1]
@@ -138,29 +148,29 @@ def test_what_is_unknown_of_a_node_is_no_obstacle() -> None:
 
 def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
     selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(report()), node_labels=None)
-    assert unsuitable(selective, unread, POLICY) is None
-    found = obstacle(selective, unread, NOW, POLICY)
+    assert filter_reason(selective, unread, POLICY) is None
+    found = blocked_reason(selective, unread, NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.NODE_UNAVAILABLE
-    assert obstacle(job(), unread, NOW, POLICY) is None, "others do not wait for it (law 8)"
+    assert blocked_reason(job(), unread, NOW, POLICY) is None, "others do not wait for it (law 8)"
 
 
 def test_a_job_that_is_held_back_is_passed_over() -> None:
     first, second = job("first"), job("second")
     held = {"uid-first": (Reason.POD_REFUSED, "exceeded quota")}
     gpus = [candidate(report())]
-    assert [each.key.name for each, _ in give([first, second], gpus, NOW, POLICY, held)] == ["second"]
-    told = place([first, second], gpus, NOW, POLICY, held)
+    assert [each.key.name for each, _ in assign([first, second], gpus, NOW, POLICY, held)] == ["second"]
+    told = explain_placement([first, second], gpus, NOW, POLICY, held)
     assert (told[0].reason, told[0].message) == (Reason.POD_REFUSED, "exceeded quota")
-    assert successor([first, second], gpus[0], NOW, POLICY, held) == second
+    assert next_for([first, second], gpus[0], NOW, POLICY, held) == second
 
 
 def test_the_gpu_of_a_fruitless_attempt_comes_last() -> None:
     gpus = [candidate(report(), "gpu-1"), candidate(report(), "gpu-2")]
     for reason, chosen in (("ResidentUnreachable", "gpu-2"), ("Completed", "gpu-1")):
         waiting = [job(attempts=(attempt(1, reason),))]
-        assert [gpu.gpu for _, gpu in give(waiting, gpus, NOW, POLICY)] == [chosen]
-    assert [gpu.gpu for _, gpu in give([job(attempts=(attempt(1, "WrongGpu"),))], gpus[:1], NOW, POLICY)] == ["gpu-1"]
+        assert [gpu.gpu for _, gpu in assign(waiting, gpus, NOW, POLICY)] == [chosen]
+    assert [gpu.gpu for _, gpu in assign([job(attempts=(attempt(1, "WrongGpu"),))], gpus[:1], NOW, POLICY)] == ["gpu-1"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +194,6 @@ def test_attempts_in_a_row(ends: list[tuple[str, int | None]], fruitless: int, r
 def test_each_gpu_is_given_once_and_no_job_that_is_held(free: list[str], held: set[int]) -> None:
     jobs = [job(f"job-{number}") for number in range(5)]
     reasons = {f"uid-job-{number}": (Reason.POD_REFUSED, "m") for number in held}
-    given_away = give(jobs, [candidate(report(), gpu) for gpu in free], NOW, POLICY, reasons)
+    given_away = assign(jobs, [candidate(report(), gpu) for gpu in free], NOW, POLICY, reasons)
     assert len({gpu.gpu for _, gpu in given_away}) == len(given_away) == min(len(free), 5 - len(held))
     assert not any(each.key.uid in reasons for each, _ in given_away)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.domain.reading import port_of
-from gpu_relay.engine.cache import Cache
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.domain.objects.resident import port_of
 from kubectl_relay.effects.cluster import resident_port
 
 HTTP = {"ports": [{"containerPort": 9090}, {"name": "http", "containerPort": 9000}]}
@@ -41,6 +41,6 @@ def test_the_operator_and_the_plugin_take_the_same_port(monkeypatch: pytest.Monk
     monkeypatch.setenv("GPU_RELAY_RESIDENT_PORT", "9200")
     for raw, port in ((pod({}), 9200), (pod(HTTP), 9000), (pod(HTTP, port="9100"), 9100)):
         cache = Cache(lambda _: True, 9200)
-        cache.see_resident(raw)
+        cache.observe_resident(raw)
         (seen,) = cache.residents.values()
         assert seen.port == port_of(raw, resident_port()) == port

@@ -8,14 +8,17 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.candidate import Candidate
-from gpu_relay.domain.claims import Claim, claim_names
-from gpu_relay.domain.model import GpuReport, Job, JobKey, Policy, Resident, Termination, TrainingPod
-from gpu_relay.domain.preparation import PreparationView, is_due, plan
-from gpu_relay.domain.preparation_place import Obstacle, Place, Surroundings, find_place
-from gpu_relay.domain.preparation_slots import share_out
+from gpu_relay.domain.decision import DeletePod, Prepare
+from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.pvc import Claim, claim_names
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
-from gpu_relay.domain.steps import DeletePod, Prepare
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
+from gpu_relay.domain.queue.preparation_slots import share_out
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=2, backoff_base=10)
@@ -67,10 +70,10 @@ def test_a_setting_leaves_it_to_the_training_pods_but_ends_what_it_began() -> No
 
 def test_it_is_on_record_before_the_pod_is_created() -> None:
     decision = plan(PreparationView(NOW, POLICY, job(), may_begin=True))
-    assert decision.step == Prepare(1)
+    assert decision.action == Prepare(1)
     assert decision.status is not None
     again = plan(PreparationView(NOW, POLICY, replace(job(), status=decision.status)))
-    assert again.step == Prepare(1), "the operator may have died in between"
+    assert again.action == Prepare(1), "the operator may have died in between"
     assert again.status is None
 
 
@@ -103,23 +106,23 @@ def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
         decision = plan(PreparationView(now, POLICY, replace(job(), status=status), failed))
         assert decision.status is not None
         waiting = plan(PreparationView(now, POLICY, replace(job(), status=decision.status), may_begin=True))
-        assert waiting.again_in is not None
-        pauses.append(waiting.again_in)
-        ready = now + timedelta(seconds=waiting.again_in)
+        assert waiting.requeue_after is not None
+        pauses.append(waiting.requeue_after)
+        ready = now + timedelta(seconds=waiting.requeue_after)
         begun = plan(PreparationView(ready, POLICY, replace(job(), status=decision.status), may_begin=True))
         assert begun.status is not None
         status = begun.status
     assert pauses == [10, 20, 40]
     last = plan(PreparationView(NOW, POLICY, replace(job(), status=status), failed))
     assert last.status is not None
-    assert (last.status.phase, last.step) == (Phase.FAILED, None)
+    assert (last.status.phase, last.action) == (Phase.FAILED, None)
 
 
 def test_a_suspended_job_has_its_pod_stopped_once() -> None:
     suspended = job({"preparation": UNDER_WAY}, suspend=True)
-    assert plan(PreparationView(NOW, POLICY, suspended, POD)).step == DeletePod(POD)
-    assert plan(PreparationView(NOW, POLICY, suspended, replace(POD, deleting=True))).step is None
-    assert plan(PreparationView(NOW, POLICY, suspended)).step is None
+    assert plan(PreparationView(NOW, POLICY, suspended, POD)).action == DeletePod(POD)
+    assert plan(PreparationView(NOW, POLICY, suspended, replace(POD, deleting=True))).action is None
+    assert plan(PreparationView(NOW, POLICY, suspended)).action is None
 
 
 def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
@@ -127,7 +130,7 @@ def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
     decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "requests above limits")))
     assert decision.status is not None
     assert decision.status.phase == Phase.FAILED
-    assert "requests above limits" in decision.notices[0].message
+    assert "requests above limits" in decision.events[0].message
 
 
 def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> None:
@@ -138,7 +141,7 @@ def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> N
     assert first.status.preparation.failing_since == timestamp(NOW)
     later = NOW + timedelta(seconds=POLICY.start_failure_timeout + 1)
     given_up = plan(PreparationView(later, POLICY, replace(job(), status=first.status), failing))
-    assert given_up.step == DeletePod(failing)
+    assert given_up.action == DeletePod(failing)
     assert given_up.status is not None
     assert given_up.status.preparation is not None
     assert (given_up.status.preparation.failures, given_up.status.preparation.failing_since) == (1, None)
@@ -150,11 +153,11 @@ def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> N
 def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> None:
     subject = job({"preparation": UNDER_WAY}, backoffLimit=0)
     waits = plan(PreparationView(NOW, POLICY, subject, failure="webhook is down", retry_in=4))
-    assert (waits.step, waits.again_in) == (None, 4)
+    assert (waits.action, waits.requeue_after) == (None, 4)
     assert waits.status is not None
     assert waits.status.phase == Phase.PREPARING
     again = plan(PreparationView(NOW, POLICY, replace(subject, status=waits.status), failure="webhook is down"))
-    assert again.step == Prepare(1)
+    assert again.action == Prepare(1)
     assert again.status == waits.status, "nothing new is written"
 
 
@@ -162,7 +165,7 @@ def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> N
 def test_a_name_that_is_taken_is_waited_for(deleting: bool) -> None:
     other = replace(POD, job_uid="another", deleting=deleting)
     decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}, backoffLimit=0), taken_by=other))
-    assert decision.step is None
+    assert decision.action is None
     assert decision.status is not None
     condition = decision.status.conditions[0]
     assert condition.reason == Reason.POD_NAME_TAKEN
@@ -185,7 +188,7 @@ def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -
 
     pod = _StillLive(**vars(ended()))
     decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), pod))
-    assert decision.step == DeletePod(pod)
+    assert decision.action == DeletePod(pod)
     assert decision.status is not None
     assert decision.status.phase == Phase.QUEUED
 

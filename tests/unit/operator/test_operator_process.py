@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from gpu_relay.effects import logs, metrics
-from gpu_relay.engine.watchlag import WatchLag
-from gpu_relay.engine.workqueue import WorkQueue
+from gpu_relay.controllers.runtime.watch_lag import WatchLag
+from gpu_relay.controllers.runtime.workqueue import WorkQueue
+from gpu_relay.observability import logs, metrics
 from gpu_relay.settings import Settings
 from tests.support.operator_process import REPOSITORY
 
@@ -21,20 +21,20 @@ OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 def test_a_watch_that_tells_everything_owes_nothing() -> None:
     lag = WatchLag()
-    lag.told("a", "5", deleted=False)
+    lag.observed("a", "5", deleted=False)
     lag.listed({"a": "5"}, lag.known(), now=0)
     assert lag.seconds(100) == 0
 
 
 def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_newer() -> None:
     lag = WatchLag()
-    lag.told("a", "5", deleted=False)
+    lag.observed("a", "5", deleted=False)
     lag.listed({"a": "7", "b": "6"}, lag.known(), now=10)
-    lag.told("b", "9", deleted=False)
-    lag.told("a", "6", deleted=False)
+    lag.observed("b", "9", deleted=False)
+    lag.observed("a", "6", deleted=False)
     lag.listed({"a": "8", "b": "9"}, lag.known(), now=20)
     assert lag.seconds(30) == 20, "counted from the list that showed it first"
-    lag.told("a", "8", deleted=False)
+    lag.observed("a", "8", deleted=False)
     assert lag.seconds(30) == 0
 
 
@@ -42,9 +42,9 @@ def test_deletions_are_owed_by_nobody() -> None:
     """After a 410 the watch's framework begins with a new list, and never tells what went in between."""
     lag = WatchLag()
     for uid in ("a", "b"):
-        lag.told(uid, "1", deleted=False)
+        lag.observed(uid, "1", deleted=False)
     lag.listed({"a": "2", "b": "2"}, lag.known(), now=0)
-    lag.told("a", "2", deleted=True)
+    lag.observed("a", "2", deleted=True)
     lag.listed({}, lag.known(), now=5)
     assert lag.seconds(10) == 0
     assert not lag.known()
@@ -53,7 +53,7 @@ def test_deletions_are_owed_by_nobody() -> None:
 def test_what_was_told_while_a_list_was_read_is_not_forgotten() -> None:
     lag = WatchLag()
     before = lag.known()
-    lag.told("new", "3", deleted=False)
+    lag.observed("new", "3", deleted=False)
     lag.listed({}, before, now=0)
     lag.listed({"new": "3"}, lag.known(), now=5)
     assert lag.seconds(10) == 0

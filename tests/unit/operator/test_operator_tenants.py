@@ -5,12 +5,14 @@ from typing import Any
 import pytest
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
-from gpu_relay.domain.candidate import lends_to
-from gpu_relay.domain.model import GpuLease, Job, JobKey, Resident
-from gpu_relay.domain.preparation_place import Place
-from gpu_relay.domain.steps import CreatePod
-from gpu_relay.domain.validation import MANAGED_ARGS, objection
-from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.job.validation import MANAGED_ARGS, objection
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.queue.candidate import lends_to
+from gpu_relay.domain.queue.preparation_placement import Place
+from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from gpu_relay.settings import Settings
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "x", 7, None, "key", "node-1", "")

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from gpu_relay.engine.workqueue import WorkQueue
+from gpu_relay.controllers.runtime.workqueue import WorkQueue
 
 
 async def run_until(queue: WorkQueue, done: Callable[[], bool]) -> None:

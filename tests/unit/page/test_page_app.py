@@ -7,8 +7,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gpu_relay.page.app import STATIC, create_app
-from gpu_relay.page.settings import PageSettings
+from relay_page.app import STATIC, create_app
+from relay_page.settings import PageSettings
 from tests.cluster.pki import Authority
 
 TOKEN = {"Authorization": "Bearer some.token"}

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from gpu_relay.page import gpus, jobs
-from gpu_relay.page.feed import Differences, event
+from relay_page import gpus, jobs
+from relay_page.feed import DeltaEncoder, event
 
 Object = dict[str, Any]
 UUID = "GPU-5F0C"
@@ -123,7 +123,7 @@ def test_the_renew_key_stays_behind() -> None:
 
 
 def test_only_differences_are_told() -> None:
-    differences = Differences()
+    differences = DeltaEncoder()
     differences.replace({"a": {"n": 1}, "b": {"n": 2}})
     assert differences.take() == {"put": [{"n": 1}, {"n": 2}], "gone": []}
     differences.replace({"a": {"n": 1}, "b": {"n": 3}})

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from gpu_relay.domain.validation import MANAGED_ARGS
+from gpu_relay.domain.job.validation import MANAGED_ARGS
 from yolo_trainer.arguments import _OWNED, check_names, defaults
 from yolo_trainer.outcome import ConfigInvalidError
 

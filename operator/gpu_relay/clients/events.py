@@ -1,0 +1,95 @@
+"""Events on jobs, written once each: their names say job, turn and reason, so a restarted operator repeats nothing.
+
+They go through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts by it.
+It has whole seconds; Events of one second are shown as the API server lists them, by name.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+
+from gpu_relay.api import words
+from gpu_relay.clients import clock
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.quantities import timestamp
+
+_COMPONENT = "gpu-relay"
+_IN_ORDER = """
+    WaitingForKueue KueueMissing Admitted WaitingToPrepare Preparing PreparationFailed Prepared WaitingInQueue
+    ResidentServing ResidentBusy WaitingForBackoff NoGpuFits InvalidSpec Resumed GPULeased UnloadingResident
+    ResidentUnloaded ResidentUnreachable ResidentRefused ResidentMissing ResidentRestarted WaitingForMemory
+    GPUStillInUse MemoryProven PodCreated PodNotStarted Unschedulable ImagePullFailed ContainerNotCreated
+    PodRefused PodNameTaken TrainingRunning YieldingToResident Suspended Preempted QuotaWithdrawn DeadlineExceeded
+    Stopping PodStuck NodeLost TrainingEnded GPUReturned GPUPassedOn ResidentLoaded ResidentLoadFailed NoResident
+    BackoffLimitExceeded Completed Interrupted GpuMemoryUnavailable WrongGpu OutOfMemory DatasetInvalid
+    ConfigInvalid OOMKilled Evicted Disrupted Error PodLost
+"""
+_PLACES = {reason: place for place, reason in enumerate(_IN_ORDER.split())}
+"""Places of reasons in Events' names, in the order of a turn. No word moves: an Event keeps its name in every version.
+
+A later reason goes to the end, or stays out; its place is then `_LAST`.
+"""
+_LAST = 99
+_NOTE_LIMIT = 1024
+_REMEMBERED = 10_000
+
+
+class EventRecorder:
+    """Emits Events; an Event that cannot be written is no reason to stop."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._instance = os.environ.get("POD_NAME") or socket.gethostname()
+        self._seen: dict[str, None] = {}
+
+    async def emit(
+        self, job: JobKey, resource_version: str, turn: int, notice: EventRecord, facts: Mapping[str, str] | None = None
+    ) -> None:
+        """Write an Event once for each job, turn and reason; `facts` of the turn go into its annotations."""
+        reason = notice.reason
+        name = f"{job.name}.{job.uid[:8]}.{turn}.{_PLACES.get(reason, _LAST):02}.{reason.value.lower()}"
+        key = f"{job.namespace}/{name}"
+        if key in self._seen:
+            return
+        now = clock.now()
+        body = {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {
+                "name": name,
+                "namespace": job.namespace,
+                "annotations": {**(facts or {}), **notice.facts},
+            },
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "firstTimestamp": timestamp(now),
+            "lastTimestamp": timestamp(now),
+            "count": 1,
+            "reason": reason.value,
+            "message": notice.message[:_NOTE_LIMIT],
+            "type": "Warning" if notice.warning else "Normal",
+            "action": reason.value,
+            "reportingComponent": _COMPONENT,
+            "source": {"component": _COMPONENT},
+            "reportingInstance": self._instance[:128],
+            "involvedObject": {
+                "apiVersion": words.API_VERSION,
+                "kind": words.KIND,
+                "namespace": job.namespace,
+                "name": job.name,
+                "uid": job.uid,
+                "resourceVersion": resource_version,
+            },
+        }
+        try:
+            await self._kube.create(f"/api/v1/namespaces/{job.namespace}/events", body)
+        except KubeError as error:
+            if not (error.already_exists or error.refusal or error.not_found):
+                return
+        self._remember(key)
+
+    def _remember(self, key: str) -> None:
+        self._seen[key] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]

@@ -1,0 +1,137 @@
+"""The Lease of each GPU: the only record of who owns it. Every change is a compare-and-swap."""
+
+import secrets
+from datetime import UTC, datetime
+
+from gpu_relay.api import words
+from gpu_relay.clients.kube import Kube, KubeError, Object
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease, lease_of
+from gpu_relay.domain.quantities import parse_time, timestamp
+
+_FENCE_EPOCH = 1_704_067_200
+"""2024-01-01: a new Lease's first fence is the minutes since then, so that fences grow even when a Lease is deleted."""
+
+
+class LeaseStore:
+    """Leases in the operator's namespace, one for each GPU."""
+
+    def __init__(self, kube: Kube, namespace: str) -> None:
+        self._kube = kube
+        self._namespace = namespace
+        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+
+    async def list(self) -> list[GpuLease]:
+        """Read all GPUs' Leases, live."""
+        return [
+            lease_of(raw)
+            for raw in await self._kube.list(self._path, labels=f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}")
+        ]
+
+    async def get(self, gpu: str) -> GpuLease | None:
+        """Read a GPU's Lease, live; None where it has never had a turn."""
+        try:
+            return lease_of(await self._kube.get(f"{self._path}/{gpu}"))
+        except KubeError as error:
+            if error.not_found:
+                return None
+            raise
+
+    async def acquire(
+        self,
+        gpu: str,
+        node: str,
+        before: GpuLease | None,
+        job: JobKey,
+        now: datetime,
+        *,
+        out_since: datetime,
+        unused_since: str | None,
+    ) -> GpuLease:
+        """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster.
+
+        `out_since` is when the outage began that this turn begins or prolongs; `unused_since` is since when no training
+        pod has been live in it, None where it begins now.
+        """
+        annotations = {
+            words.ANNOTATION_NODE: node,
+            words.ANNOTATION_RENEW_KEY: secrets.token_urlsafe(24),
+            words.ANNOTATION_OUT_SINCE: timestamp(out_since),
+            words.ANNOTATION_UNUSED_SINCE: unused_since or timestamp(now),
+        }
+        fence = next_fence(before, now)
+        body = self._body(gpu, job.holder, fence, now, annotations, before)
+        if before is None:
+            return lease_of(await self._kube.create(self._path, body))
+        return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
+
+    async def give_back(
+        self, lease: GpuLease, *, reload_pending: bool, resident_out: bool, unused_since: str | None, now: datetime
+    ) -> GpuLease:
+        """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it.
+
+        `unused_since` is since when no training pod has been live on the GPU.
+        """
+        owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_pending else {}
+        unused = {words.ANNOTATION_UNUSED_SINCE: unused_since} if unused_since else {}
+        return await self._swap(lease, now, owed | (_outage(lease) | unused if resident_out else {}))
+
+    async def note_missing(self, lease: GpuLease, since: str | None) -> None:
+        """Write since when no resident has reported a GPU between its turns; None where one does again."""
+        annotations = {
+            words.ANNOTATION_NODE: lease.node,
+            words.ANNOTATION_RELOAD_OWED: lease.reload_pending,
+            words.ANNOTATION_OUT_SINCE: lease.out_since,
+            words.ANNOTATION_SERVED_SINCE: lease.served_since,
+            words.ANNOTATION_UNUSED_SINCE: lease.unused_since,
+            words.ANNOTATION_MISSING_SINCE: since,
+        }
+        kept = {name: value for name, value in annotations.items() if value}
+        acquired = parse_time(lease.acquired) if lease.acquired else datetime.now(UTC)
+        body = self._body(lease.gpu, lease.holder, lease.fence, acquired, kept, lease)
+        await self._kube.replace(f"{self._path}/{lease.gpu}", body)
+
+    async def delete(self, lease: GpuLease) -> None:
+        """Delete the Lease of a GPU that is gone, unless it has changed since it was read."""
+        await self._kube.delete(f"{self._path}/{lease.gpu}", uid=lease.uid, resource_version=lease.resource_version)
+
+    async def settle(self, lease: GpuLease, now: datetime) -> GpuLease:
+        """Write that the resident has been loaded: nothing is owed any more."""
+        served = {words.ANNOTATION_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
+        return await self._swap(lease, now, _outage(lease) | served)
+
+    async def _swap(self, lease: GpuLease, now: datetime, annotations: dict[str, str]) -> GpuLease:
+        body = self._body(
+            lease.gpu, HOLDER_RESIDENT, lease.fence, now, {words.ANNOTATION_NODE: lease.node} | annotations, lease
+        )
+        return lease_of(await self._kube.replace(f"{self._path}/{lease.gpu}", body))
+
+    def _body(
+        self, gpu: str, holder: str, fence: int, now: datetime, annotations: dict[str, str], before: GpuLease | None
+    ) -> Object:
+        version = {"resourceVersion": before.resource_version} if before else {}
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {
+                "name": gpu,
+                "namespace": self._namespace,
+                "labels": {words.LABEL_MANAGED_BY: words.MANAGED_BY, words.LABEL_GPU: gpu},
+                "annotations": annotations,
+                **version,
+            },
+            "spec": {
+                "holderIdentity": holder,
+                "leaseTransitions": fence,
+                "acquireTime": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            },
+        }
+
+
+def next_fence(before: GpuLease | None, now: datetime) -> int:
+    """Return the fence of a GPU's next turn."""
+    return before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
+
+
+def _outage(lease: GpuLease) -> dict[str, str]:
+    return {words.ANNOTATION_OUT_SINCE: lease.out_since} if lease.out_since else {}

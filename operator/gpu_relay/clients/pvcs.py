@@ -1,0 +1,34 @@
+"""PersistentVolumeClaims: read where a pod is about to mount them."""
+
+import logging
+
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.domain.objects.pvc import Claim
+
+logger = logging.getLogger(__name__)
+_FORBIDDEN = 403
+_UNKNOWN = Claim(bound=False)
+"""What is assumed of a PVC that the operator may not read: it exists, and its node is still to be chosen."""
+
+
+class ClaimStore:
+    """PersistentVolumeClaims of the cluster. Those that the operator may not read are taken to exist, unbound."""
+
+    def __init__(self, kube: Kube) -> None:
+        self._kube = kube
+        self._may_read = True
+
+    async def get(self, namespace: str, name: str) -> Claim | None:
+        """Read a PVC, live; None where it does not exist. Raises KubeError."""
+        try:
+            raw = await self._kube.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
+        except KubeError as error:
+            if error.not_found:
+                return None
+            if error.status != _FORBIDDEN:
+                raise
+            if self._may_read:
+                self._may_read = False
+                logger.warning("PVCs that do not exist are not told beforehand: %s", error)
+            return _UNKNOWN
+        return Claim(bound=raw.get("status", {}).get("phase") == "Bound")

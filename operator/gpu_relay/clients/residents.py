@@ -1,0 +1,132 @@
+"""The client of the resident's API: report, unload under a hold, load."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+from pydantic import BaseModel, Field, ValidationError
+
+from gpu_relay.clients.http import UnavailableError, call
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import GpuReport, Hold
+from gpu_relay.domain.quantities import mib
+from gpu_relay.observability.metrics import RESIDENT_REQUESTS
+
+_Mib = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _HoldAnswer(BaseModel):
+    holder: Annotated[str, Field(max_length=512)]
+    fence: Annotated[int, Field(ge=0, lt=2**31)]
+    expires_in_seconds: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _GpuAnswer(BaseModel):
+    uuid: Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9a-fA-F]([0-9a-fA-F-]{0,57}[0-9a-fA-F])?$")]
+    name: Annotated[str, Field(max_length=128)]
+    total_mib: _Mib
+    reserved_mib: _Mib
+    used_mib: _Mib
+    free_mib: _Mib
+    need_mib: _Mib = 0
+    model_loaded: bool
+    state: Annotated[str, Field(max_length=32)]
+    hold: _HoldAnswer | None
+    worker_allocated_mib: _Mib = 0
+    worker_cap_mib: _Mib = 0
+    in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    refused: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Time limits of calls, and what an unload asks for. All in seconds."""
+
+    request: float = 30.0
+    drain: float = 20.0
+    hold_ttl: float = 60.0
+    measure: float = 5.0
+    load: float = 300.0
+
+
+class ResidentClient:
+    """Talks to one resident at a URL at a time; every failure is UnavailableError with the resident's own words."""
+
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        token_file: Path | None,
+        limits: Limits,
+        permit: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`permit` is called before each order, and raises when this process must not give any."""
+        self._session = session
+        self._permit = permit
+        self._token_file = token_file
+        self._limits = limits
+
+    async def report(self, url: str) -> GpuReport:
+        """Measure: free memory as NVML reports it to the resident at this moment."""
+        answer = await self._call("report", "GET", f"{url}/api/v1/gpu", None, self._limits.measure)
+        try:
+            gpu = _GpuAnswer.model_validate(answer)
+        except ValidationError as error:
+            first = error.errors()[0]
+            raise UnavailableError(
+                f"its report makes no sense: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+            ) from error
+        hold = Hold(**gpu.hold.model_dump()) if gpu.hold else None
+        return GpuReport(**gpu.model_dump(exclude={"hold"}), hold=hold)
+
+    async def unload(self, url: str, lease: GpuLease, eta: str | None) -> str:
+        """Place or renew the hold of a turn, which unloads the resident; return a sentence with measured figures."""
+        body = {
+            "holder": lease.holder,
+            "fence": lease.fence,
+            "ttl_seconds": self._limits.hold_ttl,
+            "drain_timeout_seconds": self._limits.drain,
+            "renew_key": lease.renew_key,
+            "eta": eta,
+        }
+        started = time.monotonic()
+        answer = await self._call("unload", "POST", f"{url}/api/v1/unload", body, self._limits.request)
+        return _sentence(answer, time.monotonic() - started)
+
+    async def load(self, url: str, holder: str, fence: int) -> None:
+        """End the turn's hold and load; returns when the resident has answered a probe inference."""
+        await self._call("load", "POST", f"{url}/api/v1/load", {"holder": holder, "fence": fence}, self._limits.load)
+
+    async def _call(
+        self, name: str, method: str, url: str, body: dict[str, Any] | None, timeout: float
+    ) -> dict[str, Any]:
+        if method != "GET":
+            self._permit()
+        try:
+            answer = await call(self._session, method, url, timeout=timeout, body=body, headers=self._headers())
+        except UnavailableError as error:
+            RESIDENT_REQUESTS.labels(name, str(error.status or "unreachable")).inc()
+            raise
+        RESIDENT_REQUESTS.labels(name, "200").inc()
+        return answer
+
+    def _headers(self) -> dict[str, str]:
+        """Read the token anew each time: the kubelet rotates it."""
+        if self._token_file is None:
+            return {}
+        try:
+            return {"Authorization": f"Bearer {self._token_file.read_text().strip()}"}
+        except OSError as error:
+            raise UnavailableError(
+                f"the operator cannot read its token for residents, {self._token_file}: {error}"
+            ) from error
+
+
+def _sentence(answer: dict[str, Any], seconds: float) -> str:
+    freed, free = answer.get("gpu_freed_mb"), answer.get("gpu_free_mb")
+    if not isinstance(freed, int) or not isinstance(free, int):
+        return f"the resident unloaded in {seconds:.1f} s"
+    return f"the resident gave up {mib(freed)} in {seconds:.1f} s; {mib(free)} are free"

@@ -1,0 +1,242 @@
+"""Kueue's Workloads, those that stand for our jobs, and its ResourceFlavors."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from gpu_relay.api import words
+from gpu_relay.clients.kube import Kube, KubeError, Object
+from gpu_relay.domain.kueue.workload import Workload
+from gpu_relay.domain.objects.job import Grant, Job
+from gpu_relay.domain.quantities import timestamp
+
+logger = logging.getLogger(__name__)
+GROUP = "kueue.x-k8s.io"
+VERSION = "v1beta2"
+PLURAL = "workloads"
+_API = f"/apis/{GROUP}/{VERSION}"
+_REQUEST = f"{words.GROUP}/request"
+_POD_SET = "main"
+#: What Kueue reads of a pod; the rest of it is of no use in a Workload.
+_POD_FIELDS = (
+    "affinity", "nodeSelector", "overhead", "priorityClassName", "resourceClaims", "restartPolicy", "runtimeClassName",
+    "schedulerName", "tolerations",
+)  # fmt: skip
+_CONTAINER_FIELDS = ("name", "image", "resources")
+_FLAVOR_AGE = 60.0
+_PROBE_AGE = 15.0
+_NO_KUEUE = f"this cluster has no Kueue of version 0.15 or later ({GROUP}/{VERSION}): install it, or remove the label"
+_NO_RIGHTS = "the operator may not read Kueue's Workloads: add manifests/components/kueue to its kustomization"
+
+
+class WorkloadStore:
+    """Workloads in the cluster, or in one namespace of it."""
+
+    def __init__(self, kube: Kube, namespace: str | None) -> None:
+        self._kube = kube
+        self.list_path = f"{_API}/namespaces/{namespace}/{PLURAL}" if namespace else f"{_API}/{PLURAL}"
+        self.absence = _NO_KUEUE
+        """Why Kueue cannot be asked; empty where it can."""
+        self._probed_at = -_PROBE_AGE
+        self._flavors: dict[str, tuple[float, Grant]] = {}
+
+    async def probe(self) -> None:
+        """Find out whether Kueue is there; asks at most every quarter of a minute."""
+        if time.monotonic() - self._probed_at < _PROBE_AGE:
+            return
+        self._probed_at = time.monotonic()
+        self.absence = await self._obstacle()
+
+    async def _obstacle(self) -> str:
+        """Say why Kueue cannot be asked. Its API is looked for first: to ask for its kinds takes rights."""
+        for path, obstacle in ((_API, _NO_KUEUE), (f"{self.list_path}?limit=1", _NO_RIGHTS)):
+            try:
+                await self._kube.get(path)
+            except KubeError as error:
+                if not (error.not_found or error.refusal):
+                    raise
+                return obstacle
+        return ""
+
+    async def list(self) -> list[Object]:
+        """Read those of our jobs, live; none where Kueue cannot be asked."""
+        if self.absence:
+            return []
+        return await self._kube.list(self.list_path, labels=words.LABEL_JOB_UID)
+
+    async def create(self, job: Job, template: Object) -> None:
+        """Ask for a job's quota; one that stands for the job already is as good."""
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "Workload",
+            "metadata": {
+                "name": f"{words.KIND.lower()}-{job.key.name[:30]}-{job.key.uid[:8]}",
+                "namespace": job.key.namespace,
+                "labels": {words.LABEL_JOB: job.key.name, words.LABEL_JOB_UID: job.key.uid},
+                "annotations": {_REQUEST: request_hash(template)},
+                "ownerReferences": [
+                    {
+                        "apiVersion": words.API_VERSION,
+                        "kind": words.KIND,
+                        "name": job.key.name,
+                        "uid": job.key.uid,
+                        "controller": True,
+                    }
+                ],
+            },
+            "spec": {
+                "queueName": job.local_queue,
+                "priority": job.spec.priority,
+                "podSets": [{"name": _POD_SET, "count": 1, "template": template}],
+            },
+        }
+        try:
+            await self._kube.create(f"{_API}/namespaces/{job.key.namespace}/{PLURAL}", body)
+        except KubeError as error:
+            if not error.already_exists:
+                raise
+
+    async def delete(self, workload: Workload) -> None:
+        """Take a request back."""
+        await self._kube.delete(_path(workload), uid=workload.uid)
+
+    async def change(self, workload: Workload, queue: str, priority: int) -> None:
+        """Move a Workload to another LocalQueue, and change its priority. KubeError (conflict) where it has changed."""
+        spec = {"queueName": queue, "priority": priority}
+        await self._kube.merge(_path(workload), {"metadata": _version(workload), "spec": spec})
+
+    async def return_quota(self, workload: Workload, now: datetime) -> None:
+        """Give the quota of an evicted Workload back, and let Kueue consider it again, as its own integrations do."""
+        evicted = workload.condition("Evicted")
+        reason, message = evicted.get("reason", "Pending"), evicted.get("message", "")
+        # The others are set True by Kueue: when a backoff is over, or the queue or the Workload is active again.
+        again = "True" if reason in {"Preempted", "NodeFailures"} else "False"
+        news = [
+            _condition(workload, now, "QuotaReserved", "False", "Pending", message),
+            _condition(workload, now, "Admitted", "False", "NoReservation", "The workload has no reservation"),
+            _condition(workload, now, "Requeued", again, reason, message),
+        ]
+        if workload.holds("PodsReady"):
+            news.append(_condition(workload, now, "PodsReady", "False", "WaitForStart", "Not all pods are ready"))
+        kinds = {each["type"] for each in news}
+        kept = [dict(each) for each in workload.conditions if each["type"] not in kinds]
+        status = {"admission": None, "conditions": kept + news}
+        await self._kube.merge(f"{_path(workload)}/status", {"metadata": _version(workload), "status": status})
+
+    async def say_pods_ready(self, workload: Workload, now: datetime) -> None:
+        """Tell Kueue that the job's pod runs."""
+        condition = _condition(workload, now, "PodsReady", "True", "Started", "The training pod runs")
+        await self._apply_condition(workload, condition)
+
+    async def finish(self, workload: Workload, now: datetime, reason: str, message: str) -> None:
+        """Tell Kueue that a job is over, which frees its quota."""
+        await self._apply_condition(workload, _condition(workload, now, "Finished", "True", reason, message))
+
+    async def grant_of(self, workload: Workload) -> Grant:
+        """Return where a Workload's quota is to be used: what its flavors and its admission checks say."""
+        grant = workload.checks
+        for name in workload.flavors:
+            grant = grant + await self._flavor(name)
+        return grant
+
+    async def _flavor(self, name: str) -> Grant:
+        known = self._flavors.get(name)
+        if known is not None and time.monotonic() - known[0] < _FLAVOR_AGE:
+            return known[1]
+        try:
+            spec = (await self._kube.get(f"{_API}/resourceflavors/{name}")).get("spec", {})
+        except KubeError as error:
+            if not error.refusal and not error.not_found:
+                raise
+            logger.warning("ResourceFlavor %s: its nodes and tolerations are passed over: %s", name, error)
+            spec = {}
+        grant = Grant(spec.get("nodeLabels", {}), tuple(spec.get("tolerations", ())))
+        self._flavors[name] = (time.monotonic(), grant)
+        return grant
+
+    async def _apply_condition(self, workload: Workload, condition: Object) -> None:
+        body = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": "Workload",
+            "metadata": {"name": workload.name, "namespace": workload.namespace, "uid": workload.uid},
+            "status": {"conditions": [condition]},
+        }
+        await self._kube.apply(f"{_path(workload)}/status", body)
+
+
+def pod_set_template(pod: Object) -> Object:
+    """Return of a training pod what Kueue is to know: what it asks for, and where it may run."""
+    spec = pod["spec"]
+    containers = {
+        kind: [{key: each[key] for key in _CONTAINER_FIELDS if key in each} for each in spec[kind]]
+        for kind in ("initContainers", "containers")
+        if kind in spec
+    }
+    return {"spec": {**{key: spec[key] for key in _POD_FIELDS if key in spec}, **containers}}
+
+
+def request_hash(template: Object) -> str:
+    """Return what tells a request from another one: images may change under it, what is asked for may not."""
+    spec = {**template["spec"]}
+    for kind in ("initContainers", "containers"):
+        spec[kind] = [each.get("resources", {}) for each in spec.get(kind, ())]
+    return hashlib.sha256(json.dumps(spec, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def workload_of(raw: Object) -> Workload:
+    """Read a Workload."""
+    meta, spec, status = raw["metadata"], raw.get("spec", {}), raw.get("status", {})
+    admission = status.get("admission") or {}
+    assignments = admission.get("podSetAssignments", ())
+    flavors = {flavor for each in assignments for flavor in each.get("flavors", {}).values()}
+    return Workload(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        resource_version=meta["resourceVersion"],
+        generation=meta.get("generation", 0),
+        created=meta["creationTimestamp"],
+        job_uid=meta.get("labels", {}).get(words.LABEL_JOB_UID, ""),
+        queue=spec.get("queueName", ""),
+        priority=spec.get("priority", 0),
+        request=meta.get("annotations", {}).get(_REQUEST, ""),
+        active=spec.get("active", True),
+        deleting="deletionTimestamp" in meta,
+        conditions=tuple(status.get("conditions", ())),
+        flavors=tuple(sorted(flavors)),
+        reserved=bool(admission),
+        checks=_checks(status.get("admissionChecks", ())),
+    )
+
+
+def _checks(checks: Sequence[Object]) -> Grant:
+    grant = Grant()
+    for check in checks:
+        for update in check.get("podSetUpdates", ()):
+            grant = grant + Grant(update.get("nodeSelector", {}), tuple(update.get("tolerations", ())))
+    return grant
+
+
+def _condition(workload: Workload, now: datetime, kind: str, status: str, reason: str, message: str) -> dict[str, Any]:
+    old = workload.condition(kind)
+    since = old["lastTransitionTime"] if old.get("status") == status else timestamp(now)
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": since,
+        "observedGeneration": workload.generation,
+    }
+
+
+def _path(workload: Workload) -> str:
+    return f"{_API}/namespaces/{workload.namespace}/{PLURAL}/{workload.name}"
+
+
+def _version(workload: Workload) -> Object:
+    return {"uid": workload.uid, "resourceVersion": workload.resource_version}

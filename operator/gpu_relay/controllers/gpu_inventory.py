@@ -1,0 +1,86 @@
+"""The GPUs there are: what residents have reported, the state of their nodes, their Leases."""
+
+import asyncio
+from dataclasses import replace
+
+from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.clients import clock
+from gpu_relay.controllers.resident_registry import KnownGpu
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.outage import clocks_of, serves_until
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason
+
+_FIRST = 100
+"""Jobs of the queue for whose sake a GPU that cannot be given now is asked again."""
+_NODE_AGE = 10.0
+"""Seconds for which the state of a node that a placement depends on is not read again."""
+
+
+class GpuInventory:
+    """Names the GPUs that a waiting job may be given."""
+
+    def __init__(self, effects: Effects, turns: TurnController, policy: Policy) -> None:
+        self._do = effects
+        self._turns = turns
+        self._policy = policy
+
+    async def candidates(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
+        """Return the GPUs there are. What keeps one from being given is asked for again each time."""
+        now = clock.now()
+        polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
+        kinds = {job.demand: job for job in waiting[:_FIRST]}.values()
+
+        def outdated(known: KnownGpu) -> bool:
+            """True where it matters what the resident reports now."""
+            lease, resident = leases.get(known.gpu), known.resident
+            if polite or serves_until(lease, None, clocks_of(self._policy, resident), now) is not None:
+                return True
+            candidate = Candidate(known.gpu, resident, {}, lease, context_mib=self._turns.context_of(resident))
+            if not candidate.is_between_turns():
+                return False
+            return any(blocked_reason(job, candidate, now, self._policy) is not None for job in kinds)
+
+        found = await self._do.directory.known_gpus(outdated)
+        if not found:
+            return await self._unmanaged(leases)
+        selective = any(job.node_selector for job in waiting)
+        return list(await asyncio.gather(*(self._candidate(known, leases, selective) for known in found)))
+
+    async def refreshed(self, candidate: Candidate) -> Candidate:
+        """Return a candidate by a live report of its resident, and of its node (law 6)."""
+        if candidate.resident is None:
+            return candidate
+        resident, node = await asyncio.gather(
+            self._do.directory.report(candidate.resident), self._do.nodes.state(candidate.resident.node)
+        )
+        return replace(candidate, resident=resident, node=node)
+
+    async def _unmanaged(self, leases: dict[str, GpuLease]) -> list[Candidate]:
+        """Return the one GPU that no resident manages, where no resident has been known for long enough.
+
+        A rollout leaves an instant without a resident pod, and a new process knows nothing of the time before it.
+        """
+        if self._do.directory.absent_for() <= self._policy.resident_grace:
+            return []
+        if any(map(self._do.directory.trusts, await self._do.pods.resident_namespaces())):
+            return []
+        return [Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))]
+
+    async def _candidate(self, known: KnownGpu, leases: dict[str, GpuLease], selective: bool) -> Candidate:
+        """Return a GPU with its node as far as it matters: its labels, or what keeps pods away from it."""
+        node = self._do.nodes.known(known.resident.node)
+        if selective or (node is not None and node.is_restricted):
+            node = await self._do.nodes.state(known.resident.node, _NODE_AGE)
+        return Candidate(
+            known.gpu,
+            known.resident,
+            node.labels if node is not None else None if selective else {},
+            leases.get(known.gpu),
+            self._turns.open_despite_pending_reload(known.gpu),
+            node,
+            self._turns.context_of(known.resident),
+        )

@@ -1,0 +1,115 @@
+"""Has Kueue admit those jobs whose label names a LocalQueue, one job at a look."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.clients import clock
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients.workloads import pod_set_template, request_hash
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.kueue import admission
+from gpu_relay.domain.kueue.admission import AdmissionView, Decision
+from gpu_relay.domain.kueue.workload import (
+    AdmissionAction,
+    AskForQuota,
+    ChangeRequest,
+    FinishWorkload,
+    ReturnQuota,
+    SayPodsReady,
+    WithdrawRequest,
+    Workload,
+)
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KueueController:
+    """Kueue's side of the engine. `found` is called when Kueue is there, and was not at the start."""
+
+    cache: Cache
+    effects: Effects
+    defaults: TrainerDefaults
+    found: Callable[[], None]
+
+    def concerns(self, job: Job) -> bool:
+        """True for a job that Kueue is to be asked about, or was."""
+        return bool(job.local_queue) or job.key.uid in self.cache.workloads
+
+    def admits(self, job: Job) -> bool:
+        """True for a job that may be prepared and wait for a GPU."""
+        return not job.local_queue or admission.admits(job, self._workload(job))
+
+    def withdrawal(self, job: Job) -> str:
+        """Say why a job may not go on with its turn; empty where it may. Kueue gone altogether stops nobody."""
+        return "" if self.effects.workloads.absence else admission.withdrawal(job, self._workload(job))
+
+    async def granted(self, job: Job) -> Job:
+        """Return a job with what Kueue has granted it."""
+        workload = self._workload(job)
+        if not job.local_queue or workload is None:
+            return job
+        return replace(job, grant=await self.effects.workloads.grant_of(workload))
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Take one step for a job; return the seconds until the next look, None to wait for a change."""
+        job = self.cache.jobs.get(uid)
+        if job is None:
+            return None
+        if self.effects.workloads.absence and job.local_queue:
+            await self.effects.workloads.probe()
+            if not self.effects.workloads.absence:
+                self.found()
+                return None
+        template = pod_set_template(requested_pod(job, self.defaults))
+        view = AdmissionView(
+            clock.now(), job, self._workload(job), request_hash(template), self.effects.workloads.absence
+        )
+        decision = admission.plan(view)
+        try:
+            await self._apply(job, decision)
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            return None  # a newer view of job or Workload is on its way
+        return decision.requeue_after
+
+    def _workload(self, job: Job) -> Workload | None:
+        return self.cache.workloads.get(job.key.uid)
+
+    async def _apply(self, job: Job, decision: Decision) -> None:
+        """Write the status, then tell, then act."""
+        if decision.status is not None:
+            await self.effects.jobs.write_status(job, decision.status)
+        if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
+            await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
+        for notice in decision.events:
+            await self._publish(job, job.next_attempt, notice)
+        if decision.action is not None:
+            logger.info("%s: %s", job.key, type(decision.action).__name__)
+            await self._take(job, decision.action)
+
+    async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
+        await self.effects.events.emit(job.key, job.resource_version, number, notice)
+
+    async def _take(self, job: Job, step: AdmissionAction) -> None:
+        store, now = self.effects.workloads, clock.now()
+        match step:
+            case AskForQuota():
+                await store.create(job, pod_set_template(requested_pod(job, self.defaults)))
+            case WithdrawRequest(workload):
+                await store.delete(workload)
+            case ChangeRequest(workload, queue, priority):
+                await store.change(workload, queue, priority)
+            case ReturnQuota(workload):
+                await store.return_quota(workload, now)
+            case SayPodsReady(workload):
+                await store.say_pods_ready(workload, now)
+            case FinishWorkload(workload, reason, message):
+                await store.finish(workload, now, reason, message)

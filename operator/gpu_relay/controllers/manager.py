@@ -1,0 +1,284 @@
+"""The engine: a cache that watches and resyncs fill, and a work queue with several kinds of keys.
+
+`admission/<uid>` has Kueue admit a job; `preparations` decides which jobs may be prepared without a GPU, and
+`preparation/<uid>` prepares one; `residents` asks new residents for their GPU while jobs are to be prepared; `queue`
+gives free GPUs to waiting jobs, `prospects` tells the others what they wait for; `gpu/<name>` takes one look at one
+GPU's turn; `finished` deletes jobs that have been over for long enough; `unreadable` reports jobs that cannot be read;
+`leases` is the first thing that a new leader does: to look at every GPU with a Lease.
+"""
+
+import asyncio
+import logging
+import time
+from enum import StrEnum
+from typing import Any
+
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.lease_gc_controller import LeaseGCController
+from gpu_relay.controllers.preparation_controller import PreparationController
+from gpu_relay.controllers.queue_status_controller import QueueStatusController
+from gpu_relay.controllers.runtime.isolation import Isolation
+from gpu_relay.controllers.runtime.rate_limit import RateLimit
+from gpu_relay.controllers.runtime.resync import Resync, identity
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.runtime.watch_lag import WatchLag
+from gpu_relay.controllers.runtime.workqueue import WorkQueue
+from gpu_relay.controllers.scheduler import Scheduler
+from gpu_relay.controllers.ttl_controller import TTLController
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.pod import training_pod_of
+from gpu_relay.domain.objects.turn_view import Preemptor
+from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.observability import metrics
+from gpu_relay.settings import Settings
+
+logger = logging.getLogger(__name__)
+Object = dict[str, Any]
+_GPU = "gpu/"
+_ADMISSION = "admission/"
+_PREPARATION = "preparation/"
+_LEASES = "leases"
+_LIST_RETRY = 2.0
+_SECOND_LIST = 5.0
+_MOST_LAG = 150.0
+"""Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
+
+_SHARE_OF_QUEUE = 0.5
+"""Of the time: a queue of thousands is gone through more often than anything else, and hand-overs go on meanwhile."""
+
+
+class _Key(StrEnum):
+    """Keys of the work queue that any change may concern; others name a GPU, or a job by its UID."""
+
+    RESIDENTS = "residents"
+    PREPARATIONS = "preparations"
+    QUEUE = "queue"
+    PROSPECTS = "prospects"
+    FINISHED = "finished"
+    UNREADABLE = "unreadable"
+
+
+class Manager:
+    """Ties cache, queue, scheduler and turns together.
+
+    The handlers call `see_*`, and `follow` reads full lists, at all times; `work` acts, and runs while this process
+    leads.
+    """
+
+    def __init__(self, kube: Kube, cache: Cache, effects: Effects, settings: Settings) -> None:
+        self._cache = cache
+        self._effects = effects
+        self._settings = settings
+        self._queue = WorkQueue(self._handle)
+        self._rate_limit = RateLimit()
+        self._synced = asyncio.Event()
+        self._lag = WatchLag()
+        self._resync = Resync(kube, cache, effects, self._lag)
+        metrics.RESYNC_AGE.set_function(lambda: self._resync.age)
+        metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(time.monotonic()))
+        metrics.WORK_OVERDUE.set_function(self._queue.overdue)
+        policy = settings.policy()
+        defaults = settings.trainer_defaults()
+        self._outdated = asyncio.Event()
+        self._kueue = KueueController(cache, effects, defaults, self._outdated.set)
+        self._turns = TurnController(effects, policy, defaults, self._queue_soon, self._waiting_for, self._kueue)
+        self._scheduler = Scheduler(
+            cache, effects, self._turns, self._kueue, policy, defaults, requeue=self._requeue_soon
+        )
+        self._queue_status = QueueStatusController(cache, effects.jobs, policy, self._scheduler.outcome)
+        self._preparations = PreparationController(
+            cache, effects, self._kueue, policy, defaults, wake=self._prepare_soon, share=self._share_soon
+        )
+        self._ttl = TTLController(cache, effects.jobs)
+        self._collector = LeaseGCController(effects)
+        self._unreadable = UnreadableJobController(cache, effects)
+        self._seeing = Isolation("watch")
+
+    async def find_kueue(self) -> bool:
+        """Say whether Kueue is there: then its Workloads are to be watched, too. KubeError where nobody can tell."""
+        await self._effects.workloads.probe()
+        return not self._effects.workloads.absence
+
+    async def until_outdated(self) -> None:
+        """Return when this process should end, for the next one to watch what could not be watched at its start."""
+        await self._outdated.wait()
+        logger.warning("Kueue has been installed: this process ends, and the next one watches its Workloads")
+
+    async def follow(self) -> None:
+        """Take in full lists until cancelled, so that what a watch has missed is found.
+
+        The second one follows soon: what is deleted between the first one and the watches' beginning, no watch tells.
+        """
+        pauses = iter((_SECOND_LIST,))
+        while True:
+            try:
+                for uid in await self._resync.read():
+                    self._reconcile_admission(uid)
+                    self._reconcile_preparation(uid)
+            except KubeError as error:
+                logger.warning("a full list could not be read, the next attempt follows: %s", error)
+                await asyncio.sleep(_LIST_RETRY)
+            else:
+                self._synced.set()
+                self._queue_soon()
+                await asyncio.sleep(next(pauses, self._settings.resync_interval))
+
+    async def work(self) -> None:
+        """Act until cancelled, once the first full lists are there; every GPU with a Lease is looked at first."""
+        await self._synced.wait()
+        self._queue.put(_LEASES)
+        self._queue_soon()
+        await self._queue.run()
+
+    def observe_job(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a job from the watch; wake its GPU, and the queue unless the job was only told its place."""
+        with self._seeing.guard(*identity(raw)):
+            self._observe_job(raw, deleted)
+
+    def _observe_job(self, raw: Object, deleted: bool) -> None:
+        meta = raw["metadata"]
+        before = self._cache.jobs.get(meta["uid"])
+        self._cache.observe_job(raw, deleted=deleted)
+        after = self._cache.jobs.get(meta["uid"])
+        self._lag.observed(meta["uid"], meta["resourceVersion"], deleted=deleted)
+        self._reconcile_admission(meta["uid"])
+        self._reconcile_preparation(meta["uid"])
+        own = self._effects.jobs.is_own_write(meta["uid"], meta["resourceVersion"])
+        for gpu in [] if own else self._turns.gpus_of(JobKey(meta["namespace"], meta["name"], meta["uid"])):
+            self._requeue_soon(gpu)
+        if before is None or after is None or not is_same(after, before):
+            self._queue_soon()
+
+    def observe_workload(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
+        with self._seeing.guard(*identity(raw)):
+            self._observe_workload(raw, deleted)
+
+    def _observe_workload(self, raw: Object, deleted: bool) -> None:
+        uid = self._cache.observe_workload(raw, deleted=deleted)
+        self._lag.observed(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
+        job = self._cache.jobs.get(uid)
+        if job is None:
+            return
+        self._reconcile_admission(uid)
+        for gpu in self._turns.gpus_of(job.key):
+            self._requeue_soon(gpu)
+        self._queue_soon()
+
+    def _reconcile_admission(self, uid: str) -> None:
+        job = self._cache.jobs.get(uid)
+        if job is not None and self._kueue.concerns(job):
+            self._queue.put(_ADMISSION + uid)
+
+    def _reconcile_preparation(self, uid: str) -> None:
+        if self._preparations.concerns(uid):
+            self._prepare_soon(uid)
+
+    def _prepare_soon(self, uid: str) -> None:
+        self._queue.put(_PREPARATION + uid)
+
+    def _share_soon(self) -> None:
+        self._queue.put(_Key.PREPARATIONS, self._rate_limit.rest(_Key.PREPARATIONS))
+
+    def observe_training_pod(self, raw: Object) -> None:
+        """A training pod has changed: wake its GPU, if it is one that has a turn."""
+        with self._seeing.guard(*identity(raw)):
+            pod = training_pod_of(raw)
+            if pod.gpu in self._turns.concerns:
+                self._turns.observe_end(pod)
+                self._requeue_soon(pod.gpu)
+
+    def observe_preparing_pod(self, raw: Object, *, deleted: bool) -> None:
+        """A preparing pod has changed: wake its job's preparation."""
+        with self._seeing.guard(*identity(raw)):
+            pod = training_pod_of(raw)
+            self._preparations.observe_pod(pod, deleted=deleted)
+            self._reconcile_preparation(pod.job_uid)
+
+    def observe_resident(self, raw: Object, *, deleted: bool) -> None:
+        """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
+        with self._seeing.guard(*identity(raw)):
+            self._observe_resident(raw, deleted)
+
+    def _observe_resident(self, raw: Object, deleted: bool) -> None:
+        meta = raw["metadata"]
+        logger.debug("watch: resident pod %s/%s%s", meta["namespace"], meta["name"], " is gone" if deleted else "")
+        self._cache.observe_resident(raw, deleted=deleted)
+        self._lag.observed(meta["uid"], meta["resourceVersion"], deleted=deleted)
+        for gpu in list(self._turns.concerns):
+            self._requeue_soon(gpu)
+        self._queue_soon()
+
+    def unhealthy(self) -> str | None:
+        """Say why the process no longer makes progress; None while it does."""
+        settings = self._settings
+        overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(time.monotonic())
+        if overdue > 2 * settings.request_timeout:
+            return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
+        if runs > settings.load_timeout + 10 * settings.request_timeout:
+            return f"an item of the work queue has been worked on for {runs:.0f} s"
+        if self._resync.age > 3 * settings.resync_interval:
+            return f"no full list has been read for {self._resync.age:.0f} s"
+        if lag > _MOST_LAG:
+            return f"the watches have not told in {lag:.0f} s what a full list has shown"
+        return None
+
+    def ready(self) -> bool:
+        """True once the first full lists have been read."""
+        return self._resync.is_done
+
+    def _waiting_for(self, gpu: str) -> tuple[str, Preemptor | None]:
+        return self._scheduler.successor(gpu), self._scheduler.preemptors.get(gpu)
+
+    def _queue_soon(self) -> None:
+        for key in (_Key.QUEUE, _Key.RESIDENTS, _Key.PREPARATIONS, _Key.FINISHED, _Key.UNREADABLE):
+            self._queue.put(key, self._rate_limit.rest(key))
+
+    async def _handle(self, key: str) -> float | None:
+        match key:
+            case _Key.QUEUE:
+                return await self._rate_limit.keep(key, self._schedule(), _SHARE_OF_QUEUE)
+            case _Key.PREPARATIONS:
+                return await self._rate_limit.keep(key, self._preparations.share_out())
+            case _Key.RESIDENTS:
+                return await self._preparations.ask_residents()
+            case _Key.FINISHED:
+                return await self._rate_limit.keep(key, self._ttl.reconcile())
+            case _Key.UNREADABLE:
+                return await self._rate_limit.keep(key, self._unreadable.reconcile())
+            case _Key.PROSPECTS:
+                return await self._rate_limit.keep(key, self._queue_status.reconcile())
+            case _ if key == _LEASES:
+                return await self._reconcile_gpus()
+            case _:
+                return await self._reconcile_gpu(key)
+
+    async def _reconcile_gpu(self, key: str) -> float | None:
+        """Take one look at what a key names: a job's admission, its preparation, or a GPU."""
+        if key.startswith(_ADMISSION):
+            return await self._kueue.reconcile(key.removeprefix(_ADMISSION))
+        if key.startswith(_PREPARATION):
+            return await self._preparations.reconcile(key.removeprefix(_PREPARATION))
+        return await self._turns.reconcile(key.removeprefix(_GPU))
+
+    async def _reconcile_gpus(self) -> float | None:
+        """Have every GPU with a Lease looked at, and the Leases of GPUs that are gone removed in time."""
+        leases = await self._effects.leases.list()
+        for lease in leases:
+            self._requeue_soon(lease.gpu)
+        await self._collector.collect(leases)
+        return self._settings.resync_interval
+
+    def _requeue_soon(self, gpu: str) -> None:
+        """Have everything about a GPU looked at, since something has changed."""
+        self._turns.observe_change(gpu)
+        self._queue.put(_GPU + gpu)
+
+    async def _schedule(self) -> float | None:
+        requeue_after = await self._scheduler.schedule_once()
+        self._queue.put(_Key.PROSPECTS, self._rate_limit.rest(_Key.PROSPECTS))
+        return requeue_after

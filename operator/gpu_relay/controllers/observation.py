@@ -1,0 +1,70 @@
+"""What one look at a GPU reads live beside its Lease: the pods on it, the job it is about, the residents' reports."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJobError
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.resident import Resident
+
+
+@dataclass(frozen=True)
+class ResidentReadings:
+    """A GPU's residents as they have answered, the one that it goes back to first, and when (monotonic, seconds)."""
+
+    residents: tuple[Resident, ...] = ()
+    at: float = 0.0
+
+    @property
+    def resident(self) -> Resident | None:
+        """The one that the GPU goes back to; None where there is none."""
+        return self.residents[0] if self.residents else None
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What was read live beside a Lease."""
+
+    pods: tuple[TrainingPod, ...]
+    job: Job | None
+    readings: ResidentReadings
+    unreadable: str = ""
+    """Why the job exists and cannot be read."""
+
+
+async def survey(effects: Effects, lease: GpuLease) -> Observation:
+    """Read all that a Lease concerns, at once. Raises KubeError."""
+    owner = concerned(lease)
+    managed = lease.gpu != UNMANAGED_GPU
+    pods, (job, unreadable), readings = await asyncio.gather(
+        effects.pods.on_gpu(lease),
+        _job(effects, owner),
+        ask_residents(effects, lease) if managed and owner else _none(),
+    )
+    return Observation(pods, job, readings, unreadable)
+
+
+async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
+    """Ask the residents of a GPU for fresh reports."""
+    return ResidentReadings(await effects.directory.on_gpu(lease), time.monotonic())
+
+
+def concerned(lease: GpuLease) -> JobKey | None:
+    """Return the job that a GPU's turn, or its reload, is about."""
+    return lease.owner or JobKey.from_holder(lease.reload_pending)
+
+
+async def _job(effects: Effects, owner: JobKey | None) -> tuple[Job | None, str]:
+    """Read a turn's job; where it cannot be read, return why."""
+    try:
+        return (await effects.jobs.get(owner) if owner else None), ""
+    except UnreadableJobError as error:
+        return None, str(error)
+
+
+async def _none() -> ResidentReadings:
+    return ResidentReadings()

@@ -1,0 +1,270 @@
+"""Prepares jobs, each in a pod without a GPU: so many of each namespace at a time, in the queue's order.
+
+`share_out` decides which jobs may have a pod, from the cache alone. `reconcile` takes one step for one job, under a key
+of its own in the work queue: what fails or takes long for one job delays no other.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.clients import clock
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients.pods import PodNameTakenError
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.preparation_observer import PreparationObserver
+from gpu_relay.controllers.preparation_state import PreparationState, backoff
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, Prepare
+from gpu_relay.domain.job.preparation import PreparationView, is_due, is_under_way, pause, plan
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue import preparation_slots
+from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, find_place
+from gpu_relay.observability import logs, metrics
+from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod
+
+logger = logging.getLogger(__name__)
+_RETRY = 0.5
+_PROBE_POLL = 2.0
+
+
+class PreparationController:
+    """All jobs that are to be prepared."""
+
+    def __init__(
+        self,
+        cache: Cache,
+        effects: Effects,
+        admissions: KueueController,
+        policy: Policy,
+        defaults: TrainerDefaults,
+        *,
+        wake: Callable[[str], None],
+        share: Callable[[], None],
+    ) -> None:
+        """`wake` is called with the UID of a job to be looked at soon, `share` when slots are to be shared out anew."""
+        self._cache = cache
+        self._do = effects
+        self._kueue = admissions
+        self._policy = policy
+        self._defaults = defaults
+        self._wake = wake
+        self._share_soon = share
+        self._due = cache.jobs.part(lambda job: is_due(job, policy) and not job.deleting)
+        self._states: dict[str, PreparationState] = {}
+        self._around = PreparationObserver(effects, policy)
+        self._asked = False
+        """True once all residents have had the time to say which GPU they sit on."""
+
+    def observe_pod(self, pod: TrainingPod, *, deleted: bool) -> None:
+        """Take in a preparing pod from the watch."""
+        pods = self._upsert_state(pod.job_uid).pods
+        if pod.live and not deleted:
+            pods[pod.uid] = pod
+            return
+        pods.pop(pod.uid, None)
+        if not pods and pod.job_uid not in self._due:
+            del self._states[pod.job_uid]
+
+    def concerns(self, uid: str) -> bool:
+        """True where a change of a job, or of its preparing pod, is to be looked at."""
+        job, state = self._cache.jobs.get(uid), self._states.get(uid)
+        return bool(state is not None and state.pods) or (uid in self._due and job is not None and is_under_way(job))
+
+    async def ask_residents(self) -> float | None:
+        """Ask new residents for their GPU while some job is to be prepared; return the seconds until the next time."""
+        if not len(self._due):
+            return None
+        news = await self._around.ask_residents()
+        if not self._asked:
+            self._asked = True
+            self._share_soon()
+        elif news:
+            for uid in [uid for uid, state in self._states.items() if state.obstructed]:
+                self._wake(uid)
+        return _PROBE_POLL if self._do.directory.unknown_pods() else None
+
+    async def share_out(self) -> float | None:
+        """Share the slots out and wake the jobs that this concerns; return the seconds until the next time."""
+        due = {job.key.uid: self._latest(job) for job in self._due.values()}
+        self._states = {uid: state for uid, state in self._states.items() if uid in due or state.pods}
+        jobs = [job for job in due.values() if self._concerned(job)]
+        for uid in due.keys() - {job.key.uid for job in jobs}:
+            self._upsert_state(uid).woken_for = None
+        metrics.PREPARATIONS.set(sum(is_under_way(job) and not job.spec.suspend for job in jobs))
+        if not self._asked:
+            return None
+        now = clock.now()
+        obstructed = {uid for uid, state in self._states.items() if state.obstructed or state.rest()}
+        shares = preparation_slots.share_out(jobs, obstructed, now, self._policy)
+        for job in jobs:
+            state = self._upsert_state(job.key.uid)
+            state.share = shares.get(job.key.uid)
+            signature = _signature(job, state.share)
+            if state.woken_for != signature:
+                state.woken_for = signature
+                self._wake(job.key.uid)
+        waits = [pause(job, now, self._policy) for job in jobs if not is_under_way(job)]
+        waits += [self._states[job.key.uid].rests_until - time.monotonic() for job in jobs]
+        return min((seconds for seconds in waits if seconds > 0), default=None)
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Take one step for one job; return the seconds until the next look, None to wait for a change."""
+        job, state = self._cache.jobs.get(uid), self._upsert_state(uid)
+        if job is None:
+            return None
+        if rest := state.rest():
+            return rest
+        logs.task_is_about(job=str(job.key))
+        try:
+            await self._stop_strays(job, state)
+            if uid not in self._due or not self._concerned(job):
+                state.woken_for = None
+                return None
+            requeue_after = await self._reconcile(job, state)
+        except KubeError as error:
+            if error.conflict or error.not_found:
+                return _RETRY if error.conflict else None  # a newer view of the job is on its way
+            return self._failed(state, error)
+        state.errors = 0
+        return requeue_after
+
+    def _failed(self, state: PreparationState, error: KubeError) -> float:
+        """Let a job rest whose look has ended with an error, and its slot go to another one; return the seconds."""
+        state.errors += 1
+        requeue_after = backoff("error", state.errors)
+        state.rests_until, state.woken_for = time.monotonic() + requeue_after, None
+        metrics.PASS_ERRORS.labels("preparation").inc()
+        logger.warning("its preparation failed; tries again in %.0f s: %s", requeue_after, error)
+        self._share_soon()
+        return requeue_after
+
+    def _upsert_state(self, uid: str) -> PreparationState:
+        return self._states.setdefault(uid, PreparationState())
+
+    def _latest(self, job: Job) -> Job:
+        """Return a job with the status that this process has written and not yet seen."""
+        state = self._states.get(job.key.uid)
+        if state is None or state.written is None or state.written[0] != job.resource_version:
+            return job
+        return replace(job, status=state.written[1])
+
+    def _concerned(self, job: Job) -> bool:
+        return self._kueue.admits(job) and (is_under_way(job) or not job.spec.suspend)
+
+    async def _stop_strays(self, cached: Job, state: PreparationState) -> None:
+        """Delete preparing pods that the job's status does not name any more: what followed their end was lost."""
+        pods = [pod for pod in state.pods.values() if not pod.deleting]
+        if all(_names(self._latest(cached), pod) for pod in pods):
+            return
+        job = await self._do.jobs.get(cached.key)
+        for pod in pods:
+            if job is not None and not _names(job, pod):
+                await self._do.pods.delete(pod)
+                state.pods.pop(pod.uid, None)
+
+    async def _reconcile(self, job: Job, state: PreparationState) -> float | None:
+        if self._latest(job) is not job or not self._asked:
+            return _RETRY
+        pod, other = None, None
+        if is_under_way(job):
+            pod, other = await self._find_pod(job)
+            if pod is None and await self._do.jobs.get(job.key) is None:
+                return None  # deleted just now, and its pod with it
+        elif state.woken_for is None:
+            return None  # until the slots are shared out
+        place: Place | Obstacle = Place()
+        if pod is None and not job.spec.suspend and pause(job, clock.now(), self._policy) == 0:
+            job = await self._kueue.granted(job)
+            place = find_place(job, await self._around.read(job), self._policy)
+            if self._must_ask(job, state, place):
+                return None
+        refusal, state.refusal = state.refusal, None
+        obstacle = (place.reason, place.message) if isinstance(place, Obstacle) else None
+        view = PreparationView(
+            clock.now(), self._policy, job, pod, other, may_begin=state.share is True, obstacle=obstacle,
+            refusal=refusal, failure=state.failure, retry_in=state.retry_in(),
+        )  # fmt: skip
+        decision = plan(view)
+        await self._apply(job, state, decision, place)
+        return 0 if state.refusal else decision.requeue_after
+
+    async def _find_pod(self, job: Job) -> tuple[TrainingPod | None, TrainingPod | None]:
+        """Read the pod that the status names, live: the job's own, or one of another owner that has its name."""
+        record = job.status.preparation
+        pod = await self._do.pods.get(job.key.namespace, record.pod) if record is not None else None
+        if pod is None or pod.job_uid != job.key.uid:
+            return None, pod
+        return await self._do.pods.explain(pod, clock.now(), self._policy.progress_interval), None
+
+    def _must_ask(self, job: Job, state: PreparationState, place: Place | Obstacle) -> bool:
+        """Note whether something is in the way; True for a job that is to ask for a slot, now that nothing is."""
+        before = state.obstructed
+        state.obstructed = before + 1 if isinstance(place, Obstacle) else 0
+        if is_under_way(job):
+            return False
+        if state.obstructed and not before:  # its slot goes to another job
+            state.share, state.woken_for = None, _signature(job, None)
+            self._share_soon()
+        if state.obstructed or state.share is not None:
+            return False
+        state.woken_for = None
+        self._share_soon()
+        return True
+
+    async def _apply(self, job: Job, state: PreparationState, decision: Decision, place: Place | Obstacle) -> None:
+        """Emit Events, write the status, act. After a crash in between, the next look repeats what is missing."""
+        if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
+            await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
+        record = (decision.status or job.status).preparation
+        for notice in decision.events:
+            await self._publish(job, record.number if record else 0, notice)
+        if decision.status is not None and decision.status != job.status:
+            await self._do.jobs.write_status(job, decision.status)
+            state.written = (job.resource_version, decision.status)
+        match decision.action:
+            case Prepare(number) if isinstance(place, Place):
+                await self._create(job, state, number, place)
+            case DeletePod(pod):
+                await self._do.pods.delete(pod)
+
+    async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
+        await self._do.events.emit(job.key, job.resource_version, number, notice)
+
+    async def _create(self, job: Job, state: PreparationState, number: int, place: Place) -> None:
+        """Create a preparing pod; remember why the API server would not, or could not."""
+        logger.info("preparation %d begins", number)
+        try:
+            await self._do.pods.create(preparing_pod(job, number, place, self._defaults))
+        except PodNameTakenError as error:
+            state.failure, state.failures = "", 0
+            logger.info("%s", error)  # the next look says so
+        except KubeError as error:
+            if error.invalid:
+                message = f"the API server refuses the preparing pod: {error}; correct spec.podTemplate in a new job"
+                state.refusal = (Reason.POD_REFUSED, message)
+            elif error.refusal or error.status >= 500:
+                state.failure, state.failures = str(error), state.failures + 1
+                state.next_try = time.monotonic() + backoff("creation", state.failures)
+                logger.warning("the preparing pod could not be created: %s", error)
+                metrics.PASS_ERRORS.labels("preparation").inc()
+            else:
+                raise
+        else:
+            state.failure, state.failures = "", 0
+
+
+def _signature(job: Job, share: bool | None) -> tuple[int, int, bool | None]:
+    record = job.status.preparation
+    return job.generation, record.number if record else 0, share
+
+
+def _names(job: Job, pod: TrainingPod) -> bool:
+    """True where a job's status names this pod as the one that prepares it."""
+    record = job.status.preparation
+    return record is not None and is_under_way(job) and record.pod == pod.name

@@ -1,0 +1,93 @@
+"""Full lists, diffed into the cache, so that what a watch has missed is found."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from gpu_relay.api import words
+from gpu_relay.clients.kube import Kube
+from gpu_relay.controllers.runtime.isolation import Isolation
+from gpu_relay.controllers.runtime.store import Cache, Store
+from gpu_relay.controllers.runtime.watch_lag import WatchLag
+from gpu_relay.controllers.turn_actions import Effects
+
+logger = logging.getLogger(__name__)
+Object = dict[str, Any]
+
+
+class Listed:
+    """What a full list has shown: the versions of its objects by UID."""
+
+    def __init__(self, isolation: Isolation) -> None:
+        self.versions: dict[str, str] = {}
+        self.complete = True
+        """False where an object could not even be identified: then nothing that is missing counts as deleted."""
+        self._isolation = isolation
+
+    def take_in(self, raw: Object, see: Callable[[Object], object]) -> None:
+        """Note an object and have it seen; an error about one is logged, and the list continues."""
+        with self._isolation.guard(*identity(raw)):
+            try:
+                self.versions[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
+            except (KeyError, TypeError):
+                self.complete = False
+                raise
+            see(raw)
+
+
+class Resync:
+    """Reads jobs, resident pods and Workloads whole."""
+
+    def __init__(self, kube: Kube, cache: Cache, effects: Effects, lag: WatchLag) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._effects = effects
+        self._lag = lag
+        self._isolation = Isolation("resync")
+        self._read_at: float | None = None
+
+    @property
+    def age(self) -> float:
+        """Seconds since the last full lists were read; 0 before the first."""
+        return 0.0 if self._read_at is None else time.monotonic() - self._read_at
+
+    @property
+    def is_done(self) -> bool:
+        """True once full lists have been read."""
+        return self._read_at is not None
+
+    async def read(self) -> set[str]:
+        """Read full lists and take them in; return the UIDs of the jobs that there are. Raises KubeError."""
+        cache, told = self._cache, self._lag.known()
+        stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads)
+        known = [store.begin_relist() for store in stores]
+        jobs, residents, workloads = (Listed(self._isolation) for _ in range(3))
+        async for raw in self._kube.each(self._effects.jobs.list_path):
+            jobs.take_in(raw, cache.observe_job)
+        async for raw in self._kube.each(self._effects.pods.list_path, labels=words.LABEL_RESIDENT):
+            residents.take_in(raw, cache.observe_resident)
+        stood_for: set[str] = set()
+        for raw in await self._effects.workloads.list():
+            stood_for.add(_job_uid(raw))
+            workloads.take_in(raw, cache.observe_workload)
+        self._lag.listed(jobs.versions | residents.versions | workloads.versions, told, time.monotonic())
+        lists = (jobs, jobs, residents, workloads)
+        shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for)
+        for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
+            gone = store.end_relist(uids, before) if listed.complete else ()
+            if gone:
+                logger.info("resync: %d deletions had been missed", len(gone))
+        self._read_at = time.monotonic()
+        return set(jobs.versions)
+
+
+def _job_uid(workload: Object) -> str:
+    meta = workload.get("metadata") or {}
+    return str((meta.get("labels") or {}).get(words.LABEL_JOB_UID, ""))
+
+
+def identity(raw: Object) -> tuple[str, str]:
+    """Return the UID and the name of an object, for logs; empty and `?` where it lacks them."""
+    meta = raw.get("metadata") or {}
+    return str(meta.get("uid", "")), f"{meta.get('namespace', '?')}/{meta.get('name', '?')}"

@@ -1,0 +1,217 @@
+"""What the watches have shown: jobs, resident pods, Workloads. Full lists are diffed in: they find missed deletions.
+
+Nothing that costs memory when wrong is decided from it; it says where to look, live.
+"""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from gpu_relay.api import words
+from gpu_relay.clients.workloads import workload_of
+from gpu_relay.domain.kueue.workload import Workload
+from gpu_relay.domain.objects.job import Job, UnreadableJob, UnreadableJobError, job_of
+from gpu_relay.domain.objects.resident import DEFAULT_PORT, port_of
+
+logger = logging.getLogger(__name__)
+Object = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ResidentPod:
+    """A resident's pod, as the API server knows it."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    ip: str | None
+    phase: str
+    deleting: bool
+    created: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    port: int = DEFAULT_PORT
+    url: str = ""
+    """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
+
+
+class FilteredIndex(Generic[T]):
+    """Those objects of a store that something is true of, kept up with every change: nobody goes through the rest."""
+
+    def __init__(self, belongs: Callable[[T], bool]) -> None:
+        self._belongs = belongs
+        self._items: dict[str, T] = {}
+
+    def values(self) -> list[T]:
+        """Return all its objects."""
+        return list(self._items.values())
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, uid: str, item: T) -> None:
+        """Take in a new version of an object; one that cannot be judged does not belong, and harms no other (law 8)."""
+        try:
+            belongs = self._belongs(item)
+        except Exception:
+            logger.exception("object %s cannot be judged: it is left out", uid)
+            belongs = False
+        if belongs:
+            self._items[uid] = item
+        else:
+            self.remove(uid)
+
+    def remove(self, uid: str) -> None:
+        """Forget an object."""
+        self._items.pop(uid, None)
+
+
+class Store(Generic[T]):
+    """Objects by UID; an older version never replaces a newer one, nor brings back what is gone."""
+
+    def __init__(self) -> None:
+        self._items: dict[str, tuple[int, T]] = {}
+        self._parts: list[FilteredIndex[T]] = []
+        self._empty_since = time.monotonic()
+        self._gone: dict[str, int] = {}
+        """The last versions of what was removed since the last full list was asked for: it may still show them."""
+
+    def part(self, belongs: Callable[[T], bool]) -> FilteredIndex[T]:
+        """Return a part that follows this store. `belongs` must depend on nothing that changes but the object."""
+        part = FilteredIndex(belongs)
+        for uid, (_, item) in self._items.items():
+            part.put(uid, item)
+        self._parts.append(part)
+        return part
+
+    def values(self) -> list[T]:
+        """Return all objects."""
+        return [item for _, item in self._items.values()]
+
+    def get(self, uid: str) -> T | None:
+        """Return an object, None where it is not known."""
+        known = self._items.get(uid)
+        return None if known is None else known[1]
+
+    def __contains__(self, uid: str) -> bool:
+        return uid in self._items
+
+    def put(self, uid: str, version: str, item: T) -> None:
+        """Add or update an object, unless a newer version is known, or is known to be gone."""
+        if not self.outdates(uid, version):
+            self._items[uid] = (_number(version), item)
+            for part in self._parts:
+                part.put(uid, item)
+
+    def outdates(self, uid: str, version: str) -> bool:
+        """True where a newer version of an object is known, or this one is known to be gone."""
+        number, known = _number(version), self._items.get(uid)
+        return number <= self._gone.get(uid, -1) or (known is not None and known[0] > number)
+
+    def remove(self, uid: str, version: str) -> None:
+        """Forget an object, this version of it and older ones."""
+        self._drop(uid)
+        self._gone[uid] = _number(version)
+
+    def begin_relist(self) -> set[str]:
+        """Return the UIDs of all objects. Call it before a full list is requested; `end_relist` ends it."""
+        self._gone.clear()
+        return set(self._items)
+
+    def end_relist(self, uids: set[str], known_before: set[str]) -> set[str]:
+        """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
+        gone = {uid for uid in known_before if uid not in uids and uid in self._items}
+        for uid in gone:
+            self._drop(uid)
+        return gone
+
+    def empty_for(self) -> float:
+        """Return for how many seconds nothing has been known, since the start at most; 0 while something is."""
+        return 0.0 if self._items else time.monotonic() - self._empty_since
+
+    def _drop(self, uid: str) -> None:
+        if self._items.pop(uid, None) is not None and not self._items:
+            self._empty_since = time.monotonic()
+        for part in self._parts:
+            part.remove(uid)
+
+
+class Cache:
+    """Jobs, resident pods, and the Workloads that stand for jobs in Kueue's queues."""
+
+    def __init__(self, trusts_residents_of: Callable[[str], bool], resident_port: int = DEFAULT_PORT) -> None:
+        """`trusts_residents_of` says of a namespace whether its pods may be residents.
+
+        `resident_port` is that of residents' APIs whose pods do not say it.
+        """
+        self.trusts = trusts_residents_of
+        self._resident_port = resident_port
+        self.jobs: Store[Job] = Store()
+        self.unreadable: Store[UnreadableJob] = Store()
+        """Jobs that exist and cannot be read: nothing is decided about them, and they do not count as deleted."""
+        self.residents: Store[ResidentPod] = Store()
+        self.workloads: Store[Workload] = Store()
+        """By their job's UID: a job has one."""
+
+    def observe_job(self, raw: Object, *, deleted: bool = False) -> None:
+        """Take in a job from a watch or a list."""
+        uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
+        if deleted:
+            self.jobs.remove(uid, version)
+            self.unreadable.remove(uid, version)
+            return
+        if self.jobs.outdates(uid, version) or self.unreadable.outdates(uid, version):
+            return
+        try:
+            job = job_of(raw)
+        except UnreadableJobError as error:
+            self.jobs.remove(uid, version)
+            self.unreadable.put(uid, version, error.job)
+        else:
+            self.unreadable.remove(uid, version)
+            self.jobs.put(uid, version, job)
+
+    def observe_workload(self, raw: Object, *, deleted: bool = False) -> str:
+        """Take in a Workload from a watch or a list; return its job's UID, empty where it is none of ours."""
+        workload = workload_of(raw)
+        known = self.workloads.get(workload.job_uid)
+        if deleted:
+            if known is not None and known.uid == workload.uid:
+                self.workloads.remove(workload.job_uid, workload.resource_version)
+        elif workload.job_uid:
+            self.workloads.put(workload.job_uid, workload.resource_version, workload)
+        return workload.job_uid
+
+    def observe_resident(self, raw: Object, *, deleted: bool = False) -> None:
+        """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""
+        meta, status = raw["metadata"], raw.get("status", {})
+        if not self.trusts(meta["namespace"]):
+            return
+        if deleted or status.get("phase") in {"Succeeded", "Failed"}:
+            self.residents.remove(meta["uid"], meta["resourceVersion"])
+            return
+        pod = ResidentPod(
+            namespace=meta["namespace"],
+            name=meta["name"],
+            uid=meta["uid"],
+            node=raw.get("spec", {}).get("nodeName", ""),
+            ip=status.get("podIP"),
+            phase=status.get("phase", "Pending"),
+            deleting="deletionTimestamp" in meta,
+            created=meta["creationTimestamp"],
+            labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
+            annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
+            port=port_of(raw, self._resident_port),
+        )
+        self.residents.put(meta["uid"], meta["resourceVersion"], pod)
+
+
+def _number(version: str) -> int:
+    return int(version) if version.isdecimal() else 0

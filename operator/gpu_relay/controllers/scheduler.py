@@ -1,0 +1,286 @@
+"""Gives free GPUs to waiting jobs. It runs in one worker, so that no job is ever given two GPUs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import datetime
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.clients import clock
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.gpu_inventory import GpuInventory
+from gpu_relay.controllers.job_controller import JobController, JobReports
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.preflight import Preflight, Refusal
+from gpu_relay.controllers.runtime.isolation import Isolation, soonest
+from gpu_relay.controllers.runtime.store import Cache, FilteredIndex
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.job.deadlines import deadline, deadline_message
+from gpu_relay.domain.job.validation import objection
+from gpu_relay.domain.objects.job import Job, uid_of_holder
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.turn_view import Preemptor
+from gpu_relay.domain.outage import clocks_of, outage_since
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
+from gpu_relay.domain.queue.placement import (
+    Held,
+    Placement,
+    assign,
+    explain_placement,
+    is_ready,
+    next_for,
+    queue_key,
+    waits_for_time,
+    waits_since,
+    wants_gpu,
+)
+from gpu_relay.domain.queue.preemption import preemptors
+from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.observability import logs, metrics
+from gpu_relay.pods.pod_builder import TrainerDefaults
+
+logger = logging.getLogger(__name__)
+_CLOCK_POLL = 1.0
+_PROBE_POLL = 2.0
+_RETRY = 0.5
+
+
+class Scheduler:
+    """The queue's side of the engine.
+
+    It goes through the jobs that wait, and through those few that there is something to do about, never through all.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        effects: Effects,
+        turns: TurnController,
+        admissions: KueueController,
+        policy: Policy,
+        defaults: TrainerDefaults,
+        requeue: Callable[[str], None],
+    ) -> None:
+        """`requeue` is called with a GPU whose turn is to be reconciled soon."""
+        self._cache = cache
+        self._do = effects
+        self._inventory = GpuInventory(effects, turns, policy)
+        self._isolation = Isolation("dispatch")
+        self._reports = JobReports(effects.jobs, effects.events)
+        self._job_controller = JobController(cache, self._reports, self._isolation)
+        self._preflight = Preflight(effects.jobs, effects.pods, effects.claims, defaults)
+        self._turns = turns
+        self._kueue = admissions
+        self._policy = policy
+        self._requeue = requeue
+        self._ready = cache.jobs.part(lambda job: is_ready(job, policy))
+        self._timed = cache.jobs.part(lambda job: is_ready(job, policy) and deadline(job) is not None)
+        self._resumed = cache.jobs.part(lambda job: is_ready(job, policy) and job.status.phase == Phase.SUSPENDED)
+        self._hopeless = cache.jobs.part(lambda job: wants_gpu(job) and objection(job) is not None)
+        self._waiting: list[Job] = []
+        self._held: Held = {}
+        """Why some of them are held back."""
+        self._busy: frozenset[str] = frozenset()
+        """UIDs of the jobs that had a GPU at the last dispatch."""
+        self._candidates: dict[str, Candidate] = {}
+        self.preemptors: dict[str, Preemptor] = {}
+        """The waiting job for which a preemptible owner of a GPU is to stop, by GPU."""
+
+    async def outcome(self) -> tuple[list[Placement], list[Candidate]]:
+        """Return what each waiting job waits for now, by the GPUs as the last dispatch left them."""
+        candidates = list(self._candidates.values())
+        placements = explain_placement(await self._queue(), candidates, clock.now(), self._policy, self._held)
+        return (placements if candidates else list(map(self._without_gpus, placements))), candidates
+
+    def _without_gpus(self, placement: Placement) -> Placement:
+        """Say why no GPU is known at all."""
+        if placement.reason != Reason.WAITING_IN_QUEUE:
+            return placement
+        if self._do.directory.any_pods():
+            message = "no resident has said yet which GPU it sits on"
+            return replace(placement, reason=Reason.RESIDENT_UNREACHABLE, message=message)
+        grace = f"{self._policy.resident_grace:.0f} s"
+        message = f"no resident pod exists; jobs start without a resident when there has been none for {grace}"
+        return replace(placement, reason=Reason.RESIDENT_MISSING, message=message)
+
+    def successor(self, gpu: str) -> str:
+        """Name the job that waits for a GPU and may have it next; empty when there is none."""
+        candidate = self._candidates.get(gpu)
+        if candidate is None:
+            return ""
+        queued = (job for job in self._waiting if self._still_waits(job))
+        job = next_for(queued, candidate, clock.now(), self._policy, self._held)
+        return str(job.key) if job else ""
+
+    def _still_waits(self, job: Job) -> bool:
+        known = self._cache.jobs.get(job.key.uid)
+        waits = known is not None and known.status.phase in {None, Phase.QUEUED} and wants_gpu(known)
+        return waits and self._kueue.admits(job)
+
+    async def schedule_once(self) -> float | None:
+        """Give away what is free; return the seconds until the next dispatch."""
+        self.preemptors.clear()
+        self._reports.overtaken = False
+        leases = {lease.gpu: lease for lease in await self._do.leases.list()}
+        self._find_forgotten(leases.values())
+        await self._job_controller.settle(_involved(leases.values()))
+        self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values())
+        await self._nominate()
+        waiting = self._waiting = await self._queue()
+        self._held = self._preflight.held(waiting)
+        metrics.QUEUE_LENGTH.set(len(waiting))
+        if not waiting:
+            self._find_unclaimed(leases)
+            return _RETRY if self._reports.overtaken else self._isolation.requeue_after()
+        candidates = self._remember(await self._inventory.candidates(waiting, leases))
+        given = assign(waiting, candidates, clock.now(), self._policy, self._held)
+        taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
+        self._held = self._preflight.held(waiting)
+        self._find_unclaimed(leases)
+        self._find_preemptors(waiting, candidates, leases)
+        requeue_after = _RETRY if self._reports.overtaken or not all(taken) else self._next_look(waiting, candidates)
+        return soonest(requeue_after, self._isolation.requeue_after())
+
+    def _find_preemptors(self, waiting: list[Job], candidates: list[Candidate], leases: dict[str, GpuLease]) -> None:
+        owners = self._owners(leases.values())
+        if not any(owner.spec.preemptible for owner in owners.values()):
+            return
+        placements = explain_placement(waiting, candidates, clock.now(), self._policy, self._held)
+        self.preemptors.update(preemptors(placements, candidates, owners, self._policy))
+        for gpu in self.preemptors:
+            self._requeue(gpu)
+
+    def _find_forgotten(self, leases: Iterable[GpuLease]) -> None:
+        """Have turns looked at that nobody follows: a call that seemed to fail may have taken the Lease."""
+        for lease in leases:
+            holder = lease.holder if lease.owner else lease.reload_pending
+            if holder and self._turns.concerns.get(lease.gpu) != holder:
+                self._requeue(lease.gpu)
+
+    def _find_unclaimed(self, leases: Iterable[str]) -> None:
+        """Have GPUs looked at that were passed on, and that nobody comes for any more: their residents are to load."""
+        for gpu in leases:
+            if self._turns.is_handed_over(gpu) and not self.successor(gpu):
+                self._requeue(gpu)
+
+    def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
+        """Return the jobs that own GPUs, by Lease holder."""
+        keys = [lease.owner for lease in leases]
+        known = [self._cache.jobs.get(key.uid) for key in keys if key is not None]
+        return {job.key.holder: job for job in known if job is not None}
+
+    async def _queue(self) -> list[Job]:
+        """Return the jobs that wait for a GPU, in order."""
+        waiting = [
+            job
+            for job in self._ready.values()
+            if job.key.uid not in self._busy and self._kueue.admits(job) and not self._isolation.defers(job.key.uid)
+        ]
+        waiting.sort(key=queue_key)
+        return [await self._kueue.granted(job) if job.local_queue else job for job in waiting]
+
+    async def _nominate(self) -> None:
+        """Fail those that can never run, and those whose time is up; tell those that wait again."""
+        now = clock.now()
+        for job in self._waits_among(self._hopeless):
+            with self._isolation.guard(job.key.uid, str(job.key)):
+                await self._reports.fail(job, now, Reason.INVALID_SPEC, str(objection(job)))
+        for job in self._waits_among(self._timed):
+            ends = deadline(job)
+            if ends is not None and ends <= now:
+                self._busy |= {job.key.uid}
+                with self._isolation.guard(job.key.uid, str(job.key)):
+                    await self._reports.fail(job, now, Reason.DEADLINE_EXCEEDED, deadline_message(job))
+        for job in self._waits_among(self._resumed):
+            with self._isolation.guard(job.key.uid, str(job.key)):
+                await self._reports.emit(
+                    job, EventRecord(Reason.RESUMED, "spec.suspend is false again; waits for its next turn")
+                )
+
+    def _waits_among(self, part: FilteredIndex[Job]) -> list[Job]:
+        jobs = (job for job in part.values() if job.key.uid not in self._busy and self._kueue.admits(job))
+        return [job for job in jobs if not self._isolation.defers(job.key.uid)]
+
+    def _remember(self, candidates: list[Candidate]) -> list[Candidate]:
+        self._candidates = {candidate.gpu: candidate for candidate in candidates}
+        return candidates
+
+    async def _try(self, job: Job, gpu: Candidate) -> bool:
+        """Begin a job's turn; leave the job out for a while where that ends with an error (law 8)."""
+        with self._isolation.guard(job.key.uid, str(job.key)):
+            return await self._acquire(job, gpu)
+        return False
+
+    async def _acquire(self, cached: Job, known: Candidate) -> bool:
+        """Take the Lease (law 5: ownership first), after a live look at all that it depends on (law 6)."""
+        now = clock.now()
+        job, gpu, refusal = await asyncio.gather(
+            self._do.jobs.get(cached.key),
+            self._inventory.refreshed(known),
+            self._preflight.check(cached, known, now),
+        )
+        if job is None or not is_same(job, cached):
+            return False
+        self._candidates[gpu.gpu] = gpu
+        if self._is_unfit(cached, gpu, now):
+            return False
+        if refusal is not None:
+            await self._refuse(cached, refusal, now)
+            return False
+        out_since = outage_since(gpu.lease, clocks_of(self._policy, gpu.resident), now) or now
+        unused_since = gpu.lease.unused_since if gpu.lease and self._turns.is_handed_over(gpu.gpu) else None
+        node = gpu.resident.node if gpu.resident else ""
+        try:
+            lease = await self._do.leases.acquire(
+                gpu.gpu, node, gpu.lease, job.key, now, out_since=out_since, unused_since=unused_since
+            )
+        except KubeError as error:
+            if error.conflict or error.already_exists:
+                return False
+            raise
+        self._busy |= {job.key.uid}
+        self._candidates[gpu.gpu] = replace(gpu, lease=lease)
+        self._turns.observe_lease(lease)
+        self._requeue(gpu.gpu)
+        with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
+            logger.info("its turn begins")
+        metrics.TURNS.labels(gpu.gpu).inc()
+        metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(job)).total_seconds()))
+        return True
+
+    def _is_unfit(self, job: Job, gpu: Candidate, now: datetime) -> bool:
+        """True where a live look at a GPU shows that an unload would not help."""
+        if gpu.resident is None:
+            return False
+        full = too_full(job, gpu, self._policy)
+        return bool(full or filter_reason(job, gpu, self._policy) or blocked_reason(job, gpu, now, self._policy))
+
+    async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
+        """End a job that can never have a pod; hold another one back, which costs its resident nothing."""
+        if refusal.final:
+            await self._reports.fail(job, now, refusal.reason, refusal.message)
+            return
+        self._preflight.hold(job, refusal)
+        await self._reports.emit(job, EventRecord(refusal.reason, refusal.message, warning=True))
+
+    def _next_look(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
+        looks: list[float] = []
+        now = clock.now()
+        if waits_for_time(waiting, candidates, now, self._policy):
+            looks.append(_CLOCK_POLL)
+        if self._do.directory.unknown_pods() or not self._do.directory.any_pods():
+            looks.append(_PROBE_POLL)
+        held_until = self._preflight.next_check()
+        looks.extend([] if held_until is None else [held_until])
+        ends = (deadline(job) for job in self._waits_among(self._timed))
+        looks.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
+        return min(looks, default=None)
+
+
+def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:
+    """UIDs of the jobs that own a GPU, or whose turn has ended with a reload still owed."""
+    return frozenset(uid_of_holder(holder) for lease in leases for holder in (lease.holder, lease.reload_pending))

@@ -1,0 +1,46 @@
+"""Deletes jobs that have been over for as long as `spec.ttlSecondsAfterFinished` says."""
+
+import logging
+from datetime import datetime
+
+from gpu_relay.clients import clock
+from gpu_relay.clients.jobs import JobStore
+from gpu_relay.controllers.runtime.isolation import Isolation, soonest
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.domain.job.deadlines import expires_at
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.observability import logs
+
+logger = logging.getLogger(__name__)
+
+
+class TTLController:
+    """Looks at the jobs that are over and are not kept for ever."""
+
+    def __init__(self, cache: Cache, jobs: JobStore) -> None:
+        self._ended = cache.jobs.part(lambda job: expires_at(job) is not None)
+        self._jobs = jobs
+        self._isolation = Isolation("finished")
+
+    async def reconcile(self) -> float | None:
+        """Delete what is due; return the seconds until the next job is, None when there is none."""
+        now = clock.now()
+        waits: list[float] = []
+        for cached in self._ended.values():
+            due = expires_at(cached)
+            if due is None:
+                continue
+            if due > now:
+                waits.append((due - now).total_seconds())
+            elif not self._isolation.defers(cached.key.uid):
+                with self._isolation.guard(cached.key.uid, str(cached.key)):
+                    await self._delete(cached, now)
+        return soonest(*waits, self._isolation.requeue_after())
+
+    async def _delete(self, cached: Job, now: datetime) -> None:
+        job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides
+        due = expires_at(job) if job is not None else None
+        if job is not None and due is not None and due <= now:
+            await self._jobs.delete(job)
+            with logs.about(job=str(job.key)):
+                logger.info("was over for %s s and is deleted", job.spec.ttl_seconds_after_finished)

@@ -1,0 +1,189 @@
+"""The steps of a turn, taken: what a decision asks for, done to residents, pods and Leases."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import aiohttp
+
+from gpu_relay.api.words import Reason
+from gpu_relay.clients.events import EventRecorder
+from gpu_relay.clients.http import UnavailableError
+from gpu_relay.clients.jobs import JobStore
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients.leases import LeaseStore
+from gpu_relay.clients.nodes import NodeStore
+from gpu_relay.clients.pods import PodNameTakenError, PodStore
+from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.residents import ResidentClient
+from gpu_relay.clients.workloads import WorkloadStore
+from gpu_relay.controllers.resident_registry import ResidentRegistry
+from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.domain.decision import (
+    Action,
+    CreatePod,
+    DeletePod,
+    HandOver,
+    Load,
+    RestartResident,
+    ReturnLease,
+    SettleReload,
+    Unload,
+)
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.quantities import parse_time
+from gpu_relay.observability import metrics
+from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Everything a turn can do."""
+
+    jobs: JobStore
+    pods: PodStore
+    leases: LeaseStore
+    events: EventRecorder
+    residents: ResidentClient
+    directory: ResidentRegistry
+    nodes: NodeStore
+    workloads: WorkloadStore
+    claims: ClaimStore
+    http: aiohttp.ClientSession
+
+
+@dataclass(frozen=True)
+class Actions:
+    """Takes steps. `released` is called when a GPU may have become free."""
+
+    effects: Effects
+    defaults: TrainerDefaults
+    released: Callable[[], None]
+
+    async def take(self, view: TurnView, state: TurnState, step: Action) -> GpuLease:
+        """Take one step and return the Lease as it then is; what else the next look needs goes into `state`.
+
+        Raises KubeError.
+        """
+        logger.info("%s", step)
+        match step:
+            case Unload() | Load() | RestartResident():
+                await self._on_resident(view, state, step)
+            case CreatePod():
+                await self._create_pod(view, state, step)
+            case DeletePod(pod):
+                # A deletion that grants more time is only cut short where a time is named.
+                await self.effects.pods.delete(pod, grace=self.defaults.grace_period if pod.deleting else None)
+            case ReturnLease() | HandOver() | SettleReload():
+                lease = await self._on_lease(view, state, step)
+                self.released()
+                return lease
+        return view.lease
+
+    async def _on_resident(self, view: TurnView, state: TurnState, step: Unload | Load | RestartResident) -> None:
+        assert view.resident is not None
+        match step:
+            case Unload():
+                await self._unload(view, state, step)
+            case Load():
+                await self._load(view, state)
+            case RestartResident():
+                await self.effects.pods.delete(view.resident)
+
+    async def _on_lease(
+        self, view: TurnView, state: TurnState, step: ReturnLease | HandOver | SettleReload
+    ) -> GpuLease:
+        lease = view.lease
+        match step:
+            case ReturnLease(owed, out, handed_over, unused_since):
+                state.handed_over = handed_over
+                lease = await self.effects.leases.give_back(
+                    lease, reload_pending=owed, resident_out=out, unused_since=unused_since, now=view.now
+                )
+                state.clocks.stop("return")
+            case HandOver():
+                state.handed_over = True
+            case SettleReload():
+                state.handed_over = False
+                lease = await self.effects.leases.settle(lease, view.now)
+                metrics.RESIDENT_OUT.labels(view.lease.gpu).set(0)
+                if view.lease.out_since:
+                    outage = (view.now - parse_time(view.lease.out_since)).total_seconds()
+                    metrics.RESIDENT_OUTAGE.labels(view.lease.gpu).observe(outage)
+        return lease
+
+    async def _unload(self, view: TurnView, state: TurnState, step: Unload) -> None:
+        assert view.resident is not None
+        metrics.RESIDENT_OUT.labels(view.lease.gpu).set(1)
+        state.clocks.start("unload")
+        try:
+            message, *_ = await asyncio.gather(
+                *(self.effects.residents.unload(each.url, view.lease, step.eta) for each in view.residents)
+            )
+        except UnavailableError as error:
+            state.failure = str(error)
+            state.unwilling_since = state.unwilling_since or time.monotonic()
+            return
+        state.clocks.stop("unload")
+        state.clocks.start("prove")
+        state.failure, state.unwilling_since = "", None
+        state.unload_message = state.unload_message or message
+
+    async def _load(self, view: TurnView, state: TurnState) -> None:
+        assert view.resident is not None
+        state.handed_over = False
+        state.clocks.start("load")
+        await self._end_other_holds(view)
+        try:
+            await self.effects.residents.load(view.resident.url, view.lease.reload_pending, view.lease.fence)
+        except UnavailableError as error:
+            state.failure, state.load_failed = str(error), True
+            self.released()
+            metrics.LOAD_FAILURES.labels(view.lease.gpu).inc()
+            logger.warning("resident %s was not loaded: %s", view.resident, error)
+            return
+        state.clocks.stop("load")
+        state.failure, state.load_failed = "", False
+
+    async def _create_pod(self, view: TurnView, state: TurnState, step: CreatePod) -> None:
+        assert view.job is not None
+        body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
+        state.clocks.stop("prove")
+        state.clocks.start("create")
+        _show_memory(view)
+        try:
+            await self.effects.pods.create(body)
+        except PodNameTakenError as error:
+            _note_refusal(state, Reason.POD_NAME_TAKEN, str(error))
+        except KubeError as error:
+            if error.unavailable or error.conflict or error.not_found:
+                raise
+            _note_refusal(state, Reason.POD_REFUSED, f"the API server refuses the training pod: {error}")
+        else:
+            state.refusal = state.refused_since = None
+            state.clocks.stop("create")
+            state.clocks.start("start")
+
+    async def _end_other_holds(self, view: TurnView) -> None:
+        """Have further residents of this GPU load, too, or find that they have no room: their holds end in any case."""
+        for other in view.others:
+            try:
+                await self.effects.residents.load(other.url, view.lease.reload_pending, view.lease.fence)
+            except UnavailableError as error:
+                logger.warning("resident %s, one of several on this GPU, was not loaded: %s", other, error)
+
+
+def _note_refusal(state: TurnState, reason: Reason, message: str) -> None:
+    state.refusal, state.failure = reason, message
+    state.refused_since = state.refused_since or time.monotonic()
+
+
+def _show_memory(view: TurnView) -> None:
+    for gauge, mib in ((metrics.FREE_BEFORE, view.free_before), (metrics.FREE_AFTER, view.proven_free)):
+        if mib is not None:
+            gauge.labels(view.lease.gpu).set(mib)

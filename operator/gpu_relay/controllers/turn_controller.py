@@ -1,0 +1,302 @@
+"""One look at one GPU: observe live, plan, apply.
+
+What is remembered between looks only saves time; no decision that could cost memory depends on it.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from gpu_relay.api.words import TERMINAL_PHASES
+from gpu_relay.clients import clock, trainers
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.observation import Observation, ResidentReadings, ask_residents, concerned, survey
+from gpu_relay.controllers.turn_actions import Actions, Effects
+from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.domain.decision import Decision, EventRecord
+from gpu_relay.domain.job.pod_failures import is_start_failure
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import CONTEXT_MIB, context_of
+from gpu_relay.domain.turn import plan as turn
+from gpu_relay.observability import logs, metrics
+from gpu_relay.pods.pod_builder import TrainerDefaults
+
+logger = logging.getLogger(__name__)
+
+
+class TurnController:
+    """Drives the turn of each GPU."""
+
+    def __init__(
+        self,
+        effects: Effects,
+        policy: Policy,
+        defaults: TrainerDefaults,
+        released: Callable[[], None],
+        waiting_for: Callable[[str], tuple[str, Preemptor | None]],
+        admissions: KueueController,
+    ) -> None:
+        """`released` is called when a GPU may have become free.
+
+        `waiting_for` names the job that may have a GPU next, and the one for which a preemptible owner is to stop.
+        """
+        self._do = effects
+        self._actions = Actions(effects, defaults, released)
+        self._waiting_for = waiting_for
+        self._kueue = admissions
+        self._policy = policy
+        self._states: dict[str, TurnState] = {}
+        self._contexts: dict[str, int] = {}
+        """What each resident has freed beside its model at an unload, in MiB, by UID; lost without harm."""
+        self.concerns: dict[str, str] = {}
+        """The holder whose turn, or whose reload, a GPU is about, by GPU; a job may have a turn beside an old debt."""
+
+    def gpus_of(self, job: JobKey) -> list[str]:
+        """Return the GPUs that a change of a job concerns."""
+        return [gpu for gpu, holder in self.concerns.items() if holder == job.holder]
+
+    def context_of(self, resident: Resident) -> int:
+        """Return what a resident holds beside its model at most, in MiB."""
+        return self._contexts.get(resident.uid, CONTEXT_MIB)
+
+    def open_despite_pending_reload(self, gpu: str) -> bool:
+        """True when the queue need not wait for a reload: the next turn goes first, or the last load failed."""
+        state = self._states.get(gpu)
+        return state is not None and (state.load_failed or state.handed_over)
+
+    def is_handed_over(self, gpu: str) -> bool:
+        """True while a GPU waits for the next job to take it."""
+        state = self._states.get(gpu)
+        return state is not None and state.handed_over
+
+    def observe_end(self, pod: TrainingPod) -> None:
+        """Remember how a trainer ended: what the watch has shown is final, and may be gone at the next look."""
+        state = self._states.get(pod.gpu)
+        if state is not None and state.lease.fence == pod.fence and pod.termination is not None:
+            state.ended = pod
+
+    def observe_change(self, gpu: str) -> None:
+        """Have the next look look at everything."""
+        state = self._states.get(gpu)
+        if state is not None:
+            state.changed = True
+
+    def observe_lease(self, lease: GpuLease) -> None:
+        """Remember a Lease as this process has just written it: the next look need not wait to be told of it."""
+        self._upsert_state(lease)
+
+    async def reconcile(self, gpu: str) -> float | None:
+        """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
+        with metrics.PASS_SECONDS.time():
+            state = self._states.get(gpu)
+            if state is not None and self._is_between_samples(state):
+                return await self._measure(state)
+            lease, seen = await self._read(gpu, state)
+            if lease is None or seen is None:
+                self._states.pop(gpu, None)
+                self.concerns.pop(gpu, None)
+                return None
+            owner = concerned(lease)
+            logs.task_is_about(gpu=gpu, fence=lease.fence, **({"job": str(owner)} if owner else {}))
+            view = await self._view(lease, owner, seen)
+            state = self._states.get(gpu)
+            if state is None or self._is_overtaken(lease):
+                return 0
+            decision = turn.plan(view)
+            logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.action)
+            state.measuring = decision.measuring
+            requeue_after = await self._apply(view, decision)
+            return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
+
+    def _is_between_samples(self, state: TurnState) -> bool:
+        """True where only a further sample is wanted: the last one of a row comes with a look at everything."""
+        return state.measuring and not state.changed and state.lacks_samples(self._policy.samples)
+
+    async def _measure(self, state: TurnState) -> float:
+        """Take a sample, and nothing but a sample."""
+        logs.task_is_about(gpu=state.lease.gpu, fence=state.lease.fence)
+        self._remember_resident(state, await ask_residents(self._do, state.lease))
+        return self._until_next_sample(state)
+
+    def _until_next_sample(self, state: TurnState) -> float:
+        """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
+        return max(0.0, state.sampled_at + self._policy.sample_interval - time.monotonic())
+
+    async def _read(self, gpu: str, state: TurnState | None) -> tuple[GpuLease | None, Observation | None]:
+        """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
+
+        All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
+        was in force all the while that the rest was read. Where the scheduler has written it meanwhile, all is read
+        again: a turn that goes first is no reason to load.
+        """
+        if state is None:
+            lease, seen = await self._do.leases.get(gpu), None
+        else:
+            state.changed = False
+            lease, seen = await asyncio.gather(self._do.leases.get(gpu), survey(self._do, state.lease))
+        if self._states.get(gpu) is not state:
+            return await self._read(gpu, self._states.get(gpu))
+        if lease is None:
+            return None, None
+        if state is None or seen is None or lease != state.lease:
+            self._upsert_state(lease).changed = False
+            seen = await survey(self._do, lease)
+            if self._is_overtaken(lease):
+                return await self._read(gpu, self._states.get(gpu))
+        return lease, seen
+
+    def _is_overtaken(self, lease: GpuLease) -> bool:
+        """True where the scheduler has given the GPU to a job since this Lease was read."""
+        state = self._states.get(lease.gpu)
+        return state is not None and state.lease.fence != lease.fence
+
+    async def _view(self, lease: GpuLease, owner: JobKey | None, seen: Observation) -> TurnView:
+        state = self._upsert_state(lease)
+        self.concerns.pop(lease.gpu, None)
+        if owner is not None:
+            self.concerns[lease.gpu] = owner.holder
+        self._remember_resident(state, seen.readings)
+        state.unreadable_since = (state.unreadable_since or time.monotonic()) if seen.unreadable else None
+        if any(pod.live for pod in seen.pods):
+            state.forget_samples()
+        successor, preemptor = self._waiting_for(lease.gpu)
+        job, pods = seen.job, seen.pods
+        view = TurnView(
+            now=clock.now(),
+            policy=self._policy,
+            lease=lease,
+            resident=seen.readings.resident,
+            others=seen.readings.residents[1:],
+            job=await self._kueue.granted(job) if job else None,
+            pods=state.with_ended(pods),
+            samples=tuple(state.samples),
+            room=tuple(state.room),
+            free_before=state.free_before,
+            unload_message=state.unload_message,
+            failure=state.failure,
+            refusal=state.refusal,
+            refused_for=_since(state.refused_since),
+            load_failed=state.load_failed,
+            resident_missing_for=_since(state.resident_missing_since),
+            unwilling_for=_since(state.unwilling_since),
+            silent_for=_since(state.silent_since),
+            successor=successor,
+            preemptor=preemptor,
+            withdrawal=self._kueue.withdrawal(job) if job else "",
+            unreadable=seen.unreadable,
+            unreadable_for=_since(state.unreadable_since),
+        )
+        return await self._with_pod(view, state)
+
+    async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
+        """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
+        pod = view.own_pod
+        if pod is None or pod.termination is not None:
+            if pod is not None:
+                state.clocks.start("return")
+            return view
+        if pod.waiting is None:
+            state.clocks.stop("start")
+        if time.monotonic() - state.asked_at >= self._policy.progress_interval:
+            state.asked_at = time.monotonic()
+            said = await trainers.progress(self._do.http, pod)
+            state.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
+            state.progress = said or state.progress
+        pod = await self._do.pods.explain(pod, view.now, self._policy.progress_interval)
+        failing = is_start_failure(pod)
+        state.start_failing_since = (state.start_failing_since or time.monotonic()) if failing else None
+        return replace(
+            view,
+            pods=tuple(pod if each.uid == pod.uid else each for each in view.pods),
+            progress=state.progress,
+            node_trouble=state.node_trouble,
+            start_failing_for=_since(state.start_failing_since),
+        )
+
+    def _upsert_state(self, lease: GpuLease) -> TurnState:
+        """Return what is remembered of a turn, with its Lease as it now is."""
+        state = self._states.get(lease.gpu)
+        if state is None or (state.lease.fence, state.lease.holder) != (lease.fence, lease.holder):
+            state = self._states[lease.gpu] = TurnState.of(lease, state)
+        state.lease = lease
+        return state
+
+    def _remember_resident(self, state: TurnState, readings: ResidentReadings) -> None:
+        resident = readings.resident
+        if resident is None or any(each.report is None for each in readings.residents):
+            state.forget_samples()
+            missing = resident is None
+            state.silent_since = None if missing else state.silent_since or time.monotonic()
+            state.resident_missing_since = (state.resident_missing_since or time.monotonic()) if missing else None
+            return
+        state.resident_missing_since = state.silent_since = None
+        report = resident.report
+        assert report is not None
+        metrics.FREE_MEMORY.labels(state.lease.gpu).set(report.free_mib)
+        if state.free_before is None and report.held_under != state.lease.fence:
+            state.free_before, state.allocated_before = report.free_mib, report.worker_allocated_mib
+        self._learn_context(state, resident, report)
+        state.take_sample(report, readings.at, keep=self._policy.samples, apart=self._policy.sample_interval)
+
+    def _learn_context(self, state: TurnState, resident: Resident, report: GpuReport) -> None:
+        """Learn from the first report after an unload; a later one may count a training's memory."""
+        if report.held_under != state.lease.fence or not state.allocated_before or state.free_before is None:
+            return
+        context = context_of(state.free_before, state.allocated_before, report.free_mib)
+        state.allocated_before = 0
+        if context is not None:
+            self._contexts[resident.uid] = context
+
+    async def _apply(self, view: TurnView, decision: Decision) -> float | None:
+        """Write the status and tell, then act: what is permitted is on record before it happens."""
+        if not await self._record(view.lease, decision) or self._is_overtaken(view.lease):
+            return 0
+        try:
+            if decision.action is not None:
+                self._upsert_state(await self._actions.take(view, self._upsert_state(view.lease), decision.action))
+        except KubeError as error:
+            if not error.conflict:
+                raise
+            logger.debug("%s: looks again", error)
+            return 0
+        return decision.requeue_after
+
+    async def _record(self, lease: GpuLease, decision: Decision) -> bool:
+        """Write the status and tell of it, at once; a verdict is told when it stands, and not before.
+
+        False where the job has changed meanwhile, or is gone: all is to be looked at again.
+        """
+        job = decision.job
+        if job is None:
+            return True
+        status = decision.status or job.status  # what is as it was is not written
+        writing = self._do.jobs.write_status(job, status)
+        try:
+            if status.phase in TERMINAL_PHASES:
+                await writing
+                await self._publish(job, lease, decision.events)
+            else:
+                await asyncio.gather(writing, self._publish(job, lease, decision.events))
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise
+            logger.debug("%s: looks again", error)
+            return False
+        return True
+
+    async def _publish(self, job: Job, lease: GpuLease, notices: tuple[EventRecord, ...]) -> None:
+        """Tell all at once; their times, and names, keep the order."""
+        emit, facts = self._do.events.emit, turn.facts(lease)
+        await asyncio.gather(*(emit(job.key, job.resource_version, lease.fence, each, facts) for each in notices))
+
+
+def _since(moment: float | None) -> float:
+    return 0.0 if moment is None else time.monotonic() - moment

@@ -1,0 +1,122 @@
+"""What one process remembers of a turn between two looks; it saves time, and is lost without harm."""
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport
+from gpu_relay.observability import metrics
+
+_LONGEST_GAP = 5.0
+"""Seconds between two measurements of a row at most; rare ones have a longer `apart` of their own."""
+
+
+@dataclass
+class StepClocks:
+    """Times the steps of one turn for `gpu_relay_step_seconds`; each step counts once, from its first beginning."""
+
+    _begun: dict[str, float] = field(default_factory=dict)
+    _over: set[str] = field(default_factory=set)
+
+    def start(self, step: str) -> None:
+        """A step begins, or is repeated."""
+        self._begun.setdefault(step, time.monotonic())
+
+    def stop(self, step: str) -> None:
+        """A step is done; one whose beginning another process saw is not counted."""
+        if step in self._begun and step not in self._over:
+            self._over.add(step)
+            metrics.STEP_SECONDS.labels(step).observe(time.monotonic() - self._begun[step])
+
+
+@dataclass
+class TurnState:
+    """What one process remembers of a turn; lost without harm when it dies."""
+
+    lease: GpuLease
+    """As it was last read or written."""
+    samples: list[int] = field(default_factory=list)
+    """Free MiB in a row of measurements while the resident was unloaded under a hold, and no trainer was live."""
+    room: list[int] = field(default_factory=list)
+    """The same of the room in MiB beside a loaded resident."""
+    sampled_at: float = 0.0
+    measuring: bool = False
+    """The last look wanted nothing but a further sample."""
+    changed: bool = False
+    """Something that may concern the turn has changed since the last look at everything began."""
+    free_before: int | None = None
+    allocated_before: int = 0
+    """What the resident's model held when `free_before` was measured, in MiB."""
+    unload_message: str = ""
+    failure: str = ""
+    refusal: Reason | None = None
+    refused_since: float | None = None
+    load_failed: bool = False
+    handed_over: bool = False
+    resident_missing_since: float | None = None
+    unwilling_since: float | None = None
+    """Since when the resident has refused to unload."""
+    silent_since: float | None = None
+    """Since when it has not answered."""
+    start_failing_since: float | None = None
+    unreadable_since: float | None = None
+    asked_at: float = 0.0
+    progress: dict[str, Any] | None = None
+    """The trainer's own words, as it last said them."""
+    node_trouble: str = ""
+    clocks: StepClocks = field(default_factory=StepClocks)
+    ended: TrainingPod | None = None
+    """This turn's pod as the watch showed it when its trainer had ended; a deleted pod is gone before the next look."""
+
+    @classmethod
+    def of(cls, lease: GpuLease, before: Self | None) -> Self:
+        """Return what is remembered of a turn, or of a reload, when it begins; `before` is of the same GPU.
+
+        A row of measurements that began when the last trainer had left goes on, where no turn lies between; and with
+        the Lease that a turn returns goes whether it is the next job's.
+        """
+        state = cls(lease)
+        if before is not None and lease.fence - before.lease.fence in {0, 1}:
+            state.samples, state.sampled_at = list(before.samples), before.sampled_at
+            state.handed_over = before.handed_over and lease.fence == before.lease.fence
+        return state
+
+    def with_ended(self, pods: tuple[TrainingPod, ...]) -> tuple[TrainingPod, ...]:
+        """Add this turn's pod to those that a LIST has shown, where it has ended and is gone: nothing of it runs."""
+        if self.ended is None or any(pod.uid == self.ended.uid for pod in pods):
+            return pods
+        return (*pods, replace(self.ended, outlived=False))
+
+    def lacks_samples(self, wanted: int) -> bool:
+        """True while a row has begun and is more than one sample short."""
+        return 0 < max(len(self.samples), len(self.room)) < wanted - 1
+
+    def forget_samples(self) -> None:
+        """Begin the row of samples anew."""
+        self.samples.clear()
+        self.room.clear()
+
+    def take_sample(self, report: GpuReport, at: float, *, keep: int, apart: float) -> None:
+        """Add a measurement: of free memory under a hold, whosever it is, or of the room beside a loaded resident.
+
+        `at` is when it was made. A row begins with any measurement; each further one is `apart` seconds from the last
+        at least, and after a gap that is much longer a row begins anew.
+        """
+        held = report.held_under is not None
+        if not held:
+            self.samples.clear()
+        if not report.model_loaded:
+            self.room.clear()
+        if at - self.sampled_at > max(_LONGEST_GAP, 4 * apart):
+            self.forget_samples()
+        row = self.samples if held else self.room
+        if row and at - self.sampled_at < apart:
+            return
+        self.sampled_at = at
+        if held:
+            self.samples = [*self.samples[-keep:], report.free_mib]
+        elif report.model_loaded:
+            self.room = [*self.room[-keep:], report.room_mib]

@@ -1,0 +1,45 @@
+"""Reports which field of a job cannot be read, and withdraws that once it can be read again."""
+
+from gpu_relay.api.words import ConditionType, Reason
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.runtime.isolation import Isolation
+from gpu_relay.controllers.runtime.store import Cache
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.objects.job import Job, UnreadableJob
+
+
+class UnreadableJobController:
+    """Looks at the jobs whose condition Unreadable is not as it should be; it is all that is written about them."""
+
+    def __init__(self, cache: Cache, effects: Effects) -> None:
+        self._unreported = cache.unreadable.part(lambda job: not job.is_reported)
+        self._readable_again = cache.jobs.part(_says_unreadable)
+        self._do = effects
+        self._isolation = Isolation("unreadable")
+
+    async def reconcile(self) -> float | None:
+        """Report what there is to report; return the seconds until the next look, None to wait for a change."""
+        jobs: list[UnreadableJob | Job] = [*self._unreported.values(), *self._readable_again.values()]
+        for job in jobs:
+            if self._isolation.defers(job.key.uid):
+                continue
+            with self._isolation.guard(job.key.uid, str(job.key)):
+                await self._report(job)
+        return self._isolation.requeue_after()
+
+    async def _report(self, job: UnreadableJob | Job) -> None:
+        try:
+            if isinstance(job, Job):
+                await self._do.jobs.report_readable(job)
+            else:
+                await self._do.jobs.report_unreadable(job)
+                notice = EventRecord(Reason.UNREADABLE, job.problem, warning=True)
+                await self._do.events.emit(job.key, job.resource_version, job.generation, notice)
+        except KubeError as error:
+            if not (error.conflict or error.not_found):
+                raise  # otherwise a newer view of the job is on its way
+
+
+def _says_unreadable(job: Job) -> bool:
+    return any(condition.type == ConditionType.UNREADABLE for condition in job.status.conditions)

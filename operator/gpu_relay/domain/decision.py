@@ -1,0 +1,124 @@
+"""What a decision may ask for: one effect at most, a status, Events, and when to look again."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.turn_view import TurnView
+
+
+@dataclass(frozen=True)
+class Unload:
+    """Place or renew the turn's hold on every resident of the GPU, which unloads them."""
+
+    eta: str | None = None
+
+
+@dataclass(frozen=True)
+class RestartResident:
+    """Delete the resident's pod, so that its controller makes a new one: the last resort, off by default."""
+
+
+@dataclass(frozen=True)
+class CreatePod:
+    """Create the training pod of the job's next attempt."""
+
+    attempt: int
+    batch: int | Literal["auto"]
+    coresident: bool = False
+    proven_mib: int | None = None
+    """Free MiB that were measured for it; None without a resident, which measures."""
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Create a preparing pod of the job."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class DeletePod:
+    """Tell a pod of the job to stop: SIGTERM, checkpoint, end."""
+
+    pod: TrainingPod
+
+
+@dataclass(frozen=True)
+class ReturnLease:
+    """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
+
+    `resident_out` is False where the resident was seen to serve: the turn did not unload it. `handed_over` is True
+    where the next job goes first, without a reload in between. `unused_since` is since when no training pod has been
+    live.
+    """
+
+    reload_pending: bool = True
+    resident_out: bool = True
+    handed_over: bool = False
+    unused_since: str | None = None
+
+
+@dataclass(frozen=True)
+class Load:
+    """End the turn's hold on every resident of the GPU, and load the first."""
+
+
+@dataclass(frozen=True)
+class HandOver:
+    """Leave the GPU to the next job, without a reload in between."""
+
+
+@dataclass(frozen=True)
+class SettleReload:
+    """Write into the Lease that the resident has been loaded."""
+
+
+Action = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | HandOver | SettleReload
+
+
+@dataclass(frozen=True)
+class EventRecord:
+    """An Event on the job. `facts` are for programs: they become the Event's annotations."""
+
+    reason: Reason
+    message: str
+    warning: bool = False
+    facts: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """The outcome of one reconcile of a GPU or a preparation. Applied in this order: status, Events, action."""
+
+    action: Action | None = None
+    job: Job | None = None
+    status: YoloTrainingJobStatus | None = None
+    events: tuple[EventRecord, ...] = ()
+    requeue_after: float | None = None
+    """Seconds after which to reconcile again; None waits for a change in the cluster."""
+    measuring: bool = False
+    """True where nothing but a further sample is wanted, unless something changes."""
+
+    @classmethod
+    def wait(cls) -> "Decision":
+        """Do nothing until something changes in the cluster."""
+        return cls()
+
+    @classmethod
+    def act(cls, action: Action | None, *, requeue_after: float | None = None) -> "Decision":
+        """Apply an action, without a word in the job's status."""
+        return cls(action=action, requeue_after=requeue_after)
+
+    @classmethod
+    def requeue(cls, after: float) -> "Decision":
+        """Do nothing, and reconcile again after so many seconds."""
+        return cls(requeue_after=after)
+
+
+Rule = Callable[[TurnView], Decision | None]
+"""One rule of a plan: what to do, or None where it has nothing to say."""

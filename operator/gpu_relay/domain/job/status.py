@@ -1,0 +1,292 @@
+"""The status of a job in each of its phases: conditions after kstatus, with stable transition times."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Literal
+
+from gpu_relay.api.v1alpha1 import (
+    Attempt,
+    Condition,
+    Curve,
+    GpuStatus,
+    Preparation,
+    Progress,
+    Turn,
+    YoloTrainingJobStatus,
+)
+from gpu_relay.api.words import YIELDED_REASONS, ConditionType, Phase, Reason
+from gpu_relay.domain.job.attempt_history import remembered
+from gpu_relay.domain.job.attempts import Verdict
+from gpu_relay.domain.job.stop_reasons import recorded_stop
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.quantities import timestamp
+
+Sharing = Literal["Coresident"] | None
+Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
+_SHOWN_ORDER = tuple(ConditionType)
+
+
+def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> list[Condition]:
+    """Return exactly the conditions in `facts`, each keeping its transition time where its status has not changed."""
+    before = {condition.type: condition for condition in job.status.conditions}
+    result = []
+    for kind in _SHOWN_ORDER:
+        if kind not in facts:
+            continue
+        status, reason, message = facts[kind]
+        old = before.get(kind)
+        since = old.last_transition_time if old is not None and old.status == status else timestamp(now)
+        result.append(
+            Condition(
+                type=kind,
+                status=status,
+                reason=reason,
+                message=message,
+                last_transition_time=since,
+                observed_generation=job.generation,
+            )
+        )
+    return result
+
+
+def _changed(
+    job: Job, now: datetime, phase: Phase, facts: dict[ConditionType, Fact], **fields: Any
+) -> YoloTrainingJobStatus:
+    return job.status.model_copy(
+        update={
+            "observed_generation": job.generation,
+            "phase": phase,
+            "conditions": conditions(job, now, _resumed(job) | facts),
+            "queue_position": None,
+            "estimated_start_time": None,
+            **fields,
+        }
+    )
+
+
+def queued(
+    job: Job, now: datetime, position: int, start: str | None, reason: Reason, message: str
+) -> YoloTrainingJobStatus:
+    """Status of a job that waits for a GPU; `start` is when its turn is expected to begin, None while unknown."""
+    facts = _reload_fact(job) | {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, queue_position=position, estimated_start_time=start, turn=None)
+
+
+def awaiting_admission(job: Job, now: datetime, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that Kueue has not admitted; it has no place in our queue."""
+    facts = _reload_fact(job) | {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, turn=None)
+
+
+def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
+    """Status of a job that is stopped on request and owns nothing."""
+    message = "spec.suspend is true; set it to false to go on"
+    facts = _reload_fact(job) | {
+        ConditionType.SUSPENDED: ("True", Reason.SUSPENDED, message),
+        ConditionType.GPU_ACQUIRED: ("False", Reason.SUSPENDED, "suspended jobs own no GPU"),
+    }
+    return _changed(job, now, Phase.SUSPENDED, facts, turn=None, start_time=None)
+
+
+def observed(job: Job) -> YoloTrainingJobStatus:
+    """Status of a job at rest whose spec has changed: nothing follows from it, which is to be seen (kstatus)."""
+    seen = [condition.model_copy(update={"observed_generation": job.generation}) for condition in job.status.conditions]
+    return job.status.model_copy(update={"observed_generation": job.generation, "conditions": seen})
+
+
+def preparing(
+    job: Job, now: datetime, reason: Reason, message: str, record: Preparation | None = None
+) -> YoloTrainingJobStatus:
+    """Status of a job whose data is fetched and checked; `record` replaces what is known of that."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
+    }
+    return _changed(job, now, Phase.PREPARING, facts, preparation=record or job.status.preparation)
+
+
+def prepared(job: Job, now: datetime, record: Preparation, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job that has just been prepared, or is not to be, and joins the queue."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
+    }
+    return _changed(job, now, Phase.QUEUED, facts, preparation=record)
+
+
+def failed(job: Job, now: datetime, reason: Reason, message: str, **fields: Any) -> YoloTrainingJobStatus:
+    """Status of a job that fails without a turn: its spec can never run, or its time is up."""
+    facts = _reload_fact(job) | {
+        ConditionType.STALLED: ("True", reason, message),
+        ConditionType.FAILED: ("True", reason, message),
+    }
+    return _changed(job, now, Phase.FAILED, facts, completion_time=timestamp(now), **fields)
+
+
+def acquiring(
+    view: TurnView, job: Job, reason: Reason, message: str, *, sharing: Sharing = None
+) -> YoloTrainingJobStatus:
+    """Status of a job that owns the Lease but not yet proven memory; `sharing` says how its pod is about to run."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, message),
+    }
+    return _changed(
+        job, view.now, Phase.ACQUIRING, facts, **_turn_fields(view, job, sharing),
+        attempt=job.next_attempt, progress=None,
+    )  # fmt: skip
+
+
+def training(
+    view: TurnView,
+    job: Job,
+    pod: str,
+    reason: Reason,
+    message: str,
+    progress: Progress | None,
+    curve: Curve | None,
+    stopping: Reason | None,
+) -> YoloTrainingJobStatus:
+    """Status of a job whose training pod exists; `stopping` is why it was told to stop."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
+    }
+    return _changed(
+        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, sharing_of(view, job), stopping),
+        attempt=job.next_attempt, pod=pod, progress=progress, curve=curve,
+    )  # fmt: skip
+
+
+def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields: Any) -> YoloTrainingJobStatus:
+    """Status of a job whose turn is over, with the attempt that it was."""
+    reason = Reason(attempt.reason)
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+    }
+    attempts = remembered([*job.status.attempts, attempt])
+    stopping = recorded_stop(job, view.lease.fence)
+    # A short training ends before a status tells of it.
+    known = _turn_fields(view, job, sharing_of(view, job), stopping)
+    return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)
+
+
+def kept_waiting(job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job whose attempt is on record, and whose GPU is not free yet; it says why."""
+    kind = ConditionType.RECONCILING
+    said = {"reason": reason, "message": message, "observed_generation": job.generation}
+    changed = [c.model_copy(update=said) if c.type == kind else c for c in job.status.conditions]
+    return job.status.model_copy(update={"observed_generation": job.generation, "conditions": changed})
+
+
+def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
+    """Status of a job whose turn is over before it had a pod."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.RECONCILING: ("True", reason, message),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+    }
+    start = None if reason in YIELDED_REASONS else job.status.start_time
+    known = _turn_fields(view, job, None)
+    return _changed(job, view.now, Phase.RELEASING, facts, turn=known["turn"], start_time=start)
+
+
+def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrainingJobStatus:
+    """Status of a job after its turn: succeeded, failed, suspended, or back in the queue."""
+    facts: dict[ConditionType, Fact] = {
+        ConditionType.GPU_ACQUIRED: ("False", verdict.reason, "the turn is over"),
+        ConditionType.RESIDENT_RELOADED: reload,
+    }
+    match verdict.phase:
+        case Phase.SUCCEEDED:
+            facts[ConditionType.COMPLETE] = ("True", verdict.reason, verdict.message)
+        case Phase.FAILED:
+            facts[ConditionType.FAILED] = facts[ConditionType.STALLED] = ("True", verdict.reason, verdict.message)
+        case Phase.SUSPENDED:
+            facts[ConditionType.SUSPENDED] = ("True", verdict.reason, verdict.message)
+        case _:
+            facts[ConditionType.RECONCILING] = ("True", verdict.reason, verdict.message)
+    terminal = verdict.phase in {Phase.SUCCEEDED, Phase.FAILED}
+    completion = (job.status.completion_time or timestamp(now)) if terminal else None
+    start = None if verdict.reason in YIELDED_REASONS else job.status.start_time
+    return _changed(job, now, verdict.phase, facts, turn=None, completion_time=completion, start_time=start)
+
+
+def with_reload(job: Job, now: datetime, reload: Fact) -> YoloTrainingJobStatus:
+    """Status of a job that waits again, with what has become of the resident since its turn, and no other change."""
+    kind = ConditionType.RESIDENT_RELOADED
+    others = [each for each in job.status.conditions if each.type != kind]
+    return job.status.model_copy(update={"conditions": [*others, *conditions(job, now, {kind: reload})]})
+
+
+def reload_of(job: Job | None) -> Fact | None:
+    """Return what the status says of the resident after the last turn; None where it says nothing."""
+    said = job.status.conditions if job is not None else []
+    old = next((condition for condition in said if condition.type == ConditionType.RESIDENT_RELOADED), None)
+    return None if old is None else (old.status, Reason(old.reason), old.message)
+
+
+def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
+    """Carry what the last turn said of the resident, so that waiting for the next one does not forget it."""
+    told = reload_of(job)
+    return {} if told is None else {ConditionType.RESIDENT_RELOADED: told}
+
+
+def _resumed(job: Job) -> dict[ConditionType, Fact]:
+    """Carry that the job was suspended once, as batch/v1 Job does."""
+    kind = ConditionType.SUSPENDED
+    if all(condition.type != kind for condition in job.status.conditions):
+        return {}
+    return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; goes on from its checkpoint")}
+
+
+def sharing_of(view: TurnView, job: Job) -> Sharing:
+    """Return whether this turn's pod was created beside the loaded resident, by what was recorded before it was.
+
+    The pod's own label cannot tell: the namespace's owner may change it, and a hold would be left to expire.
+    """
+    turn = job.status.turn
+    if turn is None or turn.fence != view.lease.fence or turn.gpu not in {None, view.lease.gpu}:
+        return None
+    return turn.sharing
+
+
+def _turn_fields(view: TurnView, job: Job, sharing: Sharing, stopping: Reason | None = None) -> dict[str, Any]:
+    since = view.lease.acquired or timestamp(view.now)
+    return {
+        "turn": Turn(fence=view.lease.fence, gpu=view.lease.gpu, since=since, stopping=stopping, sharing=sharing),
+        "gpu": gpu_of(view, job),
+        "start_time": job.status.start_time or since,
+    }
+
+
+def gpu_of(view: TurnView, job: Job) -> GpuStatus:
+    """Return what is known of a turn's GPU, by the status, the resident and the training pod."""
+    same_turn = job.status.turn is not None and job.status.turn.fence == view.lease.fence
+    known = job.status.gpu if same_turn and job.status.gpu is not None else GpuStatus(needed=job.need_mib)
+    pod, resident = view.own_pod, view.resident
+    facts: dict[str, Any] = {} if pod is None or pod.proven_mib is None else {"free_after": pod.proven_mib}
+    if resident is not None:
+        facts |= {"node": resident.node, "resident": str(resident)}
+    if resident is not None and resident.report is not None:
+        report = resident.report
+        facts |= {"uuid": report.uuid, "name": report.name, "total": report.total_mib}
+    if known.free_before is None and view.free_before is not None:
+        facts["free_before"] = view.free_before
+    return known.model_copy(update=facts)
+
+
+def _proof(view: TurnView, job: Job) -> str:
+    gpu = gpu_of(view, job)
+    if gpu.free_after is None:
+        return "the training pod owns the GPU"
+    return f"{gpu.free_after:,} MiB measured free, {gpu.needed or job.need_mib:,} MiB needed"

@@ -1,0 +1,166 @@
+"""Kueue before everything else: a job whose label names a LocalQueue waits until Kueue has admitted it.
+
+A Workload of ours stands for the job in Kueue's queue and asks for what its training pod will ask for::
+
+    job ──► Workload ──► Kueue: Admitted ──► prepared, queued, trained ──► Workload: Finished
+               ▲              │ Evicted: the training stops at a checkpoint
+               └── quota given back: Kueue may admit it again
+
+What Kueue has said is read from the Workload alone, so the operator may die after any step (law 4).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
+from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
+from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.job import status
+from gpu_relay.domain.kueue.workload import (
+    AdmissionAction,
+    AskForQuota,
+    ChangeRequest,
+    FinishWorkload,
+    ReturnQuota,
+    SayPodsReady,
+    WithdrawRequest,
+    Workload,
+)
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.quantities import parse_time
+
+_IN_A_TURN = frozenset({Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING})
+_SILENCE = 5.0
+"""Seconds after which it is worth a sentence that Kueue has not said anything."""
+_POLL = 1.0
+_ABSENT_POLL = 30.0
+_SILENT = "Kueue has not looked at it yet: does its controller run?"
+
+
+@dataclass(frozen=True)
+class AdmissionView:
+    """All that one decision about one job's admission is made from."""
+
+    now: datetime
+    job: Job
+    workload: Workload | None
+    request: str
+    """A hash of what the job asks for now."""
+    absence: str = ""
+    """Why Kueue cannot be asked at all; empty where it can."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """What to do about a job's admission. Applied in this order: status, Events, action."""
+
+    action: AdmissionAction | None = None
+    status: YoloTrainingJobStatus | None = None
+    events: tuple[EventRecord, ...] = ()
+    requeue_after: float | None = None
+    """Seconds after which to reconcile again; None waits for a change in the cluster."""
+
+    @classmethod
+    def wait(cls) -> "Decision":
+        """Do nothing until something changes in the cluster."""
+        return cls()
+
+    @classmethod
+    def act(cls, action: AdmissionAction | None, *, requeue_after: float | None = None) -> "Decision":
+        """Apply an action, without a word in the job's status."""
+        return cls(action=action, requeue_after=requeue_after)
+
+    @classmethod
+    def requeue(cls, after: float) -> "Decision":
+        """Do nothing, and reconcile again after so many seconds."""
+        return cls(requeue_after=after)
+
+
+def admits(job: Job, workload: Workload | None) -> bool:
+    """True for a job that may go on: Kueue has admitted it, or is not to be asked."""
+    return not job.local_queue or (workload is not None and workload.admitted)
+
+
+def withdrawal(job: Job, workload: Workload | None) -> str:
+    """Say why a job may not go on with its turn; empty where it may."""
+    if admits(job, workload):
+        return ""
+    said = "its Workload was deleted" if workload is None else workload.words
+    return f"{_queue(job)} has withdrawn the quota: {said or 'the workload is not admitted'}"
+
+
+def plan(view: AdmissionView) -> Decision:
+    """Decide the next step of one job whose label names a LocalQueue, or which a Workload stands for."""
+    job, workload = view.job, view.workload
+    if job.deleting:
+        return Decision.wait()  # its Workload goes with it
+    if job.status.phase in TERMINAL_PHASES:
+        return _is_over(view, workload)
+    if job.status.phase in _IN_A_TURN:
+        return _takes_its_turn(view, workload)
+    if not job.local_queue or job.spec.suspend:
+        return Decision.act(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
+    if view.absence:
+        message = f"the label names {_queue(job)}, but {view.absence}"
+        return _waits(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
+    if workload is None:
+        return Decision.act(AskForQuota(), requeue_after=_SILENCE)
+    return _is_asked_for(view, workload)
+
+
+def _is_over(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Say that the job has ended, which gives its quota back."""
+    if workload is None or workload.holds("Finished"):
+        return Decision.wait()
+    kind = ConditionType.COMPLETE if view.job.status.phase == Phase.SUCCEEDED else ConditionType.FAILED
+    said = next((each.message for each in view.job.status.conditions if each.type == kind), "")
+    return Decision.act(FinishWorkload(workload, str(view.job.status.phase), said))
+
+
+def _takes_its_turn(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Tell Kueue once that the training runs: where it waits for pods to be ready, it would evict the job."""
+    job = view.job
+    if workload is None or not workload.admitted:
+        return Decision.wait()
+    if workload.priority != job.spec.priority:
+        return Decision.act(ChangeRequest(workload, workload.queue, job.spec.priority))
+    runs = any(each.reason == Reason.TRAINING_RUNNING for each in job.status.conditions)
+    return Decision.act(SayPodsReady(workload) if runs and not workload.holds("PodsReady") else None)
+
+
+def _is_asked_for(view: AdmissionView, workload: Workload) -> Decision:
+    job = view.job
+    if workload.deleting:
+        return Decision.requeue(_POLL)
+    moved = workload.queue != job.local_queue
+    if workload.holds("Finished") or workload.request != view.request or (moved and workload.reserved):
+        return Decision.act(WithdrawRequest(workload), requeue_after=_POLL)
+    if moved or workload.priority != job.spec.priority:
+        return Decision.act(ChangeRequest(workload, job.local_queue, job.spec.priority))
+    if workload.holds("Evicted") and workload.reserved:
+        waits = _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words}")
+        return Decision(action=ReturnQuota(workload), status=waits.status, events=waits.events)
+    if workload.admitted:
+        return Decision(events=_admitted(job))
+    silent = not workload.words
+    if silent and (view.now - parse_time(workload.created)).total_seconds() < _SILENCE:
+        return Decision.requeue(_SILENCE)
+    return _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words or _SILENT}")
+
+
+def _waits(view: AdmissionView, reason: Reason, message: str, requeue_after: float | None = None) -> Decision:
+    new = status.awaiting_admission(view.job, view.now, reason, message)
+    notice = EventRecord(reason, message, warning=reason == Reason.KUEUE_MISSING)
+    return Decision(status=new, events=(notice,), requeue_after=requeue_after)
+
+
+def _admitted(job: Job) -> tuple[EventRecord, ...]:
+    """Tell of it while the job has not gone on to what comes next."""
+    said = next((each.reason for each in job.status.conditions if each.type == ConditionType.RECONCILING), None)
+    if said not in {None, Reason.WAITING_FOR_KUEUE, Reason.QUOTA_WITHDRAWN}:
+        return ()
+    return (EventRecord(Reason.ADMITTED, f"{_queue(job)} has admitted the job"),)
+
+
+def _queue(job: Job) -> str:
+    return f"Kueue's LocalQueue {job.key.namespace}/{job.local_queue}"

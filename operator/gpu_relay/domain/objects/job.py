@@ -1,0 +1,237 @@
+"""A YoloTrainingJob: what decisions know of it, and how it is read from the API server's object."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from gpu_relay.api import words
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.domain.quantities import memory_mib
+
+Object = dict[str, Any]
+
+MOST_ARGS_BYTES = 16 * 1024
+"""Of `spec.training.args` as JSON: a training pod's annotations have room for as much."""
+
+_HOLDER_PREFIX = "yolotrainingjob"
+
+_LONGEST_VALUE = 64
+
+_LONGEST_MESSAGE = 256
+
+_NAMED_FIELDS = 3
+
+_WHAT_TO_DO = (
+    ". The operator leaves the job as it is, and a training pod of it continues: correct the field, or install the CRD "
+    "and the operator of one version"
+)
+
+
+@dataclass(frozen=True, order=True)
+class JobKey:
+    """A job, told apart from a later one of the same name by its UID."""
+
+    namespace: str
+    name: str
+    uid: str
+
+    @property
+    def holder(self) -> str:
+        """The Lease's `holderIdentity` while this job owns the GPU; also the holder of the resident's hold."""
+        return f"{_HOLDER_PREFIX}/{self.namespace}/{self.name}/{self.uid}"
+
+    @classmethod
+    def from_holder(cls, holder: str) -> "JobKey | None":
+        """Read a `holderIdentity`; None where it does not name a job."""
+        parts = holder.split("/")
+        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _HOLDER_PREFIX else None
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+def uid_of_holder(holder: str) -> str:
+    """Return the UID of the job that a `holderIdentity` names; empty where it names none."""
+    key = JobKey.from_holder(holder)
+    return key.uid if key else ""
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Where the quota that a job was granted is to be used: on nodes with these labels, in spite of these taints."""
+
+    node_labels: Mapping[str, str] = field(default_factory=dict)
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+
+    def __add__(self, other: "Grant") -> "Grant":
+        return Grant({**self.node_labels, **other.node_labels}, self.tolerations + other.tolerations)
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What a job asks of a GPU, apart from who it is: jobs that ask for the same are judged alike."""
+
+    namespace: str
+    need_mib: int
+    node_labels: frozenset[tuple[str, str]]
+    resident_labels: frozenset[tuple[str, str]]
+    start_when: str
+    idle_for: str | None
+    tolerations: str = "[]"
+    """As JSON, so that it can be compared."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A YoloTrainingJob as it was last read."""
+
+    key: JobKey
+    generation: int
+    resource_version: str
+    created: str
+    deleting: bool
+    spec: YoloTrainingJobSpec
+    status: YoloTrainingJobStatus
+    local_queue: str = ""
+    """The LocalQueue of Kueue that is to admit the job; empty where none is."""
+    grant: Grant = Grant()
+    """What Kueue has granted, where it was asked."""
+    args_bytes: int = 0
+    """Size of `spec.training.args` as JSON, once measured; where that is too large they are not kept."""
+
+    @property
+    def node_selector(self) -> dict[str, str]:
+        """Labels that the node of the job's GPU must have: the job's own wish, and where its quota is."""
+        return {**self.spec.pod_template.node_selector, **self.grant.node_labels}
+
+    @cached_property
+    def demand(self) -> Demand:
+        """What it asks of a GPU."""
+        gpu = self.spec.gpu
+        return Demand(
+            self.key.namespace,
+            self.need_mib,
+            frozenset(self.node_selector.items()),
+            frozenset(gpu.resident_selector.match_labels.items()),
+            gpu.start_when,
+            gpu.idle_for,
+            json.dumps(self.tolerations),
+        )
+
+    @property
+    def tolerations(self) -> list[dict[str, Any]]:
+        """What its pods tolerate besides the site's: the job's own wish, and where its quota is."""
+        own = self.spec.pod_template.tolerations or []
+        return [each.model_dump(by_alias=True, exclude_none=True) for each in own] + list(
+            map(dict, self.grant.tolerations)
+        )
+
+    @property
+    def need_mib(self) -> int:
+        """GPU memory that the job asks for, in MiB."""
+        return memory_mib(self.spec.gpu.memory)
+
+    @property
+    def next_attempt(self) -> int:
+        """Number of the attempt that runs or comes next."""
+        return self.status.attempts[-1].number + 1 if self.status.attempts else 1
+
+
+@dataclass(frozen=True)
+class UnreadableJob:
+    """A YoloTrainingJob of which this version cannot read a field: it exists, and nothing else is known of it."""
+
+    key: JobKey
+    generation: int
+    resource_version: str
+    problem: str
+    """A sentence that names the field."""
+    is_reported: bool
+    """True where the job's condition Unreadable has this sentence already."""
+
+
+class UnreadableJobError(Exception):
+    """A job exists, and a field of it cannot be read: it is unknown, not gone (law 10)."""
+
+    def __init__(self, job: UnreadableJob, fields: str) -> None:
+        """`fields` says what is wrong with each; the job's `problem` says what to do as well."""
+        super().__init__(job.problem)
+        self.job = job
+        self.fields = fields
+
+
+def job_of(raw: Object) -> Job:
+    """Read a YoloTrainingJob.
+
+    UnreadableJobError for one that the schema in the cluster lets pass and this version's does not: another version
+    wrote it, or the CRD was changed.
+    """
+    meta = raw["metadata"]
+    try:
+        spec = YoloTrainingJobSpec.model_validate(raw.get("spec", {}))
+    except ValidationError as error:
+        raise _unreadable(raw, "spec", error) from None
+    try:
+        status = YoloTrainingJobStatus.model_validate(raw.get("status", {}))
+    except ValidationError as error:
+        raise _unreadable(raw, "status", error) from None
+    size = args_bytes(spec)
+    return Job(
+        key=JobKey(meta["namespace"], meta["name"], meta["uid"]),
+        generation=meta.get("generation", 0),
+        resource_version=meta["resourceVersion"],
+        created=meta["creationTimestamp"],
+        deleting="deletionTimestamp" in meta,
+        spec=spec if size <= MOST_ARGS_BYTES else _without_args(spec),
+        status=status,
+        args_bytes=size,
+        local_queue=meta.get("labels", {}).get(words.LABEL_LOCAL_QUEUE, ""),
+    )
+
+
+def args_bytes(spec: YoloTrainingJobSpec) -> int:
+    """Return the size of `training.args` as JSON, in bytes."""
+    return len(json.dumps(spec.training.args))
+
+
+def conditions_of(raw: Object) -> list[Object]:
+    """Return the conditions of a job as they stand in it, whatever else of its status cannot be read."""
+    status = raw.get("status")
+    found = status.get("conditions") if isinstance(status, dict) else None
+    return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+
+
+def _without_args(spec: YoloTrainingJobSpec) -> YoloTrainingJobSpec:
+    return spec.model_copy(update={"training": spec.training.model_copy(update={"args": {}})})
+
+
+def _unreadable(raw: Object, part: str, error: ValidationError) -> UnreadableJobError:
+    meta, fields = raw["metadata"], _fields(part, error)
+    problem = f"{fields}{_WHAT_TO_DO}"
+    said = (each for each in conditions_of(raw) if each.get("type") == words.ConditionType.UNREADABLE)
+    job = UnreadableJob(
+        key=JobKey(meta["namespace"], meta["name"], meta["uid"]),
+        generation=meta.get("generation", 0),
+        resource_version=meta["resourceVersion"],
+        problem=problem,
+        is_reported=any(each.get("message") == problem and each.get("status") == "True" for each in said),
+    )
+    return UnreadableJobError(job, fields)
+
+
+def _fields(part: str, error: ValidationError) -> str:
+    """Name the first fields that cannot be read, with what is wrong with each."""
+    errors = error.errors(include_url=False, include_context=False)
+    named = [_field(part, each["loc"], each["msg"], each["input"]) for each in errors[:_NAMED_FIELDS]]
+    more = f"; and {len(errors) - len(named)} more" if len(errors) > len(named) else ""
+    return f"{'; '.join(named)}{more}"
+
+
+def _field(part: str, place: tuple[int | str, ...], message: str, value: object) -> str:
+    path = part + "".join(f"[{each}]" if isinstance(each, int) else f".{each}" for each in place)
+    shown = repr(value)[:_LONGEST_VALUE] if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+    return f"{path[:_LONGEST_MESSAGE]} is {shown}: {message[:_LONGEST_MESSAGE]}"

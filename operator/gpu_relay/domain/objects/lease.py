@@ -1,0 +1,65 @@
+"""A GPU's Lease: who owns the GPU, and what its resident is owed."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from gpu_relay.api import words
+from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.quantities import timestamp
+
+HOLDER_RESIDENT = "resident"
+
+
+@dataclass(frozen=True)
+class GpuLease:
+    """Who owns a GPU. The Lease object is the only record; everything else is observed anew."""
+
+    name: str
+    resource_version: str
+    gpu: str
+    """The GPU's UUID as the resident reports it, or `unmanaged`."""
+    holder: str
+    fence: int
+    acquired: str | None
+    renew_key: str
+    node: str
+    reload_pending: str
+    """Holder of the turn after which the resident is still to be loaded; empty when nothing is owed."""
+    out_since: str | None = None
+    """When the first turn of the present outage began; None while the resident was not unloaded by a turn."""
+    served_since: str | None = None
+    """When the resident was loaded after the last turn; None while it is out."""
+    unused_since: str | None = None
+    """Since when no training pod has been live in the present outage; None while the resident has its GPU."""
+    missing_since: str | None = None
+    """Since when no resident has reported this GPU, as the operator found between two turns; None where one does."""
+    uid: str = ""
+
+    @property
+    def owner(self) -> JobKey | None:
+        """The job that owns the GPU; None while the resident does."""
+        return JobKey.from_holder(self.holder)
+
+
+def lease_of(raw: dict[str, Any]) -> GpuLease:
+    """Read a GPU's Lease."""
+    meta, spec = raw["metadata"], raw.get("spec", {})
+    annotations = meta.get("annotations", {})
+    acquired = spec.get("acquireTime")
+    return GpuLease(
+        name=meta["name"],
+        resource_version=meta["resourceVersion"],
+        gpu=meta["name"],
+        holder=spec.get("holderIdentity", HOLDER_RESIDENT),
+        fence=spec.get("leaseTransitions", 0),
+        acquired=timestamp(datetime.fromisoformat(acquired)) if acquired else None,
+        renew_key=annotations.get(words.ANNOTATION_RENEW_KEY, ""),
+        node=annotations.get(words.ANNOTATION_NODE, ""),
+        reload_pending=annotations.get(words.ANNOTATION_RELOAD_OWED, ""),
+        out_since=annotations.get(words.ANNOTATION_OUT_SINCE),
+        served_since=annotations.get(words.ANNOTATION_SERVED_SINCE),
+        unused_since=annotations.get(words.ANNOTATION_UNUSED_SINCE),
+        missing_since=annotations.get(words.ANNOTATION_MISSING_SINCE),
+        uid=meta.get("uid", ""),
+    )

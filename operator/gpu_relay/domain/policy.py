@@ -1,0 +1,37 @@
+"""The operator's settings, as far as decisions depend on them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Settings that decisions depend on. Times are seconds, sizes MiB."""
+
+    samples: int = 3
+    sample_interval: float = 0.5
+    margin_mib: int = 256
+    hold_ttl: float = 60.0
+    progress_interval: float = 2.0
+    pod_start_timeout: float = 600.0
+    start_failure_timeout: float = 60.0
+    memory_return_timeout: float = 30.0
+    backoff_base: float = 10.0
+    backoff_cap: float = 360.0
+    max_outage: float = 1800.0
+    min_serve: float = 60.0
+    idle_after: float = 30.0
+    restart_resident_after: float = 0.0
+    """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
+    resident_grace: float = 60.0
+    """Seconds for which a resident that is missing or silent is waited for; also before its absence counts as none."""
+    max_idle_outage: float = 120.0
+    """Seconds for which a resident may stay unloaded while no training pod is live; then it is loaded (law 9)."""
+    tolerations: tuple[Mapping[str, Any], ...] = ()
+    """What every training pod tolerates, by the site's pod template."""
+    preparations: int = 2
+    """Jobs of one namespace that are prepared at the same time; 0 prepares none."""
+    stuck_after: float = 60.0
+    grace_period: float = 60.0
+    """Seconds in which a training that is told to stop writes its checkpoint."""

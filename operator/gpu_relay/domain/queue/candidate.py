@@ -1,0 +1,175 @@
+"""A GPU that a waiting job may be given, and what keeps it from being given: for good, or for now."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gpu_relay.api import words
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.node import NodeState, placement_error
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.outage import clocks_of, is_idle, serves_until
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.quantities import duration, mib, timestamp
+
+CONTEXT_MIB = 1024
+"""What a resident's process holds beside its model, at most: the CUDA context and its libraries."""
+SELF_HEALING = frozenset(
+    {
+        Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY, Reason.RESIDENT_UNREACHABLE, Reason.NODE_UNAVAILABLE,
+        Reason.WAITING_FOR_MEMORY,
+    }
+)  # fmt: skip
+"""Reasons why a GPU is not given for now, which may end without any event in the cluster: they are checked again."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A GPU that the scheduler knows; `resident` is None for the unmanaged one."""
+
+    gpu: str
+    resident: Resident | None
+    node_labels: Mapping[str, str] | None
+    """None where they are wanted and cannot be read."""
+    lease: GpuLease | None = None
+    """None where it has never had a turn."""
+    open_though_owed: bool = False
+    """True when the next turn need not wait for the reload that is owed: it goes first, or the reload keeps failing."""
+    node: NodeState | None = None
+    """Its node as it was last read; None where it was not, or could not be."""
+    context_mib: int = CONTEXT_MIB
+    """What the resident holds beside its model, as its last unload has shown; before one, the most that it may be."""
+
+    def is_between_turns(self) -> bool:
+        """True when no job owns the GPU and no reload is to be waited for."""
+        if self.lease is None:
+            return True
+        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_pending or self.open_though_owed)
+
+
+def lends_to(resident: Resident, namespace: str) -> bool:
+    """True where jobs of a namespace may have a resident's GPU: its own, and those that its annotation lists."""
+    allowed = resident.annotations.get(words.ANNOTATION_ALLOWED_NAMESPACES, "").split(",")
+    return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
+
+
+def filter_reason(job: Job, gpu: Candidate, policy: Policy) -> str | None:
+    """Say why a job can never run on a GPU; None where it can."""
+    resident = gpu.resident
+    if resident is None:
+        return None
+    if not lends_to(resident, job.key.namespace):
+        return (
+            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}: it lends it to those of its "
+            f"annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
+        )
+    return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
+
+
+def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
+    """Say why a GPU between turns is not given to a job yet; None where it is."""
+    resident = candidate.resident
+    if resident is None:
+        return None
+    report = resident.report
+    if report is None:
+        message = f"resident {resident} does not answer ({resident.error}): its GPU's memory is unknown"
+        return Reason.RESIDENT_UNREACHABLE, message
+    wanted = _wanted(job, candidate, resident, report, now, policy)
+    if wanted is not None:
+        return wanted
+    error = _closed(job, candidate, resident, policy)
+    if error is not None:
+        return Reason.NODE_UNAVAILABLE, error
+    return None if report.hold is not None else too_full(job, candidate, policy)
+
+
+def _wanted(
+    job: Job, candidate: Candidate, resident: Resident, report: GpuReport, now: datetime, policy: Policy
+) -> tuple[Reason, str] | None:
+    """Say that the resident needs its GPU for now, by its clocks or by the job's own choice."""
+    clocks = clocks_of(policy, resident)
+    until = serves_until(candidate.lease, resident, clocks, now)
+    if until is not None:
+        message = f"resident {resident} was out for as long as it may be; it serves until {timestamp(until)}"
+        return Reason.RESIDENT_SERVING, message
+    if job.spec.gpu.start_when == "ResidentIdle":
+        idle_for = duration(job.spec.gpu.idle_for) if job.spec.gpu.idle_for else clocks.idle_after
+        if not is_idle(report, idle_for):
+            message = f"starts when resident {resident} has had no request for {idle_for.total_seconds():g} s"
+            return Reason.RESIDENT_BUSY, message
+    return None
+
+
+def _closed(job: Job, candidate: Candidate, resident: Resident, policy: Policy) -> str | None:
+    """Say why the GPU's node takes no training pod for now."""
+    if candidate.node_labels is None and job.node_selector:
+        return f"node {resident.node} cannot be read, so whether it has the labels of nodeSelector is unknown"
+    if candidate.node is None:
+        return None
+    tolerations = [*policy.tolerations, *json.loads(job.demand.tolerations)]
+    return placement_error(candidate.node, candidate.gpu, tolerations)
+
+
+def _wrong_label(job: Job, gpu: Candidate, resident: Resident) -> str | None:
+    labels = gpu.node_labels
+    for label, value in job.node_selector.items():
+        if labels is not None and labels.get(label) != value:
+            return f"node {resident.node} lacks the label {label}={value}"
+    for label, value in job.spec.gpu.resident_selector.match_labels.items():
+        if resident.labels.get(label) != value:
+            return f"resident {resident} lacks the label {label}={value}"
+    return None
+
+
+def _too_small(job: Job, resident: Resident, policy: Policy) -> str | None:
+    report = resident.report
+    if report is None:
+        return None
+    most = report.total_mib - report.reserved_mib - policy.margin_mib
+    if job.need_mib > most:
+        where = f"{report.name} on {resident.node}"
+        return f"{where} has at most {most:,} MiB for a job, this one needs {job.need_mib:,} MiB"
+    return None
+
+
+def too_full(job: Job, candidate: Candidate, policy: Policy) -> tuple[Reason, str] | None:
+    """Say that others hold so much of a GPU's memory that an unload would not help (law 9): it is not tried.
+
+    While a turn has the GPU its training is among the others: ask only between turns.
+    """
+    resident = candidate.resident
+    report = resident.report if resident else None
+    if resident is None or report is None:
+        return None
+    free = most_free_mib(report, candidate.context_mib)
+    if free is None or free >= job.need_mib + policy.margin_mib:
+        return None
+    held = report.worker_allocated_mib if report.model_loaded else 0
+    own = f", the resident holds {mib(held)}" if held else ""
+    return Reason.WAITING_FOR_MEMORY, (
+        f"{report.name} on {resident.node}: {mib(report.free_mib)} free{own}; {mib(job.need_mib)} and a margin of "
+        f"{mib(policy.margin_mib)} needed. Other processes hold about {mib(max(0, report.used_mib - held))}: end them "
+        f"(nvidia-smi on node {resident.node} lists them), or lower spec.gpu.memory"
+    )
+
+
+def most_free_mib(report: GpuReport, context_mib: int) -> int | None:
+    """Return the MiB that can be free at most when the resident has unloaded; None where it does not say what it holds.
+
+    An upper bound: of what belongs to no known process, `context_mib` may be the resident's.
+    """
+    if not report.model_loaded:
+        return report.free_mib if report.state == "unloaded" else None
+    if not report.worker_allocated_mib:
+        return None
+    return min(report.total_mib - report.reserved_mib, report.free_mib + report.worker_allocated_mib + context_mib)
+
+
+def context_of(free_before: int, allocated_before: int, free_after: int) -> int | None:
+    """Return what an unload has freed beside the model, in MiB; None where another process got or gave memory then."""
+    context = free_after - free_before - allocated_before
+    return context if 0 <= context <= CONTEXT_MIB else None

@@ -1,0 +1,88 @@
+"""When waiting jobs may expect their turns: by the etas of running jobs, and by how long others should take."""
+
+import heapq
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain.objects.job import Demand, Job
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.quantities import parse_time, timestamp
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+from gpu_relay.domain.queue.placement import Placement, not_before
+from gpu_relay.domain.queue.run_lengths import Lengths
+
+_TOLERANCE = timedelta(seconds=30)
+_UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY})
+
+
+def estimated_starts(
+    placements: Sequence[Placement],
+    candidates: Sequence[Candidate],
+    owners: Mapping[str, Job],
+    lengths: Lengths,
+    now: datetime,
+    policy: Policy,
+) -> dict[str, str]:
+    """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack.
+
+    `owners` are jobs by Lease holder, `lengths` says how long trainings should take, as far as that is known.
+    """
+    free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, lengths, now)) is not None}
+    heaps: dict[Demand, list[tuple[datetime, str]]] = {}
+    found: dict[str, str] = {}
+    for placement in placements:
+        job, chosen = placement.job, placement.gpu.gpu if placement.gpu else None
+        start = now
+        if chosen is None and placement.reason not in _UNFORESEEABLE:
+            if job.demand not in heaps:
+                suitable = (each.gpu for each in candidates if filter_reason(job, each, policy) is None)
+                heaps[job.demand] = sorted((free[gpu], gpu) for gpu in suitable if gpu in free)
+            chosen = _first_free(heaps[job.demand], free)
+            start = max(not_before(job, policy) or now, free[chosen]) if chosen is not None else now
+        if chosen is None:
+            continue
+        free.pop(chosen, None)
+        length = lengths.of(job)
+        if length is not None:
+            free[chosen] = start + length
+        found[job.key.uid] = _steady(job, start, now)
+    return found
+
+
+def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) -> str | None:
+    """Return the GPU of a heap that is free first; entries that jobs before have outdated are put right as they come.
+
+    A GPU is never free earlier than its entry says: looking through all of them for each job of a long queue is spared.
+    """
+    while heap:
+        at, gpu = heap[0]
+        if gpu not in free:
+            heapq.heappop(heap)
+        elif at != free[gpu]:
+            heapq.heapreplace(heap, (free[gpu], gpu))
+        else:
+            return gpu
+    return None
+
+
+def _free_at(candidate: Candidate, owners: Mapping[str, Job], lengths: Lengths, now: datetime) -> datetime | None:
+    """Return when a GPU's present turn is expected to end; None where nobody can tell."""
+    owner = owners.get(candidate.lease.holder) if candidate.lease else None
+    if owner is None or owner.status.phase == Phase.RELEASING:
+        return now
+    progress, turn = owner.status.progress, owner.status.turn
+    if owner.status.phase == Phase.TRAINING and progress is not None and progress.eta is not None:
+        return max(now, parse_time(progress.eta))
+    length = lengths.of(owner)
+    if length is None or turn is None:
+        return None
+    return max(now, parse_time(turn.since) + length)
+
+
+def _steady(job: Job, start: datetime, now: datetime) -> str:
+    """Keep an estimate that moved by less than a quarter of the wait, or half a minute: it is no news."""
+    said = job.status.estimated_start_time
+    if said is not None and abs(parse_time(said) - start) < max(_TOLERANCE, (start - now) / 4):
+        return said
+    return timestamp(start)

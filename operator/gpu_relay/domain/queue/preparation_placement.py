@@ -1,0 +1,72 @@
+"""Where a preparing pod may go, or why none is to be created for a job as things are.
+
+A PVC of a StorageClass with `volumeBindingMode: WaitForFirstConsumer` gets its volume on the node of the first pod that
+uses it, for good. So while a PVC is unbound, that pod has to go where a GPU that suits the job is.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.pvc import Claim, missing_message
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+
+
+@dataclass(frozen=True)
+class Place:
+    """The nodes that a preparing pod prefers, or must run on one of."""
+
+    nodes: tuple[str, ...] = ()
+    required: bool = False
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known of GPUs and of a job's PVCs."""
+
+    gpus: Sequence[Candidate] = ()
+    """The GPUs that residents have reported so far."""
+    has_residents: bool = True
+    """False where no resident exists, and none has for a while."""
+    all_reported: bool = True
+    """False while a resident has not said yet which GPU it sits on."""
+    claims: Mapping[str, Claim | None] = field(default_factory=dict)
+    """The job's PVCs by name; None for one that does not exist."""
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """Why no preparing pod is created for a job as things are. It costs the job nothing but time."""
+
+    reason: Reason
+    message: str
+
+
+def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle:
+    """Return where the preparing pod of a job may go, or what is in the way of creating one.
+
+    An unknown GPU is no obstacle, unless a PVC would be bound to some node before it is known.
+    """
+    for name, claim in seen.claims.items():
+        if claim is None:
+            return Obstacle(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
+    objections = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
+    suits = _nodes(each for each in seen.gpus if objections[each.gpu] is None)
+    if seen.gpus and not suits and seen.all_reported:
+        sentences = dict.fromkeys(map(str, objections.values()))
+        return Obstacle(Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(sentences)}")
+    unbound = [name for name, claim in seen.claims.items() if claim is not None and not claim.bound]
+    if not unbound:
+        return Place(suits or _nodes(seen.gpus))
+    if suits:
+        return Place(suits, required=True)
+    said = f"PersistentVolumeClaim {unbound[0]} is unbound, and a preparing pod could bind it to a node without a GPU"
+    if seen.has_residents:
+        return Obstacle(Reason.RESIDENT_UNREACHABLE, f"no resident has said yet which GPU it sits on; {said}")
+    return Obstacle(Reason.PREPARATION_SKIPPED, f"no node with a GPU is known, as there is no resident; {said}")
+
+
+def _nodes(gpus: Iterable[Candidate]) -> tuple[str, ...]:
+    return tuple(sorted({each.resident.node for each in gpus if each.resident is not None and each.resident.node}))

@@ -1,0 +1,271 @@
+"""The rules of a turn before it has a training pod: unload every resident, prove free memory, create the pod.
+
+A turn that comes to nothing is given up after a bounded time, whatever the cause (law 9).
+"""
+
+from dataclasses import replace
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, EventRecord, RestartResident, Rule, Unload
+from gpu_relay.domain.job import status
+from gpu_relay.domain.job.attempts import lost_attempt, next_batch
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Hold, Resident
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.outage import idle_outage_left
+from gpu_relay.domain.quantities import mib
+from gpu_relay.domain.turn.handback import POD_POLL, RESIDENT_POLL, is_prolonged
+
+_SOON = 1.0
+TRAINING_CONTEXT_MIB = 500
+"""The most that a training's CUDA context takes beside what the job asks for: a loaded resident must not lack it."""
+
+
+def leased(lease: GpuLease, then: str = "") -> EventRecord:
+    """Tell that a job's turn has begun, and what comes first; told before that, whoever does it."""
+    where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
+    first = f"; {then}" if then else ""
+    return EventRecord(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
+
+
+def turn_is_fruitless(view: TurnView) -> Decision | None:
+    """No training pod could be created for so long that the resident gets its GPU back (law 9), whatever the cause."""
+    if not view.managed or any(pod.live for pod in view.pods):
+        return None
+    if idle_outage_left(view.lease, view.policy, view.now) > 0:
+        return None
+    return _given_up(view, *_hindrance(view))
+
+
+def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
+    """No pod, or one that does not answer: its memory is unknown, and unknown is not free (law 10)."""
+    if not view.managed:
+        return None
+    if view.resident is None:
+        message = f"no resident pod is on node {view.lease.node}"
+        if view.resident_missing_for > view.policy.resident_grace:
+            return _given_up(view, Reason.RESIDENT_MISSING, message)
+        return _acquiring(view, Reason.RESIDENT_MISSING, f"{message}; waits for it", RESIDENT_POLL)
+    mute = next((each for each in view.residents if each.report is None), None)
+    if mute is None:
+        return None
+    silence = f"resident {mute} does not answer ({mute.error})"
+    message = f"{silence}; its memory is unknown, so nothing starts"
+    last_resort = _last_resort(view, silence)
+    if last_resort is not None:
+        return last_resort
+    if view.silent_for > max(view.policy.resident_grace, view.policy.restart_resident_after):
+        return _given_up(view, Reason.RESIDENT_UNREACHABLE, message)
+    return _acquiring(view, Reason.RESIDENT_UNREACHABLE, message, RESIDENT_POLL, warning=True)
+
+
+def fits_beside_resident(view: TurnView) -> Decision | None:
+    """Opt-in: where as many samples show room beside the loaded resident, it need not be unloaded."""
+    job = view.job
+    if job is None or job.spec.gpu.sharing != "Coresident" or not view.room or view.others:
+        return None
+    if view.room[-1] < job.need_mib + max(view.policy.margin_mib, TRAINING_CONTEXT_MIB):
+        return None
+    ahead = gpu_is_in_use(view)
+    if ahead is not None:
+        return ahead
+    if len(view.room) < view.policy.samples:
+        return Decision(job=job, requeue_after=view.policy.sample_interval, measuring=True)
+    step = CreatePod(job.next_attempt, next_batch(job), coresident=True, proven_mib=view.proven_free)
+    if view.refusal is not None:
+        return _refused(view, view.refusal, step)
+    message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
+    proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message, sharing="Coresident")
+    return Decision(action=step, job=job, status=proven, events=(leased(view.lease, message),), requeue_after=_SOON)
+
+
+def hold_is_missing(view: TurnView) -> Decision | None:
+    """A resident of this GPU has not yet promised to stay unloaded for this fence, or its promise runs out."""
+    if not view.managed or view.job is None:
+        return None
+    if all(is_held(view, each) for each in view.residents):
+        soon = _SOON if view.failure else 0
+        return Decision(action=Unload(), job=view.job, requeue_after=soon) if hold_needs_care(view) else None
+    if view.failure:
+        last_resort = _last_resort(view, f"resident {view.resident}: {view.failure}")
+        if last_resort is not None:
+            return last_resort
+        decision = _acquiring(
+            view, Reason.RESIDENT_REFUSED, f"resident {view.resident}: {view.failure}; tries again", _SOON, warning=True
+        )
+        return replace(decision, action=Unload())
+    free = view.free_before
+    figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
+    is_out = all(each.report is not None and each.report.held_under is not None for each in view.residents)
+    names = ", ".join(map(str, view.residents))
+    message = f"asks resident {names} to {'stay unloaded' if is_out else 'unload'}{figures}"
+    asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
+    events = leased(view.lease, message), *_several(view)
+    return Decision(action=Unload(), job=view.job, status=asking, events=events, requeue_after=0)
+
+
+def _several(view: TurnView) -> tuple[EventRecord, ...]:
+    """Warn where several residents are on a GPU that has room for one."""
+    if not view.others:
+        return ()
+    names = ", ".join(map(str, view.residents))
+    message = f"residents {names} all report GPU {view.lease.gpu}; all are held. Scale to one resident for each GPU"
+    return (EventRecord(Reason.MULTIPLE_RESIDENTS, message, warning=True),)
+
+
+def gpu_is_in_use(view: TurnView) -> Decision | None:
+    """Another training pod is live on this GPU: stop what overstays, and wait."""
+    others = [pod for pod in view.pods if pod.live]
+    if not others:
+        return None
+    names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in others)
+    waiting = _acquiring(view, Reason.GPU_STILL_IN_USE, f"waits until {names} has left the GPU", POD_POLL, warning=True)
+    overstaying = next((pod for pod in others if not pod.deleting or is_prolonged(view, pod)), None)
+    if overstaying is None:
+        return waiting
+    return Decision(
+        action=DeletePod(overstaying),
+        job=waiting.job,
+        status=waiting.status,
+        events=waiting.events,
+        requeue_after=POD_POLL,
+    )
+
+
+def memory_is_unproven(view: TurnView) -> Decision | None:
+    """Law 1: enough free memory in as many samples in a row as the policy demands."""
+    job = view.job
+    if not view.managed or job is None:
+        return None
+    needed = job.need_mib + view.policy.margin_mib
+    enough = [free >= needed for free in view.samples[-view.policy.samples :]]
+    if len(enough) == view.policy.samples and all(enough):
+        return None
+    unloaded = _unloaded(view)
+    if not enough or enough[-1]:
+        return Decision(job=job, events=unloaded, requeue_after=view.policy.sample_interval, measuring=True)
+    waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, _shortage(view, job), _SOON, warning=True)
+    return replace(waiting, events=(*unloaded, *waiting.events))
+
+
+def _shortage(view: TurnView, job: Job) -> str:
+    free = view.samples[-1] if view.samples else 0
+    return (
+        f"{mib(free)} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: another process "
+        f"holds the GPU's memory (nvidia-smi on node {view.lease.node} lists them)"
+    )
+
+
+def _unloaded(view: TurnView) -> tuple[EventRecord, ...]:
+    """Tell what the resident has given up; nothing where it was out already, since the turn before."""
+    if view.free_before is not None and view.samples and view.samples[-1] <= view.free_before + view.policy.margin_mib:
+        return ()
+    report = view.resident.report if view.resident else None
+    known = f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
+    # The words of its own answer are lost with the process that asked it.
+    return (EventRecord(Reason.RESIDENT_UNLOADED, view.unload_message or known),)
+
+
+def create_pod(view: TurnView) -> Decision | None:
+    """All is proven: create the training pod, which carries the proof until the status does; the watch tells of it."""
+    job = view.job
+    assert job is not None
+    step = CreatePod(job.next_attempt, next_batch(job), proven_mib=view.proven_free if view.managed else None)
+    if view.refusal is not None:
+        return _refused(view, view.refusal, step)
+    return Decision(action=step, job=job, events=(leased(view.lease),), requeue_after=_SOON)
+
+
+def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
+    """The API server would not have the pod: try for a while, as it may be about to restart, then give the GPU back."""
+    job = view.job
+    assert job is not None
+    if view.refused_for > view.policy.start_failure_timeout:
+        return _given_up(view, reason, view.failure)
+    message = f"{view.failure}; tries again"
+    sharing: status.Sharing = "Coresident" if step.coresident else None
+    new = status.acquiring(view, job, reason, message, sharing=sharing)
+    return Decision(
+        action=step,
+        job=job,
+        status=new,
+        events=(leased(view.lease), EventRecord(reason, message, warning=True)),
+        requeue_after=_SOON,
+    )
+
+
+def _acquiring(
+    view: TurnView, reason: Reason, message: str, requeue_after: float, *, warning: bool = False
+) -> Decision:
+    assert view.job is not None
+    events = (leased(view.lease), EventRecord(reason, message, warning=warning))
+    return Decision(
+        job=view.job,
+        status=status.acquiring(view, view.job, reason, message),
+        events=events,
+        requeue_after=requeue_after,
+    )
+
+
+def _last_resort(view: TurnView, why: str) -> Decision | None:
+    """Opt-in: a resident that will not let go for long enough loses its pod; a new one starts unloaded."""
+    limit, resident = view.policy.restart_resident_after, view.resident
+    stuck_for = max(view.unwilling_for, view.silent_for)
+    if not limit or stuck_for < limit or resident is None or resident.external or resident.deleting:
+        return None
+    message = f"{why}, for {stuck_for:.0f} s; its pod is deleted"
+    restarted = _acquiring(view, Reason.RESIDENT_RESTARTED, message, RESIDENT_POLL, warning=True)
+    return replace(restarted, action=RestartResident())
+
+
+def _hindrance(view: TurnView) -> tuple[Reason, str]:
+    """Say what has kept a turn from its pod."""
+    silent = next((each for each in view.residents if each.report is None), None)
+    if view.managed and view.resident is None:
+        return Reason.RESIDENT_MISSING, f"no resident pod is on node {view.lease.node}"
+    if silent is not None:
+        return Reason.RESIDENT_UNREACHABLE, f"resident {silent} does not answer ({silent.error})"
+    if view.refusal is not None:
+        return view.refusal, view.failure
+    if view.managed and not all(is_held(view, each) for each in view.residents):
+        return Reason.RESIDENT_REFUSED, f"resident {view.resident} has not unloaded: {view.failure or 'no answer yet'}"
+    assert view.job is not None
+    return Reason.WAITING_FOR_MEMORY, _shortage(view, view.job)
+
+
+def _given_up(view: TurnView, reason: Reason, message: str) -> Decision:
+    """Record a turn that came to nothing, which costs no attempt; then the Lease goes back, and the job pauses."""
+    job = view.job
+    assert job is not None
+    attempt = lost_attempt(job, view.lease, view.now, reason, message)
+    new = status.releasing(view, job, attempt, f"gives the GPU back before training began: {message}")
+    return Decision(
+        job=job, status=new, events=(leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0
+    )
+
+
+def is_held(view: TurnView, resident: Resident) -> bool:
+    """True when a resident has unloaded and promised to stay so for this very turn."""
+    report = resident.report
+    if report is None or report.hold is None or report.model_loaded or report.state != "unloaded":
+        return False
+    return report.hold.fence == view.lease.fence and report.hold.holder == view.lease.holder
+
+
+def hold_needs_care(view: TurnView) -> bool:
+    """True when a hold is missing (a resident restarted, or came) or a third of its ttl has passed."""
+    return view.managed and any(
+        each.report is not None and (not is_held(view, each) or _runs_out(view, each.report.hold))
+        for each in view.residents
+    )
+
+
+def _runs_out(view: TurnView, hold: Hold | None) -> bool:
+    return hold is not None and hold.expires_in_seconds < view.policy.hold_ttl * 2 / 3
+
+
+RULES: tuple[Rule, ...] = (
+    fits_beside_resident, turn_is_fruitless, resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use,
+    memory_is_unproven, create_pod,
+)  # fmt: skip

@@ -1,0 +1,228 @@
+"""The plan of a turn: a chain of named rules, read from top to bottom; the first that speaks decides.
+
+::
+
+    owner_is_unreadable ── unknown is not gone: its pod continues under the hold
+    owner_is_gone ── stop its pods, return the Lease
+    turn_is_over ─── memory back? return the Lease
+    pod_has_ended ── record the attempt, pass on
+    pod_is_live ──── keep the hold, follow, stop
+    pod_is_lost ──── record the attempt
+    turn_is_withdrawn
+                      and, of `domain.acquisition`:
+    fits_beside_resident ─ opt-in: no unload
+    turn_is_fruitless ── too long without a pod: give the GPU back (law 9)
+    resident_is_missing_or_mute ── unknown is not free
+    hold_is_missing ─ unload, or renew (law 5: the Lease came first)
+    gpu_is_in_use ─── another trainer is live (law 2)
+    memory_is_unproven ── sample (law 1)
+    create_pod
+
+While the resident owns the Lease the chain of `domain.handback` decides. Every rule of both judges by what was observed
+in this pass, so the operator may die after any step and goes on (law 4).
+"""
+
+from dataclasses import replace
+
+from gpu_relay.api import words
+from gpu_relay.api.v1alpha1 import Attempt
+from gpu_relay.api.words import NEVER_STARTED_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
+from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, ReturnLease, Rule, Unload
+from gpu_relay.domain.job import status, stop_reasons
+from gpu_relay.domain.job.attempts import attempt_of, lost_attempt, results_of, verdict
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn import acquisition, handback, training
+from gpu_relay.domain.turn.acquisition import hold_needs_care, leased
+from gpu_relay.domain.turn.handback import POD_POLL, stop_live_pods
+
+_ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
+
+
+def plan(view: TurnView) -> Decision:
+    """Decide the next step for one GPU."""
+    rules = handback.RULES if view.lease.holder == HOLDER_RESIDENT else RULES
+    for rule in rules:
+        decision = rule(view)
+        if decision is not None:
+            return decision
+    raise AssertionError("the last rule of each chain always decides")
+
+
+def facts(lease: GpuLease) -> dict[str, str]:
+    """Return what every Event of a turn says of it for programs."""
+    return {words.LABEL_GPU: lease.gpu, words.ANNOTATION_NODE: lease.node, words.LABEL_FENCE: str(lease.fence)}
+
+
+def owner_is_unreadable(view: TurnView) -> Decision | None:
+    """A job that cannot be read is neither gone nor over (law 10): its training pod continues, and nothing is recorded.
+
+    Without a live pod nothing renews the hold. When that has expired, the Lease goes back: other jobs need the GPU, and
+    this one takes its next turn when it can be read again.
+    """
+    if not view.unreadable:
+        return None
+    live = [pod for pod in view.pods if pod.live]
+    if live:
+        loaded = any(each.report is not None and each.report.model_loaded for each in view.residents)
+        runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in live)
+        # A loaded resident may run beside the training as the job asked: that cannot be read, so it stays as it is.
+        renewal = Unload() if runs and not loaded and hold_needs_care(view) else None
+        return Decision.act(renewal, requeue_after=view.policy.progress_interval)
+    if view.unreadable_for < view.policy.hold_ttl:
+        return Decision.requeue(POD_POLL)
+    return Decision.act(_return_lease(view), requeue_after=0)
+
+
+def owner_is_gone(view: TurnView) -> Decision | None:
+    """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
+    if view.job is not None:
+        return None
+    return stop_live_pods(view) or Decision.act(_return_lease(view), requeue_after=0)
+
+
+def turn_is_over(view: TurnView) -> Decision | None:
+    """The attempt of this turn is on record: return the Lease as soon as the memory is measured free again."""
+    job = view.job
+    if job is None or _attempt_in(view) is None:
+        return None
+    stopping, stuck = stop_live_pods(view), training.outlived(view, job)
+    if stopping is not None:
+        return stopping if stuck is None else replace(stopping, job=job, status=stuck[0], events=(stuck[1],))
+    attempt = job.status.attempts[-1]
+    waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
+    # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
+    told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
+    if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
+        return Decision(job=job, events=told, requeue_after=view.policy.sample_interval)
+    return Decision(action=_return_lease(view), job=job, events=told, requeue_after=0)
+
+
+def pod_has_ended(view: TurnView) -> Decision | None:
+    """The training pod's containers have ended: record how, then the Lease goes back, if the memory is back already.
+
+    Where the job is done with that and the next one goes first, nothing is left to wait for: one status says it all.
+    """
+    pod, job = view.own_pod, view.job
+    if job is None or pod is None or pod.termination is None:
+        return None
+    attempt = attempt_of(job, pod, pod.termination, view.now)
+    progress = training.final_progress(job, attempt)
+    results = results_of(pod.termination) or job.status.results
+    created, ended = training.created(view, job, pod), _ended(attempt)
+    new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
+    if not _memory_is_back(view, job) or any(each.live for each in view.pods):
+        return Decision(job=job, status=new, events=(created, ended), requeue_after=0)
+    done = replace(job, status=new)
+    judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
+    after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
+    if judged.phase in TERMINAL_PHASES and step.resident_out and handback.may_hand_over(after):
+        fact = handback.handover_condition(view)
+        passing = replace(step, handed_over=True)
+        told = created, handback.verdict_event(view, judged, fact)
+        return Decision(
+            action=passing,
+            job=job,
+            status=status.settled(done, view.now, judged, fact),
+            events=told,
+            requeue_after=handback.handover_time_left(after),
+        )
+    return Decision(action=step, job=job, status=new, events=(created, ended), requeue_after=0)
+
+
+def _ended(attempt: Attempt) -> EventRecord:
+    failed = attempt.reason not in _ON_REQUEST | {Reason.COMPLETED}
+    message = f"attempt {attempt.number} ended: {attempt.reason}: {attempt.message}"
+    facts = {words.LABEL_ATTEMPT: str(attempt.number), words.ANNOTATION_OUTCOME: attempt.reason}
+    return EventRecord(Reason.TRAINING_ENDED, message, warning=failed, facts=facts)
+
+
+def pod_is_live(view: TurnView) -> Decision | None:
+    """The training pod lives: keep the resident's promise alive, follow the progress, stop it for a cause."""
+    pod, job = view.own_pod, view.job
+    if job is None or pod is None:
+        return None
+    stops_in_time = pod.deleting and not handback.is_prolonged(view, pod)
+    stop = None if stops_in_time else stop_reasons.cause(view, job, pod)
+    if stop is None and training.is_about_to_start(view, pod):
+        return Decision(
+            job=job, events=(training.created(view, job, pod),), requeue_after=view.policy.progress_interval
+        )
+    new, events = training.followed(view, job, pod, stop)
+    decision = Decision(job=job, status=new, events=events, requeue_after=view.policy.progress_interval)
+    if stop is not None:
+        return Decision(action=DeletePod(pod), job=job, status=new, events=events, requeue_after=POD_POLL)
+    if pod.deleting:
+        return decision
+    if status.sharing_of(view, job) is None and hold_needs_care(view):
+        return Decision(
+            action=Unload(eta=training.eta(view)),
+            job=job,
+            status=new,
+            events=events,
+            requeue_after=view.policy.progress_interval,
+        )
+    return decision
+
+
+def pod_is_lost(view: TurnView) -> Decision | None:
+    """The status says that this turn had a pod, and a live LIST does not show it any more."""
+    job = view.job
+    if (
+        job is None
+        or job.status.phase != Phase.TRAINING
+        or job.status.turn is None
+        or job.status.turn.fence != view.lease.fence
+    ):
+        return None
+    reason, message = training.cause_of_loss(job, view.lease.fence)
+    attempt = lost_attempt(job, view.lease, view.now, reason, message)
+    new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
+    return Decision(
+        job=job, status=new, events=(EventRecord(reason, message, warning=reason not in _ON_REQUEST),), requeue_after=0
+    )
+
+
+def turn_is_withdrawn(view: TurnView) -> Decision | None:
+    """Suspended, deleted, preempted or out of time before there was a pod."""
+    job = view.job
+    stop = stop_reasons.withdrawn(view, job) if job is not None else None
+    if job is None or stop is None:
+        return None
+    new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
+    events = (leased(view.lease), EventRecord(stop.reason, stop.message))
+    return Decision(action=_return_lease(view), job=job, status=new, events=events, requeue_after=0)
+
+
+RULES: tuple[Rule, ...] = (
+    owner_is_unreadable, owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, turn_is_withdrawn,
+    *acquisition.RULES,
+)  # fmt: skip
+
+
+def _attempt_in(view: TurnView) -> Attempt | None:
+    """Return the attempt of this turn that is on record; None before its end. Fences are compared on one GPU only."""
+    attempts, lease = view.job.status.attempts if view.job else [], view.lease
+    mine = (each for each in reversed(attempts) if each.fence == lease.fence and each.gpu in {None, lease.gpu})
+    return next(mine, None)
+
+
+def _return_lease(view: TurnView) -> ReturnLease:
+    report = view.resident.report if view.resident else None
+    serves = report is not None and report.model_loaded and report.hold is None
+    out = view.managed and not serves
+    attempt = _attempt_in(view)
+    trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
+    unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
+    return ReturnLease(reload_pending=view.managed, resident_out=out, unused_since=unused_since if out else None)
+
+
+def _memory_is_back(view: TurnView, job: Job) -> bool:
+    """True when as much is free as just before the training pod was created, give or take the margin."""
+    report = view.resident.report if view.resident else None
+    if not view.managed or (report is not None and report.model_loaded):
+        return True
+    before = status.gpu_of(view, job).free_after
+    return before is None or (report is not None and report.free_mib >= before - view.policy.margin_mib)

@@ -1,1 +1,0 @@
-"""Observe, plan, apply: the loop that turns decisions into effects."""

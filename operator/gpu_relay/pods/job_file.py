@@ -1,0 +1,68 @@
+"""The trainer's job file (docs/contracts.md), and where its volumes are mounted."""
+
+from typing import Any, Literal
+
+from gpu_relay.domain.decision import CreatePod
+from gpu_relay.domain.job.attempts import OUTPUT_MOUNT
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.quantities import duration
+
+JOB_DIR = "/etc/gpu-relay"
+DATA_MOUNT = "/data"
+
+Contents = dict[str, Any]
+_OWN = {"time_limit", "checkpoint_interval"}
+"""Fields of `spec.training` that the file has in another form, or only where they are given."""
+
+
+def training_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, hold_ttl: float) -> Contents:
+    """Return the file of an attempt: the job, the GPU that it was granted, the hold that it renews."""
+    hold = None
+    if resident is not None and not step.coresident:
+        hold = {"url": resident.url, "fence": lease.fence, "renewKey": lease.renew_key, "ttlSeconds": hold_ttl}
+    report = resident.report if resident else None
+    gpu = {"uuid": report.uuid if report else None, "memoryMiB": job.need_mib}
+    return _contents(job, step.attempt, step.batch) | {"gpu": gpu, "hold": hold}
+
+
+def preparing_file(job: Job) -> Contents:
+    """Return the file of a preparation: the same job, and no GPU."""
+    return _contents(job, 1, job.spec.training.batch)
+
+
+def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
+    training = job.spec.training
+    given: Contents = {"timeLimit": _seconds(training.time_limit)} if training.time_limit else {}
+    if training.checkpoint_interval is not None:  # an older trainer does not know it
+        given["checkpointInterval"] = training.checkpoint_interval
+    return {
+        "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
+        "attempt": attempt,
+        "model": job.spec.model,
+        "task": job.spec.task,
+        "dataset": _dataset(job),
+        "training": {**training.model_dump(by_alias=True, exclude=_OWN), "batch": batch, **given},
+        "output": {
+            "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
+            "uri": job.spec.output.uri,
+            "export": job.spec.output.export,
+        },
+    }
+
+
+def _dataset(job: Job) -> Contents:
+    dataset = job.spec.dataset
+    if dataset.uri is None:
+        return {"path": _inside(DATA_MOUNT, dataset.path)}
+    return {"uri": dataset.uri, "sha256": dataset.sha256, "path": dataset.path or None}
+
+
+def _seconds(time_limit: str) -> int:
+    """Return a duration in whole seconds, at least 1."""
+    return max(1, round(duration(time_limit).total_seconds()))
+
+
+def _inside(root: str, path: str) -> str:
+    return f"{root}/{path}".rstrip("/")

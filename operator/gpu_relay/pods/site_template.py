@@ -1,0 +1,161 @@
+"""The site's pod template (`GPU_RELAY_TRAINER_POD_TEMPLATE`), read and checked once at start.
+
+The API server would refuse a mistake in it only when a training pod is created, after the resident was unloaded. Field
+names and types are those of the Kubernetes client's models: the check needs no cluster.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from kubernetes.aio.client import models
+from kubernetes.utils.quantity import parse_quantity
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from gpu_relay.api import words
+from gpu_relay.domain.job.attempts import OUTPUT_MOUNT
+from gpu_relay.pods.job_file import DATA_MOUNT, JOB_DIR
+
+SETTING = "GPU_RELAY_TRAINER_POD_TEMPLATE"
+_Place = tuple[str | int, ...]
+_TRAINER = "trainer"
+_LONGEST = 60
+"""Characters of a wrong value that are shown."""
+_METADATA = frozenset({"labels", "annotations"})
+_QUANTITIES = frozenset({"limits", "requests", "overhead", "sizeLimit", "divisor"})
+_SPEC: Mapping[str, str] = {
+    "restartPolicy": "it is always Never, and the job's backoffLimit decides on further attempts",
+    "affinity": "it pins the pod to the GPU's node; nodeSelector restricts which nodes that may be",
+    "nodeName": "the pod runs on the GPU's node; nodeSelector restricts which nodes that may be",
+}
+_CONTAINER: Mapping[str, str] = {
+    "image": "set GPU_RELAY_TRAINER_IMAGE instead",
+    "args": "they tell the trainer to run or to prepare",
+    "ports": "the operator reads the progress from port 8080",
+    "restartPolicy": "a trainer that has ended is never restarted in its pod",
+    "restartPolicyRules": "a trainer that has ended is never restarted in its pod",
+}
+_LABELS = frozenset({"app.kubernetes.io/name", words.LABEL_MANAGED_BY})
+_ENV = frozenset({"GPU_RELAY_JOB_FILE"})
+_VOLUMES = frozenset({"job", "data", "output", "tmp", "shm"})
+_MOUNTS = frozenset({JOB_DIR, DATA_MOUNT, OUTPUT_MOUNT, "/tmp", "/dev/shm"})
+_CLAIMS = frozenset({"gpu"})
+
+
+def read_template(path: Path | None) -> dict[str, Any]:
+    """Return the partial PodTemplateSpec of a file, empty without one; ValueError names everything that is wrong."""
+    if path is None:
+        return {}
+    try:
+        template = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{SETTING}: cannot read {path}: {error}") from error
+    if not isinstance(template, dict) or not set(template) <= {"metadata", "spec"}:
+        raise ValueError(f"{SETTING}: {path} is no PodTemplateSpec: give it `metadata` and `spec`")
+    found = list(_not_kubernetes(template)) or list(_ours(template))
+    if found:
+        raise ValueError(f"{SETTING}: {path}: {'; '.join(found)}")
+    return template
+
+
+def _not_kubernetes(template: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what Kubernetes does not take: unknown and missing fields, values of another type."""
+    yield from _bad_values(template, ())
+    try:
+        models.V1PodTemplateSpec.model_validate_json(json.dumps(template, default=str), strict=True)
+    except ValidationError as error:
+        yield from filter(None, map(_sentence, error.errors()))
+
+
+def _bad_values(value: Any, place: _Place) -> Iterator[str]:
+    """Tell of unknown fields, of fields without a value (the operator takes none for one), of texts for quantities."""
+    if isinstance(value, dict | list):
+        known = _fields(place) if isinstance(value, dict) else None
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            if known is None or key in known:
+                yield from _bad_values(inner, (*place, key))
+            else:
+                near = get_close_matches(str(key), known, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                yield f"{_path((*place, key))} is no field of Kubernetes{hint}"
+    elif value is None:
+        yield f"{_path(place)} has no value: give it one, or leave it out"
+    elif isinstance(value, str) and _is_quantity(place):
+        try:
+            parse_quantity(value)
+        except ValueError:
+            yield f"{_path(place)}: {value!r} is no quantity; write for example 500m, 2 or 8Gi"
+
+
+def _fields(place: _Place) -> list[str] | None:
+    """Return the fields that an object at a place may have; None for a map, whose keys are anybody's."""
+    kind = "V1PodTemplateSpec"
+    for step in place:
+        model = getattr(models, kind, None)
+        if isinstance(step, str) and model is not None:
+            attribute = next(name for name, field in model.attribute_map.items() if field == step)
+            kind = re.sub(r"^List\[(.*)\]$", r"\1", model.openapi_types[attribute])
+    return list(getattr(models, kind).attribute_map.values()) if hasattr(models, kind) else None
+
+
+def _sentence(error: ErrorDetails) -> str | None:
+    """Write an error of the client's models as a sentence; None for what is said already, or is no mistake."""
+    place, given, kind = error["loc"], error["input"], error["type"]
+    if given is None or kind == "extra_forbidden" or (place == ("spec", "containers") and kind == "missing"):
+        return None  # the operator adds the trainer's container
+    if kind == "missing":
+        return f"{_path(place)} is missing"
+    if kind != "string_type":
+        return f"{_path(place)}: {_shown(given)} cannot be used: {error['msg']}"
+    if _is_quantity(place) and type(given) in {int, float}:
+        return None
+    return f"{_path(place)}: {_shown(given)} is no text; put it into quotation marks"
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+def _is_quantity(place: _Place) -> bool:
+    return not _QUANTITIES.isdisjoint(place[-2:])
+
+
+def _path(place: _Place) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+
+
+def _ours(template: Mapping[str, Any]) -> Iterator[str]:
+    """Tell what the relay sets itself, so that the template's value would have no effect, or break every pod."""
+    metadata, spec = template.get("metadata", {}), template.get("spec", {})
+    yield from (f"metadata.{name} is set by the relay: leave it out" for name in metadata if name not in _METADATA)
+    for kind in sorted(_METADATA & set(metadata)):
+        for key in metadata[kind]:
+            if key.startswith(f"{words.GROUP}/") or key in _LABELS:
+                yield f"metadata.{kind}[{key}] is set by the relay: leave it out"
+    yield from _set_by_us(spec, _SPEC, "spec")
+    yield from _named_as_ours(spec, "volumes", "name", _VOLUMES, "spec")
+    yield from _named_as_ours(spec, "resourceClaims", "name", _CLAIMS, "spec")
+    for number, container in enumerate(spec.get("containers", [])):
+        if container["name"] == _TRAINER:
+            where = f"spec.containers[{number}]"
+            yield from _set_by_us(container, _CONTAINER, where)
+            yield from _named_as_ours(container, "env", "name", _ENV, where)
+            yield from _named_as_ours(container, "volumeMounts", "mountPath", _MOUNTS, where)
+
+
+def _set_by_us(given: Mapping[str, Any], ours: Mapping[str, str], path: str) -> Iterator[str]:
+    for name in given:
+        if name in ours:
+            yield f"{path}.{name} is set by the relay: leave it out; {ours[name]}"
+
+
+def _named_as_ours(given: Mapping[str, Any], name: str, key: str, ours: frozenset[str], path: str) -> Iterator[str]:
+    for number, item in enumerate(given.get(name, [])):
+        if item[key] in ours:
+            yield f"{path}.{name}[{number}].{key}: {item[key]} is the relay's own: choose another one"

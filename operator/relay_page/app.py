@@ -1,0 +1,165 @@
+"""The page's HTTP: static files, and three reads, each with the token that its request brings."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import aiohttp
+from fastapi import Depends, FastAPI, Header, Query, Request, Response
+from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from relay_page import jobs
+from relay_page.feed import Feed, jobs_path
+from relay_page.settings import PageSettings
+from relay_page.viewer_client import Object, ViewerClient, ViewerClientError, open_session
+
+STATIC = Path(__file__).parent / "static"
+_NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+_POD = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_TRAINER_PORT = 8080
+_LARGEST_PICTURE = 4 * 2**20
+_JPEG = b"\xff\xd8\xff"
+_MOST_EVENTS = 50
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "Cache-Control": "no-store",
+}
+Namespace = Annotated[str, Query(pattern=rf"{_NAME}|^$")]
+
+
+def create_app(settings: PageSettings) -> FastAPI:
+    """Return the application; it connects to the API server as requests come.
+
+    Raises:
+        ValueError: the API server's certificates cannot be read.
+
+    """
+    tls = settings.tls()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with open_session(tls) as session:
+            app.state.session = session
+            yield
+
+    app = FastAPI(title="GPU Relay", openapi_url=None, lifespan=lifespan)
+    app.state.settings, app.state.viewers = settings, 0
+    app.add_middleware(_Headers)
+    app.add_exception_handler(ViewerClientError, _said)
+    app.add_api_route("/", _index, include_in_schema=False)
+    app.add_api_route("/healthz", _healthz)
+    app.add_api_route("/api/feed", _feed)
+    app.add_api_route("/api/jobs/{namespace}/{name}", _job)
+    app.add_api_route("/api/jobs/{namespace}/{name}/predictions", _predictions)
+    app.mount("/static", StaticFiles(directory=STATIC))
+    return app
+
+
+class _Headers:
+    """Gives every answer the headers that keep a browser from doing more than the page needs."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                more = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
+                message["headers"] = [*message["headers"], *more]
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def _window(request: Request, authorization: Annotated[str, Header()] = "") -> ViewerClient:
+    scheme, _, token = authorization.partition(" ")
+    settings: PageSettings = request.app.state.settings
+    session: aiohttp.ClientSession = request.app.state.session
+    return ViewerClient(session, settings.api_server, token.strip() if scheme.lower() == "bearer" else "")
+
+
+Viewer = Annotated[ViewerClient, Depends(_window)]
+
+
+async def _said(_: Request, error: Exception) -> Response:
+    """Answer with the sentence of a refusal."""
+    assert isinstance(error, ViewerClientError)
+    status = error.status if 400 <= error.status < 600 else 502
+    return JSONResponse({"message": str(error)}, status)
+
+
+async def _index() -> FileResponse:
+    return FileResponse(STATIC / "index.html")
+
+
+async def _healthz() -> Response:
+    return Response("ok", media_type="text/plain")
+
+
+async def _feed(request: Request, window: Viewer, namespace: Namespace = "") -> StreamingResponse:
+    state = request.app.state
+    settings: PageSettings = state.settings
+    if state.viewers >= settings.viewers:
+        raise ViewerClientError(503, f"{settings.viewers} pages are open already, which is GPU_RELAY_PAGE_VIEWERS.")
+    state.viewers += 1
+    try:
+        feed = Feed(window, namespace, settings.namespace)
+        await feed.open()
+    except BaseException:
+        state.viewers -= 1
+        raise
+
+    async def told() -> AsyncIterator[str]:
+        try:
+            async for each in feed.tell():
+                yield each
+        finally:
+            state.viewers -= 1
+
+    return StreamingResponse(told(), media_type="text/event-stream")
+
+
+async def _job(window: Viewer, namespace: str, name: str) -> Object:
+    raw = await window.get(_job_path(namespace, name))
+    return {**jobs.details(raw), **await _events(window, raw)}
+
+
+async def _events(window: ViewerClient, job: Object) -> Object:
+    """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
+    meta = job["metadata"]
+    which = {"fieldSelector": f"involvedObject.uid={meta['uid']}", "limit": "500"}
+    try:
+        found: list[Any] = (await window.get(f"/api/v1/namespaces/{meta['namespace']}/events", which))["items"]
+    except ViewerClientError as error:
+        return {"events": [], "eventsProblem": str(error)}
+    told = sorted(map(jobs.event, found), key=lambda each: str(each["time"]), reverse=True)
+    return {"events": told[:_MOST_EVENTS], "eventsProblem": ""}
+
+
+async def _predictions(window: Viewer, namespace: str, name: str) -> Response:
+    """Return the latest picture of what the model predicts, from the trainer, through the API server."""
+    pod = (await window.get(_job_path(namespace, name))).get("status", {}).get("pod") or ""
+    if not _POD.fullmatch(pod):
+        raise ViewerClientError(404, "The job has no training pod yet.")
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{_TRAINER_PORT}/proxy/predictions.jpg"
+    picture = await window.read(path, most=_LARGEST_PICTURE)
+    if not picture.startswith(_JPEG):
+        raise ViewerClientError(502, "What the training pod sent is no JPEG picture.")
+    return Response(picture, media_type="image/jpeg")
+
+
+def _job_path(namespace: str, name: str) -> str:
+    for given in (namespace, name):
+        if not re.fullmatch(_NAME, given):
+            raise ViewerClientError(400, f"{given!r} is no name of a namespace or job.")
+    return f"{jobs_path(namespace)}/{name}"
