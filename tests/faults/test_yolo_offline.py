@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.recipe import QUICK
-from tests.faults.yolo_attempts import ROOT, Attempt
+from demo.recipe import QUICK
+from devcluster.programs.trainer import ROOT, Attempt
 
 WITHOUT_NETWORK = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
 """Start a program in a network namespace of its own, which has nothing in it: as root, and where anybody may."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.programs.operator import REPOSITORY
 
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^\n]+?)(?: -->|\n(?P<instead>.*)-->)", re.DOTALL)
 _TITLE = re.compile(r'title="([^"]+)"')

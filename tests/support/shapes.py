@@ -2,12 +2,12 @@
 
 from typing import Any
 
+from devcluster.scripted.world import Object
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.model import GpuLease, GpuReport, Job, JobKey, Resident
 from gpu_relay.domain.preparation_place import Place
 from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects.pod_builder import TrainerDefaults, preparing_pod, training_pod
-from tests.support.world import Object
 
 _LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
 _REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)

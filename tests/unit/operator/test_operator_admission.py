@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from devcluster.scripted.world import job_manifest
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain import admission
@@ -23,7 +24,6 @@ from gpu_relay.domain.workload import (
 )
 from gpu_relay.effects.pod_builder import TrainerDefaults, requested_pod
 from gpu_relay.effects.workloads import pod_set_template, request_hash, workload_of
-from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("vision", "digits", "uid-1")

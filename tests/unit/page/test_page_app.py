@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devcluster.pki import Authority
 from gpu_relay.page.app import STATIC, create_app
 from gpu_relay.page.settings import PageSettings
-from tests.cluster.pki import Authority
 
 TOKEN = {"Authorization": "Bearer some.token"}
 
