@@ -19,7 +19,8 @@ import httpx
 
 from devcluster import Cluster
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.kubelet import ScriptedKubelet
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World

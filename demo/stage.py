@@ -12,7 +12,7 @@ from demo.recipe import Recipe
 from devcluster import Cluster, ClusterError, ExistingCluster, NodeKind, open_cluster, runs
 from devcluster.deploy import Volumes, deploy
 from devcluster.kubectl import Kubectl, find_kubectl
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 KEPT_NAME = "demo"
 """The name of a cluster that is kept."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.waiting import eventually
 
 _CRD = "yolotrainingjobs.gpurelay.dev"

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from devcluster import Cluster
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import create_namespace, furnish
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
@@ -97,6 +98,7 @@ def _told(described: str, *, spec: bool) -> str:
 
 
 def preparing(tour: Tour) -> None:
+    """Show a job that prepares, and one that waits for a slot."""
     tour.world.apply_job("digits")
     tour.world.apply_job("defects")
     tour.schedules("digits-1-prepare")
@@ -111,6 +113,7 @@ def preparing(tour: Tour) -> None:
 
 
 def queued(tour: Tour) -> None:
+    """Show a job that waits while another trains."""
     tour.trainer.epoch, tour.trainer.eta_seconds, tour.trainer.metrics = 12, 900, {"mAP50": 0.61, "mAP50_95": 0.42}
     tour.world.apply_job("defects")
     tour.trains("defects-1")
@@ -127,12 +130,14 @@ def queued(tour: Tour) -> None:
 
 
 def too_large(tour: Tour) -> None:
+    """Show a job that asks for more memory than any GPU has."""
     tour.world.apply_job("huge", memory="40Gi")
     tour.condition("huge", "NoGpuFits")
     tour.show("Queued for ever", "No GPU is large enough. Others pass it by; delete it, or add a larger GPU.", "huge")
 
 
 def acquiring(tour: Tour) -> None:
+    """Show a job that owns the GPU and waits for memory that another process holds."""
     tour.resident.faults.leak_mib = 5000
     tour.world.apply_job("digits")
     tour.condition("digits", "WaitingForMemory")
@@ -145,12 +150,14 @@ def acquiring(tour: Tour) -> None:
 
 
 def training(tour: Tour) -> None:
+    """Show a job that trains."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     tour.show("Training", "The pod trains. `Gpu` has the proof that it was let in on.", "digits", wide=True)
 
 
 def image(tour: Tour) -> None:
+    """Show a job with an image that cannot be pulled."""
     tour.world.apply_job("digits", podTemplate={"image": "registry.example/yolo:typo"})
     tour.schedules("digits-1")
     state = {"waiting": {"reason": "ErrImagePull", "message": "registry.example/yolo:typo: not found"}}
@@ -166,6 +173,7 @@ def image(tour: Tour) -> None:
 
 
 def lost_node(tour: Tour) -> None:
+    """Show a job with a training pod on a node that stopped reporting."""
     tour.world.apply_job("digits")
     tour.schedules("digits-1")
     tour.world.run_pod("digits-1")
@@ -180,6 +188,7 @@ def lost_node(tour: Tour) -> None:
 
 
 def preempted(tour: Tour) -> None:
+    """Show a preemptible job that a job of higher priority stops."""
     tour.world.apply_job("nightly", preemptible=True)
     tour.trains("nightly-1")
     tour.world.apply_job("urgent", priority=10)
@@ -193,6 +202,7 @@ def preempted(tour: Tour) -> None:
 
 
 def retrying(tour: Tour) -> None:
+    """Show a job that trains again after it ran out of GPU memory."""
     tour.world.apply_job("digits")
     tour.schedules("digits-1")
     tour.world.end_pod(
@@ -207,6 +217,7 @@ def retrying(tour: Tour) -> None:
 
 
 def suspended(tour: Tour) -> None:
+    """Show a job that was suspended while it trained."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     tour.world.patch_job("digits", suspend=True)
@@ -218,6 +229,7 @@ def suspended(tour: Tour) -> None:
 
 
 def resumed(tour: Tour) -> None:
+    """Show a job that was resumed."""
     tour.world.apply_job("digits", suspend=True)
     tour.world.reaches("digits", "Suspended")
     tour.world.patch_job("digits", suspend=False)
@@ -226,6 +238,7 @@ def resumed(tour: Tour) -> None:
 
 
 def releasing(tour: Tour) -> None:
+    """Show a job that has ended, with memory still in use."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     tour.resident.trainer_mib = 10_240
@@ -235,6 +248,7 @@ def releasing(tour: Tour) -> None:
 
 
 def succeeded(tour: Tour) -> None:
+    """Show a job that succeeded, with the resident loaded again."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     weights = {"best": "/output/digits/weights/best.pt", "last": "/output/digits/weights/last.pt"}
@@ -250,6 +264,7 @@ def succeeded(tour: Tour) -> None:
 
 
 def in_a_row(tour: Tour) -> None:
+    """Show a job that succeeded while another waits."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
     tour.world.apply_job("defects")
@@ -265,6 +280,7 @@ def in_a_row(tour: Tour) -> None:
 
 
 def unloaded(tour: Tour) -> None:
+    """Show a job that succeeded, with a resident that cannot be loaded."""
     tour.resident.faults.load = "weights/sam3.safetensors is missing"
     tour.world.apply_job("digits")
     tour.schedules("digits-1")
@@ -279,6 +295,7 @@ def unloaded(tour: Tour) -> None:
 
 
 def failed(tour: Tour) -> None:
+    """Show a job with an invalid data set."""
     tour.world.apply_job("digits")
     tour.schedules("digits-1-prepare")
     tour.world.end_pod("digits-1-prepare", "DatasetInvalid", 13, message="data.yaml: `names` is missing")
@@ -292,6 +309,7 @@ def failed(tour: Tour) -> None:
 
 
 def too_late(tour: Tour) -> None:
+    """Show a job that reached its deadline."""
     tour.world.apply_job("digits", activeDeadlineSeconds=4)
     tour.schedules("digits-1")
     tour.world.run_pod("digits-1", ip=tour.trainer.ip)

@@ -32,6 +32,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: list[float]) -> "Latency":
+        """Return count, median, 99th percentile and maximum of times in seconds."""
         ordered = sorted(round(each * 1000, 1) for each in seconds)
         return cls(len(ordered), ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)], ordered[-1])
 
@@ -85,6 +86,7 @@ async def ask(port: int, seconds: list[float]) -> int:
 
 
 async def poll(port: int) -> Polled:
+    """Poll /health on a port, and a server that does nothing, until standard input ends."""
     command = [sys.executable, "-m", MODULE, IDLE_SERVER]
     idle = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     assert idle.stdout is not None, "it is a pipe"
@@ -103,6 +105,8 @@ async def poll(port: int) -> Polled:
 
 
 async def do_nothing() -> None:
+    """Serve 200 to every request on a free port, and print the port."""
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.readline():
             while (await reader.readline()).strip():
@@ -115,6 +119,7 @@ async def do_nothing() -> None:
 
 
 def main() -> None:
+    """Poll the server of a URL, or be the server that does nothing."""
     if sys.argv[1] == IDLE_SERVER:
         asyncio.run(do_nothing())
     else:

@@ -15,7 +15,7 @@ import httpx
 from bench.scale import actors, stages
 from devcluster import Cluster, kwok
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import furnish
 from devcluster.waiting import eventually
 

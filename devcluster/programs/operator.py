@@ -9,7 +9,8 @@ from pathlib import Path
 
 import httpx
 
-REPOSITORY = Path(__file__).parents[2]
+from devcluster.paths import REPOSITORY
+
 _FAST = {
     "GPU_RELAY_SAMPLE_INTERVAL": "0.1",
     "GPU_RELAY_PROGRESS_INTERVAL": "0.2",

@@ -18,10 +18,10 @@ from typing import Any
 import httpx
 from PIL import Image
 
+from devcluster.paths import REPOSITORY
 from devcluster.waiting import eventually
 from gpu_memory import Ledger
 
-REPOSITORY = Path(__file__).parents[2]
 IMAGES = REPOSITORY / "images"
 PYTHONPATH = os.pathsep.join((str(IMAGES / "sam3"), str(IMAGES / "common")))
 NEED = 14000
@@ -31,6 +31,7 @@ MIB = 1 << 20
 
 
 def png(width: int = 90, height: int = 60) -> bytes:
+    """Return a PNG of noise."""
     buffer = io.BytesIO()
     Image.effect_noise((width, height), 80).convert("RGB").save(buffer, "PNG")
     return buffer.getvalue()
@@ -80,6 +81,7 @@ class Server:
 
     @property
     def ledger(self) -> Ledger:
+        """The ledger of the simulated GPU."""
         assert self._ledger is not None, "this server is not on a simulated GPU"
         return self._ledger
 
@@ -90,39 +92,50 @@ class Server:
         return False
 
     def segment(self) -> httpx.Response:
+        """Ask for the masks of two prompts."""
         data = {"prompt": ["cat", "red dog"], "threshold": "0"}
         return self.client.post("/api/v1/segment", files={"image": ("a.png", PNG)}, data=data)
 
     def unload(self, fence: int, **terms: Any) -> httpx.Response:
+        """Ask for an unload under a hold of `job/a`."""
         return self.client.post("/api/v1/unload", json={"holder": "job/a", "fence": fence, "renew_key": "key", **terms})
 
     def load(self, fence: int) -> httpx.Response:
+        """Ask for a load in the name of `job/a`."""
         return self.client.post("/api/v1/load", json={"holder": "job/a", "fence": fence})
 
     def health(self) -> dict[str, Any]:
+        """Return the answer of /health."""
         health: dict[str, Any] = self.client.get("/health").json()
         return health
 
     def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
         lines = self.client.get("/metrics").text.splitlines()
         return float(next(line.split()[1] for line in lines if line.startswith(f"{name} ")))
 
     def standby_ready(self) -> bool:
+        """Say whether a standby worker is ready."""
         return self.metric("sam3_standby_ready") == 1
 
     def workers(self) -> list[int]:
+        """Return the process ids of its workers."""
         return self._children("sam3-worker")
 
     def templates(self) -> list[int]:
+        """Return the process ids of the processes that workers are forked from."""
         return self._children("sam3-template")
 
     def readers(self) -> list[int]:
+        """Return the process ids of the processes that read requests."""
         return self._children("sam3-intake")
 
     def zombies(self) -> list[int]:
+        """Return the process ids of children that have ended and that it has not waited for."""
         return [pid for pid in self.children() if not runs(pid)]
 
     def children(self) -> list[int]:
+        """Return the process ids of all its children."""
         tasks = Path(f"/proc/{self.process.pid}/task")
         return [int(pid) for task in tasks.iterdir() for pid in (task / "children").read_text().split()]
 
@@ -134,9 +147,11 @@ class Server:
         return resident_mib(self.process.pid)
 
     def descriptors(self) -> int:
+        """Return the number of its open file descriptors."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
     def end(self) -> None:
+        """Kill it and wait until it has ended."""
         self.client.close()
         if self.process.poll() is None:
             self.process.kill()
@@ -165,7 +180,7 @@ def runs(pid: int) -> bool:
 @functools.cache
 def tiny_model() -> Path:
     """The tiny model's folder: made once, removed when this process ends."""
-    from sam3_server import tiny_model  # imports torch, which other tests of this process have done already
+    from sam3_server import tiny_model  # imports torch: only where a model is made
 
     folder = Path(tempfile.mkdtemp(prefix="sam3-tiny-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Attempts of the trainer as processes, for the tests of this folder."""
+"""Attempts of the trainer as processes."""
 
 import json
 import os
@@ -10,7 +10,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from devcluster.paths import REPOSITORY
+
 DEADLINE_SECONDS = 300
 
 
@@ -37,7 +38,7 @@ class Attempt:
             [*prefix, sys.executable, "-m", module, command, str(job_file), *options],
             env={
                 "PATH": os.environ["PATH"],
-                "PYTHONPATH": os.pathsep.join(str(ROOT / part) for part in ("images/yolo", "images/common", ".")),
+                "PYTHONPATH": os.pathsep.join(str(REPOSITORY / part) for part in ("images/yolo", "images/common", ".")),
                 "BIND_ADDRESS": "127.0.0.1",
                 "PROGRESS_PORT": "0",
                 "TERMINATION_MESSAGE_PATH": str(self.word_file),
@@ -48,9 +49,11 @@ class Attempt:
 
     @property
     def log(self) -> str:
+        """What it has logged so far."""
         return self.log_file.read_text()
 
     def wait_for(self, what: str, true: Callable[[], bool]) -> None:
+        """Wait until a condition holds; AssertionError has the log where the trainer ends before it."""
         deadline = time.monotonic() + DEADLINE_SECONDS
         while not true():
             assert self.process.poll() is None, f"ended before {what}:\n{self.log}"
@@ -63,6 +66,7 @@ class Attempt:
         return code, json.loads(self.word_file.read_bytes())
 
     def progress(self) -> dict[str, Any]:
+        """Return the answer of its /progress."""
         port = self.log.partition("Progress is served on 127.0.0.1:")[2].split()[0]
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/progress", timeout=5) as response:
             answer: dict[str, Any] = json.load(response)

@@ -12,7 +12,7 @@ import yaml
 
 from devcluster import Cluster, ClusterError, accounts
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.waiting import eventually
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}

@@ -166,7 +166,7 @@ class ScriptedResident:
                 self.end_headers()
                 self.wfile.write(raw)
 
-            do_GET = do_POST = _serve
+            do_GET = do_POST = _serve  # noqa: N815 - the names that http.server calls
 
             def log_message(self, format: str, *args: Any) -> None:
                 """Say nothing: tests read `calls`."""

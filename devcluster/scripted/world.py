@@ -186,6 +186,7 @@ class World:
         return list(self._expect(self.api.get(self._pods, params={"labelSelector": "gpurelay.dev/job"}))["items"])
 
     def pod(self, name: str) -> Object:
+        """Read a pod."""
         return self._expect(self.api.get(f"{self._pods}/{name}"))
 
     def pod_names(self) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import kustomized
 from tests.support.gitops import rendered
 

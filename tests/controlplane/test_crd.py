@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from devcluster import Cluster, ClusterError
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.world import World, job_manifest
 from gpu_relay.api.crd import crd
 from tests.support import specs

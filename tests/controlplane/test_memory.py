@@ -10,7 +10,8 @@ import httpx
 import pytest
 import yaml
 
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World, job_manifest
 from devcluster.waiting import eventually

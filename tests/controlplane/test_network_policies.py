@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import kustomized
 from devcluster.scripted.world import Object
 from tests.support.network import Pod, machine, may_reach

@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World, restricted_pod

@@ -13,7 +13,8 @@ import pytest
 import yaml
 
 from devcluster import Cluster, audit
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World, restricted_pod

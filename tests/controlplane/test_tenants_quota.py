@@ -9,7 +9,8 @@ import pytest
 import yaml
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY, OperatorProcess
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World

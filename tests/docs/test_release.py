@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay import __version__
 from tests.support.gitops import rendered
 from tools.release.manifests import LOCAL, Reference, chart_package, install_files

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from devcluster import NodeKind, choose
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from tests.support.pages import page, pages
 from tests.support.walk import Walker
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import (
     Attempt,
     Condition,

@@ -11,7 +11,7 @@ import lupa
 import yaml
 
 from devcluster import Cluster, binaries
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 Object = dict[str, Any]
 GITOPS = REPOSITORY / "manifests" / "gitops"

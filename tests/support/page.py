@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.world import Object, job_manifest
 from devcluster.waiting import eventually
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devcluster.kubectl import find_kubectl
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 _WIDE = "240"
 _TERMINAL = "110"

@@ -6,7 +6,7 @@ from pathlib import Path
 import yaml
 
 from devcluster import Cluster
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.world import World
 
 _RULES = REPOSITORY / "manifests" / "base" / "operator" / "rbac.yaml"

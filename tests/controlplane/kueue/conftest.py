@@ -11,7 +11,7 @@ import pytest
 from devcluster import Cluster, kueue
 from devcluster.binaries import is_built
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import furnish, service_account_kubeconfig
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually

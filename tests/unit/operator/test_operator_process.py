@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay.effects import logs, metrics
 from gpu_relay.engine.watchlag import WatchLag
 from gpu_relay.engine.workqueue import WorkQueue

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 
 LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri"}

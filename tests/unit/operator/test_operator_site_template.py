@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay.settings import Settings
 
 CONFIGMAPS = ("manifests/base/operator/configmap.yaml", "manifests/overlays/local/operator.yaml")

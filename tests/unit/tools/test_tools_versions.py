@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from devcluster.programs.operator import REPOSITORY
+from devcluster.paths import REPOSITORY
 from gpu_relay import __version__
 from tools.release import versions
 
