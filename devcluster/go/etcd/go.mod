@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/etcd
+module gpurelay.dev/devcluster/etcd
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/gitops
+module gpurelay.dev/devcluster/gitops
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/kube
+module gpurelay.dev/devcluster/kube
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/kueue
+module gpurelay.dev/devcluster/kueue
 
 go 1.26.0
 

@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/kwok
+module gpurelay.dev/devcluster/kwok
 
 go 1.26.0
 

@@ -1,3 +1,3 @@
-module gpurelay.dev/tests/cluster/pause
+module gpurelay.dev/devcluster/pause
 
 go 1.26.0

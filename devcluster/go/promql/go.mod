@@ -1,4 +1,4 @@
-module gpurelay.dev/tests/cluster/promql
+module gpurelay.dev/devcluster/promql
 
 go 1.26.0
 
