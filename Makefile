@@ -23,18 +23,18 @@ help:
 	@echo "also: test-fast test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release down"
 
 demo: environment
-	@$(PY) -m tests.demo
+	@$(PY) -m demo
 
 # A cluster of its own name, so that `make try-down` ends nobody else's.
 TRY ?= try
 try: environment
-	@$(PY) -m tests.demo.playground up --name $(TRY)
+	@$(PY) -m demo.playground up --name $(TRY)
 
 try-env: environment
-	@$(PY) -m tests.demo.playground env --name $(TRY)
+	@$(PY) -m demo.playground env --name $(TRY)
 
 try-down: environment
-	@$(PY) -m tests.cluster down --name $(TRY)
+	@$(PY) -m devcluster down --name $(TRY)
 
 test: lint test-unit test-controlplane test-faults test-e2e test-docs
 
@@ -47,19 +47,19 @@ test-unit: environment
 	$(PYTEST) --numprocesses 2 --dist loadgroup tests/unit/yolo
 
 test-controlplane: environment
-	@$(PY) -m tests.cluster prepare --node none --gitops
+	@$(PY) -m devcluster prepare --node none --gitops
 	$(PYTEST) --numprocesses 2 --dist loadfile tests/controlplane
 
 test-faults: environment
 	$(PYTEST) tests/faults
 
 test-e2e: environment
-	@$(PY) -m tests.cluster prepare
+	@$(PY) -m devcluster prepare
 	$(PYTEST) tests/e2e
 
 # Apart from the end-to-end tests: both take the machine's one kubelet node.
 test-docs: environment docs
-	@$(PY) -m tests.cluster prepare
+	@$(PY) -m devcluster prepare
 	$(PYTEST) tests/docs
 
 lint: environment
@@ -83,10 +83,10 @@ lock: $(UV)
 	UV=$(UV) requirements/lock.sh
 
 images: environment
-	$(PY) -m tests.cluster images
+	$(PY) -m devcluster images
 
 sbom: environment
-	$(PY) -m tests.cluster.sbom sbom
+	$(PY) -m devcluster.sbom sbom
 
 # make release VERSION=0.1.0 [IMAGES=1 REGISTRY=registry.example/gpu-relay OUT=dist]
 IMAGES ?=
@@ -96,11 +96,11 @@ release: environment $(PUBLISH)/.complete
 	@$(PY) -m tools.release $(VERSION) $(if $(IMAGES),--images) --registry $(REGISTRY) --output $(OUT) --hatchling $(PUBLISH)/bin/hatchling
 
 tour: environment
-	@$(PY) -m tests.cluster prepare --node none
-	$(PY) -m tests.tour
+	@$(PY) -m devcluster prepare --node none
+	$(PY) -m tools.tour
 
 down: environment
-	$(PY) -m tests.cluster down --all
+	$(PY) -m devcluster down --all
 
 environment: $(VENV)/.complete
 

@@ -17,13 +17,14 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import Cluster
-from tests.cluster.controlplane import api_client
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_kubelet import ScriptedKubelet
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster import Cluster
+from devcluster.controlplane import api_client
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.kubelet import ScriptedKubelet
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 _REQUEST_PERIOD = 0.2
 _NEVER = "99999"

@@ -20,10 +20,10 @@ from typing import Any
 
 from sklearn import datasets
 
-from tests.cluster import Cluster, NodeKind, choose, host
-from tests.demo.recipe import QUICK
-from tests.support.deploy import Volumes, deploy
-from tests.support.relay import MODEL_MIB, Relay
+from demo.recipe import QUICK
+from demo.relay import MODEL_MIB, Relay
+from devcluster import Cluster, NodeKind, choose, host
+from devcluster.deploy import Volumes, deploy
 
 _PHOTOGRAPH = Path(datasets.__file__).parent / "images" / "china.jpg"
 _MIB = 2**20

@@ -25,8 +25,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench.trainer_datasets import make_dataset
 from bench.trainer_process import Attempt, ColdAttempt, WarmAttempt, preload
-from tests.faults.yolo_datasets import make_dataset
 
 EPOCHS = 8
 ARGS = {

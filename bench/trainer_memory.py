@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 import gpu_memory
-from tests.demo.digits import make_digits
-from tests.faults.yolo_attempts import Attempt
+from demo.digits import make_digits
+from devcluster.programs.trainer import Attempt
 
 GRANTS = (2048, 4096, 8192, 14336)
 MODELS = ("yolo26n.yaml", "yolo26s.yaml", "yolo26m.yaml")

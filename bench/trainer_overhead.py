@@ -24,7 +24,7 @@ import yaml
 
 from bench.trainer_kills import figures
 from bench.trainer_process import settings
-from tests.demo.digits import make_digits
+from demo.digits import make_digits
 
 ARGS: dict[str, Any] = {
     "optimizer": "AdamW",

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bench.trainer_datasets import make_dataset
 from bench.trainer_process import ColdAttempt
-from tests.faults.yolo_datasets import make_dataset
 
 ARGS = {
     "optimizer": "AdamW",

@@ -15,8 +15,8 @@ from typing import Any
 import gpu_memory
 from bench.sam3 import abandoned, ballast, hostile, lifecycle, traffic
 from bench.sam3.report import Report
-from tests.demo.sam3 import photograph
-from tests.faults.sam3_process import TOKEN, Server, tiny_model
+from demo.sam3 import photograph
+from devcluster.programs.sam3 import TOKEN, Server, tiny_model
 
 PARTS = ("lifecycle", "traffic", "memory", "boxes", "origin", "hostile", "abandoned")
 WITH_THE_MODEL = {"lifecycle", "traffic", "boxes", "origin"}

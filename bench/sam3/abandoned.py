@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from tests.faults import sam3_clients
-from tests.faults.sam3_health import polling
-from tests.faults.sam3_process import Server
-from tests.support.waiting import eventually
+from bench.sam3 import clients as sam3_clients
+from bench.sam3.health import polling
+from devcluster.programs.sam3 import Server
+from devcluster.waiting import eventually
 
 PROMPTS = [f"thing {index}" for index in range(32)]
 ABANDONED_SIZE = (4000, 3000)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import gpu_memory
-from tests.faults.sam3_process import Server
+from devcluster.programs.sam3 import Server
 
 FOREVER = 86_400
 MIB = 1 << 20

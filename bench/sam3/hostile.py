@@ -16,10 +16,10 @@ from typing import Any
 
 import httpx
 
-from tests.faults import sam3_attacks as attacks
-from tests.faults.sam3_attacks import CONCEPT, HONEST, MIB, SEGMENT
-from tests.faults.sam3_health import polling
-from tests.faults.sam3_process import PNG, TOKEN, Server, tiny_model
+from bench.sam3 import attacks
+from bench.sam3.attacks import CONCEPT, HONEST, MIB, SEGMENT
+from bench.sam3.health import polling
+from devcluster.programs.sam3 import PNG, TOKEN, Server, tiny_model
 
 SECONDS = 5.0
 REVIEW_SECONDS = 3.0

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.faults.sam3_process import Server
-from tests.support.waiting import eventually
+from devcluster.programs.sam3 import Server
+from devcluster.waiting import eventually
 
 PATIENCE = 3600.0
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import Cluster, NodeKind
-from tests.cluster.controlplane import api_client
-from tests.support.waiting import eventually
+from devcluster import Cluster, NodeKind
+from devcluster.controlplane import api_client
+from devcluster.waiting import eventually
 
 _IMAGE = "localhost/gpu-relay/operator:dev"
 _PODS = "/api/v1/namespaces/default/pods"

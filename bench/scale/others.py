@@ -10,7 +10,7 @@ from typing import Any
 from bench.scale.relay import idle_gaps
 from bench.scale.stage import NAMESPACE, Stage
 from bench.scale.watching import PodWatch
-from tests.support.waiting import eventually
+from devcluster.waiting import eventually
 
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"

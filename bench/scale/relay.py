@@ -12,12 +12,12 @@ from typing import Any
 from bench.scale.process import Usage, usage
 from bench.scale.stage import NAMESPACE, Stage
 from bench.scale.watching import Life, PodWatch
+from devcluster import audit
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import service_account_kubeconfig
+from devcluster.scripted.world import job_manifest
+from devcluster.waiting import eventually
 from gpu_relay.api.words import LEADER_LEASE
-from tests.cluster import audit
-from tests.support.furnished import service_account_kubeconfig
-from tests.support.operator_process import OperatorProcess
-from tests.support.waiting import eventually
-from tests.support.world import job_manifest
 
 _JOBS = f"/apis/gpurelay.dev/v1alpha1/namespaces/{NAMESPACE}/yolotrainingjobs"
 _LABEL = "gpurelay.dev/job"

@@ -13,11 +13,11 @@ from typing import Any
 import httpx
 
 from bench.scale import actors, stages
-from tests.cluster import Cluster, kwok
-from tests.cluster.controlplane import api_client
-from tests.support.furnished import furnish
-from tests.support.operator_process import REPOSITORY
-from tests.support.waiting import eventually
+from devcluster import Cluster, kwok
+from devcluster.controlplane import api_client
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import furnish
+from devcluster.waiting import eventually
 
 NAMESPACE = "bench"
 _THREADS = 16

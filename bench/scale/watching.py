@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import httpx
 
-from tests.cluster.controlplane import api_client
+from devcluster.controlplane import api_client
 
 _ENDS = frozenset({"Succeeded", "Failed"})
 

@@ -11,14 +11,14 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from devcluster import Cluster
+from devcluster.scripted.furnished import furnish
 from tests.chaos import storm
 from tests.chaos.api import Api
 from tests.chaos.events import EVENTS
 from tests.chaos.faults import Plan, plan_of, plan_with
 from tests.chaos.nodes import keep_nodes_ready
 from tests.chaos.storm import PATIENCE, Outcome
-from tests.cluster import Cluster
-from tests.support.furnished import furnish
 
 _EACH = "each"
 

@@ -4,12 +4,12 @@ import asyncio
 import uuid
 from random import Random
 
+from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.jobs import meets, training_on
 from tests.chaos.nodes import SHARES
 from tests.chaos.proxy import Call, Canned, Fate
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
-from tests.support.scripted_resident import ScriptedResident
 
 _LASTS = 10.0
 _UNREADABLE = 20.0

@@ -6,10 +6,10 @@ The scheduler binds the pods. Their claims exist and are bound, unless an event 
 import asyncio
 import json
 
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import container
 from tests.chaos.api import Api, ApiError, Object
 from tests.chaos.residents import Residents
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.world import container
 
 TRAINER = "trainer"
 SIDECAR_ENDS = "chaos/sidecar"

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.api import ApiError, Object
 from tests.chaos.intervals import Spans
 from tests.chaos.kubelet import trains
@@ -17,7 +18,6 @@ from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
 from tests.chaos.waits import Waits
-from tests.support.scripted_resident import ScriptedResident
 
 _HANDOVER = 0.5
 """Seconds in which an order of a former leader may have been on its way."""

@@ -3,9 +3,9 @@
 import time
 from dataclasses import dataclass, field, replace
 
+from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.happenings import Happenings
 from tests.chaos.intervals import Spans, minus, seconds, union
-from tests.support.scripted_resident import ScriptedResident
 
 LOADING = 6.0
 """Seconds for the order to load, and for a machine that several scenarios share."""

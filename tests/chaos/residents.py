@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import aiohttp
 
+from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.api import Api
 from tests.chaos.proxy import UNTOUCHED, Decider, Fate, Proxy
-from tests.support.scripted_resident import ScriptedResident
 
 _doors = itertools.count(os.getpid() % 50_000)
 _numbers = itertools.count()

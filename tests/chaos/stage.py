@@ -14,6 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import job_manifest
 from tests.chaos.api import Api, ApiError, Object
 from tests.chaos.claims import create_claims, delete_volumes
 from tests.chaos.happenings import Happenings
@@ -22,8 +24,6 @@ from tests.chaos.nodes import Nodes
 from tests.chaos.operators import Operator
 from tests.chaos.proxy import Call, Fate, Proxy
 from tests.chaos.residents import Residents
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.world import job_manifest
 
 _GROUP = "/apis/gpurelay.dev/v1alpha1"
 _BY_CHANCE = frozenset({"Unschedulable", "PodNotStarted", "TrainingRunning"})

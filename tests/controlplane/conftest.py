@@ -8,12 +8,12 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster import Cluster, audit
-from tests.cluster.controlplane import api_client
-from tests.support.furnished import create_namespace, furnish, service_account_kubeconfig
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.world import World
+from devcluster import Cluster, audit
+from devcluster.controlplane import api_client
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import create_namespace, furnish, service_account_kubeconfig
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
 
 _LOG_SHOWN = 6000
 """Characters of an operator's log."""

@@ -2,11 +2,11 @@
 
 import re
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_kubelet import ScriptedKubelet
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.kubelet import ScriptedKubelet
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 PRIORITIES = {
     "urgent": 100, "sleepy": 50, "doomed": 50, "greedy": 20, "broken": 20, "plain-a": 10,

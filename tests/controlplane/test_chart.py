@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import kustomized
 from tests.support.gitops import rendered
-from tests.support.operator_process import REPOSITORY
 
 Object = dict[str, Any]
 CHART = REPOSITORY / "manifests" / "chart"

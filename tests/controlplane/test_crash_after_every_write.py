@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import pytest
 
+from devcluster import Cluster
 from tests.chaos import crash
 from tests.chaos.api import Api
 from tests.chaos.nodes import keep_nodes_ready
-from tests.cluster import Cluster
 
 T = TypeVar("T")
 Play = Callable[[Callable[[Api], Awaitable[T]]], T]

@@ -7,11 +7,11 @@ import httpx
 import pytest
 import yaml
 
+from devcluster import Cluster, ClusterError
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.world import World, job_manifest
 from gpu_relay.api.crd import crd
-from tests.cluster import Cluster, ClusterError
 from tests.support import specs
-from tests.support.operator_process import REPOSITORY
-from tests.support.world import World, job_manifest
 
 
 def test_the_committed_crd_is_the_generated_one() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from devcluster import Cluster
 from tests.chaos import storm
 from tests.chaos.api import Api
 from tests.chaos.faults import plan_of
@@ -16,7 +17,6 @@ from tests.chaos.nodes import keep_nodes_ready
 from tests.chaos.observer import Observer
 from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 from tests.chaos.stage import open_stage
-from tests.cluster import Cluster
 
 SEEDS = range(1, 9)
 _LISTS_AT_START = 3

@@ -11,13 +11,14 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.furnished import create_namespace
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import create_namespace
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import Object, World, job_manifest
+from devcluster.waiting import eventually
 from tests.support.gitops import CUSTOMIZATION, GITOPS, Repository, argo_health, kstatus, misfits
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import Object, World, job_manifest
 
 Start = Callable[..., OperatorProcess]
 HEALTH = {

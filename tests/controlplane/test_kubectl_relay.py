@@ -9,13 +9,13 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.cluster import Cluster, accounts
-from tests.support.operator_process import OperatorProcess
+from devcluster import Cluster, accounts
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.trainer import ScriptedTrainer
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support.plugin import Plugin
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.scripted_trainer import ScriptedTrainer
-from tests.support.waiting import eventually
-from tests.support.world import World
 
 ROLES = "/apis/rbac.authorization.k8s.io/v1"
 GPU = "gpu-00000000-0000-0000-0000-000000000001"

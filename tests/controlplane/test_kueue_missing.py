@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 
-from tests.cluster import Cluster
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 _CRDS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 _NAME = "workloads.kueue.x-k8s.io"

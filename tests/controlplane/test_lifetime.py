@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 import httpx
 import pytest
 
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from gpu_relay.domain.quantities import timestamp
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
 
 Start = Callable[..., OperatorProcess]
 

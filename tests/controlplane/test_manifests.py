@@ -10,13 +10,13 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import kustomized
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support.gitops import misfits
 from tests.support.network import Pod, may_reach
-from tests.support.operator_process import REPOSITORY
-from tests.support.waiting import eventually
-from tests.support.world import World
 
 Object = dict[str, Any]
 MANIFESTS = REPOSITORY / "manifests"

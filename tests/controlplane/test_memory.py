@@ -10,11 +10,12 @@ import httpx
 import pytest
 import yaml
 
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, job_manifest
+from devcluster.waiting import eventually
 from tests.support import specs
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World, job_manifest
 
 Object = dict[str, Any]
 Start = Callable[..., OperatorProcess]

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World, container
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, container
+from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]
 

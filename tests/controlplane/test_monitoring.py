@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import Cluster
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import kustomized
 from tests.support.exported import Exported, exported
-from tests.support.furnished import kustomized
 from tests.support.gitops import misfits
-from tests.support.operator_process import REPOSITORY
 from tests.support.pages import page
 from tests.support.promql import Parsed, parsed
 

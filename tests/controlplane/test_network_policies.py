@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import kustomized
+from devcluster.scripted.world import Object
 from tests.support.network import Pod, machine, may_reach
-from tests.support.operator_process import REPOSITORY
-from tests.support.world import Object
 
 SYSTEM = {"kubernetes.io/metadata.name": "gpu-relay", "app.kubernetes.io/part-of": "gpu-relay"}
 OPERATOR = Pod("gpu-relay", {"app.kubernetes.io/name": "gpu-relay"}, SYSTEM)

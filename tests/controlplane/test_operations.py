@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.kubelet import ScriptedKubelet
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support import specs
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_kubelet import ScriptedKubelet
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
 
 ROUNDS = int(os.environ.get("OPERATIONS", "2"))
 SEED = int(os.environ.get("OPERATIONS_SEED", "0")) or random.SystemRandom().randrange(1, 10**6)

@@ -4,12 +4,12 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import Cluster
-from tests.support.operator_process import OperatorProcess
+from devcluster import Cluster
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support.rights import kubeconfig_of_one_namespace
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
 
 Start = Callable[..., OperatorProcess]
 

@@ -7,10 +7,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World, container, restricted_pod
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, container, restricted_pod
+from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]
 QUOTA = "/api/v1/namespaces/{}/resourcequotas"

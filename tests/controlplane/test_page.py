@@ -10,10 +10,10 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import Cluster, audit
+from devcluster import Cluster, audit
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support.page import PageProcess, condition, feed, own_address, tell_job, viewer_token
-from tests.support.waiting import eventually
-from tests.support.world import World
 from yolo_trainer.progress import ProgressTracker
 from yolo_trainer.server import ProgressServer, Sources
 

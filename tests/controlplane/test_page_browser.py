@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page, expect
 
-from tests.cluster import Cluster
+from devcluster import Cluster
+from devcluster.scripted.furnished import create_namespace
 from tests.support.browser import chromium, enter, visitor
-from tests.support.furnished import create_namespace
 from tests.support.page import PageProcess, condition, tell_job, viewer_token
 from tests.support.page_scenes import Scene
 

@@ -6,9 +6,9 @@ import httpx
 import pytest
 from kubernetes.aio import client, config
 
+from devcluster import Cluster
+from devcluster.scripted.world import World
 from gpu_relay.clients.kube import Kube
-from tests.cluster import Cluster
-from tests.support.world import World
 
 
 @pytest.mark.parametrize(("count", "size"), [(12, 900_000), (600, 10)])

@@ -5,11 +5,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.world import World, restricted_pod
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import kustomized
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, restricted_pod
 
 Object = dict[str, Any]
 MANIFESTS = REPOSITORY / "manifests"

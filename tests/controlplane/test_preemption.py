@@ -1,9 +1,9 @@
 """Preemption: by opt-in of the job that yields, through its checkpoint, and never back and forth."""
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 
 def trains(world: World, pod: str) -> None:

@@ -6,15 +6,15 @@ import httpx
 import pytest
 from kubernetes.aio import config
 
+from devcluster import Cluster
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import service_account_kubeconfig
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import Object, World
+from devcluster.waiting import eventually
 from gpu_relay.clients.kube import Kube
 from gpu_relay.clients.pvcs import ClaimStore
 from gpu_relay.domain.objects.pvc import Claim
-from tests.cluster import Cluster
-from tests.support.furnished import service_account_kubeconfig
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import Object, World
 
 Start = Callable[..., OperatorProcess]
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"

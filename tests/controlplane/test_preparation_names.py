@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]
 pytestmark = pytest.mark.usefixtures("room")

@@ -12,11 +12,11 @@ from urllib.request import ProxyHandler, build_opener
 
 import pytest
 
-from tests.cluster import Cluster, ClusterError, paths
-from tests.cluster.cluster import create_ledger
-from tests.cluster.processes import ProcessId
+from devcluster import Cluster, ClusterError, paths
+from devcluster.cluster import create_ledger
+from devcluster.processes import ProcessId
+from devcluster.waiting import eventually
 from tests.support.process_node import Node, Object, Pods
-from tests.support.waiting import eventually
 
 PYTHONPATH = f"{paths.REPOSITORY}/images/common"
 SERVER = "import http.server as h, os; h.test(h.SimpleHTTPRequestHandler, port=8000, bind=os.environ['BIND_ADDRESS'])"
@@ -90,7 +90,7 @@ def test_the_node_is_registered(node: Node, cluster: Cluster) -> None:
 
 
 def test_two_nodes_cannot_share_a_folder(node: Node) -> None:
-    command = [sys.executable, "-m", "tests.cluster.process_node", "--kubeconfig=x", "--node-name=y"]
+    command = [sys.executable, "-m", "devcluster.process_node", "--kubeconfig=x", "--node-name=y"]
     done = subprocess.run(
         [*command, f"--run-dir={node.run_dir}"], cwd=paths.REPOSITORY, capture_output=True, text=True, timeout=30
     )

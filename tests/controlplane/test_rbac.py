@@ -12,15 +12,16 @@ import kubernetes
 import pytest
 import yaml
 
+from devcluster import Cluster, audit
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, restricted_pod
+from devcluster.waiting import eventually
 from sam3_server.auth import ForbiddenError, UnauthorizedError
 from sam3_server.token_reviews import TokenReviews
-from tests.cluster import Cluster, audit
-from tests.support.furnished import kustomized, service_account_kubeconfig
-from tests.support.operator_process import REPOSITORY, OperatorProcess
 from tests.support.rbac import Grant, granted, wildcards
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World, restricted_pod
 
 MANIFESTS = REPOSITORY / "manifests"
 ASKED_BY_ADMISSION: set[Grant] = {

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import Cluster
-from tests.support.operator_process import OperatorProcess
+from devcluster import Cluster
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World, container
+from devcluster.waiting import eventually
 from tests.support.rights import kubeconfig_of_one_namespace
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World, container
 
 Start = Callable[..., OperatorProcess]
 

@@ -8,13 +8,13 @@ from itertools import pairwise
 import httpx
 import pytest
 
+from devcluster import Cluster
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.trainer import ScriptedTrainer
+from devcluster.scripted.world import Object, World, container
+from devcluster.waiting import eventually
 from gpu_relay.domain.quantities import timestamp
-from tests.cluster import Cluster
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.scripted_trainer import ScriptedTrainer
-from tests.support.waiting import eventually
-from tests.support.world import Object, World, container
 
 Start = Callable[..., OperatorProcess]
 

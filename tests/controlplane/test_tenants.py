@@ -6,11 +6,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.operator_process import OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import Object, World, job_manifest
+from devcluster.waiting import eventually
 from tests.support.tenant import Tenant, annotate_namespace
-from tests.support.waiting import eventually
-from tests.support.world import Object, World, job_manifest
 
 Start = Callable[..., OperatorProcess]
 LIMITS: dict[str, str | None] = {

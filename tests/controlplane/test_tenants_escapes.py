@@ -7,9 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.support.furnished import create_namespace
+from devcluster.scripted.furnished import create_namespace
+from devcluster.scripted.world import Object, job_manifest, restricted_pod
 from tests.support.tenant import Tenant
-from tests.support.world import Object, job_manifest, restricted_pod
 
 NAMESPACE = "tenant-escapes"
 UNKNOWN = 'unknown field "spec.podTemplate.{}"'

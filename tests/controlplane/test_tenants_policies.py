@@ -14,14 +14,15 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster import Cluster
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import RESTRICTED, kustomized
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import Object, World, job_manifest, restricted_pod
+from devcluster.waiting import eventually
 from tests.support import shapes
-from tests.support.furnished import RESTRICTED, kustomized
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
 from tests.support.tenant import Tenant
-from tests.support.waiting import eventually
-from tests.support.world import Object, World, job_manifest, restricted_pod
 
 MANIFESTS = REPOSITORY / "manifests"
 JOBS_ONLY = {"gpurelay.dev/gpu-access": "jobs-only"}

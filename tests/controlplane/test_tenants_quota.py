@@ -8,12 +8,13 @@ import httpx
 import pytest
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import kustomized
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]
 REQUESTS = {"requests.cpu": "1", "requests.memory": "4Gi"}

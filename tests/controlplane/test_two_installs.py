@@ -11,13 +11,14 @@ import kubernetes
 import pytest
 import yaml
 
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import Object, World
+from devcluster.waiting import eventually
 from sam3_server.token_reviews import TokenReviews
-from tests.cluster import Cluster
-from tests.support.furnished import kustomized, service_account_kubeconfig
-from tests.support.operator_process import REPOSITORY, OperatorProcess
-from tests.support.scripted_resident import ScriptedResident
-from tests.support.waiting import eventually
-from tests.support.world import Object, World
 
 TEAMS = ("team-one", "team-two")
 REPLICA_SETS = {"Impersonate-User": "system:serviceaccount:kube-system:replicaset-controller"}

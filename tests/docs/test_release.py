@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from devcluster.paths import REPOSITORY
 from gpu_relay import __version__
 from tests.support.gitops import rendered
-from tests.support.operator_process import REPOSITORY
 from tools.release.manifests import LOCAL, Reference, chart_package, install_files
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())

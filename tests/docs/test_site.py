@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 RESOURCE = re.compile(r"""<(?:script|img|iframe|source)[^>]*\ssrc=["']?(?:https?:)?//[^"'> ]+""")
 STYLE = re.compile(r"""<link[^>]*rel=["']?(?:stylesheet|preconnect|icon)[^>]*href=["']?(?:https?:)?//[^"'> ]+""")

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.cluster import NodeKind, choose
-from tests.support.operator_process import REPOSITORY
+from devcluster import NodeKind, choose
+from devcluster.paths import REPOSITORY
 from tests.support.pages import page, pages
 from tests.support.walk import Walker
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import Cluster, NodeKind, choose
-from tests.demo.recipe import QUICK
-from tests.support.deploy import Volumes, deploy
-from tests.support.relay import Relay
+from demo.recipe import QUICK
+from demo.relay import Relay
+from devcluster import Cluster, NodeKind, choose
+from devcluster.deploy import Volumes, deploy
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.relay import NAMESPACE, Relay
-from tests.support.waiting import eventually
+from demo.relay import NAMESPACE, Relay
+from devcluster.waiting import eventually
 
 NAME = "late"
 SIZE = "1Gi"

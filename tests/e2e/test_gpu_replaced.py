@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.relay import NAMESPACE, SYSTEM, Relay
-from tests.support.waiting import eventually
+from demo.relay import NAMESPACE, SYSTEM, Relay
+from devcluster.waiting import eventually
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.cluster import NodeKind
-from tests.cluster.images import Builder, select
-from tests.support.relay import Relay
+from demo.relay import Relay
+from devcluster import NodeKind
+from devcluster.images import Builder, select
 
 
 def test_an_image_that_is_built_again_has_the_same_layers(relay: Relay) -> None:

@@ -10,10 +10,10 @@ from shutil import make_archive
 
 import pytest
 
-from tests.cluster import NodeKind, host
-from tests.demo.recipe import QUICK
-from tests.support.relay import MODEL_MIB, Relay
-from tests.support.waiting import eventually
+from demo.recipe import QUICK
+from demo.relay import MODEL_MIB, Relay
+from devcluster import NodeKind, host
+from devcluster.waiting import eventually
 
 EPOCHS = 6
 LONG = 30

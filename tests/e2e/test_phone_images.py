@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.demo.recipe import QUICK
-from tests.support.relay import NAMESPACE, Relay
-from tests.support.waiting import eventually
+from demo.recipe import QUICK
+from demo.relay import NAMESPACE, Relay
+from devcluster.waiting import eventually
 
 NAME = "phone"
 LONG = 30

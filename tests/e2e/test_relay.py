@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from tests.support.relay import MODEL_MIB, Relay
-from tests.support.waiting import eventually
+from demo.relay import MODEL_MIB, Relay
+from devcluster.waiting import eventually
 
 
 def test_sam3_gives_way_to_a_training_and_comes_back(relay: Relay, photograph: Path) -> None:

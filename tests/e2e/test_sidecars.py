@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cluster import NodeKind
-from tests.support.relay import Relay
+from demo.relay import Relay
+from devcluster import NodeKind
 
 # The first process of a container ignores SIGTERM unless it handles it.
 _UNTIL_SIGTERM = "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(0)); signal.pause()"

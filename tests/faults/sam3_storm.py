@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.faults.sam3_health import Polled, polling
-from tests.faults.sam3_process import PNG, TEXT, TOKEN
+from bench.sam3.health import Polled, polling
+from devcluster.programs.sam3 import PNG, TEXT, TOKEN
 
 PATIENCE = 120.0
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import gpu_memory
-from tests.faults import sam3_clients
-from tests.faults.sam3_process import TOKEN, Server, tiny_model
-from tests.support.waiting import eventually
+from bench.sam3 import clients as sam3_clients
+from devcluster.programs.sam3 import TOKEN, Server, tiny_model
+from devcluster.waiting import eventually
 
 MOST = 16
 ROUTES = pytest.mark.parametrize("request_", [sam3_clients.SEGMENT, sam3_clients.CONCEPT], ids=["segment", "concept"])

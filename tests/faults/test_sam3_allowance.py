@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from devcluster.programs.sam3 import tiny_model
 from sam3_server.worker import masks
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.model import Sam3
 from sam3_server.worker.protocol import Failed, Prompt, Query, Segment, Segmented, Setup, WorkerError
 from sam3_server.worker.session import Session
-from tests.faults.sam3_process import tiny_model
 
 WIDTH, HEIGHT = 90, 60
 PIXELS = bytearray(range(256)) * (WIDTH * HEIGHT * 3 // 256 + 1)

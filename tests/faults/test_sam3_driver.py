@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.sam3_process import LOAD_SECONDS, TOKEN, Server, tiny_model
-from tests.support.waiting import eventually
+from devcluster.programs.sam3 import LOAD_SECONDS, TOKEN, Server, tiny_model
+from devcluster.waiting import eventually
 
 SOURCE = Path(__file__).with_name("sam3_driver.c")
 LOG = "SAM3_TEST_DRIVER_LOG"

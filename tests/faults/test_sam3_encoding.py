@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from pycocotools import mask as coco
 
+from devcluster.programs.sam3 import runs
 from sam3_server.errors import InferenceError, TooMuchWorkError
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.encoder import encode
 from sam3_server.worker.encoding import Encoder
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.protocol import Form, Prompt, Query, WorkerError
-from tests.faults.sam3_process import runs
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.programs.sam3 import comm
 from sam3_server.worker import forking, template
 from sam3_server.worker.forking import Template
 from sam3_server.worker.protocol import Setup
 from sam3_server.worker.starting import Process
 from tests.faults import sam3_light_template
 from tests.faults.sam3_light_template import AILMENT
-from tests.faults.sam3_process import comm
 
 SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=0, log_level="error")
 

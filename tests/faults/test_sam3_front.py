@@ -12,10 +12,10 @@ import httpx
 import pytest
 
 import gpu_memory
-from tests.faults import sam3_attacks as attacks
-from tests.faults.sam3_attacks import CONCEPT, HONEST, MIB, SEGMENT
-from tests.faults.sam3_process import PNG, TOKEN, Server, runs, tiny_model
-from tests.support.waiting import eventually
+from bench.sam3 import attacks
+from bench.sam3.attacks import CONCEPT, HONEST, MIB, SEGMENT
+from devcluster.programs.sam3 import PNG, TOKEN, Server, runs, tiny_model
+from devcluster.waiting import eventually
 
 LONGEST_ANSWER = 10_000
 MOST_GROWTH_MIB = 64

@@ -18,8 +18,8 @@ from schemathesis import Case, GenerationMode
 from schemathesis.core.result import Ok
 
 import gpu_memory
+from devcluster.programs.sam3 import PNG, TEXT, TOKEN, Server, tiny_model
 from tests.faults import sam3_hostile
-from tests.faults.sam3_process import PNG, TEXT, TOKEN, Server, tiny_model
 
 REQUESTS = int(os.environ.get("SAM3_HOSTILE_REQUESTS", "400"))
 CORPUS, SENSELESS, VALID, CONTROL = REQUESTS * 45 // 100, REQUESTS * 40 // 100, REQUESTS // 10, REQUESTS // 20

@@ -19,6 +19,7 @@ from PIL import Image
 from transformers import Sam3Model, Sam3Processor
 
 import gpu_memory
+from devcluster.programs.sam3 import tiny_model
 from gpu_memory import SimulatedDevice
 from sam3_server.worker import telling
 from sam3_server.worker.allowance import unlimited
@@ -26,7 +27,6 @@ from sam3_server.worker.instances import unpack
 from sam3_server.worker.model import Sam3, trunk_dtype
 from sam3_server.worker.network import Network
 from sam3_server.worker.protocol import Exemplar, Prompt, Query, Segment, WorkerError
-from tests.faults.sam3_process import tiny_model
 
 WIDTH, HEIGHT = 4000, 3000
 GPU_MIB = 2000

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, settings
 
 import gpu_memory
+from devcluster.programs.sam3 import NEED, tiny_model
 from gpu_memory import GpuMemory, Ledger
 from sam3_server.errors import NotEnoughMemoryError
 from sam3_server.worker import Worker
@@ -25,7 +26,6 @@ from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
 from sam3_server.worker.starting import Process
 from sam3_server.workers import Limits
-from tests.faults.sam3_process import NEED, tiny_model
 from tests.unit.sam3.test_sam3_server_model import ServerMachine, Stage
 
 EXAMPLES = int(os.environ.get("SAM3_MODEL_EXAMPLES", "1"))

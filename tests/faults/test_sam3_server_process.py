@@ -16,9 +16,9 @@ import pytest
 from pycocotools import mask as coco
 
 import gpu_memory
+from devcluster.programs.sam3 import LOAD_SECONDS, NEED, PNG, PYTHONPATH, TEXT, TOKEN, Server, runs, tiny_model
+from devcluster.waiting import eventually
 from gpu_memory import Ledger
-from tests.faults.sam3_process import LOAD_SECONDS, NEED, PNG, PYTHONPATH, TEXT, TOKEN, Server, runs, tiny_model
-from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning:pycocotools")
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 import pytest
 
 import gpu_memory
-from tests.faults.sam3_process import NEED, TOKEN, Server, tiny_model
+from devcluster.programs.sam3 import NEED, TOKEN, Server, tiny_model
+from devcluster.waiting import eventually
 from tests.faults.sam3_storm import rage, turns
-from tests.support.waiting import eventually
 
 CYCLES = int(os.environ.get("SAM3_CYCLES", "6"))
 STORM_CYCLES = int(os.environ.get("SAM3_STORM_CYCLES", "2"))

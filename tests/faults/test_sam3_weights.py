@@ -7,12 +7,12 @@ import pytest
 import torch
 from transformers import Sam3Model
 
+from devcluster.programs.sam3 import LOAD_SECONDS, MIB, TOKEN, Server
+from devcluster.waiting import eventually
 from sam3_server import tiny_model as tiny
 from sam3_server.worker import linux
 from sam3_server.worker.network import Network
 from sam3_server.worker.weights import Weights, copy_in_blocks
-from tests.faults.sam3_process import LOAD_SECONDS, MIB, TOKEN, Server
-from tests.support.waiting import eventually
 
 WORDS = 1_000_000  # rows of an embedding that no inference reads
 EMBEDDING_MIB = WORDS * 32 * 4 // MIB

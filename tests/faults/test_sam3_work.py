@@ -15,10 +15,10 @@ import pytest
 from PIL import Image
 
 import gpu_memory
-from tests.faults import sam3_clients
-from tests.faults.sam3_process import TOKEN, Server, comm, png, runs, tiny_model
+from bench.sam3 import clients as sam3_clients
+from devcluster.programs.sam3 import TOKEN, Server, comm, png, runs, tiny_model
+from devcluster.waiting import eventually
 from tests.faults.test_sam3_abandoned import in_flight, stopped
-from tests.support.waiting import eventually
 
 
 def flat_png(width: int, height: int) -> bytes:

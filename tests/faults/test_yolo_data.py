@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from tests.faults.yolo_attempts import Attempt
-from tests.faults.yolo_datasets import make_dataset
+from bench.trainer_datasets import make_dataset
+from devcluster.programs.trainer import Attempt
 
 TRAIN, VAL = 24, 6
 TRAILER = b"\0\0SEFH" + bytes(300) + b"SEFT"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.recipe import QUICK
-from tests.faults.yolo_attempts import ROOT, Attempt
+from demo.recipe import QUICK
+from devcluster.paths import REPOSITORY
+from devcluster.programs.trainer import Attempt
 
 WITHOUT_NETWORK = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"])
 """Start a program in a network namespace of its own, which has nothing in it: as root, and where anybody may."""
@@ -85,7 +86,7 @@ def test_a_training_completes_and_exports_cut_off_from_every_network(tmp_path: P
     QUICK.make_pictures(tmp_path / "digits")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(TOLD)
-    path = os.pathsep.join(map(str, [tmp_path / "site", ROOT / "images/yolo", ROOT / "images/common"]))
+    path = os.pathsep.join(map(str, [tmp_path / "site", REPOSITORY / "images/yolo", REPOSITORY / "images/common"]))
     job = {
         "model": QUICK.model,
         "dataset": {"path": str(tmp_path / "digits")},

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.yolo_attempts import Attempt
-from tests.faults.yolo_datasets import make_dataset
+from bench.trainer_datasets import make_dataset
+from devcluster.programs.trainer import Attempt
 
 CUDNN = "GET was unable to find an engine to execute this computation"
 HANDLE = "CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.demo.recipe import QUICK
-from tests.faults.yolo_attempts import Attempt
+from demo.recipe import QUICK
+from devcluster.programs.trainer import Attempt
 from tests.faults.yolo_s3 import S3, s3_server
 
 

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 
 import gpu_memory
-from tests.demo.recipe import QUICK
-from tests.faults.yolo_attempts import Attempt
+from demo.recipe import QUICK
+from devcluster.programs.trainer import Attempt
 
 
 @pytest.fixture(scope="module")

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.faults.yolo_attempts import Attempt
-from tests.faults.yolo_datasets import make_dataset
+from bench.trainer_datasets import make_dataset
+from devcluster.programs.trainer import Attempt
 from yolo_trainer.sealed import seal
 from yolo_trainer.snapshot import read_snapshot, write_snapshot
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
-from tests.cluster import paths
-from tests.support.waiting import eventually
+from devcluster import paths
+from devcluster.waiting import eventually
 
 REQUIREMENTS = paths.REPOSITORY / "requirements" / "s3-server.txt"
 BUCKET = "models"

@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import gpu_memory
-from tests.faults.sam3_process import TOKEN, Server, resident_mib, tiny_model
+from devcluster.programs.sam3 import TOKEN, Server, resident_mib, tiny_model
 from tests.fuzz import campaign, image_seeds, request_mutants
 from tests.fuzz.campaign import Report
 from tests.fuzz.http_client import Message

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import (
     Attempt,
     Condition,
@@ -39,7 +40,6 @@ from kubectl_relay.views.losses import losses
 from kubectl_relay.views.picture import Picture, Told
 from kubectl_relay.views.progress import line, seen, share, sparkline
 from kubectl_relay.views.timeline import timeline_of
-from tests.support.operator_process import REPOSITORY
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = YoloTrainingJobSpec.model_validate(

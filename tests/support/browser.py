@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.cluster import ClusterError, packages
+from devcluster import ClusterError, packages
 from tests.support.page import PageProcess
 
 _PROGRAM = {"chromium": "chromium"}

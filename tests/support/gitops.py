@@ -10,8 +10,8 @@ from typing import Any
 import lupa
 import yaml
 
-from tests.cluster import Cluster, binaries
-from tests.support.operator_process import REPOSITORY
+from devcluster import Cluster, binaries
+from devcluster.paths import REPOSITORY
 
 Object = dict[str, Any]
 GITOPS = REPOSITORY / "manifests" / "gitops"

@@ -15,10 +15,10 @@ from typing import Any
 
 import httpx
 
-from tests.cluster import Cluster
-from tests.support.operator_process import REPOSITORY
-from tests.support.waiting import eventually
-from tests.support.world import Object, job_manifest
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.world import Object, job_manifest
+from devcluster.waiting import eventually
 
 RBAC = "rbac.authorization.k8s.io"
 _LISTENS = re.compile(r"running on (http://127\.0\.0\.1:\d+)")

@@ -5,9 +5,9 @@ from typing import Any
 
 import httpx
 
+from devcluster.scripted.world import Object
 from gpu_relay.domain.job.metrics_curve import Point, written
 from tests.support.page import ago, condition, tell_job
-from tests.support.world import Object
 
 EPOCHS = 120
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"

@@ -16,7 +16,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 _NOT_RUN = re.compile(r"<!-- not run: (?P<reason>[^\n]+?)(?: -->|\n(?P<instead>.*)-->)", re.DOTALL)
 _TITLE = re.compile(r'title="([^"]+)"')
@@ -111,7 +111,8 @@ def _parsed(path: Path) -> list[Token]:
 
 def pages() -> list[Page]:
     """Return the pages, README first."""
-    found = [REPOSITORY / "README.md", *sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+    others = [*sorted(REPOSITORY.glob("*.md")), *sorted((REPOSITORY / "docs").glob("*.md"))]
+    found = [REPOSITORY / "README.md", *others, REPOSITORY / "devcluster" / "README.md"]
     return [Page(path) for path in dict.fromkeys(found)]
 
 

@@ -8,8 +8,8 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.cluster.kubectl import find_kubectl
-from tests.support.operator_process import REPOSITORY
+from devcluster.kubectl import find_kubectl
+from devcluster.paths import REPOSITORY
 
 _WIDE = "240"
 _TERMINAL = "110"

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import Cluster, ClusterError, paths
-from tests.cluster.processes import ProcessId
-from tests.support.waiting import eventually
+from devcluster import Cluster, ClusterError, paths
+from devcluster.processes import ProcessId
+from devcluster.waiting import eventually
 
 Object = dict[str, Any]
 
@@ -25,7 +25,7 @@ class Node:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "tests.cluster.process_node", "--node-name", self.cluster.node_name]
+        command = [sys.executable, "-m", "devcluster.process_node", "--node-name", self.cluster.node_name]
         options = {
             "--kubeconfig": self.cluster.run_dir / "node.kubeconfig",
             "--run-dir": self.run_dir,

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.cluster import binaries
+from devcluster import binaries
 
 _NAME = "__name__"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster import Cluster
-from tests.support.operator_process import REPOSITORY
-from tests.support.world import World
+from devcluster import Cluster
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.world import World
 
 _RULES = REPOSITORY / "manifests" / "base" / "operator" / "rbac.yaml"
 _CLUSTER_WIDE = {"nodes"}

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from devcluster.scripted.world import Object
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.objects.job import Job, JobKey
@@ -9,7 +10,6 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
-from tests.support.world import Object
 
 _LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
 _REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 Schema = dict[str, Any]
 Spec = dict[str, Any]

@@ -5,8 +5,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.waiting import eventually
-from tests.support.world import Object, job_manifest
+from devcluster.scripted.world import Object, job_manifest
+from devcluster.waiting import eventually
 
 
 class Tenant:

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.cluster import ClusterError, paths
-from tests.cluster.images import IMAGES, Builder, select
-from tests.cluster.sbom import DPKG, bom
+from devcluster import ClusterError, paths
+from devcluster.images import IMAGES, Builder, select
+from devcluster.sbom import DPKG, bom
 from tools.release import versions
 from tools.release.manifests import Reference, chart_package, install_files
 from tools.release.versions import VersionError

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from tests.cluster.kubectl import find_kubectl
+from devcluster.kubectl import find_kubectl
 
 LOCAL = "local"
 """The overlay of the local Kubernetes, which is of no use elsewhere."""

@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import Cluster, kueue
-from tests.cluster.binaries import is_built
-from tests.cluster.controlplane import api_client
-from tests.support.furnished import furnish, service_account_kubeconfig
-from tests.support.operator_process import REPOSITORY
-from tests.support.waiting import eventually
-from tests.support.world import World
+from devcluster import Cluster, kueue
+from devcluster.binaries import is_built
+from devcluster.controlplane import api_client
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import furnish, service_account_kubeconfig
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 _API = "/apis/kueue.x-k8s.io/v1beta2"
 _NOT_BUILT = (

@@ -4,10 +4,10 @@ import io
 import logging
 import re
 
-from tests.demo import console
-from tests.demo.console import Timeline
-from tests.demo.sam3 import Gpu
-from tests.support.waiting import eventually
+from demo import console
+from demo.console import Timeline
+from demo.sam3 import Gpu
+from devcluster.waiting import eventually
 
 LONG = "a sentence that is much longer than any terminal is wide, " * 6
 

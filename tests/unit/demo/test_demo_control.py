@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.demo.control import JOB_ANNOTATION, control_objects, job_file
+from demo.control import JOB_ANNOTATION, control_objects, job_file
 
 JOB = {
     "job": {"namespace": "vision", "name": "digits", "uid": "u1"},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.demo.figures import clock, count, gauge, mib
+from demo.figures import clock, count, gauge, mib
 
 
 def test_mib_are_grouped() -> None:

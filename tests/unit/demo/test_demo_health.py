@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import httpx
 import pytest
 
-from tests.demo.health import HealthPoller, Poll, between, changes, poll_once, summary
-from tests.support.waiting import eventually
+from demo.health import HealthPoller, Poll, between, changes, poll_once, summary
+from devcluster.waiting import eventually
 
 OK = b'{"status": "ok", "model_loaded": true, "state": "loaded", "hold": null}'
 

@@ -6,8 +6,8 @@ from itertools import count
 import httpx
 import pytest
 
-from tests.demo.memory import MemoryRecorder, Reading, picture
-from tests.support.waiting import eventually
+from demo.memory import MemoryRecorder, Reading, picture
+from devcluster.waiting import eventually
 
 
 def test_a_measurement_that_fails_is_left_out() -> None:

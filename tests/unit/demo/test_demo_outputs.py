@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from demo import manifest, outputs
+from demo.recipe import DEMO
+from devcluster import ClusterError
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
-from tests.cluster import ClusterError
-from tests.demo import manifest, outputs
-from tests.demo.recipe import DEMO
 
 
 def test_a_new_folder_is_made_and_an_earlier_demos_is_emptied(tmp_path: Path) -> None:

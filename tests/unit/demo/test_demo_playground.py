@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import runs
-from tests.cluster.runs import NodeKind
-from tests.demo.playground import main
+from demo.playground import main
+from devcluster import runs
+from devcluster.runs import NodeKind
 
 
 @pytest.fixture(autouse=True)

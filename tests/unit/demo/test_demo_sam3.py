@@ -3,7 +3,7 @@
 import httpx
 import pytest
 
-from tests.demo.sam3 import Gpu, Sam3, Sam3Error, photograph
+from demo.sam3 import Gpu, Sam3, Sam3Error, photograph
 
 GPU = {"name": "Tesla T4", "total_mib": 15360, "used_mib": 14000, "reserved_mib": 450, "free_mib": 910, "uuid": "GPU-1"}
 FOUND = {

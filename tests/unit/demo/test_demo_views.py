@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from tests.demo.views import Attempt, Identity, identity, job_view, terminated
+from demo.views import Attempt, Identity, identity, job_view, terminated
 
 WORD = json.dumps({"reason": "OutOfMemory", "message": "out of GPU memory before the first epoch", "epoch": 0})
 

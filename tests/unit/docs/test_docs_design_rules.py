@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 from tests.support.pages import page
 
 TEXT = page("docs/design-rules.md").path.read_text()

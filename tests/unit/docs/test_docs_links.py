@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 from tests.support.pages import Page, page, pages, slug, steps
 
 PAGES = {each.name: each for each in pages()}

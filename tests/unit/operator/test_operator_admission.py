@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from devcluster.scripted.world import job_manifest
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.clients.workloads import pod_set_template, request_hash, workload_of
@@ -25,7 +26,6 @@ from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
-from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("vision", "digits", "uid-1")

@@ -3,13 +3,13 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
+from devcluster.scripted.world import job_manifest
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.job import status
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.queue.placement import Placement, place_message
 from gpu_relay.domain.queue.status_throttle import is_same, needs_immediate_update, needs_update, position_error
-from tests.support.world import job_manifest
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = YoloTrainingJobSpec.model_validate(job_manifest("digits")["spec"])

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from prometheus_client import REGISTRY
 
+from devcluster.paths import REPOSITORY
 from gpu_relay.controllers.runtime.watch_lag import WatchLag
 from gpu_relay.controllers.runtime.workqueue import WorkQueue
 from gpu_relay.observability import logs, metrics
 from gpu_relay.settings import Settings
-from tests.support.operator_process import REPOSITORY
 
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 

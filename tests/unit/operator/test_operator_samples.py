@@ -6,8 +6,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
+from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
-from tests.support.operator_process import REPOSITORY
 
 LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri"}
 """What cannot stand beside the rest: a claim replaces the extended resource, a URI the volume."""

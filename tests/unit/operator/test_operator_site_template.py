@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
+from devcluster.paths import REPOSITORY
 from gpu_relay.settings import Settings
-from tests.support.operator_process import REPOSITORY
 
 CONFIGMAPS = ("manifests/base/operator/configmap.yaml", "manifests/overlays/local/operator.yaml")
 GOOD: dict[str, Any] = {

@@ -7,9 +7,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from devcluster.pki import Authority
 from relay_page.app import STATIC, create_app
 from relay_page.settings import PageSettings
-from tests.cluster.pki import Authority
 
 TOKEN = {"Authorization": "Bearer some.token"}
 

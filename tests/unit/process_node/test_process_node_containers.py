@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.process_node.containers import SHIM, Process, last_word
-from tests.cluster.processes import ProcessId
+from devcluster.process_node.containers import SHIM, Process, last_word
+from devcluster.processes import ProcessId
 
 ENV = {"PATH": os.environ["PATH"]}
 

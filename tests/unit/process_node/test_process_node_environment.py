@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.process_node import images
-from tests.cluster.process_node.environment import (
+from devcluster.process_node import images
+from devcluster.process_node.environment import (
     ConfigError,
     Facts,
     ImageError,
@@ -17,7 +17,7 @@ from tests.cluster.process_node.environment import (
     field_value,
     references,
 )
-from tests.cluster.process_node.mounts import Mount, Mounts
+from devcluster.process_node.mounts import Mount, Mounts
 
 FACTS = Facts("node-1", "127.70.1.2", "127.0.0.1")
 POD: dict[str, Any] = {

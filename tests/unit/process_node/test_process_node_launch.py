@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.process_node.environment import Facts
-from tests.cluster.process_node.launch import Launch, Place, kubeconfig, pod_address, wants_gpu
-from tests.cluster.process_node.mounts import Mount, Mounts
-from tests.cluster.process_node.settings import NodeSettings
+from devcluster.process_node.environment import Facts
+from devcluster.process_node.launch import Launch, Place, kubeconfig, pod_address, wants_gpu
+from devcluster.process_node.mounts import Mount, Mounts
+from devcluster.process_node.settings import NodeSettings
 
 POD: dict[str, Any] = {"metadata": {"name": "p", "namespace": "ns", "uid": "12345678-9"}, "spec": {}}
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"

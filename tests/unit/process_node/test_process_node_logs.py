@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.process_node.logs import tail_offset
+from devcluster.process_node.logs import tail_offset
 
 
 @pytest.mark.parametrize(

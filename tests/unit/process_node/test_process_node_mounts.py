@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cluster.process_node.mounts import Mount, Mounts
+from devcluster.process_node.mounts import Mount, Mounts
 
 DATA = Mount("/data", Path("/run/pods/ab/c/mounts/data"), Path("/srv/sets"), read_only=True)
 OUTPUT = Mount("/output", Path("/run/pods/ab/c/mounts/output"), Path("/srv/sets"))

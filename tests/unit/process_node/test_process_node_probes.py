@@ -7,8 +7,8 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from tests.cluster.process_node.environment import ConfigError
-from tests.cluster.process_node.probes import Probe, observe
+from devcluster.process_node.environment import ConfigError
+from devcluster.process_node.probes import Probe, observe
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from tests.cluster.process_node.runner import restart_delay
-from tests.cluster.process_node.status import (
+from devcluster.process_node.runner import restart_delay
+from devcluster.process_node.status import (
     ContainerState,
     PodState,
     Running,

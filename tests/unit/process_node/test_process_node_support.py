@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.process_node.support import unsupported
+from devcluster.process_node.support import unsupported
 
 HTTP = {"httpGet": {"port": 8000, "path": "/health"}}
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.process_node.api import Api, ApiError
-from tests.cluster.process_node.environment import Facts
-from tests.cluster.process_node.mounts import Mounts
-from tests.cluster.process_node.volumes import PodVolumes, VolumeError
+from devcluster.process_node.api import Api, ApiError
+from devcluster.process_node.environment import Facts
+from devcluster.process_node.mounts import Mounts
+from devcluster.process_node.volumes import PodVolumes, VolumeError
 
 NAMESPACE = "/api/v1/namespaces/ns"
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from devcluster.paths import REPOSITORY
 from gpu_relay import __version__
-from tests.support.operator_process import REPOSITORY
 from tools.release import versions
 
 

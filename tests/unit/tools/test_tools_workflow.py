@@ -5,7 +5,7 @@ import subprocess
 
 import yaml
 
-from tests.support.operator_process import REPOSITORY
+from devcluster.paths import REPOSITORY
 
 JOB = yaml.safe_load((REPOSITORY / ".github" / "workflows" / "release.yml").read_text())["jobs"]["release"]
 

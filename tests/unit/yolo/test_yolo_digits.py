@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.demo.digits import make_digits
+from demo.digits import make_digits
 from yolo_trainer.dataset import check_dataset
 
 

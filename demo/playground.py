@@ -1,0 +1,73 @@
+"""`python -m demo.playground`: the relay on a local Kubernetes, to be tried by hand (docs/try-it.md).
+
+`up` starts a cluster with operator, SAM3 and a small data set, which stays; `env` prints what a shell needs to use it;
+`python -m devcluster down --name try` ends it.
+"""
+
+import argparse
+import logging
+import os
+import shlex
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from demo.console import Timeline
+from demo.recipe import QUICK
+from demo.sam3 import photograph
+from demo.stage import Stage
+from devcluster import Cluster, ClusterError, NodeKind, choose, runs
+from devcluster.deploy import resident_address
+from devcluster.kubectl import Kubectl
+
+DEFAULT_NAME = "try"
+_DESCRIPTION = "The whole relay on a local Kubernetes, to be tried by hand: docs/try-it.md."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, or 1 with a sentence on standard error."""
+    parser = argparse.ArgumentParser(prog="python -m demo.playground", description=_DESCRIPTION)
+    parser.add_argument("command", choices=["up", "env"], help="start it, or print what a shell needs to use it")
+    parser.add_argument("--name", default=DEFAULT_NAME, help="the cluster's name (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    commands: dict[str, Callable[[str], None]] = {"up": up, "env": env}
+    try:
+        commands[options.command](options.name)
+    except (ClusterError, OSError, AssertionError) as error:
+        print(f"playground: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def up(name: str) -> None:
+    """Start a cluster that lives on, with the relay in it; raises ClusterError when it cannot be had."""
+    if (run := runs.load(name)) and run.state() is not runs.State.STALE:
+        raise ClusterError(f"it is there already ({run.folder}): use it, or end it with `make try-down`")
+    choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
+    if choice.node is NodeKind.NONE:
+        raise ClusterError(f"a node that runs pods is needed: {choice}")
+    timeline = Timeline()
+    timeline.note(str(choice), "setup")
+    with timeline.showing(logging.getLogger("cluster")), Cluster(choice.node, name) as cluster:
+        Stage(cluster, timeline).deploy(QUICK)
+        cluster.detach()
+    timeline.ok('It is up. Next:  eval "$(make --silent try-env)"')
+
+
+def env(name: str) -> None:
+    """Print kubectl's cluster and place, SAM3's address and a photograph as a shell reads them."""
+    run = runs.load(name)
+    if run is None or run.state() is not runs.State.RUNNING:
+        raise ClusterError("nothing is there to be used: start it with `make try`")
+    variables = {
+        "KUBECONFIG": str(run.kubeconfig),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "SAM3": resident_address(Kubectl(run.kubeconfig)),
+        "PHOTO": str(photograph()),
+    }
+    for key, value in variables.items():
+        print(f"export {key}={shlex.quote(value)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

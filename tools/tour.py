@@ -1,0 +1,375 @@
+"""Writes docs/tour.md: what `kubectl get` and `kubectl describe` show of a job in each of its states.
+
+`make tour` brings jobs into these states on a real control plane, where resident and kubelet follow a script, and
+writes down what kubectl prints. Nothing in the tour is typed by hand but the sentences below.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+from devcluster import Cluster
+from devcluster.controlplane import api_client
+from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.furnished import create_namespace, furnish
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.trainer import ScriptedTrainer
+from devcluster.scripted.world import Object, World
+from devcluster.waiting import eventually
+
+_NAMESPACE = "vision"
+_NODE = "node-1"
+_TARGET = REPOSITORY / "docs" / "tour.md"
+_STOPPED = "stopped after epoch 12 of 100; the checkpoint is written"
+_DONE = "100 of 100 epochs, mAP50-95 0.7"
+_METRICS = {"mAP50": 0.91, "mAP50_95": 0.7}
+_INTRODUCTION = """# A tour of a job's states
+
+What `kubectl` shows of a job in each of its states, and what to do about it. `make tour` writes this page: it brings
+jobs into these states on a real control plane and writes down what is printed. The rules behind it:
+[life of a job](life-of-a-job.md).
+"""
+
+
+class Tour:
+    """A world to bring jobs about in, and the page that grows."""
+
+    def __init__(self, cluster: Cluster, world: World, resident: ScriptedResident, trainer: ScriptedTrainer) -> None:
+        self._cluster = cluster
+        self.world = world
+        self.resident = resident
+        self.trainer = trainer
+        self.page = [_INTRODUCTION]
+
+    def show(self, title: str, sentence: str, job: str, *, spec: bool = False, wide: bool = False) -> None:
+        """Write a section: the table, and the description of one job, without its spec unless asked for."""
+        table = ("get", "ytj", "-o", "wide") if wide else ("get", "ytj")
+        self.page.append(f"## {title}\n\n{sentence}\n\n```console")
+        self.page.append(self._kubectl(*table))
+        self.page.append(_told(self._kubectl("describe", "ytj", job), spec=spec) + "```\n")
+
+    def schedules(self, pod: str) -> None:
+        """Wait until the scheduler has put a pod on the GPU's node."""
+        self.world.set_node(_NODE, "True", "kubelet is posting ready status")
+        eventually(lambda: self.world.node_of(pod) == _NODE, f"a node for {pod}")
+
+    def trains(self, pod: str) -> None:
+        """Have a training pod run, with a trainer that answers."""
+        self.schedules(pod)
+        self.world.run_pod(pod, ip=self.trainer.ip)
+        job = pod.rsplit("-", 1)[0]
+        eventually(lambda: self.world.job(job)["status"].get("progress"), f"progress of {pod}")
+
+    def condition(self, job: str, reason: str) -> Object:
+        """Wait until a job waits for a reason."""
+        return eventually(lambda: self.world.waits_for(job, reason), f"{job} to be {reason}")
+
+    def end(self, job: str, reason: str) -> None:
+        """Wait until the last Event of a job is told."""
+        eventually(lambda: reason in self.world.events(job), f"the Event {reason} of {job}")
+
+    def clear(self) -> None:
+        """Delete all jobs, and wait until the GPU is the resident's."""
+        faults = self.resident.faults
+        faults.leak_mib, faults.load, self.resident.trainer_mib = 0, "", 0
+        path = f"/apis/gpurelay.dev/v1alpha1/namespaces/{_NAMESPACE}/yolotrainingjobs"
+        self.world.api.delete(path).raise_for_status()
+        for pod in self.world.pod_names():
+            self.world.api.request(
+                "DELETE", f"/api/v1/namespaces/{_NAMESPACE}/pods/{pod}", json={"gracePeriodSeconds": 0}
+            )
+        eventually(lambda: not self.world.pod_names() and self.world.nothing_owed(), "the GPU to be the resident's")
+
+    def _kubectl(self, *arguments: str) -> str:
+        printed = self._cluster.kubectl("-n", _NAMESPACE, *arguments)
+        return f"$ kubectl -n {_NAMESPACE} {' '.join(arguments)}\n{printed}"
+
+
+def _told(described: str, *, spec: bool) -> str:
+    """Leave out the spec, which the reader has written, and what is empty."""
+    command, _, rest = described.partition("\n")
+    head, _, tail = rest.partition("\nSpec:\n")
+    wanted, _, status = tail.partition("\nStatus:\n")
+    names = "\n".join(line for line in head.splitlines() if line.startswith(("Name:", "Namespace:", "API", "Kind:")))
+    middle = f"\nSpec:\n{wanted}" if spec else ""
+    return f"{command}\n{names}{middle}\nStatus:\n{status}"
+
+
+def preparing(tour: Tour) -> None:
+    """Show a job that prepares, and one that waits for a slot."""
+    tour.world.apply_job("digits")
+    tour.world.apply_job("defects")
+    tour.schedules("digits-1-prepare")
+    tour.world.run_pod("digits-1-prepare")
+    tour.condition("defects", "WaitingToPrepare")
+    tour.condition("digits", "Preparing")
+    tour.show(
+        "Preparing",
+        "A pod without a GPU fetches and checks the data. The resident keeps its memory and answers.",
+        "digits",
+    )
+
+
+def queued(tour: Tour) -> None:
+    """Show a job that waits while another trains."""
+    tour.trainer.epoch, tour.trainer.eta_seconds, tour.trainer.metrics = 12, 900, {"mAP50": 0.61, "mAP50_95": 0.42}
+    tour.world.apply_job("defects")
+    tour.trains("defects-1")
+    tour.world.apply_job("digits")
+    eventually(lambda: tour.world.job("digits")["status"].get("estimatedStartTime"), "an estimate")
+    tour.show(
+        "Queued",
+        "Another job has the GPU. `Queue Position` is this one's place, `Estimated Start Time` the expected beginning "
+        "of its turn: by the eta of what runs, and by how long finished trainings took. Absent while nobody can tell.",
+        "digits",
+        spec=True,
+        wide=True,
+    )
+
+
+def too_large(tour: Tour) -> None:
+    """Show a job that asks for more memory than any GPU has."""
+    tour.world.apply_job("huge", memory="40Gi")
+    tour.condition("huge", "NoGpuFits")
+    tour.show("Queued for ever", "No GPU is large enough. Others pass it by; delete it, or add a larger GPU.", "huge")
+
+
+def acquiring(tour: Tour) -> None:
+    """Show a job that owns the GPU and waits for memory that another process holds."""
+    tour.resident.faults.leak_mib = 5000
+    tour.world.apply_job("digits")
+    tour.condition("digits", "WaitingForMemory")
+    tour.show(
+        "Acquiring",
+        "The job owns the GPU's Lease and the resident has unloaded. Training starts when the measured free memory is "
+        "enough; here it is not, because something else holds 5,000 MiB. Nothing starts, and nothing is lost.",
+        "digits",
+    )
+
+
+def training(tour: Tour) -> None:
+    """Show a job that trains."""
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    tour.show("Training", "The pod trains. `Gpu` has the proof that it was let in on.", "digits", wide=True)
+
+
+def image(tour: Tour) -> None:
+    """Show a job with an image that cannot be pulled."""
+    tour.world.apply_job("digits", podTemplate={"image": "registry.example/yolo:typo"})
+    tour.schedules("digits-1")
+    state = {"waiting": {"reason": "ErrImagePull", "message": "registry.example/yolo:typo: not found"}}
+    status = {"name": "trainer", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    tour.world.set_pod("digits-1", phase="Pending", containerStatuses=[status])
+    tour.condition("digits", "ImagePullFailed")
+    tour.show(
+        "Training, but the pod does not start",
+        "The condition has the kubelet's words and what to change; `spec.podTemplate` may be changed at any time and "
+        "holds for the next attempt. After a minute of failures the attempt has failed, and the GPU goes back.",
+        "digits",
+    )
+
+
+def lost_node(tour: Tour) -> None:
+    """Show a job with a training pod on a node that stopped reporting."""
+    tour.world.apply_job("digits")
+    tour.schedules("digits-1")
+    tour.world.run_pod("digits-1")
+    tour.world.set_node(_NODE, "Unknown", "Kubelet stopped posting node status.")
+    tour.condition("digits", "NodeLost")
+    tour.show(
+        "Training, but the node is lost",
+        "Nobody knows whether the pod still trains. So nobody gets its GPU before you say that the machine is down.",
+        "digits",
+    )
+    tour.world.set_node(_NODE, "True", "kubelet is posting ready status")
+
+
+def preempted(tour: Tour) -> None:
+    """Show a preemptible job that a job of higher priority stops."""
+    tour.world.apply_job("nightly", preemptible=True)
+    tour.trains("nightly-1")
+    tour.world.apply_job("urgent", priority=10)
+    tour.condition("nightly", "Preempted")
+    tour.show(
+        "Preempted",
+        "A job of higher priority waits, and this one has `preemptible: true`. It writes its checkpoint, goes back "
+        "into the queue, and goes on from there; that costs no attempt.",
+        "nightly",
+    )
+
+
+def retrying(tour: Tour) -> None:
+    """Show a job that trains again after it ran out of GPU memory."""
+    tour.world.apply_job("digits")
+    tour.schedules("digits-1")
+    tour.world.end_pod(
+        "digits-1", "OutOfMemory", 12, epoch=0, message="batch 16 needs more than the 10,240 MiB granted"
+    )
+    tour.trains("digits-2")
+    tour.show(
+        "Tried again",
+        "The first attempt ran out of GPU memory; the second takes half the batch. `Attempts` has each.",
+        "digits",
+    )
+
+
+def suspended(tour: Tour) -> None:
+    """Show a job that was suspended while it trained."""
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    tour.world.patch_job("digits", suspend=True)
+    tour.condition("digits", "Suspended")
+    tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
+    tour.world.reaches("digits", "Suspended")
+    tour.end("digits", "Suspended")
+    tour.show("Suspended", "Stopped at a checkpoint by `spec.suspend: true`; the resident has its GPU back.", "digits")
+
+
+def resumed(tour: Tour) -> None:
+    """Show a job that was resumed."""
+    tour.world.apply_job("digits", suspend=True)
+    tour.world.reaches("digits", "Suspended")
+    tour.world.patch_job("digits", suspend=False)
+    tour.trains("digits-1")
+    tour.show("Resumed", "`spec.suspend: false` again; the Suspended condition tells of it.", "digits")
+
+
+def releasing(tour: Tour) -> None:
+    """Show a job that has ended, with memory still in use."""
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    tour.resident.trainer_mib = 10_240
+    tour.world.end_pod("digits-1", epoch=100, message=_DONE)
+    tour.world.reaches("digits", "Releasing")
+    tour.show("Releasing", "The training is over; its memory is awaited, then the resident is loaded.", "digits")
+
+
+def succeeded(tour: Tour) -> None:
+    """Show a job that succeeded, with the resident loaded again."""
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    weights = {"best": "/output/digits/weights/best.pt", "last": "/output/digits/weights/last.pt"}
+    tour.world.end_pod("digits-1", epoch=100, message=_DONE, metrics=_METRICS, weights=weights, peakMemoryMiB=9_412)
+    tour.world.reaches("digits", "Succeeded")
+    tour.end("digits", "Completed")
+    tour.show(
+        "Succeeded",
+        "Weights and metrics, and the resident is back. The Events are the whole story.",
+        "digits",
+        wide=True,
+    )
+
+
+def in_a_row(tour: Tour) -> None:
+    """Show a job that succeeded while another waits."""
+    tour.world.apply_job("digits")
+    tour.trains("digits-1")
+    tour.world.apply_job("defects")
+    tour.world.reaches("defects", "Queued")
+    tour.world.end_pod("digits-1", epoch=100, metrics=_METRICS, message=_DONE)
+    tour.end("digits", "Completed")
+    tour.world.reaches("defects", "Acquiring", "Training")
+    tour.show(
+        "Succeeded, and the next job has the GPU",
+        "Somebody waits, and the resident has not been out for too long: it is loaded after the next turn.",
+        "digits",
+    )
+
+
+def unloaded(tour: Tour) -> None:
+    """Show a job that succeeded, with a resident that cannot be loaded."""
+    tour.resident.faults.load = "weights/sam3.safetensors is missing"
+    tour.world.apply_job("digits")
+    tour.schedules("digits-1")
+    tour.world.end_pod("digits-1", epoch=100, message=_DONE)
+    tour.world.reaches("digits", "Succeeded")
+    tour.end("digits", "ResidentLoadFailed")
+    tour.show(
+        "Succeeded, but the resident is not back",
+        "The job does not wait for a broken resident. The operator goes on trying; then the condition turns True.",
+        "digits",
+    )
+
+
+def failed(tour: Tour) -> None:
+    """Show a job with an invalid data set."""
+    tour.world.apply_job("digits")
+    tour.schedules("digits-1-prepare")
+    tour.world.end_pod("digits-1-prepare", "DatasetInvalid", 13, message="data.yaml: `names` is missing")
+    tour.world.reaches("digits", "Failed")
+    tour.end("digits", "DatasetInvalid")
+    tour.show(
+        "Failed: the data set",
+        "Found before a GPU was asked for. No repetition helps, so there is none. Mend the data and create a new job.",
+        "digits",
+    )
+
+
+def too_late(tour: Tour) -> None:
+    """Show a job that reached its deadline."""
+    tour.world.apply_job("digits", activeDeadlineSeconds=4)
+    tour.schedules("digits-1")
+    tour.world.run_pod("digits-1", ip=tour.trainer.ip)
+    tour.condition("digits", "DeadlineExceeded")
+    tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
+    tour.world.reaches("digits", "Failed")
+    tour.end("digits", "DeadlineExceeded")
+    tour.show("Failed: its time is up", "Stopped at a checkpoint after `activeDeadlineSeconds`.", "digits")
+
+
+Scenes = tuple[Callable[[Tour], None], ...]
+BEFORE_THE_QUEUE: Scenes = (preparing, failed)
+ON_A_GPU: Scenes = (
+    queued, too_large, acquiring, image, training, retrying, preempted, suspended, resumed, lost_node, releasing,
+    succeeded, in_a_row, unloaded, too_late,
+)  # fmt: skip
+
+
+def _play(tour: Tour, scenes: Scenes) -> None:
+    for scene in scenes:
+        print(scene.__name__, flush=True)
+        scene(tour)
+        tour.clear()
+
+
+def _furnish_for_the_scheduler(cluster: Cluster) -> None:
+    """Give the node room for pods, and the namespace the claims that jobs name: no pod is to wait for either."""
+    room = json.dumps({"status": {"allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}}})
+    cluster.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", "--patch", room)
+    for name in ("data", "results"):
+        shared: Object = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
+        volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": f"/{name}"}}
+        claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+        for kind, spec in (("PersistentVolume", volume), ("PersistentVolumeClaim", claim)):
+            body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
+            cluster.kubectl("-n", _NAMESPACE, "create", "-f", "-", stdin=json.dumps(body))
+    cluster.kubectl("-n", _NAMESPACE, "wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
+
+
+def main() -> None:
+    """Play all scenes and write the page."""
+    with Cluster() as cluster, tempfile.TemporaryDirectory() as folder, api_client(cluster.run_dir) as api:
+        furnish(cluster)
+        create_namespace(api, _NAMESPACE)
+        _furnish_for_the_scheduler(cluster)
+        world, resident, trainer = World(api, _NAMESPACE), ScriptedResident(), ScriptedTrainer(epochs=100)
+        world.add_resident(resident)
+        tour = Tour(cluster, world, resident, trainer)
+        for scenes, preparations in ((BEFORE_THE_QUEUE, "1"), (ON_A_GPU, "0")):
+            operator = OperatorProcess(
+                cluster.kubeconfig, Path(folder) / "operator.log", memory_return_timeout="60", preparations=preparations
+            )
+            operator.start()
+            try:
+                _play(tour, scenes)
+            finally:
+                operator.stop()
+        _TARGET.write_text("\n".join(tour.page))
+    print(f"wrote {_TARGET.relative_to(REPOSITORY)}")
+
+
+if __name__ == "__main__":
+    main()
