@@ -12,8 +12,8 @@ import kubernetes
 import pytest
 import yaml
 
-from sam3_server.auth import ForbiddenError, UnauthorizedError
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.auth import ForbiddenError, UnauthorizedError
+from sam3_server.api.token_reviews import TokenReviews
 from tests.cluster import Cluster, audit
 from tests.support.furnished import kustomized, service_account_kubeconfig
 from tests.support.operator_process import REPOSITORY, OperatorProcess

@@ -11,7 +11,7 @@ import kubernetes
 import pytest
 import yaml
 
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.token_reviews import TokenReviews
 from tests.cluster import Cluster
 from tests.support.furnished import kustomized, service_account_kubeconfig
 from tests.support.operator_process import REPOSITORY, OperatorProcess

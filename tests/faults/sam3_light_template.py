@@ -5,7 +5,7 @@ import os
 import threading
 import time
 
-from sam3_server.worker import template
+from sam3_server.worker import zygote
 
 AILMENT = "SAM3_TEST_AILMENT"
 LIGHT = json.__name__
@@ -19,8 +19,8 @@ def main() -> None:
             raise ImportError("a library is missing")
         case "slow imports":
             time.sleep(60)
-    template.HEAVY = LIGHT
-    template.main()
+    zygote.HEAVY = LIGHT
+    zygote.main()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pycocotools import mask as coco
 from sam3_server.errors import InferenceError, TooMuchWorkError
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.encoder import encode
-from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.encoder_client import Encoder
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.protocol import Form, Prompt, Query, WorkerError
 from tests.faults.sam3_process import runs

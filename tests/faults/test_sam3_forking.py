@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sam3_server.worker import forking, template
-from sam3_server.worker.forking import Template
+from sam3_server.worker import zygote, zygote_client
 from sam3_server.worker.protocol import Setup
-from sam3_server.worker.starting import Process
+from sam3_server.worker.spawn import Process
+from sam3_server.worker.zygote_client import Template
 from tests.faults import sam3_light_template
 from tests.faults.sam3_light_template import AILMENT
 from tests.faults.sam3_process import comm
@@ -23,7 +23,7 @@ SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=
 
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forking, "TEMPLATE", sam3_light_template.__name__)
+    monkeypatch.setattr(zygote_client, "TEMPLATE", sam3_light_template.__name__)
 
 
 @pytest.fixture
@@ -108,12 +108,12 @@ async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
 ) -> None:
     first, _first = await started(running)
     (hung,) = children("sam3-template")
-    monkeypatch.setattr(forking, "FORK_SECONDS", 0.1)
+    monkeypatch.setattr(zygote_client, "FORK_SECONDS", 0.1)
     os.kill(hung, signal.SIGSTOP)
     second, _second = await started(running)
     assert not is_forked(second)
     assert children("sam3-template") == []
-    monkeypatch.setattr(forking, "FORK_SECONDS", 10)
+    monkeypatch.setattr(zygote_client, "FORK_SECONDS", 10)
     third, _third = await started(running)
     assert is_forked(third)
     assert [await ended(each) for each in (first, second, third)] == [-9, -9, -9]
@@ -151,10 +151,10 @@ async def test_what_must_not_be_forked_says_why(monkeypatch: pytest.MonkeyPatch,
     (folder / "task" / "1" / "comm").write_text("python\n")
     (folder / "fd").mkdir()
     (folder / "fd" / "0").symlink_to("/dev/null")
-    monkeypatch.setattr(template, "OWN", folder)
-    assert template.unfit() is None
+    monkeypatch.setattr(zygote, "OWN", folder)
+    assert zygote.unfit() is None
     (folder / "fd" / "7").symlink_to("/dev/nvidiactl")
-    assert template.unfit() == "it has opened /dev/nvidiactl"
+    assert zygote.unfit() == "it has opened /dev/nvidiactl"
     (folder / "task" / "2").mkdir()
     (folder / "task" / "2" / "comm").write_text("pool\n")
-    assert template.unfit() == "it has 2 threads (pool, python)"
+    assert zygote.unfit() == "it has 2 threads (pool, python)"

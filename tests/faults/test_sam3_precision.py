@@ -20,7 +20,7 @@ from transformers import Sam3Model, Sam3Processor
 
 import gpu_memory
 from gpu_memory import SimulatedDevice
-from sam3_server.worker import telling
+from sam3_server.worker import postprocess
 from sam3_server.worker.allowance import unlimited
 from sam3_server.worker.instances import unpack
 from sam3_server.worker.model import Sam3, trunk_dtype
@@ -77,7 +77,7 @@ class Answer:
         segmented = sam3.segment(
             Segment(width=WIDTH, height=HEIGHT, query=query, seconds=math.inf), pixels(), unlimited()
         )
-        results, labels = telling.tell(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
+        results, labels = postprocess.tell(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
         boxes = [[each.box for each in result.detections] for result in results]
         scores = [[each.score for each in result.detections] for result in results]
         lines = [line.split()[1:] for line in (labels or "").splitlines()]

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, settings
 import gpu_memory
 from gpu_memory import GpuMemory, Ledger
 from sam3_server.errors import NotEnoughMemoryError
+from sam3_server.residency.worker_pool import Limits
 from sam3_server.worker import Worker
-from sam3_server.worker.encoding import Encoder
-from sam3_server.worker.forking import Template
+from sam3_server.worker.encoder_client import Encoder
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
-from sam3_server.worker.starting import Process
-from sam3_server.workers import Limits
+from sam3_server.worker.spawn import Process
+from sam3_server.worker.zygote_client import Template
 from tests.faults.sam3_process import NEED, tiny_model
 from tests.unit.sam3.test_sam3_server_model import ServerMachine, Stage
 

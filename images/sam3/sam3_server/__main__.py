@@ -15,26 +15,26 @@ from pydantic import ValidationError
 
 import gpu_memory
 from sam3_server import logs
-from sam3_server.app import create_app
-from sam3_server.auth import Control, OpenControl, TokenFile
-from sam3_server.bodies import Bodies
-from sam3_server.connections import ConnectionLimits, bounded_protocol
-from sam3_server.fallback import CpuFallback
-from sam3_server.host_memory import HostBudget
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import Control, OpenControl, TokenFile
+from sam3_server.api.body_receiver import Bodies
+from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
+from sam3_server.api.token_reviews import TokenReviews, authentication_api
 from sam3_server.intake import protocol as intake
 from sam3_server.intake.pool import IntakePool
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
+from sam3_server.residency.coordinator import Policy, Service
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.worker_pool import Limits
 from sam3_server.settings import Settings, describe, explain
-from sam3_server.token_reviews import TokenReviews, authentication_api
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.bounds import MEGAPIXEL
-from sam3_server.worker.encoding import Encoder
-from sam3_server.worker.forking import Template
+from sam3_server.worker.encoder_client import Encoder
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Setup
-from sam3_server.worker.starting import Start, start_afresh
-from sam3_server.workers import Limits
+from sam3_server.worker.spawn import Start, start_afresh
+from sam3_server.worker.zygote_client import Template
 
 EXIT_CONFIG = 2
 SWITCH_SECONDS = 0.001  # threads that ask about tokens let the event loop go on sooner than by default

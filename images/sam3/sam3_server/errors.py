@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sam3_server.hold import Hold
+from sam3_server.residency.hold import Hold
 
 
 class ServiceError(Exception):

@@ -12,17 +12,17 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
-from sam3_server import service as service_module
-from sam3_server.app import create_app
-from sam3_server.auth import OpenControl
-from sam3_server.bodies import Bodies
-from sam3_server.fallback import CpuFallback
-from sam3_server.hold import HoldBook, Terms
-from sam3_server.hold_file import HoldFile
-from sam3_server.host_memory import HostBudget
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import OpenControl
+from sam3_server.api.body_receiver import Bodies
 from sam3_server.intake.protocol import RequestLimits
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
+from sam3_server.residency import coordinator as service_module
+from sam3_server.residency.coordinator import Policy, Service
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.hold import HoldBook, Terms
+from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
 from tests.unit.sam3.sam3_scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 
 MAX_PIXELS = 10_000

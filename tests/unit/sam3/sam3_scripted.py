@@ -6,17 +6,16 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server import roboflow
-from sam3_server.bodies import Body
+from sam3_server.api.body_receiver import Body
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
-from sam3_server.images import RgbImage
-from sam3_server.intake import Asked
+from sam3_server.intake import Asked, roboflow
+from sam3_server.intake.image_decoder import RgbImage
 from sam3_server.intake.protocol import Read, RequestLimits, Route
-from sam3_server.intake.reading import read
-from sam3_server.roboflow import Echo
+from sam3_server.intake.request_reader import read
+from sam3_server.intake.roboflow import Echo
+from sam3_server.residency.worker_pool import Limits
 from sam3_server.worker import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
-from sam3_server.workers import Limits
 
 NEED = 14000
 WEIGHTS = 1764

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import kubernetes
 import pytest
 
-from sam3_server.auth import ControlUnavailableError, ForbiddenError, TokenFile, UnauthorizedError
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.auth import ControlUnavailableError, ForbiddenError, TokenFile, UnauthorizedError
+from sam3_server.api.token_reviews import TokenReviews
 
 CLIENT = "10.0.0.1"
 OPERATOR = "system:serviceaccount:gpu-relay:operator"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from sam3_server.connection import while_connected
+from sam3_server.api.disconnects import while_connected
 from tests.unit.sam3.conftest import Resident, png
 
 

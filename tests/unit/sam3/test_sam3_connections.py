@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from sam3_server import connections
-from sam3_server.connections import ConnectionLimits, bounded_protocol
+from sam3_server.api import connection_limits
+from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
 
 LARGE = 16 << 20
 Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
@@ -74,7 +74,7 @@ async def closed(reader: asyncio.StreamReader) -> None:
 async def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Running]:
     options = {"most": 20, "per_client": 15, "answer_seconds": 0.5} | getattr(request, "param", {})
     for name, value in options.pop("constants", {}).items():
-        monkeypatch.setattr(connections, name, value)
+        monkeypatch.setattr(connection_limits, name, value)
     http = bounded_protocol(ConnectionLimits(**options))
     config = uvicorn.Config(app, port=0, http=http, ws="none", log_config=None, lifespan="off")
     running = uvicorn.Server(config)
@@ -210,14 +210,14 @@ async def test_a_body_in_crumbs_is_not_taken(server: Running, piece: bytes, coun
 
 async def test_what_is_parsed_in_one_go_is_bounded(server: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    received = connections._Connection.data_received
+    received = connection_limits._Connection.data_received
 
     @functools.wraps(received)
     def noted(self: Any, data: bytes) -> None:
         sizes.append(len(data))
         received(self, data)
 
-    monkeypatch.setattr(connections._Connection, "data_received", noted)
+    monkeypatch.setattr(connection_limits._Connection, "data_received", noted)
     body = bytes(3_000_000)
     assert await server.status(b"POST /body HTTP/1.1\r\nHost: x\r\nContent-Length: 3000000\r\n\r\n" + body) == 200
-    assert max(sizes) <= connections.RECEIVE_BYTES
+    assert max(sizes) <= connection_limits.RECEIVE_BYTES

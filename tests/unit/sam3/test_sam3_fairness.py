@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sam3_server.clients import address_of, network
 from sam3_server.fair_queue import FairQueue
+from sam3_server.residency.client_quota import address_of, network
 from tests.unit.sam3.conftest import MAX_BODY, Resident, png
 
 BATCH, INTERACTIVE = "10.0.0.1", "10.0.0.2"

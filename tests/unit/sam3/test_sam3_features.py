@@ -2,7 +2,7 @@
 
 import itertools
 
-from sam3_server.worker.features import Features
+from sam3_server.worker.feature_cache import Features
 
 
 def pixels(value: int, size: int = 12) -> bytearray:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sam3_server.errors import LoadError
-from sam3_server.host_memory import HostBudget, available_mib
+from sam3_server.residency.host_memory import HostBudget, available_mib
 from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.sam3_scripted import WEIGHTS
 

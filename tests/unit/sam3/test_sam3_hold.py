@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from sam3_server.hold import Claim, FenceError, Hold, HoldBook, RenewKeyError, Terms
+from sam3_server.residency.hold import Claim, FenceError, Hold, HoldBook, RenewKeyError, Terms
 
 
 def terms(holder: str = "job/a", fence: int = 1, ttl: float = 60.0, key: str = "secret") -> Terms:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from sam3_server.hold import Claim, FenceError, HoldBook, Terms
-from sam3_server.hold_file import HoldFile
+from sam3_server.residency.hold import Claim, FenceError, HoldBook, Terms
+from sam3_server.residency.hold_file import HoldFile
 
 TERMS = Terms("job/a", 3, 60.0, "secret", datetime(2027, 1, 15, tzinfo=UTC))
 WALL = 1_800_000_000.0

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sam3_server import memory_files, uploads
-from sam3_server.bodies import Body
+from sam3_server import memory_files
+from sam3_server.api.body_receiver import Body
 from sam3_server.errors import BodyError, ServiceError
+from sam3_server.intake import body_parser
 from sam3_server.intake import pool as pool_module
 from sam3_server.intake.pool import IntakePool
 from sam3_server.intake.protocol import RequestLimits, Setup
-from sam3_server.roboflow import Echo
+from sam3_server.intake.roboflow import Echo
 from sam3_server.worker.protocol import Findings
 from tests.unit.sam3.conftest import png
 
@@ -179,7 +180,7 @@ def test_senseless_json_of_any_size_gets_a_short_answer_soon(kind: str, size: in
     content = SENSELESS[kind](size).encode()
     began = time.process_time()
     with pytest.raises(BodyError) as refused:
-        uploads.read(JSON, content)
+        body_parser.read(JSON, content)
     assert time.process_time() - began < 10
     assert refused.value.status in (413, 422)
     assert len(str(refused.value)) <= 1500
@@ -191,10 +192,10 @@ BOXES = '{"image":{"type":"base64","value":""},"prompts":[{"boxes":[%s{}]}]}' % 
 
 
 def test_senseless_boxes_are_refused_by_the_first() -> None:
-    from sam3_server.roboflow import ConceptRequest
+    from sam3_server.intake.roboflow import ConceptRequest
 
     with pytest.raises(BodyError) as refused:
-        uploads.read_json(BOXES.encode(), ConceptRequest)
+        body_parser.read_json(BOXES.encode(), ConceptRequest)
     assert len(refused.value.complaints) <= 10
     assert len(str(refused.value)) <= 1500
 
@@ -214,7 +215,7 @@ NOISE = bytes(range(256)) * 8192  # 2 MiB: as text it does not fit beside the im
 )
 def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Callable[[str], str]) -> None:
     content = written(base64.b64encode(NOISE).decode()).encode()
-    image, options = uploads.read(JSON, content)
+    image, options = body_parser.read(JSON, content)
     assert image == NOISE
     assert len(options.prompts) == 1
 
@@ -232,7 +233,7 @@ def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Cal
 )
 def test_only_the_image_may_be_long(written: Callable[[str], str], status: int) -> None:
     with pytest.raises(BodyError) as refused:
-        uploads.read(JSON, written(base64.b64encode(NOISE).decode()).encode())
+        body_parser.read(JSON, written(base64.b64encode(NOISE).decode()).encode())
     assert refused.value.status == status
     assert len(str(refused.value)) < 2000
 
@@ -244,9 +245,9 @@ def form(image: bytes, **fields: str) -> tuple[str, bytes]:
 
 
 def test_a_large_file_of_a_form_is_taken_and_large_fields_are_not() -> None:
-    assert uploads.read(*form(NOISE * 4, prompt="cat"))[0] == NOISE * 4
+    assert body_parser.read(*form(NOISE * 4, prompt="cat"))[0] == NOISE * 4
     many = {f"field{number}": "x" * (MIB // 2) for number in range(4)}
     for fields, status in ((many, 413), ({"prompt": "x" * (2 * MIB)}, 400)):
         with pytest.raises(BodyError) as refused:
-            uploads.read(*form(b"", **fields))
+            body_parser.read(*form(b"", **fields))
         assert refused.value.status == status

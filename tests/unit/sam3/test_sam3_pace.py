@@ -5,9 +5,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from sam3_server.errors import LoadError
-from sam3_server.hold import Hold, Terms
-from sam3_server.pace import Pace, Step, retry_after, until_end
-from sam3_server.residency import State
+from sam3_server.residency.hold import Hold, Terms
+from sam3_server.residency.retry_after import Pace, Step, retry_after, until_end
+from sam3_server.residency.state import State
 from tests.unit.sam3.conftest import Resident
 
 

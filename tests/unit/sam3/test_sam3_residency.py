@@ -3,8 +3,8 @@
 import pytest
 
 from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.hold import Hold, Terms
-from sam3_server.residency import Reload, State, refusal, require_memory
+from sam3_server.residency.hold import Hold, Terms
+from sam3_server.residency.state import Reload, State, refusal, require_memory
 
 HOLD = Hold(Terms("job/a", 1, 60.0, "key"), 0.0, 60.0)
 

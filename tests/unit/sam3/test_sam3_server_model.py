@@ -15,17 +15,17 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sam3_server import service as service_module
-from sam3_server.app import create_app
-from sam3_server.auth import OpenControl
-from sam3_server.bodies import Bodies
-from sam3_server.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
-from sam3_server.host_memory import HostBudget
-from sam3_server.measuring import Read
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import OpenControl
+from sam3_server.api.body_receiver import Bodies
+from sam3_server.residency import coordinator as service_module
+from sam3_server.residency.coordinator import Policy, Service
+from sam3_server.residency.gpu_measurement import Read
+from sam3_server.residency.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.worker_pool import Limits
 from sam3_server.worker import Launch, Worker
-from sam3_server.workers import Limits
 from tests.unit.sam3.conftest import ASKED, MAX_BODY, png
 from tests.unit.sam3.sam3_scripted import NEED, ReadHere, Script, ScriptedGpu
 

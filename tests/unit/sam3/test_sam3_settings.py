@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from sam3_server.__main__ import build_app
-from sam3_server.auth import OpenControl
+from sam3_server.api.auth import OpenControl
+from sam3_server.residency.worker_pool import Limits
 from sam3_server.settings import Settings, describe, explain, variable
-from sam3_server.workers import Limits
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from sam3_server import images
 from sam3_server.errors import LoadError
-from sam3_server.hold import Terms
-from sam3_server.residency import State
+from sam3_server.intake import image_decoder
+from sam3_server.residency.hold import Terms
+from sam3_server.residency.state import State
 from tests.unit.sam3.conftest import Resident, png
 from tests.unit.sam3.sam3_scripted import NEED
 
@@ -129,13 +129,13 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
 ) -> None:
     decoding, go_on = threading.Event(), threading.Event()
 
-    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+    def slow_decode(data: bytes, max_pixels: int) -> image_decoder.RgbImage:
         decoding.set()
         go_on.wait(5)
         return decode(data, max_pixels)
 
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", slow_decode)
+    decode = image_decoder.decode
+    monkeypatch.setattr(image_decoder, "decode", slow_decode)
     request = resident.begin(resident.segment())
     await resident.until(decoding.is_set)
     assert (await resident.unload()).status_code == 200
@@ -147,13 +147,13 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
 async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = images.decode
+    decode = image_decoder.decode
 
-    def overtaken(data: bytes, max_pixels: int) -> images.RgbImage:
+    def overtaken(data: bytes, max_pixels: int) -> image_decoder.RgbImage:
         resident.service.gate.place(TERMS)
         return decode(data, max_pixels)
 
-    monkeypatch.setattr(images, "decode", overtaken)
+    monkeypatch.setattr(image_decoder, "decode", overtaken)
     async with resident.service._lock:
         async with asyncio.timeout(2):
             assert (await resident.segment()).status_code == 503
@@ -197,13 +197,13 @@ async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     await resident.segment()
     decoding, go_on = threading.Event(), threading.Event()
 
-    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+    def slow_decode(data: bytes, max_pixels: int) -> image_decoder.RgbImage:
         decoding.set()
         go_on.wait(5)
         return decode(data, max_pixels)
 
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", slow_decode)
+    decode = image_decoder.decode
+    monkeypatch.setattr(image_decoder, "decode", slow_decode)
     request = resident.begin(resident.segment())
     await resident.until(decoding.is_set)
     order = resident.begin(resident.unload())

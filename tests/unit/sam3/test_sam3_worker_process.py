@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.encoder_client import Encoder
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import HEADER, Attached, Prepared, Setup, head
 

@@ -13,10 +13,10 @@ Bodies, pixels and answers travel as descriptors of files in memory, so the even
 from dataclasses import dataclass
 from typing import Protocol
 
-from sam3_server.bodies import Body
-from sam3_server.images import RgbImage
+from sam3_server.api.body_receiver import Body
+from sam3_server.intake.image_decoder import RgbImage
 from sam3_server.intake.protocol import Route
-from sam3_server.roboflow import Echo
+from sam3_server.intake.roboflow import Echo
 from sam3_server.worker.protocol import Query
 
 

@@ -11,8 +11,9 @@ import socket
 import sys
 import time
 
-from sam3_server import logs, memory_files, roboflow
+from sam3_server import logs, memory_files
 from sam3_server.errors import BodyError, ImageTooLargeError, ServiceError
+from sam3_server.intake import roboflow
 from sam3_server.intake.protocol import (
     MESSAGE_SIZE,
     QUESTIONS,
@@ -26,7 +27,7 @@ from sam3_server.intake.protocol import (
     Respond,
     Setup,
 )
-from sam3_server.intake.reading import read
+from sam3_server.intake.request_reader import read
 from sam3_server.memory_files import Bytes
 from sam3_server.worker import linux
 

@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from sam3_server import memory_files
-from sam3_server.bodies import Body
+from sam3_server.api.body_receiver import Body
 from sam3_server.errors import BodyError, Complaint, ServiceError
 from sam3_server.fair_queue import FairQueue
-from sam3_server.images import STRIP_BYTES, RgbImage
 from sam3_server.intake import Asked
+from sam3_server.intake.image_decoder import STRIP_BYTES, RgbImage
 from sam3_server.intake.process import IntakeProcess
 from sam3_server.intake.protocol import Answer, Echoes, Question, Read, Refusal, Respond, Route, Setup
+from sam3_server.intake.roboflow import Echo
 from sam3_server.memory_files import Bytes
-from sam3_server.roboflow import Echo
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ import socket
 
 from sam3_server.errors import BodyError, ServiceError
 from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Question, Reply, Setup
-from sam3_server.worker.starting import start_module
+from sam3_server.worker.spawn import start_module
 
 MODULE = "sam3_server.intake"
 PATIENCE = 6  # times the CPU time of a request: what it may take on a machine that has other work

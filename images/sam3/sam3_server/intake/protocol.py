@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from sam3_server.roboflow import Echo
+from sam3_server.intake.roboflow import Echo
 from sam3_server.worker.protocol import Query
 
 MESSAGE_SIZE = 1 << 17  # no message is longer

@@ -17,7 +17,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from sam3_server.images import RgbImage
+from sam3_server.intake.image_decoder import RgbImage
 from sam3_server.worker.protocol import Attached, Prepared, Query, Segmented
 
 

@@ -10,7 +10,7 @@ import socket
 import sys
 
 from sam3_server import logs
-from sam3_server.worker import instances, linux, telling
+from sam3_server.worker import instances, linux, postprocess
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel
 from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query, Reply, Request, WorkerError
@@ -56,7 +56,7 @@ def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes
 
     """
     head, found = instances.unpack(data, allowance.check)
-    results, labels = telling.tell(query, found, head.width, head.height, allowance.check)
+    results, labels = postprocess.tell(query, found, head.width, head.height, allowance.check)
     findings = Findings(
         width=head.width,
         height=head.height,

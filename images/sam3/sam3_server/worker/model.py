@@ -17,7 +17,7 @@ import gpu_memory
 from sam3_server.worker import masks
 from sam3_server.worker.allowance import Allowance, unlimited
 from sam3_server.worker.bounds import share
-from sam3_server.worker.features import Features
+from sam3_server.worker.feature_cache import Features
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.network import Levels, Network
 from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError

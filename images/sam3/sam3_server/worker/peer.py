@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from sam3_server.errors import WorkerGoneError, WorkerStuckError
 from sam3_server.worker.protocol import HEADER, REPLIES, Cancel, Reply, head
-from sam3_server.worker.starting import Process
+from sam3_server.worker.spawn import Process
 
 log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from sam3_server.errors import (
     ServiceError,
     TooMuchWorkError,
 )
-from sam3_server.images import RgbImage
-from sam3_server.worker.encoding import Encoder
+from sam3_server.intake.image_decoder import RgbImage
+from sam3_server.worker.encoder_client import Encoder
 from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
     Attach,
@@ -30,7 +30,7 @@ from sam3_server.worker.protocol import (
     Segmented,
     Setup,
 )
-from sam3_server.worker.starting import Start
+from sam3_server.worker.spawn import Start
 
 FULL = "float32"
 Answer = TypeVar("Answer", Prepared, Attached, Segmented)

@@ -14,10 +14,10 @@ from starlette.types import Receive, Scope, Send
 
 from gpu_memory import GpuUnavailable
 from sam3_server import errors
-from sam3_server.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
-from sam3_server.complaints import LONGEST_DETAIL, cut, invalid
-from sam3_server.hold import FenceError, RenewKeyError
-from sam3_server.schemas import Problem
+from sam3_server.api.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
+from sam3_server.api.schemas import Problem
+from sam3_server.intake.field_errors import LONGEST_DETAIL, cut, invalid
+from sam3_server.residency.hold import FenceError, RenewKeyError
 
 log = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from sam3_server.complaints import complaint, cut, invalid
 from sam3_server.errors import BodyError, ImageError
+from sam3_server.intake.field_errors import complaint, cut, invalid
+from sam3_server.intake.segment_schemas import SegmentOptions, SegmentRequest
 from sam3_server.memory_files import Bytes
-from sam3_server.segment_schemas import SegmentOptions, SegmentRequest
 
 JSON, FORM = "application/json", "multipart/form-data"
 OTHER_BYTES = 1 << 20  # of a body, for everything in it that is not the image

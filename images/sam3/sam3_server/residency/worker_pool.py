@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from sam3_server import images
 from sam3_server.errors import LoadError, WorkerGoneError
+from sam3_server.intake import image_decoder
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Query, Segmented
 
@@ -95,7 +95,7 @@ class Workers:
             raise
         log.info("model attached", extra=attached.model_dump(exclude={"kind"}))
 
-    async def segment(self, image: images.RgbImage, query: Query, computed: Callable[[], None]) -> Segmented:
+    async def segment(self, image: image_decoder.RgbImage, query: Query, computed: Callable[[], None]) -> Segmented:
         """Let the attached worker segment one image; `computed` is called when the request needs it no more.
 
         Raises:

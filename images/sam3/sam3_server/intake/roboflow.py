@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sam3_server.segment_schemas import (
+from sam3_server.intake.segment_schemas import (
     MOST_EXEMPLARS,
     MOST_PROMPTS,
     Concept,

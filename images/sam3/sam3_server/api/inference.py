@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from sam3_server import openapi, problems
-from sam3_server.bodies import Bodies
-from sam3_server.clients import address_of
-from sam3_server.connection import while_connected
+from sam3_server.api import openapi, problems
+from sam3_server.api.body_receiver import Bodies
+from sam3_server.api.disconnects import while_connected
+from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
-from sam3_server.roboflow import ConceptResponse
-from sam3_server.segment_schemas import SegmentResponse
-from sam3_server.service import Segmentation, Service
-from sam3_server.uploads import JSON
+from sam3_server.intake.roboflow import ConceptResponse
+from sam3_server.intake.segment_schemas import SegmentResponse
+from sam3_server.residency.client_quota import address_of
+from sam3_server.residency.coordinator import Segmentation, Service
 
 router = APIRouter()
 SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"

@@ -14,7 +14,7 @@ import kubernetes
 from kubernetes.client.exceptions import ApiException
 from urllib3.exceptions import HTTPError
 
-from sam3_server.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
+from sam3_server.api.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
 from sam3_server.fair_queue import FairQueue
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import math
 from datetime import datetime
 from enum import StrEnum
 
-from sam3_server.hold import Hold
+from sam3_server.residency.hold import Hold
 
 LONGEST_RETRY_SECONDS = 300
 UNKNOWN_SECONDS = 2.0

@@ -10,12 +10,12 @@ from typing import Self
 
 from sam3_server.worker import linux
 from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, TemplateReady
-from sam3_server.worker.starting import ForkedProcess, Process, start_afresh, start_module
+from sam3_server.worker.spawn import ForkedProcess, Process, start_afresh, start_module
 
 log = logging.getLogger(__name__)
 
 FORK_SECONDS = 10.0
-TEMPLATE = "sam3_server.worker.template"
+TEMPLATE = "sam3_server.worker.zygote"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else it starts more at its import; PyTorch, which works, has its own
 
 

@@ -11,18 +11,14 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from gpu_memory import GpuUnavailable
-from sam3_server import inference, problems
-from sam3_server.auth import Control
-from sam3_server.bodies import Bodies
-from sam3_server.body_limit import BodyLimit
-from sam3_server.clients import address_of
-from sam3_server.errors import WorkerStuckError
-from sam3_server.head_requests import HeadRequests
-from sam3_server.inference import CONCEPT, SEGMENT, Served
-from sam3_server.metrics import Metrics, RequestMetrics
-from sam3_server.openapi import DocumentedApp
-from sam3_server.residency import State
-from sam3_server.schemas import (
+from sam3_server.api import inference, problems
+from sam3_server.api.auth import Control
+from sam3_server.api.body_limit import BodyLimit
+from sam3_server.api.body_receiver import Bodies
+from sam3_server.api.head_requests import HeadRequests
+from sam3_server.api.inference import CONCEPT, SEGMENT, Served
+from sam3_server.api.openapi import DocumentedApp
+from sam3_server.api.schemas import (
     Gpu,
     Health,
     HoldView,
@@ -34,7 +30,11 @@ from sam3_server.schemas import (
     UnloadRequest,
     UnloadResponse,
 )
-from sam3_server.service import Service, Unloaded
+from sam3_server.errors import WorkerStuckError
+from sam3_server.residency.client_quota import address_of
+from sam3_server.residency.coordinator import Service, Unloaded
+from sam3_server.residency.metrics import Metrics, RequestMetrics
+from sam3_server.residency.state import State
 
 log = logging.getLogger(__name__)
 

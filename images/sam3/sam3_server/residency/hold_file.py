@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
 
-from sam3_server.hold import Claim, Hold, HoldBook, Terms
+from sam3_server.residency.hold import Claim, Hold, HoldBook, Terms
 
 log = logging.getLogger(__name__)
 

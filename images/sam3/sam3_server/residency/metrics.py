@@ -10,8 +10,8 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sam3_server.hold import Hold
-from sam3_server.residency import State
+from sam3_server.residency.hold import Hold
+from sam3_server.residency.state import State
 from sam3_server.worker.protocol import Segmented
 
 log = logging.getLogger(__name__)

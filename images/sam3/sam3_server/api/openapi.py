@@ -9,8 +9,8 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from sam3_server.roboflow import ConceptRequest
-from sam3_server.segment_schemas import SegmentForm, SegmentRequest
+from sam3_server.intake.roboflow import ConceptRequest
+from sam3_server.intake.segment_schemas import SegmentForm, SegmentRequest
 
 _PLACE = "#/components/schemas/{model}"
 _BODIES: tuple[type[BaseModel], ...] = (SegmentRequest, SegmentForm, ConceptRequest)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
-from sam3_server import containers, orientation
 from sam3_server.errors import ImageError, ImageTooLargeError
+from sam3_server.intake import file_formats, orientation
 
 Image.MAX_IMAGE_PIXELS = None  # the limit that counts is the one that callers give
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
@@ -44,9 +44,9 @@ def decode(data: bytes, max_pixels: int) -> RgbImage:
     try:
         return _decode(data, max_pixels)
     except _DamagedError as error:
-        if not containers.is_jpeg(data) or "truncated" not in str(error):
+        if not file_formats.is_jpeg(data) or "truncated" not in str(error):
             raise
-        closed, continued = (_decode(ended, max_pixels) for ended in containers.ended_jpegs(data))
+        closed, continued = (_decode(ended, max_pixels) for ended in file_formats.ended_jpegs(data))
         if closed != continued:
             raise
         return closed
@@ -66,10 +66,10 @@ def _decode(data: bytes, max_pixels: int) -> RgbImage:
 
 
 def _open(data: bytes, max_pixels: int) -> Image.Image:
-    if containers.is_heic(data):
+    if file_formats.is_heic(data):
         raise ImageError("HEIC images are not supported; convert the image to JPEG, PNG or AVIF")
     try:
-        image = Image.open(io.BytesIO(containers.without_avif_exif(data)), formats=FORMATS)
+        image = Image.open(io.BytesIO(file_formats.without_avif_exif(data)), formats=FORMATS)
     except UnidentifiedImageError as error:
         known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
         raise ImageError(f"the upload is no image that can be read; send {known} with 8 bits per channel") from error

@@ -1,13 +1,13 @@
 """From a request's body to what it asks for: the whole of it, in one go. Pure."""
 
-from sam3_server import exemplars, images, roboflow, uploads
-from sam3_server.complaints import complaint
 from sam3_server.errors import ImageTooLargeError
-from sam3_server.images import RgbImage
+from sam3_server.intake import body_parser, exemplars, image_decoder, roboflow
+from sam3_server.intake.field_errors import complaint
+from sam3_server.intake.image_decoder import RgbImage
 from sam3_server.intake.protocol import Answer, Read, RequestLimits
+from sam3_server.intake.roboflow import ConceptRequest, Echo
+from sam3_server.intake.segment_schemas import SegmentOptions
 from sam3_server.memory_files import Bytes
-from sam3_server.roboflow import ConceptRequest, Echo
-from sam3_server.segment_schemas import SegmentOptions
 from sam3_server.worker.bounds import bounded
 from sam3_server.worker.protocol import Query
 
@@ -23,7 +23,7 @@ def read(asked: Read, body: Bytes, limits: RequestLimits) -> tuple[Answer, RgbIm
     if len(image) > limits.image_mib << 20:
         raise ImageTooLargeError(f"the image has more than {limits.image_mib} MiB; send a smaller one")
     query = _query(options, limits)
-    pixels = images.decode(image, limits.pixels)
+    pixels = image_decoder.decode(image, limits.pixels)
     query = exemplars.on_image(query, pixels.width, pixels.height)
     query = bounded(query, pixels.width, pixels.height, limits.mask_pixels)
     return Answer(query=query, width=pixels.width, height=pixels.height, echoes=echoes), pixels
@@ -31,8 +31,8 @@ def read(asked: Read, body: Bytes, limits: RequestLimits) -> tuple[Answer, RgbIm
 
 def _parsed(asked: Read, body: Bytes) -> tuple[bytes, SegmentOptions, list[Echo] | None]:
     if asked.route == "segment":
-        return *uploads.read(asked.content_type, body), None
-    concept = uploads.read_json(body, ConceptRequest)
+        return *body_parser.read(asked.content_type, body), None
+    concept = body_parser.read_json(body, ConceptRequest)
     return concept.image(concept.model.image.value), concept.model.options(), roboflow.echoes(concept.model)
 
 

@@ -9,7 +9,7 @@ from sam3_server.errors import InferenceError, TooMuchWorkError, WorkerGoneError
 from sam3_server.worker.allowance import ADVICE
 from sam3_server.worker.peer import Peer, PeerSlowError
 from sam3_server.worker.protocol import Encode, Failed, Query
-from sam3_server.worker.starting import Process, start_module
+from sam3_server.worker.spawn import Process, start_module
 
 log = logging.getLogger(__name__)
 

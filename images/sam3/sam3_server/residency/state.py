@@ -10,7 +10,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.hold import Hold
+from sam3_server.residency.hold import Hold
 
 LONGEST_DELAY_SECONDS = 30
 

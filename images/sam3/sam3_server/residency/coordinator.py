@@ -19,8 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server.bodies import Body
-from sam3_server.clients import Places
+from sam3_server.api.body_receiver import Body
 from sam3_server.errors import (
     AbortedError,
     BusyError,
@@ -32,23 +31,24 @@ from sam3_server.errors import (
     WorkerStuckError,
 )
 from sam3_server.fair_queue import decoded_line
-from sam3_server.fallback import CpuFallback
-from sam3_server.flight import Flight
-from sam3_server.gate import Gate
-from sam3_server.hold import Claim, Hold, Terms
-from sam3_server.hold_file import HoldFile
-from sam3_server.host_memory import HostBudget
-from sam3_server.images import RgbImage
 from sam3_server.intake import Asked, Intake
+from sam3_server.intake.image_decoder import RgbImage
 from sam3_server.intake.protocol import Route
-from sam3_server.measuring import Read, free_mib, measure, settled_free_mib
-from sam3_server.metrics import Metrics
-from sam3_server.pace import Pace, Step, retry_after, until_end
-from sam3_server.residency import Reload, State, require_memory, unready
-from sam3_server.standby import Standby
+from sam3_server.residency.admission import Gate
+from sam3_server.residency.client_quota import Places
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.gpu_measurement import Read, free_mib, measure, settled_free_mib
+from sam3_server.residency.hold import Claim, Hold, Terms
+from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.in_flight import Flight
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.retry_after import Pace, Step, retry_after, until_end
+from sam3_server.residency.standby import Standby
+from sam3_server.residency.state import Reload, State, require_memory, unready
+from sam3_server.residency.worker_pool import Limits, Workers
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Query, Segmented
-from sam3_server.workers import Limits, Workers
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 
-from sam3_server.clients import Places
 from sam3_server.errors import GateClosedError, ServiceError
-from sam3_server.flight import Flight
-from sam3_server.hold import Claim, Hold, HoldBook, Terms
-from sam3_server.hold_file import HoldFile
-from sam3_server.metrics import Metrics
-from sam3_server.residency import State, ends_within, lent_to, refusal
+from sam3_server.residency.client_quota import Places
+from sam3_server.residency.hold import Claim, Hold, HoldBook, Terms
+from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.in_flight import Flight
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.state import State, ends_within, lent_to, refusal
 
 log = logging.getLogger(__name__)
 

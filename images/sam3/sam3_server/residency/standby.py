@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
-from sam3_server.fallback import CpuFallback
-from sam3_server.host_memory import HostBudget
-from sam3_server.workers import Workers
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.worker_pool import Workers
 
 log = logging.getLogger(__name__)
 

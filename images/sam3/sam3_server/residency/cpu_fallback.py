@@ -6,11 +6,11 @@ import logging
 
 from sam3_server.errors import BusyError, ServiceError
 from sam3_server.fair_queue import decoded_line
-from sam3_server.flight import Flight
-from sam3_server.images import RgbImage
+from sam3_server.intake.image_decoder import RgbImage
+from sam3_server.residency.in_flight import Flight
+from sam3_server.residency.worker_pool import Limits, Workers
 from sam3_server.worker import Launch, Worker
 from sam3_server.worker.protocol import Query, Segmented
-from sam3_server.workers import Limits, Workers
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from typing import Annotated, Self
 
 from pydantic import AwareDatetime, BaseModel, Field
 
-from sam3_server.hold import Claim, Hold, Terms
-from sam3_server.residency import State
+from sam3_server.residency.hold import Claim, Hold, Terms
+from sam3_server.residency.state import State
 
 Holder = Annotated[str, Field(min_length=1, max_length=512, description="who holds the GPU for its turn")]
 Fence = Annotated[int, Field(strict=True, ge=0, lt=2**63, description="number of the turn on this GPU; it only grows")]
