@@ -19,7 +19,7 @@ def main() -> None:
             raise ImportError("a library is missing")
         case "slow imports":
             time.sleep(60)
-    zygote.HEAVY = LIGHT
+    zygote.PRELOADED_MODULE = LIGHT
     zygote.main()
 
 

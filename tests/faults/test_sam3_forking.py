@@ -1,4 +1,4 @@
-"""Workers forked by a template, with real processes that import nothing heavy."""
+"""WorkerPool forked by a template, with real processes that import nothing heavy."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ import pytest
 from sam3_server.worker import zygote, zygote_client
 from sam3_server.worker.protocol import Setup
 from sam3_server.worker.spawn import Process
-from sam3_server.worker.zygote_client import Template
+from sam3_server.worker.zygote_client import ZygoteClient
 from tests.faults import sam3_light_template
 from tests.faults.sam3_light_template import AILMENT
 from tests.faults.sam3_process import comm
@@ -23,17 +23,17 @@ SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=
 
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zygote_client, "TEMPLATE", sam3_light_template.__name__)
+    monkeypatch.setattr(zygote_client, "ZYGOTE_MODULE", sam3_light_template.__name__)
 
 
 @pytest.fixture
-async def running() -> AsyncIterator[Template]:
-    async with Template("error", patience=30) as running:
+async def running() -> AsyncIterator[ZygoteClient]:
+    async with ZygoteClient("error", import_timeout=30) as running:
         yield running
     assert children("sam3-template") == []
 
 
-async def started(running: Template) -> tuple[Process, socket.socket]:
+async def started(running: ZygoteClient) -> tuple[Process, socket.socket]:
     """A worker, and the channel that it lives by."""
     ours, theirs = socket.socketpair()
     with theirs:
@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_forked_worker_is_the_servers_child_and_ends_with_its_channel(running: Template) -> None:
+async def test_a_forked_worker_is_the_servers_child_and_ends_with_its_channel(running: ZygoteClient) -> None:
     worker, channel = await started(running)
     assert is_forked(worker)
     assert status(worker.pid, "PPid") == str(os.getpid())
@@ -85,13 +85,13 @@ async def test_a_forked_worker_is_the_servers_child_and_ends_with_its_channel(ru
         worker.terminate()
 
 
-async def test_how_a_forked_worker_ended_is_known(running: Template) -> None:
+async def test_how_a_forked_worker_ended_is_known(running: ZygoteClient) -> None:
     (first, _first), (second, _second) = await started(running), await started(running)
     first.terminate()
     assert (await first.wait(), await ended(second)) == (-15, -9)
 
 
-async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(running: Template) -> None:
+async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(running: ZygoteClient) -> None:
     worker, channel = await started(running)
     (old,) = children("sam3-template")
     os.kill(old, signal.SIGKILL)
@@ -104,7 +104,7 @@ async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(ru
 
 
 async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
-    running: Template, monkeypatch: pytest.MonkeyPatch
+    running: ZygoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _first = await started(running)
     (hung,) = children("sam3-template")
@@ -119,7 +119,7 @@ async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
     assert [await ended(each) for each in (first, second, third)] == [-9, -9, -9]
 
 
-async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: Template) -> None:
+async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: ZygoteClient) -> None:
     first, _first = await started(running)
     (pid,) = children("sam3-template")
     os.kill(pid, signal.SIGSTOP)  # the answer is to come only after the cancellation
@@ -136,7 +136,7 @@ async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: Templat
 @pytest.mark.parametrize("ailment", ["threads", "import error", "slow imports"])
 async def test_without_a_template_a_worker_is_started_afresh(ailment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(AILMENT, ailment)
-    async with Template("error", patience=2) as unusable:
+    async with ZygoteClient("error", import_timeout=2) as unusable:
         worker, channel = await started(unusable)
         assert not is_forked(worker)
         assert status(worker.pid, "PPid") == str(os.getpid())
@@ -151,10 +151,10 @@ async def test_what_must_not_be_forked_says_why(monkeypatch: pytest.MonkeyPatch,
     (folder / "task" / "1" / "comm").write_text("python\n")
     (folder / "fd").mkdir()
     (folder / "fd" / "0").symlink_to("/dev/null")
-    monkeypatch.setattr(zygote, "OWN", folder)
-    assert zygote.unfit() is None
+    monkeypatch.setattr(zygote, "PROC_SELF", folder)
+    assert zygote.unfit_reason() is None
     (folder / "fd" / "7").symlink_to("/dev/nvidiactl")
-    assert zygote.unfit() == "it has opened /dev/nvidiactl"
+    assert zygote.unfit_reason() == "it has opened /dev/nvidiactl"
     (folder / "task" / "2").mkdir()
     (folder / "task" / "2" / "comm").write_text("pool\n")
-    assert zygote.unfit() == "it has 2 threads (pool, python)"
+    assert zygote.unfit_reason() == "it has 2 threads (pool, python)"

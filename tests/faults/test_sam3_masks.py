@@ -137,7 +137,7 @@ def test_of_duplicates_the_best_is_told_whichever_prompt_found_it(with_masks: bo
 def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelForm | None) -> None:
     query = Query(prompts=[Prompt(text="cat", class_id=4)], form=form, labels=labels, max_instances=9)
     assert query.needs_masks is ((form, labels) != ("box", None))
-    (result,), label_file = postprocess.tell(query, [Instances([instance(0, 0.5)], omitted=2)], 60, 20)
+    (result,), label_file = postprocess.build_results(query, [Instances([instance(0, 0.5)], omitted=2)], 60, 20)
     (detection,) = result.detections
     assert (result.prompt, result.class_id, result.omitted) == ("cat", 4, 2)
     assert (detection.mask is not None, detection.polygons is not None) == (form == "rle", form == "polygon")
@@ -154,7 +154,7 @@ def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelFo
 def test_an_instance_without_a_pixel_is_told_and_its_missing_label_is_counted(form: Form) -> None:
     query = Query(prompts=[Prompt(text="cat")], form=form, labels="polygon", max_instances=9)
     found = [Instances([instance(0, 0.9, side=0), instance(0, 0.5), instance(30, 0.4, side=1)], omitted=0)]
-    (result,), label_file = postprocess.tell(query, found, 60, 20)
+    (result,), label_file = postprocess.build_results(query, found, 60, 20)
     assert (len(result.detections), result.unlabelled) == (3, 1)
     assert label_file is not None
     assert len(label_file.splitlines()) == 2, "one pixel is enough for a label"
@@ -164,6 +164,8 @@ def test_an_instance_without_a_pixel_is_told_and_its_missing_label_is_counted(fo
 
 def test_a_box_outside_the_image_has_no_label_and_is_counted() -> None:
     query = Query(prompts=[Prompt(text="cat")], form="box", labels="box", max_instances=9)
-    (result,), label_file = postprocess.tell(query, [Instances([instance(0, 0.9), instance(70, 0.8)], 0)], 60, 20)
+    (result,), label_file = postprocess.build_results(
+        query, [Instances([instance(0, 0.9), instance(70, 0.8)], 0)], 60, 20
+    )
     assert (len(result.detections), result.unlabelled) == (2, 1)
     assert label_file == "0 0.083333 0.250000 0.166667 0.500000\n"

@@ -77,7 +77,7 @@ class Answer:
         segmented = sam3.segment(
             Segment(width=WIDTH, height=HEIGHT, query=query, seconds=math.inf), pixels(), unlimited()
         )
-        results, labels = postprocess.tell(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
+        results, labels = postprocess.build_results(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
         boxes = [[each.box for each in result.detections] for result in results]
         scores = [[each.score for each in result.detections] for result in results]
         lines = [line.split()[1:] for line in (labels or "").splitlines()]
@@ -133,7 +133,7 @@ def test_float32_is_the_stock_model(lively: Path) -> None:
             return_tensors="pt",
         )
         del prompt["original_sizes"]
-        ours = network.find(network.widened(network.look(image)), dict(prompt))
+        ours = network.predict(network.as_float32(network.vision_features(image)), dict(prompt))
         theirs = stock(pixel_values=image, **prompt)
     for name in ("pred_boxes", "pred_logits", "presence_logits", "pred_masks"):
         assert torch.allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5), name

@@ -18,13 +18,13 @@ from hypothesis import HealthCheck, Phase, settings
 import gpu_memory
 from gpu_memory import GpuMemory, Ledger
 from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.residency.worker_pool import Limits
-from sam3_server.worker import Worker
-from sam3_server.worker.encoder_client import Encoder
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.encoder_client import EncoderClient
+from sam3_server.worker.interface import Worker
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
 from sam3_server.worker.spawn import Process
-from sam3_server.worker.zygote_client import Template
+from sam3_server.worker.zygote_client import ZygoteClient
 from tests.faults.sam3_process import NEED, tiny_model
 from tests.unit.sam3.test_sam3_server_model import ServerMachine, Stage
 
@@ -102,11 +102,11 @@ class Stop:
 class Processes:
     """A stage with processes."""
 
-    template: Template
-    encoder: Encoder
+    template: ZygoteClient
+    encoder: EncoderClient
     ledger: Ledger
     setup: Setup
-    limits: Limits = field(default_factory=lambda: Limits(load=60.0, request=60.0, grace=5.0))
+    limits: WorkerTimeouts = field(default_factory=lambda: WorkerTimeouts(load=60.0, request=60.0, grace=5.0))
     launched: list[Stoppable] = field(default_factory=list)
     out_of_memory: int = 0
 
@@ -139,8 +139,8 @@ class Common:
     """What all examples share: to make it for each would take ten seconds."""
 
     runner: asyncio.Runner
-    template: Template
-    encoder: Encoder
+    template: ZygoteClient
+    encoder: EncoderClient
     ledger: Ledger
     setup: Setup
 
@@ -152,8 +152,8 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Common]:
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         for name, value in {**ledger.environment, "OMP_NUM_THREADS": "1"}.items():
             patch.setenv(name, value)
-        template = Template("error", patience=120)
-        encoder = Encoder("error")
+        template = ZygoteClient("error", import_timeout=120)
+        encoder = EncoderClient("error")
         runner.run(template.__aenter__())
         runner.run(encoder.__aenter__())
         yield Common(runner, template, encoder, ledger, setup)

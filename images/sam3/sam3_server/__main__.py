@@ -17,24 +17,26 @@ import gpu_memory
 from sam3_server import logs
 from sam3_server.api.app import create_app
 from sam3_server.api.auth import Control, OpenControl, TokenFile
-from sam3_server.api.body_receiver import Bodies
+from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
 from sam3_server.api.token_reviews import TokenReviews, authentication_api
 from sam3_server.intake import protocol as intake
 from sam3_server.intake.pool import IntakePool
-from sam3_server.residency.coordinator import Policy, Service
+from sam3_server.residency.coordinator import Coordinator
 from sam3_server.residency.cpu_fallback import CpuFallback
 from sam3_server.residency.host_memory import HostBudget
 from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.worker_pool import Limits
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.residency.worker_pool import WorkerTimeouts
 from sam3_server.settings import Settings, describe, explain
-from sam3_server.worker import Launch, Worker
 from sam3_server.worker.bounds import MEGAPIXEL
-from sam3_server.worker.encoder_client import Encoder
+from sam3_server.worker.encoder_client import EncoderClient
+from sam3_server.worker.interface import Launch, Worker
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Setup
-from sam3_server.worker.spawn import Start, start_afresh
-from sam3_server.worker.zygote_client import Template
+from sam3_server.worker.spawn import StartWorker, spawn_worker
+from sam3_server.worker.zygote_client import ZygoteClient
 
 EXIT_CONFIG = 2
 SWITCH_SECONDS = 0.001  # threads that ask about tokens let the event loop go on sooner than by default
@@ -80,7 +82,7 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        _refuse(explain(error))
+        _exit_with(explain(error))
 
 
 def _serve(settings: Settings) -> None:
@@ -105,7 +107,7 @@ def _serve(settings: Settings) -> None:
 def build_app(settings: Settings, control: Control) -> FastAPI:
     """Put the server together from its settings."""
     metrics = Metrics()
-    limits = Limits(
+    timeouts = WorkerTimeouts(
         load=settings.load_timeout,
         request=settings.request_timeout,
         grace=settings.kill_grace,
@@ -118,25 +120,28 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         max_per_client=settings.places_per_client,
         held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
         hold_file=settings.hold_file,
-        limits=limits,
+        timeouts=timeouts,
         preload=settings.preload,
         ready_when_loaded=settings.ready_when == "loaded",
     )
-    template = Template(settings.log_level, settings.load_timeout) if settings.standby else None
-    start = template.start_worker if template else start_afresh
-    encoder = Encoder(settings.log_level)
+    zygote = ZygoteClient(settings.log_level, settings.load_timeout) if settings.standby else None
+    start = zygote.start_worker if zygote else spawn_worker
+    encoder = EncoderClient(settings.log_level)
     launcher = partial(_launcher, settings, start, encoder, metrics)
     fallback = None
     if settings.while_held == "cpu":
-        slow = Limits(load=settings.cpu_load_timeout, request=settings.cpu_request_timeout, grace=settings.kill_grace)
+        slow = WorkerTimeouts(
+            load=settings.cpu_load_timeout, request=settings.cpu_request_timeout, grace=settings.kill_grace
+        )
         fallback = CpuFallback(launcher(memory_mib=0, dtype="float32"), slow, settings.max_in_flight)
     launch = launcher(memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
     max_bytes = int((settings.max_image_mib * BASE64_GROWTH + 1) * MIB)
     readers = IntakePool(_intake(settings, max_bytes))
-    service = Service(policy, launch, gpu_memory.read, metrics, readers, fallback)
-    bodies = Bodies(max_bytes, settings.transfer_timeout)
-    with_template = () if template is None else (template,)
-    return create_app(service, control, metrics, bodies, settings.transfer_timeout, readers, encoder, *with_template)
+    coordinator = Coordinator(policy, launch, gpu_memory.read, metrics, fallback)
+    segmentation = SegmentationService(coordinator, readers, metrics)
+    bodies = BodyReceiver(max_bytes, settings.transfer_timeout)
+    helpers = (readers, encoder) if zygote is None else (readers, encoder, zygote)
+    return create_app(coordinator, segmentation, control, metrics, bodies, settings.transfer_timeout, *helpers)
 
 
 def _intake(settings: Settings, max_bytes: int) -> intake.Setup:
@@ -163,7 +168,7 @@ def _in_float32(settings: Settings) -> bool:
 
 
 def _launcher(
-    settings: Settings, start: Start, encoder: Encoder, metrics: Metrics, memory_mib: int, dtype: str
+    settings: Settings, start: StartWorker, encoder: EncoderClient, metrics: Metrics, memory_mib: int, dtype: str
 ) -> Launch:
     setup = Setup(
         model=settings.model,
@@ -189,11 +194,11 @@ def _control(settings: Settings) -> Control:
     try:
         api = authentication_api()
     except kubernetes.config.ConfigException as error:
-        _refuse([f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a cluster to ask: run in a pod, or set KUBECONFIG ({error})"])
+        _exit_with([f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a cluster to ask: run in a pod, or set KUBECONFIG ({error})"])
     return TokenReviews(api, settings.control_audience, settings.control_service_accounts)
 
 
-def _refuse(sentences: list[str]) -> NoReturn:
+def _exit_with(sentences: list[str]) -> NoReturn:
     for sentence in sentences:
         print(f"sam3-server: {sentence}", file=sys.stderr)
     sys.exit(EXIT_CONFIG)

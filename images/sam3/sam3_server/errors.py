@@ -1,32 +1,18 @@
-"""What can go wrong, in the server's own terms; problems.py says it in HTTP's."""
+"""The errors that rooms share; `api/problems.py` maps them to HTTP, `residency/errors.py` has those about holds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from sam3_server.residency.hold import Hold
 
 
 class ServiceError(Exception):
     """A request could not be served. The message is a sentence for the client."""
 
 
-class GateClosedError(ServiceError):
-    """The gate is closed: the GPU is lent out or the model is being unloaded. `hold` says to whom and how long."""
-
-    def __init__(self, message: str, hold: Hold | None) -> None:
-        super().__init__(message)
-        self.hold = hold
-
-
-class AbortedError(GateClosedError):
-    """The request was in flight when its model was taken away."""
-
-
 class BusyError(ServiceError):
     """As many requests are in flight as the server takes."""
 
 
-class TooManyError(ServiceError):
+class TooManyRequestsError(ServiceError):
     """As many requests of one client are in flight as the server takes from each."""
 
 
@@ -67,7 +53,7 @@ class ImageError(ServiceError):
 
 
 @dataclass(frozen=True)
-class Complaint:
+class FieldError:
     """What is wrong with one field of a request; `where` is its path, such as `body.prompts.0.text`."""
 
     where: str
@@ -77,7 +63,7 @@ class Complaint:
 class BodyError(ServiceError):
     """A request's body cannot be used: for all of it, or for some fields. `status` is HTTP's."""
 
-    def __init__(self, status: int, message: str, complaints: Sequence[Complaint] = ()) -> None:
+    def __init__(self, status: int, message: str, field_errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.status = status
-        self.complaints = tuple(complaints)
+        self.field_errors = tuple(field_errors)

@@ -83,6 +83,6 @@ class FairQueue:
         return queue[0][0]
 
 
-def decoded_line() -> FairQueue:
+def decode_queue() -> FairQueue:
     """Return the queue of requests that are decoded, or about to be, before one worker."""
     return FairQueue(DECODED, DECODED_PER_CLIENT)

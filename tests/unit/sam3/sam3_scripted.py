@@ -6,20 +6,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server.api.body_receiver import Body
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
-from sam3_server.intake import Asked, roboflow
-from sam3_server.intake.image_decoder import RgbImage
+from sam3_server.intake import roboflow
+from sam3_server.intake.body import Body
+from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.protocol import Read, RequestLimits, Route
 from sam3_server.intake.request_reader import read
 from sam3_server.intake.roboflow import Echo
-from sam3_server.residency.worker_pool import Limits
-from sam3_server.worker import Worker
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.interface import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
+from sam3_server.worker.rgb_image import RgbImage
 
 NEED = 14000
 WEIGHTS = 1764
-LIMITS = Limits(load=5.0, request=5.0, grace=1.0)
+LIMITS = WorkerTimeouts(load=5.0, request=5.0, grace=1.0)
 
 
 @dataclass
@@ -49,11 +50,11 @@ class ReadHere:
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
 
-    async def read(self, route: Route, body: Body, client: str) -> Asked:
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
         content = os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
         asked = Read(route=route, content_type=body.content_type)
         answer, pixels = await asyncio.to_thread(read, asked, content, self._limits)
-        return Asked(pixels, answer.query, answer.echoes)
+        return ParsedRequest(pixels, answer.query, answer.echoes)
 
     async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
         return await asyncio.to_thread(roboflow.respond, echoes, findings)
@@ -68,7 +69,7 @@ class Script:
     """
 
     gpu: ScriptedGpu
-    limits: Limits = LIMITS
+    limits: WorkerTimeouts = LIMITS
     need_mib: int = NEED
     launched: list["ScriptedWorker"] = field(default_factory=list)
     preparing: asyncio.Event = field(default_factory=asyncio.Event)

@@ -90,7 +90,7 @@ async def test_unknown_routes_and_methods_are_problems(resident: Resident) -> No
 async def test_more_requests_than_fit_are_asked_to_come_again(resident: Resident) -> None:
     resident.script.preparing.clear()
     first = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.flight.count == 1)
+    await resident.until(lambda: resident.coordinator.in_flight.count == 1)
     second = await resident.segment()
     assert second.status_code == 503
     assert "as many as this server takes" in second.json()["detail"]

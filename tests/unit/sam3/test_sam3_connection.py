@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from starlette.requests import ClientDisconnect, Request
 
-from sam3_server.api.disconnects import while_connected
+from sam3_server.api.disconnects import cancel_on_disconnect
 from tests.unit.sam3.conftest import Resident, png
 
 
@@ -52,11 +52,11 @@ async def test_requests_of_clients_that_left_never_reach_the_worker(resident: Re
     (worker,) = resident.script.launched
     resident.script.inferring.clear()
     clients = [client(resident) for _ in range(4)]
-    await resident.until(lambda: resident.service.flight.count == 4 and len(worker.images) == 4)
+    await resident.until(lambda: resident.coordinator.in_flight.count == 4 and len(worker.images) == 4)
     for each in clients:
         each.left.set()
     await asyncio.gather(*(each.served for each in clients))
-    assert resident.service.flight.count == 0
+    assert resident.coordinator.in_flight.count == 0
     assert [each.sent for each in clients] == [[]] * 4
     resident.script.inferring.set()
     assert (await resident.segment()).status_code == 200
@@ -82,7 +82,7 @@ async def test_an_unload_does_not_wait_for_clients_that_left(resident: Resident)
     await resident.segment()
     resident.script.inferring.clear()
     clients = [client(resident) for _ in range(4)]
-    await resident.until(lambda: resident.service.flight.count == 4)
+    await resident.until(lambda: resident.coordinator.in_flight.count == 4)
     order = resident.begin(resident.unload(drain_timeout_seconds=60))
     for each in clients:
         each.left.set()
@@ -108,8 +108,8 @@ async def test_work_is_cancelled_when_the_client_leaves_and_its_errors_are_raise
 
     request = Request({"type": "http"}, receive)
     with pytest.raises(LookupError):
-        await while_connected(request, work(0))
-    waiting = asyncio.create_task(while_connected(request, work(3600)))
+        await cancel_on_disconnect(request, work(0))
+    waiting = asyncio.create_task(cancel_on_disconnect(request, work(3600)))
     await asyncio.sleep(0)
     left.set()
     with pytest.raises(ClientDisconnect):

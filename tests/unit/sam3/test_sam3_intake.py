@@ -14,10 +14,10 @@ import pytest
 from PIL import Image
 
 from sam3_server import memory_files
-from sam3_server.api.body_receiver import Body
 from sam3_server.errors import BodyError, ServiceError
 from sam3_server.intake import body_parser
 from sam3_server.intake import pool as pool_module
+from sam3_server.intake.body import Body
 from sam3_server.intake.pool import IntakePool
 from sam3_server.intake.protocol import RequestLimits, Setup
 from sam3_server.intake.roboflow import Echo
@@ -77,7 +77,7 @@ async def test_what_is_wrong_is_said_as_in_the_same_process(pool: IntakePool) ->
     with pytest.raises(BodyError) as refused:
         await pool.read("segment", body(asking(png(), prompts=[""])), CLIENT)
     assert refused.value.status == 422
-    assert [each.where for each in refused.value.complaints] == ["body.prompts.0.text"]
+    assert [each.where for each in refused.value.field_errors] == ["body.prompts.0.text"]
     for content, status in ((b"", 422), (asking(b"%PDF"), 422), (asking(png(2001, 2000)), 413)):
         with pytest.raises(BodyError) as refused:
             await pool.read("segment", body(content), CLIENT)
@@ -184,8 +184,8 @@ def test_senseless_json_of_any_size_gets_a_short_answer_soon(kind: str, size: in
     assert time.process_time() - began < 10
     assert refused.value.status in (413, 422)
     assert len(str(refused.value)) <= 1500
-    assert sum(len(each.where) + len(each.message) for each in refused.value.complaints) <= 4000
-    assert len(refused.value.complaints) <= 10
+    assert sum(len(each.where) + len(each.message) for each in refused.value.field_errors) <= 4000
+    assert len(refused.value.field_errors) <= 10
 
 
 BOXES = '{"image":{"type":"base64","value":""},"prompts":[{"boxes":[%s{}]}]}' % ("{}," * 300_000)
@@ -196,7 +196,7 @@ def test_senseless_boxes_are_refused_by_the_first() -> None:
 
     with pytest.raises(BodyError) as refused:
         body_parser.read_json(BOXES.encode(), ConceptRequest)
-    assert len(refused.value.complaints) <= 10
+    assert len(refused.value.field_errors) <= 10
     assert len(str(refused.value)) <= 1500
 
 

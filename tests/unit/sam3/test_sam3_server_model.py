@@ -17,15 +17,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sam3_server.api.app import create_app
 from sam3_server.api.auth import OpenControl
-from sam3_server.api.body_receiver import Bodies
-from sam3_server.residency import coordinator as service_module
-from sam3_server.residency.coordinator import Policy, Service
-from sam3_server.residency.gpu_measurement import Read
+from sam3_server.api.body_receiver import BodyReceiver
+from sam3_server.residency import coordinator as coordinator_module
+from sam3_server.residency.coordinator import Coordinator
+from sam3_server.residency.gpu_measurement import ReadMemory
 from sam3_server.residency.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
 from sam3_server.residency.host_memory import HostBudget
 from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.worker_pool import Limits
-from sam3_server.worker import Launch, Worker
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.interface import Launch, Worker
 from tests.unit.sam3.conftest import ASKED, MAX_BODY, png
 from tests.unit.sam3.sam3_scripted import NEED, ReadHere, Script, ScriptedGpu
 
@@ -63,7 +65,7 @@ class Gpu(Protocol):
 class Stage(Protocol):
     """What the server runs on. `out_of_memory` counts workers that were sent where there was no memory."""
 
-    limits: Limits
+    limits: WorkerTimeouts
     out_of_memory: int
 
     @property
@@ -82,7 +84,7 @@ class Stage(Protocol):
     def launch(self) -> Launch: ...
 
     @property
-    def read(self) -> Read: ...
+    def read(self) -> ReadMemory: ...
 
 
 class ServerMachine(RuleBasedStateMachine):
@@ -92,7 +94,8 @@ class ServerMachine(RuleBasedStateMachine):
         super().__init__()
         self.runner = self.begun()
         self.clock = 0.0
-        self.kept, service_module.KEEP_SECONDS = service_module.KEEP_SECONDS, 3600.0  # the test calls `tend` itself
+        self.kept = coordinator_module.RECONCILE_SECONDS
+        coordinator_module.RECONCILE_SECONDS = 3600.0  # the test calls `reconcile` itself
         self.script = self.stage()
         self.slow: asyncio.Task[httpx.Response] | None = None
 
@@ -111,9 +114,9 @@ class ServerMachine(RuleBasedStateMachine):
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
         policy = Policy(NEED, True, host, 4, 4, 0.0, None, self.script.limits)
-        stage = (self.script.launch, self.script.read, metrics, ReadHere(ASKED))
-        self.service = Service(policy, *stage, now=lambda: self.clock)
-        app = create_app(self.service, OpenControl(), metrics, Bodies(MAX_BODY, 5.0), 5.0)
+        self.coordinator = Coordinator(policy, self.script.launch, self.script.read, metrics, now=lambda: self.clock)
+        segmentation = SegmentationService(self.coordinator, ReadHere(ASKED), metrics)
+        app = create_app(self.coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, 5.0), 5.0)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
         self.run(self.alive.enter_async_context(app.router.lifespan_context(app)))
         self.run(self.alive.enter_async_context(self.client))
@@ -123,7 +126,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.script.inferring.set()
         with contextlib.suppress(AttributeError):  # it was never started
             self.run(self.alive.aclose())
-        service_module.KEEP_SECONDS = self.kept
+        coordinator_module.RECONCILE_SECONDS = self.kept
         self.ended()
 
     def ended(self) -> None:
@@ -203,7 +206,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.wanted = self.wanted and not self.loaded
         self.require_in_order(answer)
 
-    @precondition(lambda self: self.slow is not None and self.loaded and self.service.loaded)
+    @precondition(lambda self: self.slow is not None and self.loaded and self.coordinator.loaded)
     @rule(holder=HOLDERS, fence=FENCES)
     def load_while_draining(self, holder: str, fence: int) -> None:
         claim, terms = Claim(holder, fence), Terms(holder, fence, 60.0, "key")
@@ -224,11 +227,11 @@ class ServerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock += seconds
         self.wanted = self.wanted or self.book.expire(self.clock) is not None
-        self.run(self.service.tend())
+        self.run(self.coordinator.reconcile())
         if not self.held and self.wanted and not self.loaded and self.fits and seconds == LONGEST_RETRY:
             self.loaded = True
-        assert self.service.loaded >= self.loaded
-        self.loaded = self.service.loaded
+        assert self.coordinator.loaded >= self.loaded
+        self.loaded = self.coordinator.loaded
         self.wanted = self.wanted and not self.loaded
 
     @precondition(lambda self: not self.loaded and self.slow is None)
@@ -267,7 +270,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_is_loaded_under_a_hold(self) -> None:
-        assert not (self.held and self.service.loaded)
+        assert not (self.held and self.coordinator.loaded)
 
     @invariant()
     def no_worker_is_sent_where_there_is_no_memory(self) -> None:

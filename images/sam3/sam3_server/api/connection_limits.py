@@ -11,7 +11,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from sam3_server.residency.client_quota import network
+from sam3_server.api.client_address import client_network
 
 HEAD_SECONDS = 10.0  # from the connection, or the answer before, to the end of a request's headers
 REST_SECONDS = 5.0  # for what a client still sends of a body that has been answered already
@@ -152,7 +152,7 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
 
 
 def _client(connection: Any) -> str:
-    return network(connection.client[0]) if connection.client else "unknown"
+    return client_network(connection.client[0]) if connection.client else "unknown"
 
 
 class _Timer:

@@ -9,7 +9,7 @@ from starlette.requests import ClientDisconnect, Request
 Answer = TypeVar("Answer")
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """Return what `work` returns; it is cancelled when the client disconnects. The body must have been read before.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The inference routes: each has a place before its body is read, asks the service, and words the answer."""
+"""The inference routes: each is admitted before its body is read, and has its image segmented."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -8,66 +8,66 @@ from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
 from sam3_server.api import openapi, problems
-from sam3_server.api.body_receiver import Bodies
-from sam3_server.api.disconnects import while_connected
+from sam3_server.api.body_receiver import BodyReceiver
+from sam3_server.api.client_address import client_of
+from sam3_server.api.disconnects import cancel_on_disconnect
 from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
 from sam3_server.intake.roboflow import ConceptResponse
 from sam3_server.intake.segment_schemas import SegmentResponse
-from sam3_server.residency.client_quota import address_of
-from sam3_server.residency.coordinator import Segmentation, Service
+from sam3_server.residency.segmentation import Segmentation, SegmentationService
 
 router = APIRouter()
 SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
 DEGRADED = "SAM3-Degraded"
 ERRORS = problems.responses(400, 408, 413, 415, 422, 429, 500, 503)
-PIECE_BYTES = 1 << 18
+CHUNK_BYTES = 1 << 18
 
 
-async def _served(request: Request) -> Service:
-    service: Service = request.app.state.service
-    return service
+async def _segmentation(request: Request) -> SegmentationService:
+    segmentation: SegmentationService = request.app.state.segmentation
+    return segmentation
 
 
-Served = Annotated[Service, Depends(_served)]
+Segmenting = Annotated[SegmentationService, Depends(_segmentation)]
 
 
 @router.post(SEGMENT, responses=ERRORS, response_model=SegmentResponse, openapi_extra=openapi.SEGMENT_BODY)
-async def segment(request: Request, service: Served) -> Response:
-    """Find every instance of each concept. Loads the model if nothing forbids it."""
-    async with _answered(request, service, "segment") as done:
+async def segment(request: Request, service: Segmenting) -> Response:
+    """Find every instance of each concept. Load the model if nothing forbids it."""
+    async with _segmented(request, service, "segment") as done:
         return _answer(done.found.findings, done)
 
 
 @router.post(CONCEPT, responses=ERRORS, response_model=ConceptResponse, openapi_extra=openapi.CONCEPT_BODY)
-async def concept_segment(request: Request, service: Served) -> Response:
-    """Answer as Roboflow inference's route of this name does. Its clients need no more than another URL."""
-    async with _answered(request, service, "concept") as done:
-        return _answer(await service.respond(done, address_of(request.scope)), done)
+async def concept_segment(request: Request, service: Segmenting) -> Response:
+    """Answer as Roboflow inference's route of this name does. Its clients only change their URL."""
+    async with _segmented(request, service, "concept") as done:
+        return _answer(await service.respond(done, client_of(request.scope)), done)
 
 
 @asynccontextmanager
-async def _answered(request: Request, service: Service, route: Route) -> AsyncIterator[Segmentation]:
-    """Have a place, take the body, and ask the service; the place is kept for the length of the `with` block."""
-    bodies: Bodies = request.app.state.bodies
-    client = address_of(request.scope)
-    async with service.admitted(client):
-        body = await bodies.take(request, client, service.require_open)
-        yield await while_connected(request, service.segment(route, body, client))
+async def _segmented(request: Request, service: SegmentationService, route: Route) -> AsyncIterator[Segmentation]:
+    """Admit the request, receive its body and segment its image; it counts as in flight for the `with` block."""
+    bodies: BodyReceiver = request.app.state.bodies
+    client = client_of(request.scope)
+    async with service.admit(client):
+        body = await bodies.receive(request, client, service.require_open)
+        yield await cancel_on_disconnect(request, service.segment(route, body, client))
 
 
-class _Pieces(Response):
-    """An answer of any size, sent piece by piece, so that a client that reads slowly makes nothing else wait."""
+class _ChunkedResponse(Response):
+    """An answer of any size, sent in pieces, so that a client that reads slowly delays no other."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for start in range(0, len(self.body), PIECE_BYTES):
-            piece = self.body[start : start + PIECE_BYTES]
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        for start in range(0, len(self.body), CHUNK_BYTES):
+            chunk = self.body[start : start + CHUNK_BYTES]
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
 def _answer(content: bytes, done: Segmentation) -> Response:
     headers = {DEGRADED: "cpu"} if done.degraded else None
-    return _Pieces(content, media_type=JSON, headers=headers)
+    return _ChunkedResponse(content, media_type=JSON, headers=headers)

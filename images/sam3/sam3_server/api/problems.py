@@ -16,7 +16,8 @@ from gpu_memory import GpuUnavailable
 from sam3_server import errors
 from sam3_server.api.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
 from sam3_server.api.schemas import Problem
-from sam3_server.intake.field_errors import LONGEST_DETAIL, cut, invalid
+from sam3_server.intake.field_errors import MAX_DETAIL, truncate, validation_error
+from sam3_server.residency.errors import AdmissionClosedError
 from sam3_server.residency.hold import FenceError, RenewKeyError
 
 log = logging.getLogger(__name__)
@@ -34,14 +35,14 @@ STATUSES: Mapping[type[Exception], int] = {
     errors.PromptError: 422,
     errors.TooMuchWorkError: 422,
     errors.InferenceError: 500,
-    errors.TooManyError: 429,
+    errors.TooManyRequestsError: 429,
     errors.ServiceError: 503,
 }
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
     """Return the problem's response; `members` are its extension members."""
-    title, detail = HTTPStatus(status).phrase, cut(detail, LONGEST_DETAIL)
+    title, detail = HTTPStatus(status).phrase, truncate(detail, MAX_DETAIL)
     content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
     return JSONResponse(content, status, headers, MEDIA_TYPE)
 
@@ -69,9 +70,9 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     if status in (429, 503):
-        headers["Retry-After"] = str(request.app.state.service.retry_after(error))
+        headers["Retry-After"] = str(request.app.state.coordinator.retry_after(error))
     if status == 503:
-        hold = error.hold if isinstance(error, errors.GateClosedError) else None
+        hold = error.hold if isinstance(error, AdmissionClosedError) else None
         if hold is not None:
             members["eta"] = hold.terms.eta.isoformat().replace("+00:00", "Z") if hold.terms.eta else None
     return problem(status, str(error), headers, **members)
@@ -79,13 +80,13 @@ async def _known(request: Request, error: Exception) -> JSONResponse:
 
 async def _body(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, errors.BodyError)
-    found = [{"in": each.where, "message": each.message} for each in error.complaints]
+    found = [{"in": each.where, "message": each.message} for each in error.field_errors]
     return problem(error.status, str(error), errors=found) if found else problem(error.status, str(error))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return await _body(request, invalid(error.errors()))
+    return await _body(request, validation_error(error.errors()))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

@@ -20,8 +20,8 @@ from sam3_server.fair_queue import FairQueue
 log = logging.getLogger(__name__)
 
 REVIEW_SECONDS = 5.0
-REMEMBER_SECONDS, REMEMBER_REFUSAL_SECONDS = 30.0, 1.0
-REMEMBER_AT_MOST = 256
+CACHE_SECONDS, CACHE_REFUSAL_SECONDS = 30.0, 1.0
+CACHE_AT_MOST = 256
 AT_A_TIME, AT_A_TIME_PER_CLIENT = 4, 2
 WAITING_PER_CLIENT = 8
 PER_SECOND_PER_CLIENT = 10
@@ -47,9 +47,9 @@ class TokenReviews:
         self._audience = audience
         self._users = frozenset(f"system:serviceaccount:{account}" for account in service_accounts)
         self._now = now
-        self._known: dict[bytes, tuple[float, Exception | None]] = {}
+        self._cache: dict[bytes, tuple[float, Exception | None]] = {}
         self._turns = FairQueue(AT_A_TIME, AT_A_TIME_PER_CLIENT)
-        self._spent = _Spent()
+        self._rate_limit = _RateLimit()
         self._threads = ThreadPoolExecutor(AT_A_TIME, "token review")
 
     async def check(self, token: str | None, client: str) -> None:
@@ -59,38 +59,38 @@ class TokenReviews:
         if len(token) > LONGEST_TOKEN:
             raise UnauthorizedError(f"the token has more than {LONGEST_TOKEN} characters")
         key = hashlib.sha256(token.encode()).digest()
-        if self._recall(key):
+        if self._cached(key):
             return
-        self._require_few(client)
+        self._require_rate(client)
         async with self._turns.turn(client):
-            if self._recall(key):  # somebody has asked meanwhile
+            if self._cached(key):  # somebody has asked meanwhile
                 return
             try:
                 await self._review(token)
             except (UnauthorizedError, ForbiddenError) as error:
-                self._remember(key, REMEMBER_REFUSAL_SECONDS, error)
+                self._store(key, CACHE_REFUSAL_SECONDS, error)
                 raise
-            self._remember(key, REMEMBER_SECONDS, None)
+            self._store(key, CACHE_SECONDS, None)
 
-    def _recall(self, key: bytes) -> bool:
+    def _cached(self, key: bytes) -> bool:
         """Whether the token is known to be good; raises what is known against it."""
-        until, refusal = self._known.get(key, (0.0, None))
+        until, refusal = self._cache.get(key, (0.0, None))
         if until <= self._now():
             return False
         if refusal is not None:
             raise type(refusal)(str(refusal))
         return True
 
-    def _remember(self, key: bytes, seconds: float, refusal: Exception | None) -> None:
+    def _store(self, key: bytes, seconds: float, refusal: Exception | None) -> None:
         """Keep what is known; of too much, what was heard first goes, refusals before what is good."""
-        if len(self._known) >= REMEMBER_AT_MOST:
-            oldest = next((each for each, known in self._known.items() if known[1]), next(iter(self._known)))
-            del self._known[oldest]
-        self._known.pop(key, None)
-        self._known[key] = (self._now() + seconds, refusal)
+        if len(self._cache) >= CACHE_AT_MOST:
+            oldest = next((each for each, known in self._cache.items() if known[1]), next(iter(self._cache)))
+            del self._cache[oldest]
+        self._cache.pop(key, None)
+        self._cache[key] = (self._now() + seconds, refusal)
 
-    def _require_few(self, client: str) -> None:
-        if self._turns.waiting(client) >= WAITING_PER_CLIENT or not self._spent.one_more(client, self._now()):
+    def _require_rate(self, client: str) -> None:
+        if self._turns.waiting(client) >= WAITING_PER_CLIENT or not self._rate_limit.take(client, self._now()):
             raise ControlUnavailableError("too many tokens of this client were to be checked; try again in a second")
 
     async def _review(self, token: str) -> None:
@@ -119,14 +119,14 @@ class TokenReviews:
         return status
 
 
-class _Spent:
+class _RateLimit:
     """How many reviews each client has had in the present second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._clients: dict[str, int] = {}
 
-    def one_more(self, client: str, now: float) -> bool:
+    def take(self, client: str, now: float) -> bool:
         """Count one review, unless the client has had its share."""
         if int(now) != self._second:
             self._second, self._clients = int(now), {}

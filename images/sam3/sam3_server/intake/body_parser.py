@@ -16,7 +16,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from sam3_server.errors import BodyError, ImageError
-from sam3_server.intake.field_errors import complaint, cut, invalid
+from sam3_server.intake.field_errors import field_error, truncate, validation_error
 from sam3_server.intake.segment_schemas import SegmentOptions, SegmentRequest
 from sam3_server.memory_files import Bytes
 
@@ -71,7 +71,7 @@ def read(content_type: str, body: Bytes) -> tuple[bytes, SegmentOptions]:
         return parsed.image(parsed.model.image), parsed.model
     if kind == FORM:
         return _from_form(_form(content_type, body), len(body))
-    raise BodyError(415, f"the request has the content type {cut(kind, 100) or 'none'}: send {JSON} or {FORM}")
+    raise BodyError(415, f"the request has the content type {truncate(kind, 100) or 'none'}: send {JSON} or {FORM}")
 
 
 def read_json(body: Bytes, model: type[Body]) -> Parsed[Body]:
@@ -150,14 +150,14 @@ def _form(content_type: str, body: Bytes) -> FormData:
     try:
         return asyncio.run(parsed())
     except MultiPartException as error:
-        raise BodyError(400, cut(error.message, 200)) from error
+        raise BodyError(400, truncate(error.message, 200)) from error
 
 
 def _from_form(form: FormData, size: int) -> tuple[bytes, SegmentOptions]:
     fields = _fields(form)
     image = fields.pop("image", None)
     if not isinstance(image, UploadFile):
-        raise complaint("image", "send the image as a file of this form")
+        raise field_error("image", "send the image as a file of this form")
     data = image.file.read()
     if size - len(data) > OTHER_BYTES:
         raise _too_much_beside_the_image()
@@ -169,7 +169,7 @@ def _fields(form: FormData) -> dict[str, Any]:
     for name in form:
         values = form.getlist(name)
         if name not in REPEATABLE and len(values) > 1:
-            raise complaint(name, "this field may be sent once")
+            raise field_error(name, "this field may be sent once")
         fields[name] = values if name in REPEATABLE else values[0]
     return fields
 
@@ -179,7 +179,9 @@ def _options(fields: Mapping[str, Any]) -> SegmentOptions:
         return _simple(dict(fields))
     others = ", ".join(sorted(fields.keys() - {"request"}))
     if others or isinstance(fields["request"], UploadFile):
-        raise complaint("request", f"send JSON here and no further field ({cut(others, 100) or 'a file'} was sent)")
+        raise field_error(
+            "request", f"send JSON here and no further field ({truncate(others, 100) or 'a file'} was sent)"
+        )
     try:
         return SegmentOptions.model_validate_json(fields["request"].removeprefix(BYTE_ORDER_MARK.decode()))
     except ValidationError as error:
@@ -189,9 +191,9 @@ def _options(fields: Mapping[str, Any]) -> SegmentOptions:
 def _simple(fields: dict[str, Any]) -> SegmentOptions:
     texts, classes = fields.pop("prompt", []), fields.pop("class_id", [])
     if not texts:
-        raise complaint("prompt", "say what to look for, once or several times, or send `request`")
+        raise field_error("prompt", "say what to look for, once or several times, or send `request`")
     if classes and len(classes) != len(texts):
-        raise complaint("class_id", f"{len(classes)} classes were sent for {len(texts)} prompts; send one for each")
+        raise field_error("class_id", f"{len(classes)} classes were sent for {len(texts)} prompts; send one for each")
     prompts = [{"text": text} for text in texts]
     for prompt, class_id in zip(prompts, classes, strict=False):
         prompt["class_id"] = class_id
@@ -202,4 +204,4 @@ def _simple(fields: dict[str, Any]) -> SegmentOptions:
 
 
 def _invalid(error: ValidationError, *where: str) -> BodyError:
-    return invalid(error.errors(include_url=False, include_context=False, include_input=False), "body", *where)
+    return validation_error(error.errors(include_url=False, include_context=False, include_input=False), "body", *where)

@@ -3,29 +3,29 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sam3_server.errors import BodyError, Complaint
+from sam3_server.errors import BodyError, FieldError
 
-MOST_COMPLAINTS = 10
-LONGEST_PLACE, LONGEST_MESSAGE, LONGEST_DETAIL = 100, 300, 1500
+MAX_FIELD_ERRORS = 10
+MAX_PATH, MAX_MESSAGE, MAX_DETAIL = 100, 300, 1500
 
 
-def invalid(found: Iterable[Mapping[str, Any]], *where: str) -> BodyError:
+def validation_error(found: Iterable[Mapping[str, Any]], *where: str) -> BodyError:
     """Return the error for what Pydantic found wrong (`loc` and `msg` of each) below `where`: the first few."""
-    complaints: list[Complaint] = []
+    field_errors: list[FieldError] = []
     for each in found:
-        if len(complaints) == MOST_COMPLAINTS:
+        if len(field_errors) == MAX_FIELD_ERRORS:
             break
         place = ".".join(map(str, (*where, *each["loc"])))
-        complaints.append(Complaint(cut(place, LONGEST_PLACE), cut(str(each["msg"]), LONGEST_MESSAGE)))
-    detail = "; ".join(f"{each.where}: {each.message}" for each in complaints)
-    return BodyError(422, cut(detail, LONGEST_DETAIL), complaints)
+        field_errors.append(FieldError(truncate(place, MAX_PATH), truncate(str(each["msg"]), MAX_MESSAGE)))
+    detail = "; ".join(f"{each.where}: {each.message}" for each in field_errors)
+    return BodyError(422, truncate(detail, MAX_DETAIL), field_errors)
 
 
-def complaint(field: str, message: str) -> BodyError:
+def field_error(field: str, message: str) -> BodyError:
     """Return the error for one field of a body."""
-    return invalid([{"loc": ("body", field), "msg": message}])
+    return validation_error([{"loc": ("body", field), "msg": message}])
 
 
-def cut(text: str, most: int) -> str:
+def truncate(text: str, most: int) -> str:
     """Return the text, shortened to `most` characters."""
     return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -1,29 +1,18 @@
 """From an upload's bytes to upright RGB pixels, within limits. Decoding is slow: call it off the event loop."""
 
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
 
 from PIL import Image, PngImagePlugin, TiffImagePlugin, UnidentifiedImageError
 
 from sam3_server.errors import ImageError, ImageTooLargeError
 from sam3_server.intake import file_formats, orientation
+from sam3_server.worker.rgb_image import STRIP_BYTES, RgbImage
 
 Image.MAX_IMAGE_PIXELS = None  # the limit that counts is the one that callers give
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF")
 BITS_PER_SAMPLE = 258  # a tag of TIFF
 LONGEST_REASON = 200
-STRIP_BYTES = 1 << 18
 LONGEST_SIDE = 1 << 15  # scaling a thin image to the model's square takes memory by its longer side
-
-
-@dataclass(frozen=True)
-class RgbImage:
-    """Pixels of 3 bytes, row by row from the top left, in strips that a socket takes without much copying."""
-
-    width: int
-    height: int
-    strips: Sequence[bytes | memoryview]
 
 
 class _DamagedError(ImageError):

@@ -6,11 +6,11 @@ import signal
 import socket
 
 from sam3_server.errors import BodyError, ServiceError
-from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Question, Reply, Setup
-from sam3_server.worker.spawn import start_module
+from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Reply, Request, Setup
+from sam3_server.worker.spawn import spawn_module
 
 MODULE = "sam3_server.intake"
-PATIENCE = 6  # times the CPU time of a request: what it may take on a machine that has other work
+WALL_TIME_FACTOR = 6  # times the CPU time of a request, for a machine that has other work
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
@@ -38,13 +38,13 @@ class IntakeProcess:
         ours.setblocking(False)
         try:
             with theirs:
-                process = await start_module(MODULE, theirs, setup.model_dump_json(), **ONE_ARENA)
+                process = await spawn_module(MODULE, theirs, setup.model_dump_json(), **ONE_ARENA)
         except BaseException:
             ours.close()
             raise
         return cls(setup, process, ours)
 
-    async def ask(self, question: Question, content: int) -> tuple[Reply, int]:
+    async def call(self, request: Request, content: int) -> tuple[Reply, int]:
         """Return the reply, and the descriptor of a file that the caller is to close. `content` stays open.
 
         After an error the process is of no further use.
@@ -55,15 +55,15 @@ class IntakeProcess:
 
         """
         try:
-            socket.send_fds(self._channel, [question.model_dump_json().encode()], [content])
-            async with asyncio.timeout(self._setup.cpu_seconds * PATIENCE):
+            socket.send_fds(self._channel, [request.model_dump_json().encode()], [content])
+            async with asyncio.timeout(self._setup.cpu_seconds * WALL_TIME_FACTOR):
                 message, descriptors = await self._receive()
         except TimeoutError as error:
             raise ProcessGoneError("the request took too long to read: this machine has too much other work") from error
         except OSError:
             message, descriptors = b"", []
         if not message:
-            raise self._epitaph(await self._process.wait())
+            raise self._exit_error(await self._process.wait())
         return REPLIES.validate_json(message), descriptors[0]
 
     def end(self) -> None:
@@ -87,7 +87,7 @@ class IntakeProcess:
         message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_SIZE, 1)
         return message, descriptors
 
-    def _epitaph(self, code: int) -> ServiceError:
+    def _exit_error(self, code: int) -> ServiceError:
         if code == -signal.SIGXCPU:
             return BodyError(
                 422,

@@ -1,7 +1,7 @@
 """What server and intake process say to each other: one JSON message and at most one descriptor each way.
 
 The descriptor of a question is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
-JSON (an `Answer`, or what is to be sent as it stands), and then the pixels, if it answers a `Read`.
+JSON (an `ParsedQuery`, or what is to be sent as it stands), and then the pixels, if it answers a `Read`.
 """
 
 from typing import Annotated, Literal
@@ -58,7 +58,7 @@ class Echoes(BaseModel):
     echoes: list[Echo]
 
 
-class Answer(BaseModel):
+class ParsedQuery(BaseModel):
     """A request that makes sense; its pixels follow."""
 
     query: Query
@@ -75,15 +75,15 @@ class Done(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The request cannot be served; `complaints` are pairs of a place and a message."""
+    """The request cannot be served; `field_errors` are pairs of a place and a message."""
 
     kind: Literal["refused"] = "refused"
     status: int
     message: str
-    complaints: list[tuple[str, str]] = []
+    field_errors: list[tuple[str, str]] = []
 
 
-Question = Read | Respond
+Request = Read | Respond
 Reply = Done | Refusal
-QUESTIONS: TypeAdapter[Question] = TypeAdapter(Annotated[Question, Field(discriminator="kind")])
+REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
-from sam3_server.worker.protocol import Exemplar as AskedExemplar
+from sam3_server.worker.protocol import Exemplar as WorkerExemplar
 from sam3_server.worker.protocol import Findings, Form, LabelForm, Query
-from sam3_server.worker.protocol import Prompt as AskedPrompt
+from sam3_server.worker.protocol import Prompt as WorkerPrompt
 
 LONGEST_PROMPT = 512
 MOST_PROMPTS = 1000  # a server may allow fewer: SAM3_MAX_PROMPTS
@@ -83,17 +83,17 @@ class SegmentOptions(BaseModel):
     def query(self, most_instances: int) -> Query:
         """Return what the worker is asked, with at most `most_instances` for each prompt."""
         return Query(
-            prompts=[self._asked(prompt, place) for place, prompt in enumerate(self.prompts)],
+            prompts=[self._worker_prompt(prompt, place) for place, prompt in enumerate(self.prompts)],
             form=self.format,
             labels=self.yolo_labels,
             max_instances=self.max_instances or most_instances,
             nms_iou=self.nms_iou,
         )
 
-    def _asked(self, prompt: Prompt, place: int) -> AskedPrompt:
-        return AskedPrompt(
+    def _worker_prompt(self, prompt: Prompt, place: int) -> WorkerPrompt:
+        return WorkerPrompt(
             text=prompt.text,
-            exemplars=[AskedExemplar(box=each.box, positive=each.positive) for each in prompt.exemplars],
+            exemplars=[WorkerExemplar(box=each.box, positive=each.positive) for each in prompt.exemplars],
             threshold=self.threshold if prompt.threshold is None else prompt.threshold,
             class_id=place if prompt.class_id is None else prompt.class_id,
         )

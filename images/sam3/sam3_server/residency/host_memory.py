@@ -42,8 +42,8 @@ class HostBudget:
         available = available_mib(self.root)
         return available is None or available >= self.need_mib + self.reserve_mib
 
-    def refusal(self) -> str:
-        """Say why not, and what to change."""
+    def shortage(self) -> str:
+        """Return the sentence that says what is missing and what to change."""
         return (
             f"a further worker needs some {self.need_mib} MiB of host memory and {self.reserve_mib} MiB are to stay "
             f"free, {available_mib(self.root)} MiB are available: give the pod more memory, or set SAM3_STANDBY=false"

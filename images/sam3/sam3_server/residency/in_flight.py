@@ -6,34 +6,35 @@ import time
 from collections.abc import Callable, Iterator
 
 
-class Flight:
+class InFlight:
     """Counts requests between admission and answer. Times in seconds of the monotonic clock.
 
-    `needing` are those that still need the worker: an unload waits for them, not for answers that are being written.
+    `needing_worker` counts those that still need the worker: an unload waits for them, not for answers that are being
+    written.
     """
 
     def __init__(self) -> None:
         self.count = 0
-        self.needing = 0
-        self._landed = asyncio.Event()
-        self._landed.set()
+        self.needing_worker = 0
+        self._drained = asyncio.Event()
+        self._drained.set()
         self._last = time.monotonic()
 
     @contextlib.contextmanager
-    def one(self) -> Iterator[Callable[[], None]]:
-        """Count one request for the length of a `with` block; call what it yields once it needs the worker no more."""
-        needs = True
+    def track(self) -> Iterator[Callable[[], None]]:
+        """Count one request for a `with` block; call the yielded function once it does not need the worker any more."""
+        needs_worker = True
 
         def computed() -> None:
-            nonlocal needs
-            self.needing -= needs
-            needs = False
-            if not self.needing:
-                self._landed.set()
+            nonlocal needs_worker
+            self.needing_worker -= needs_worker
+            needs_worker = False
+            if not self.needing_worker:
+                self._drained.set()
 
         self.count += 1
-        self.needing += 1
-        self._landed.clear()
+        self.needing_worker += 1
+        self._drained.clear()
         try:
             yield computed
         finally:
@@ -41,8 +42,8 @@ class Flight:
             self.count -= 1
             self._last = time.monotonic()
 
-    def refused(self) -> None:
-        """Note a request that was turned away: whoever asks in vain is no sign of idleness."""
+    def record_refusal(self) -> None:
+        """Record a refused request: a server that refuses requests is not idle."""
         self._last = time.monotonic()
 
     @property
@@ -50,9 +51,9 @@ class Flight:
         """Seconds since the last request was done or refused; 0 while one is in flight."""
         return 0.0 if self.count else time.monotonic() - self._last
 
-    async def landed(self, timeout: float) -> int:
+    async def drained(self, timeout: float) -> int:
         """Wait until none needs the worker, for at most `timeout` seconds; return how many still do."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await self._landed.wait()
-        return self.needing
+                await self._drained.wait()
+        return self.needing_worker

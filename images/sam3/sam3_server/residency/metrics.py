@@ -1,30 +1,26 @@
-"""Prometheus metrics, and the middleware that counts and logs requests by route and status."""
+"""Prometheus metrics."""
 
-import logging
-import time
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sam3_server.residency.hold import Hold
 from sam3_server.residency.state import State
 from sam3_server.worker.protocol import Segmented
 
-log = logging.getLogger(__name__)
-
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
-CLIENT_LEFT = 499  # as nginx logs it; nothing is sent
-QUIET_ROUTES = frozenset({"/health", "/ready", "/metrics", "/api/v1/gpu"})
 
 
 class Watched(Protocol):
-    """What of the service is read at each scrape."""
+    """What is read at each scrape."""
 
-    state: State
+    @property
+    def state(self) -> State:
+        """The model's state."""
+        ...
 
     @property
     def hold(self) -> Hold | None:
@@ -33,7 +29,7 @@ class Watched(Protocol):
 
     @property
     def standby_ready(self) -> bool:
-        """Whether a prepared worker stands by."""
+        """Whether a standby is prepared."""
         ...
 
     @property
@@ -90,20 +86,20 @@ class Metrics:
         self.prompts = counter("sam3_prompts", "Prompts that the model was asked for")
         self.known_images = counter("sam3_known_images", "Requests about an image whose features were still known")
         self.degraded = counter("sam3_degraded", "Requests answered from the CPU while the GPU was lent out")
-        self.worker_deaths = counter("sam3_worker_deaths", "Workers that ended without being asked to")
+        self.worker_deaths = counter("sam3_worker_deaths", "WorkerPool that ended without being asked to")
 
-    def watch(self, service: Watched) -> None:
-        """Report the service's state and hold at each scrape."""
-        self.registry.register(_ServiceCollector(service))
+    def watch(self, source: Watched) -> None:
+        """Report a server's state and hold at each scrape."""
+        self.registry.register(_StateCollector(source))
 
-    def answered(self, answer: Segmented) -> None:
-        """Note what the worker said of itself."""
+    def record_answer(self, answer: Segmented) -> None:
+        """Record what the worker reported with an answer."""
         self.worker_peak.set(answer.peak_mib)
         self.worker_host_peak.set(answer.host_peak_mib)
         self.known_images.inc(answer.cached)
 
-    def unloaded(self, before_mib: int, after_mib: int, held_mib: int) -> None:
-        """Note the free memory before and after an unload of a worker that held so much."""
+    def record_unload(self, before_mib: int, after_mib: int, held_mib: int) -> None:
+        """Record the free memory before and after an unload of a worker that held so much."""
         self.free_before.set(before_mib)
         self.free_after.set(after_mib)
         self.residual.set(max(0, before_mib + held_mib - after_mib))
@@ -113,64 +109,24 @@ class Metrics:
         return generate_latest(self.registry)
 
 
-class _ServiceCollector(Collector):
-    def __init__(self, service: Watched) -> None:
-        self._service = service
+class _StateCollector(Collector):
+    def __init__(self, source: Watched) -> None:
+        self._source = source
 
     def collect(self) -> Iterable[Metric]:
         state = GaugeMetricFamily("sam3_state", "1 for the present state", labels=["state"])
         for each in State:
-            state.add_metric([each.value], float(each is self._service.state))
+            state.add_metric([each.value], float(each is self._source.state))
         yield state
-        loaded = float(self._service.state is State.LOADED)
+        loaded = float(self._source.state is State.LOADED)
         yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
-        standby = float(self._service.standby_ready)
+        standby = float(self._source.standby_ready)
         yield GaugeMetricFamily("sam3_standby_ready", "Whether a prepared worker stands by", value=standby)
-        weights = self._service.standby_weights_mib
+        weights = self._source.standby_weights_mib
         text = "MiB of weights that the standby holds resident in host memory"
         yield GaugeMetricFamily("sam3_standby_weights_mib", text, value=weights)
-        held = self._service.worker_allocated_mib
+        held = self._source.worker_allocated_mib
         yield GaugeMetricFamily("sam3_worker_allocated_mib", "GPU memory that the worker holds", value=held)
-        hold = self._service.hold
-        age = self._service.now() - hold.placed_at if hold else 0.0
+        hold = self._source.hold
+        age = self._source.now() - hold.placed_at if hold else 0.0
         yield GaugeMetricFamily("sam3_hold_age_seconds", "Seconds since the hold was placed, 0 without one", value=age)
-
-
-class RequestMetrics:
-    """Counts, times and logs requests; routes are templates, so that labels stay few."""
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, now: Callable[[], float] = time.monotonic) -> None:
-        self._app = app
-        self._metrics = metrics
-        self._now = now
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        began, status = self._now(), CLIENT_LEFT
-
-        async def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        with self._metrics.in_flight.track_inprogress():
-            try:
-                await self._app(scope, receive, observe)
-            except BaseException:
-                status = 500
-                raise
-            finally:
-                self._record(scope, status, self._now() - began)
-
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "unmatched")
-        self._metrics.requests.labels(route, str(status)).inc()
-        if status == CLIENT_LEFT:
-            self._metrics.abandoned.inc()
-        self._metrics.request_seconds.labels(route).observe(seconds)
-        if route not in QUIET_ROUTES:
-            log.info("answered", extra={"route": route, "status": status, "seconds": round(seconds, 4)})

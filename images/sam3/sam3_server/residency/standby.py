@@ -1,46 +1,46 @@
-"""What is kept in host memory while the GPU is lent out: the standby, and the worker that answers from the CPU."""
+"""Host memory while the GPU is lent out: the standby, and the worker that answers from the CPU."""
 
 import asyncio
 import logging
 
 from sam3_server.residency.cpu_fallback import CpuFallback
 from sam3_server.residency.host_memory import HostBudget
-from sam3_server.residency.worker_pool import Workers
+from sam3_server.residency.worker_pool import WorkerPool
 
 log = logging.getLogger(__name__)
 
 
-class Standby:
+class StandbyManager:
     """Starts and ends those processes; neither is started where it would leave the host short of memory."""
 
-    def __init__(self, workers: Workers, wanted: bool, fallback: CpuFallback | None, host: HostBudget) -> None:
+    def __init__(self, pool: WorkerPool, enabled: bool, fallback: CpuFallback | None, host: HostBudget) -> None:
         self.fallback = fallback
-        self._workers = workers
-        self._wanted = wanted
+        self._pool = pool
+        self._enabled = enabled
         self._host = host
-        self._told = False
+        self._shortage_logged = False
 
-    async def begin(self) -> None:
-        """Prepare a standby for the turn that begins."""
-        self._told = False
-        if not self._wanted:
-            await self._workers.end_spare()
-        elif self._workers.spare in ("none", "lost") and await self._fits():
-            self._workers.prepare()
+    async def start(self) -> None:
+        """Prepare a standby at the start of a turn."""
+        self._shortage_logged = False
+        if not self._enabled:
+            await self._pool.end_standby()
+        elif self._pool.standby in ("none", "lost") and await self._fits():
+            self._pool.prepare_standby()
 
-    async def tend(self) -> None:
-        """During a turn, start what there was no memory for before. A standby that failed is left alone."""
-        if self._wanted and self._workers.spare == "none" and await self._fits():
-            self._workers.prepare()
+    async def reconcile(self) -> None:
+        """Start what the host had no memory for before. A standby that failed is not started again."""
+        if self._enabled and self._pool.standby == "none" and await self._fits():
+            self._pool.prepare_standby()
         fallback = self.fallback
-        if fallback is None or fallback.offered or self._workers.spare == "pending":
+        if fallback is None or fallback.offered or self._pool.standby == "pending":
             return
         if await self._fits():
-            fallback.begin()
+            fallback.start()
 
     async def _fits(self) -> bool:
         fits = await asyncio.to_thread(self._host.allows)
-        if not fits and not self._told:
-            self._told = True
-            log.warning(await asyncio.to_thread(self._host.refusal))
+        if not fits and not self._shortage_logged:
+            self._shortage_logged = True
+            log.warning(await asyncio.to_thread(self._host.shortage))
         return fits

@@ -9,10 +9,7 @@ unloaded ──► loading ──► loaded ──► draining ──► unloadi
 from datetime import datetime
 from enum import StrEnum
 
-from sam3_server.errors import NotEnoughMemoryError
 from sam3_server.residency.hold import Hold
-
-LONGEST_DELAY_SECONDS = 30
 
 
 class State(StrEnum):
@@ -33,13 +30,13 @@ CLOSED = {
 }
 
 
-def refusal(state: State, hold: Hold | None) -> str | None:
-    """Say why an inference request is refused; None admits it, and the model is then loaded for it if need be."""
+def refusal_reason(state: State, hold: Hold | None) -> str | None:
+    """Return why an inference request is refused; None admits it, and the model is loaded for it if necessary."""
     return CLOSED.get(state) if hold is None else lent_to(hold)
 
 
-def unready(state: State, hold: Hold | None, error: str | None, when_loaded: bool) -> str | None:
-    """Say why requests are not to be sent here: it failed, or it has no model and is to be ready only with it."""
+def unready_reason(state: State, hold: Hold | None, error: str | None, when_loaded: bool) -> str | None:
+    """Return why requests are not to be sent here; None when ready. With `when_loaded` only a loaded model is ready."""
     if state is State.FAILED:
         return error or "failed"
     if state is State.LOADED or not when_loaded:
@@ -48,48 +45,11 @@ def unready(state: State, hold: Hold | None, error: str | None, when_loaded: boo
 
 
 def lent_to(hold: Hold) -> str:
-    """Say who has the GPU."""
+    """Return the sentence that names the holder."""
     return f"the GPU is lent to {hold.terms.holder}"
 
 
 def ends_within(hold: Hold, now: float, wall: datetime, seconds: float) -> bool:
-    """Whether a hold is to be over in so many seconds: by its holder's eta, or because nobody renews it."""
+    """Whether a hold ends in so many seconds: by its holder's eta, or because it is not renewed."""
     expected = (hold.terms.eta - wall).total_seconds() if hold.terms.eta else hold.expires_in(now)
     return min(expected, hold.expires_in(now)) < seconds
-
-
-def require_memory(free_mib: int, need_mib: int) -> None:
-    """Pass when a load finds the memory it needs.
-
-    Raises:
-        NotEnoughMemoryError: it does not.
-
-    """
-    if free_mib < need_mib:
-        raise NotEnoughMemoryError(f"the model needs {need_mib} MiB of free GPU memory and {free_mib} MiB are free")
-
-
-class Reload:
-    """Whether the server is to load by itself, and when next. Times in seconds of the monotonic clock."""
-
-    def __init__(self) -> None:
-        self._wanted = False
-        self._failures = 0
-        self._not_before = 0.0
-
-    def want(self) -> None:
-        """Let the server load by itself as soon as it may."""
-        self._wanted, self._failures, self._not_before = True, 0, 0.0
-
-    def drop(self) -> None:
-        """It is loaded, or is to stay unloaded."""
-        self._wanted = False
-
-    def failed(self, now: float, patient: bool) -> None:
-        """Wait before the next try: a second when memory is awaited (`patient`), up to 30 when something is broken."""
-        self._failures = 0 if patient else self._failures + 1
-        self._not_before = now + float(min(2**self._failures, LONGEST_DELAY_SECONDS))
-
-    def due(self, now: float) -> bool:
-        """Whether to try at `now`."""
-        return self._wanted and now >= self._not_before

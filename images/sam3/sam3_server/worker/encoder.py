@@ -24,8 +24,8 @@ NICENESS = 5  # the server's event loop goes first
 def main() -> None:
     """Encode for a server; the arguments are the socket's descriptor, the server's process id, a log level."""
     descriptor, server, level = sys.argv[1:]
-    linux.call_this(NAME)
-    linux.die_with(int(server))
+    linux.set_process_name(NAME)
+    linux.die_with_parent(int(server))
     logs.configure("encoder", level)
     os.nice(NICENESS)
     with socket.socket(fileno=int(descriptor)) as stream:
@@ -56,7 +56,7 @@ def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes
 
     """
     head, found = instances.unpack(data, allowance.check)
-    results, labels = postprocess.tell(query, found, head.width, head.height, allowance.check)
+    results, labels = postprocess.build_results(query, found, head.width, head.height, allowance.check)
     findings = Findings(
         width=head.width,
         height=head.height,

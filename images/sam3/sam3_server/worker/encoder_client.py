@@ -9,7 +9,7 @@ from sam3_server.errors import InferenceError, TooMuchWorkError, WorkerGoneError
 from sam3_server.worker.allowance import ADVICE
 from sam3_server.worker.peer import Peer, PeerSlowError
 from sam3_server.worker.protocol import Encode, Failed, Query
-from sam3_server.worker.spawn import Process, start_module
+from sam3_server.worker.spawn import Process, spawn_module
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,7 @@ MODULE = "sam3_server.worker.encoder"
 PIECE_BYTES = 1 << 18
 
 
-class Encoder:
+class EncoderClient:
     """Writes answers, one at a time, in order. Used as a context, it starts its process, and ends it after."""
 
     def __init__(self, log_level: str) -> None:
@@ -72,4 +72,4 @@ class Encoder:
             return self._peer
 
     async def _start(self, channel: socket.socket) -> Process:
-        return await start_module(MODULE, channel, self._log_level)
+        return await spawn_module(MODULE, channel, self._log_level)

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 
-class Features:
+class FeatureCache:
     """Keeps the features of the `most` images that were asked for last. They end with the worker process."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
 
-    def of(self, width: int, pixels: bytearray, compute: Callable[[], Any]) -> tuple[Any, bool]:
+    def get_or_compute(self, width: int, pixels: bytearray, compute: Callable[[], Any]) -> tuple[Any, bool]:
         """Return the features of these RGB pixels, and whether they were known; else they are computed."""
         key = hashlib.blake2b(pixels, salt=width.to_bytes(8, "big")).digest()
         known = key in self._kept
@@ -24,6 +24,6 @@ class Features:
                 self._kept.popitem(last=False)
         return features, known
 
-    def drop(self) -> None:
+    def clear(self) -> None:
         """Forget them all, so that their memory can be used."""
         self._kept.clear()

@@ -12,7 +12,7 @@ import sys
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent dies, so that no orphan keeps GPU memory.
 
     Raises:
@@ -29,7 +29,7 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
 
 
-def call_this(name: str) -> None:
+def set_process_name(name: str) -> None:
     """Name this process as `ps -e` and `top` show it, in at most 15 characters."""
     _prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()))
 

@@ -56,7 +56,7 @@ class Network:
         if device.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions keep 10 bits of 23
 
-    def look(self, pixels: torch.Tensor) -> Levels:
+    def vision_features(self, pixels: torch.Tensor) -> Levels:
         """Return the features of an image of shape (1, 3, height, width): three levels in the trunk's dtype.
 
         Raises:
@@ -69,7 +69,7 @@ class Network:
         require_finite(*levels)
         return tuple(levels)
 
-    def widened(self, levels: Levels) -> Sam3VisionEncoderOutput:
+    def as_float32(self, levels: Levels) -> Sam3VisionEncoderOutput:
         """Return an image's features as the heads take them, in float32."""
         wide = tuple(level.float() for level in levels)
         if self._position is None:
@@ -81,7 +81,7 @@ class Network:
             fpn_hidden_states=(*wide, wide[-1]), fpn_position_encoding=(self._position,) * (LEVELS + 1)
         )
 
-    def find(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
+    def predict(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
         """Return the model's raw output, in float32, for a prompt as its processor encodes it.
 
         Raises:

@@ -145,7 +145,7 @@ class Peer:
             message = f"the {self._name} did not answer within {timeout:g} s and was ended"
             raise PeerSlowError(message) from error
         except (asyncio.IncompleteReadError, OSError) as error:
-            raise WorkerGoneError(f"the {self._name} {await self._epitaph()}") from error
+            raise WorkerGoneError(f"the {self._name} {await self._exit_description()}") from error
         on_reply(reply)
         return reply, payload
 
@@ -173,7 +173,7 @@ class Peer:
         log.info("%s %s", self._name, self.end, extra={"child": self._process.pid})
         self._on_exit()
 
-    async def _epitaph(self) -> str:
+    async def _exit_description(self) -> str:
         await self._ended_within(1.0)
         return self.end
 

@@ -14,7 +14,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-def tell(
+def build_results(
     query: Query, found: list[Instances], width: int, height: int, check: Callable[[str], None] = lambda _: None
 ) -> tuple[list[PromptResult], str | None]:
     """Return one result per prompt, and the content of a label file if it was asked for.
@@ -26,27 +26,27 @@ def tell(
     results: list[PromptResult] = []
     lines: list[str] = []
     for prompt, instances in zip(query.prompts, kept, strict=True):
-        told, labels = [], []
+        detections, labels = [], []
         for instance in instances.found:
             check(f"{done} of {every} instances were written")
             done += 1
-            detection, line = _one(query, prompt, instance, width, height)
-            told.append(detection)
+            detection, line = _convert(query, prompt, instance, width, height)
+            detections.append(detection)
             labels += [] if line is None else [f"{line}\n"]
         lines += labels
         results.append(
             PromptResult(
                 prompt=prompt.name,
                 class_id=prompt.class_id,
-                detections=told,
+                detections=detections,
                 omitted=instances.omitted,
-                unlabelled=len(told) - len(labels) if query.labels else None,
+                unlabelled=len(detections) - len(labels) if query.labels else None,
             )
         )
     return results, "".join(lines) if query.labels else None
 
 
-def _one(query: Query, prompt: Prompt, instance: Instance, width: int, height: int) -> tuple[Detection, str | None]:
+def _convert(query: Query, prompt: Prompt, instance: Instance, width: int, height: int) -> tuple[Detection, str | None]:
     outlined = instance.mask is not None and "polygon" in (query.form, query.labels)
     shape = shapes.outline(instance.mask) if outlined and instance.mask is not None else None
     detection = Detection(box=instance.box, score=instance.score)

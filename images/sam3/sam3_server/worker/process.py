@@ -15,8 +15,7 @@ from sam3_server.errors import (
     ServiceError,
     TooMuchWorkError,
 )
-from sam3_server.intake.image_decoder import RgbImage
-from sam3_server.worker.encoder_client import Encoder
+from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
     Attach,
@@ -30,7 +29,8 @@ from sam3_server.worker.protocol import (
     Segmented,
     Setup,
 )
-from sam3_server.worker.spawn import Start
+from sam3_server.worker.rgb_image import RgbImage
+from sam3_server.worker.spawn import StartWorker
 
 FULL = "float32"
 Answer = TypeVar("Answer", Prepared, Attached, Segmented)
@@ -42,7 +42,7 @@ class WorkerProcess:
     `on_prompts` hears how many prompts each request had computed.
     """
 
-    def __init__(self, setup: Setup, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]) -> None:
+    def __init__(self, setup: Setup, encoder: EncoderClient, on_exit: Callable[["WorkerProcess"], None]) -> None:
         self.allocated_mib = self.weights_mib = 0
         self.on_prompts: Callable[[int], object] = lambda _: None
         self._setup = setup
@@ -52,7 +52,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, setup: Setup, start: Start, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]
+        cls, setup: Setup, start: StartWorker, encoder: EncoderClient, on_exit: Callable[["WorkerProcess"], None]
     ) -> Self:
         """Start a process; `on_exit` is called once when it has ended.
 

@@ -39,7 +39,7 @@ class Setup(BaseModel):
     log_level: str
 
 
-class TemplateReady(BaseModel):
+class ZygoteReady(BaseModel):
     """The template's first word: how long its imports took, and why it must not be forked, if so."""
 
     seconds: float

@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 WORKER = "sam3-worker"
 
 
-def work(channel: socket.socket, server: int, setup: Setup) -> None:
+def run_worker(channel: socket.socket, server: int, setup: Setup) -> None:
     """Be the worker of the server with this process id, which is the parent, until it closes its end of the channel."""
-    linux.call_this(WORKER)
-    linux.die_with(server)
+    linux.set_process_name(WORKER)
+    linux.die_with_parent(server)
     logs.configure("worker", setup.log_level)
     if not setup.memory_mib:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch looks for a GPU even where it computes on the CPU

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sam3_server.worker.protocol import Setup
 
-GENTLE = {"OMP_WAIT_POLICY": "passive"}  # else PyTorch's threads wait for each other in a loop, on cores others need
+DEFAULTS = {"OMP_WAIT_POLICY": "passive"}  # else PyTorch's threads wait for each other in a loop, on cores others need
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -38,26 +38,26 @@ class Process(Protocol):
         ...
 
 
-Start = Callable[[Setup, socket.socket], Awaitable[Process]]
+StartWorker = Callable[[Setup, socket.socket], Awaitable[Process]]
 """Start a worker that is to answer on this socket. Raises OSError."""
 
 
-async def start_module(
-    module: str, channel: socket.socket, *words: str, **environment: str
+async def spawn_module(
+    module: str, channel: socket.socket, *arguments: str, **environment: str
 ) -> asyncio.subprocess.Process:
     """Start a Python module of ours with a socket, this process's id and further words; raises OSError."""
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", module, str(channel.fileno()), str(os.getpid()), *words),
+        *(sys.executable, "-m", module, str(channel.fileno()), str(os.getpid()), *arguments),
         pass_fds=(channel.fileno(),),
         stdin=asyncio.subprocess.DEVNULL,
-        env=GENTLE | os.environ | ENVIRONMENT | environment,
+        env=DEFAULTS | os.environ | ENVIRONMENT | environment,
         start_new_session=True,  # Ctrl-C is for the server, which ends its processes in order
     )
 
 
-async def start_afresh(setup: Setup, channel: socket.socket) -> Process:
+async def spawn_worker(setup: Setup, channel: socket.socket) -> Process:
     """Start a worker that has its imports before it; raises OSError."""
-    return await start_module("sam3_server.worker", channel, setup.model_dump_json())
+    return await spawn_module("sam3_server.worker", channel, setup.model_dump_json())
 
 
 class ForkedProcess:

@@ -9,39 +9,39 @@ from collections.abc import Callable
 from typing import Self
 
 from sam3_server.worker import linux
-from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, TemplateReady
-from sam3_server.worker.spawn import ForkedProcess, Process, start_afresh, start_module
+from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, ZygoteReady
+from sam3_server.worker.spawn import ForkedProcess, Process, spawn_module, spawn_worker
 
 log = logging.getLogger(__name__)
 
 FORK_SECONDS = 10.0
-TEMPLATE = "sam3_server.worker.zygote"
+ZYGOTE_MODULE = "sam3_server.worker.zygote"
 ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}  # else it starts more at its import; PyTorch, which works, has its own
 
 
-class TemplateError(Exception):
+class ZygoteError(Exception):
     """No worker could be forked, for the reason in the message."""
 
 
-class UnfitError(TemplateError):
+class ZygoteUnfitError(ZygoteError):
     """The template must not be forked, and no other would be better."""
 
 
-class Template:
-    """Starts workers by forking a process that has done their imports, which take at most `patience` seconds.
+class ZygoteClient:
+    """Starts workers by forking a process that has done their imports, which take at most `import_timeout` seconds.
 
     Used as a context, it starts that process at once, and ends it after; workers live on.
     """
 
-    def __init__(self, log_level: str, patience: float) -> None:
+    def __init__(self, log_level: str, import_timeout: float) -> None:
         self._log_level = log_level
-        self._patience = patience
-        self._present: asyncio.Task[_Running] | None = None
+        self._patience = import_timeout
+        self._present: asyncio.Task[_ZygoteProcess] | None = None
 
     async def __aenter__(self) -> Self:
         """Let orphans come to this process, and begin."""
         linux.adopt_orphans()
-        self._begin()
+        self._ensure_started()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -61,26 +61,26 @@ class Template:
 
         """
         try:
-            running = await asyncio.shield(self._begin())
+            running = await asyncio.shield(self._ensure_started())
             return await running.fork(setup, channel)
-        except TemplateError as error:
+        except ZygoteError as error:
             log.warning("a worker does its imports itself: %s", error)
-            return await start_afresh(setup, channel)
+            return await spawn_worker(setup, channel)
 
-    def _begin(self) -> "asyncio.Task[_Running]":
+    def _ensure_started(self) -> "asyncio.Task[_ZygoteProcess]":
         """See to it that a process is there or in the making, unless one has turned out to be unfit."""
-        if self._present is None or _useless(self._present):
-            running = _Running.start(self._log_level, self._patience, self._replace)
+        if self._present is None or _unusable(self._present):
+            running = _ZygoteProcess.start(self._log_level, self._patience, self._replace)
             self._present = asyncio.create_task(running, name="start template")
-            self._present.add_done_callback(_note)
+            self._present.add_done_callback(_log_failure)
         return self._present
 
     def _replace(self) -> None:
         if self._present is not None:  # else it has been closed since
-            self._begin()
+            self._ensure_started()
 
 
-class _Running:
+class _ZygoteProcess:
     """One template process that is ready to be forked."""
 
     def __init__(
@@ -93,23 +93,23 @@ class _Running:
         self._listening = asyncio.create_task(self._listen(), name="listen to template")
 
     @classmethod
-    async def start(cls, log_level: str, patience: float, on_loss: Callable[[], object]) -> "_Running":
+    async def start(cls, log_level: str, import_timeout: float, on_loss: Callable[[], object]) -> "_ZygoteProcess":
         """Start a process and wait until it is ready; `on_loss` is called if it ends by itself after that.
 
         Raises:
-            TemplateError: it did not become ready.
+            ZygoteError: it did not become ready.
 
         """
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
         try:
             with theirs:
-                process = await start_module(TEMPLATE, theirs, log_level, **ONE_THREAD)
+                process = await spawn_module(ZYGOTE_MODULE, theirs, log_level, **ONE_THREAD)
         except OSError as error:
             ours.close()
-            raise TemplateError(f"the template could not be started: {error}") from error
+            raise ZygoteError(f"the template could not be started: {error}") from error
         try:
-            await _first_word(ours, patience)
+            await _wait_until_ready(ours, import_timeout)
         except BaseException:
             ours.close()
             await _end(process)
@@ -122,7 +122,7 @@ class _Running:
         return not self._listening.done()
 
     async def fork(self, setup: Setup, channel: socket.socket) -> Process:
-        """Have a worker forked that is to answer on this socket; raises TemplateError."""
+        """Have a worker forked that is to answer on this socket; raises ZygoteError."""
         answer: asyncio.Future[Process] = asyncio.get_running_loop().create_future()
         try:
             socket.send_fds(self._control, [setup.model_dump_json().encode()], [channel.fileno()])
@@ -131,9 +131,9 @@ class _Running:
                 return await answer
         except TimeoutError as error:
             await self.close()
-            raise TemplateError(f"the template did not fork within {FORK_SECONDS:g} s and was ended") from error
+            raise ZygoteError(f"the template did not fork within {FORK_SECONDS:g} s and was ended") from error
         except OSError as error:
-            raise TemplateError(f"the template cannot be asked: {error}") from error
+            raise ZygoteError(f"the template cannot be asked: {error}") from error
 
     async def close(self) -> None:
         """End the process."""
@@ -144,22 +144,22 @@ class _Running:
     async def _listen(self) -> None:
         try:
             while answer := await asyncio.get_running_loop().sock_recv(self._control, MESSAGE_SIZE):
-                self._tell(FORK_ANSWERS.validate_json(answer))
+                self._resolve_next(FORK_ANSWERS.validate_json(answer))
         except ConnectionError:
             log.debug("the template closed its socket in the middle of a word")
         finally:
             self._control.close()
             for waiting in self._waiting:
                 if not waiting.done():
-                    waiting.set_exception(TemplateError("the template has ended"))
+                    waiting.set_exception(ZygoteError("the template has ended"))
         log.warning("the template has ended; another one is started")
         asyncio.get_running_loop().call_soon(self._on_loss)
 
-    def _tell(self, answer: ForkAnswer) -> None:
+    def _resolve_next(self, answer: ForkAnswer) -> None:
         waiting = self._waiting.popleft()
         if isinstance(answer, Refused):
             if not waiting.done():
-                waiting.set_exception(TemplateError(f"the template could not fork: {answer.message}"))
+                waiting.set_exception(ZygoteError(f"the template could not fork: {answer.message}"))
             return
         process = ForkedProcess(answer.pid)
         if waiting.done():  # nobody wants it any more
@@ -168,17 +168,17 @@ class _Running:
             waiting.set_result(process)
 
 
-async def _first_word(control: socket.socket, patience: float) -> None:
+async def _wait_until_ready(control: socket.socket, import_timeout: float) -> None:
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(import_timeout):
             word = await asyncio.get_running_loop().sock_recv(control, MESSAGE_SIZE)
     except TimeoutError as error:
-        raise TemplateError(f"the template's imports took more than {patience:g} s") from error
+        raise ZygoteError(f"the template's imports took more than {import_timeout:g} s") from error
     if not word:
-        raise TemplateError("the template ended during its imports")
-    ready = TemplateReady.model_validate_json(word)
+        raise ZygoteError("the template ended during its imports")
+    ready = ZygoteReady.model_validate_json(word)
     if ready.unfit is not None:
-        raise UnfitError(f"the template must not be forked: {ready.unfit}")
+        raise ZygoteUnfitError(f"the template must not be forked: {ready.unfit}")
     log.info("template ready", extra={"seconds": round(ready.seconds, 3)})
 
 
@@ -188,15 +188,15 @@ async def _end(process: asyncio.subprocess.Process) -> None:
     await process.wait()
 
 
-def _useless(present: asyncio.Task[_Running]) -> bool:
+def _unusable(present: asyncio.Task[_ZygoteProcess]) -> bool:
     if not present.done():
         return False
     if present.cancelled():
         return True
     error = present.exception()
-    return not present.result().alive if error is None else not isinstance(error, UnfitError)
+    return not present.result().alive if error is None else not isinstance(error, ZygoteUnfitError)
 
 
-def _note(present: asyncio.Task[_Running]) -> None:
+def _log_failure(present: asyncio.Task[_ZygoteProcess]) -> None:
     if not present.cancelled() and (error := present.exception()):
         log.warning("no template: %s", error)
