@@ -39,10 +39,10 @@ from sam3_server.worker.spawn import StartWorker, spawn_worker
 from sam3_server.worker.zygote_client import ZygoteClient
 
 EXIT_CONFIG = 2
-SWITCH_SECONDS = 0.001  # threads that ask about tokens let the event loop go on sooner than by default
+SWITCH_SECONDS = 0.001  # threads that review tokens yield to the event loop sooner than by default
 MIB = 1 << 20
-BASE64_GROWTH = 1.4  # four characters for three bytes, and a line break now and then
-READER_MIB = 256  # what an intake process takes before it reads anything, with some to spare
+BASE64_GROWTH = 1.4  # four characters for three bytes, and occasional line breaks
+READER_MIB = 256  # what an intake process takes before it reads anything, with a margin
 READER_BYTES_PER_PIXEL = 24  # RGBA on a background, and their copies
 READER_COPIES = 6  # of a body: as a file, as text, decoded
 
@@ -60,13 +60,15 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sam3-server",
-        description="SAM3 inference that gives its GPU up when asked, and answers all the while.",
+        description="SAM3 inference that gives its GPU up when asked, and stays up meanwhile.",
         epilog=f"environment of serve:\n{describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM (the default)")
-    tiny = commands.add_parser("make-tiny-model", help="write a tiny model with random weights; its masks mean nothing")
+    tiny = commands.add_parser(
+        "make-tiny-model", help="write a tiny model with random weights; its masks are meaningless"
+    )
     tiny.add_argument("folder", type=Path, help="folder to write it to")
     return parser
 
@@ -75,7 +77,9 @@ def _make_tiny_model(folder: Path) -> None:
     from sam3_server import tiny_model  # imports torch, which the server itself never does
 
     parameters = tiny_model.make(folder)
-    print(f"{folder}: SAM3 with {parameters:,} random parameters. It runs like the real one; its masks mean nothing.")
+    print(
+        f"{folder}: SAM3 with {parameters:,} random parameters. It runs like the real one; its masks are meaningless."
+    )
 
 
 def _settings() -> Settings:
@@ -105,7 +109,7 @@ def _serve(settings: Settings) -> None:
 
 
 def build_app(settings: Settings, control: Control) -> FastAPI:
-    """Put the server together from its settings."""
+    """Build the server from its settings."""
     metrics = Metrics()
     timeouts = WorkerTimeouts(
         load=settings.load_timeout,
@@ -194,7 +198,9 @@ def _control(settings: Settings) -> Control:
     try:
         api = authentication_api()
     except kubernetes.config.ConfigException as error:
-        _exit_with([f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a cluster to ask: run in a pod, or set KUBECONFIG ({error})"])
+        _exit_with(
+            [f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a Kubernetes API server: run in a pod, or set KUBECONFIG ({error})"]
+        )
     return TokenReviews(api, settings.control_audience, settings.control_service_accounts)
 
 

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 
 class ServiceError(Exception):
-    """A request could not be served. The message is a sentence for the client."""
+    """The request could not be served. The message is a sentence for the client."""
 
 
 class BusyError(ServiceError):
-    """As many requests are in flight as the server takes."""
+    """The server's limit on requests in flight is reached."""
 
 
 class TooManyRequestsError(ServiceError):
-    """As many requests of one client are in flight as the server takes from each."""
+    """The limit on one client's requests in flight is reached."""
 
 
 class NotEnoughMemoryError(ServiceError):
@@ -33,23 +33,23 @@ class WorkerStuckError(ServiceError):
 
 
 class InferenceError(ServiceError):
-    """The worker lives but could not serve this request."""
+    """The worker could not serve this request; it keeps running."""
 
 
 class PromptError(ServiceError):
-    """A prompt is longer than the text encoder takes."""
+    """A prompt has more tokens than the text encoder accepts, or its box is not on the image."""
 
 
 class TooMuchWorkError(ServiceError):
-    """The request asks for more work than one request may take. The message says what to change."""
+    """The request needs more work than is allowed. The message says what to change."""
 
 
 class ImageTooLargeError(ServiceError):
-    """The image has more bytes or pixels than this server takes."""
+    """The image has more bytes or pixels than this server accepts."""
 
 
 class ImageError(ServiceError):
-    """What was sent is no image that can be read."""
+    """The image cannot be decoded."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class FieldError:
 
 
 class BodyError(ServiceError):
-    """A request's body cannot be used: for all of it, or for some fields. `status` is HTTP's."""
+    """A request's body is invalid, as a whole or in some fields. `status` is HTTP's."""
 
     def __init__(self, status: int, message: str, field_errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)

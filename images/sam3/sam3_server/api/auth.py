@@ -1,4 +1,4 @@
-"""Who may order the model unloaded or loaded: everybody, bearers of a file's token, or as token_reviews.py says."""
+"""Who may unload and load the model: every client, bearers of a file's token, or as token_reviews.py decides."""
 
 import asyncio
 import hmac
@@ -7,11 +7,11 @@ from typing import Protocol
 
 
 class UnauthorizedError(Exception):
-    """No token, or one that nobody vouches for."""
+    """No token, or one that is not valid."""
 
 
 class ForbiddenError(Exception):
-    """A genuine token of somebody who may not give control orders."""
+    """A valid token whose owner may not unload and load."""
 
 
 class ControlUnavailableError(Exception):
@@ -22,11 +22,11 @@ class Control(Protocol):
     """Decides on control calls."""
 
     async def check(self, token: str | None, client: str) -> None:
-        """Pass for a caller who may give control orders; `client` is where it calls from.
+        """Pass for a caller that may unload and load; `client` is its address.
 
         Raises:
-            UnauthorizedError: the token is missing or not genuine.
-            ForbiddenError: it is genuine and its owner is not on the list.
+            UnauthorizedError: the token is missing or not valid.
+            ForbiddenError: it is valid and its owner is not on the list.
             ControlUnavailableError: it could not be checked.
 
         """
@@ -34,14 +34,14 @@ class Control(Protocol):
 
 
 class OpenControl:
-    """Lets everybody in: for a machine of one's own."""
+    """Admits every client: for a machine of your own."""
 
     async def check(self, token: str | None, client: str) -> None:
         """Pass."""
 
 
 class TokenFile:
-    """Compares with the token in a file, which is read at each call so that it may be rotated."""
+    """Compares with the token in a file, which is read at each call, so it can be rotated."""
 
     def __init__(self, path: Path) -> None:
         self._path = path

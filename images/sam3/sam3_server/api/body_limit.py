@@ -1,4 +1,4 @@
-"""Refuses bodies that are too large or too slow while they arrive, on routes that have nothing large to be sent."""
+"""Refuses bodies that are too large or too slow, on routes that take no image."""
 
 import asyncio
 from collections.abc import Collection
@@ -11,9 +11,9 @@ MOST_BYTES = 1 << 16
 
 
 class BodyLimit:
-    """Answers 413 once a body exceeds 64 KiB, or says that it will, and 408 once it has taken so many seconds.
+    """Answers 413 once a body exceeds 64 KiB, or announces it, and 408 once it has taken so many seconds.
 
-    Paths in `others` have limits of their own.
+    Paths in `others` have their own limits.
     """
 
     def __init__(self, app: ASGIApp, seconds: float, others: Collection[str]) -> None:
@@ -22,7 +22,7 @@ class BodyLimit:
         self._others = others
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on, with its body counted and timed."""
+        """Forward one request, and count and time its body."""
         if scope["type"] != "http" or scope["path"] in self._others:
             await self._app(scope, receive, send)
             return

@@ -1,4 +1,4 @@
-"""Bounds on connections that uvicorn does not set: how many, how slow, how much work for the event loop at a time."""
+"""Limits on connections that uvicorn lacks: their number, their speed, and the event loop's work for each."""
 
 import asyncio
 import json
@@ -16,8 +16,8 @@ from sam3_server.api.client_address import client_network
 HEAD_SECONDS = 10.0  # from the connection, or the answer before, to the end of a request's headers
 REST_SECONDS = 5.0  # for what a client still sends of a body that has been answered already
 MOST_HEADERS = 100
-RECEIVE_BYTES = 1 << 14  # at a time: what a client packs into them is parsed before anybody else is served
-FREE_PIECES, LEAST_PIECE_BYTES = 100, 512  # of a body in smaller pieces than this only so many are taken
+RECEIVE_BYTES = 1 << 14  # at a time: they are parsed before any other client is served
+FREE_PIECES, LEAST_PIECE_BYTES = 100, 512  # of a body in smaller pieces than this only so many are accepted
 HEAD_END = re.compile(rb"\n\r?\n")
 RETRY = "retry-after: 2\r\n"
 _received = bytearray(RECEIVE_BYTES)  # no two connections receive at the same time
@@ -38,7 +38,7 @@ def bounded_protocol(limits: ConnectionLimits) -> type[asyncio.Protocol]:
 
 
 class _Parser(h11.Connection):
-    """h11's parser, which takes few headers, and no body in crumbs: each costs the same, however small."""
+    """h11's parser with limits on headers and on tiny body pieces: each piece costs the same, however small."""
 
     _pieces = _bytes = 0
 
@@ -53,7 +53,7 @@ class _Parser(h11.Connection):
             self._pieces += 1
             self._bytes += len(event.data)
             if self._pieces > FREE_PIECES + self._bytes // LEAST_PIECE_BYTES:
-                raise h11.RemoteProtocolError("the body comes in too many too small pieces", 400)
+                raise h11.RemoteProtocolError("the body arrives in too many small pieces; send larger ones", 400)
         return event
 
     def _require_few_headers(self) -> None:
@@ -75,7 +75,7 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
         self._reading, self._writing = _Timer(), _Timer()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, unless there are too many."""
+        """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         client = _client(self)
         if len(self.connections) > self.limits.most:
@@ -83,32 +83,32 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
         elif sum(_client(each) == client for each in self.connections) > self.limits.per_client:
             self._refuse(429, f"{self.limits.per_client} connections of this client are open, as many as each may have")
         else:
-            self._watch()
+            self._set_deadline()
 
     def get_buffer(self, sizehint: int) -> bytearray:
         """Return where to receive the next bytes."""
         return _received
 
     def buffer_updated(self, nbytes: int) -> None:
-        """Take bytes that were received."""
+        """Process the received bytes."""
         self.data_received(bytes(_received[:nbytes]))
-        self._watch()
+        self._set_deadline()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP, unless an answer has begun already, and close the connection."""
+        """Refuse what is not HTTP, unless an answer has begun already, and close the connection."""
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(400, msg)
         else:
             self.transport.close()
 
     def pause_writing(self) -> None:
-        """Give the client its time to take the answer."""
+        """Start the client's time to receive the answer."""
         super().pause_writing()
         if not self._writing.runs:
             self._writing.start(self.limits.answer_seconds, self.transport.abort)
 
     def resume_writing(self) -> None:
-        """Go on; the time is that of the whole answer."""
+        """Resume; the time limit is that of the whole answer."""
         super().resume_writing()
         if self.cycle is None or self.cycle.response_complete:
             self._writing.stop()
@@ -118,27 +118,27 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
         super().on_response_complete()
         if not self.flow.write_paused:
             self._writing.stop()
-        self._watch()
+        self._set_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
+        """Stop the timers of the connection."""
         self._reading.stop()
         self._writing.stop()
         super().connection_lost(exc)
 
-    def _watch(self) -> None:
-        """See to it that what the client owes now is due some time; bytes that do not settle it change nothing."""
-        owed: float | None = None
+    def _set_deadline(self) -> None:
+        """Set the deadline for what the client is to send next; bytes that do not complete it do not extend it."""
+        seconds_left: float | None = None
         if self.conn.their_state is h11.IDLE:
-            owed = HEAD_SECONDS
+            seconds_left = HEAD_SECONDS
         elif self.conn.their_state is h11.SEND_BODY and self.cycle is not None and self.cycle.response_complete:
-            owed = REST_SECONDS
-        if owed == self._awaited:
+            seconds_left = REST_SECONDS
+        if seconds_left == self._awaited:
             return
-        self._awaited = owed
+        self._awaited = seconds_left
         self._reading.stop()
-        if owed is not None and not self.transport.is_closing():
-            self._reading.start(owed, self.transport.abort)
+        if seconds_left is not None and not self.transport.is_closing():
+            self._reading.start(seconds_left, self.transport.abort)
 
     def _refuse(self, status: int, detail: str) -> None:
         title = HTTPStatus(status).phrase

@@ -1,4 +1,4 @@
-"""Work for a client only as long as it is connected."""
+"""Cancel the work for a client that disconnects."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -13,22 +13,22 @@ async def cancel_on_disconnect(request: Request, work: Coroutine[Any, Any, Answe
     """Return what `work` returns; it is cancelled when the client disconnects. The body must have been read before.
 
     Raises:
-        ClientDisconnect: the client has left.
+        ClientDisconnect: the client has disconnected.
 
     """
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_left(request))
+    disconnecting = asyncio.create_task(_disconnected(request))
     try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
             raise ClientDisconnect
         return working.result()
     finally:
-        for task in (working, leaving):
+        for task in (working, disconnecting):
             task.cancel()
-        await asyncio.wait({working, leaving})
+        await asyncio.wait({working, disconnecting})
 
 
-async def _left(request: Request) -> None:
+async def _disconnected(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         continue

@@ -1,16 +1,16 @@
-"""Answers HEAD wherever GET is answered: load balancers and uptime checks ask so."""
+"""Answers HEAD wherever GET is answered: load balancers and uptime checks send it."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 
 class HeadRequests:
-    """Lets the routes see a GET, and leaves the body out of the answer."""
+    """Passes HEAD to the routes as GET, and removes the body of the answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Forward one request."""
         if scope["type"] != "http" or scope["method"] != "HEAD":
             await self._app(scope, receive, send)
             return

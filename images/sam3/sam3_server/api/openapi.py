@@ -1,4 +1,4 @@
-"""The OpenAPI document: the bodies that FastAPI cannot derive, for a route reads them by itself; and its page."""
+"""The OpenAPI document and its page: FastAPI cannot derive the bodies that a route reads itself."""
 
 from typing import Any
 
@@ -39,7 +39,7 @@ ASSETS = "/docs-assets"
 class DocumentedApp(FastAPI):
     """A FastAPI application whose document has the schemas that those bodies refer to.
 
-    Its page `/docs` asks nothing of other servers: script and style are in a package.
+    Its page `/docs` loads nothing from other servers: script and style are in a package.
     """
 
     def __init__(self, **options: Any) -> None:

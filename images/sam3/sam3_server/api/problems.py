@@ -48,12 +48,12 @@ def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, 
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what a route's documentation says of its problems."""
+    """Return the documentation of a route's problems."""
     return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
 
 
 def install(app: FastAPI) -> None:
-    """Let every error that leaves a route of `app` become a problem."""
+    """Convert every error that leaves a route of `app` to a problem."""
     for kind in STATUSES:
         app.add_exception_handler(kind, _known)
     app.add_exception_handler(errors.BodyError, _body)
@@ -94,17 +94,17 @@ async def _http(request: Request, error: Exception) -> JSONResponse:
     return problem(error.status_code, str(error.detail), error.headers)
 
 
-class _Silence(Response):
-    """No answer: nobody is there to hear one."""
+class _NoResponse(Response):
+    """No answer, for a client that has disconnected."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send nothing."""
 
 
 async def _disconnected(request: Request, error: Exception) -> Response:
-    return _Silence()
+    return _NoResponse()
 
 
 async def _unexpected(request: Request, error: Exception) -> JSONResponse:
     log.error("unexpected error", exc_info=error, extra={"route": request.url.path})
-    return problem(500, "an unexpected error; the server's log has it")
+    return problem(500, "an unexpected error; see the server's log")

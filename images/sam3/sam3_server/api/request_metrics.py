@@ -23,7 +23,7 @@ class RequestMetrics:
         self._now = now
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one request on."""
+        """Forward one request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

@@ -9,9 +9,7 @@ from sam3_server.residency.state import State
 
 Holder = Annotated[str, Field(min_length=1, max_length=512, description="who holds the GPU for its turn")]
 Fence = Annotated[int, Field(strict=True, ge=0, lt=2**63, description="number of the turn on this GPU; it only grows")]
-RenewKey = Annotated[
-    str, Field(min_length=1, max_length=512, description="secret with which anybody may renew the hold")
-]
+RenewKey = Annotated[str, Field(min_length=1, max_length=512, description="secret that permits renewing the hold")]
 
 
 class UnloadRequest(BaseModel):
@@ -22,22 +20,22 @@ class UnloadRequest(BaseModel):
     ttl_seconds: float = Field(60, gt=0, le=3600, description="the hold ends this long after it was last renewed")
     drain_timeout_seconds: float = Field(20, ge=0, le=600, description="requests in flight are aborted after this")
     renew_key: RenewKey
-    eta: AwareDatetime | None = Field(None, description="when the holder expects to be done; told to refused clients")
+    eta: AwareDatetime | None = Field(None, description="when the holder expects to be done; sent to refused clients")
 
     def terms(self) -> Terms:
-        """Return the hold that is asked for."""
+        """Return the requested hold."""
         return Terms(self.holder, self.fence, self.ttl_seconds, self.renew_key, self.eta)
 
 
 class RenewRequest(BaseModel):
-    """The capability to let a hold live on."""
+    """The capability to renew a hold."""
 
     fence: Fence
     renew_key: RenewKey
 
 
 class LoadRequest(BaseModel):
-    """Whose hold ends."""
+    """The holder and the fence of the hold to end."""
 
     holder: Holder
     fence: Fence

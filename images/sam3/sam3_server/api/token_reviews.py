@@ -1,4 +1,4 @@
-"""Tokens that Kubernetes vouches for (TokenReview), asked about within bounds whatever anybody sends."""
+"""Tokens that Kubernetes validates (TokenReview), with limits on how many reviews a client causes."""
 
 import asyncio
 import hashlib
@@ -29,10 +29,10 @@ LONGEST_TOKEN = 8192
 
 
 class TokenReviews:
-    """Asks Kubernetes whose token it is, in threads of its own.
+    """Sends TokenReviews to Kubernetes, in its own threads.
 
-    What it says is remembered, by the token's hash: for 30 s that it is good, for a second that it is not. A client has
-    so many reviews at a time, and in a second; other clients are not delayed by what is made up.
+    The result is cached by the token's hash: 30 s for a valid token, 1 s for a refused one. The reviews of each client
+    are limited, at a time and in a second, so that invalid tokens of one client do not delay others.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class TokenReviews:
             return
         self._require_rate(client)
         async with self._turns.turn(client):
-            if self._cached(key):  # somebody has asked meanwhile
+            if self._cached(key):  # another call has reviewed it meanwhile
                 return
             try:
                 await self._review(token)
@@ -73,7 +73,7 @@ class TokenReviews:
             self._store(key, CACHE_SECONDS, None)
 
     def _cached(self, key: bytes) -> bool:
-        """Whether the token is known to be good; raises what is known against it."""
+        """Whether the token is cached as valid; raises the error of a cached refusal."""
         until, refusal = self._cache.get(key, (0.0, None))
         if until <= self._now():
             return False
@@ -82,7 +82,7 @@ class TokenReviews:
         return True
 
     def _store(self, key: bytes, seconds: float, refusal: Exception | None) -> None:
-        """Keep what is known; of too much, what was heard first goes, refusals before what is good."""
+        """Cache a result; when full, the oldest refusal is removed, else the oldest result."""
         if len(self._cache) >= CACHE_AT_MOST:
             oldest = next((each for each, known in self._cache.items() if known[1]), next(iter(self._cache)))
             del self._cache[oldest]
@@ -91,24 +91,24 @@ class TokenReviews:
 
     def _require_rate(self, client: str) -> None:
         if self._turns.waiting(client) >= WAITING_PER_CLIENT or not self._rate_limit.take(client, self._now()):
-            raise ControlUnavailableError("too many tokens of this client were to be checked; try again in a second")
+            raise ControlUnavailableError("this client has sent too many tokens to check; try again in a second")
 
     async def _review(self, token: str) -> None:
         try:
             status = await asyncio.get_running_loop().run_in_executor(self._threads, self._ask, token)
         except (ApiException, HTTPError, OSError, ValueError) as error:
             log.warning("TokenReview failed: %s", error)
-            message = "Kubernetes could not be asked whose token this is; the server's log says why"
+            message = "the token could not be checked with Kubernetes; see the server's log"
             raise ControlUnavailableError(message) from error
         if not status.get("authenticated"):
             raise UnauthorizedError(
                 f"Kubernetes does not know this token: {status.get('error') or 'not authenticated'}"
             )
         if self._audience not in status.get("audiences", ()):
-            raise UnauthorizedError(f"the token was not made for the audience {self._audience}")
+            raise UnauthorizedError(f"the token was not issued for the audience {self._audience}")
         user = status.get("user", {}).get("username")
         if user not in self._users:
-            raise ForbiddenError(f"{user} may not give control orders (SAM3_CONTROL_SERVICE_ACCOUNTS)")
+            raise ForbiddenError(f"{user} may not unload and load; add it to SAM3_CONTROL_SERVICE_ACCOUNTS")
 
     def _ask(self, token: str) -> dict[str, Any]:
         spec = kubernetes.client.V1TokenReviewSpec(token=token, audiences=[self._audience])
@@ -120,14 +120,14 @@ class TokenReviews:
 
 
 class _RateLimit:
-    """How many reviews each client has had in the present second."""
+    """Counts the reviews of each client in the current second."""
 
     def __init__(self) -> None:
         self._second = 0
         self._clients: dict[str, int] = {}
 
     def take(self, client: str, now: float) -> bool:
-        """Count one review, unless the client has had its share."""
+        """Count one review; return False at the client's limit."""
         if int(now) != self._second:
             self._second, self._clients = int(now), {}
         spent = self._clients.get(client, 0)

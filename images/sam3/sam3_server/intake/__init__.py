@@ -1,11 +1,12 @@
-"""Reading requests, away from the event loop: parsing, validating and decoding cost as much as a client likes.
+"""Processes that read requests outside the event loop: the cost of parsing and decoding is up to the client.
 
-    server                                   intake process (`sam3-intake`; some, started with the server)
-    pool.py     ── Read, body's file ──────► reading.py: JSON or form, options, limits, pixels
-                ◄── Done, file ───────────── the query, and the pixels as they go to the worker
-                ── Respond, file ──────────► an answer in another route's terms
-    process.py  ── its time is over ───────► ended by the kernel, replaced; the request gets a 4xx
+    server                                   intake process (`sam3-intake`; two, started with the server)
+    pool.py     ── Read, body's file ──────► request_reader.py: JSON or form, options, limits, pixels
+                ◄── Done, file ───────────── the query, and the pixels as the worker gets them
+                ── Respond, file ──────────► an answer in Roboflow's format
+    process.py  ── CPU time exceeded ──────► ended by the kernel, replaced; the request gets a 4xx
 
-Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them.
-`Intake` is what the service relies on; `pool.py` is the real one.
+Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them. The schemas
+of inference requests (`segment_schemas.py`, `roboflow.py`) are here, since they are parsed here. `interface.py` has
+what the residency uses of this room. Bodies are received in `api`, and requests are admitted in `residency`.
 """

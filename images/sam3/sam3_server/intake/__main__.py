@@ -1,6 +1,6 @@
-"""An intake process: reads one request after another until its server ends, or the kernel ends it for its cost.
+"""An intake process: reads one request after another until its server ends, or the kernel ends it at a limit.
 
-Its memory and the CPU time of each request are limited by the kernel, whatever library it is in at that moment.
+Its memory and the CPU time of each request are limited by the kernel, which also interrupts native libraries.
 """
 
 import logging
@@ -86,7 +86,7 @@ def _answer(request: Request, content: Bytes, answer: int, limits: RequestLimits
         return Refusal(status=413, message="the image takes too much memory to decode; scale it down")
     except Exception:
         log.exception("a request could not be read")
-        return Refusal(status=500, message="an unexpected error; the server's log has it")
+        return Refusal(status=500, message="an unexpected error; see the server's log")
 
 
 def _read(request: Read, content: Bytes, answer: int, limits: RequestLimits) -> Done:

@@ -1,6 +1,6 @@
 """From a request's body to the image's bytes and the options: JSON with the image as text, or a form with it as a file.
 
-Everything here computes, for as long as the body makes it: it runs in the processes of `intake`, never in the server.
+How long this takes depends on the body: it runs in intake processes, never in the server.
 """
 
 import asyncio
@@ -45,8 +45,8 @@ class Parsed(Generic[Body]):
         """Return the image that the value of its field stands for.
 
         Raises:
-            BodyError: what was too long is another field.
-            ImageError: it is no base64.
+            BodyError: the string that was too long is another field.
+            ImageError: it is not base64.
 
         """
         if self._mark is None:
@@ -61,8 +61,8 @@ def read(content_type: str, body: Bytes) -> tuple[bytes, SegmentOptions]:
 
     Raises:
         BodyError: the body is neither JSON nor a form (415), no form that can be read (400), has too much beside the
-            image (413), or a field makes no sense (422).
-        ImageError: the image's text is no base64.
+            image (413), or a field is invalid (422).
+        ImageError: the image's text is not base64.
 
     """
     kind = content_type.split(";")[0].strip().lower()
@@ -78,7 +78,7 @@ def read_json(body: Bytes, model: type[Body]) -> Parsed[Body]:
     """Return a JSON body.
 
     Raises:
-        BodyError: it is no JSON, a field makes no sense (422), or it has too much beside the image (413).
+        BodyError: it is no JSON, a field is invalid (422), or it has too much beside the image (413).
 
     """
     small, mark, text = (body[:], None, "") if len(body) <= OTHER_BYTES else _without_longest_string(body)
@@ -91,7 +91,7 @@ def read_json(body: Bytes, model: type[Body]) -> Parsed[Body]:
 def _without_longest_string(body: Bytes) -> tuple[bytes, str, str]:
     """Return the body with a mark for its longest string, the mark, and that string.
 
-    So a parser sees no more than a megabyte, whatever was sent; which field the string was is known once it has parsed.
+    So a parser gets at most a megabyte; the field that the string belongs to is known after parsing.
     """
     start = end = 0
     for found in STRING.finditer(body):
@@ -126,13 +126,13 @@ def _decoded(text: str) -> bytes:
         bare = text.encode("ascii").translate(URL_SAFE, ANYWHERE_IN_BASE64).rstrip(b"=")
         return base64.b64decode(bare + b"=" * (-len(bare) % 4), validate=True)
     except UnicodeEncodeError as error:
-        raise ImageError("image: this is no base64 (it has other characters than ASCII); send a form") from error
+        raise ImageError("image: not base64 (it has characters other than ASCII); send base64, or a form") from error
     except ValueError as error:
-        raise ImageError(f"image: this is no base64 ({error}); send the file's bytes in base64, or a form") from error
+        raise ImageError(f"image: not base64 ({error}); send the file's bytes in base64, or a form") from error
 
 
 class _InMemory(MultiPartParser):
-    """Starlette's parser, which keeps files in memory: they lie there already, and so it never waits for anything."""
+    """Starlette's parser, which keeps files in memory, where the body is already, so it never waits."""
 
     spool_max_size = 1 << 40
 

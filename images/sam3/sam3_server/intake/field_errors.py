@@ -1,4 +1,4 @@
-"""What is wrong with a request's fields, in an answer whose size does not depend on how much is wrong."""
+"""Errors about a request's fields, limited in number and length."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ MAX_PATH, MAX_MESSAGE, MAX_DETAIL = 100, 300, 1500
 
 
 def validation_error(found: Iterable[Mapping[str, Any]], *where: str) -> BodyError:
-    """Return the error for what Pydantic found wrong (`loc` and `msg` of each) below `where`: the first few."""
+    """Return the error for what Pydantic found invalid (`loc` and `msg` of each) below `where`: the first few."""
     field_errors: list[FieldError] = []
     for each in found:
         if len(field_errors) == MAX_FIELD_ERRORS:

@@ -1,4 +1,4 @@
-"""What an image file's own bytes say, where Pillow does not look or fails on what it does not need. Pure."""
+"""Checks of an image file's bytes, where Pillow does not look or fails on what is not needed. Pure."""
 
 import hashlib
 
@@ -10,16 +10,16 @@ _MORE_DATA = _NOISE + b"".join(bytes((0xFF, restart)) + _NOISE for restart in ra
 
 
 def is_jpeg(data: bytes) -> bool:
-    """Whether it begins as a JPEG does."""
+    """Whether the data begins as a JPEG does."""
     return data.startswith(b"\xff\xd8\xff")
 
 
 def ended_jpegs(data: bytes) -> tuple[bytes, bytes]:
-    """Return a JPEG that lacks its end mark with two different endings.
+    """Return a JPEG that lacks its end marker with two different endings.
 
     Decoders draw what is missing from the bytes that follow, so where pixels are missing the two images differ.
     """
-    begun = data.rstrip(b"\xff")  # half an end mark
+    begun = data.rstrip(b"\xff")  # half an end marker
     return begun + END_OF_IMAGE, begun + _MORE_DATA + END_OF_IMAGE
 
 

@@ -20,9 +20,9 @@ class _DamagedError(ImageError):
 
 
 def decode(data: bytes, max_pixels: int) -> RgbImage:
-    """Decode the first frame, turned as its EXIF orientation says; transparency is laid on white.
+    """Decode the first frame, turned as its EXIF orientation says; transparency is blended with white.
 
-    A JPEG that lacks nothing but its end mark is decoded, as viewers do it.
+    A JPEG that lacks only its end marker is decoded, as viewers do.
 
     Raises:
         ImageError: the image is damaged, of no known format, or has more than 8 bits per channel.
@@ -61,7 +61,7 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
         image = Image.open(io.BytesIO(file_formats.without_avif_exif(data)), formats=FORMATS)
     except UnidentifiedImageError as error:
         known = f"{', '.join(FORMATS[:-1])} or {FORMATS[-1]}"
-        raise ImageError(f"the upload is no image that can be read; send {known} with 8 bits per channel") from error
+        raise ImageError(f"the image has an unknown format; send {known} with 8 bits per channel") from error
     except MemoryError:
         raise
     except Exception as error:
@@ -75,9 +75,9 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
 
 
 def _damaged(error: Exception) -> _DamagedError:
-    """Blame the image for whatever Pillow raises: which exceptions its parsers raise depends on the bytes alone."""
-    told = str(error) if isinstance(error, OSError | SyntaxError | ValueError) else type(error).__name__
-    return _DamagedError(f"the image is damaged: {told[:LONGEST_REASON]}")
+    """Return the error for any exception of Pillow: which ones its parsers raise depends only on the bytes."""
+    reason = str(error) if isinstance(error, OSError | SyntaxError | ValueError) else type(error).__name__
+    return _DamagedError(f"the image is damaged: {reason[:LONGEST_REASON]}")
 
 
 def _require_within(image: Image.Image, max_pixels: int) -> None:
@@ -100,7 +100,7 @@ def _require_within(image: Image.Image, max_pixels: int) -> None:
 def _deeper_than_8_bits(image: Image.Image) -> bool:
     """Whether the file has samples of more than 8 bits and does not say what their range is.
 
-    Pillow would clip these to white, or keep the upper 8 of 16 bits, which are black where 12 are used. AVIF tells its
+    Pillow would clip these to white, or keep the upper 8 of 16 bits, which are black where 12 are used. AVIF states its
     depth and is scaled by it.
     """
     if isinstance(image, PngImagePlugin.PngImageFile):

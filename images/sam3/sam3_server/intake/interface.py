@@ -35,7 +35,7 @@ class RequestReader(Protocol):
         """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
 
         Raises:
-            ServiceError: its subclasses say what stood in the way.
+            ServiceError: its subclasses say why it could not be written.
 
         """
         ...

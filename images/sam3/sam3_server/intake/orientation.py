@@ -1,4 +1,4 @@
-"""How an image has to be turned to be upright. No other metadata is used, so none can make an image fail."""
+"""How to rotate an image upright. No other metadata is used, so none can make an image fail."""
 
 import contextlib
 from typing import Any
@@ -35,7 +35,7 @@ def load_and_read(image: Image.Image) -> Image.Transpose | None:
 
 def _orientation(image: Image.Image) -> int:
     value: Any = None
-    with contextlib.suppress(Exception):  # by what the bytes are; viewers show such an image as it is stored
+    with contextlib.suppress(Exception):  # the bytes decide; viewers show such an image as it is stored
         value = image.getexif().get(ExifTags.Base.Orientation)
     return value if isinstance(value, int) else 1
 

@@ -1,4 +1,4 @@
-"""The intake processes of a server: some, replaced as they end, and shared fairly between clients."""
+"""The intake processes of a server: two, replaced as they exit, and shared fairly between clients."""
 
 import asyncio
 import logging
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class IntakePool:
-    """Reads requests in processes of its own. Used as a context, it starts them, and ends them after."""
+    """Reads requests in its own processes. Used as a context, it starts them, and ends them after."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -34,7 +34,7 @@ class IntakePool:
         self._asking: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        """Begin to start the processes."""
+        """Start the processes without waiting for them."""
         self._idle = [self._start_process() for _ in range(PROCESSES)]
         return self
 
@@ -52,7 +52,7 @@ class IntakePool:
         """Parse, validate and decode one request.
 
         Raises:
-            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
+            ServiceError: its subclasses say what is wrong with the request, or why it could not be read.
 
         """
         request = Read(route=route, content_type=body.content_type)
@@ -62,7 +62,7 @@ class IntakePool:
         """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
 
         Raises:
-            ServiceError: its subclasses say what stood in the way.
+            ServiceError: its subclasses say why it could not be written.
 
         """
         head = Echoes(echoes=echoes).model_dump_json().encode()
@@ -72,9 +72,9 @@ class IntakePool:
     async def _call(
         self, request: Request, content: int, client: str, result: Callable[[int, Bytes], Result]
     ) -> Result:
-        """Ask the next process that is free, and close `content`.
+        """Send the request to the next free process, and close `content`.
 
-        A caller that is cancelled leaves the process to finish: it would take longer to replace.
+        If the caller is cancelled, the process finishes the request: replacing it would take longer.
         """
         try:
             await self._turns.acquire(client)
@@ -104,11 +104,11 @@ class IntakePool:
             os.close(content)
             self._idle.append(slot)
             self._turns.release(client)
-        told = memory_files.take(answer)
+        content_read = memory_files.take(answer)
         if isinstance(reply, Refusal):
             field_errors = [FieldError(where, message) for where, message in reply.field_errors]
             raise BodyError(reply.status, reply.message, field_errors)
-        return result(reply.size, told)
+        return result(reply.size, content_read)
 
     async def _started(self, slot: asyncio.Task[IntakeProcess]) -> IntakeProcess:
         try:
@@ -119,7 +119,7 @@ class IntakePool:
     def _answered(self, asking: asyncio.Task[Any]) -> None:
         self._asking.discard(asking)
         if not asking.cancelled():
-            asking.exception()  # the caller may have left; asyncio logs an exception that is not retrieved
+            asking.exception()  # the caller may be gone; asyncio logs an exception that is not retrieved
 
     def _start_process(self) -> asyncio.Task[IntakeProcess]:
         return asyncio.create_task(IntakeProcess.start(self._setup), name="start intake process")

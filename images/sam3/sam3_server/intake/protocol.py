@@ -1,7 +1,7 @@
-"""What server and intake process say to each other: one JSON message and at most one descriptor each way.
+"""The messages between server and intake process: one JSON message and at most one descriptor in each direction.
 
-The descriptor of a question is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
-JSON (an `ParsedQuery`, or what is to be sent as it stands), and then the pixels, if it answers a `Read`.
+The descriptor of a request is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
+JSON (a `ParsedQuery`, or the response to send), and then the pixels, if it answers a `Read`.
 """
 
 from typing import Annotated, Literal
@@ -16,7 +16,7 @@ Route = Literal["segment", "concept"]
 
 
 class RequestLimits(BaseModel):
-    """At most what a request may have: MiB of the encoded image, its pixels, prompts, instances of each prompt.
+    """The most that a request may have: MiB of the encoded image, its pixels, prompts, instances of each prompt.
 
     `mask_pixels` are those of all masks together.
     """
@@ -53,13 +53,13 @@ class Respond(BaseModel):
 
 
 class Echoes(BaseModel):
-    """What the answer repeats of each prompt."""
+    """What the response repeats of each prompt."""
 
     echoes: list[Echo]
 
 
 class ParsedQuery(BaseModel):
-    """A request that makes sense; its pixels follow."""
+    """A valid request; its pixels follow."""
 
     query: Query
     width: int

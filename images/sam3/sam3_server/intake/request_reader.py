@@ -1,4 +1,4 @@
-"""From a request's body to what it asks for: the whole of it, in one go. Pure."""
+"""Read a whole request: from its body to the query and the pixels. Pure."""
 
 from sam3_server.errors import ImageTooLargeError
 from sam3_server.intake import body_parser, exemplars, image_decoder, roboflow

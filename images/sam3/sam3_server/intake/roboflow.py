@@ -1,6 +1,6 @@
-"""Requests and answers of Roboflow inference's `/sam3/concept_segment`, so that its clients move here by a URL.
+"""Requests and answers of Roboflow inference's `/sam3/concept_segment`, so that its clients only change their URL.
 
-What it has and SAM3 here has not (`model_id`, `image_id`, `api_key`, ...) is read and ignored. Images by URL are
+What this server does not support (`model_id`, `image_id`, `api_key`, ...) is read and ignored. Images by URL are
 refused: this server fetches nothing.
 """
 
@@ -25,7 +25,7 @@ from sam3_server.worker.protocol import Detection, Findings
 class RoboflowImage(BaseModel):
     """The image, in base64."""
 
-    type: Literal["base64"] = Field(description="`url` is not taken: this server fetches nothing")
+    type: Literal["base64"] = Field(description="`url` is not supported: this server fetches nothing")
     value: str
 
 
@@ -74,7 +74,7 @@ class RoboflowPrompt(BaseModel):
         return self
 
     def prompt(self) -> Prompt:
-        """Return it in this server's own terms."""
+        """Return it as this server's own type."""
         boxes = self.boxes or []
         labels = self.box_labels or [True] * len(boxes)
         exemplars = [Exemplar(box=box.corners(), positive=label) for box, label in zip(boxes, labels, strict=True)]
@@ -111,7 +111,7 @@ class ConceptRequest(BaseModel):
     nms_iou_threshold: Score | None = None
 
     def options(self) -> SegmentOptions:
-        """Return it in this server's own terms."""
+        """Return it as this server's own type."""
         return SegmentOptions(
             prompts=[prompt.prompt() for prompt in self.prompts],
             threshold=0.5 if self.output_prob_thresh is None else self.output_prob_thresh,
@@ -153,7 +153,7 @@ class ConceptResponse(BaseModel):
 
 
 def echoes(request: ConceptRequest) -> list[Echo]:
-    """Return what the answer says of each prompt."""
+    """Return what the answer repeats of each prompt."""
     return [
         Echo(
             prompt_index=index,
@@ -166,7 +166,7 @@ def echoes(request: ConceptRequest) -> list[Echo]:
 
 
 def respond(said: Sequence[Echo], findings: bytes) -> bytes:
-    """Return the answer in Roboflow's terms, as JSON. Slow where there are many polygons: not for the event loop."""
+    """Return the answer in Roboflow's format, as JSON. Slow where there are many polygons: not for the event loop."""
     found = Findings.model_validate_json(findings)
     results = [
         ConceptResult(

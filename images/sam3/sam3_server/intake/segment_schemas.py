@@ -19,7 +19,7 @@ Concept = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, 
 
 
 class Exemplar(BaseModel):
-    """A box around an example of what to find; with `positive: false`, of what looks alike and is not meant."""
+    """A box around an example of what to find; with `positive: false`, of what looks similar and is not wanted."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,7 +58,7 @@ AnyPrompt = Annotated[Prompt, BeforeValidator(_spelled_out, json_schema_input_ty
 
 
 class SegmentOptions(BaseModel):
-    """What to find on the image, and in which form to tell it."""
+    """What to find on the image, and in which form to return it."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -77,7 +77,7 @@ class SegmentOptions(BaseModel):
         None, description="at most so many for each prompt, the best; by default as many as the server allows"
     )
     nms_iou: Score | None = Field(
-        None, description="of instances that overlap by more than this, of whichever prompts, only the best is told"
+        None, description="of instances that overlap by more than this, of any prompt, only the best is returned"
     )
 
     def query(self, most_instances: int) -> Query:

@@ -46,7 +46,7 @@ RECONCILE_SECONDS = 0.5
 class Coordinator:
     """Decides when the model is on the GPU. Attributes and properties may be read at any time.
 
-    `now` is the clock that holds are counted on, in seconds; `fallback` answers while the GPU is lent out.
+    `now` is the clock of holds, in seconds; `fallback` answers while the GPU is lent out.
     """
 
     def __init__(
@@ -192,7 +192,7 @@ class Coordinator:
 
         Raises:
             FenceError: another holder has the hold; nothing was changed.
-            ServiceError: the load failed; the hold is ended all the same, and the server tries again by itself.
+            ServiceError: the load failed; the hold is ended all the same, and the server retries.
 
         """
         self.holds.end(claim)
@@ -207,7 +207,7 @@ class Coordinator:
         await self._loader.load_once()
 
     def retry_after(self, error: Exception) -> int:
-        """Return after how many seconds a request that was refused with 503 is likely to be served."""
+        """Return after how many seconds a request that was refused with 503 will probably be served."""
         hold = self.hold
         if hold is not None:
             return retry_after(seconds_until_end(hold, self.now(), datetime.now(UTC)))
@@ -242,10 +242,10 @@ class Coordinator:
             await self.reconcile()
 
     def _on_worker_exit(self, worker: Worker) -> None:
-        """Record that the attached worker has ended: unasked while loaded, late when it had been stuck."""
+        """Record that the attached worker has exited: unexpectedly while loaded, or late after it was stuck."""
         if self.loaded:
             again = "it is loaded again" if self.policy.preload else "the next request loads the model again"
-            self.model.error = f"the worker {worker.end} without being asked to; {again}"
+            self.model.error = f"the worker {worker.end} unexpectedly; {again}"
             if self.policy.preload:
                 self._reload.request()
             self._metrics.worker_deaths.inc()

@@ -71,7 +71,7 @@ class CpuFallback:
     async def end(self) -> None:
         """End the worker now, and offer it to no further request."""
         self._offered = False
-        with contextlib.suppress(ServiceError):  # it holds no GPU, so nothing depends on its end
+        with contextlib.suppress(ServiceError):  # it has no GPU memory, so nothing depends on its end
             await self._pool.end_standby()
             await self._pool.end_attached(0)
 

@@ -1,16 +1,16 @@
 """Holds and fences: who may keep the model unloaded, and until when.
 
 A hold is the server's promise to stay unloaded for its holder's turn on the GPU. Turns are numbered by fences that only
-grow, so an order that was delayed on its way can be told from a present one. Everything here is pure: `now` is an
+grow, so a delayed order is distinguishable from a current one. Everything here is pure: `now` is an
 argument, in seconds of a monotonic clock.
 
     place    newest fence or newer, same holder      hold begins, or is renewed with new terms
-    renew    the hold's fence and its renew key      hold lives for another ttl
+    renew    the hold's fence and its renew key      hold is extended by its ttl
     end      the hold's fence and holder             hold ends
-    expire   nobody renewed it in time               hold ends
+    expire   it was not renewed in time              hold ends
 
-While a model is unloaded for a hold its time stands still: the ttl counts from the end of the unload, however long it
-takes to drain.
+During the unload for a hold its time does not run: the ttl counts from the end of the unload, however long draining
+takes.
 """
 
 import hmac
@@ -19,7 +19,7 @@ from datetime import datetime
 
 
 class FenceError(Exception):
-    """The caller's fence or holder is not the one that counts now. The message says which one does."""
+    """The caller's fence or holder is not the current one, which the message names."""
 
 
 class RenewKeyError(Exception):
@@ -28,7 +28,7 @@ class RenewKeyError(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """Who says that the present turn is theirs."""
+    """The holder and the fence that a caller claims."""
 
     holder: str
     fence: int
@@ -55,7 +55,7 @@ class Hold:
 
     @property
     def claim(self) -> Claim:
-        """Whose hold it is."""
+        """The holder and the fence of this hold."""
         return Claim(self.terms.holder, self.terms.fence)
 
     def expires_in(self, now: float) -> float:
@@ -63,7 +63,7 @@ class Hold:
         return max(0.0, self.expires_at - now)
 
     def renewed(self, now: float) -> "Hold":
-        """Return this hold with another ttl to live."""
+        """Return this hold, extended by its ttl."""
         return replace(self, expires_at=now + self.terms.ttl_seconds)
 
 
@@ -81,7 +81,7 @@ class HoldBook:
         return self._newest
 
     def restore(self, newest: Claim, hold: Hold | None) -> None:
-        """Go on where an earlier server stopped."""
+        """Continue from what an earlier server stored."""
         self._newest, self._hold = newest, hold
 
     def active(self, now: float) -> Hold | None:
@@ -93,12 +93,12 @@ class HoldBook:
         return self._hold
 
     def begin_unload(self, now: float) -> None:
-        """Let the hold in force not run out until as many unloads have ended as have begun."""
+        """Keep the hold in force from expiring until as many unloads have ended as have begun."""
         self._hold = self.active(now)
         self._unloads += 1
 
     def end_unload(self, now: float) -> None:
-        """Let the ttl of the present hold begin, unless another unload is still in progress."""
+        """Start the ttl of the present hold, unless another unload is in progress."""
         self._hold = self.active(now)
         self._unloads -= 1
 
@@ -118,7 +118,7 @@ class HoldBook:
         return self._hold
 
     def renew(self, fence: int, renew_key: str, now: float) -> Hold:
-        """Let the present hold live for another ttl.
+        """Extend the present hold by its ttl.
 
         Raises:
             FenceError: there is no hold, or it has another fence.
@@ -127,7 +127,7 @@ class HoldBook:
         """
         present = self.active(now)
         if present is None:
-            raise FenceError("there is no hold to renew: it expired, was released, or this server has started anew")
+            raise FenceError("there is no hold to renew: it expired, was released, or this server was restarted")
         if present.terms.fence != fence:
             raise FenceError(f"the hold has fence {present.terms.fence}, not {fence}")
         if not hmac.compare_digest(present.terms.renew_key.encode(), renew_key.encode()):
@@ -136,9 +136,9 @@ class HoldBook:
         return self._hold
 
     def end(self, claim: Claim | None, now: float) -> None:
-        """End the claimant's hold. Repeating it, or ending a hold that is already over, changes nothing.
+        """End the claimant's hold. Repeating it, or ending a hold that has already ended, changes nothing.
 
-        Without a claim it passes only when nobody holds the GPU.
+        Without a claim it passes only when there is no hold.
 
         Raises:
             FenceError: another holder or fence has the hold, or a newer fence was seen.
@@ -156,7 +156,7 @@ class HoldBook:
         self._hold = None
 
     def expire(self, now: float) -> Hold | None:
-        """Forget a hold whose time is over, and return it."""
+        """Remove a hold that has expired, and return it."""
         if self._hold is None or self.active(now) is not None:
             return None
         expired, self._hold = self._hold, None
@@ -166,6 +166,6 @@ class HoldBook:
         if self._newest is None or claim.fence > self._newest.fence:
             return
         if claim.fence < self._newest.fence:
-            raise FenceError(f"fence {claim.fence} is over: the newest seen is {self._newest.fence}")
+            raise FenceError(f"fence {claim.fence} has ended: the newest seen is {self._newest.fence}")
         if claim.holder != self._newest.holder:
             raise FenceError(f"fence {claim.fence} belongs to {self._newest.holder}")

@@ -1,7 +1,7 @@
-"""The hold in a file, so that a server that is restarted during a turn still knows of it.
+"""The hold in a file, for a server that is restarted during a turn.
 
-Free memory alone does not tell: a training that has just begun holds none yet. The file holds the renew key, so nobody
-else may read it.
+Free memory alone is no sign: a training job that has just started has allocated none yet. The file holds the renew key,
+so only its owner may read it.
 """
 
 import logging
@@ -32,7 +32,7 @@ class HoldFile:
     def write(self, book: HoldBook, now: float, wall: float) -> None:
         """Write the newest claim, and the hold in force; `now` is the holds' clock and `wall` the wall's, in seconds.
 
-        A disk that takes nothing is no reason to refuse a hold: it is logged.
+        A failed write is logged; it is no reason to refuse a hold.
         """
         if self._path is None or book.newest is None:
             return
@@ -47,10 +47,12 @@ class HoldFile:
             draft.write_text(kept.model_dump_json(), encoding="utf-8")
             draft.replace(self._path)
         except OSError as error:
-            log.warning("the hold is not kept in %s, a restarted server will not know of it: %s", self._path, error)
+            log.warning(
+                "the hold could not be written to %s, so a restarted server will not know of it: %s", self._path, error
+            )
 
     def read(self, book: HoldBook, now: float, wall: float) -> None:
-        """Let a new book go on where the file's stopped. A file that cannot be read is as good as none."""
+        """Restore the book from the file. A file that cannot be read counts as none."""
         if self._path is None:
             return
         try:
@@ -58,7 +60,7 @@ class HoldFile:
         except FileNotFoundError:
             return
         except (OSError, ValidationError) as error:
-            log.warning("%s is of no use, so no earlier hold is known: %s", self._path, type(error).__name__)
+            log.warning("%s cannot be read, so no earlier hold is known: %s", self._path, type(error).__name__)
             return
         hold = None
         if kept.terms is not None:
@@ -66,4 +68,4 @@ class HoldFile:
             hold = Hold(kept.terms, now - max(0.0, wall - kept.placed_at), now + left)
         book.restore(kept.newest, hold)
         if book.active(now) is not None:
-            log.info("hold found", extra=vars(kept.newest))
+            log.info("hold restored", extra=vars(kept.newest))

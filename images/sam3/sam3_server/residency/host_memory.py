@@ -9,9 +9,9 @@ from pathlib import Path
 log = logging.getLogger(__name__)
 
 KIB_PER_MIB, BYTES_PER_MIB = 1 << 10, 1 << 20
-LIBRARIES_MIB = 512  # what PyTorch and transformers take of a process of their own, without weights
+LIBRARIES_MIB = 512  # of PyTorch and transformers in a process, without weights
 FULL_BYTES, HALF_BYTES = 4.0, 2.2  # of a weight: in half precision, a twentieth of a SAM3 is in float32
-CGROUPS = (  # limit, usage, statistics, and the statistic that tells of cache which can be dropped
+CGROUPS = (  # limit, usage, statistics, and the statistic of cache that can be dropped
     ("sys/fs/cgroup/memory.max", "sys/fs/cgroup/memory.current", "sys/fs/cgroup/memory.stat", "inactive_file"),
     (
         "sys/fs/cgroup/memory/memory.limit_in_bytes",
@@ -38,14 +38,14 @@ class HostBudget:
         return cls(int(size) // BYTES_PER_MIB + LIBRARIES_MIB, reserve_mib)
 
     def allows(self) -> bool:
-        """Whether one more worker fits now. Where memory cannot be measured, it does."""
+        """Whether one more worker fits now. Where memory cannot be measured, assume that it does."""
         available = available_mib(self.root)
         return available is None or available >= self.need_mib + self.reserve_mib
 
     def shortage(self) -> str:
         """Return the sentence that says what is missing and what to change."""
         return (
-            f"a further worker needs some {self.need_mib} MiB of host memory and {self.reserve_mib} MiB are to stay "
+            f"a further worker needs about {self.need_mib} MiB of host memory and {self.reserve_mib} MiB must stay "
             f"free, {available_mib(self.root)} MiB are available: give the pod more memory, or set SAM3_STANDBY=false"
         )
 
@@ -57,7 +57,7 @@ def count_weights(path: Path) -> int:
             header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
         return sum(math.prod(entry["shape"]) for name, entry in header.items() if name != "__metadata__")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, MemoryError):
-        return 0  # the worker that reads it says what is wrong with it
+        return 0  # the worker that reads it reports what is wrong with it
 
 
 def available_mib(root: Path = Path("/")) -> int | None:

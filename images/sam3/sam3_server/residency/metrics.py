@@ -67,26 +67,24 @@ class Metrics:
         self.requests = counter("sam3_requests", "HTTP requests answered", ["route", "status"])
         self.request_seconds = histogram("sam3_request_seconds", "Seconds from request to answer", ["route"])
         self.in_flight = Gauge("sam3_requests_in_flight", "HTTP requests being answered", registry=self.registry)
-        self.refused = counter("sam3_refused", "Inference requests refused at the gate")
+        self.refused = counter("sam3_refused", "Inference requests refused")
         self.load_seconds = histogram("sam3_load_seconds", "Seconds to load the model, probe included")
         self.load_failures = counter(
-            "sam3_load_failures", "Loads that failed, for want of memory or by error", ["reason"]
+            "sam3_load_failures", "Loads that failed, for lack of memory or by error", ["reason"]
         )
         self.unload_seconds = histogram(
             "sam3_unload_seconds", "Seconds to drain and unload, until memory is measured free"
         )
-        self.worker_peak = gauge("sam3_worker_peak_mib", "Most GPU memory that the present worker has held")
-        self.worker_host_peak = gauge("sam3_worker_host_peak_mib", "Most host memory that the present worker has held")
+        self.worker_peak = gauge("sam3_worker_peak_mib", "Most GPU memory that the current worker has held")
+        self.worker_host_peak = gauge("sam3_worker_host_peak_mib", "Most host memory that the current worker has held")
         self.free_before = gauge("sam3_unload_free_before_mib", "GPU memory free before the last unload")
         self.free_after = gauge("sam3_unload_free_after_mib", "GPU memory free after the last unload")
-        self.residual = gauge(
-            "sam3_unload_residual_mib", "What the worker held and did not come back at the last unload"
-        )
-        self.abandoned = counter("sam3_abandoned", "Requests whose client left before the answer")
-        self.prompts = counter("sam3_prompts", "Prompts that the model was asked for")
-        self.known_images = counter("sam3_known_images", "Requests about an image whose features were still known")
+        self.residual = gauge("sam3_unload_residual_mib", "What the worker held and was not free after the last unload")
+        self.abandoned = counter("sam3_abandoned", "Requests whose client disconnected before the answer")
+        self.prompts = counter("sam3_prompts", "Prompts that the model computed")
+        self.known_images = counter("sam3_known_images", "Requests about an image whose features were cached")
         self.degraded = counter("sam3_degraded", "Requests answered from the CPU while the GPU was lent out")
-        self.worker_deaths = counter("sam3_worker_deaths", "WorkerPool that ended without being asked to")
+        self.worker_deaths = counter("sam3_worker_deaths", "Workers that exited unexpectedly")
 
     def watch(self, source: Watched) -> None:
         """Report a server's state and hold at each scrape."""
@@ -114,14 +112,14 @@ class _StateCollector(Collector):
         self._source = source
 
     def collect(self) -> Iterable[Metric]:
-        state = GaugeMetricFamily("sam3_state", "1 for the present state", labels=["state"])
+        state = GaugeMetricFamily("sam3_state", "1 for the current state", labels=["state"])
         for each in State:
             state.add_metric([each.value], float(each is self._source.state))
         yield state
         loaded = float(self._source.state is State.LOADED)
         yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
         standby = float(self._source.standby_ready)
-        yield GaugeMetricFamily("sam3_standby_ready", "Whether a prepared worker stands by", value=standby)
+        yield GaugeMetricFamily("sam3_standby_ready", "Whether a standby is prepared", value=standby)
         weights = self._source.standby_weights_mib
         text = "MiB of weights that the standby holds resident in host memory"
         yield GaugeMetricFamily("sam3_standby_weights_mib", text, value=weights)

@@ -1,10 +1,10 @@
-"""When the server loads the model by itself: after a hold expired, a load failed or a preloaded worker exited. Pure."""
+"""When to load without a request: after a hold expired, a load failed or a preloaded worker exited. Pure."""
 
 MAX_DELAY_SECONDS = 30
 
 
 class ReloadSchedule:
-    """Whether the server is to load by itself, and when next. Times in seconds of the monotonic clock."""
+    """Whether the server is to load without a request, and when next. Times in seconds of the monotonic clock."""
 
     def __init__(self) -> None:
         self._requested = False
@@ -12,11 +12,11 @@ class ReloadSchedule:
         self._not_before = 0.0
 
     def request(self) -> None:
-        """Have the server load by itself as soon as it may."""
+        """Load as soon as it is permitted."""
         self._requested, self._failures, self._not_before = True, 0, 0.0
 
     def cancel(self) -> None:
-        """Do not load by itself: the model is loaded, or is to stay unloaded."""
+        """Do not load: the model is loaded, or is to stay unloaded."""
         self._requested = False
 
     def record_failure(self, now: float, waits_for_memory: bool) -> None:

@@ -66,7 +66,7 @@ class SegmentationService:
         """Find a request's concepts on its image, and load the model if nothing forbids that. Close the body.
 
         Raises:
-            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
+            ServiceError: its subclasses say what is wrong with the request, or why it cannot be served.
 
         """
         with body:
@@ -89,7 +89,7 @@ class SegmentationService:
         """Return what was found in the format of the route that repeats its prompts, as JSON.
 
         Raises:
-            ServiceError: its subclasses say what stood in the way.
+            ServiceError: its subclasses say why it cannot be served.
 
         """
         return await self._reader.respond(done.request.echoes or [], done.found.findings, client)

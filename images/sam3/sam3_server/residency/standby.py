@@ -11,7 +11,7 @@ log = logging.getLogger(__name__)
 
 
 class StandbyManager:
-    """Starts and ends those processes; neither is started where it would leave the host short of memory."""
+    """Starts and ends those processes; neither is started if the host would run short of memory."""
 
     def __init__(self, pool: WorkerPool, enabled: bool, fallback: CpuFallback | None, host: HostBudget) -> None:
         self.fallback = fallback

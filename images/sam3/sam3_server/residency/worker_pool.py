@@ -26,7 +26,7 @@ class WorkerTimeouts:
 
     @property
     def work(self) -> float:
-        """Seconds after which a worker cancels a request by itself, between prompts or masks."""
+        """Seconds after which a worker cancels a request, between prompts or masks, before it counts as stuck."""
         return WORK_SHARE * self.request
 
 
@@ -141,7 +141,7 @@ class WorkerPool:
         except BaseException:
             await worker.stop(0)
             raise
-        log.info("worker prepared", extra=prepared.model_dump(exclude={"kind"}))
+        log.info("standby prepared", extra=prepared.model_dump(exclude={"kind"}))
         return worker
 
     def _on_worker_exit(self, worker: Worker) -> None:

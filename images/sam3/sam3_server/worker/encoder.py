@@ -1,7 +1,7 @@
-"""The encoder: a process that writes answers from what the worker found, beside the worker's next request.
+"""The encoder: a process that writes answers from what the worker found, while the worker computes the next request.
 
-Run lengths, outlines, label lines and JSON take as long as a client asks for, and hold the interpreter meanwhile. They
-need neither the GPU nor PyTorch: here no inference waits for them, and the GPU can be given up meanwhile.
+How long run lengths, outlines, label lines and JSON take depends on the request, and they hold the interpreter lock.
+They need neither the GPU nor PyTorch: in this process no inference waits for them, and the model can be unloaded.
 """
 
 import logging
@@ -18,7 +18,7 @@ from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query
 log = logging.getLogger(__name__)
 
 NAME = "sam3-encoder"
-NICENESS = 5  # the server's event loop goes first
+NICENESS = 5  # the server's event loop has priority
 
 
 def main() -> None:
@@ -52,7 +52,7 @@ def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes
     """Return the answer to a query, in JSON, from what the worker found.
 
     Raises:
-        WorkerError: the client has left, or the time has passed.
+        WorkerError: the client has disconnected, or the time has passed.
 
     """
     head, found = instances.unpack(data, allowance.check)

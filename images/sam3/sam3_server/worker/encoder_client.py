@@ -39,9 +39,9 @@ class EncoderClient:
             await self._peer.stop(0)
 
     async def encode(self, query: Query, found: bytes, seconds: float, timeout: float) -> bytes:
-        """Return the answer to a query, in JSON. It is given up after `seconds`; the process is ended after `timeout`.
+        """Return the answer to a query, in JSON. It is cancelled after `seconds`; the process is ended after `timeout`.
 
-        Both count from the time the encoder is free for it. A caller that is cancelled leaves the process alive.
+        Both count from the time the encoder is free for it. Cancelling the caller does not end the process.
 
         Raises:
             TooMuchWorkError: it took more than `seconds`.
@@ -56,7 +56,7 @@ class EncoderClient:
             reply, answer = await peer.call(Encode(query=query, seconds=seconds), pieces, timeout)
         except PeerSlowError as error:
             if self._peer is peer:
-                self._peer = None  # it ends, and the next request does not wait until it has
+                self._peer = None  # it ends, and the next request does not wait for that
             raise TooMuchWorkError(f"the answer took more than {timeout:g} s to encode; {ADVICE}") from error
         if isinstance(reply, Failed):
             raise (TooMuchWorkError if reply.reason == "work" else InferenceError)(reply.message)

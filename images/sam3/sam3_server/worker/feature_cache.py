@@ -1,4 +1,4 @@
-"""The vision features of the latest images: the costly part of an answer, and the same for every prompt."""
+"""The vision features of the latest images: the expensive part of an answer, and the same for every prompt."""
 
 import hashlib
 from collections import OrderedDict
@@ -7,14 +7,14 @@ from typing import Any
 
 
 class FeatureCache:
-    """Keeps the features of the `most` images that were asked for last. They end with the worker process."""
+    """Keeps the features of the `most` images that were used last, until the worker process ends."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._kept: OrderedDict[bytes, Any] = OrderedDict()
 
     def get_or_compute(self, width: int, pixels: bytearray, compute: Callable[[], Any]) -> tuple[Any, bool]:
-        """Return the features of these RGB pixels, and whether they were known; else they are computed."""
+        """Return the features of these RGB pixels, and whether they were cached; else compute them."""
         key = hashlib.blake2b(pixels, salt=width.to_bytes(8, "big")).digest()
         known = key in self._kept
         features = self._kept.pop(key) if known else compute()
@@ -25,5 +25,5 @@ class FeatureCache:
         return features, known
 
     def clear(self) -> None:
-        """Forget them all, so that their memory can be used."""
+        """Remove all features, so that their memory can be used."""
         self._kept.clear()

@@ -10,11 +10,11 @@ from sam3_server.worker.rgb_image import RgbImage
 class Worker(Protocol):
     """One worker process. Calls are served one at a time, in order; times in seconds, sizes in MiB.
 
-    `allocated_mib` is the GPU memory it holds, by its last word; `weights_mib` the weights that were resident in host
-    memory once it was prepared; `end` says how the process ended, once it has.
+    `allocated_mib` is the GPU memory that it reported last; `weights_mib` the weights that were resident in host memory
+    once it was prepared; `end` describes how the process ended, once it has.
 
     Every call raises `WorkerGoneError` when the process ends or does not answer in time (it is then killed), and
-    `LoadError`, `InferenceError`, `PromptError` or `TooMuchWorkError` when it says so itself.
+    `LoadError`, `InferenceError`, `PromptError` or `TooMuchWorkError` when it reports one.
     """
 
     allocated_mib: int
@@ -35,13 +35,13 @@ class Worker(Protocol):
         ...
 
     async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory, move the model there, and see that it answers."""
+        """Take the GPU memory, move the model there, and check that it answers."""
         ...
 
     async def segment(
         self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
     ) -> Segmented:
-        """Find every instance of each prompt's concept; given up after `seconds`, or when the caller is cancelled.
+        """Find every instance of each prompt's concept; cancelled after `seconds`, or with the caller.
 
         `computed` is called when the worker is free for the next image, while the answer is still being written.
         """

@@ -1,4 +1,4 @@
-"""SAM3 on a device: prepared in host memory, attached to the device, asked for one image at a time."""
+"""SAM3 on a device: prepared in host memory, attached to the device, given one image at a time."""
 
 import logging
 import math
@@ -31,8 +31,8 @@ PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")]
 class Sam3:
     """One SAM3 model. `memory_mib` is what it may take of the GPU; 0 computes on the CPU.
 
-    Nothing here touches CUDA before `attach`, so that a worker that stands by holds no GPU memory at all. Where the
-    CPU computes, the probe is run at once, and attaching has only the memory left to book.
+    Nothing here touches CUDA before `attach`, so a standby holds no GPU memory. Where the CPU computes,
+    the constructor runs the probe, and attaching only books the memory.
     """
 
     def __init__(self, folder: Path, dtype: str, memory_mib: int, cached_images: int) -> None:
@@ -51,7 +51,7 @@ class Sam3:
             self._run_probe()
 
     def attach(self) -> Attached:
-        """Reserve the memory, move the model to the device, and see that it answers.
+        """Reserve the memory, move the model to the device, and check that it answers.
 
         Raises:
             WorkerError: a GPU is wanted and there is none, less is free than the model needs, or the probe failed.
@@ -69,7 +69,7 @@ class Sam3:
         )
 
     def weights_mib(self) -> int:
-        """Return how many MiB of weights lie in this process's physical memory."""
+        """Return how many MiB of weights are in this process's physical memory."""
         return self._network.weights.resident_mib()
 
     def allocated_mib(self) -> int:
@@ -77,11 +77,11 @@ class Sam3:
         return self._device.allocated_mib()
 
     def segment(self, request: Segment, pixels: bytearray, allowance: Allowance) -> Segmented:
-        """Look for each prompt on the one image; its vision features are computed once, and kept for the next request.
+        """Find each prompt on the image; its vision features are computed once, and cached for the next request.
 
         Raises:
             WorkerError: a prompt has more tokens than the text encoder takes, the numbers overflowed, the image needs
-                more memory than was reserved, or the allowance is used up.
+                more memory than was reserved, or the allowance is exhausted.
 
         """
         began = time.monotonic()
@@ -108,7 +108,7 @@ class Sam3:
         )
 
     def recover(self) -> None:
-        """After a failed request give back cached memory; raises what CUDA raises if its context is broken."""
+        """Free cached memory after a failed request; raises what CUDA raises if its context is broken."""
         self._features.clear()
         if self._device.kind == "cuda":
             torch.cuda.synchronize()
@@ -123,10 +123,10 @@ class Sam3:
         self._network.move(self._device)
 
     def _switch_to_float32(self) -> None:
-        """Replace a network whose numbers overflowed by one in float32, where the choice is this worker's.
+        """Replace a network whose numbers overflowed by one in float32, if SAM3_DTYPE allows it.
 
         Raises:
-            NonFiniteError: it is in float32, or was to be in half precision.
+            NonFiniteError: it is in float32 already, or half precision is required.
 
         """
         if self._dtype != "auto" or self._network.trunk is torch.float32:
@@ -141,7 +141,7 @@ class Sam3:
         return str(self._network.trunk).removeprefix("torch.")
 
     def _run_probe(self) -> None:
-        """Run one inference, unless this model has passed it on this device."""
+        """Run one inference, unless this model has passed it on this device already."""
         if not self._probed:
             grey = bytearray([128]) * (PROBE.width * PROBE.height * 3)
             self.segment(PROBE, grey, unlimited())
@@ -149,7 +149,7 @@ class Sam3:
             self._probed = True
 
     def _predict_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
-        """Return what was found for each prompt, and whether the image's features were known."""
+        """Return what was found for each prompt, and whether the image's features were cached."""
         levels, cached = self._features.get_or_compute(
             request.width, pixels, lambda: self._vision_features(request, pixels)
         )
@@ -213,7 +213,7 @@ class Sam3:
             raise WorkerError("error", str(error)) from error
         except torch.OutOfMemoryError as error:
             wanted = f"{self._memory_mib} MiB of GPU memory (SAM3_GPU_MEMORY_MIB)"
-            raise WorkerError("memory", f"{wanted} do not suffice, or are not free: {error}") from error
+            raise WorkerError("memory", f"{wanted} are not enough, or are not free: {error}") from error
 
 
 def trunk_dtype(wanted: str, on_gpu: bool) -> torch.dtype:

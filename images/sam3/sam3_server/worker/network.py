@@ -2,7 +2,7 @@
 
 The trunk (image and text encoder) has 96 % of the weights and of the work. Its matrices and convolutions are in half
 precision, everything between them in float32: the residual stream, normalisations, embeddings, positions. The heads
-make boxes and scores of what it sees. In half precision they would put both on a grid: 2 px (float16) or 15 px
+compute boxes and scores from its features. Half precision would put both on a grid: 2 px (float16) or 15 px
 (bfloat16) of an image 4,000 px wide.
 """
 
@@ -70,7 +70,7 @@ class Network:
         return tuple(levels)
 
     def as_float32(self, levels: Levels) -> Sam3VisionEncoderOutput:
-        """Return an image's features as the heads take them, in float32."""
+        """Return an image's features in float32, as the heads require them."""
         wide = tuple(level.float() for level in levels)
         if self._position is None:
             self._position = self._model.vision_encoder.neck.position_encoding(

@@ -1,4 +1,4 @@
-"""From the instances of every prompt to the answer: duplicates removed, each in the form that was asked for."""
+"""From the instances of every prompt to the answer: duplicates removed, each in the requested form."""
 
 from collections.abc import Callable
 
@@ -17,7 +17,7 @@ Bools = npt.NDArray[np.bool_]
 def build_results(
     query: Query, found: list[Instances], width: int, height: int, check: Callable[[str], None] = lambda _: None
 ) -> tuple[list[PromptResult], str | None]:
-    """Return one result per prompt, and the content of a label file if it was asked for.
+    """Return one result per prompt, and the content of a label file if it was requested.
 
     `check` is called before each instance; what it raises ends the work.
     """
@@ -94,6 +94,6 @@ def _best(every: list[Instance], most_iou: float, check: Callable[[str], None]) 
 
 
 def _touching(box: Floats, others: Floats) -> Bools:
-    """Return which boxes (x, y, width, height) overlap one: to compare masks takes long, and few do."""
+    """Return which boxes (x, y, width, height) overlap one: comparing masks takes long, and few boxes overlap."""
     corner = box[:2] + box[2:]
     return np.asarray(((others[:, :2] < corner) & (box[:2] < others[:, :2] + others[:, 2:])).all(axis=1), np.bool_)

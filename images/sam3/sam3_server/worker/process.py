@@ -1,4 +1,4 @@
-"""The server's side of a worker process: what it asks for, and what its replies mean."""
+"""The server's side of a worker process: its requests, and what the replies mean."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -37,9 +37,9 @@ Answer = TypeVar("Answer", Prepared, Attached, Segmented)
 
 
 class WorkerProcess:
-    """A `Worker` that is a process of its own, and an encoder that writes its answers.
+    """A `Worker` in its own process, and an encoder that writes its answers.
 
-    `on_prompts` hears how many prompts each request had computed.
+    `on_prompts` is called with the number of prompts that each request computed.
     """
 
     def __init__(self, setup: Setup, encoder: EncoderClient, on_exit: Callable[["WorkerProcess"], None]) -> None:
@@ -85,7 +85,7 @@ class WorkerProcess:
         return await self._change(Prepare(), timeout, Prepared)
 
     async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory, move the model there and see that it answers, within `timeout` seconds.
+        """Take the GPU memory, move the model there and check that it answers, within `timeout` seconds.
 
         Raises:
             NotEnoughMemoryError: less was free than the model needs.
@@ -98,10 +98,10 @@ class WorkerProcess:
     async def segment(
         self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
     ) -> Segmented:
-        """Segment one image. It is given up after `seconds`, and the process is ended after `timeout`.
+        """Segment one image. It is cancelled after `seconds`, and the process is ended after `timeout`.
 
         Both count from the time the worker is free for it, and again for the encoder; between the two, `computed` is
-        called. A caller that is cancelled leaves both alive.
+        called. Cancelling the caller ends neither process.
 
         Raises:
             PromptError: a prompt is too long.
@@ -130,7 +130,7 @@ class WorkerProcess:
         try:
             return await self._call(request, (), timeout, expected, LoadError)
         except asyncio.CancelledError:
-            self._peer.kill()  # half a load is of no use
+            self._peer.kill()  # a partial load is useless
             raise
 
     async def _call(

@@ -1,4 +1,4 @@
-"""How worker processes come to be, seen from the server: what any of them is, and starting one afresh."""
+"""Start child processes of the server: what any of them is, and a worker in a new Python process."""
 
 import asyncio
 import os
@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sam3_server.worker.protocol import Setup
 
-DEFAULTS = {"OMP_WAIT_POLICY": "passive"}  # else PyTorch's threads wait for each other in a loop, on cores others need
+DEFAULTS = {"OMP_WAIT_POLICY": "passive"}  # else PyTorch's threads spin on cores that others need
 ENVIRONMENT = {
     "HF_HUB_OFFLINE": "1",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
@@ -45,7 +45,7 @@ StartWorker = Callable[[Setup, socket.socket], Awaitable[Process]]
 async def spawn_module(
     module: str, channel: socket.socket, *arguments: str, **environment: str
 ) -> asyncio.subprocess.Process:
-    """Start a Python module of ours with a socket, this process's id and further words; raises OSError."""
+    """Start one of our Python modules with a socket, this process's id and further arguments; raises OSError."""
     return await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module, str(channel.fileno()), str(os.getpid()), *arguments),
         pass_fds=(channel.fileno(),),
@@ -56,12 +56,12 @@ async def spawn_module(
 
 
 async def spawn_worker(setup: Setup, channel: socket.socket) -> Process:
-    """Start a worker that has its imports before it; raises OSError."""
+    """Start a worker that does its own imports; raises OSError."""
     return await spawn_module("sam3_server.worker", channel, setup.model_dump_json())
 
 
 class ForkedProcess:
-    """A child of this process that another one has forked for it."""
+    """A child of this process that the zygote has forked."""
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
@@ -95,7 +95,7 @@ class ForkedProcess:
             self._loop.call_soon_threadsafe(self._reap)
 
     def _reap(self) -> None:
-        """Only now may the id be given to another process, and nobody sends signals to it any more."""
+        """Release the process id; no signal is sent to it after this."""
         _, status = os.waitpid(self.pid, 0)
         self._code = os.waitstatus_to_exitcode(status)
         self._gone.set()

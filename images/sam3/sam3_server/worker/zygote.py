@@ -1,14 +1,14 @@
-"""The template: a process that has imported what every worker imports, and is forked for each of them.
+"""The zygote: a process that has imported what every worker imports, and is forked for each of them.
 
-    server ── Setup, socket ──► template ── fork ──► middle ── fork ──► worker
+    server ── Setup, socket ──► zygote ── fork ──► intermediate ── fork ──► worker
            ◄── Forked ─────────
 
-To import PyTorch and transformers takes some ten seconds, to fork some hundredths of one. The process in the middle
-ends at once, and the server, which adopts orphans, becomes the worker's parent: so the worker outlives the template,
-and the server learns how it ended.
+Importing PyTorch and transformers takes about 10 s, a fork about 0.03 s. The intermediate process ends at once, and the
+server, which adopts orphans, becomes the worker's parent: so the worker outlives the zygote, and the server gets its
+exit code. Its process name is `sam3-template`.
 
-A fork copies one thread alone, and nothing that a GPU's driver knows of a process. So the template starts no thread and
-never speaks to a driver; once its imports are done it looks at itself, and says so if it must not be forked.
+A fork copies only one thread, and no state that a GPU's driver has of a process. So the zygote starts no thread and
+uses no driver. It checks this after its imports, and reports the reason if it must not be forked.
 """
 
 import gc
@@ -48,12 +48,12 @@ def main() -> None:
         control.send(ZygoteReady(seconds=time.monotonic() - began, unfit=reason).model_dump_json().encode())
         if reason is None:
             gc.collect()
-            gc.freeze()  # else the collector's marks make each worker a copy of pages that could stay shared
+            gc.freeze()  # else garbage collection in a worker would copy pages that are shared
             serve(control, int(server))
 
 
 def unfit_reason() -> str | None:
-    """Say why this process must not be forked, if so."""
+    """Return why this process must not be forked; None if it may be."""
     threads = [(each / "comm").read_text(encoding="ascii").strip() for each in (PROC_SELF / "task").iterdir()]
     if len(threads) > 1:
         return f"it has {len(threads)} threads ({', '.join(threads)})"
@@ -79,12 +79,12 @@ def _fork(
     """Fork a worker by way of an intermediate process, which writes its id to the shared memory `shared_pid`."""
     shared_pid[:] = bytes(PID_SIZE)
     try:
-        middle = os.fork()
+        intermediate = os.fork()
     except OSError as error:
         return Refused(message=str(error))
-    if not middle:
+    if not intermediate:
         _run_intermediate(control, channel, server, setup, shared_pid)
-    os.waitpid(middle, 0)
+    os.waitpid(intermediate, 0)
     pid = int.from_bytes(shared_pid[:], "big")
     return Forked(pid=pid) if pid else Refused(message="the second of two forks failed")
 
@@ -94,12 +94,12 @@ def _run_intermediate(
 ) -> NoReturn:
     try:
         linux.set_process_name(WORKER)
-        middle = os.getpid()
+        intermediate = os.getpid()
         if worker := os.fork():
             shared_pid[:] = worker.to_bytes(PID_SIZE, "big")
         else:
             control.close()
-            _run_worker(middle, channel, server, setup)
+            _run_worker(intermediate, channel, server, setup)
         os._exit(0)
     except Exception:
         log.exception("process %d failed", os.getpid())
@@ -107,8 +107,8 @@ def _run_intermediate(
         os._exit(1)
 
 
-def _run_worker(middle: int, channel: socket.socket, server: int, setup: bytes) -> None:
-    while os.getppid() == middle:
+def _run_worker(intermediate: int, channel: socket.socket, server: int, setup: bytes) -> None:
+    while os.getppid() == intermediate:
         time.sleep(0.001)
     run_worker(channel, server, Setup.model_validate_json(setup))
 

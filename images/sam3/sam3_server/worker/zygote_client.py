@@ -1,4 +1,4 @@
-"""The server's side of the template: have workers forked, replace a template that died, or do without."""
+"""The server's side of the zygote: have workers forked, replace a zygote that died, or spawn workers without one."""
 
 import asyncio
 import contextlib
@@ -24,22 +24,22 @@ class ZygoteError(Exception):
 
 
 class ZygoteUnfitError(ZygoteError):
-    """The template must not be forked, and no other would be better."""
+    """The zygote must not be forked, and a new one would have the same fault."""
 
 
 class ZygoteClient:
     """Starts workers by forking a process that has done their imports, which take at most `import_timeout` seconds.
 
-    Used as a context, it starts that process at once, and ends it after; workers live on.
+    Used as a context, it starts that process at once, and ends it after; workers keep running.
     """
 
     def __init__(self, log_level: str, import_timeout: float) -> None:
         self._log_level = log_level
-        self._patience = import_timeout
+        self._import_timeout = import_timeout
         self._present: asyncio.Task[_ZygoteProcess] | None = None
 
     async def __aenter__(self) -> Self:
-        """Let orphans come to this process, and begin."""
+        """Adopt orphans, and start the zygote."""
         linux.adopt_orphans()
         self._ensure_started()
         return self
@@ -54,7 +54,7 @@ class ZygoteClient:
                 await present.result().close()
 
     async def start_worker(self, setup: Setup, channel: socket.socket) -> Process:
-        """Fork a worker; start it afresh where that cannot be.
+        """Fork a worker, or spawn a new Python process if the zygote cannot fork.
 
         Raises:
             OSError: no process could be started.
@@ -64,14 +64,14 @@ class ZygoteClient:
             running = await asyncio.shield(self._ensure_started())
             return await running.fork(setup, channel)
         except ZygoteError as error:
-            log.warning("a worker does its imports itself: %s", error)
+            log.warning("the worker does its own imports: %s", error)
             return await spawn_worker(setup, channel)
 
     def _ensure_started(self) -> "asyncio.Task[_ZygoteProcess]":
-        """See to it that a process is there or in the making, unless one has turned out to be unfit."""
+        """Start a zygote, unless one runs or is being started, or one was unfit."""
         if self._present is None or _unusable(self._present):
-            running = _ZygoteProcess.start(self._log_level, self._patience, self._replace)
-            self._present = asyncio.create_task(running, name="start template")
+            running = _ZygoteProcess.start(self._log_level, self._import_timeout, self._replace)
+            self._present = asyncio.create_task(running, name="start zygote")
             self._present.add_done_callback(_log_failure)
         return self._present
 
@@ -81,20 +81,20 @@ class ZygoteClient:
 
 
 class _ZygoteProcess:
-    """One template process that is ready to be forked."""
+    """One zygote process that is ready to be forked."""
 
     def __init__(
-        self, process: asyncio.subprocess.Process, control: socket.socket, on_loss: Callable[[], object]
+        self, process: asyncio.subprocess.Process, control: socket.socket, on_exit: Callable[[], object]
     ) -> None:
         self._process = process
         self._control = control
-        self._on_loss = on_loss
+        self._on_exit = on_exit
         self._waiting: deque[asyncio.Future[Process]] = deque()
-        self._listening = asyncio.create_task(self._listen(), name="listen to template")
+        self._listening = asyncio.create_task(self._listen(), name="listen to zygote")
 
     @classmethod
-    async def start(cls, log_level: str, import_timeout: float, on_loss: Callable[[], object]) -> "_ZygoteProcess":
-        """Start a process and wait until it is ready; `on_loss` is called if it ends by itself after that.
+    async def start(cls, log_level: str, import_timeout: float, on_exit: Callable[[], object]) -> "_ZygoteProcess":
+        """Start a process and wait until it is ready; `on_exit` is called if it exits after that.
 
         Raises:
             ZygoteError: it did not become ready.
@@ -107,18 +107,18 @@ class _ZygoteProcess:
                 process = await spawn_module(ZYGOTE_MODULE, theirs, log_level, **ONE_THREAD)
         except OSError as error:
             ours.close()
-            raise ZygoteError(f"the template could not be started: {error}") from error
+            raise ZygoteError(f"the zygote could not be started: {error}") from error
         try:
             await _wait_until_ready(ours, import_timeout)
         except BaseException:
             ours.close()
             await _end(process)
             raise
-        return cls(process, ours, on_loss)
+        return cls(process, ours, on_exit)
 
     @property
     def alive(self) -> bool:
-        """Whether it can be asked."""
+        """Whether it can fork."""
         return not self._listening.done()
 
     async def fork(self, setup: Setup, channel: socket.socket) -> Process:
@@ -131,9 +131,9 @@ class _ZygoteProcess:
                 return await answer
         except TimeoutError as error:
             await self.close()
-            raise ZygoteError(f"the template did not fork within {FORK_SECONDS:g} s and was ended") from error
+            raise ZygoteError(f"the zygote did not fork within {FORK_SECONDS:g} s and was ended") from error
         except OSError as error:
-            raise ZygoteError(f"the template cannot be asked: {error}") from error
+            raise ZygoteError(f"the zygote does not accept requests: {error}") from error
 
     async def close(self) -> None:
         """End the process."""
@@ -146,23 +146,23 @@ class _ZygoteProcess:
             while answer := await asyncio.get_running_loop().sock_recv(self._control, MESSAGE_SIZE):
                 self._resolve_next(FORK_ANSWERS.validate_json(answer))
         except ConnectionError:
-            log.debug("the template closed its socket in the middle of a word")
+            log.debug("the zygote closed its socket in the middle of a message")
         finally:
             self._control.close()
             for waiting in self._waiting:
                 if not waiting.done():
-                    waiting.set_exception(ZygoteError("the template has ended"))
-        log.warning("the template has ended; another one is started")
-        asyncio.get_running_loop().call_soon(self._on_loss)
+                    waiting.set_exception(ZygoteError("the zygote has ended"))
+        log.warning("the zygote has ended; starting another one")
+        asyncio.get_running_loop().call_soon(self._on_exit)
 
     def _resolve_next(self, answer: ForkAnswer) -> None:
         waiting = self._waiting.popleft()
         if isinstance(answer, Refused):
             if not waiting.done():
-                waiting.set_exception(ZygoteError(f"the template could not fork: {answer.message}"))
+                waiting.set_exception(ZygoteError(f"the zygote could not fork: {answer.message}"))
             return
         process = ForkedProcess(answer.pid)
-        if waiting.done():  # nobody wants it any more
+        if waiting.done():  # its caller was cancelled
             process.kill()
         else:
             waiting.set_result(process)
@@ -171,15 +171,15 @@ class _ZygoteProcess:
 async def _wait_until_ready(control: socket.socket, import_timeout: float) -> None:
     try:
         async with asyncio.timeout(import_timeout):
-            word = await asyncio.get_running_loop().sock_recv(control, MESSAGE_SIZE)
+            message = await asyncio.get_running_loop().sock_recv(control, MESSAGE_SIZE)
     except TimeoutError as error:
-        raise ZygoteError(f"the template's imports took more than {import_timeout:g} s") from error
-    if not word:
-        raise ZygoteError("the template ended during its imports")
-    ready = ZygoteReady.model_validate_json(word)
+        raise ZygoteError(f"the zygote's imports took more than {import_timeout:g} s") from error
+    if not message:
+        raise ZygoteError("the zygote ended during its imports")
+    ready = ZygoteReady.model_validate_json(message)
     if ready.unfit is not None:
-        raise ZygoteUnfitError(f"the template must not be forked: {ready.unfit}")
-    log.info("template ready", extra={"seconds": round(ready.seconds, 3)})
+        raise ZygoteUnfitError(f"the zygote must not be forked: {ready.unfit}")
+    log.info("zygote ready", extra={"seconds": round(ready.seconds, 3)})
 
 
 async def _end(process: asyncio.subprocess.Process) -> None:
@@ -199,4 +199,4 @@ def _unusable(present: asyncio.Task[_ZygoteProcess]) -> bool:
 
 def _log_failure(present: asyncio.Task[_ZygoteProcess]) -> None:
     if not present.cancelled() and (error := present.exception()):
-        log.warning("no template: %s", error)
+        log.warning("no zygote: %s", error)
