@@ -113,7 +113,7 @@ class Server:
     def workers(self) -> list[int]:
         return self._children("sam3-worker")
 
-    def templates(self) -> list[int]:
+    def zygotes(self) -> list[int]:
         return self._children("sam3-template")
 
     def readers(self) -> list[int]:

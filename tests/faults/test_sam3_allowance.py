@@ -33,7 +33,7 @@ def after(looks: int) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize(("looks", "computed"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)])
-def test_the_work_ends_between_prompts_and_masks_when_the_client_has_left(
+def test_the_work_ends_between_prompts_and_masks_when_the_client_has_disconnected(
     sam3: Sam3, looks: int, computed: int
 ) -> None:
     left = after(looks)
@@ -51,7 +51,7 @@ def test_masks_are_looked_at_chunk_by_chunk(sam3: Sam3, monkeypatch: pytest.Monk
     assert next(left)
 
 
-def test_a_request_beyond_its_time_says_how_far_it_came_and_what_to_change(sam3: Sam3) -> None:
+def test_a_request_beyond_its_time_reports_its_progress_and_what_to_change(sam3: Sam3) -> None:
     with pytest.raises(
         WorkerError, match=r"takes more than 0 s \(nothing was computed\); send fewer prompts"
     ) as raised:

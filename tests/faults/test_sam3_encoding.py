@@ -57,10 +57,10 @@ async def test_it_writes_what_the_worker_found(encoder: EncoderClient) -> None:
     boxes = json.loads(await encoder.encode(query("box"), found(masks=False), 60, 60))
     assert set(boxes["results"][0]["detections"][0]) == {"box", "score"}
     one = json.loads(await encoder.encode(query("polygon", nms_iou=0.9), found(), 60, 60))
-    assert [len(each["detections"]) for each in one["results"]] == [1, 0], "of duplicates one is told"
+    assert [len(each["detections"]) for each in one["results"]] == [1, 0], "of duplicates one is returned"
 
 
-async def test_it_gives_up_after_its_time_and_lives_on(encoder: EncoderClient) -> None:
+async def test_it_cancels_after_its_time_and_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(TooMuchWorkError, match=r"takes more than 0 s \(0 of 4 masks were packed\); send fewer prompts"):
         await encoder.encode(query(), found(), 0, 60)
@@ -92,7 +92,7 @@ async def test_one_that_is_stuck_is_replaced(encoder: EncoderClient) -> None:
     assert pid(encoder) != first
 
 
-async def test_one_that_is_told_nonsense_says_so_and_lives_on(encoder: EncoderClient) -> None:
+async def test_an_invalid_request_is_reported_and_the_process_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(InferenceError):
         await encoder.encode(query(prompts=1), found(), 60, 60)

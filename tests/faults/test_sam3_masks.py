@@ -35,9 +35,9 @@ def outputs(count: int, dtype: torch.dtype = torch.float32) -> Any:
 def found_in(raw: Any, threshold: float, height: int, width: int, most: int, with_masks: bool = True) -> list[Instance]:
     """What the encoder is given of the instances that the worker found for one prompt."""
     head = Head(width=width, height=height, model_seconds=0)
-    told = masks.instances(raw, threshold, height, width, most, with_masks)
-    _, (unpacked,) = unpack(pack(head, [told]))
-    assert unpacked.omitted == told.omitted
+    found = masks.instances(raw, threshold, height, width, most, with_masks)
+    _, (unpacked,) = unpack(pack(head, [found]))
+    assert unpacked.omitted == found.omitted
     return unpacked.found
 
 
@@ -55,7 +55,7 @@ def test_detections_are_those_of_the_stock_post_processing(count: int, dtype: to
         assert np.array_equal(coco.decode(each.mask.model_dump()), mask.numpy())
 
 
-def test_of_too_many_instances_the_best_are_told_in_the_models_order() -> None:
+def test_of_too_many_instances_the_best_are_returned_in_the_models_order() -> None:
     raw = outputs(25)
     every = found_in(raw, 0.2, 9, 9, most=25)
     best = sorted(every, key=lambda each: -each.score)[:5]
@@ -120,7 +120,7 @@ def instance(x: int, score: float, side: int = 10) -> Instance:
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
-def test_of_duplicates_the_best_is_told_whichever_prompt_found_it(with_masks: bool) -> None:
+def test_of_duplicates_of_any_prompt_the_best_is_returned(with_masks: bool) -> None:
     first = [instance(0, 0.6), instance(30, 0.9)]
     second = [instance(1, 0.8), instance(31, 0.5), instance(45, 0.1)]
     found = [Instances(each, omitted=3) for each in (first, second)]
@@ -134,7 +134,7 @@ def test_of_duplicates_the_best_is_told_whichever_prompt_found_it(with_masks: bo
 
 
 @pytest.mark.parametrize(("form", "labels"), [("rle", None), ("polygon", "box"), ("box", "polygon"), ("box", None)])
-def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelForm | None) -> None:
+def test_each_instance_is_returned_in_the_requested_form(form: Form, labels: LabelForm | None) -> None:
     query = Query(prompts=[Prompt(text="cat", class_id=4)], form=form, labels=labels, max_instances=9)
     assert query.needs_masks is ((form, labels) != ("box", None))
     (result,), label_file = postprocess.build_results(query, [Instances([instance(0, 0.5)], omitted=2)], 60, 20)
@@ -151,7 +151,7 @@ def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelFo
 
 
 @pytest.mark.parametrize("form", ["rle", "polygon", "box"])
-def test_an_instance_without_a_pixel_is_told_and_its_missing_label_is_counted(form: Form) -> None:
+def test_an_instance_without_a_pixel_is_returned_and_its_missing_label_is_counted(form: Form) -> None:
     query = Query(prompts=[Prompt(text="cat")], form=form, labels="polygon", max_instances=9)
     found = [Instances([instance(0, 0.9, side=0), instance(0, 0.5), instance(30, 0.4, side=1)], omitted=0)]
     (result,), label_file = postprocess.build_results(query, found, 60, 20)

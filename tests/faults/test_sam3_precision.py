@@ -207,7 +207,7 @@ def test_auto_turns_to_float32_at_the_first_image_that_overflows(
 ) -> None:
     folder = overflowing(lively, tmp_path, 60_000.0)
     sam3 = on_gpu(folder, "auto")
-    monkeypatch.setattr(sam3, "_proved", True)  # as if the probe had not overflowed
+    monkeypatch.setattr(sam3, "_probed", True)  # as if the probe had not overflowed
     assert sam3.attach().dtype == "float16"
     request = Segment(width=WIDTH, height=HEIGHT, query=QUERY, seconds=math.inf)
     assert sam3.segment(request, pixels(), unlimited()).dtype == "float32"

@@ -62,7 +62,7 @@ class ReadHere:
 
 @dataclass
 class Script:
-    """What workers do from now on: an open gate lets a call through, a failure is raised by it.
+    """What workers do: a set event lets a call through, a failure is raised by it.
 
     `lag` is the time in seconds that the driver takes to give a dead worker's memory back, `seconds` what a worker says
     that a request took.
@@ -163,8 +163,8 @@ class ScriptedWorker:
             results=results,
             yolo_labels=lines if query.labels else None,
         )
-        told = findings.model_dump_json(exclude_none=True).encode()
-        return Segmented(findings=told, allocated_mib=self.allocated_mib, seconds=self._script.seconds)
+        answer = findings.model_dump_json(exclude_none=True).encode()
+        return Segmented(findings=answer, allocated_mib=self.allocated_mib, seconds=self._script.seconds)
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:
@@ -172,7 +172,7 @@ class ScriptedWorker:
         self.die()
 
     def die(self) -> None:
-        """End as a process does: its memory comes back, its calls fail, its owner is told."""
+        """End as a process does: its memory comes back, its calls fail, `on_exit` is called."""
         if self.alive:
             self._gone.set()
             if self._script.lag:

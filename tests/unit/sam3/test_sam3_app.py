@@ -122,7 +122,7 @@ async def test_control_needs_a_token_and_the_rest_does_not(resident: Resident, t
     assert "secret" not in renewed.text + allowed.text + (await resident.client.get("/health")).text
 
 
-async def test_metrics_tell_routes_states_and_refusals(resident: Resident) -> None:
+async def test_metrics_report_routes_states_and_refusals(resident: Resident) -> None:
     await resident.segment()
     await resident.unload()
     await resident.segment()

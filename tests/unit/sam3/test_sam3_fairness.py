@@ -51,7 +51,7 @@ async def test_one_client_leaves_room_for_others() -> None:
         each.cancel()
 
 
-async def test_a_large_request_is_not_overtaken_for_ever() -> None:
+async def test_a_large_request_is_not_overtaken_indefinitely() -> None:
     queue = FairQueue(10, 10)
     await queue.acquire("a", 4)
     large = asyncio.create_task(queue.acquire("b", 8))
@@ -64,7 +64,7 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
     assert (large.done(), small.done()) == (True, True)
 
 
-async def test_whoever_gives_up_takes_nothing_and_blocks_nobody() -> None:
+async def test_a_cancelled_request_takes_nothing_and_blocks_no_other() -> None:
     queue = FairQueue(2, 2)
     await queue.acquire("a", 2)
     large = asyncio.create_task(queue.acquire("b", 2))

@@ -31,14 +31,14 @@ async def test_a_request_waits_for_a_turn_that_is_about_to_end(resident: Residen
 
 
 @WAIT
-async def test_a_request_waits_for_a_hold_that_nobody_renews(resident: Resident) -> None:
+async def test_a_request_waits_for_a_hold_that_is_not_renewed(resident: Resident) -> None:
     await resident.unload(ttl_seconds=0.2)
     assert (await resident.segment()).status_code == 200
 
 
 @WAIT
-@pytest.mark.parametrize("eta", [None, soon(3600)], ids=["nobody knows when", "an hour"])
-async def test_it_does_not_wait_for_a_turn_that_goes_on(resident: Resident, eta: str | None) -> None:
+@pytest.mark.parametrize("eta", [None, soon(3600)], ids=["no eta", "an hour"])
+async def test_it_does_not_wait_for_a_turn_that_continues(resident: Resident, eta: str | None) -> None:
     await resident.unload(eta=eta)
     assert (await resident.segment()).status_code == 503
     assert (await resident.measured())["refused"] == 1
@@ -64,7 +64,7 @@ async def test_no_more_wait_than_may_be_in_flight(resident: Resident) -> None:
 
 
 @CPU
-async def test_the_cpu_answers_and_says_so(resident: Resident) -> None:
+async def test_the_cpu_answers_with_the_degraded_header(resident: Resident) -> None:
     assert "sam3-degraded" not in (await resident.segment()).headers
     await resident.unload()
     await resident.until(lambda: bool(resident.cpu.launched))

@@ -61,7 +61,7 @@ def test_exif_orientation_is_applied() -> None:
     assert decoded.strips[0][3:6] == b"\xff\xff\xff"  # the top left corner is now the top right one
 
 
-def test_transparency_lies_on_white() -> None:
+def test_transparency_is_blended_with_white() -> None:
     decoded = image_decoder.decode(encoded(Image.new("RGBA", (1, 1), (255, 0, 0, 0))), LIMIT)
     assert b"".join(decoded.strips) == b"\xff\xff\xff"
 
@@ -97,7 +97,7 @@ def test_a_truncated_image_is_refused_when_decoded() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 @pytest.mark.parametrize("channels", [1, 3])
 @pytest.mark.parametrize("most", [255, 4095, 65535])
-def test_sixteen_bits_are_refused_whatever_range_they_use(kind: str, channels: int, most: int) -> None:
+def test_sixteen_bits_are_refused_for_every_range(kind: str, channels: int, most: int) -> None:
     """Pillow keeps the upper 8 bits of 16-bit colour: 12 bits in 16 would come out black."""
     with pytest.raises(ImageError, match="more than 8 bits per channel; convert it to 8 bits"):
         image_decoder.decode(sixteen_bits(kind, channels, most), LIMIT)
@@ -111,7 +111,7 @@ def sixteen_bits(kind: str, channels: int, most: int) -> bytes:
 
 
 @pytest.mark.parametrize("depth", [8, 10, 12])
-def test_avif_is_read_and_scaled_by_the_depth_that_it_tells(depth: int) -> None:
+def test_avif_is_read_and_scaled_by_the_depth_that_it_states(depth: int) -> None:
     grey = np.full((16, 24, 3), 100 << (depth - 8), np.uint8 if depth == 8 else np.uint16)
     done, data = cv2.imencode(".avif", grey, [cv2.IMWRITE_AVIF_DEPTH, depth])
     assert done
@@ -192,7 +192,7 @@ def test_an_orientation_that_is_none_leaves_the_image_as_it_is_stored(kind: str,
 
 
 @pytest.mark.parametrize("type_of_value", range(14))
-def test_avif_is_turned_by_its_own_mark_whatever_its_exif_says(type_of_value: int) -> None:
+def test_avif_is_rotated_by_its_own_mark_and_not_by_its_exif(type_of_value: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION], exif[SOFTWARE] = 6, "abc"
     data = encoded(STORED, "AVIF", exif=exif)

@@ -73,7 +73,7 @@ async def test_the_query_and_the_pixels_arrive(pool: IntakePool) -> None:
     assert asked.query.prompts[1].exemplars[0].box == (0, 0, 10, 1000)
 
 
-async def test_what_is_wrong_is_said_as_in_the_same_process(pool: IntakePool) -> None:
+async def test_errors_are_reported_as_in_the_same_process(pool: IntakePool) -> None:
     with pytest.raises(BodyError) as refused:
         await pool.read("segment", body(asking(png(), prompts=[""])), CLIENT)
     assert refused.value.status == 422
@@ -118,7 +118,7 @@ async def test_costly_images_of_one_client_leave_a_process_to_others(pool: Intak
         each.cancel()
 
 
-async def test_whoever_leaves_while_it_waits_costs_nothing(pool: IntakePool) -> None:
+async def test_a_caller_cancelled_while_it_waits_uses_no_process(pool: IntakePool) -> None:
     first = asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT))
     await asyncio.sleep(0)
     waiting = [asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT)) for _ in range(20)]
@@ -144,7 +144,7 @@ async def test_an_image_that_takes_too_much_memory_is_refused(pool: IntakePool) 
 async def test_a_process_that_is_killed_is_replaced(pool: IntakePool) -> None:
     started = await pool._idle[-1]
     started._process.kill()
-    with pytest.raises(ServiceError, match="from outside"):
+    with pytest.raises(ServiceError, match="was killed"):
         await pool.read("segment", body(asking(png())), CLIENT)
     assert (await pool.read("segment", body(asking(png())), CLIENT)).image.width == 8
 
@@ -163,7 +163,7 @@ async def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ITEM = '{"a":[]},'
-SENSELESS: dict[str, Callable[[int], str]] = {
+INVALID: dict[str, Callable[[int], str]] = {
     "prompts": lambda size: '{"image":"","prompts":[' + "1," * (size // 2) + "1]}",
     "objects": lambda size: '{"image":"","prompts":[' + ITEM * (size // len(ITEM)) + "{}]}",
     "keys": lambda size: '{"image":"","prompts":["a"],' + ",".join(f'"k{n}":0' for n in range(size // 12)) + "}",
@@ -175,9 +175,9 @@ SENSELESS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("size", [MIB - 100, 40 * MIB])
-@pytest.mark.parametrize("kind", SENSELESS)
-def test_senseless_json_of_any_size_gets_a_short_answer_soon(kind: str, size: int) -> None:
-    content = SENSELESS[kind](size).encode()
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_json_of_any_size_gets_a_short_answer_soon(kind: str, size: int) -> None:
+    content = INVALID[kind](size).encode()
     began = time.process_time()
     with pytest.raises(BodyError) as refused:
         body_parser.read(JSON, content)
@@ -191,7 +191,7 @@ def test_senseless_json_of_any_size_gets_a_short_answer_soon(kind: str, size: in
 BOXES = '{"image":{"type":"base64","value":""},"prompts":[{"boxes":[%s{}]}]}' % ("{}," * 300_000)
 
 
-def test_senseless_boxes_are_refused_by_the_first() -> None:
+def test_invalid_boxes_are_refused_by_the_first() -> None:
     from sam3_server.intake.roboflow import ConceptRequest
 
     with pytest.raises(BodyError) as refused:

@@ -1,4 +1,4 @@
-"""What is on standard error is JSON, whichever library wrote it."""
+"""Standard error has only JSON, from every library."""
 
 import json
 import logging

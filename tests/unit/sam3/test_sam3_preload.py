@@ -1,4 +1,4 @@
-"""Loading at start without being asked, and readiness that waits for it."""
+"""Loading at start without a request, and readiness that waits for it."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ async def test_the_model_is_loaded_before_anybody_asks(resident: Resident) -> No
     assert len(resident.script.launched) == 1
 
 
-async def test_by_default_nothing_is_loaded_before_somebody_asks(resident: Resident) -> None:
+async def test_by_default_nothing_is_loaded_before_a_request(resident: Resident) -> None:
     for _ in range(3):
         await resident.coordinator.reconcile()
     assert not resident.script.launched
@@ -70,7 +70,7 @@ async def test_a_preload_gives_way_to_a_hold(resident: Resident) -> None:
 
 
 @preload
-async def test_a_worker_that_dies_is_replaced_although_nobody_asks(resident: Resident) -> None:
+async def test_a_worker_that_dies_is_replaced_without_a_request(resident: Resident) -> None:
     await resident.until(lambda: resident.coordinator.loaded)
     resident.script.launched[0].die()
     assert "it is loaded again" in str((await resident.health())["error"])
@@ -92,7 +92,7 @@ async def test_readiness_by_the_model_follows_it(resident: Resident) -> None:
 
 
 @preload
-async def test_readiness_by_the_model_says_why_it_is_not_there(resident: Resident) -> None:
+async def test_readiness_by_the_model_reports_why_it_is_not_loaded(resident: Resident) -> None:
     resident.script.preparing.clear()
     await resident.until(lambda: bool(resident.script.launched))
     assert (await readiness(resident))[1]["detail"] == "the model is not loaded: loading"

@@ -12,7 +12,7 @@ HOLD = Hold(Terms("job/a", 1, 60.0, "key"), 0.0, 60.0)
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
+def test_a_hold_refuses_requests_in_every_state(state: State) -> None:
     reason = refusal_reason(state, HOLD)
     assert reason is not None
     assert "job/a" in reason

@@ -39,8 +39,8 @@ TRAINING_MIB = 10_000
 LONGEST_RETRY = 31.0
 
 
-class Gate(Protocol):
-    """Lets workers go on, or not."""
+class Switch(Protocol):
+    """Lets workers proceed, or not."""
 
     def set(self) -> None: ...
 
@@ -72,10 +72,10 @@ class Stage(Protocol):
     def gpu(self) -> Gpu: ...
 
     @property
-    def preparing(self) -> Gate: ...
+    def preparing(self) -> Switch: ...
 
     @property
-    def inferring(self) -> Gate: ...
+    def inferring(self) -> Switch: ...
 
     @property
     def launched(self) -> Sequence[Mortal]: ...
@@ -88,7 +88,7 @@ class Stage(Protocol):
 
 
 class ServerMachine(RuleBasedStateMachine):
-    """Each rule is one thing that the world does to the server; the model says beforehand what must come of it."""
+    """Each rule is one event that the server meets; the model predicts the result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -195,7 +195,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.slow is not None)
     @rule()
-    def the_slow_one_goes_on(self) -> None:
+    def the_slow_one_proceeds(self) -> None:
         assert self.slow is not None
         self.script.preparing.set()
         self.script.inferring.set()
@@ -261,7 +261,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.start()
 
     @invariant()
-    def the_server_answers_and_says_what_the_model_says(self) -> None:
+    def the_server_reports_the_state_of_the_model(self) -> None:
         health = self.run(self.client.get("/health")).json()
         hold = self.book.active(self.clock)
         assert (health["hold"] or {}).get("fence") == (hold.terms.fence if hold else None)
@@ -269,7 +269,7 @@ class ServerMachine(RuleBasedStateMachine):
         assert (self.script.gpu.workers > 0) is self.loaded, "only a loaded model holds memory"
 
     @invariant()
-    def nobody_is_loaded_under_a_hold(self) -> None:
+    def no_model_is_loaded_under_a_hold(self) -> None:
         assert not (self.held and self.coordinator.loaded)
 
     @invariant()
@@ -285,7 +285,7 @@ class ServerMachine(RuleBasedStateMachine):
         return not self.script.gpu.others
 
     def is_unloaded(self) -> None:
-        """After an unload nothing is left, and what was in flight has been told so."""
+        """After an unload nothing is left, and requests in flight were answered 503."""
         if self.slow is not None:
             answer = self.run(self.result(self.slow))
             assert answer.status_code == 503

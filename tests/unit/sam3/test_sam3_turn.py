@@ -31,7 +31,7 @@ async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_loa
     assert (await resident.measured())["worker_allocated_mib"] == NEED
 
 
-async def test_unload_gives_the_memory_back_and_says_how_much(resident: Resident) -> None:
+async def test_unload_frees_the_memory_and_reports_how_much(resident: Resident) -> None:
     await resident.segment()
     answer = (await resident.unload(ttl_seconds=60)).json()
     assert answer["success"] is True
@@ -128,11 +128,11 @@ async def test_an_unload_aborts_a_load(resident: Resident) -> None:
 async def test_no_request_loads_the_model_after_the_hold_was_placed(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoding, go_on = threading.Event(), threading.Event()
+    decoding, proceed = threading.Event(), threading.Event()
 
     def slow_decode(data: bytes, max_pixels: int) -> RgbImage:
         decoding.set()
-        go_on.wait(5)
+        proceed.wait(5)
         return decode(data, max_pixels)
 
     decode = image_decoder.decode
@@ -140,7 +140,7 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
     request = resident.begin(resident.segment())
     await resident.until(decoding.is_set)
     assert (await resident.unload()).status_code == 200
-    go_on.set()
+    proceed.set()
     assert (await request).status_code == 503
     assert resident.gpu.workers == 0
 
@@ -196,11 +196,11 @@ async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await resident.segment()
-    decoding, go_on = threading.Event(), threading.Event()
+    decoding, proceed = threading.Event(), threading.Event()
 
     def slow_decode(data: bytes, max_pixels: int) -> RgbImage:
         decoding.set()
-        go_on.wait(5)
+        proceed.wait(5)
         return decode(data, max_pixels)
 
     decode = image_decoder.decode
@@ -209,12 +209,12 @@ async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     await resident.until(decoding.is_set)
     order = resident.begin(resident.unload())
     await resident.until(lambda: resident.coordinator.state is State.DRAINING)
-    go_on.set()
+    proceed.set()
     assert (await request).status_code == 200
     assert (await order).json()["drained"] == 1
 
 
-async def test_load_uses_the_worker_that_stood_by(resident: Resident) -> None:
+async def test_load_uses_the_standby(resident: Resident) -> None:
     await resident.segment()
     await resident.unload()
     await resident.until(lambda: len(resident.script.launched) == 2)
@@ -335,7 +335,7 @@ async def test_a_gpu_that_cannot_be_measured_is_not_loaded_into(resident: Reside
 
 
 @pytest.mark.parametrize("step", ["prepare_failure", "attach_failure"])
-async def test_a_failed_load_is_rolled_back_told_and_tried_anew(resident: Resident, step: str) -> None:
+async def test_a_failed_load_is_rolled_back_reported_and_retried(resident: Resident, step: str) -> None:
     setattr(resident.script, step, LoadError("the weights are damaged"))
     refused = await resident.segment()
     assert refused.status_code == 503
@@ -347,8 +347,8 @@ async def test_a_failed_load_is_rolled_back_told_and_tried_anew(resident: Reside
     assert (await resident.segment()).status_code == 200
 
 
-async def test_an_error_that_nobody_thought_of_is_rolled_back_too(resident: Resident) -> None:
-    resident.script.attach_failure = RuntimeError("what no one thought of")
+async def test_an_unexpected_error_is_rolled_back_too(resident: Resident) -> None:
+    resident.script.attach_failure = RuntimeError("unexpected")
     assert (await resident.segment()).status_code == 500
     assert (await resident.health())["state"] == "unloaded"
     resident.script.attach_failure = None
@@ -364,7 +364,7 @@ async def test_the_server_survives_its_worker(resident: Resident) -> None:
     assert (await request).status_code == 503
     health = await resident.health()
     assert health["state"] == "unloaded"
-    assert "without being asked to" in health["error"]
+    assert "unexpectedly" in health["error"]
     resident.script.inferring.set()
     assert (await resident.segment()).status_code == 200
     assert (await resident.health())["error"] is None
@@ -402,7 +402,7 @@ async def test_a_damaged_upload_loads_nothing(resident: Resident) -> None:
     assert not resident.script.launched
 
 
-async def test_who_is_refused_keeps_the_server_from_counting_as_idle(resident: Resident) -> None:
+async def test_a_refused_request_resets_the_idle_time(resident: Resident) -> None:
     await resident.unload()
     resident.coordinator.in_flight._last -= 1000
     assert (await resident.measured())["idle_seconds"] >= 1000

@@ -16,7 +16,7 @@ SECONDS = 5.0
 
 
 class Peer:
-    """A worker's end of the socket, and its process, as far as the server can tell."""
+    """A worker's end of the socket, and its process, as the server sees them."""
 
     pid = os.getpid()
 

@@ -14,7 +14,7 @@ from tests.unit.sam3.conftest import Resident
 @pytest.mark.parametrize(
     ("eta_seconds", "expected"),
     [(None, 30), (90, 90), (-5, 30), (86400, 86400)],
-    ids=["the hold's end", "the eta", "an eta that is over", "a day"],
+    ids=["the hold's end", "the eta", "an eta in the past", "a day"],
 )
 def test_a_hold_is_to_end_at_its_eta_or_when_it_expires(eta_seconds: float | None, expected: int) -> None:
     wall = datetime(2026, 1, 1, tzinfo=UTC)

@@ -104,7 +104,7 @@ async def test_requests_one_after_another_and_all_at_once_are_answered(server: R
 
 @SOON
 @pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\nHost: x\r\n", GET + b"GET"], ids=["none", "some", "second"])
-async def test_headers_have_their_time_however_many_bytes_trickle_in(server: Running, words: bytes) -> None:
+async def test_slow_headers_are_ended_at_the_deadline(server: Running, words: bytes) -> None:
     reader, writer = await server.open(words)
 
     async def trickle() -> None:
@@ -119,7 +119,7 @@ async def test_headers_have_their_time_however_many_bytes_trickle_in(server: Run
 
 
 @SOON
-async def test_a_body_nobody_wants_is_taken_for_a_short_time_only(server: Running) -> None:
+async def test_the_rest_of_an_answered_body_is_accepted_for_a_short_time_only(server: Running) -> None:
     reader, writer = await server.open(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
     assert await status(reader) == 200
 

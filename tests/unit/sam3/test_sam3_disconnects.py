@@ -1,4 +1,4 @@
-"""Clients that leave: their work ends wherever it is, and nobody else's does."""
+"""Clients that disconnect: their work is cancelled at every step, and no other client's."""
 
 import asyncio
 from typing import Any
@@ -41,13 +41,13 @@ def client(resident: Resident) -> Client:
     return Client(resident, request.read(), request.headers["content-type"])
 
 
-async def test_a_client_that_stays_is_answered(resident: Resident) -> None:
+async def test_a_client_that_stays_connected_is_answered(resident: Resident) -> None:
     staying = client(resident)
     await staying.served
     assert staying.sent[0]["status"] == 200
 
 
-async def test_requests_of_clients_that_left_never_reach_the_worker(resident: Resident) -> None:
+async def test_requests_of_disconnected_clients_never_reach_the_worker(resident: Resident) -> None:
     await resident.segment()
     (worker,) = resident.script.launched
     resident.script.inferring.clear()
@@ -66,7 +66,7 @@ async def test_requests_of_clients_that_left_never_reach_the_worker(resident: Re
     assert 'sam3_requests_total{route="/api/v1/segment",status="499"} 4.0' in metrics
 
 
-async def test_a_load_goes_on_for_others_when_the_client_that_began_it_leaves(resident: Resident) -> None:
+async def test_a_load_continues_for_others_when_the_client_that_started_it_disconnects(resident: Resident) -> None:
     resident.script.preparing.clear()
     leaving = client(resident)
     await resident.until(lambda: bool(resident.script.launched))
@@ -78,7 +78,7 @@ async def test_a_load_goes_on_for_others_when_the_client_that_began_it_leaves(re
     assert len(resident.script.launched) == 1
 
 
-async def test_an_unload_does_not_wait_for_clients_that_left(resident: Resident) -> None:
+async def test_an_unload_does_not_wait_for_disconnected_clients(resident: Resident) -> None:
     await resident.segment()
     resident.script.inferring.clear()
     clients = [client(resident) for _ in range(4)]
@@ -91,7 +91,7 @@ async def test_an_unload_does_not_wait_for_clients_that_left(resident: Resident)
     assert resident.gpu.workers == 0
 
 
-async def test_work_is_cancelled_when_the_client_leaves_and_its_errors_are_raised_when_it_stays() -> None:
+async def test_work_is_cancelled_on_disconnect_and_its_errors_are_raised_otherwise() -> None:
     left, cancelled = asyncio.Event(), asyncio.Event()
 
     async def receive() -> Any:

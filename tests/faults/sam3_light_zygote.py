@@ -1,4 +1,4 @@
-"""The template without its heavy imports, so that forking can be tested in a moment; a variable says what ails it."""
+"""The zygote without its heavy imports, so that forking is tested quickly; a variable selects a fault."""
 
 import json
 import os
@@ -7,12 +7,12 @@ import time
 
 from sam3_server.worker import zygote
 
-AILMENT = "SAM3_TEST_AILMENT"
+FAULT = "SAM3_TEST_FAULT"
 LIGHT = json.__name__
 
 
 def main() -> None:
-    match os.environ.get(AILMENT):
+    match os.environ.get(FAULT):
         case "threads":
             threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
         case "import error":

@@ -1,4 +1,4 @@
-"""WorkerPool forked by a template, with real processes that import nothing heavy."""
+"""Workers forked by a zygote, with real processes that import nothing heavy."""
 
 import asyncio
 import contextlib
@@ -14,8 +14,8 @@ from sam3_server.worker import zygote, zygote_client
 from sam3_server.worker.protocol import Setup
 from sam3_server.worker.spawn import Process
 from sam3_server.worker.zygote_client import ZygoteClient
-from tests.faults import sam3_light_template
-from tests.faults.sam3_light_template import AILMENT
+from tests.faults import sam3_light_zygote
+from tests.faults.sam3_light_zygote import FAULT
 from tests.faults.sam3_process import comm
 
 SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=0, log_level="error")
@@ -23,7 +23,7 @@ SETUP = Setup(model=Path("/nowhere"), dtype="auto", memory_mib=0, cached_images=
 
 @pytest.fixture(autouse=True)
 def light(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(zygote_client, "ZYGOTE_MODULE", sam3_light_template.__name__)
+    monkeypatch.setattr(zygote_client, "ZYGOTE_MODULE", sam3_light_zygote.__name__)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def status(pid: int, field: str) -> str:
 
 
 def is_forked(process: Process) -> bool:
-    return sam3_light_template.__name__ in Path(f"/proc/{process.pid}/cmdline").read_text()
+    return sam3_light_zygote.__name__ in Path(f"/proc/{process.pid}/cmdline").read_text()
 
 
 def sockets(pid: int) -> int:
@@ -91,7 +91,7 @@ async def test_how_a_forked_worker_ended_is_known(running: ZygoteClient) -> None
     assert (await first.wait(), await ended(second)) == (-15, -9)
 
 
-async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(running: ZygoteClient) -> None:
+async def test_a_worker_outlives_its_zygote_which_is_replaced(running: ZygoteClient) -> None:
     worker, channel = await started(running)
     (old,) = children("sam3-template")
     os.kill(old, signal.SIGKILL)
@@ -103,7 +103,7 @@ async def test_a_worker_outlives_its_template_and_another_one_takes_its_place(ru
     assert (await worker.wait(), await ended(other)) == (0, -9)
 
 
-async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
+async def test_a_zygote_that_hangs_is_ended_and_the_worker_spawned(
     running: ZygoteClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, _first = await started(running)
@@ -119,7 +119,7 @@ async def test_a_template_that_hangs_is_ended_and_the_worker_started_afresh(
     assert [await ended(each) for each in (first, second, third)] == [-9, -9, -9]
 
 
-async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: ZygoteClient) -> None:
+async def test_a_worker_whose_caller_was_cancelled_is_ended(running: ZygoteClient) -> None:
     first, _first = await started(running)
     (pid,) = children("sam3-template")
     os.kill(pid, signal.SIGSTOP)  # the answer is to come only after the cancellation
@@ -133,9 +133,9 @@ async def test_a_worker_that_nobody_waits_for_any_more_is_ended(running: ZygoteC
     assert [await ended(each) for each in (first, second)] == [-9, -9]
 
 
-@pytest.mark.parametrize("ailment", ["threads", "import error", "slow imports"])
-async def test_without_a_template_a_worker_is_started_afresh(ailment: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(AILMENT, ailment)
+@pytest.mark.parametrize("fault", ["threads", "import error", "slow imports"])
+async def test_without_a_zygote_a_worker_is_spawned(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(FAULT, fault)
     async with ZygoteClient("error", import_timeout=2) as unusable:
         worker, channel = await started(unusable)
         assert not is_forked(worker)
@@ -145,7 +145,7 @@ async def test_without_a_template_a_worker_is_started_afresh(ailment: str, monke
         assert await worker.wait() == 0
 
 
-async def test_what_must_not_be_forked_says_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_an_unfit_zygote_reports_why(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     folder = tmp_path / "self"
     (folder / "task" / "1").mkdir(parents=True)
     (folder / "task" / "1" / "comm").write_text("python\n")
