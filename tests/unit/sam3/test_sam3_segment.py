@@ -150,7 +150,7 @@ BOX = {"box": [1, 1, 3, 3]}
         ({"image": "A"}, 422, "not base64"),
         ({"image": "é"}, 422, "not base64"),
         ({"image": "data:image/png,x"}, 422, "data:<media type>;base64,<text>"),
-        ({"image": base64.b64encode(b"%PDF").decode()}, 422, "no image"),
+        ({"image": base64.b64encode(b"%PDF").decode()}, 422, "unknown format"),
         ({"image": base64.b64encode(png(101, 100)).decode()}, 413, "scale it down"),
         ({"image": base64.b64encode(bytes((1 << 20) + 1)).decode()}, 413, "more than 1 MiB"),
         ({"image": None}, 422, "body.image"),
@@ -167,7 +167,7 @@ async def test_what_json_may_not_ask(resident: Resident, body: dict[str, Any], s
     [
         ({}, 422, "say what to look for"),
         ({"prompt": ["cat"], "threshold": "nan"}, 422, "threshold"),
-        ({"prompt": ["cat"], "image": b"%PDF"}, 422, "no image"),
+        ({"prompt": ["cat"], "image": b"%PDF"}, 422, "unknown format"),
         ({"prompt": ["cat"], "image": png(101, 100)}, 413, "scale it down"),
         ({"prompt": ["cat"], "image": bytes(3 << 20)}, 413, "MiB; send a smaller image"),
         ({"prompt": ["cat", "dog"], "class_id": ["1"]}, 422, "1 classes were sent for 2 prompts"),

@@ -58,7 +58,7 @@ def test_control_is_said_exactly_once(
     model: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
     said = setting_errors(monkeypatch, SAM3_MODEL=model, **environment)
-    assert said.startswith("say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
+    assert said.startswith("choose who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
 
 
 def test_a_server_that_could_never_become_ready_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
