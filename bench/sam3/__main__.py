@@ -45,7 +45,7 @@ def main() -> None:
         if "boxes" in options.parts:
             _measure_boxes(report, model, 0 if device == "cpu" else options.gpu_memory_mib, options.dtypes)
         if "hostile" in options.parts:
-            _tell_hostile(report, hostile.measure(folder, options.checkout))
+            _report_hostile(report, hostile.measure(folder, options.checkout))
     report.show()
     if options.json:
         report.write(options.json)
@@ -119,7 +119,7 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
     size = f"{found['width']} x {found['height']}"
     report.add("a photograph is answered", f"{instances} instances at threshold 0", f"{picture.name}, {size}")
     if "lifecycle" in options.parts:
-        _tell_lifecycle(report, lifecycle.measure(server, options.rounds))
+        _report_lifecycle(report, lifecycle.measure(server, options.rounds))
     if "traffic" in options.parts:
         count = max(1, options.images // 4)
         plain = _child("bench.sam3.plain", str(model), str(picture), str(count), "0.5")
@@ -144,7 +144,7 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
         report.add(f"{training}, beside the loaded server", answers[origin.beside_the_loaded_server])
 
 
-def _tell_hostile(report: Report, seen: list[hostile.Suffered]) -> None:
+def _report_hostile(report: Report, seen: list[hostile.Suffered]) -> None:
     report.keep("hostile", seen)
     for each in seen:
         statuses = ", ".join(f"{count} x {status}" for status, count in each.statuses.items()) or "none waited for"
@@ -178,7 +178,7 @@ def _measure_abandoned(folder: Path, options: argparse.Namespace, device: str, r
         report.add(f"{case.name}: {case.outcome}", f"{case.seconds:.1f} s", silence)
 
 
-def _tell_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
+def _report_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
     report.keep("lifecycle", seen)
     report.add("load from the standby", f"{seen.standby_load:.3f} s", f"cold start {seen.cold_load:.2f} s")
     report.add("the standby is faster", f"{seen.times_faster:.0f} times")

@@ -43,13 +43,13 @@ def confined_to(card_mib: int) -> Iterator[None]:
         ValueError: the device has less than that free.
 
     """
-    spare = gpu_memory.read().free_mib - card_mib
-    if spare < 0:
-        raise ValueError(f"the GPU has {spare + card_mib} MiB free, so it cannot play a card of {card_mib} MiB")
-    if spare <= CONTEXT_MIB:
+    surplus = gpu_memory.read().free_mib - card_mib
+    if surplus < 0:
+        raise ValueError(f"the GPU has {surplus + card_mib} MiB free, so it cannot play a card of {card_mib} MiB")
+    if surplus <= CONTEXT_MIB:
         yield
         return
-    ballast = subprocess.Popen([*_command(FOREVER, spare - CONTEXT_MIB)], stdout=subprocess.PIPE, text=True)
+    ballast = subprocess.Popen([*_command(FOREVER, surplus - CONTEXT_MIB)], stdout=subprocess.PIPE, text=True)
     try:
         assert ballast.stdout is not None
         if ballast.stdout.readline().strip() != "taken":

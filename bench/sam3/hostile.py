@@ -210,8 +210,8 @@ def _slow_reviewer(folder: Path) -> Iterator[Path]:
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "slow", "cluster": cluster}],
-        "users": [{"name": "nobody", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "slow", "context": {"cluster": "slow", "user": "nobody"}}],
+        "users": [{"name": "anonymous", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "slow", "context": {"cluster": "slow", "user": "anonymous"}}],
         "current-context": "slow",
     }
     kubeconfig.write_text(json.dumps(content))

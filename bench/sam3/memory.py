@@ -33,10 +33,10 @@ def main() -> None:
     before = _peak_mib(device)
     if way == "stock":
         found = processor.post_process_instance_segmentation(outputs, threshold=0.5, target_sizes=[(height, width)])
-        told = len(found[0]["masks"])
+        count_found = len(found[0]["masks"])
     else:
-        told = len(masks.instances(outputs, 0.5, height, width, count, with_masks=True).boxes)
-    print(json.dumps({"added_mib": _peak_mib(device) - before, "instances": told}))
+        count_found = len(masks.instances(outputs, 0.5, height, width, count, with_masks=True).boxes)
+    print(json.dumps({"added_mib": _peak_mib(device) - before, "instances": count_found}))
 
 
 def _blobs(count: int) -> torch.Tensor:

@@ -122,7 +122,7 @@ class Server:
         """Return the process ids of its workers."""
         return self._children("sam3-worker")
 
-    def templates(self) -> list[int]:
+    def zygotes(self) -> list[int]:
         """Return the process ids of the processes that workers are forked from."""
         return self._children("sam3-template")
 

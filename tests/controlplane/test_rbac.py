@@ -19,8 +19,8 @@ from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World, restricted_pod
 from devcluster.waiting import eventually
-from sam3_server.auth import ForbiddenError, UnauthorizedError
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.auth import ForbiddenError, UnauthorizedError
+from sam3_server.api.token_reviews import TokenReviews
 from tests.support.rbac import Grant, granted, wildcards
 
 MANIFESTS = REPOSITORY / "manifests"

@@ -18,7 +18,7 @@ from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import Object, World
 from devcluster.waiting import eventually
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.token_reviews import TokenReviews
 
 TEAMS = ("team-one", "team-two")
 REPLICA_SETS = {"Impersonate-User": "system:serviceaccount:kube-system:replicaset-controller"}

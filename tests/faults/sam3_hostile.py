@@ -1,4 +1,4 @@
-"""Requests that nobody should send: broken images, senseless bodies, and HTTP that is none. The same for a seed."""
+"""Hostile requests: broken images, invalid bodies, and broken HTTP. The same for a seed."""
 
 import base64
 import io
@@ -101,13 +101,13 @@ def images(chance: random.Random) -> Iterator[bytes]:
 def requests(seed: int) -> Iterator[dict[str, Any]]:
     """Keyword arguments of httpx's `request`, without end."""
     chance = random.Random(seed)
-    pictures = images(chance)
+    image_stream = images(chance)
     for too_large in (bytes(2 << 20), png_that_claims(1001, 1000), bytes(1 << 22)):
         yield _post("/api/v1/segment", files={"image": ("a", too_large)}, data={"prompt": "cat"})
     while True:
-        picture = next(pictures)
-        yield _post("/api/v1/segment", files={"image": ("a", picture)}, data={"prompt": "cat"})
-        yield _post("/api/v1/segment", json={"image": base64.b64encode(picture).decode(), "prompts": ["cat"]})
+        image = next(image_stream)
+        yield _post("/api/v1/segment", files={"image": ("a", image)}, data={"prompt": "cat"})
+        yield _post("/api/v1/segment", json={"image": base64.b64encode(image).decode(), "prompts": ["cat"]})
         yield _post("/api/v1/segment", content=_odd_json(chance), headers={"content-type": "application/json"})
         yield _post("/sam3/concept_segment", content=_odd_concept(chance), headers={"content-type": "application/json"})
         fields = {chance.choice(FIELDS): str(chance.choice(ODD)) for _ in range(3)}

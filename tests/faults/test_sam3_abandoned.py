@@ -66,7 +66,7 @@ def test_as_many_abandoned_requests_as_the_server_takes_leave_it_open_to_others(
     assert server.workers() == [worker]
 
 
-def test_an_unload_does_not_wait_for_clients_that_left(server: Server) -> None:
+def test_an_unload_does_not_wait_for_disconnected_clients(server: Server) -> None:
     (worker,) = server.workers()
     prompts = server.metric("sam3_prompts_total")
     with stopped(worker):

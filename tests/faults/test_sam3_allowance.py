@@ -33,12 +33,12 @@ def after(looks: int) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize(("looks", "computed"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)])
-def test_the_work_ends_between_prompts_and_masks_when_the_client_has_left(
+def test_the_work_ends_between_prompts_and_masks_when_the_client_has_disconnected(
     sam3: Sam3, looks: int, computed: int
 ) -> None:
     left = after(looks)
     allowance = Allowance(math.inf, lambda: next(left))
-    with pytest.raises(WorkerError, match="the client has left") as raised:
+    with pytest.raises(WorkerError, match="the client has disconnected") as raised:
         sam3.segment(request(4), PIXELS[: WIDTH * HEIGHT * 3], allowance)
     assert (raised.value.reason, allowance.prompts) == ("cancelled", computed)
 
@@ -46,12 +46,12 @@ def test_the_work_ends_between_prompts_and_masks_when_the_client_has_left(
 def test_masks_are_looked_at_chunk_by_chunk(sam3: Sam3, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(masks, "PIXELS_PER_CHUNK", 1)
     left = after(5)  # before the image, before the prompt, before three of its five masks
-    with pytest.raises(WorkerError, match="left"):
+    with pytest.raises(WorkerError, match="disconnected"):
         sam3.segment(request(1), PIXELS[: WIDTH * HEIGHT * 3], Allowance(math.inf, lambda: next(left)))
     assert next(left)
 
 
-def test_a_request_beyond_its_time_says_how_far_it_came_and_what_to_change(sam3: Sam3) -> None:
+def test_a_request_beyond_its_time_reports_its_progress_and_what_to_change(sam3: Sam3) -> None:
     with pytest.raises(
         WorkerError, match=r"takes more than 0 s \(nothing was computed\); send fewer prompts"
     ) as raised:

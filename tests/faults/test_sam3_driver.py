@@ -67,12 +67,12 @@ def test_the_driver_notes_its_callers(driver: Driver, monkeypatch: pytest.Monkey
     driver.log.unlink()
 
 
-def test_neither_template_nor_standby_speaks_to_the_driver(server: Server, driver: Driver) -> None:
+def test_neither_zygote_nor_standby_uses_the_driver(server: Server, driver: Driver) -> None:
     eventually(server.standby_ready, "a standby", within=LOAD_SECONDS)
-    (template,) = server.templates()
+    (zygote,) = server.zygotes()
     standby = server.workers()[0]
-    assert driver.seen("loaded").keys() == {template}, "the libraries find it, but"
-    assert not {template, standby, server.process.pid} & driver.seen("called").keys()
+    assert driver.seen("loaded").keys() == {zygote}, "the libraries find it, but"
+    assert not {zygote, standby, server.process.pid} & driver.seen("called").keys()
 
 
 def test_the_cpu_answers_while_held_seeing_no_gpu_and_sigterm_lets_it_finish(server: Server, driver: Driver) -> None:

@@ -14,7 +14,7 @@ from devcluster.programs.sam3 import runs
 from sam3_server.errors import InferenceError, TooMuchWorkError
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.encoder import encode
-from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.protocol import Form, Prompt, Query, WorkerError
 
@@ -37,17 +37,17 @@ def found(instances: int = 2, prompts: int = 2, masks: bool = True) -> bytes:
 
 
 @pytest.fixture
-async def encoder() -> AsyncIterator[Encoder]:
-    async with Encoder("error") as encoder:
+async def encoder() -> AsyncIterator[EncoderClient]:
+    async with EncoderClient("error") as encoder:
         yield encoder
 
 
-def pid(encoder: Encoder) -> int:
+def pid(encoder: EncoderClient) -> int:
     assert encoder._peer is not None
     return encoder._peer._process.pid
 
 
-async def test_it_writes_what_the_worker_found(encoder: Encoder) -> None:
+async def test_it_writes_what_the_worker_found(encoder: EncoderClient) -> None:
     answer = json.loads(await encoder.encode(query(), found(), 60, 60))
     assert (answer["width"], answer["height"], answer["model_seconds"]) == (WIDTH, HEIGHT, 0.5)
     assert [(len(each["detections"]), each["omitted"]) for each in answer["results"]] == [(2, 3)] * 2
@@ -57,10 +57,10 @@ async def test_it_writes_what_the_worker_found(encoder: Encoder) -> None:
     boxes = json.loads(await encoder.encode(query("box"), found(masks=False), 60, 60))
     assert set(boxes["results"][0]["detections"][0]) == {"box", "score"}
     one = json.loads(await encoder.encode(query("polygon", nms_iou=0.9), found(), 60, 60))
-    assert [len(each["detections"]) for each in one["results"]] == [1, 0], "of duplicates one is told"
+    assert [len(each["detections"]) for each in one["results"]] == [1, 0], "of duplicates one is returned"
 
 
-async def test_it_gives_up_after_its_time_and_lives_on(encoder: Encoder) -> None:
+async def test_it_cancels_after_its_time_and_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(TooMuchWorkError, match=r"takes more than 0 s \(0 of 4 masks were packed\); send fewer prompts"):
         await encoder.encode(query(), found(), 0, 60)
@@ -68,7 +68,7 @@ async def test_it_gives_up_after_its_time_and_lives_on(encoder: Encoder) -> None
     assert pid(encoder) == first
 
 
-async def test_it_drops_the_work_of_a_caller_that_is_cancelled(encoder: Encoder) -> None:
+async def test_it_drops_the_work_of_a_caller_that_is_cancelled(encoder: EncoderClient) -> None:
     first = pid(encoder)
     os.kill(first, signal.SIGSTOP)
     leaving = asyncio.create_task(encoder.encode(query(), found(), 60, 60))
@@ -80,7 +80,7 @@ async def test_it_drops_the_work_of_a_caller_that_is_cancelled(encoder: Encoder)
     assert pid(encoder) == first
 
 
-async def test_one_that_is_stuck_is_replaced(encoder: Encoder) -> None:
+async def test_one_that_is_stuck_is_replaced(encoder: EncoderClient) -> None:
     first = pid(encoder)
     os.kill(first, signal.SIGSTOP)
     with pytest.raises(TooMuchWorkError, match=r"took more than 0\.2 s to encode"):
@@ -92,7 +92,7 @@ async def test_one_that_is_stuck_is_replaced(encoder: Encoder) -> None:
     assert pid(encoder) != first
 
 
-async def test_one_that_is_told_nonsense_says_so_and_lives_on(encoder: Encoder) -> None:
+async def test_an_invalid_request_is_reported_and_the_process_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(InferenceError):
         await encoder.encode(query(prompts=1), found(), 60, 60)

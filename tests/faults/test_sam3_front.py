@@ -75,7 +75,7 @@ def test_senseless_bodies_get_short_answers(server: Server, path: str, body: Cal
         assert answer.json()["detail"]
 
 
-def test_slow_uploads_take_little_memory_and_lock_nobody_out(server: Server) -> None:
+def test_slow_uploads_take_little_memory_and_lock_no_client_out(server: Server) -> None:
     before = server.resident_mib()
     with attacks.Slow(server.port, 40) as slow:
         eventually(lambda: slow.sent > 20 * MIB, "they send")
@@ -108,7 +108,7 @@ def test_while_held_no_byte_of_a_body_is_asked_for(server: Server) -> None:
         eventually(lambda: len(server.workers()) == 1, "one worker")
 
 
-def test_costly_images_are_given_up_and_lock_nobody_out(server: Server) -> None:
+def test_costly_images_are_cancelled_and_lock_no_client_out(server: Server) -> None:
     content = attacks.as_json(attacks.empty_chunks())
     with attacks.meanwhile(6, lambda: attacks.send(server.url, SEGMENT, content)) as answers:
         time.sleep(1)  # both of what decodes are at it, if both can be

@@ -48,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module", autouse=True)
 def unharmed(server: Server) -> Iterator[None]:
-    """Whatever the tests send: the same processes go on, with no more memory and no more descriptors."""
+    """After every test the same processes run, with no more memory and no more descriptors."""
     for arguments in itertools.islice(sam3_hostile.requests(SEED + 1), WARM_UP):
         server.client.request(**arguments)
     workers, descriptors, memory = server.workers(), server.descriptors(), server.resident_mib()
@@ -132,7 +132,7 @@ def test_control_calls_that_make_no_sense_change_nothing(server: Server) -> None
     send()
 
 
-def test_words_that_are_no_http(server: Server) -> None:
+def test_broken_http(server: Server) -> None:
     for words in sam3_hostile.RAW * max(1, REQUESTS // 400):
         status = sam3_hostile.speak(server.port, words)
         assert status is None or 200 <= status < 500, words[:80]

@@ -10,7 +10,7 @@ import torch
 from pycocotools import mask as coco
 from transformers import Sam3ImageProcessor
 
-from sam3_server.worker import masks, telling
+from sam3_server.worker import masks, postprocess
 from sam3_server.worker.instances import Found, Head, Instance, Instances, Runs, pack, unpack
 from sam3_server.worker.protocol import Form, LabelForm, Mask, Prompt, Query
 
@@ -35,9 +35,9 @@ def outputs(count: int, dtype: torch.dtype = torch.float32) -> Any:
 def found_in(raw: Any, threshold: float, height: int, width: int, most: int, with_masks: bool = True) -> list[Instance]:
     """What the encoder is given of the instances that the worker found for one prompt."""
     head = Head(width=width, height=height, model_seconds=0)
-    told = masks.instances(raw, threshold, height, width, most, with_masks)
-    _, (unpacked,) = unpack(pack(head, [told]))
-    assert unpacked.omitted == told.omitted
+    found = masks.instances(raw, threshold, height, width, most, with_masks)
+    _, (unpacked,) = unpack(pack(head, [found]))
+    assert unpacked.omitted == found.omitted
     return unpacked.found
 
 
@@ -55,7 +55,7 @@ def test_detections_are_those_of_the_stock_post_processing(count: int, dtype: to
         assert np.array_equal(coco.decode(each.mask.model_dump()), mask.numpy())
 
 
-def test_of_too_many_instances_the_best_are_told_in_the_models_order() -> None:
+def test_of_too_many_instances_the_best_are_returned_in_the_models_order() -> None:
     raw = outputs(25)
     every = found_in(raw, 0.2, 9, 9, most=25)
     best = sorted(every, key=lambda each: -each.score)[:5]
@@ -120,24 +120,24 @@ def instance(x: int, score: float, side: int = 10) -> Instance:
 
 
 @pytest.mark.parametrize("with_masks", [True, False])
-def test_of_duplicates_the_best_is_told_whichever_prompt_found_it(with_masks: bool) -> None:
+def test_of_duplicates_of_any_prompt_the_best_is_returned(with_masks: bool) -> None:
     first = [instance(0, 0.6), instance(30, 0.9)]
     second = [instance(1, 0.8), instance(31, 0.5), instance(45, 0.1)]
     found = [Instances(each, omitted=3) for each in (first, second)]
     if not with_masks:
         found = [Instances([replace(one, mask=None) for one in of.found], of.omitted) for of in found]
-    kept = telling.without_duplicates(found, most_iou=0.5)
+    kept = postprocess.without_duplicates(found, most_iou=0.5)
     assert [[one.score for one in of.found] for of in kept] == [[0.9], [0.8, 0.1]]
     assert [of.omitted for of in kept] == [3, 3]
-    assert telling.without_duplicates(found, most_iou=1.0) == found
-    assert telling.without_duplicates([Instances([], 0)], most_iou=0.5) == [Instances([], 0)]
+    assert postprocess.without_duplicates(found, most_iou=1.0) == found
+    assert postprocess.without_duplicates([Instances([], 0)], most_iou=0.5) == [Instances([], 0)]
 
 
 @pytest.mark.parametrize(("form", "labels"), [("rle", None), ("polygon", "box"), ("box", "polygon"), ("box", None)])
-def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelForm | None) -> None:
+def test_each_instance_is_returned_in_the_requested_form(form: Form, labels: LabelForm | None) -> None:
     query = Query(prompts=[Prompt(text="cat", class_id=4)], form=form, labels=labels, max_instances=9)
     assert query.needs_masks is ((form, labels) != ("box", None))
-    (result,), label_file = telling.tell(query, [Instances([instance(0, 0.5)], omitted=2)], 60, 20)
+    (result,), label_file = postprocess.build_results(query, [Instances([instance(0, 0.5)], omitted=2)], 60, 20)
     (detection,) = result.detections
     assert (result.prompt, result.class_id, result.omitted) == ("cat", 4, 2)
     assert (detection.mask is not None, detection.polygons is not None) == (form == "rle", form == "polygon")
@@ -151,10 +151,10 @@ def test_each_instance_is_told_in_the_form_asked_for(form: Form, labels: LabelFo
 
 
 @pytest.mark.parametrize("form", ["rle", "polygon", "box"])
-def test_an_instance_without_a_pixel_is_told_and_its_missing_label_is_counted(form: Form) -> None:
+def test_an_instance_without_a_pixel_is_returned_and_its_missing_label_is_counted(form: Form) -> None:
     query = Query(prompts=[Prompt(text="cat")], form=form, labels="polygon", max_instances=9)
     found = [Instances([instance(0, 0.9, side=0), instance(0, 0.5), instance(30, 0.4, side=1)], omitted=0)]
-    (result,), label_file = telling.tell(query, found, 60, 20)
+    (result,), label_file = postprocess.build_results(query, found, 60, 20)
     assert (len(result.detections), result.unlabelled) == (3, 1)
     assert label_file is not None
     assert len(label_file.splitlines()) == 2, "one pixel is enough for a label"
@@ -164,6 +164,8 @@ def test_an_instance_without_a_pixel_is_told_and_its_missing_label_is_counted(fo
 
 def test_a_box_outside_the_image_has_no_label_and_is_counted() -> None:
     query = Query(prompts=[Prompt(text="cat")], form="box", labels="box", max_instances=9)
-    (result,), label_file = telling.tell(query, [Instances([instance(0, 0.9), instance(70, 0.8)], 0)], 60, 20)
+    (result,), label_file = postprocess.build_results(
+        query, [Instances([instance(0, 0.9), instance(70, 0.8)], 0)], 60, 20
+    )
     assert (len(result.detections), result.unlabelled) == (2, 1)
     assert label_file == "0 0.083333 0.250000 0.166667 0.500000\n"

@@ -21,7 +21,7 @@ from transformers import Sam3Model, Sam3Processor
 import gpu_memory
 from devcluster.programs.sam3 import tiny_model
 from gpu_memory import SimulatedDevice
-from sam3_server.worker import telling
+from sam3_server.worker import postprocess
 from sam3_server.worker.allowance import unlimited
 from sam3_server.worker.instances import unpack
 from sam3_server.worker.model import Sam3, trunk_dtype
@@ -77,7 +77,7 @@ class Answer:
         segmented = sam3.segment(
             Segment(width=WIDTH, height=HEIGHT, query=query, seconds=math.inf), pixels(), unlimited()
         )
-        results, labels = telling.tell(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
+        results, labels = postprocess.build_results(query, unpack(segmented.findings)[1], WIDTH, HEIGHT)
         boxes = [[each.box for each in result.detections] for result in results]
         scores = [[each.score for each in result.detections] for result in results]
         lines = [line.split()[1:] for line in (labels or "").splitlines()]
@@ -133,7 +133,7 @@ def test_float32_is_the_stock_model(lively: Path) -> None:
             return_tensors="pt",
         )
         del prompt["original_sizes"]
-        ours = network.find(network.widened(network.look(image)), dict(prompt))
+        ours = network.predict(network.as_float32(network.vision_features(image)), dict(prompt))
         theirs = stock(pixel_values=image, **prompt)
     for name in ("pred_boxes", "pred_logits", "presence_logits", "pred_masks"):
         assert torch.allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5), name
@@ -207,7 +207,7 @@ def test_auto_turns_to_float32_at_the_first_image_that_overflows(
 ) -> None:
     folder = overflowing(lively, tmp_path, 60_000.0)
     sam3 = on_gpu(folder, "auto")
-    monkeypatch.setattr(sam3, "_proved", True)  # as if the probe had not overflowed
+    monkeypatch.setattr(sam3, "_probed", True)  # as if the probe had not overflowed
     assert sam3.attach().dtype == "float16"
     request = Segment(width=WIDTH, height=HEIGHT, query=QUERY, seconds=math.inf)
     assert sam3.segment(request, pixels(), unlimited()).dtype == "float32"

@@ -1,6 +1,6 @@
 """The machine of tests/unit/sam3/test_sam3_server_model.py with real worker processes of the tiny model.
 
-They are forked from one template; what is slow there is stopped here (SIGSTOP). `SAM3_MODEL_EXAMPLES` runs more.
+They are forked from one zygote; what is slow there is stopped here (SIGSTOP). `SAM3_MODEL_EXAMPLES` runs more.
 """
 
 import asyncio
@@ -19,13 +19,13 @@ import gpu_memory
 from devcluster.programs.sam3 import NEED, tiny_model
 from gpu_memory import GpuMemory, Ledger
 from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.worker import Worker
-from sam3_server.worker.encoding import Encoder
-from sam3_server.worker.forking import Template
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.encoder_client import EncoderClient
+from sam3_server.worker.interface import Worker
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
-from sam3_server.worker.starting import Process
-from sam3_server.workers import Limits
+from sam3_server.worker.spawn import Process
+from sam3_server.worker.zygote_client import ZygoteClient
 from tests.unit.sam3.test_sam3_server_model import ServerMachine, Stage
 
 EXAMPLES = int(os.environ.get("SAM3_MODEL_EXAMPLES", "1"))
@@ -80,7 +80,7 @@ class Stoppable(WorkerProcess):
 
 @dataclass
 class Stop:
-    """An open gate lets workers go on; closing it stops those there are, or those to come."""
+    """A set switch lets workers proceed; clearing it stops present or future ones."""
 
     stage: "Processes"
     those_there: bool
@@ -102,11 +102,11 @@ class Stop:
 class Processes:
     """A stage with processes."""
 
-    template: Template
-    encoder: Encoder
+    zygote: ZygoteClient
+    encoder: EncoderClient
     ledger: Ledger
     setup: Setup
-    limits: Limits = field(default_factory=lambda: Limits(load=60.0, request=60.0, grace=5.0))
+    limits: WorkerTimeouts = field(default_factory=lambda: WorkerTimeouts(load=60.0, request=60.0, grace=5.0))
     launched: list[Stoppable] = field(default_factory=list)
     out_of_memory: int = 0
 
@@ -123,7 +123,7 @@ class Processes:
         started: list[Process] = []
 
         async def start(setup: Setup, channel: socket.socket) -> Process:
-            started.append(await self.template.start_worker(setup, channel))
+            started.append(await self.zygote.start_worker(setup, channel))
             return started[0]
 
         worker = await Stoppable.start(self.setup, start, self.encoder, on_exit)
@@ -139,8 +139,8 @@ class Common:
     """What all examples share: to make it for each would take ten seconds."""
 
     runner: asyncio.Runner
-    template: Template
-    encoder: Encoder
+    zygote: ZygoteClient
+    encoder: EncoderClient
     ledger: Ledger
     setup: Setup
 
@@ -152,22 +152,22 @@ def common(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Common]:
     with pytest.MonkeyPatch.context() as patch, asyncio.Runner() as runner:
         for name, value in {**ledger.environment, "OMP_NUM_THREADS": "1"}.items():
             patch.setenv(name, value)
-        template = Template("error", patience=120)
-        encoder = Encoder("error")
-        runner.run(template.__aenter__())
+        zygote = ZygoteClient("error", import_timeout=120)
+        encoder = EncoderClient("error")
+        runner.run(zygote.__aenter__())
         runner.run(encoder.__aenter__())
-        yield Common(runner, template, encoder, ledger, setup)
+        yield Common(runner, zygote, encoder, ledger, setup)
         runner.run(encoder.__aexit__())
-        runner.run(template.__aexit__())
+        runner.run(zygote.__aexit__())
 
 
-def test_the_server_does_with_processes_what_the_model_says(common: Common) -> None:
+def test_the_server_with_processes_behaves_like_the_model(common: Common) -> None:
     class Machine(ServerMachine):
         def begun(self) -> asyncio.Runner:
             return common.runner
 
         def stage(self) -> Stage:
-            return Processes(common.template, common.encoder, common.ledger, common.setup)
+            return Processes(common.zygote, common.encoder, common.ledger, common.setup)
 
         def ended(self) -> None:
             self.script.gpu.others = 0

@@ -82,7 +82,7 @@ def test_every_form_comes_from_the_real_model(server: Server) -> None:
     assert masks["results"][1]["detections"] != masks["results"][0]["detections"], "exemplars make a difference"
 
 
-def test_a_long_prompt_is_refused_by_the_worker_which_lives_on(server: Server) -> None:
+def test_a_long_prompt_is_refused_by_the_worker_which_keeps_running(server: Server) -> None:
     files = {"image": ("a.png", PNG)}
     refused = server.client.post("/api/v1/segment", files=files, data={"prompt": "x" * 40})
     assert refused.status_code == 422
@@ -107,7 +107,7 @@ def test_a_turn_frees_the_ledger_and_the_standby_takes_it_back(server: Server) -
     assert server.segment().status_code == 200
 
 
-def test_the_server_outlives_its_worker_and_loads_anew(server: Server) -> None:
+def test_the_server_outlives_its_worker_and_loads_again(server: Server) -> None:
     (worker,) = server.workers()
     os.kill(worker, signal.SIGKILL)
     eventually(lambda: not server.health()["model_loaded"], "the death is noticed", within=5)
@@ -120,7 +120,7 @@ def test_the_server_outlives_its_worker_and_loads_anew(server: Server) -> None:
 def test_an_expired_hold_waits_for_the_memory_and_then_loads_by_itself(server: Server) -> None:
     server.unload(fence=4, ttl_seconds=1)
     with server.ledger.book(8000):
-        error = eventually(lambda: server.health()["error"], "the hold expires and the gate stays shut")
+        error = eventually(lambda: server.health()["error"], "the hold expires and nothing is loaded")
         assert f"{NEED} MiB" in error
         assert server.health()["hold"] is None
         assert server.ledger.used_mib == 8000
@@ -128,17 +128,17 @@ def test_an_expired_hold_waits_for_the_memory_and_then_loads_by_itself(server: S
     assert server.ledger.used_mib == NEED
 
 
-def test_a_worker_outlives_the_template_that_it_was_forked_from(server: Server) -> None:
-    workers, (template,) = server.workers(), server.templates()
-    os.kill(template, signal.SIGKILL)
-    eventually(lambda: server.templates() not in ([], [template]), "another template", within=5, every=0.02)
+def test_a_worker_outlives_its_zygote(server: Server) -> None:
+    workers, (zygote,) = server.workers(), server.zygotes()
+    os.kill(zygote, signal.SIGKILL)
+    eventually(lambda: server.zygotes() not in ([], [zygote]), "another zygote", within=5, every=0.02)
     assert server.segment().status_code == 200
     assert server.workers() == workers
     assert server.zombies() == []
 
 
 def test_a_killed_server_leaves_no_memory_booked(server: Server) -> None:
-    workers, templates = server.workers(), server.templates()
+    workers, templates = server.workers(), server.zygotes()
     assert (len(workers), len(templates)) == (1, 1)
     server.process.kill()
     server.process.wait()
@@ -203,15 +203,15 @@ def test_a_server_that_preloads_is_ready_with_the_model_and_answers_without_a_lo
         server.end()
 
 
-@pytest.mark.parametrize("standby", ["true", "false"], ids=["template", "worker"])
-def test_whoever_is_busy_with_imports_dies_with_the_server(
+@pytest.mark.parametrize("standby", ["true", "false"], ids=["zygote", "worker"])
+def test_a_process_busy_with_imports_dies_with_the_server(
     ledger: Ledger, model: Path, token_file: Path, standby: str
 ) -> None:
     server = Server(ledger, model, token_file, {"SAM3_STANDBY": standby})
     try:
         with ThreadPoolExecutor() as pool:
             pool.submit(server.segment)  # begins the imports of a worker that is not forked
-            importing = server.templates if standby == "true" else server.workers
+            importing = server.zygotes if standby == "true" else server.workers
             (busy,) = eventually(importing, "imports begin", every=0.02)
             maps = Path(f"/proc/{busy}/maps")
             eventually(lambda: "libtorch" in maps.read_text(), "PyTorch is imported", every=0.02)
@@ -222,7 +222,7 @@ def test_whoever_is_busy_with_imports_dies_with_the_server(
         server.end()
 
 
-def test_a_server_without_configuration_says_what_to_set() -> None:
+def test_a_server_without_configuration_names_what_to_set() -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SAM3_")}
     environment["PYTHONPATH"] = PYTHONPATH
     ended = subprocess.run(

@@ -58,7 +58,7 @@ def test_nothing_is_left_behind_however_many_turns_there_are(server: Server) -> 
         if fence % 20 == 0:
             figures = f"{seen[-1][0]} descriptors, {memory[-1]} MiB, slowest unload {max(unloads):.2f} s"
             print(f"\n{fence} turns: {figures}")
-    assert set(seen[1:]) <= {(seen[1][0], 5, 0)}, "template, encoder, standby, two that read, and no more each turn"
+    assert set(seen[1:]) <= {(seen[1][0], 5, 0)}, "zygote, encoder, standby, two intakes, and no more each turn"
     settled = memory[len(memory) // 4 :]
     assert settled[-1] - settled[0] <= MOST_GROWTH_MIB, memory
 

@@ -41,7 +41,7 @@ def server(model: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Itera
 
 
 def own_mib(pid: int) -> int:
-    """Resident memory that no file backs, and that is not shared with the template it was forked from."""
+    """Resident memory that no file backs, and that is not shared with the zygote it was forked from."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty:")) // 1024
 

@@ -79,14 +79,14 @@ def test_more_prompts_than_masks_fit_are_refused_and_the_worker_computes_nothing
     assert server.workers() == [worker]
 
 
-def test_of_more_masks_than_fit_the_best_are_told_and_the_rest_counted(server: Server) -> None:
+def test_of_more_masks_than_fit_the_best_are_returned_and_the_rest_counted(server: Server) -> None:
     every = ask(server, PROMPTS, format="box").json()["results"]
     few = ask(server, PROMPTS).json()["results"]
     assert [len(result["detections"]) for result in few] == [2] * 8
-    for told, whole in zip(few, every, strict=True):
-        assert told["omitted"] == len(whole["detections"]) - 2 > 0
+    for part, whole in zip(few, every, strict=True):
+        assert part["omitted"] == len(whole["detections"]) - 2 > 0
         best = sorted((each["score"] for each in whole["detections"]), reverse=True)[:2]
-        assert sorted((each["score"] for each in told["detections"]), reverse=True) == best
+        assert sorted((each["score"] for each in part["detections"]), reverse=True) == best
 
 
 def test_an_answer_is_encoded_beside_the_next_requests_inference(server: Server) -> None:
@@ -103,7 +103,7 @@ def test_an_answer_is_encoded_beside_the_next_requests_inference(server: Server)
     assert server.load(fence=1).status_code == 200
 
 
-def test_an_answer_whose_client_left_is_not_encoded(server: Server) -> None:
+def test_the_answer_of_a_disconnected_client_is_not_encoded(server: Server) -> None:
     pid = encoder(server)
     with stopped(pid):
         clients = [sam3_clients.post(server.port, *sam3_clients.SEGMENT) for _ in range(4)]
@@ -123,7 +123,7 @@ def test_an_encoder_that_died_is_replaced(server: Server) -> None:
     assert server.zombies() == []
 
 
-def test_a_request_beyond_its_time_is_told_what_to_change_and_others_keep_their_worker(hasty: Server) -> None:
+def test_a_request_beyond_its_time_gets_advice_and_others_keep_their_worker(hasty: Server) -> None:
     (worker,) = hasty.workers()
     with ThreadPoolExecutor() as pool:
         long = pool.submit(ask, hasty, [f"thing {index}" for index in range(32)], HUGE, format="polygon")

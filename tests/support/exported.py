@@ -9,9 +9,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpu_relay.observability import metrics as operator_metrics
-from sam3_server.hold import Hold
-from sam3_server.metrics import Metrics
-from sam3_server.residency import State
+from sam3_server.residency.hold import Hold
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.state import State
 from yolo_trainer.progress import ProgressTracker, Stage
 from yolo_trainer.server import ProgressServer, Sources
 

@@ -1,11 +1,12 @@
-"""The resident: a SAM3 inference server that gives its GPU up when asked, and answers all the while.
+"""The resident: a SAM3 inference server that gives its GPU up when asked, and stays up meanwhile.
 
-inference.py  the inference routes; uploads.py reads their bodies, segment_schemas.py and roboflow.py are their forms
-app.py        the routes of control and observation; openapi.py completes their document
-service.py    transitions, in order     residency.py  states, and what each admits (pure)
-gate.py       who is let in, and when   hold.py       who may keep the model unloaded (pure); hold_file.py keeps it
-workers.py    the loaded worker, and the one that stands by
-standby.py    what is kept ready while the GPU is lent out; host_memory.py says whether there is room
-fallback.py   answers from the CPU meanwhile
-worker/       the process that holds the model and the GPU memory
+A room imports only the rooms below it and the modules beside them:
+
+    api/         HTTP: routes, schemas, problems, authentication, limits on connections and bodies
+    residency/   when the model is on the GPU: holds, admission, load, unload, standby
+    intake/      processes that parse requests and decode images
+    worker/      the process that holds the model and the GPU memory, and the process that encodes answers
+
+`__main__.py` puts the server together from `settings.py`. `errors.py`, `fair_queue.py`, `memory_files.py` and `logs.py`
+are shared by the rooms; `tiny_model.py` makes a model for tests.
 """

@@ -15,32 +15,34 @@ from pydantic import ValidationError
 
 import gpu_memory
 from sam3_server import logs
-from sam3_server.app import create_app
-from sam3_server.auth import Control, OpenControl, TokenFile
-from sam3_server.bodies import Bodies
-from sam3_server.connections import ConnectionLimits, bounded_protocol
-from sam3_server.fallback import CpuFallback
-from sam3_server.host_memory import HostBudget
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import Control, OpenControl, TokenFile
+from sam3_server.api.body_receiver import BodyReceiver
+from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
+from sam3_server.api.token_reviews import TokenReviews, authentication_api
 from sam3_server.intake import protocol as intake
 from sam3_server.intake.pool import IntakePool
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
+from sam3_server.residency.coordinator import Coordinator
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.residency.worker_pool import WorkerTimeouts
 from sam3_server.settings import Settings, describe, explain
-from sam3_server.token_reviews import TokenReviews, authentication_api
-from sam3_server.worker import Launch, Worker
 from sam3_server.worker.bounds import MEGAPIXEL
-from sam3_server.worker.encoding import Encoder
-from sam3_server.worker.forking import Template
+from sam3_server.worker.encoder_client import EncoderClient
+from sam3_server.worker.interface import Launch, Worker
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Setup
-from sam3_server.worker.starting import Start, start_afresh
-from sam3_server.workers import Limits
+from sam3_server.worker.spawn import StartWorker, spawn_worker
+from sam3_server.worker.zygote_client import ZygoteClient
 
 EXIT_CONFIG = 2
-SWITCH_SECONDS = 0.001  # threads that ask about tokens let the event loop go on sooner than by default
+SWITCH_SECONDS = 0.001  # threads that review tokens yield to the event loop sooner than by default
 MIB = 1 << 20
-BASE64_GROWTH = 1.4  # four characters for three bytes, and a line break now and then
-READER_MIB = 256  # what an intake process takes before it reads anything, with some to spare
+BASE64_GROWTH = 1.4  # four characters for three bytes, and occasional line breaks
+READER_MIB = 256  # what an intake process takes before it reads anything, with a margin
 READER_BYTES_PER_PIXEL = 24  # RGBA on a background, and their copies
 READER_COPIES = 6  # of a body: as a file, as text, decoded
 
@@ -58,13 +60,15 @@ def main() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sam3-server",
-        description="SAM3 inference that gives its GPU up when asked, and answers all the while.",
+        description="SAM3 inference that gives its GPU up when asked, and stays up meanwhile.",
         epilog=f"environment of serve:\n{describe()}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     commands.add_parser("serve", help="serve until SIGTERM (the default)")
-    tiny = commands.add_parser("make-tiny-model", help="write a tiny model with random weights; its masks mean nothing")
+    tiny = commands.add_parser(
+        "make-tiny-model", help="write a tiny model with random weights; its masks are meaningless"
+    )
     tiny.add_argument("folder", type=Path, help="folder to write it to")
     return parser
 
@@ -73,14 +77,16 @@ def _make_tiny_model(folder: Path) -> None:
     from sam3_server import tiny_model  # imports torch, which the server itself never does
 
     parameters = tiny_model.make(folder)
-    print(f"{folder}: SAM3 with {parameters:,} random parameters. It runs like the real one; its masks mean nothing.")
+    print(
+        f"{folder}: SAM3 with {parameters:,} random parameters. It runs like the real one; its masks are meaningless."
+    )
 
 
 def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        _refuse(explain(error))
+        _exit_with(explain(error))
 
 
 def _serve(settings: Settings) -> None:
@@ -103,9 +109,9 @@ def _serve(settings: Settings) -> None:
 
 
 def build_app(settings: Settings, control: Control) -> FastAPI:
-    """Put the server together from its settings."""
+    """Build the server from its settings."""
     metrics = Metrics()
-    limits = Limits(
+    timeouts = WorkerTimeouts(
         load=settings.load_timeout,
         request=settings.request_timeout,
         grace=settings.kill_grace,
@@ -118,25 +124,28 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         max_per_client=settings.places_per_client,
         held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
         hold_file=settings.hold_file,
-        limits=limits,
+        timeouts=timeouts,
         preload=settings.preload,
         ready_when_loaded=settings.ready_when == "loaded",
     )
-    template = Template(settings.log_level, settings.load_timeout) if settings.standby else None
-    start = template.start_worker if template else start_afresh
-    encoder = Encoder(settings.log_level)
+    zygote = ZygoteClient(settings.log_level, settings.load_timeout) if settings.standby else None
+    start = zygote.start_worker if zygote else spawn_worker
+    encoder = EncoderClient(settings.log_level)
     launcher = partial(_launcher, settings, start, encoder, metrics)
     fallback = None
     if settings.while_held == "cpu":
-        slow = Limits(load=settings.cpu_load_timeout, request=settings.cpu_request_timeout, grace=settings.kill_grace)
+        slow = WorkerTimeouts(
+            load=settings.cpu_load_timeout, request=settings.cpu_request_timeout, grace=settings.kill_grace
+        )
         fallback = CpuFallback(launcher(memory_mib=0, dtype="float32"), slow, settings.max_in_flight)
     launch = launcher(memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
     max_bytes = int((settings.max_image_mib * BASE64_GROWTH + 1) * MIB)
     readers = IntakePool(_intake(settings, max_bytes))
-    service = Service(policy, launch, gpu_memory.read, metrics, readers, fallback)
-    bodies = Bodies(max_bytes, settings.transfer_timeout)
-    with_template = () if template is None else (template,)
-    return create_app(service, control, metrics, bodies, settings.transfer_timeout, readers, encoder, *with_template)
+    coordinator = Coordinator(policy, launch, gpu_memory.read, metrics, fallback)
+    segmentation = SegmentationService(coordinator, readers, metrics)
+    bodies = BodyReceiver(max_bytes, settings.transfer_timeout)
+    helpers = (readers, encoder) if zygote is None else (readers, encoder, zygote)
+    return create_app(coordinator, segmentation, control, metrics, bodies, settings.transfer_timeout, *helpers)
 
 
 def _intake(settings: Settings, max_bytes: int) -> intake.Setup:
@@ -163,7 +172,7 @@ def _in_float32(settings: Settings) -> bool:
 
 
 def _launcher(
-    settings: Settings, start: Start, encoder: Encoder, metrics: Metrics, memory_mib: int, dtype: str
+    settings: Settings, start: StartWorker, encoder: EncoderClient, metrics: Metrics, memory_mib: int, dtype: str
 ) -> Launch:
     setup = Setup(
         model=settings.model,
@@ -189,11 +198,13 @@ def _control(settings: Settings) -> Control:
     try:
         api = authentication_api()
     except kubernetes.config.ConfigException as error:
-        _refuse([f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a cluster to ask: run in a pod, or set KUBECONFIG ({error})"])
+        _exit_with(
+            [f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a Kubernetes API server: run in a pod, or set KUBECONFIG ({error})"]
+        )
     return TokenReviews(api, settings.control_audience, settings.control_service_accounts)
 
 
-def _refuse(sentences: list[str]) -> NoReturn:
+def _exit_with(sentences: list[str]) -> NoReturn:
     for sentence in sentences:
         print(f"sam3-server: {sentence}", file=sys.stderr)
     sys.exit(EXIT_CONFIG)

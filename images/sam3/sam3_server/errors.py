@@ -1,33 +1,19 @@
-"""What can go wrong, in the server's own terms; problems.py says it in HTTP's."""
+"""The errors that rooms share; `api/problems.py` maps them to HTTP, `residency/errors.py` has those about holds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sam3_server.hold import Hold
-
 
 class ServiceError(Exception):
-    """A request could not be served. The message is a sentence for the client."""
-
-
-class GateClosedError(ServiceError):
-    """The gate is closed: the GPU is lent out or the model is being unloaded. `hold` says to whom and how long."""
-
-    def __init__(self, message: str, hold: Hold | None) -> None:
-        super().__init__(message)
-        self.hold = hold
-
-
-class AbortedError(GateClosedError):
-    """The request was in flight when its model was taken away."""
+    """The request could not be served. The message is a sentence for the client."""
 
 
 class BusyError(ServiceError):
-    """As many requests are in flight as the server takes."""
+    """The server's limit on requests in flight is reached."""
 
 
-class TooManyError(ServiceError):
-    """As many requests of one client are in flight as the server takes from each."""
+class TooManyRequestsError(ServiceError):
+    """The limit on one client's requests in flight is reached."""
 
 
 class NotEnoughMemoryError(ServiceError):
@@ -47,27 +33,27 @@ class WorkerStuckError(ServiceError):
 
 
 class InferenceError(ServiceError):
-    """The worker lives but could not serve this request."""
+    """The worker could not serve this request; it keeps running."""
 
 
 class PromptError(ServiceError):
-    """A prompt is longer than the text encoder takes."""
+    """A prompt has more tokens than the text encoder accepts, or its box is not on the image."""
 
 
 class TooMuchWorkError(ServiceError):
-    """The request asks for more work than one request may take. The message says what to change."""
+    """The request needs more work than is allowed. The message says what to change."""
 
 
 class ImageTooLargeError(ServiceError):
-    """The image has more bytes or pixels than this server takes."""
+    """The image has more bytes or pixels than this server accepts."""
 
 
 class ImageError(ServiceError):
-    """What was sent is no image that can be read."""
+    """The image cannot be decoded."""
 
 
 @dataclass(frozen=True)
-class Complaint:
+class FieldError:
     """What is wrong with one field of a request; `where` is its path, such as `body.prompts.0.text`."""
 
     where: str
@@ -75,9 +61,9 @@ class Complaint:
 
 
 class BodyError(ServiceError):
-    """A request's body cannot be used: for all of it, or for some fields. `status` is HTTP's."""
+    """A request's body is invalid, as a whole or in some fields. `status` is HTTP's."""
 
-    def __init__(self, status: int, message: str, complaints: Sequence[Complaint] = ()) -> None:
+    def __init__(self, status: int, message: str, field_errors: Sequence[FieldError] = ()) -> None:
         super().__init__(message)
         self.status = status
-        self.complaints = tuple(complaints)
+        self.field_errors = tuple(field_errors)

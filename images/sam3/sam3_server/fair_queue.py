@@ -1,4 +1,4 @@
-"""A share of something scarce: first come, first served within a client, and in rotation between clients."""
+"""A fair queue for a limited resource: first in, first out within a client, in rotation between clients."""
 
 import asyncio
 import contextlib
@@ -12,8 +12,8 @@ DECODED_PER_CLIENT = 3
 class FairQueue:
     """Lends `capacity` units, at most `per_client` of them to one client at a time.
 
-    One client cannot lock others out while `per_client` is less than `capacity`. A large request is not overtaken for
-    ever by small ones: nobody is served before the client whose turn it is, unless that client has its share already.
+    One client cannot lock others out while `per_client` is less than `capacity`. Small requests cannot overtake a large
+    one indefinitely: no client is served before the one whose turn it is, unless that one has its share already.
     """
 
     def __init__(self, capacity: int, per_client: int) -> None:
@@ -28,7 +28,7 @@ class FairQueue:
 
     @contextlib.asynccontextmanager
     async def turn(self, client: str, size: int = 1) -> AsyncIterator[None]:
-        """Have `size` units for the length of a `with` block; `size` is at most `per_client`."""
+        """Hold `size` units for the length of a `with` block; `size` is at most `per_client`."""
         await self.acquire(client, size)
         try:
             yield
@@ -50,7 +50,7 @@ class FairQueue:
             raise
 
     def release(self, client: str, size: int = 1) -> None:
-        """Give units back."""
+        """Return units."""
         self._free += size
         self._lent[client] -= size
         if not self._lent[client]:
@@ -83,6 +83,6 @@ class FairQueue:
         return queue[0][0]
 
 
-def decoded_line() -> FairQueue:
+def decode_queue() -> FairQueue:
     """Return the queue of requests that are decoded, or about to be, before one worker."""
     return FairQueue(DECODED, DECODED_PER_CLIENT)

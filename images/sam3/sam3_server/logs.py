@@ -39,7 +39,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LibraryLimit(logging.Filter):
-    """Passes `most` records of libraries in `seconds`: what they say of images must not let clients fill the log."""
+    """Passes `most` records of libraries in `seconds`: so that warnings about images cannot fill the log."""
 
     LIBRARIES = ("py.warnings", "PIL", "native")
 
@@ -51,7 +51,7 @@ class LibraryLimit(logging.Filter):
         self._count = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to log this record; the first one after others were left out says how many."""
+        """Whether to log this record; the first one after a gap has the number of omitted records."""
         if not record.name.startswith(self.LIBRARIES):
             return True
         now = time.monotonic()
@@ -69,8 +69,8 @@ def configure(process: str, level: str) -> None:
     handler.setFormatter(JsonFormatter(process))
     handler.addFilter(LibraryLimit())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
-    logging.captureWarnings(True)  # Pillow warns of what clients send
-    warnings.simplefilter("always")  # any other action keeps every text that was ever warned of in memory
+    logging.captureWarnings(True)  # Pillow warns about images of clients
+    warnings.simplefilter("always")  # any other action keeps every warning's text in memory
     for noisy in ("httpx", "urllib3", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -1,4 +1,4 @@
-"""Files in memory: how bodies, pixels and answers pass between processes without being copied by the event loop."""
+"""Files in memory: they pass bodies, pixels and answers between processes without copies in the event loop."""
 
 import mmap
 import os
@@ -9,7 +9,7 @@ Bytes = bytes | mmap.mmap
 
 
 def create(name: str, pieces: Iterable[Piece] = ()) -> int:
-    """Return the descriptor of a new file with these pieces in it; the name is for people who look.
+    """Return the descriptor of a new file with these pieces in it; the name is shown in /proc.
 
     Raises:
         OSError: there is no memory or descriptor left.
@@ -34,7 +34,7 @@ def write(descriptor: int, data: Piece) -> int:
 
 
 def take(descriptor: int) -> Bytes:
-    """Close the file and return its content, which lives on without being copied."""
+    """Close the file and return its content without copying it."""
     try:
         if not os.fstat(descriptor).st_size:
             return b""

@@ -10,7 +10,7 @@ MIB = 1 << 20
 
 
 class Settings(BaseSettings):
-    """What the server is started with. Names are the environment's, in lower case and without the prefix `SAM3_`."""
+    """The server's settings. Names are the environment's, in lower case and without the prefix `SAM3_`."""
 
     model_config = SettingsConfigDict(env_prefix="SAM3_", env_ignore_empty=True, extra="ignore", populate_by_name=True)
 
@@ -29,21 +29,21 @@ class Settings(BaseSettings):
     )
     preload: bool = Field(
         False,
-        description="load at start, and again after the worker died, without waiting for a request; as with any load, "
+        description="load at start, and again after the worker died, without a request; as with any load, "
         "only while the memory is free and the GPU is not lent out",
     )
     ready_when: Literal["serving", "loaded"] = Field(
         "serving",
-        description="what /ready goes by. serving: the server answers, with 503 while the GPU is lent out; loaded: the "
+        description="what decides /ready. serving: the server answers, with 503 while the GPU is lent out; loaded: the "
         "model is on the device (needs SAM3_PRELOAD=true)",
     )
     standby: bool = Field(
         True,
-        description="keep a process that has done the imports of workers, and while the GPU is lent out one with the "
-        "weights in host memory",
+        description="keep a process that has done the imports of workers, and while the GPU is lent out a standby "
+        "with the weights in host memory",
     )
     host_reserve_mib: int = Field(
-        1024, ge=0, description="host memory in MiB that must stay free; where it would not, no weights are kept ready"
+        1024, ge=0, description="host memory in MiB that must stay free; otherwise no standby is started"
     )
     while_held: Literal["refuse", "wait", "cpu"] = Field(
         "refuse",
@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         (), description="control calls need a Kubernetes token of one of these, as namespace:name, separated by commas"
     )
     control_audience: str = Field("gpu-relay", min_length=1, description="audience such a token must be made for")
-    control: Literal["token", "open"] = Field("token", description="open: anybody may unload and load")
+    control: Literal["token", "open"] = Field("token", description="open: every client may unload and load")
     max_image_mib: int = Field(32, ge=1, description="largest upload, in MiB")
     max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, width times height")
     max_in_flight: int = Field(16, ge=1, description="inference requests in flight at a time; more are answered 503")
@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     )
     max_connections: int = Field(256, ge=4, description="open connections; a quarter of them may come from one address")
     max_prompts: int = Field(32, ge=1, le=1000, description="prompts in one request")
-    max_instances: int = Field(200, ge=1, description="most instances told for one prompt, the best")
+    max_instances: int = Field(200, ge=1, description="most instances returned for one prompt, the best")
     max_mask_megapixels: int = Field(
         4000,
         ge=1,
@@ -87,7 +87,7 @@ class Settings(BaseSettings):
     request_timeout: float = Field(
         120.0,
         gt=0,
-        description="seconds for one image; after three quarters of them the worker gives the request up between two "
+        description="seconds for one image; after three quarters of them the worker cancels the request between two "
         "prompts or masks (422), after all of them it is ended as stuck",
     )
     cpu_load_timeout: float = Field(
@@ -102,7 +102,7 @@ class Settings(BaseSettings):
         10, ge=1, description="seconds of CPU time to parse a request and decode its image; more are answered 422"
     )
     transfer_timeout: float = Field(
-        60.0, gt=0, description="seconds for a request's body to arrive, and for its answer to be taken"
+        60.0, gt=0, description="seconds for a request's body to arrive, and for its answer to be received"
     )
     kill_grace: float = Field(3.0, ge=0, description="seconds between SIGTERM and SIGKILL for the worker")
     shutdown_timeout: int = Field(20, ge=0, description="seconds to finish requests after SIGTERM")
@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         ]
         if sum(ways) != 1:
             raise ValueError(
-                "say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE, "
+                "choose who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE, "
                 "SAM3_CONTROL_SERVICE_ACCOUNTS (namespace:name) and SAM3_CONTROL=open"
             )
         return self
@@ -156,7 +156,7 @@ class Settings(BaseSettings):
         if self.ready_when == "loaded" and not self.preload:
             raise ValueError(
                 "SAM3_READY_WHEN=loaded needs SAM3_PRELOAD=true: a server that is not ready gets no request, "
-                "and without one it would never load the model"
+                "and without a request it never loads the model"
             )
         return self
 
@@ -168,7 +168,7 @@ def variable(field: str) -> str:
 
 
 def explain(error: ValidationError) -> list[str]:
-    """Return a sentence for each thing that is wrong with the settings."""
+    """Return a sentence for each invalid setting."""
     return [_sentence(str(each["loc"][0]) if each["loc"] else "", each["type"], each["msg"]) for each in error.errors()]
 
 

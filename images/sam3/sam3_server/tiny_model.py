@@ -1,4 +1,4 @@
-"""A SAM3 with some 250,000 random weights: all the way from upload to mask on a CPU. Its masks mean nothing."""
+"""A SAM3 with some 250,000 random weights: from upload to mask on a CPU. Its masks are meaningless."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def make(folder: Path) -> int:
     model.save_pretrained(folder)
     Sam3Processor(images, words).save_pretrained(folder)
     for file in folder.iterdir():
-        file.chmod(0o644)  # safetensors leaves its file to the owner alone, and a pod runs as a user of its own
+        file.chmod(0o644)  # safetensors makes its file readable by the owner only, and pods run as another user
     return int(model.num_parameters())
 
 

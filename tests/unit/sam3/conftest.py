@@ -12,17 +12,19 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
-from sam3_server import service as service_module
-from sam3_server.app import create_app
-from sam3_server.auth import OpenControl
-from sam3_server.bodies import Bodies
-from sam3_server.fallback import CpuFallback
-from sam3_server.hold import HoldBook, Terms
-from sam3_server.hold_file import HoldFile
-from sam3_server.host_memory import HostBudget
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import OpenControl
+from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake.protocol import RequestLimits
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
+from sam3_server.residency import coordinator as coordinator_module
+from sam3_server.residency.coordinator import Coordinator
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.hold import HoldBook, Terms
+from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.segmentation import SegmentationService
 from tests.unit.sam3.sam3_scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 
 MAX_PIXELS = 10_000
@@ -51,7 +53,7 @@ class Resident:
     def __init__(self, app: FastAPI, script: Script, cpu: Script, client: httpx.AsyncClient, clock: Clock) -> None:
         self.app = app
         self.clock = clock
-        self.service: Service = app.state.service
+        self.coordinator: Coordinator = app.state.coordinator
         self.script = script
         self.cpu = cpu
         self.gpu = script.gpu
@@ -100,7 +102,7 @@ async def resident(
     monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest, tmp_path: Path
 ) -> AsyncIterator[Resident]:
     """Start a server in this process; a parameter may change the policy, and what it finds."""
-    monkeypatch.setattr(service_module, "KEEP_SECONDS", 0.01)
+    monkeypatch.setattr(coordinator_module, "RECONCILE_SECONDS", 0.01)
     options: dict[str, Any] = getattr(request, "param", {})
     script = Script(ScriptedGpu(others=options.get("others", 0)))
     metrics = Metrics()
@@ -112,16 +114,17 @@ async def resident(
         max_per_client=options.get("max_per_client", 4),
         held_wait=options.get("held_wait", 0.0),
         hold_file=held_before(tmp_path / "hold.json") if options.get("held") else None,
-        limits=LIMITS,
+        timeouts=LIMITS,
         preload=options.get("preload", False),
         ready_when_loaded=options.get("ready_when_loaded", False),
     )
     cpu = Script(ScriptedGpu(), need_mib=0)
     fallback = CpuFallback(cpu.launch, LIMITS, 2) if options.get("fallback") else None
     clock = Clock()
-    service = Service(policy, script.launch, script.gpu.read, metrics, ReadHere(ASKED), fallback, clock.now)
+    coordinator = Coordinator(policy, script.launch, script.gpu.read, metrics, fallback, clock.now)
+    segmentation = SegmentationService(coordinator, ReadHere(ASKED), metrics)
     seconds = options.get("transfer_timeout", 5.0)
-    app = create_app(service, OpenControl(), metrics, Bodies(MAX_BODY, seconds), seconds)
+    app = create_app(coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, seconds), seconds)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://sam3")
     async with app.router.lifespan_context(app), client:

@@ -6,21 +6,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server import roboflow
-from sam3_server.bodies import Body
 from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
-from sam3_server.images import RgbImage
-from sam3_server.intake import Asked
+from sam3_server.intake import roboflow
+from sam3_server.intake.body import Body
+from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.protocol import Read, RequestLimits, Route
-from sam3_server.intake.reading import read
-from sam3_server.roboflow import Echo
-from sam3_server.worker import Worker
+from sam3_server.intake.request_reader import read
+from sam3_server.intake.roboflow import Echo
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.interface import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
-from sam3_server.workers import Limits
+from sam3_server.worker.rgb_image import RgbImage
 
 NEED = 14000
 WEIGHTS = 1764
-LIMITS = Limits(load=5.0, request=5.0, grace=1.0)
+LIMITS = WorkerTimeouts(load=5.0, request=5.0, grace=1.0)
 
 
 @dataclass
@@ -50,11 +50,11 @@ class ReadHere:
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
 
-    async def read(self, route: Route, body: Body, client: str) -> Asked:
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
         content = os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
         asked = Read(route=route, content_type=body.content_type)
         answer, pixels = await asyncio.to_thread(read, asked, content, self._limits)
-        return Asked(pixels, answer.query, answer.echoes)
+        return ParsedRequest(pixels, answer.query, answer.echoes)
 
     async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
         return await asyncio.to_thread(roboflow.respond, echoes, findings)
@@ -62,14 +62,14 @@ class ReadHere:
 
 @dataclass
 class Script:
-    """What workers do from now on: an open gate lets a call through, a failure is raised by it.
+    """What workers do: a set event lets a call through, a failure is raised by it.
 
     `lag` is the time in seconds that the driver takes to give a dead worker's memory back, `seconds` what a worker says
     that a request took.
     """
 
     gpu: ScriptedGpu
-    limits: Limits = LIMITS
+    limits: WorkerTimeouts = LIMITS
     need_mib: int = NEED
     launched: list["ScriptedWorker"] = field(default_factory=list)
     preparing: asyncio.Event = field(default_factory=asyncio.Event)
@@ -163,8 +163,8 @@ class ScriptedWorker:
             results=results,
             yolo_labels=lines if query.labels else None,
         )
-        told = findings.model_dump_json(exclude_none=True).encode()
-        return Segmented(findings=told, allocated_mib=self.allocated_mib, seconds=self._script.seconds)
+        answer = findings.model_dump_json(exclude_none=True).encode()
+        return Segmented(findings=answer, allocated_mib=self.allocated_mib, seconds=self._script.seconds)
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:
@@ -172,7 +172,7 @@ class ScriptedWorker:
         self.die()
 
     def die(self) -> None:
-        """End as a process does: its memory comes back, its calls fail, its owner is told."""
+        """End as a process does: its memory comes back, its calls fail, `on_exit` is called."""
         if self.alive:
             self._gone.set()
             if self._script.lag:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sam3_server.auth import TokenFile
+from sam3_server.api.auth import TokenFile
 from tests.unit.sam3.conftest import Resident
 
 UNLOAD = {"holder": "job/a", "fence": 1, "renew_key": "secret"}
@@ -90,7 +90,7 @@ async def test_unknown_routes_and_methods_are_problems(resident: Resident) -> No
 async def test_more_requests_than_fit_are_asked_to_come_again(resident: Resident) -> None:
     resident.script.preparing.clear()
     first = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.flight.count == 1)
+    await resident.until(lambda: resident.coordinator.in_flight.count == 1)
     second = await resident.segment()
     assert second.status_code == 503
     assert "as many as this server takes" in second.json()["detail"]
@@ -122,7 +122,7 @@ async def test_control_needs_a_token_and_the_rest_does_not(resident: Resident, t
     assert "secret" not in renewed.text + allowed.text + (await resident.client.get("/health")).text
 
 
-async def test_metrics_tell_routes_states_and_refusals(resident: Resident) -> None:
+async def test_metrics_report_routes_states_and_refusals(resident: Resident) -> None:
     await resident.segment()
     await resident.unload()
     await resident.segment()

@@ -11,8 +11,8 @@ from typing import Any, ClassVar
 import kubernetes
 import pytest
 
-from sam3_server.auth import ControlUnavailableError, ForbiddenError, TokenFile, UnauthorizedError
-from sam3_server.token_reviews import TokenReviews
+from sam3_server.api.auth import ControlUnavailableError, ForbiddenError, TokenFile, UnauthorizedError
+from sam3_server.api.token_reviews import TokenReviews
 
 CLIENT = "10.0.0.1"
 OPERATOR = "system:serviceaccount:gpu-relay:operator"
@@ -115,7 +115,7 @@ async def test_others_are_refused_and_asked_about_again_after_a_second(
     assert len(Reviewer.reviews) == (0 if token is None else 2)
 
 
-async def test_made_up_tokens_cause_few_reviews_and_delay_nobody_else(
+async def test_invalid_tokens_cause_few_reviews_and_delay_no_other_client(
     api: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     control = reviews(api)
@@ -177,7 +177,7 @@ async def test_what_cannot_be_asked_is_unavailable_not_open(api: Any, monkeypatc
         await reviews(kubernetes.client.AuthenticationV1Api(kubernetes.client.ApiClient(nowhere))).check("good", CLIENT)
 
 
-async def test_the_token_file_is_read_anew_each_time(tmp_path: Path) -> None:
+async def test_the_token_file_is_read_again_at_each_call(tmp_path: Path) -> None:
     path = tmp_path / "token"
     path.write_text("one\n")
     control = TokenFile(path)
@@ -190,7 +190,7 @@ async def test_the_token_file_is_read_anew_each_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, "", "\n"])
-async def test_without_a_token_in_the_file_nobody_passes(tmp_path: Path, content: str | None) -> None:
+async def test_without_a_token_in_the_file_no_client_passes(tmp_path: Path, content: str | None) -> None:
     path = tmp_path / "token"
     if content is not None:
         path.write_text(content)

@@ -35,7 +35,7 @@ async def test_a_byte_order_mark_before_the_json_of_a_form_is_passed_over(reside
 
 @pytest.mark.parametrize("padded", [True, False])
 async def test_url_safe_base64_is_the_same_image(resident: Resident, padded: bool) -> None:
-    image = png(100, 100) + bytes(range(256)) * 3  # behind a PNG's end, where nobody looks; in base64 it has + and /
+    image = png(100, 100) + bytes(range(256)) * 3  # behind a PNG's end, which decoders ignore; in base64 it has + and /
     text = base64.urlsafe_b64encode(image).decode()
     assert {"-", "_"} <= set(text)
     body = SEGMENT | {"image": text if padded else text.rstrip("=")}

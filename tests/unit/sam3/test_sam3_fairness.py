@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from sam3_server.clients import address_of, network
+from sam3_server.api.client_address import client_network, client_of
 from sam3_server.fair_queue import FairQueue
 from tests.unit.sam3.conftest import MAX_BODY, Resident, png
 
@@ -51,7 +51,7 @@ async def test_one_client_leaves_room_for_others() -> None:
         each.cancel()
 
 
-async def test_a_large_request_is_not_overtaken_for_ever() -> None:
+async def test_a_large_request_is_not_overtaken_indefinitely() -> None:
     queue = FairQueue(10, 10)
     await queue.acquire("a", 4)
     large = asyncio.create_task(queue.acquire("b", 8))
@@ -64,7 +64,7 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
     assert (large.done(), small.done()) == (True, True)
 
 
-async def test_whoever_gives_up_takes_nothing_and_blocks_nobody() -> None:
+async def test_a_cancelled_request_takes_nothing_and_blocks_no_other() -> None:
     queue = FairQueue(2, 2)
     await queue.acquire("a", 2)
     large = asyncio.create_task(queue.acquire("b", 2))
@@ -91,11 +91,11 @@ async def test_whoever_gives_up_takes_nothing_and_blocks_nobody() -> None:
     ],
 )
 def test_an_ipv6_network_is_one_client(address: str, client: str) -> None:
-    assert network(address) == client
+    assert client_network(address) == client
 
 
 def test_without_an_address_there_is_one_client() -> None:
-    assert address_of({"type": "http", "client": None}) == "unknown"
+    assert client_of({"type": "http", "client": None}) == "unknown"
 
 
 def caller(resident: Resident, address: str) -> httpx.AsyncClient:
@@ -114,7 +114,7 @@ async def test_a_batch_client_does_not_lock_out_an_interactive_one(resident: Res
     resident.script.inferring.clear()
     async with caller(resident, BATCH) as batch, caller(resident, INTERACTIVE) as interactive:
         first = [ask(batch) for _ in range(6)]
-        await resident.until(lambda: resident.service.gate.places.count == 6)
+        await resident.until(lambda: resident.coordinator.admission.quota.count == 6)
         refused = await ask(batch)
         assert refused.status_code == 429
         assert int(refused.headers["retry-after"]) > 0
@@ -139,7 +139,7 @@ async def test_no_byte_of_a_body_is_read_without_a_place(resident: Resident) -> 
 
     async with caller(resident, BATCH) as batch, caller(resident, INTERACTIVE) as interactive:
         first = ask(batch)
-        await resident.until(lambda: resident.service.flight.count == 1)
+        await resident.until(lambda: resident.coordinator.in_flight.count == 1)
         headers = {"content-type": "application/json"}
         for client in (batch, interactive):
             answer = await client.post("/api/v1/segment", content=chunks(), headers=headers)
@@ -181,7 +181,7 @@ async def test_a_body_that_does_not_arrive_is_not_waited_for(resident: Resident,
 
     answer = await resident.client.post(path, content=stalls(), headers={"content-type": "application/json"})
     assert (answer.status_code, answer.headers["content-type"]) == (408, "application/problem+json")
-    assert resident.service.gate.places.count == 0
+    assert resident.coordinator.admission.quota.count == 0
 
 
 @pytest.mark.parametrize(

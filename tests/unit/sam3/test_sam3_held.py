@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sam3_server.errors import LoadError
-from sam3_server.host_memory import HostBudget, available_mib
+from sam3_server.residency.host_memory import HostBudget, available_mib
 from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.sam3_scripted import WEIGHTS
 
@@ -24,21 +24,21 @@ def soon(seconds: float = 1) -> str:
 async def test_a_request_waits_for_a_turn_that_is_about_to_end(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.gate.places.count == 1)
+    await resident.until(lambda: resident.coordinator.admission.quota.count == 1)
     assert (await resident.load()).status_code == 200
     assert (await waiting).status_code == 200
     assert (await resident.measured())["refused"] == 0
 
 
 @WAIT
-async def test_a_request_waits_for_a_hold_that_nobody_renews(resident: Resident) -> None:
+async def test_a_request_waits_for_a_hold_that_is_not_renewed(resident: Resident) -> None:
     await resident.unload(ttl_seconds=0.2)
     assert (await resident.segment()).status_code == 200
 
 
 @WAIT
-@pytest.mark.parametrize("eta", [None, soon(3600)], ids=["nobody knows when", "an hour"])
-async def test_it_does_not_wait_for_a_turn_that_goes_on(resident: Resident, eta: str | None) -> None:
+@pytest.mark.parametrize("eta", [None, soon(3600)], ids=["no eta", "an hour"])
+async def test_it_does_not_wait_for_a_turn_that_continues(resident: Resident, eta: str | None) -> None:
     await resident.unload(eta=eta)
     assert (await resident.segment()).status_code == 503
     assert (await resident.measured())["refused"] == 1
@@ -48,7 +48,7 @@ async def test_it_does_not_wait_for_a_turn_that_goes_on(resident: Resident, eta:
 async def test_a_turn_that_is_prolonged_is_waited_for_no_longer(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.gate.places.count == 1)
+    await resident.until(lambda: resident.coordinator.admission.quota.count == 1)
     await resident.unload(eta=soon(3600))
     assert (await waiting).status_code == 503
 
@@ -57,14 +57,14 @@ async def test_a_turn_that_is_prolonged_is_waited_for_no_longer(resident: Reside
 async def test_no_more_wait_than_may_be_in_flight(resident: Resident) -> None:
     await resident.unload(eta=soon())
     waiting = [resident.begin(resident.segment()) for _ in range(2)]
-    await resident.until(lambda: resident.service.gate.places.count == 2)
+    await resident.until(lambda: resident.coordinator.admission.quota.count == 2)
     assert (await resident.segment()).status_code == 503
     await resident.load()
     assert [(await each).status_code for each in waiting] == [200, 200]
 
 
 @CPU
-async def test_the_cpu_answers_and_says_so(resident: Resident) -> None:
+async def test_the_cpu_answers_with_the_degraded_header(resident: Resident) -> None:
     assert "sam3-degraded" not in (await resident.segment()).headers
     await resident.unload()
     await resident.until(lambda: bool(resident.cpu.launched))
@@ -121,15 +121,15 @@ async def test_more_than_the_cpu_takes_are_refused(resident: Resident) -> None:
     await resident.until(lambda: bool(resident.cpu.launched))
     resident.cpu.inferring.clear()
     slow = [resident.begin(resident.segment()) for _ in range(2)]
-    await resident.until(lambda: resident.service._standby.fallback is not None and _busy(resident) == 2)
+    await resident.until(lambda: resident.coordinator._standby.fallback is not None and _busy(resident) == 2)
     assert (await resident.segment()).status_code == 503
     resident.cpu.inferring.set()
     assert [(await each).status_code for each in slow] == [200, 200]
 
 
 def _busy(resident: Resident) -> int:
-    fallback = resident.service._standby.fallback
-    return fallback.flight.count if fallback else 0
+    fallback = resident.coordinator._standby.fallback
+    return fallback.in_flight.count if fallback else 0
 
 
 SHORT = HostBudget(need_mib=1 << 40, reserve_mib=0)
@@ -143,7 +143,7 @@ async def test_a_host_short_of_memory_keeps_no_process_ready(
     await resident.unload()
     await resident.until(lambda: "SAM3_STANDBY=false" in caplog.text)
     for _ in range(3):
-        await resident.service.tend()
+        await resident.coordinator.reconcile()
     assert (len(resident.script.launched), resident.cpu.launched) == (1, [])
     assert caplog.text.count("SAM3_STANDBY=false") == 1
     assert (await resident.segment()).status_code == 503
@@ -153,9 +153,9 @@ async def test_a_host_short_of_memory_keeps_no_process_ready(
 @pytest.mark.parametrize("resident", [{"host": SHORT}], indirect=True)
 async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     await resident.unload()
-    assert not resident.service.standby_ready
+    assert not resident.coordinator.standby_ready
     monkeypatch.setattr(HostBudget, "allows", lambda _: True)
-    await resident.until(lambda: resident.service.standby_ready)
+    await resident.until(lambda: resident.coordinator.standby_ready)
     metrics = (await resident.client.get("/metrics")).text
     assert "sam3_standby_ready 1.0" in metrics
     assert f"sam3_standby_weights_mib {WEIGHTS}.0" in metrics
@@ -165,10 +165,10 @@ async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkey
 
 async def test_a_standby_that_died_is_not_begun_over_and_over(resident: Resident) -> None:
     await resident.unload()
-    await resident.until(lambda: resident.service.standby_ready)
+    await resident.until(lambda: resident.coordinator.standby_ready)
     resident.script.launched[0].die()
     for _ in range(3):
-        await resident.service.tend()
+        await resident.coordinator.reconcile()
     assert len(resident.script.launched) == 1
     assert (await resident.load()).status_code == 200
 
@@ -225,5 +225,5 @@ def test_a_budget_wants_what_it_needs_and_what_is_to_stay_free(tmp_path: Path) -
     root = host(tmp_path / "root", **MEMINFO)
     assert HostBudget(budget.need_mib, 1584, root).allows()
     assert not HostBudget(budget.need_mib, 1585, root).allows()
-    assert "4096 MiB are available" in HostBudget(budget.need_mib, 1585, root).refusal()
+    assert "4096 MiB are available" in HostBudget(budget.need_mib, 1585, root).shortage()
     assert HostBudget(budget.need_mib, 1585, tmp_path / "nowhere").allows()

@@ -5,7 +5,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
-from sam3_server.hold import Claim, FenceError, Hold, HoldBook, RenewKeyError, Terms
+from sam3_server.residency.hold import Claim, FenceError, Hold, HoldBook, RenewKeyError, Terms
 
 
 def terms(holder: str = "job/a", fence: int = 1, ttl: float = 60.0, key: str = "secret") -> Terms:
@@ -104,7 +104,7 @@ def test_a_fence_stays_over_after_its_hold_is() -> None:
         (Claim("job/a", 6), False),
         (None, False),
     ],
-    ids=["its own", "another holder", "an older fence", "a newer fence", "nobody's"],
+    ids=["its own", "another holder", "an older fence", "a newer fence", "no holder"],
 )
 def test_only_its_holder_ends_a_hold(claim: Claim | None, passes: bool) -> None:
     book = HoldBook()
@@ -117,7 +117,7 @@ def test_only_its_holder_ends_a_hold(claim: Claim | None, passes: bool) -> None:
     assert (book.active(1.0) is None) is passes
 
 
-def test_a_server_that_started_anew_accepts_the_end_of_a_turn_it_never_saw() -> None:
+def test_a_restarted_server_accepts_the_end_of_a_turn_it_never_saw() -> None:
     book = HoldBook()
     book.end(Claim("job/a", 7), now=0.0)
     with pytest.raises(FenceError):

@@ -1,12 +1,12 @@
-"""The hold in a file: a restarted server goes on with it, whatever its clocks say."""
+"""The hold in a file: a restarted server restores it, independent of its clocks."""
 
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from sam3_server.hold import Claim, FenceError, HoldBook, Terms
-from sam3_server.hold_file import HoldFile
+from sam3_server.residency.hold import Claim, FenceError, HoldBook, Terms
+from sam3_server.residency.hold_file import HoldFile
 
 TERMS = Terms("job/a", 3, 60.0, "secret", datetime(2027, 1, 15, tzinfo=UTC))
 WALL = 1_800_000_000.0
@@ -29,7 +29,7 @@ def read(path: Path, now: float, wall: float) -> HoldBook:
     return book
 
 
-def test_a_restarted_server_has_the_hold_for_what_is_left_of_it(path: Path) -> None:
+def test_a_restarted_server_has_the_hold_for_the_rest_of_its_ttl(path: Path) -> None:
     written(path)
     book = read(path, now=1000.0, wall=WALL + 20)
     hold = book.active(1000.0)
@@ -39,12 +39,12 @@ def test_a_restarted_server_has_the_hold_for_what_is_left_of_it(path: Path) -> N
     book.end(Claim("job/a", 3), 1000.0)
 
 
-def test_a_hold_that_ended_meanwhile_is_over_but_its_fence_counts(path: Path) -> None:
+def test_a_hold_that_expired_meanwhile_has_ended_but_its_fence_counts(path: Path) -> None:
     written(path)
     book = read(path, now=1000.0, wall=WALL + 61)
     assert book.active(1000.0) is None
     assert book.expire(1000.0) is not None, "the server is to load by itself"
-    with pytest.raises(FenceError, match="fence 2 is over"):
+    with pytest.raises(FenceError, match="fence 2 has ended"):
         book.place(Terms("job/b", 2, 60.0, "key"), 1000.0)
 
 
@@ -70,10 +70,10 @@ def test_only_its_owner_may_read_the_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"newest": 7}', b"\xff"])
-def test_a_file_of_no_use_is_told_and_forgotten(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_unreadable_file_is_logged_and_ignored(path: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> None:
     path.write_bytes(content)
     assert read(path, 0.0, WALL).newest is None
-    assert "of no use" in caplog.text
+    assert "cannot be read" in caplog.text
 
 
 def test_a_disk_that_takes_nothing_refuses_no_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from sam3_server import memory_files, uploads
-from sam3_server.bodies import Body
+from sam3_server import memory_files
 from sam3_server.errors import BodyError, ServiceError
+from sam3_server.intake import body_parser
 from sam3_server.intake import pool as pool_module
+from sam3_server.intake.body import Body
 from sam3_server.intake.pool import IntakePool
 from sam3_server.intake.protocol import RequestLimits, Setup
-from sam3_server.roboflow import Echo
+from sam3_server.intake.roboflow import Echo
 from sam3_server.worker.protocol import Findings
 from tests.unit.sam3.conftest import png
 
@@ -72,11 +73,11 @@ async def test_the_query_and_the_pixels_arrive(pool: IntakePool) -> None:
     assert asked.query.prompts[1].exemplars[0].box == (0, 0, 10, 1000)
 
 
-async def test_what_is_wrong_is_said_as_in_the_same_process(pool: IntakePool) -> None:
+async def test_errors_are_reported_as_in_the_same_process(pool: IntakePool) -> None:
     with pytest.raises(BodyError) as refused:
         await pool.read("segment", body(asking(png(), prompts=[""])), CLIENT)
     assert refused.value.status == 422
-    assert [each.where for each in refused.value.complaints] == ["body.prompts.0.text"]
+    assert [each.where for each in refused.value.field_errors] == ["body.prompts.0.text"]
     for content, status in ((b"", 422), (asking(b"%PDF"), 422), (asking(png(2001, 2000)), 413)):
         with pytest.raises(BodyError) as refused:
             await pool.read("segment", body(content), CLIENT)
@@ -117,7 +118,7 @@ async def test_costly_images_of_one_client_leave_a_process_to_others(pool: Intak
         each.cancel()
 
 
-async def test_whoever_leaves_while_it_waits_costs_nothing(pool: IntakePool) -> None:
+async def test_a_caller_cancelled_while_it_waits_uses_no_process(pool: IntakePool) -> None:
     first = asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT))
     await asyncio.sleep(0)
     waiting = [asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT)) for _ in range(20)]
@@ -143,7 +144,7 @@ async def test_an_image_that_takes_too_much_memory_is_refused(pool: IntakePool) 
 async def test_a_process_that_is_killed_is_replaced(pool: IntakePool) -> None:
     started = await pool._idle[-1]
     started._process.kill()
-    with pytest.raises(ServiceError, match="from outside"):
+    with pytest.raises(ServiceError, match="was killed"):
         await pool.read("segment", body(asking(png())), CLIENT)
     assert (await pool.read("segment", body(asking(png())), CLIENT)).image.width == 8
 
@@ -162,7 +163,7 @@ async def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 ITEM = '{"a":[]},'
-SENSELESS: dict[str, Callable[[int], str]] = {
+INVALID: dict[str, Callable[[int], str]] = {
     "prompts": lambda size: '{"image":"","prompts":[' + "1," * (size // 2) + "1]}",
     "objects": lambda size: '{"image":"","prompts":[' + ITEM * (size // len(ITEM)) + "{}]}",
     "keys": lambda size: '{"image":"","prompts":["a"],' + ",".join(f'"k{n}":0' for n in range(size // 12)) + "}",
@@ -174,28 +175,28 @@ SENSELESS: dict[str, Callable[[int], str]] = {
 
 
 @pytest.mark.parametrize("size", [MIB - 100, 40 * MIB])
-@pytest.mark.parametrize("kind", SENSELESS)
-def test_senseless_json_of_any_size_gets_a_short_answer_soon(kind: str, size: int) -> None:
-    content = SENSELESS[kind](size).encode()
+@pytest.mark.parametrize("kind", INVALID)
+def test_invalid_json_of_any_size_gets_a_short_answer_soon(kind: str, size: int) -> None:
+    content = INVALID[kind](size).encode()
     began = time.process_time()
     with pytest.raises(BodyError) as refused:
-        uploads.read(JSON, content)
+        body_parser.read(JSON, content)
     assert time.process_time() - began < 10
     assert refused.value.status in (413, 422)
     assert len(str(refused.value)) <= 1500
-    assert sum(len(each.where) + len(each.message) for each in refused.value.complaints) <= 4000
-    assert len(refused.value.complaints) <= 10
+    assert sum(len(each.where) + len(each.message) for each in refused.value.field_errors) <= 4000
+    assert len(refused.value.field_errors) <= 10
 
 
 BOXES = '{"image":{"type":"base64","value":""},"prompts":[{"boxes":[%s{}]}]}' % ("{}," * 300_000)
 
 
-def test_senseless_boxes_are_refused_by_the_first() -> None:
-    from sam3_server.roboflow import ConceptRequest
+def test_invalid_boxes_are_refused_by_the_first() -> None:
+    from sam3_server.intake.roboflow import ConceptRequest
 
     with pytest.raises(BodyError) as refused:
-        uploads.read_json(BOXES.encode(), ConceptRequest)
-    assert len(refused.value.complaints) <= 10
+        body_parser.read_json(BOXES.encode(), ConceptRequest)
+    assert len(refused.value.field_errors) <= 10
     assert len(str(refused.value)) <= 1500
 
 
@@ -214,7 +215,7 @@ NOISE = bytes(range(256)) * 8192  # 2 MiB: as text it does not fit beside the im
 )
 def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Callable[[str], str]) -> None:
     content = written(base64.b64encode(NOISE).decode()).encode()
-    image, options = uploads.read(JSON, content)
+    image, options = body_parser.read(JSON, content)
     assert image == NOISE
     assert len(options.prompts) == 1
 
@@ -232,7 +233,7 @@ def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Cal
 )
 def test_only_the_image_may_be_long(written: Callable[[str], str], status: int) -> None:
     with pytest.raises(BodyError) as refused:
-        uploads.read(JSON, written(base64.b64encode(NOISE).decode()).encode())
+        body_parser.read(JSON, written(base64.b64encode(NOISE).decode()).encode())
     assert refused.value.status == status
     assert len(str(refused.value)) < 2000
 
@@ -244,9 +245,9 @@ def form(image: bytes, **fields: str) -> tuple[str, bytes]:
 
 
 def test_a_large_file_of_a_form_is_taken_and_large_fields_are_not() -> None:
-    assert uploads.read(*form(NOISE * 4, prompt="cat"))[0] == NOISE * 4
+    assert body_parser.read(*form(NOISE * 4, prompt="cat"))[0] == NOISE * 4
     many = {f"field{number}": "x" * (MIB // 2) for number in range(4)}
     for fields, status in ((many, 413), ({"prompt": "x" * (2 * MIB)}, 400)):
         with pytest.raises(BodyError) as refused:
-            uploads.read(*form(b"", **fields))
+            body_parser.read(*form(b"", **fields))
         assert refused.value.status == status

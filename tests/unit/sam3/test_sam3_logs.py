@@ -1,4 +1,4 @@
-"""What is on standard error is JSON, whichever library wrote it."""
+"""Standard error has only JSON, from every library."""
 
 import json
 import logging
@@ -11,7 +11,8 @@ from sam3_server.logs import LibraryLimit
 PROGRAM = """
 import io, logging, os, subprocess, sys, warnings
 from PIL import Image
-from sam3_server import images, logs
+from sam3_server.intake import image_decoder
+from sam3_server import logs
 
 logs.capture_native_output()
 logs.configure("server", "info")
@@ -23,8 +24,8 @@ noise = io.BytesIO()
 Image.effect_noise((40, 40), 80).save(noise, "TIFF", compression="tiff_lzw")
 data = noise.getvalue()
 try:
-    images.decode(data[:8] + bytes(900) + data[908:], 10_000)
-except images.ImageError:
+    image_decoder.decode(data[:8] + bytes(900) + data[908:], 10_000)
+except image_decoder.ImageError:
     logging.getLogger("own").info("refused")
 """
 
@@ -52,7 +53,7 @@ def test_libraries_cannot_fill_the_log() -> None:
     passed = [limit.filter(record("PIL.TiffImagePlugin")) for _ in range(10)]
     assert passed == [True] * 3 + [False] * 7
     assert not limit.filter(record("py.warnings"))
-    assert limit.filter(record("sam3_server.service"))
+    assert limit.filter(record("sam3_server.residency.coordinator"))
 
 
 def test_what_was_left_out_is_counted() -> None:

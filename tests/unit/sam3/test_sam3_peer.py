@@ -92,7 +92,7 @@ async def test_a_caller_that_gives_up_before_its_turn_sends_nothing() -> None:
     await peer.stop(1)
 
 
-async def test_a_caller_that_gives_up_in_its_turn_tells_the_process_and_leaves_its_reply_to_nobody() -> None:
+async def test_a_caller_cancelled_in_its_turn_sends_a_cancel_and_its_reply_is_dropped() -> None:
     peer, child = await begin()
     heard: list[Reply] = []
     first = asyncio.create_task(peer.call(segment(1), PIXELS, 10, heard.append))
@@ -101,7 +101,7 @@ async def test_a_caller_that_gives_up_in_its_turn_tells_the_process_and_leaves_i
     assert not child.channel.cancelled()
     first.cancel()
     await until(child.channel.cancelled)
-    assert not child.channel.cancelled(), "it is told once"
+    assert not child.channel.cancelled(), "one cancel is sent"
     child.channel.reply(failed("1"), b"late")
     assert (await child.receive())[0] == segment(2), "the turn ends with the reply"
     child.channel.reply(failed("2"), b"")

@@ -3,15 +3,17 @@
 import pytest
 
 from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.hold import Hold, Terms
-from sam3_server.residency import Reload, State, refusal, require_memory
+from sam3_server.residency.hold import Hold, Terms
+from sam3_server.residency.load_permission import require_memory
+from sam3_server.residency.reload import ReloadSchedule
+from sam3_server.residency.state import State, refusal_reason
 
 HOLD = Hold(Terms("job/a", 1, 60.0, "key"), 0.0, 60.0)
 
 
 @pytest.mark.parametrize("state", State)
-def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
-    reason = refusal(state, HOLD)
+def test_a_hold_refuses_requests_in_every_state(state: State) -> None:
+    reason = refusal_reason(state, HOLD)
     assert reason is not None
     assert "job/a" in reason
 
@@ -28,7 +30,7 @@ def test_a_hold_closes_the_gate_in_every_state(state: State) -> None:
     ],
 )
 def test_without_a_hold_the_state_decides(state: State, admitted: bool) -> None:
-    assert (refusal(state, None) is None) is admitted
+    assert (refusal_reason(state, None) is None) is admitted
 
 
 def test_memory_must_cover_the_need() -> None:
@@ -38,18 +40,18 @@ def test_memory_must_cover_the_need() -> None:
 
 
 def test_waiting_for_memory_tries_each_second_and_errors_back_off_to_half_a_minute() -> None:
-    reload = Reload()
+    reload = ReloadSchedule()
     assert not reload.due(0.0)
-    reload.want()
+    reload.request()
     assert reload.due(0.0)
     for _ in range(10):
-        reload.failed(now=100.0, patient=True)
+        reload.record_failure(now=100.0, waits_for_memory=True)
     assert not reload.due(100.9)
     assert reload.due(101.0)
     delays = []
     for _ in range(7):
-        reload.failed(now=0.0, patient=False)
+        reload.record_failure(now=0.0, waits_for_memory=False)
         delays.append(next(seconds for seconds in range(100) if reload.due(float(seconds))))
     assert delays == [2, 4, 8, 16, 30, 30, 30]
-    reload.drop()
+    reload.cancel()
     assert not reload.due(1e9)

@@ -67,7 +67,7 @@ async def test_json_means_polygons(resident: Resident) -> None:
     ("body", "says"),
     [
         ({"image": {"type": "url", "value": "http://169.254.169.254/"}}, "body.image.type"),
-        ({"image": {"type": "base64", "value": "?"}}, "no base64"),
+        ({"image": {"type": "base64", "value": "?"}}, "not base64"),
         ({"prompts": []}, "at least 1 item"),
         ({"prompts": [{"type": "text"}]}, "needs a text"),
         ({"prompts": [{"type": "visual", "text": "cat"}]}, "requires at least one box"),

@@ -15,17 +15,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sam3_server import service as service_module
-from sam3_server.app import create_app
-from sam3_server.auth import OpenControl
-from sam3_server.bodies import Bodies
-from sam3_server.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
-from sam3_server.host_memory import HostBudget
-from sam3_server.measuring import Read
-from sam3_server.metrics import Metrics
-from sam3_server.service import Policy, Service
-from sam3_server.worker import Launch, Worker
-from sam3_server.workers import Limits
+from sam3_server.api.app import create_app
+from sam3_server.api.auth import OpenControl
+from sam3_server.api.body_receiver import BodyReceiver
+from sam3_server.residency import coordinator as coordinator_module
+from sam3_server.residency.coordinator import Coordinator
+from sam3_server.residency.gpu_measurement import ReadMemory
+from sam3_server.residency.hold import Claim, FenceError, HoldBook, RenewKeyError, Terms
+from sam3_server.residency.host_memory import HostBudget
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.worker.interface import Launch, Worker
 from tests.unit.sam3.conftest import ASKED, MAX_BODY, png
 from tests.unit.sam3.sam3_scripted import NEED, ReadHere, Script, ScriptedGpu
 
@@ -37,8 +39,8 @@ TRAINING_MIB = 10_000
 LONGEST_RETRY = 31.0
 
 
-class Gate(Protocol):
-    """Lets workers go on, or not."""
+class Switch(Protocol):
+    """Lets workers proceed, or not."""
 
     def set(self) -> None: ...
 
@@ -63,17 +65,17 @@ class Gpu(Protocol):
 class Stage(Protocol):
     """What the server runs on. `out_of_memory` counts workers that were sent where there was no memory."""
 
-    limits: Limits
+    limits: WorkerTimeouts
     out_of_memory: int
 
     @property
     def gpu(self) -> Gpu: ...
 
     @property
-    def preparing(self) -> Gate: ...
+    def preparing(self) -> Switch: ...
 
     @property
-    def inferring(self) -> Gate: ...
+    def inferring(self) -> Switch: ...
 
     @property
     def launched(self) -> Sequence[Mortal]: ...
@@ -82,17 +84,18 @@ class Stage(Protocol):
     def launch(self) -> Launch: ...
 
     @property
-    def read(self) -> Read: ...
+    def read(self) -> ReadMemory: ...
 
 
 class ServerMachine(RuleBasedStateMachine):
-    """Each rule is one thing that the world does to the server; the model says beforehand what must come of it."""
+    """Each rule is one event that the server meets; the model predicts the result."""
 
     def __init__(self) -> None:
         super().__init__()
         self.runner = self.begun()
         self.clock = 0.0
-        self.kept, service_module.KEEP_SECONDS = service_module.KEEP_SECONDS, 3600.0  # the test calls `tend` itself
+        self.kept = coordinator_module.RECONCILE_SECONDS
+        coordinator_module.RECONCILE_SECONDS = 3600.0  # the test calls `reconcile` itself
         self.script = self.stage()
         self.slow: asyncio.Task[httpx.Response] | None = None
 
@@ -111,9 +114,9 @@ class ServerMachine(RuleBasedStateMachine):
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
         policy = Policy(NEED, True, host, 4, 4, 0.0, None, self.script.limits)
-        stage = (self.script.launch, self.script.read, metrics, ReadHere(ASKED))
-        self.service = Service(policy, *stage, now=lambda: self.clock)
-        app = create_app(self.service, OpenControl(), metrics, Bodies(MAX_BODY, 5.0), 5.0)
+        self.coordinator = Coordinator(policy, self.script.launch, self.script.read, metrics, now=lambda: self.clock)
+        segmentation = SegmentationService(self.coordinator, ReadHere(ASKED), metrics)
+        app = create_app(self.coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, 5.0), 5.0)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
         self.run(self.alive.enter_async_context(app.router.lifespan_context(app)))
         self.run(self.alive.enter_async_context(self.client))
@@ -123,7 +126,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.script.inferring.set()
         with contextlib.suppress(AttributeError):  # it was never started
             self.run(self.alive.aclose())
-        service_module.KEEP_SECONDS = self.kept
+        coordinator_module.RECONCILE_SECONDS = self.kept
         self.ended()
 
     def ended(self) -> None:
@@ -192,7 +195,7 @@ class ServerMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.slow is not None)
     @rule()
-    def the_slow_one_goes_on(self) -> None:
+    def the_slow_one_proceeds(self) -> None:
         assert self.slow is not None
         self.script.preparing.set()
         self.script.inferring.set()
@@ -203,7 +206,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.wanted = self.wanted and not self.loaded
         self.require_in_order(answer)
 
-    @precondition(lambda self: self.slow is not None and self.loaded and self.service.loaded)
+    @precondition(lambda self: self.slow is not None and self.loaded and self.coordinator.loaded)
     @rule(holder=HOLDERS, fence=FENCES)
     def load_while_draining(self, holder: str, fence: int) -> None:
         claim, terms = Claim(holder, fence), Terms(holder, fence, 60.0, "key")
@@ -224,11 +227,11 @@ class ServerMachine(RuleBasedStateMachine):
     def time_passes(self, seconds: float) -> None:
         self.clock += seconds
         self.wanted = self.wanted or self.book.expire(self.clock) is not None
-        self.run(self.service.tend())
+        self.run(self.coordinator.reconcile())
         if not self.held and self.wanted and not self.loaded and self.fits and seconds == LONGEST_RETRY:
             self.loaded = True
-        assert self.service.loaded >= self.loaded
-        self.loaded = self.service.loaded
+        assert self.coordinator.loaded >= self.loaded
+        self.loaded = self.coordinator.loaded
         self.wanted = self.wanted and not self.loaded
 
     @precondition(lambda self: not self.loaded and self.slow is None)
@@ -258,7 +261,7 @@ class ServerMachine(RuleBasedStateMachine):
         self.start()
 
     @invariant()
-    def the_server_answers_and_says_what_the_model_says(self) -> None:
+    def the_server_reports_the_state_of_the_model(self) -> None:
         health = self.run(self.client.get("/health")).json()
         hold = self.book.active(self.clock)
         assert (health["hold"] or {}).get("fence") == (hold.terms.fence if hold else None)
@@ -266,8 +269,8 @@ class ServerMachine(RuleBasedStateMachine):
         assert (self.script.gpu.workers > 0) is self.loaded, "only a loaded model holds memory"
 
     @invariant()
-    def nobody_is_loaded_under_a_hold(self) -> None:
-        assert not (self.held and self.service.loaded)
+    def no_model_is_loaded_under_a_hold(self) -> None:
+        assert not (self.held and self.coordinator.loaded)
 
     @invariant()
     def no_worker_is_sent_where_there_is_no_memory(self) -> None:
@@ -282,7 +285,7 @@ class ServerMachine(RuleBasedStateMachine):
         return not self.script.gpu.others
 
     def is_unloaded(self) -> None:
-        """After an unload nothing is left, and what was in flight has been told so."""
+        """After an unload nothing is left, and requests in flight were answered 503."""
         if self.slow is not None:
             answer = self.run(self.result(self.slow))
             assert answer.status_code == 503

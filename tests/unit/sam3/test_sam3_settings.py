@@ -6,9 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from sam3_server.__main__ import build_app
-from sam3_server.auth import OpenControl
+from sam3_server.api.auth import OpenControl
+from sam3_server.residency.worker_pool import WorkerTimeouts
 from sam3_server.settings import Settings, describe, explain, variable
-from sam3_server.workers import Limits
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def complaints(monkeypatch: pytest.MonkeyPatch, **environment: object) -> str:
+def setting_errors(monkeypatch: pytest.MonkeyPatch, **environment: object) -> str:
     for name, value in environment.items():
         monkeypatch.setenv(name, str(value))
     with pytest.raises(ValidationError) as caught:
@@ -39,12 +39,14 @@ def test_defaults_suffice_with_a_model_and_a_way_of_control(model: Path, monkeyp
 
 
 def test_nothing_set_names_the_model(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert complaints(monkeypatch).startswith("SAM3_MODEL is not set: folder of the model")
+    assert setting_errors(monkeypatch).startswith("SAM3_MODEL is not set: folder of the model")
 
 
 def test_a_folder_without_a_model_is_named(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     empty = model / "empty"
-    assert f"SAM3_MODEL: {empty} has no config.json" in complaints(monkeypatch, SAM3_MODEL=empty, SAM3_CONTROL="open")
+    assert f"SAM3_MODEL: {empty} has no config.json" in setting_errors(
+        monkeypatch, SAM3_MODEL=empty, SAM3_CONTROL="open"
+    )
 
 
 @pytest.mark.parametrize(
@@ -55,12 +57,12 @@ def test_a_folder_without_a_model_is_named(model: Path, monkeypatch: pytest.Monk
 def test_control_is_said_exactly_once(
     model: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]
 ) -> None:
-    said = complaints(monkeypatch, SAM3_MODEL=model, **environment)
-    assert said.startswith("say who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
+    said = setting_errors(monkeypatch, SAM3_MODEL=model, **environment)
+    assert said.startswith("choose who may unload and load with exactly one of SAM3_CONTROL_TOKEN_FILE")
 
 
 def test_a_server_that_could_never_become_ready_is_refused(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_READY_WHEN="loaded")
+    said = setting_errors(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_READY_WHEN="loaded")
     assert said.startswith("SAM3_READY_WHEN=loaded needs SAM3_PRELOAD=true")
     monkeypatch.setenv("SAM3_PRELOAD", "true")
     assert Settings().ready_when == "loaded"
@@ -70,19 +72,19 @@ def test_the_cpu_has_time_limits_of_its_own(model: Path, monkeypatch: pytest.Mon
     for name, value in {"MODEL": model, "CONTROL": "open", "WHILE_HELD": "cpu", "STANDBY": "false"}.items():
         monkeypatch.setenv(f"SAM3_{name}", str(value))
     monkeypatch.setenv("SAM3_CPU_REQUEST_TIMEOUT", "1234")
-    service = build_app(Settings(), OpenControl()).state.service
-    assert service._workers._limits == Limits(load=180, request=120, grace=3)
-    assert service._standby.fallback._workers._limits == Limits(load=900, request=1234, grace=3)
+    coordinator = build_app(Settings(), OpenControl()).state.coordinator
+    assert coordinator.pool._timeouts == WorkerTimeouts(load=180, request=120, grace=3)
+    assert coordinator._standby.fallback._pool._timeouts == WorkerTimeouts(load=900, request=1234, grace=3)
 
 
 @pytest.mark.parametrize("account", ["operator", "a:b:c", ":b", "a:"])
 def test_service_accounts_have_a_namespace(model: Path, monkeypatch: pytest.MonkeyPatch, account: str) -> None:
-    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL_SERVICE_ACCOUNTS=account)
+    said = setting_errors(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL_SERVICE_ACCOUNTS=account)
     assert f"SAM3_CONTROL_SERVICE_ACCOUNTS: '{account}' must be written namespace:name" in said
 
 
 def test_a_number_out_of_range_is_named_by_its_variable(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = complaints(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_GPU_MEMORY_MIB="-1")
+    said = setting_errors(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_GPU_MEMORY_MIB="-1")
     assert said == "SAM3_GPU_MEMORY_MIB: Input should be greater than or equal to 0"
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from sam3_server import images
 from sam3_server.errors import LoadError
-from sam3_server.hold import Terms
-from sam3_server.residency import State
+from sam3_server.intake import image_decoder
+from sam3_server.residency.hold import Terms
+from sam3_server.residency.state import State
+from sam3_server.worker.rgb_image import RgbImage
 from tests.unit.sam3.conftest import Resident, png
 from tests.unit.sam3.sam3_scripted import NEED
 
@@ -21,7 +22,7 @@ TERMS = Terms("job/a", 1, 60.0, "secret")
 async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_load(resident: Resident) -> None:
     resident.script.preparing.clear()
     requests = [resident.begin(resident.segment("cat")) for _ in range(3)]
-    await resident.until(lambda: resident.service.state is State.LOADING)
+    await resident.until(lambda: resident.coordinator.state is State.LOADING)
     assert (await resident.health())["state"] == "loading"
     resident.script.preparing.set()
     answers = await asyncio.gather(*requests)
@@ -30,7 +31,7 @@ async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_loa
     assert (await resident.measured())["worker_allocated_mib"] == NEED
 
 
-async def test_unload_gives_the_memory_back_and_says_how_much(resident: Resident) -> None:
+async def test_unload_frees_the_memory_and_reports_how_much(resident: Resident) -> None:
     await resident.segment()
     answer = (await resident.unload(ttl_seconds=60)).json()
     assert answer["success"] is True
@@ -69,7 +70,7 @@ async def test_requests_in_flight_are_drained(resident: Resident) -> None:
     request = resident.begin(resident.segment())
     await resident.until(lambda: len(resident.script.launched[0].images) == 2)
     order = resident.begin(resident.unload())
-    await resident.until(lambda: resident.service.state is State.DRAINING)
+    await resident.until(lambda: resident.coordinator.state is State.DRAINING)
     assert (await resident.segment()).status_code == 503
     resident.script.inferring.set()
     assert (await request).status_code == 200
@@ -96,7 +97,7 @@ async def test_the_ttl_of_a_hold_counts_from_the_end_of_the_unload(resident: Res
     request = resident.begin(resident.segment())
     await resident.until(lambda: len(resident.script.launched[0].images) == 2)
     order = resident.begin(resident.unload(ttl_seconds=2, drain_timeout_seconds=60))
-    await resident.until(lambda: resident.service.state is State.DRAINING)
+    await resident.until(lambda: resident.coordinator.state is State.DRAINING)
     resident.clock.passed = 30.0
     assert (await resident.health())["hold"]["expires_in_seconds"] == pytest.approx(2, abs=0.5)
     assert (await resident.client.post("/api/v1/load")).status_code == 409
@@ -106,14 +107,14 @@ async def test_the_ttl_of_a_hold_counts_from_the_end_of_the_unload(resident: Res
     assert answer["hold"]["expires_in_seconds"] == pytest.approx(2, abs=0.5)
     assert (await resident.segment()).status_code == 503
     resident.clock.passed += 3
-    await resident.until(lambda: resident.service.loaded)
-    assert resident.service.hold is None
+    await resident.until(lambda: resident.coordinator.loaded)
+    assert resident.coordinator.hold is None
 
 
 async def test_an_unload_aborts_a_load(resident: Resident) -> None:
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.state is State.LOADING)
+    await resident.until(lambda: resident.coordinator.state is State.LOADING)
     answer = (await resident.unload()).json()
     assert (answer["aborted"], answer["gpu_freed_mb"]) == (1, 0)
     assert (await request).status_code == 503
@@ -127,19 +128,19 @@ async def test_an_unload_aborts_a_load(resident: Resident) -> None:
 async def test_no_request_loads_the_model_after_the_hold_was_placed(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decoding, go_on = threading.Event(), threading.Event()
+    decoding, proceed = threading.Event(), threading.Event()
 
-    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+    def slow_decode(data: bytes, max_pixels: int) -> RgbImage:
         decoding.set()
-        go_on.wait(5)
+        proceed.wait(5)
         return decode(data, max_pixels)
 
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", slow_decode)
+    decode = image_decoder.decode
+    monkeypatch.setattr(image_decoder, "decode", slow_decode)
     request = resident.begin(resident.segment())
     await resident.until(decoding.is_set)
     assert (await resident.unload()).status_code == 200
-    go_on.set()
+    proceed.set()
     assert (await request).status_code == 503
     assert resident.gpu.workers == 0
 
@@ -147,14 +148,14 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
 async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = images.decode
+    decode = image_decoder.decode
 
-    def overtaken(data: bytes, max_pixels: int) -> images.RgbImage:
-        resident.service.gate.place(TERMS)
+    def overtaken(data: bytes, max_pixels: int) -> RgbImage:
+        resident.coordinator.holds.place(TERMS)
         return decode(data, max_pixels)
 
-    monkeypatch.setattr(images, "decode", overtaken)
-    async with resident.service._lock:
+    monkeypatch.setattr(image_decoder, "decode", overtaken)
+    async with resident.coordinator.model.transition:
         async with asyncio.timeout(2):
             assert (await resident.segment()).status_code == 503
 
@@ -162,8 +163,8 @@ async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_r
 async def test_a_load_that_outlived_its_abort_still_respects_the_hold(resident: Resident) -> None:
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.state is State.LOADING)
-    resident.service.gate.place(TERMS)
+    await resident.until(lambda: resident.coordinator.state is State.LOADING)
+    resident.coordinator.holds.place(TERMS)
     resident.script.preparing.set()
     assert (await request).status_code == 503
     assert resident.gpu.workers == 0
@@ -172,7 +173,7 @@ async def test_a_load_that_outlived_its_abort_still_respects_the_hold(resident: 
 async def test_memory_that_is_taken_while_a_worker_prepares_leaves_it_ready_for_later(resident: Resident) -> None:
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.state is State.LOADING)
+    await resident.until(lambda: resident.coordinator.state is State.LOADING)
     resident.gpu.others = 4000
     resident.script.preparing.set()
     assert (await request).status_code == 503
@@ -185,35 +186,35 @@ async def test_memory_that_is_taken_while_a_worker_prepares_leaves_it_ready_for_
 async def test_an_unload_calls_off_a_reload_that_waits_for_memory(resident: Resident) -> None:
     resident.gpu.others = 4000
     assert (await resident.load()).status_code == 503
-    later = resident.service.now() + 60
-    assert resident.service._reload.due(later)
+    later = resident.coordinator.now() + 60
+    assert resident.coordinator._reload.due(later)
     await resident.client.post("/api/v1/unload")
-    assert not resident.service._reload.due(later)
+    assert not resident.coordinator._reload.due(later)
 
 
 async def test_a_request_admitted_before_the_hold_is_served_while_draining(
     resident: Resident, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await resident.segment()
-    decoding, go_on = threading.Event(), threading.Event()
+    decoding, proceed = threading.Event(), threading.Event()
 
-    def slow_decode(data: bytes, max_pixels: int) -> images.RgbImage:
+    def slow_decode(data: bytes, max_pixels: int) -> RgbImage:
         decoding.set()
-        go_on.wait(5)
+        proceed.wait(5)
         return decode(data, max_pixels)
 
-    decode = images.decode
-    monkeypatch.setattr(images, "decode", slow_decode)
+    decode = image_decoder.decode
+    monkeypatch.setattr(image_decoder, "decode", slow_decode)
     request = resident.begin(resident.segment())
     await resident.until(decoding.is_set)
     order = resident.begin(resident.unload())
-    await resident.until(lambda: resident.service.state is State.DRAINING)
-    go_on.set()
+    await resident.until(lambda: resident.coordinator.state is State.DRAINING)
+    proceed.set()
     assert (await request).status_code == 200
     assert (await order).json()["drained"] == 1
 
 
-async def test_load_uses_the_worker_that_stood_by(resident: Resident) -> None:
+async def test_load_uses_the_standby(resident: Resident) -> None:
     await resident.segment()
     await resident.unload()
     await resident.until(lambda: len(resident.script.launched) == 2)
@@ -309,18 +310,18 @@ async def test_too_little_memory_ends_the_hold_and_is_tried_again_until_there_is
     assert (health["hold"], health["state"]) == (None, "unloaded")
     assert "needs 14000 MiB" in health["error"]
     resident.gpu.others = 0
-    await resident.until(lambda: resident.service.loaded)
+    await resident.until(lambda: resident.coordinator.loaded)
     assert (await resident.health())["error"] is None
 
 
 async def test_an_expired_hold_lets_the_server_load_but_only_into_free_memory(resident: Resident) -> None:
     resident.gpu.others = 4000
     await resident.unload(ttl_seconds=0.02)
-    await resident.until(lambda: resident.service.error is not None)
-    assert resident.service.hold is None
+    await resident.until(lambda: resident.coordinator.error is not None)
+    assert resident.coordinator.hold is None
     assert resident.gpu.workers == 0
     resident.gpu.others = 0
-    await resident.until(lambda: resident.service.loaded)
+    await resident.until(lambda: resident.coordinator.loaded)
 
 
 async def test_a_gpu_that_cannot_be_measured_is_not_loaded_into(resident: Resident) -> None:
@@ -334,7 +335,7 @@ async def test_a_gpu_that_cannot_be_measured_is_not_loaded_into(resident: Reside
 
 
 @pytest.mark.parametrize("step", ["prepare_failure", "attach_failure"])
-async def test_a_failed_load_is_rolled_back_told_and_tried_anew(resident: Resident, step: str) -> None:
+async def test_a_failed_load_is_rolled_back_reported_and_retried(resident: Resident, step: str) -> None:
     setattr(resident.script, step, LoadError("the weights are damaged"))
     refused = await resident.segment()
     assert refused.status_code == 503
@@ -346,8 +347,8 @@ async def test_a_failed_load_is_rolled_back_told_and_tried_anew(resident: Reside
     assert (await resident.segment()).status_code == 200
 
 
-async def test_an_error_that_nobody_thought_of_is_rolled_back_too(resident: Resident) -> None:
-    resident.script.attach_failure = RuntimeError("what no one thought of")
+async def test_an_unexpected_error_is_rolled_back_too(resident: Resident) -> None:
+    resident.script.attach_failure = RuntimeError("unexpected")
     assert (await resident.segment()).status_code == 500
     assert (await resident.health())["state"] == "unloaded"
     resident.script.attach_failure = None
@@ -363,7 +364,7 @@ async def test_the_server_survives_its_worker(resident: Resident) -> None:
     assert (await request).status_code == 503
     health = await resident.health()
     assert health["state"] == "unloaded"
-    assert "without being asked to" in health["error"]
+    assert "unexpectedly" in health["error"]
     resident.script.inferring.set()
     assert (await resident.segment()).status_code == 200
     assert (await resident.health())["error"] is None
@@ -392,7 +393,7 @@ async def test_closing_ends_every_worker(resident: Resident) -> None:
     await resident.segment()
     await resident.unload()
     await resident.until(lambda: len(resident.script.launched) == 2)
-    await resident.service.close()
+    await resident.coordinator.close()
     assert not any(worker.alive for worker in resident.script.launched)
 
 
@@ -401,9 +402,9 @@ async def test_a_damaged_upload_loads_nothing(resident: Resident) -> None:
     assert not resident.script.launched
 
 
-async def test_who_is_refused_keeps_the_server_from_counting_as_idle(resident: Resident) -> None:
+async def test_a_refused_request_resets_the_idle_time(resident: Resident) -> None:
     await resident.unload()
-    resident.service.flight._last -= 1000
+    resident.coordinator.in_flight._last -= 1000
     assert (await resident.measured())["idle_seconds"] >= 1000
     assert (await resident.segment()).status_code == 503
     assert (await resident.measured())["idle_seconds"] < 1000
@@ -413,7 +414,9 @@ async def test_an_unload_does_not_wait_for_answers_that_are_being_written(reside
     await resident.segment()
     resident.script.encoding.clear()
     request = resident.begin(resident.segment())
-    await resident.until(lambda: resident.service.flight.count == 1 and not resident.service.flight.needing)
+    await resident.until(
+        lambda: resident.coordinator.in_flight.count == 1 and not resident.coordinator.in_flight.needing_worker
+    )
     answer = (await resident.unload(drain_timeout_seconds=60)).json()
     assert (answer["drained"], answer["aborted"], resident.gpu.workers) == (0, 0, 0)
     assert (await resident.measured())["in_flight"] == 1

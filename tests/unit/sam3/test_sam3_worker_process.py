@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import HEADER, Attached, Prepared, Setup, head
 
@@ -16,7 +16,7 @@ SECONDS = 5.0
 
 
 class Peer:
-    """A worker's end of the socket, and its process, as far as the server can tell."""
+    """A worker's end of the socket, and its process, as the server sees them."""
 
     pid = os.getpid()
 
@@ -57,7 +57,7 @@ async def test_the_next_worker_need_not_find_out_again_that_half_precision_overf
         Prepared(seconds=0.1, weights_mib=1764),
         Attached(seconds=0.1, device="cuda", dtype=found, allocated_mib=2000),
     ]
-    worker = await WorkerProcess.start(setup, peer.start, Encoder("error"), lambda _: None)
+    worker = await WorkerProcess.start(setup, peer.start, EncoderClient("error"), lambda _: None)
     await worker.prepare(SECONDS)
     assert (worker.weights_mib, setup.dtype) == (1764, "auto")
     await worker.attach(SECONDS)

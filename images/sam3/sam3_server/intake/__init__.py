@@ -1,51 +1,12 @@
-"""Reading requests, away from the event loop: parsing, validating and decoding cost as much as a client likes.
+"""Processes that read requests outside the event loop: the cost of parsing and decoding is up to the client.
 
-    server                                   intake process (`sam3-intake`; some, started with the server)
-    pool.py     ── Read, body's file ──────► reading.py: JSON or form, options, limits, pixels
-                ◄── Done, file ───────────── the query, and the pixels as they go to the worker
-                ── Respond, file ──────────► an answer in another route's terms
-    process.py  ── its time is over ───────► ended by the kernel, replaced; the request gets a 4xx
+    server                                   intake process (`sam3-intake`; two, started with the server)
+    pool.py     ── Read, body's file ──────► request_reader.py: JSON or form, options, limits, pixels
+                ◄── Done, file ───────────── the query, and the pixels as the worker gets them
+                ── Respond, file ──────────► an answer in Roboflow's format
+    process.py  ── CPU time exceeded ──────► ended by the kernel, replaced; the request gets a 4xx
 
-Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them.
-`Intake` is what the service relies on; `pool.py` is the real one.
+Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them. The schemas
+of inference requests (`segment_schemas.py`, `roboflow.py`) are here, since they are parsed here. `interface.py` has
+what the residency uses of this room. Bodies are received in `api`, and requests are admitted in `residency`.
 """
-
-from dataclasses import dataclass
-from typing import Protocol
-
-from sam3_server.bodies import Body
-from sam3_server.images import RgbImage
-from sam3_server.intake.protocol import Route
-from sam3_server.roboflow import Echo
-from sam3_server.worker.protocol import Query
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request asks for; `echoes` are for the answer of the route that repeats its prompts."""
-
-    image: RgbImage
-    query: Query
-    echoes: list[Echo] | None = None
-
-
-class Intake(Protocol):
-    """Reads requests. Calls wait for their turn, which clients have in rotation."""
-
-    async def read(self, route: Route, body: Body, client: str) -> Asked:
-        """Parse, validate and decode one request.
-
-        Raises:
-            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
-
-        """
-        ...
-
-    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
-        """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
-
-        Raises:
-            ServiceError: its subclasses say what stood in the way.
-
-        """
-        ...

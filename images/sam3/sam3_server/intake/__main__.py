@@ -1,6 +1,6 @@
-"""An intake process: reads one request after another until its server ends, or the kernel ends it for its cost.
+"""An intake process: reads one request after another until its server ends, or the kernel ends it at a limit.
 
-Its memory and the CPU time of each request are limited by the kernel, whatever library it is in at that moment.
+Its memory and the CPU time of each request are limited by the kernel, which also interrupts native libraries.
 """
 
 import logging
@@ -11,39 +11,40 @@ import socket
 import sys
 import time
 
-from sam3_server import logs, memory_files, roboflow
+from sam3_server import logs, memory_files
 from sam3_server.errors import BodyError, ImageTooLargeError, ServiceError
+from sam3_server.intake import roboflow
 from sam3_server.intake.protocol import (
     MESSAGE_SIZE,
-    QUESTIONS,
+    REQUESTS,
     Done,
     Echoes,
-    Question,
     Read,
     Refusal,
     Reply,
+    Request,
     RequestLimits,
     Respond,
     Setup,
 )
-from sam3_server.intake.reading import read
+from sam3_server.intake.request_reader import read
 from sam3_server.memory_files import Bytes
 from sam3_server.worker import linux
 
 log = logging.getLogger(__name__)
 
 NAME = "sam3-intake"
-POLITENESS = 5  # the event loop goes first
+NICENESS = 5  # the server's event loop has priority
 
 
 def main() -> None:
     """Read for the server; the arguments are the socket's descriptor, the server's process id, a `Setup` in JSON."""
     descriptor, server, written = sys.argv[1:]
     setup = Setup.model_validate_json(written)
-    linux.call_this(NAME)
-    linux.die_with(int(server))
+    linux.set_process_name(NAME)
+    linux.die_with_parent(int(server))
     logs.configure("intake", setup.log_level)
-    os.nice(POLITENESS)
+    os.nice(NICENESS)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (setup.memory_mib << 20, setup.memory_mib << 20))
     with socket.socket(fileno=int(descriptor)) as channel:
@@ -58,7 +59,7 @@ def _serve(channel: socket.socket, setup: Setup) -> None:
         _limit_cpu(setup.cpu_seconds)
         answer = memory_files.create("sam3-answer")
         try:
-            reply = _answer(QUESTIONS.validate_json(message), memory_files.take(descriptors[0]), answer, setup.limits)
+            reply = _answer(REQUESTS.validate_json(message), memory_files.take(descriptors[0]), answer, setup.limits)
             socket.send_fds(channel, [reply.model_dump_json().encode()], [answer])
         finally:
             os.close(answer)
@@ -70,14 +71,14 @@ def _limit_cpu(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 
-def _answer(question: Question, content: Bytes, answer: int, limits: RequestLimits) -> Reply:
+def _answer(request: Request, content: Bytes, answer: int, limits: RequestLimits) -> Reply:
     try:
-        if isinstance(question, Read):
-            return _read(question, content, answer, limits)
-        return _respond(question, content, answer)
+        if isinstance(request, Read):
+            return _read(request, content, answer, limits)
+        return _respond(request, content, answer)
     except BodyError as error:
-        complaints = [(each.where, each.message) for each in error.complaints]
-        return Refusal(status=error.status, message=str(error), complaints=complaints)
+        field_errors = [(each.where, each.message) for each in error.field_errors]
+        return Refusal(status=error.status, message=str(error), field_errors=field_errors)
     except ServiceError as error:
         status = 413 if isinstance(error, ImageTooLargeError) else 422
         return Refusal(status=status, message=str(error))
@@ -85,20 +86,20 @@ def _answer(question: Question, content: Bytes, answer: int, limits: RequestLimi
         return Refusal(status=413, message="the image takes too much memory to decode; scale it down")
     except Exception:
         log.exception("a request could not be read")
-        return Refusal(status=500, message="an unexpected error; the server's log has it")
+        return Refusal(status=500, message="an unexpected error; see the server's log")
 
 
-def _read(question: Read, content: Bytes, answer: int, limits: RequestLimits) -> Done:
-    asked, pixels = read(question, content, limits)
+def _read(request: Read, content: Bytes, answer: int, limits: RequestLimits) -> Done:
+    asked, pixels = read(request, content, limits)
     size = memory_files.write(answer, asked.model_dump_json().encode())
     for strip in pixels.strips:
         memory_files.write(answer, strip)
     return Done(size=size)
 
 
-def _respond(question: Respond, content: Bytes, answer: int) -> Done:
-    said = Echoes.model_validate_json(content[: question.size])
-    return Done(size=memory_files.write(answer, roboflow.respond(said.echoes, content[question.size :])))
+def _respond(request: Respond, content: Bytes, answer: int) -> Done:
+    said = Echoes.model_validate_json(content[: request.size])
+    return Done(size=memory_files.write(answer, roboflow.respond(said.echoes, content[request.size :])))
 
 
 if __name__ == "__main__":

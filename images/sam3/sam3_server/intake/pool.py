@@ -1,4 +1,4 @@
-"""The intake processes of a server: some, replaced as they end, and shared fairly between clients."""
+"""The intake processes of a server: two, replaced as they exit, and shared fairly between clients."""
 
 import asyncio
 import logging
@@ -7,15 +7,15 @@ from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
 from sam3_server import memory_files
-from sam3_server.bodies import Body
-from sam3_server.errors import BodyError, Complaint, ServiceError
+from sam3_server.errors import BodyError, FieldError, ServiceError
 from sam3_server.fair_queue import FairQueue
-from sam3_server.images import STRIP_BYTES, RgbImage
-from sam3_server.intake import Asked
+from sam3_server.intake.body import Body
+from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.process import IntakeProcess
-from sam3_server.intake.protocol import Answer, Echoes, Question, Read, Refusal, Respond, Route, Setup
+from sam3_server.intake.protocol import Echoes, ParsedQuery, Read, Refusal, Request, Respond, Route, Setup
+from sam3_server.intake.roboflow import Echo
 from sam3_server.memory_files import Bytes
-from sam3_server.roboflow import Echo
+from sam3_server.worker.rgb_image import STRIP_BYTES, RgbImage
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ Result = TypeVar("Result")
 
 
 class IntakePool:
-    """Reads requests in processes of its own. Used as a context, it starts them, and ends them after."""
+    """Reads requests in its own processes. Used as a context, it starts them, and ends them after."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
@@ -34,8 +34,8 @@ class IntakePool:
         self._asking: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> Self:
-        """Begin to start the processes."""
-        self._idle = [self._begin() for _ in range(PROCESSES)]
+        """Start the processes without waiting for them."""
+        self._idle = [self._start_process() for _ in range(PROCESSES)]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -48,67 +48,67 @@ class IntakePool:
                 started.end()
                 await started.gone()
 
-    async def read(self, route: Route, body: Body, client: str) -> Asked:
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
         """Parse, validate and decode one request.
 
         Raises:
-            ServiceError: its subclasses say what is wrong with the request, or what stood in the way.
+            ServiceError: its subclasses say what is wrong with the request, or why it could not be read.
 
         """
-        question = Read(route=route, content_type=body.content_type)
-        return await self._ask(question, os.dup(body.descriptor), client, _asked)
+        request = Read(route=route, content_type=body.content_type)
+        return await self._call(request, os.dup(body.descriptor), client, _parsed_request)
 
     async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
         """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
 
         Raises:
-            ServiceError: its subclasses say what stood in the way.
+            ServiceError: its subclasses say why it could not be written.
 
         """
         head = Echoes(echoes=echoes).model_dump_json().encode()
         content = memory_files.create("sam3-findings", (head, findings))
-        return await self._ask(Respond(size=len(head)), content, client, lambda size, answer: answer[:size])
+        return await self._call(Respond(size=len(head)), content, client, lambda size, answer: answer[:size])
 
-    async def _ask(
-        self, question: Question, content: int, client: str, result: Callable[[int, Bytes], Result]
+    async def _call(
+        self, request: Request, content: int, client: str, result: Callable[[int, Bytes], Result]
     ) -> Result:
-        """Ask the next process that is free, and close `content`.
+        """Send the request to the next free process, and close `content`.
 
-        A caller that is cancelled leaves the process to finish: it would take longer to replace.
+        If the caller is cancelled, the process finishes the request: replacing it would take longer.
         """
         try:
             await self._turns.acquire(client)
         except BaseException:
             os.close(content)
             raise
-        asking = asyncio.create_task(self._ask_in_turn(question, content, client, result), name="read request")
+        asking = asyncio.create_task(self._call_in_turn(request, content, client, result), name="read request")
         self._asking.add(asking)
         asking.add_done_callback(self._answered)
         return await asyncio.shield(asking)
 
-    async def _ask_in_turn(
-        self, question: Question, content: int, client: str, result: Callable[[int, Bytes], Result]
+    async def _call_in_turn(
+        self, request: Request, content: int, client: str, result: Callable[[int, Bytes], Result]
     ) -> Result:
         slot = self._idle.pop()
         try:
             process = await self._started(slot)
             try:
-                reply, answer = await process.ask(question, content)
+                reply, answer = await process.call(request, content)
             except BaseException:
                 process.end()
                 raise
         except BaseException:
-            slot = self._begin()
+            slot = self._start_process()
             raise
         finally:
             os.close(content)
             self._idle.append(slot)
             self._turns.release(client)
-        told = memory_files.take(answer)
+        content_read = memory_files.take(answer)
         if isinstance(reply, Refusal):
-            complaints = [Complaint(where, message) for where, message in reply.complaints]
-            raise BodyError(reply.status, reply.message, complaints)
-        return result(reply.size, told)
+            field_errors = [FieldError(where, message) for where, message in reply.field_errors]
+            raise BodyError(reply.status, reply.message, field_errors)
+        return result(reply.size, content_read)
 
     async def _started(self, slot: asyncio.Task[IntakeProcess]) -> IntakeProcess:
         try:
@@ -119,14 +119,14 @@ class IntakePool:
     def _answered(self, asking: asyncio.Task[Any]) -> None:
         self._asking.discard(asking)
         if not asking.cancelled():
-            asking.exception()  # the caller may have left; asyncio logs an exception that is not retrieved
+            asking.exception()  # the caller may be gone; asyncio logs an exception that is not retrieved
 
-    def _begin(self) -> asyncio.Task[IntakeProcess]:
+    def _start_process(self) -> asyncio.Task[IntakeProcess]:
         return asyncio.create_task(IntakeProcess.start(self._setup), name="start intake process")
 
 
-def _asked(size: int, answer: Bytes) -> Asked:
-    head = Answer.model_validate_json(answer[:size])
+def _parsed_request(size: int, answer: Bytes) -> ParsedRequest:
+    head = ParsedQuery.model_validate_json(answer[:size])
     pixels = memoryview(answer)[size:]
     strips = tuple(pixels[start : start + STRIP_BYTES] for start in range(0, len(pixels), STRIP_BYTES))
-    return Asked(RgbImage(head.width, head.height, strips), head.query, head.echoes)
+    return ParsedRequest(RgbImage(head.width, head.height, strips), head.query, head.echoes)

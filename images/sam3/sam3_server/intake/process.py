@@ -1,4 +1,4 @@
-"""The server's side of one intake process: ask it, notice its end, end it."""
+"""The server's side of one intake process: call it, notice its exit, end it."""
 
 import asyncio
 import contextlib
@@ -6,16 +6,16 @@ import signal
 import socket
 
 from sam3_server.errors import BodyError, ServiceError
-from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Question, Reply, Setup
-from sam3_server.worker.starting import start_module
+from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Reply, Request, Setup
+from sam3_server.worker.spawn import spawn_module
 
 MODULE = "sam3_server.intake"
-PATIENCE = 6  # times the CPU time of a request: what it may take on a machine that has other work
+WALL_TIME_FACTOR = 6  # times the CPU time of a request, for a machine that has other work
 ONE_ARENA = {"MALLOC_ARENA_MAX": "1"}
 
 
 class ProcessGoneError(ServiceError):
-    """The process ended, or was ended, for no fault of the request."""
+    """The process exited, or was ended, for a reason other than the request."""
 
 
 class IntakeProcess:
@@ -28,7 +28,7 @@ class IntakeProcess:
 
     @classmethod
     async def start(cls, setup: Setup) -> "IntakeProcess":
-        """Start a process; questions may be asked at once.
+        """Start a process; it may be called at once.
 
         Raises:
             OSError: it could not be started.
@@ -38,36 +38,36 @@ class IntakeProcess:
         ours.setblocking(False)
         try:
             with theirs:
-                process = await start_module(MODULE, theirs, setup.model_dump_json(), **ONE_ARENA)
+                process = await spawn_module(MODULE, theirs, setup.model_dump_json(), **ONE_ARENA)
         except BaseException:
             ours.close()
             raise
         return cls(setup, process, ours)
 
-    async def ask(self, question: Question, content: int) -> tuple[Reply, int]:
+    async def call(self, request: Request, content: int) -> tuple[Reply, int]:
         """Return the reply, and the descriptor of a file that the caller is to close. `content` stays open.
 
-        After an error the process is of no further use.
+        After an error the process cannot be called again.
 
         Raises:
-            BodyError: the process ended on this request: it costs too much, or crashes a decoder.
+            BodyError: the process ended on this request: it takes too much CPU time, or crashes a decoder.
             ProcessGoneError: the process ended for another reason.
 
         """
         try:
-            socket.send_fds(self._channel, [question.model_dump_json().encode()], [content])
-            async with asyncio.timeout(self._setup.cpu_seconds * PATIENCE):
+            socket.send_fds(self._channel, [request.model_dump_json().encode()], [content])
+            async with asyncio.timeout(self._setup.cpu_seconds * WALL_TIME_FACTOR):
                 message, descriptors = await self._receive()
         except TimeoutError as error:
-            raise ProcessGoneError("the request took too long to read: this machine has too much other work") from error
+            raise ProcessGoneError("the request took too long to read: the machine is overloaded; try again") from error
         except OSError:
             message, descriptors = b"", []
         if not message:
-            raise self._epitaph(await self._process.wait())
+            raise self._exit_error(await self._process.wait())
         return REPLIES.validate_json(message), descriptors[0]
 
     def end(self) -> None:
-        """End the process, whatever it is in, without waiting until it is gone."""
+        """Kill the process, without waiting until it is gone."""
         with contextlib.suppress(ProcessLookupError):
             self._process.kill()
         self._channel.close()
@@ -87,7 +87,7 @@ class IntakeProcess:
         message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_SIZE, 1)
         return message, descriptors
 
-    def _epitaph(self, code: int) -> ServiceError:
+    def _exit_error(self, code: int) -> ServiceError:
         if code == -signal.SIGXCPU:
             return BodyError(
                 422,
@@ -95,7 +95,7 @@ class IntakeProcess:
                 "or PNG, or scale it down",
             )
         if code in (-signal.SIGKILL, -signal.SIGTERM) or code >= 0:
-            return ProcessGoneError("the process that read the request was ended from outside, or could not start")
+            return ProcessGoneError("the process that read the request was killed, or could not start; try again")
         return BodyError(422, f"a decoder crashed on this image (signal {-code}); open it and save it again")
 
 

@@ -1,14 +1,14 @@
-"""What server and intake process say to each other: one JSON message and at most one descriptor each way.
+"""The messages between server and intake process: one JSON message and at most one descriptor in each direction.
 
-The descriptor of a question is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
-JSON (an `Answer`, or what is to be sent as it stands), and then the pixels, if it answers a `Read`.
+The descriptor of a request is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
+JSON (a `ParsedQuery`, or the response to send), and then the pixels, if it answers a `Read`.
 """
 
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from sam3_server.roboflow import Echo
+from sam3_server.intake.roboflow import Echo
 from sam3_server.worker.protocol import Query
 
 MESSAGE_SIZE = 1 << 17  # no message is longer
@@ -16,7 +16,7 @@ Route = Literal["segment", "concept"]
 
 
 class RequestLimits(BaseModel):
-    """At most what a request may have: MiB of the encoded image, its pixels, prompts, instances of each prompt.
+    """The most that a request may have: MiB of the encoded image, its pixels, prompts, instances of each prompt.
 
     `mask_pixels` are those of all masks together.
     """
@@ -53,13 +53,13 @@ class Respond(BaseModel):
 
 
 class Echoes(BaseModel):
-    """What the answer repeats of each prompt."""
+    """What the response repeats of each prompt."""
 
     echoes: list[Echo]
 
 
-class Answer(BaseModel):
-    """A request that makes sense; its pixels follow."""
+class ParsedQuery(BaseModel):
+    """A valid request; its pixels follow."""
 
     query: Query
     width: int
@@ -75,15 +75,15 @@ class Done(BaseModel):
 
 
 class Refusal(BaseModel):
-    """The request cannot be served; `complaints` are pairs of a place and a message."""
+    """The request cannot be served; `field_errors` are pairs of a place and a message."""
 
     kind: Literal["refused"] = "refused"
     status: int
     message: str
-    complaints: list[tuple[str, str]] = []
+    field_errors: list[tuple[str, str]] = []
 
 
-Question = Read | Respond
+Request = Read | Respond
 Reply = Done | Refusal
-QUESTIONS: TypeAdapter[Question] = TypeAdapter(Annotated[Question, Field(discriminator="kind")])
+REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

@@ -1,75 +1,16 @@
 """The worker: the process that holds the model and the GPU memory, and the server's side of talking to it.
 
     server                                  worker process
-    forking.py  ── template.py forks ────►  its imports are done already
-    starting.py ── or Python is started ─►  python -m sam3_server.worker: the imports come first
-    process.py  ── Prepare ──────────────►  weights in host memory; no GPU memory yet
-                ── Attach ───────────────►  reserves the memory, moves the weights there, answers a probe
-                ── Segment ──────────────►  one image, several prompts
-                ── Cancel ───────────────►  their client has left: the rest of them is dropped
-                ── SIGTERM, then SIGKILL ►  the process ends, and with it everything it held
-                                        encoder process, which has no GPU
-    encoding.py ── Encode ───────────────►  run lengths, outlines, label lines, JSON
+    zygote_client.py ── zygote.py forks ────►  its imports are done already
+    spawn.py         ── or Python is started ►  python -m sam3_server.worker: the imports come first
+    process.py       ── Prepare ────────────►  weights in host memory; no GPU memory yet
+                     ── Attach ─────────────►  reserves the memory, moves the weights there, answers a probe
+                     ── Segment ────────────►  one image, several prompts
+                     ── Cancel ─────────────►  their client has disconnected: the remaining work is dropped
+                     ── SIGTERM, SIGKILL ───►  the process ends, and with it everything that it held
+                                            encoder process, which has no GPU
+    encoder_client.py ── Encode ────────────►  run lengths, outlines, label lines, JSON
 
-`Worker` is what the service relies on; `process.py` is the real one.
+`interface.py` has what the residency uses of a worker. When a worker is started, attached or ended is decided in
+`residency`, and what a request may ask for in `intake`: nothing here knows a hold or an HTTP status.
 """
-
-from collections.abc import Awaitable, Callable
-from typing import Protocol
-
-from sam3_server.images import RgbImage
-from sam3_server.worker.protocol import Attached, Prepared, Query, Segmented
-
-
-class Worker(Protocol):
-    """One worker process. Calls are served one at a time, in order; times in seconds, sizes in MiB.
-
-    `allocated_mib` is the GPU memory it holds, by its last word; `weights_mib` the weights that were resident in host
-    memory once it was prepared; `end` says how the process ended, once it has.
-
-    Every call raises `WorkerGoneError` when the process ends or does not answer in time (it is then killed), and
-    `LoadError`, `InferenceError`, `PromptError` or `TooMuchWorkError` when it says so itself.
-    """
-
-    allocated_mib: int
-    weights_mib: int
-
-    @property
-    def end(self) -> str:
-        """How the process ended."""
-        ...
-
-    @property
-    def alive(self) -> bool:
-        """Whether the process runs."""
-        ...
-
-    async def prepare(self, timeout: float) -> Prepared:
-        """Import what inference needs and read the weights into host memory."""
-        ...
-
-    async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory, move the model there, and see that it answers."""
-        ...
-
-    async def segment(
-        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
-    ) -> Segmented:
-        """Find every instance of each prompt's concept; given up after `seconds`, or when the caller is cancelled.
-
-        `computed` is called when the worker is free for the next image, while the answer is still being written.
-        """
-        ...
-
-    async def stop(self, grace: float) -> None:
-        """End the process: SIGTERM, and SIGKILL after `grace`. Returns when it is gone.
-
-        Raises:
-            WorkerStuckError: the process outlived SIGKILL.
-
-        """
-        ...
-
-
-Launch = Callable[[Callable[[Worker], None]], Awaitable[Worker]]
-"""Start a worker process; the argument is called once when the process has ended. Raises OSError."""

@@ -1,4 +1,4 @@
-"""How long a request may work, and whether its client is still there."""
+"""How long a request may work, and whether its client is still connected."""
 
 import math
 import time
@@ -13,7 +13,7 @@ ADVICE = "send fewer prompts, a smaller image or a lower max_instances, or ask f
 class Allowance:
     """What one request may take. `check` is called between prompts and between masks; `prompts` counts those computed.
 
-    `cancelled` tells whether the client has left; `seconds` count from now.
+    `cancelled` returns whether the client has disconnected; `seconds` count from now.
     """
 
     def __init__(self, seconds: float, cancelled: Callable[[], bool]) -> None:
@@ -24,19 +24,19 @@ class Allowance:
         self._cancelled = cancelled
 
     def check(self, progress: str) -> None:
-        """Pass while the work is wanted and within its time; `progress` says how much of it is done.
+        """Pass while the client waits and time is left; `progress` describes how much of the work is done.
 
         Raises:
-            WorkerError: the client has left, or the time has passed.
+            WorkerError: the client has disconnected, or the time has passed.
 
         """
         if self._cancelled():
-            raise WorkerError("cancelled", "the client has left")
+            raise WorkerError("cancelled", "the client has disconnected")
         if time.monotonic() > self._deadline:
             raise WorkerError("work", f"the request takes more than {self._seconds:g} s ({progress}); {ADVICE}")
 
     def take(self, runs: int) -> None:
-        """Count the runs of masks: they are what an answer's size depends on.
+        """Count the runs of masks, on which the size of the answer depends.
 
         Raises:
             WorkerError: the masks of this request have too many.
@@ -53,5 +53,5 @@ class Allowance:
 
 
 def unlimited() -> Allowance:
-    """Return the allowance of a request that nobody waits for, such as the probe."""
+    """Return the allowance of a request without a client, such as the probe."""
     return Allowance(math.inf, lambda: False)

@@ -1,4 +1,4 @@
-"""How much work one request may be: masks times pixels, known beforehand as far as it can be. Pure."""
+"""How much work one request may be: masks times pixels, as far as it is known before the inference. Pure."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -7,7 +7,7 @@ from sam3_server.errors import TooMuchWorkError
 from sam3_server.worker.protocol import Query
 
 if TYPE_CHECKING:
-    from sam3_server.worker.instances import Found  # numpy and pycocotools, which those that read requests do without
+    from sam3_server.worker.instances import Found  # numpy and pycocotools, which intake processes do not import
 
 MEGAPIXEL = 1_000_000
 
@@ -36,7 +36,7 @@ def bounded(query: Query, width: int, height: int, most_pixels: int) -> Query:
 
 
 def share(query: Query, found: Sequence["Found"]) -> int:
-    """Return how many instances of the next prompt are told: what others leave is shared by those that are to come."""
+    """Return how many instances of the next prompt to return: later prompts share what earlier ones left."""
     if query.max_masks is None:
         return query.max_instances
     left = query.max_masks - sum(len(each.scores) for each in found)

@@ -15,17 +15,17 @@ class Channel:
     def receive(self) -> tuple[Request, bytearray] | None:
         """Return the next request and its raw bytes, or None once the server has closed its end."""
         while (frame := self._frame()) is not None:
-            if not isinstance(frame[0], Cancel):  # one that comes late means a request that has its reply already
+            if not isinstance(frame[0], Cancel):  # a late one is about a request that has its reply already
                 return frame
         return None
 
     def reply(self, reply: Reply, payload: bytes) -> None:
-        """Answer the present request."""
+        """Answer the current request."""
         self._stream.sendall(head(reply, len(payload)))
         self._stream.sendall(payload)
 
     def cancelled(self) -> bool:
-        """Whether the present request's client, or the server itself, has left. Nothing else comes before its reply."""
+        """Whether the client has disconnected, or the server has ended: nothing else arrives before a reply."""
         ready, _, _ = select.select([self._stream], [], [], 0)
         if ready:
             self._frame()

@@ -1,7 +1,7 @@
-"""The encoder: a process that writes answers from what the worker found, beside the worker's next request.
+"""The encoder: a process that writes answers from what the worker found, while the worker computes the next request.
 
-Run lengths, outlines, label lines and JSON take as long as a client asks for, and hold the interpreter meanwhile. They
-need neither the GPU nor PyTorch: here no inference waits for them, and the GPU can be given up meanwhile.
+How long run lengths, outlines, label lines and JSON take depends on the request, and they hold the interpreter lock.
+They need neither the GPU nor PyTorch: in this process no inference waits for them, and the model can be unloaded.
 """
 
 import logging
@@ -10,7 +10,7 @@ import socket
 import sys
 
 from sam3_server import logs
-from sam3_server.worker import instances, linux, telling
+from sam3_server.worker import instances, linux, postprocess
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel
 from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query, Reply, Request, WorkerError
@@ -18,14 +18,14 @@ from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query
 log = logging.getLogger(__name__)
 
 NAME = "sam3-encoder"
-NICENESS = 5  # the server's event loop goes first
+NICENESS = 5  # the server's event loop has priority
 
 
 def main() -> None:
     """Encode for a server; the arguments are the socket's descriptor, the server's process id, a log level."""
     descriptor, server, level = sys.argv[1:]
-    linux.call_this(NAME)
-    linux.die_with(int(server))
+    linux.set_process_name(NAME)
+    linux.die_with_parent(int(server))
     logs.configure("encoder", level)
     os.nice(NICENESS)
     with socket.socket(fileno=int(descriptor)) as stream:
@@ -52,11 +52,11 @@ def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes
     """Return the answer to a query, in JSON, from what the worker found.
 
     Raises:
-        WorkerError: the client has left, or the time has passed.
+        WorkerError: the client has disconnected, or the time has passed.
 
     """
     head, found = instances.unpack(data, allowance.check)
-    results, labels = telling.tell(query, found, head.width, head.height, allowance.check)
+    results, labels = postprocess.build_results(query, found, head.width, head.height, allowance.check)
     findings = Findings(
         width=head.width,
         height=head.height,

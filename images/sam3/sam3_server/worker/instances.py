@@ -1,6 +1,6 @@
 """Instances on their way from the model to the answer. Needs no PyTorch, so the encoder has a small process.
 
-worker   Found ──► pack ──► bytes, which the server passes on unread
+worker   Found ──► pack ──► bytes, which the server forwards unread
 encoder                     unpack ──► Instances ──► the answer
 """
 

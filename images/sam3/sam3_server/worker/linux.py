@@ -1,6 +1,6 @@
-"""What processes ask of Linux: to die with their parent, to adopt orphans, names in `ps`, what memory is resident.
+"""Calls to Linux: die with the parent, adopt orphans, set the process name, count resident memory.
 
-Elsewhere these calls change nothing.
+On other systems these calls do nothing.
 """
 
 import ctypes
@@ -12,7 +12,7 @@ import sys
 PR_SET_PDEATHSIG, PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 1, 15, 36
 
 
-def die_with(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
     """Let the kernel kill this process when its parent dies, so that no orphan keeps GPU memory.
 
     Raises:
@@ -21,7 +21,7 @@ def die_with(parent: int) -> None:
     """
     _prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL))
     if os.getppid() != parent:
-        raise SystemExit("the server died before this process began")
+        raise SystemExit("the server died before this process started")
 
 
 def adopt_orphans() -> None:
@@ -29,13 +29,13 @@ def adopt_orphans() -> None:
     _prctl(PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1))
 
 
-def call_this(name: str) -> None:
+def set_process_name(name: str) -> None:
     """Name this process as `ps -e` and `top` show it, in at most 15 characters."""
     _prctl(PR_SET_NAME, ctypes.c_char_p(name.encode()))
 
 
 def resident_bytes(address: int, size: int) -> int:
-    """Return how many bytes of this process's memory from an address on lie in physical memory; all where unknown."""
+    """Return how many bytes of this process's memory from an address on are in physical memory; all where unknown."""
     if sys.platform != "linux" or not size:
         return size
     begin = address - address % mmap.PAGESIZE

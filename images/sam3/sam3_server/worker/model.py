@@ -1,4 +1,4 @@
-"""SAM3 on a device: prepared in host memory, attached to the device, asked for one image at a time."""
+"""SAM3 on a device: prepared in host memory, attached to the device, given one image at a time."""
 
 import logging
 import math
@@ -17,7 +17,7 @@ import gpu_memory
 from sam3_server.worker import masks
 from sam3_server.worker.allowance import Allowance, unlimited
 from sam3_server.worker.bounds import share
-from sam3_server.worker.features import Features
+from sam3_server.worker.feature_cache import FeatureCache
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.network import Levels, Network
 from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError
@@ -31,8 +31,8 @@ PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")]
 class Sam3:
     """One SAM3 model. `memory_mib` is what it may take of the GPU; 0 computes on the CPU.
 
-    Nothing here touches CUDA before `attach`, so that a worker that stands by holds no GPU memory at all. Where the
-    CPU computes, the probe is run at once, and attaching has only the memory left to book.
+    Nothing here touches CUDA before `attach`, so a standby holds no GPU memory. Where the CPU computes,
+    the constructor runs the probe, and attaching only books the memory.
     """
 
     def __init__(self, folder: Path, dtype: str, memory_mib: int, cached_images: int) -> None:
@@ -42,16 +42,16 @@ class Sam3:
         self._memory_mib = memory_mib
         self._reserved = ExitStack()
         self._device: gpu_memory.Device = gpu_memory.CpuDevice()
-        self._features = Features(cached_images)
+        self._features = FeatureCache(cached_images)
         self._processor = Sam3Processor.from_pretrained(folder)
         on_gpu = bool(memory_mib) and not gpu_memory.computes_on_host()
         self._network = Network(folder, trunk_dtype(dtype, on_gpu))
-        self._proved = False
+        self._probed = False
         if not on_gpu:
-            self._prove()
+            self._run_probe()
 
     def attach(self) -> Attached:
-        """Reserve the memory, move the model to the device, and see that it answers.
+        """Reserve the memory, move the model to the device, and check that it answers.
 
         Raises:
             WorkerError: a GPU is wanted and there is none, less is free than the model needs, or the probe failed.
@@ -60,7 +60,7 @@ class Sam3:
         began = time.monotonic()
         with self._explained():
             self._move()
-        self._prove()
+        self._run_probe()
         return Attached(
             seconds=time.monotonic() - began,
             device=self._device.kind,
@@ -69,7 +69,7 @@ class Sam3:
         )
 
     def weights_mib(self) -> int:
-        """Return how many MiB of weights lie in this process's physical memory."""
+        """Return how many MiB of weights are in this process's physical memory."""
         return self._network.weights.resident_mib()
 
     def allocated_mib(self) -> int:
@@ -77,11 +77,11 @@ class Sam3:
         return self._device.allocated_mib()
 
     def segment(self, request: Segment, pixels: bytearray, allowance: Allowance) -> Segmented:
-        """Look for each prompt on the one image; its vision features are computed once, and kept for the next request.
+        """Find each prompt on the image; its vision features are computed once, and cached for the next request.
 
         Raises:
             WorkerError: a prompt has more tokens than the text encoder takes, the numbers overflowed, the image needs
-                more memory than was reserved, or the allowance is used up.
+                more memory than was reserved, or the allowance is exhausted.
 
         """
         began = time.monotonic()
@@ -90,11 +90,11 @@ class Sam3:
         allowance.check("nothing was computed")
         with torch.inference_mode(), self._explained():
             try:
-                found, cached = self._find_all(request, pixels, allowance)
+                found, cached = self._predict_all(request, pixels, allowance)
             except masks.NonFiniteError:
-                self._widen()
+                self._switch_to_float32()
                 allowance.restart()
-                found, cached = self._find_all(request, pixels, allowance)
+                found, cached = self._predict_all(request, pixels, allowance)
         head = Head(width=request.width, height=request.height, model_seconds=round(time.monotonic() - began, 4))
         return Segmented(
             findings=pack(head, found),
@@ -108,8 +108,8 @@ class Sam3:
         )
 
     def recover(self) -> None:
-        """After a failed request give back cached memory; raises what CUDA raises if its context is broken."""
-        self._features.drop()
+        """Free cached memory after a failed request; raises what CUDA raises if its context is broken."""
+        self._features.clear()
         if self._device.kind == "cuda":
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -122,11 +122,11 @@ class Sam3:
             self._reserved.enter_context(self._device.reserve(self._memory_mib))
         self._network.move(self._device)
 
-    def _widen(self) -> None:
-        """Replace a network whose numbers overflowed by one in float32, where the choice is this worker's.
+    def _switch_to_float32(self) -> None:
+        """Replace a network whose numbers overflowed by one in float32, if SAM3_DTYPE allows it.
 
         Raises:
-            NonFiniteError: it is in float32, or was to be in half precision.
+            NonFiniteError: it is in float32 already, or half precision is required.
 
         """
         if self._dtype != "auto" or self._network.trunk is torch.float32:
@@ -140,32 +140,34 @@ class Sam3:
     def _trunk(self) -> str:
         return str(self._network.trunk).removeprefix("torch.")
 
-    def _prove(self) -> None:
-        """Run one inference, unless this model has passed it on this device."""
-        if not self._proved:
+    def _run_probe(self) -> None:
+        """Run one inference, unless this model has passed it on this device already."""
+        if not self._probed:
             grey = bytearray([128]) * (PROBE.width * PROBE.height * 3)
             self.segment(PROBE, grey, unlimited())
-            self._features.drop()
-            self._proved = True
+            self._features.clear()
+            self._probed = True
 
-    def _find_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
-        """Return what was found for each prompt, and whether the image's features were known."""
-        levels, cached = self._features.of(request.width, pixels, lambda: self._look(request, pixels))
-        image, query = self._network.widened(levels), request.query
+    def _predict_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
+        """Return what was found for each prompt, and whether the image's features were cached."""
+        levels, cached = self._features.get_or_compute(
+            request.width, pixels, lambda: self._vision_features(request, pixels)
+        )
+        image, query = self._network.as_float32(levels), request.query
         found: list[Found] = []
         for prompt in query.prompts:
-            found.append(self._find(image, prompt, request, share(query, found), allowance))
+            found.append(self._predict(image, prompt, request, share(query, found), allowance))
         return found, cached
 
-    def _look(self, request: Segment, pixels: bytearray) -> Levels:
+    def _vision_features(self, request: Segment, pixels: bytearray) -> Levels:
         array = np.frombuffer(pixels, np.uint8).reshape(request.height, request.width, 3)
         inputs = self._processor(images=array, return_tensors="pt", input_data_format="channels_last")
-        return self._network.look(inputs.pixel_values)
+        return self._network.vision_features(inputs.pixel_values)
 
-    def _find(self, image: Levels, prompt: Prompt, request: Segment, most: int, allowance: Allowance) -> Found:
+    def _predict(self, image: Levels, prompt: Prompt, request: Segment, most: int, allowance: Allowance) -> Found:
         progress = f"{allowance.prompts} of {len(request.query.prompts)} prompts were computed"
         allowance.check(progress)
-        outputs = self._network.find(image, self._encoded(prompt, request))
+        outputs = self._network.predict(image, self._encoded(prompt, request))
         allowance.prompts += 1
         found = masks.instances(
             outputs,
@@ -211,7 +213,7 @@ class Sam3:
             raise WorkerError("error", str(error)) from error
         except torch.OutOfMemoryError as error:
             wanted = f"{self._memory_mib} MiB of GPU memory (SAM3_GPU_MEMORY_MIB)"
-            raise WorkerError("memory", f"{wanted} do not suffice, or are not free: {error}") from error
+            raise WorkerError("memory", f"{wanted} are not enough, or are not free: {error}") from error
 
 
 def trunk_dtype(wanted: str, on_gpu: bool) -> torch.dtype:

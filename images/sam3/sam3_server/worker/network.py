@@ -2,7 +2,7 @@
 
 The trunk (image and text encoder) has 96 % of the weights and of the work. Its matrices and convolutions are in half
 precision, everything between them in float32: the residual stream, normalisations, embeddings, positions. The heads
-make boxes and scores of what it sees. In half precision they would put both on a grid: 2 px (float16) or 15 px
+compute boxes and scores from its features. Half precision would put both on a grid: 2 px (float16) or 15 px
 (bfloat16) of an image 4,000 px wide.
 """
 
@@ -56,7 +56,7 @@ class Network:
         if device.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions keep 10 bits of 23
 
-    def look(self, pixels: torch.Tensor) -> Levels:
+    def vision_features(self, pixels: torch.Tensor) -> Levels:
         """Return the features of an image of shape (1, 3, height, width): three levels in the trunk's dtype.
 
         Raises:
@@ -69,8 +69,8 @@ class Network:
         require_finite(*levels)
         return tuple(levels)
 
-    def widened(self, levels: Levels) -> Sam3VisionEncoderOutput:
-        """Return an image's features as the heads take them, in float32."""
+    def as_float32(self, levels: Levels) -> Sam3VisionEncoderOutput:
+        """Return an image's features in float32, as the heads require them."""
         wide = tuple(level.float() for level in levels)
         if self._position is None:
             self._position = self._model.vision_encoder.neck.position_encoding(
@@ -81,7 +81,7 @@ class Network:
             fpn_hidden_states=(*wide, wide[-1]), fpn_position_encoding=(self._position,) * (LEVELS + 1)
         )
 
-    def find(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
+    def predict(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
         """Return the model's raw output, in float32, for a prompt as its processor encodes it.
 
         Raises:

@@ -29,7 +29,7 @@ class Outline:
     joints: list[tuple[int, int] | None]
 
     def parts(self) -> list[Points]:
-        """Return a closed ring for each part, what hangs together by edges or corners: the part with most pixels first.
+        """Return a closed ring for each part, connected by edges or corners: the part with most pixels first.
 
         Holes are joined to their part's outer ring.
         """

@@ -1,4 +1,4 @@
-"""The server's side of a child process that answers framed requests one at a time: ask it, cancel, notice its death."""
+"""The server's side of a child process that answers framed requests one at a time: call it, cancel, notice its exit."""
 
 import asyncio
 import contextlib
@@ -12,7 +12,7 @@ from pydantic import BaseModel
 
 from sam3_server.errors import WorkerGoneError, WorkerStuckError
 from sam3_server.worker.protocol import HEADER, REPLIES, Cancel, Reply, head
-from sam3_server.worker.starting import Process
+from sam3_server.worker.spawn import Process
 
 log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ class PeerSlowError(WorkerGoneError):
 
 @dataclass
 class _Exchange:
-    """One request on its way: whether all of it was sent, and whether its client has left."""
+    """One request on its way: whether all of it was sent, and whether its client has disconnected."""
 
     sent: bool = False
     abandoned: bool = False
 
 
 class Peer:
-    """One child process. Times in seconds; `end` says how the process ended, once it has."""
+    """One child process. Times in seconds; `end` describes how the process ended, once it has."""
 
     def __init__(
         self,
@@ -84,8 +84,8 @@ class Peer:
     ) -> tuple[Reply, bytes]:
         """Return the reply to a request and its raw bytes, within `timeout` seconds from the process's turn for it.
 
-        A caller that is cancelled before its turn sends nothing. After that the process is told, and the turn ends with
-        its reply, of which only `on_reply` hears.
+        A caller that is cancelled before its turn sends nothing. Later the process gets a `Cancel`, and the turn ends
+        with its reply, which only `on_reply` receives.
 
         Raises:
             WorkerGoneError: the process ended.
@@ -145,7 +145,7 @@ class Peer:
             message = f"the {self._name} did not answer within {timeout:g} s and was ended"
             raise PeerSlowError(message) from error
         except (asyncio.IncompleteReadError, OSError) as error:
-            raise WorkerGoneError(f"the {self._name} {await self._epitaph()}") from error
+            raise WorkerGoneError(f"the {self._name} {await self._exit_description()}") from error
         on_reply(reply)
         return reply, payload
 
@@ -163,7 +163,7 @@ class Peer:
     def _end_turn(self, exchange: asyncio.Task[tuple[Reply, bytes]]) -> None:
         self._turn.release()
         if not exchange.cancelled():
-            exchange.exception()  # of an abandoned request; else asyncio logs that nobody asked for it
+            exchange.exception()  # of an abandoned request; else asyncio logs that it was never retrieved
 
     async def _watch(self) -> None:
         code = await self._process.wait()
@@ -173,7 +173,7 @@ class Peer:
         log.info("%s %s", self._name, self.end, extra={"child": self._process.pid})
         self._on_exit()
 
-    async def _epitaph(self) -> str:
+    async def _exit_description(self) -> str:
         await self._ended_within(1.0)
         return self.end
 

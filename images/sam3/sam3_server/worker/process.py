@@ -1,4 +1,4 @@
-"""The server's side of a worker process: what it asks for, and what its replies mean."""
+"""The server's side of a worker process: its requests, and what the replies mean."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -15,8 +15,7 @@ from sam3_server.errors import (
     ServiceError,
     TooMuchWorkError,
 )
-from sam3_server.images import RgbImage
-from sam3_server.worker.encoding import Encoder
+from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
     Attach,
@@ -30,19 +29,20 @@ from sam3_server.worker.protocol import (
     Segmented,
     Setup,
 )
-from sam3_server.worker.starting import Start
+from sam3_server.worker.rgb_image import RgbImage
+from sam3_server.worker.spawn import StartWorker
 
 FULL = "float32"
 Answer = TypeVar("Answer", Prepared, Attached, Segmented)
 
 
 class WorkerProcess:
-    """A `Worker` that is a process of its own, and an encoder that writes its answers.
+    """A `Worker` in its own process, and an encoder that writes its answers.
 
-    `on_prompts` hears how many prompts each request had computed.
+    `on_prompts` is called with the number of prompts that each request computed.
     """
 
-    def __init__(self, setup: Setup, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]) -> None:
+    def __init__(self, setup: Setup, encoder: EncoderClient, on_exit: Callable[["WorkerProcess"], None]) -> None:
         self.allocated_mib = self.weights_mib = 0
         self.on_prompts: Callable[[int], object] = lambda _: None
         self._setup = setup
@@ -52,7 +52,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, setup: Setup, start: Start, encoder: Encoder, on_exit: Callable[["WorkerProcess"], None]
+        cls, setup: Setup, start: StartWorker, encoder: EncoderClient, on_exit: Callable[["WorkerProcess"], None]
     ) -> Self:
         """Start a process; `on_exit` is called once when it has ended.
 
@@ -85,7 +85,7 @@ class WorkerProcess:
         return await self._change(Prepare(), timeout, Prepared)
 
     async def attach(self, timeout: float) -> Attached:
-        """Take the GPU memory, move the model there and see that it answers, within `timeout` seconds.
+        """Take the GPU memory, move the model there and check that it answers, within `timeout` seconds.
 
         Raises:
             NotEnoughMemoryError: less was free than the model needs.
@@ -98,10 +98,10 @@ class WorkerProcess:
     async def segment(
         self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
     ) -> Segmented:
-        """Segment one image. It is given up after `seconds`, and the process is ended after `timeout`.
+        """Segment one image. It is cancelled after `seconds`, and the process is ended after `timeout`.
 
         Both count from the time the worker is free for it, and again for the encoder; between the two, `computed` is
-        called. A caller that is cancelled leaves both alive.
+        called. Cancelling the caller ends neither process.
 
         Raises:
             PromptError: a prompt is too long.
@@ -130,7 +130,7 @@ class WorkerProcess:
         try:
             return await self._call(request, (), timeout, expected, LoadError)
         except asyncio.CancelledError:
-            self._peer.kill()  # half a load is of no use
+            self._peer.kill()  # a partial load is useless
             raise
 
     async def _call(

@@ -1,9 +1,9 @@
-"""What server and worker say to each other over a socket pair, and server and template over another.
+"""The messages between server and worker over a socket pair, and between server and zygote over another.
 
 A frame of a worker or of the encoder is two big-endian 32-bit lengths, a JSON message, and raw bytes: an image's
 pixels for the worker, what the model found on it from there to the encoder, and the answer on the way back. Each
-request gets one reply; a `Cancel` gets none, it only shortens the request before it. The template gets a `Setup` with a
-descriptor for each worker that it is to fork.
+request gets one reply; a `Cancel` gets none, it only shortens the request before it. The zygote gets a `Setup` with a
+descriptor for each worker to fork.
 """
 
 import struct
@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 HEADER = struct.Struct("!II")
-MESSAGE_SIZE = 1 << 16  # no message to or from the template is longer
+MESSAGE_SIZE = 1 << 16  # no message to or from the zygote is longer
 Reason = Literal["prompt", "memory", "error", "work", "cancelled"]
 Box = tuple[float, float, float, float]
 Form = Literal["rle", "polygon", "box"]
@@ -39,22 +39,22 @@ class Setup(BaseModel):
     log_level: str
 
 
-class TemplateReady(BaseModel):
-    """The template's first word: how long its imports took, and why it must not be forked, if so."""
+class ZygoteReady(BaseModel):
+    """The zygote's first message: the seconds that its imports took, and why it must not be forked, if so."""
 
     seconds: float
     unfit: str | None = None
 
 
 class Forked(BaseModel):
-    """The template has forked a worker, which is the server's child now."""
+    """The zygote has forked a worker, which is a child of the server."""
 
     kind: Literal["forked"] = "forked"
     pid: int
 
 
 class Refused(BaseModel):
-    """The template could not fork a worker."""
+    """The zygote could not fork a worker."""
 
     kind: Literal["refused"] = "refused"
     message: str
@@ -67,7 +67,7 @@ class Prepare(BaseModel):
 
 
 class Attach(BaseModel):
-    """Reserve the GPU memory, move the weights there, and see that the model answers."""
+    """Reserve the GPU memory, move the weights there, and check that the model answers."""
 
     kind: Literal["attach"] = "attach"
 
@@ -92,15 +92,15 @@ class Prompt(BaseModel):
 
     @property
     def name(self) -> str:
-        """What the model is asked for: without a text, what SAM3 was trained to read as "like these"."""
+        """The text for the model: without one, what SAM3 was trained to read as "like these"."""
         return VISUAL if self.text is None else self.text
 
 
 class Query(BaseModel):
-    """What to find on one image, and in which form to tell it.
+    """What to find on one image, and in which form to return it.
 
-    At most `max_instances` are told for each prompt, the best, and at most `max_masks` for all of them together. Of
-    instances that overlap by more than `nms_iou`, of whichever prompts, the best is told.
+    Each prompt has at most `max_instances`, the best, and all prompts together at most `max_masks`. Of instances that
+    overlap by more than `nms_iou`, of any prompt, the best is returned.
     """
 
     prompts: list[Prompt]
@@ -135,7 +135,7 @@ class Encode(BaseModel):
 
 
 class Cancel(BaseModel):
-    """The client of the present request has left; without one it means nothing."""
+    """The client of the current request has disconnected; without a current request it means nothing."""
 
     kind: Literal["cancel"] = "cancel"
 
@@ -166,11 +166,11 @@ class Mask(BaseModel):
 
 
 class Detection(BaseModel):
-    """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, and its shape in the form asked for.
+    """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, and its shape in the requested form.
 
     `mask` has the image's size. `polygons` are the outlines of its parts, the largest first, each x1, y1, x2, y2, ...
     in pixels, as COCO writes them: points are corners of pixels, and a hole is joined to its part's outline by a line
-    that is walked both ways, so that pycocotools draws the mask from them. A mask without a pixel has no polygon.
+    that runs in both directions, so that pycocotools draws the mask from them. A mask without a pixel has no polygon.
     """
 
     box: Box
@@ -180,10 +180,10 @@ class Detection(BaseModel):
 
 
 class PromptResult(BaseModel):
-    """The instances found for one prompt; `omitted` is how many more there were than are told.
+    """The instances found for one prompt; `omitted` counts those that are not returned.
 
-    `unlabelled`, where labels were asked for, is how many of those that are told have no line in them: their mask has
-    no pixel, or their box lies outside the image.
+    `unlabelled`, where labels were requested, counts the returned instances without a label line: their mask has no
+    pixel, or their box is outside the image.
     """
 
     prompt: str
@@ -200,17 +200,17 @@ class Findings(BaseModel):
     height: int
     model_seconds: float = Field(description="seconds that the worker spent")
     results: list[PromptResult]
-    yolo_labels: str | None = Field(None, description="the content of the image's label file, if it was asked for")
+    yolo_labels: str | None = Field(None, description="the content of the image's label file, if it was requested")
 
 
 class Segmented(BaseModel):
     """The image was segmented.
 
-    `findings` are what `instances.pack` makes of it, and then the answer's JSON. They travel as raw bytes: the server
-    passes them on unread, since to read megabytes would hold up everybody else. `peak_mib` is the most GPU memory that
-    the worker ever held, `host_peak_mib` the most host memory; `cached` tells that the image's features were known from
-    an earlier request, `dtype` what the trunk is in now. `prompts` is how many the model was asked for, `seconds` how
-    long the worker had the request.
+    `findings` is the result of `instances.pack`, and later the answer's JSON. It travels as raw bytes, which the server
+    forwards unread: parsing megabytes would delay every other request. `peak_mib` is the most GPU memory that
+    the worker ever held, `host_peak_mib` the most host memory; `cached` is set if the image's features were cached by
+    an earlier request, `dtype` is the trunk's present one. `prompts` counts the prompts that were computed, `seconds`
+    is the time that the request took in the worker.
     """
 
     kind: Literal["segmented"] = "segmented"
@@ -225,7 +225,7 @@ class Segmented(BaseModel):
 
 
 class Failed(BaseModel):
-    """The request could not be served; the worker lives on."""
+    """The request could not be served; the worker keeps running."""
 
     kind: Literal["failed"] = "failed"
     reason: Reason

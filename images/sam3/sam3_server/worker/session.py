@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 WORKER = "sam3-worker"
 
 
-def work(channel: socket.socket, server: int, setup: Setup) -> None:
-    """Be the worker of the server with this process id, which is the parent, until it closes its end of the channel."""
-    linux.call_this(WORKER)
-    linux.die_with(server)
+def run_worker(channel: socket.socket, server: int, setup: Setup) -> None:
+    """Serve the server with this process id, which is the parent, until it closes its end of the channel."""
+    linux.set_process_name(WORKER)
+    linux.die_with_parent(server)
     logs.configure("worker", setup.log_level)
     if not setup.memory_mib:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # PyTorch looks for a GPU even where it computes on the CPU
@@ -55,18 +55,18 @@ def _serve(channel: Channel, session: "Session") -> None:
 
 
 class Session:
-    """One worker's life: prepare, attach, then segment."""
+    """The steps of one worker: prepare, attach, then segment."""
 
     def __init__(self, setup: Setup) -> None:
         self._setup = setup
         self._sam3: Sam3 | None = None
 
     def answer(self, request: Request, pixels: bytearray, allowance: Allowance) -> Reply:
-        """Serve one request. Whatever goes wrong becomes a `Failed`, unless the CUDA context itself is broken."""
+        """Serve one request. Every error becomes a `Failed`, unless the CUDA context itself is broken."""
         try:
             return self._serve(request, pixels, allowance)
         except WorkerError as error:
-            if error.reason not in ("work", "cancelled"):  # those leave nothing behind, and the image may come again
+            if error.reason not in ("work", "cancelled"):  # those leave nothing behind, and the features stay useful
                 self._recover()
             return self._failed(error.reason, str(error), allowance)
         except Exception as error:
@@ -83,7 +83,7 @@ class Session:
             case Segment():
                 return self._model().segment(request, pixels, allowance)
             case Encode() | Cancel():
-                raise RuntimeError("no worker is asked for that")
+                raise RuntimeError("a worker does not serve this request")
 
     def _failed(self, reason: Reason, message: str, allowance: Allowance) -> Failed:
         return Failed(reason=reason, message=message, allocated_mib=self._allocated(), prompts=allowance.prompts)

@@ -1,4 +1,4 @@
-"""The forms in which an instance's shape is told: outlines, and the lines of a YOLO label file."""
+"""The forms of an instance's shape: outlines, and the lines of a YOLO label file."""
 
 from pycocotools import mask as coco
 

@@ -1,4 +1,4 @@
-"""A model's weights in one buffer of this process's own memory, and their way to a device.
+"""A model's weights in one buffer of this process's own memory, and their transfer to a device.
 
 A file that is read in its own dtype is only mapped: its pages come from the disk when they are first used, and the
 kernel may drop them at any time. Copied into one buffer the weights are resident, need no file any more, and go to a
@@ -32,7 +32,7 @@ class Weights:
     """The parameters of a model, all of them views of one buffer of bytes."""
 
     def __init__(self, model: nn.Module, dtypes: Mapping[nn.Parameter, torch.dtype], default: torch.dtype) -> None:
-        """Copy the parameters, each in its dtype of `dtypes`, else in the default; what they were read from is let go.
+        """Copy the parameters, each in its dtype of `dtypes`, else in the default; release what they were read from.
 
         Buffers keep their dtype: positions and frequencies in half precision are off.
         """
@@ -50,7 +50,7 @@ class Weights:
             place.parameter.data = view
 
     def resident_mib(self) -> int:
-        """Return how many MiB of them lie in this process's physical memory; 0 once they are on a device."""
+        """Return how many MiB of them are in this process's physical memory; 0 once they are on a device."""
         if self._bytes.device.type != "cpu":
             return 0
         return _mib(linux.resident_bytes(self._bytes.data_ptr(), len(self._bytes)))
@@ -79,7 +79,7 @@ class Weights:
 def copy_in_blocks(
     source: torch.Tensor, target: torch.Tensor, blocks: Sequence[torch.Tensor], synchronize: Callable[[], object]
 ) -> None:
-    """Copy bytes by way of two blocks: while the device reads one, the host writes the other.
+    """Copy bytes through two blocks: while the device reads one, the host writes the other.
 
     `synchronize` waits until the device has read what it was given.
     """

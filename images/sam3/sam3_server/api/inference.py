@@ -1,0 +1,73 @@
+"""The inference routes: each is admitted before its body is read, and has its image segmented."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from sam3_server.api import openapi, problems
+from sam3_server.api.body_receiver import BodyReceiver
+from sam3_server.api.client_address import client_of
+from sam3_server.api.disconnects import cancel_on_disconnect
+from sam3_server.intake.body_parser import JSON
+from sam3_server.intake.protocol import Route
+from sam3_server.intake.roboflow import ConceptResponse
+from sam3_server.intake.segment_schemas import SegmentResponse
+from sam3_server.residency.segmentation import Segmentation, SegmentationService
+
+router = APIRouter()
+SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
+DEGRADED = "SAM3-Degraded"
+ERRORS = problems.responses(400, 408, 413, 415, 422, 429, 500, 503)
+CHUNK_BYTES = 1 << 18
+
+
+async def _segmentation(request: Request) -> SegmentationService:
+    segmentation: SegmentationService = request.app.state.segmentation
+    return segmentation
+
+
+Segmenting = Annotated[SegmentationService, Depends(_segmentation)]
+
+
+@router.post(SEGMENT, responses=ERRORS, response_model=SegmentResponse, openapi_extra=openapi.SEGMENT_BODY)
+async def segment(request: Request, service: Segmenting) -> Response:
+    """Find every instance of each concept. Load the model if nothing forbids it."""
+    async with _segmented(request, service, "segment") as done:
+        return _answer(done.found.findings, done)
+
+
+@router.post(CONCEPT, responses=ERRORS, response_model=ConceptResponse, openapi_extra=openapi.CONCEPT_BODY)
+async def concept_segment(request: Request, service: Segmenting) -> Response:
+    """Answer as Roboflow inference's route of this name does. Its clients only change their URL."""
+    async with _segmented(request, service, "concept") as done:
+        return _answer(await service.respond(done, client_of(request.scope)), done)
+
+
+@asynccontextmanager
+async def _segmented(request: Request, service: SegmentationService, route: Route) -> AsyncIterator[Segmentation]:
+    """Admit the request, receive its body and segment its image; it counts as in flight for the `with` block."""
+    bodies: BodyReceiver = request.app.state.bodies
+    client = client_of(request.scope)
+    async with service.admit(client):
+        body = await bodies.receive(request, client, service.require_open)
+        yield await cancel_on_disconnect(request, service.segment(route, body, client))
+
+
+class _ChunkedResponse(Response):
+    """An answer of any size, sent in pieces, so that a client that reads slowly delays no other."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        for start in range(0, len(self.body), CHUNK_BYTES):
+            chunk = self.body[start : start + CHUNK_BYTES]
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+def _answer(content: bytes, done: Segmentation) -> Response:
+    headers = {DEGRADED: "cpu"} if done.degraded else None
+    return _ChunkedResponse(content, media_type=JSON, headers=headers)

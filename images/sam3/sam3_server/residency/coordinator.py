@@ -1,0 +1,254 @@
+"""The coordinator of loads and unloads, which run one at a time.
+
+    unload     place the hold ─► abort a load ─► drain ─► end the worker ─► measure ─► prepare a standby
+    load       end the hold ─► memory measured free ─► attach the standby ─► probe
+    reconcile  end an expired hold ─► start what the host had no memory for ─► load again once memory is free
+
+The hold is placed before the first await of an unload, so no request is admitted between the order and the unload.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+from gpu_memory import GpuMemory
+from sam3_server.errors import BusyError, TooManyRequestsError
+from sam3_server.residency.admission import Admission
+from sam3_server.residency.cpu_fallback import CpuFallback
+from sam3_server.residency.errors import AdmissionClosedError
+from sam3_server.residency.gpu_measurement import ReadMemory, measure
+from sam3_server.residency.hold import Claim, Hold, Terms
+from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.hold_keeper import HoldKeeper
+from sam3_server.residency.in_flight import InFlight
+from sam3_server.residency.load_permission import LoadPermission
+from sam3_server.residency.loader import Loader
+from sam3_server.residency.metrics import Metrics
+from sam3_server.residency.model_state import ModelState
+from sam3_server.residency.policy import Policy
+from sam3_server.residency.reload import ReloadSchedule
+from sam3_server.residency.request_quota import RequestQuota
+from sam3_server.residency.retry_after import Durations, Step, retry_after, seconds_until_end
+from sam3_server.residency.standby import StandbyManager
+from sam3_server.residency.state import State, unready_reason
+from sam3_server.residency.unloader import Unloader, UnloadResult
+from sam3_server.residency.worker_pool import WorkerPool
+from sam3_server.worker.interface import Launch, Worker
+
+log = logging.getLogger(__name__)
+
+RECONCILE_SECONDS = 0.5
+
+
+class Coordinator:
+    """Decides when the model is on the GPU. Attributes and properties may be read at any time.
+
+    `now` is the clock of holds, in seconds; `fallback` answers while the GPU is lent out.
+    """
+
+    def __init__(
+        self,
+        policy: Policy,
+        launch: Launch,
+        read_memory: ReadMemory,
+        metrics: Metrics,
+        fallback: CpuFallback | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.policy = policy
+        self.now = now
+        self.model = ModelState()
+        self.in_flight = InFlight()
+        self.durations = Durations()
+        self.pool = WorkerPool(launch, policy.timeouts, self._on_worker_exit)
+        self.holds = HoldKeeper(HoldFile(policy.hold_file), now)
+        quota = RequestQuota(policy.max_in_flight, policy.max_per_client)
+        self.admission = Admission(self.holds, quota, self.in_flight, policy.held_wait, metrics, now)
+        self._read_memory = read_memory
+        self._metrics = metrics
+        self._standby = StandbyManager(self.pool, policy.standby, fallback, policy.host)
+        self._reload = ReloadSchedule()
+        permission = LoadPermission(self.holds, read_memory, policy.need_mib)
+        self._loader = Loader(self.model, self.holds, permission, self.pool, self._reload, self.durations, metrics, now)
+        self._unloader = Unloader(self.model, self.pool, self.in_flight, read_memory, self.durations, metrics, now)
+        self._reconciling: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> State:
+        """The model's state."""
+        return self.model.current
+
+    @property
+    def error(self) -> str | None:
+        """Why the model is not loaded; None if nothing failed."""
+        return self.model.error
+
+    @property
+    def loaded(self) -> bool:
+        """Whether the model is on the device and answers."""
+        return self.model.loaded
+
+    @property
+    def unready(self) -> str | None:
+        """Why requests are not to be sent here; None when ready."""
+        return unready_reason(self.state, self.hold, self.model.error, self.policy.ready_when_loaded)
+
+    @property
+    def hold(self) -> Hold | None:
+        """The hold in force."""
+        return self.holds.hold
+
+    @property
+    def standby_ready(self) -> bool:
+        """Whether a standby is prepared."""
+        return self.pool.standby == "ready"
+
+    @property
+    def standby_weights_mib(self) -> int:
+        """Weights in MiB that the standby holds resident in host memory."""
+        return self.pool.standby_weights_mib
+
+    @property
+    def worker_allocated_mib(self) -> int:
+        """GPU memory in MiB that the worker reported last."""
+        return self.pool.allocated_mib
+
+    @property
+    def cpu_fallback(self) -> CpuFallback | None:
+        """What answers from the CPU now, if anything does."""
+        fallback = self._standby.fallback
+        return fallback if fallback is not None and self.hold is not None and fallback.offered else None
+
+    def start(self) -> None:
+        """Start to reconcile, and to load at once if the model is preloaded."""
+        if self.policy.preload:
+            self._reload.request()
+        self._reconciling = asyncio.create_task(self._reconcile_loop(), name="reconcile")
+
+    async def close(self) -> None:
+        """End every worker. The coordinator is not to be used after.
+
+        Raises:
+            WorkerStuckError: the worker outlived SIGKILL.
+
+        """
+        if self._reconciling is not None:
+            self._reconciling.cancel()
+        await self._loader.abort()
+        if self._standby.fallback is not None:
+            await self._standby.fallback.end()
+        async with self.model.transition:
+            await self.pool.end_standby()
+            await self._unloader.end_worker(None)
+            self.model.enter(State.UNLOADED)
+
+    async def measure(self) -> GpuMemory:
+        """Read the GPU's memory now.
+
+        Raises:
+            GpuUnavailable: there is no GPU, or it cannot be measured.
+
+        """
+        return await measure(self._read_memory)
+
+    async def unload(self, terms: Terms | None, drain_timeout: float) -> UnloadResult:
+        """Place the hold if there are terms, drain for at most `drain_timeout` seconds, and end the worker.
+
+        The hold's ttl counts from the end of the unload.
+
+        Raises:
+            FenceError: the terms are not the newest; nothing was changed.
+            WorkerStuckError: the worker outlived SIGKILL.
+
+        """
+        with self.holds.unloading(terms):
+            self._reload.cancel()
+            aborted = self.in_flight.needing_worker if self._loader.in_progress else 0
+            await self._loader.abort()
+            async with self.model.transition:
+                result = await self._unloader.drain_and_unload(drain_timeout, aborted)
+                if self.hold is None:
+                    await self.pool.end_standby()
+                else:
+                    await self._standby.start()
+        log.info("unloaded", extra=vars(result))
+        return result
+
+    def renew(self, fence: int, renew_key: str) -> Hold:
+        """Renew the hold.
+
+        Raises:
+            FenceError: there is no such hold.
+            RenewKeyError: the key is not the hold's.
+
+        """
+        return self.holds.renew(fence, renew_key)
+
+    async def load(self, claim: Claim | None) -> float:
+        """End the claimant's hold and load; without a claim there must be no hold. Return the seconds it took.
+
+        Raises:
+            FenceError: another holder has the hold; nothing was changed.
+            ServiceError: the load failed; the hold is ended all the same, and the server retries.
+
+        """
+        self.holds.end(claim)
+        began = self.now()
+        if not self.loaded:
+            self._reload.request()
+            await self.load_once()
+        return self.now() - began
+
+    async def load_once(self) -> None:
+        """Load the model, or wait for the load in progress; raises ServiceError."""
+        await self._loader.load_once()
+
+    def retry_after(self, error: Exception) -> int:
+        """Return after how many seconds a request that was refused with 503 will probably be served."""
+        hold = self.hold
+        if hold is not None:
+            return retry_after(seconds_until_end(hold, self.now(), datetime.now(UTC)))
+        load_seconds = self.durations.mean(Step.LOAD)
+        if isinstance(error, BusyError | TooManyRequestsError):
+            queue_seconds = self.in_flight.count * self.durations.mean(Step.REQUEST)
+            return retry_after(queue_seconds + (0.0 if self.loaded else load_seconds))
+        if isinstance(error, AdmissionClosedError):
+            return retry_after(self.durations.mean(Step.UNLOAD) + load_seconds)
+        return retry_after(load_seconds)
+
+    async def reconcile(self) -> None:
+        """Bring workers and state to what hold, time and memory require; called twice a second."""
+        if self.holds.expire():
+            self._reload.request()
+        await self._reconcile_standby()
+        if self.state is State.UNLOADED and self._reload.due(self.now()):
+            with contextlib.suppress(Exception):  # logged where it failed, kept in `error`, tried again after a delay
+                await self.load_once()
+
+    async def _reconcile_standby(self) -> None:
+        fallback = self._standby.fallback
+        if self.hold is None and fallback is not None:
+            await fallback.end_when_idle()
+        if self.hold is not None and self.state is State.UNLOADED and not self.model.transition.locked():
+            async with self.model.transition:
+                await self._standby.reconcile()
+
+    async def _reconcile_loop(self) -> None:
+        while True:
+            await asyncio.sleep(RECONCILE_SECONDS)
+            await self.reconcile()
+
+    def _on_worker_exit(self, worker: Worker) -> None:
+        """Record that the attached worker has exited: unexpectedly while loaded, or late after it was stuck."""
+        if self.loaded:
+            again = "it is loaded again" if self.policy.preload else "the next request loads the model again"
+            self.model.error = f"the worker {worker.end} unexpectedly; {again}"
+            if self.policy.preload:
+                self._reload.request()
+            self._metrics.worker_deaths.inc()
+            log.error(self.model.error)
+        if self.state in (State.LOADED, State.FAILED):
+            self.model.enter(State.UNLOADED)
