@@ -1,1 +1,1 @@
-"""What publishes the project: the documentation's site and releases."""
+"""What publishes the project, the site of the documentation and releases, and the check of its words."""
