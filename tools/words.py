@@ -35,6 +35,8 @@ CLEAN = (
     "CONTRIBUTING.md",
     "docs/index.md",
     "docs/try-it.md",
+    "docs/install.md",
+    "docs/first-training.md",
 )
 """Files, by their path in the repository, that are checked."""
 
