@@ -37,6 +37,12 @@ CLEAN = (
     "docs/try-it.md",
     "docs/install.md",
     "docs/first-training.md",
+    "docs/why-is-my-job-waiting.md",
+    "docs/kubectl-relay.md",
+    "docs/fairness.md",
+    "docs/kueue.md",
+    "docs/gitops.md",
+    "docs/page.md",
 )
 """Files, by their path in the repository, that are checked."""
 
