@@ -43,6 +43,7 @@ CLEAN = (
     "docs/kueue.md",
     "docs/gitops.md",
     "docs/page.md",
+    "docs/security.md",
     "docs/operations.md",
     "docs/life-of-a-job.md",
 )
