@@ -43,9 +43,20 @@ CLEAN = (
     "docs/kueue.md",
     "docs/gitops.md",
     "docs/page.md",
+    "docs/life-of-a-job.md",
     "docs/security.md",
     "docs/operations.md",
-    "docs/life-of-a-job.md",
+    "docs/performance.md",
+    "docs/changing-it.md",
+    "docs/local-cluster.md",
+    "manifests/samples/classify.yaml",
+    "manifests/samples/complete.yaml",
+    "manifests/samples/first-training.yaml",
+    "manifests/samples/minimal.yaml",
+    "manifests/samples/obb.yaml",
+    "manifests/samples/object-storage.yaml",
+    "manifests/samples/pose.yaml",
+    "manifests/samples/segment.yaml",
 )
 """Files, by their path in the repository, that are checked."""
 
