@@ -67,6 +67,7 @@ lint: environment
 	ruff format --check .
 	mypy
 	lint-imports
+	python -m tools.words
 
 # The site, strictly: a link or an anchor that leads nowhere is an error.
 docs: $(PUBLISH)/.complete

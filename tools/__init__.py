@@ -1,5 +1,5 @@
-"""Programs that publish the project: the documentation's site, releases, and the tour of a job's states (docs/tour.md).
+"""Programs that publish and check the project: the documentation's site, releases, the tour of a job's states, words.
 
-They are run by `make docs`, `make release` and `make tour`, and by the release workflow. Generators of single files lie
+`make docs`, `make release`, `make tour`, `make lint` and the release workflow run them. Generators of single files are
 beside what they generate: the CRD's in `gpu_relay.api`, the chart's in manifests/chart.
 """
