@@ -94,12 +94,14 @@ class Training(_Part):
 class Output(_Part):
     """Where results and checkpoints go, and what the best weights are exported to.
 
-    `path` is a folder that can be written; `uri` is where results are published to besides.
+    `path` is a folder that can be written; `uri` is where results are published to besides. With `keep_checkpoint` the
+    last checkpoint stays, so that another job can continue the training.
     """
 
     path: Path
     uri: str | None = None
     export: tuple[str, ...] = ()
+    keep_checkpoint: bool = False
 
     @field_validator("path")
     @classmethod
@@ -140,9 +142,22 @@ class Job(_Part):
     dataset: DatasetReference
     training: Training = Training()
     output: Output
+    resume_from: str | None = None
+    """The output of a finished job, which is trained for more epochs: a folder, or a URI."""
     cache: Path | None = None
     gpu: Gpu = Gpu()
     hold: Hold | None = None
+
+    @field_validator("resume_from")
+    @classmethod
+    def _source(cls, source: str | None) -> str | None:
+        if source is None:
+            return None
+        if stores.is_uri(source):
+            _check_scheme(source, stores.WRITABLE)
+        elif not Path(source).is_absolute():
+            raise ValueError(f"'{source}' must be an absolute path, or a URI: the output of a finished job")
+        return source
 
     @model_validator(mode="after")
     def _job_of_its_own(self) -> Job:
@@ -152,7 +167,7 @@ class Job(_Part):
         parts = self.model_dump_json(
             include={"model": True, "task": True, "dataset": True, "training": True},
             exclude={"training": {"batch", "checkpoint_interval"}},
-        )
+        ) + (self.resume_from or "")
         uid = f"local-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
         reference = JobReference(namespace="local", name=self.output.path.name or "local", uid=uid)
         return self.model_copy(update={"job": reference})

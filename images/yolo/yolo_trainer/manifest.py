@@ -34,6 +34,8 @@ class Manifest(BaseModel, extra="allow"):
     """What a run is and which files it has left; fields that only readers need pass through (docs/contracts.md)."""
 
     job: dict[str, str]
+    model: str = ""
+    task: str = ""
     files: dict[str, PublishedFile] = {}
     metrics: dict[str, float] = {}
     epochs: int = 0
@@ -44,6 +46,7 @@ class Manifest(BaseModel, extra="allow"):
     exportDifferences: dict[str, float | None] = {}  # noqa: N815
     exportErrors: dict[str, str] = {}  # noqa: N815
     exportsPending: list[str] = []  # noqa: N815
+    checkpointKept: bool = False  # noqa: N815
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,8 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
             "images": dict(images),
         },
         exportsPending=list(dict.fromkeys(job.output.export)),
+        checkpointKept=job.output.keep_checkpoint,
+        **({} if job.resume_from is None else {"resumedFrom": stores.shown(job.resume_from)}),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         completed=datetime.now(UTC).isoformat(timespec="seconds"),
     )

@@ -9,13 +9,13 @@ import threading
 from pathlib import Path
 
 from yolo_trainer.batch import RECORD
-from yolo_trainer.checkpoints import OWNER, CheckpointStore
+from yolo_trainer.checkpoints import BEST, OWNER, RESUME, CheckpointStore
 from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.stores import StorageError
 
 log = logging.getLogger(__name__)
 
-FILES = (RECORD, "best.pt", "resume.pt", OWNER)
+FILES = (RECORD, BEST, RESUME, OWNER)
 """In the order in which they are written; the last one says whose the others are."""
 LAST_COPY_SECONDS = 40.0
 """How long an interrupted training waits for its newest checkpoint to arrive: less than a pod's grace period."""
@@ -32,6 +32,8 @@ class CheckpointMirror:
         self._folder = folder
         self._changed = threading.Condition()
         self._wanted = self._copied = 0
+        self._current = False
+        """Whether the copy is that of the newest checkpoint."""
         self._thread = threading.Thread(target=self._run, name="checkpoint-mirror", daemon=True)
 
     def start(self) -> None:
@@ -71,6 +73,21 @@ class CheckpointMirror:
         finally:
             copy.unlink(missing_ok=True)
 
+    def complete(self) -> None:
+        """Copy the newest checkpoint, unless it has been copied: the job keeps it.
+
+        Raises:
+            StorageError: it could not be copied.
+
+        """
+        self.wait(threading.TIMEOUT_MAX)
+        if not self._current:
+            self._copy()
+
+    def forget_record(self) -> None:
+        """Remove from the copy what only an unfinished job needs."""
+        self._remote.remove(f"checkpoint/{RECORD}")
+
     def forget(self) -> None:
         """Remove the copy: the job has completed."""
         self.wait()
@@ -83,14 +100,20 @@ class CheckpointMirror:
                 self._changed.wait_for(lambda: self._copied != self._wanted)
                 wanted = self._wanted
             try:
-                for name in FILES:
-                    if (self._folder / name).is_file():
-                        self._remote.put(self._folder / name, f"checkpoint/{name}")
+                self._copy()
             except (StorageError, OSError) as error:
+                self._current = False
                 log.warning("The checkpoint could not be copied: %s", error)
+            else:
+                self._current = True
             with self._changed:
                 self._copied = wanted
                 self._changed.notify_all()
+
+    def _copy(self) -> None:
+        for name in FILES:
+            if (self._folder / name).is_file():
+                self._remote.put(self._folder / name, f"checkpoint/{name}")
 
 
 def _uid(owner: Path) -> str | None:

@@ -22,6 +22,7 @@ from pydantic import BaseModel, ValidationError
 from yolo_trainer import arguments, exports, label_cache, offline, stores
 from yolo_trainer.batch import Need, measure_need
 from yolo_trainer.checkpoints import CheckpointStore, write_whole
+from yolo_trainer.continuation import check_run, find_run
 from yolo_trainer.conversion import convertible
 from yolo_trainer.dataset import Dataset, Examined, examine_dataset
 from yolo_trainer.fetch import Cache, Fetched
@@ -107,6 +108,7 @@ class _Data:
 
 def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     """Do what costs time: cheap checks first."""
+    run = find_run(job, cache) if job.resume_from is not None and not _has_checkpoint(job) else None
     names = {label_cache.working_folder(job.output.path): ""}
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
     if fetched is not None:
@@ -126,6 +128,8 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         arguments = Request(job, dataset.folder, model, args, "cpu", 1).arguments()
         check_values(arguments)
         check_compiler(args)
+        if run is not None:
+            check_run(job, run, dataset)
         label_cache.read_as_ultralytics(data.examined, arguments, job.output.path)
     automatic = job.training.batch == "auto"
     need = measure_need(model, job.task, job.training.image_size, args) if automatic else None
@@ -178,11 +182,16 @@ def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[st
 
 def _check_room(job: Job, prepared: Prepared) -> None:
     """See that the volume has room. Where this job has trained on it already, a full volume costs an attempt only."""
+    if _has_checkpoint(job):
+        return
     output = job.output.path
     replaced = work_folder(output), output / "checkpoint"
-    if CheckpointStore(replaced[1], replaced[0], job.job.uid).owned:
-        return
     check_room(output, prepared.parameters, prepared.args.get("optimizer"), replaced)
+
+
+def _has_checkpoint(job: Job) -> bool:
+    output = job.output.path
+    return CheckpointStore(output / "checkpoint", work_folder(output), job.job.uid).owned
 
 
 @contextmanager
@@ -263,7 +272,10 @@ def _earlier(job: Job) -> Prepared | None:
 def _fingerprint(job: Job, source: Path) -> str:
     """Return a digest of what was checked: the job's fields, and the state of the data set's description."""
     fields = job.model_dump_json(
-        include={"job": True, "model": True, "task": True, "dataset": True, "training": True, "output": {"export"}},
+        include={
+            **dict.fromkeys(("job", "model", "task", "dataset", "training", "resume_from"), True),
+            "output": {"export"},
+        },
         exclude={"training": {"batch"}},
     )
     state = source.stat()

@@ -11,7 +11,9 @@ from pathlib import Path
 from yolo_trainer import exports, failures, offline, storage, stores
 from yolo_trainer.batch import OutOfMemoryRecord, choose_batch, images_trained
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.continuation import begin_from, find_run
 from yolo_trainer.export_stage import make_exports
+from yolo_trainer.fetch import Cache
 from yolo_trainer.gpu_share import GpuShare
 from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
@@ -163,6 +165,8 @@ class Attempt:
         with self._gpu.reserved():
             if training is not None:
                 run = self._run_of(training.run())
+                if self._mirror is not None and job.output.keep_checkpoint:
+                    self._mirror.complete()
                 manifest = publisher.publish(describe(job, prepared.dataset.images, run))
             assert manifest is not None, "what was not trained is published"
             self._report(manifest, publisher)
@@ -186,6 +190,9 @@ class Attempt:
         batch = choose_batch(job, prepared.need, self._gpu.granted_mib, self._record.smallest_failed(), images)
         data = prepared.dataset.written_to(work)
         request = Request(job, data, prepared.model, prepared.args, torch_device, batch)
+        if job.resume_from is not None and store.find() is None:
+            run = find_run(job, Cache(job.cache_path, job.job.uid, self._settings.dataset_limit_gib))
+            begin_from(run, request, store)
         self._training = Training(
             request,
             prepared.dataset,
@@ -218,14 +225,15 @@ class Attempt:
 
     def _clean_up(self, job: Job) -> None:
         """Remove what only an unfinished job needs."""
-        remote = _remote(job)
-        if remote is not None:
-            (self._mirror or CheckpointMirror(remote, job.output.path / "checkpoint")).forget()
-        for folder in (
-            job.output.path / "checkpoint",
-            working_folder(job.output.path),
-            *([] if job.cache else [job.cache_path]),
-        ):
+        remote, checkpoint = _remote(job), job.output.path / "checkpoint"
+        mirror = self._mirror or (CheckpointMirror(remote, checkpoint) if remote is not None else None)
+        if job.output.keep_checkpoint:
+            CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid).keep_last()
+        else:
+            shutil.rmtree(checkpoint, ignore_errors=True)
+        if mirror is not None:
+            (mirror.forget_record if job.output.keep_checkpoint else mirror.forget)()
+        for folder in (working_folder(job.output.path), *([] if job.cache else [job.cache_path])):
             shutil.rmtree(folder, ignore_errors=True)
         (job.output.path / RECORD).unlink(missing_ok=True)
 
