@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-from gpu_relay.api.v1alpha1 import Attempt, Results
+from gpu_relay.api.v1alpha1 import Attempt, FurtherValidation, Results
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain.history import refused_in_a_row
 from gpu_relay.domain.lifetime import deadline, deadline_message
@@ -14,7 +14,7 @@ from gpu_relay.domain.mishaps import killed_by
 from gpu_relay.domain.model import GpuLease, Job, Termination, TrainingPod
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.stops import attempt_reason, told
-from gpu_relay.domain.untrusted import numbers, paths, texts, whole
+from gpu_relay.domain.untrusted import mapping, numbers, paths, text, texts, whole
 
 _TRAINER_REASONS = frozenset(
     {
@@ -32,6 +32,7 @@ OUTPUT_MOUNT = "/output"
 """Where the training pod sees the output volume."""
 
 MESSAGE_LIMIT = 1024
+_LONGEST_SPLIT = 32
 _SIGTERM_EXIT = 143
 _MOST_REFUSALS = 6
 """Attempts in a row whose pod refuses the GPU, or is refused by its node, after which a job fails."""
@@ -121,7 +122,7 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
         reason=reason,
         message=message[:MESSAGE_LIMIT],
         exit_code=termination.exit_code,
-        epoch=whole(word.get("epoch")),
+        epoch=whole(word.get("epoch")) if job.spec.trains else None,
         batch=whole(word.get("batch")) or _known(next_batch(job)),
         start_time=termination.started,
         completion_time=_not_later(termination.finished, now),
@@ -152,10 +153,18 @@ def results_of(termination: Termination) -> Results | None:
     return Results(
         weights=paths(word.get("weights"), OUTPUT_MOUNT),
         metrics=numbers(word.get("metrics")),
+        validation=_further(word.get("validation")),
         exports=paths(word.get("exports"), OUTPUT_MOUNT),
         export_errors=texts(word.get("exportErrors")),
         peak_memory=whole(word.get("peakMemoryMiB")),
     )
+
+
+def _further(said: Any) -> FurtherValidation | None:
+    """Read the figures on a further split; None where there are none."""
+    found = mapping(said)
+    split = text(found.get("split"), _LONGEST_SPLIT)
+    return FurtherValidation(split=split, metrics=numbers(found.get("metrics"))) if split else None
 
 
 def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
