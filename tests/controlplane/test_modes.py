@@ -18,8 +18,8 @@ from tests.support.world import World, job_manifest
 
 CLAIM = {"claimName": "results"}
 OUTPUT = {"persistentVolumeClaim": CLAIM, "path": "second"}
-EXPORT = {"mode": "Export", "model": "best.pt", "output": {**OUTPUT, "export": ["onnx"]}}
-VALIDATE = {"mode": "Validate", "model": "best.pt"}
+EXPORT: dict[str, Any] = {"mode": "Export", "model": "best.pt", "output": {**OUTPUT, "export": ["onnx"]}}
+VALIDATE: dict[str, Any] = {"mode": "Validate", "model": "best.pt"}
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"mode": "Test"}, 'spec.mode: Unsupported value: "Test"'),
     ({"mode": "Validate"}, "this mode needs weights: name a .pt file in model"),

@@ -144,3 +144,22 @@ def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
 
     assert (code, word["epoch"]) == (0, FINISHED + 1), attempt.log
     assert "time limit" not in word["message"]
+
+
+def test_the_data_may_differ(start: Callable[..., Attempt], finished: Path, shared: Path) -> None:
+    """As many batches of fewer images: what was kept of the finished run's images and random numbers is left aside."""
+    fewer = make_dataset("detect", shared / "fewer", train=20, val=8)
+    attempt = start("other-data", FINISHED + 1, str(finished), dataset={"path": str(fewer)})
+    code, word = attempt.ended()
+
+    assert (code, word["epoch"]) == (0, FINISHED + 1), attempt.log
+    rows = figures(shared / "other-data")
+    assert rows[:FINISHED] == figures(finished)
+    assert [row["epoch"] for row in rows] == [str(number) for number in range(1, FINISHED + 2)]
+
+
+def test_the_number_of_epochs_is_the_total(start: Callable[..., Attempt], finished: Path) -> None:
+    code, word = start("refused", FINISHED, str(finished)).ended()
+
+    assert (code, word["reason"]) == (14, "ConfigInvalid")
+    assert f"training.epochs is {FINISHED}, and the run in resumeFrom {finished} has {FINISHED}" in word["message"]

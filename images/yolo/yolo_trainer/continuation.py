@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 _CHOSEN = ("optimizer", "lr0", "warmup_bias_lr")
 """Arguments that Ultralytics sets itself with `optimizer: auto`."""
+_CHECKPOINT = (f"checkpoint/{RESUME}", f"checkpoint/{BEST}")
 _SHAPE = ("kpt_shape", "channels")
 """Fields of a data set's description that decide the shape of the weights, besides the classes."""
 
@@ -75,13 +76,14 @@ def find_run(job: Job, cache: Cache) -> FinishedRun:
     _check_apart(job, source)
     manifest = _manifest(source, cache)
     _check_fits(job, manifest, stores.shown(source))
-    snapshot, best = _file(source, f"checkpoint/{RESUME}", cache), _file(source, f"checkpoint/{BEST}", cache)
-    if not is_whole(snapshot):
+    snapshot, best, results = (_file(source, name, cache) for name in (*_CHECKPOINT, RESULTS))
+    if not is_whole(snapshot) or not results.is_file():
+        damaged = f"the checkpoint {snapshot}" if results.is_file() else str(results)
         raise ConfigInvalidError(
-            f"resumeFrom: the checkpoint {snapshot} is missing or damaged. Begin a new training from the weights of "
-            f"that run: model: {_last_weights(source)}, without resumeFrom"
+            f"resumeFrom: {damaged} is missing or damaged. Begin a new training from the weights of that run: "
+            f"model: {_last_weights(source)}, without resumeFrom"
         )
-    return FinishedRun(snapshot, best, _file(source, RESULTS, cache), manifest.epochs)
+    return FinishedRun(snapshot, best, results, manifest.epochs)
 
 
 def check_run(job: Job, run: FinishedRun, dataset: Dataset) -> None:

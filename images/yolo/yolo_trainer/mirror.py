@@ -10,6 +10,7 @@ from pathlib import Path
 
 from yolo_trainer.batch import RECORD
 from yolo_trainer.checkpoints import BEST, OWNER, RESUME, CheckpointStore
+from yolo_trainer.job import Job
 from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.stores import StorageError
 
@@ -114,6 +115,17 @@ class CheckpointMirror:
         for name in FILES:
             if (self._folder / name).is_file():
                 self._remote.put(self._folder / name, f"checkpoint/{name}")
+
+
+def remote_of(job: Job) -> RemoteFolder | None:
+    """Return where a job publishes to besides its output folder."""
+    return RemoteFolder(job.output.uri) if job.output.uri else None
+
+
+def mirror_of(job: Job) -> CheckpointMirror | None:
+    """Return the mirror of a job's checkpoint; None for a job without `output.uri`."""
+    remote = remote_of(job)
+    return None if remote is None else CheckpointMirror(remote, job.output.path / "checkpoint")
 
 
 def _uid(owner: Path) -> str | None:

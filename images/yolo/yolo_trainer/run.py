@@ -9,7 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from yolo_trainer import exports, failures, offline, storage, stores
+from yolo_trainer import exports, failures, offline, stores
 from yolo_trainer.batch import OutOfMemoryRecord, choose_batch, images_trained
 from yolo_trainer.checkpoints import CheckpointStore
 from yolo_trainer.cleanup import clean_up
@@ -21,7 +21,7 @@ from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
 from yolo_trainer.job import Job, load_job
 from yolo_trainer.manifest import Manifest, Run, completed, describe, pending_exports, pending_validation, with_results
-from yolo_trainer.mirror import CheckpointMirror
+from yolo_trainer.mirror import CheckpointMirror, mirror_of, remote_of
 from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
 from yolo_trainer.prepare import Prepared, prepare
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
@@ -130,11 +130,11 @@ class Attempt:
             self._renewer.start()
         scratch = offline.prepare()
         try:
-            publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
+            publisher = Publisher(job, work_folder(job.output.path), remote_of(job), scratch)
             manifest = publisher.earlier()
             if manifest is None or pending_validation(job, manifest) or pending_exports(job, manifest):
                 manifest = self._with_gpu(job, publisher, manifest)
-            clean_up(job, self._mirror or _mirror(job))
+            clean_up(job, self._mirror or mirror_of(job))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._tracker.enter(Stage.DONE)
@@ -242,7 +242,7 @@ class Attempt:
 
     def _store(self, job: Job, checkpoint: Path) -> CheckpointStore:
         store = CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid)
-        self._mirror = _mirror(job)
+        self._mirror = mirror_of(job)
         if self._mirror is not None:
             self._mirror.bring_back(job.job.uid, store)
             self._mirror.start()
@@ -292,12 +292,3 @@ class Attempt:
                 batch=self._batch,
             )
         )
-
-
-def _remote(job: Job) -> storage.RemoteFolder | None:
-    return storage.RemoteFolder(job.output.uri) if job.output.uri else None
-
-
-def _mirror(job: Job) -> CheckpointMirror | None:
-    remote = _remote(job)
-    return None if remote is None else CheckpointMirror(remote, job.output.path / "checkpoint")

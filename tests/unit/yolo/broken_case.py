@@ -140,6 +140,7 @@ def finished(case: Case, **manifest: Any) -> None:
         **manifest,
     }  # fmt: skip
     (run / "manifest.json").write_text(json.dumps(content))
+    (run / "results.csv").touch()
     case.job["resumeFrom"] = str(run)
     case.job["training"]["epochs"] = 10
 

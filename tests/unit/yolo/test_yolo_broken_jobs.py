@@ -24,6 +24,11 @@ def validates_own_output(case: Case) -> None:
     case.job.update(mode="Validate", model="best.pt")
 
 
+def without_results(case: Case) -> None:
+    finished(case)
+    (case.folder / "run" / "results.csv").unlink()
+
+
 def empty_test(case: Case) -> None:
     (case.data / "images" / "test").mkdir()
     case.description["test"] = "images/test"
@@ -90,6 +95,7 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: finished(c, checkpointKept=False), "/run/weights/last.pt, without resumeFrom"),
     (lambda c: finished(c, epochs=10), "has 10 already. training.epochs is the total: give more than 10"),
     (lambda c: finished(c), "/run/checkpoint/resume.pt is missing or damaged. Begin a new training from the weights"),
+    (lambda c: without_results(c), "/run/results.csv is missing or damaged. Begin a new training from the weights"),
     (lambda c: c.job.update(mode="Test"), "mode: Input should be 'Train', 'Validate' or 'Export'"),
     (lambda c: c.job.update(mode="Export"), "mode Export needs output.export: name a format, such as onnx"),
     (lambda c: export(c, validation={"split": "test"}), "mode Export validates nothing: leave validation out"),
