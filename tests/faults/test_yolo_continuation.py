@@ -163,3 +163,15 @@ def test_the_number_of_epochs_is_the_total(start: Callable[..., Attempt], finish
 
     assert (code, word["reason"]) == (14, "ConfigInvalid")
     assert f"training.epochs is {FINISHED}, and the run in resumeFrom {finished} has {FINISHED}" in word["message"]
+
+
+def test_a_checkpoint_of_a_later_job_is_not_continued(
+    start: Callable[..., Attempt], finished: Path, shared: Path
+) -> None:
+    reused = shared / "reused"
+    shutil.copytree(finished, reused)
+    (reused / "checkpoint" / "job.json").write_text(json.dumps({"uid": "later"}))
+    code, word = start("mixed", TOTAL, str(reused)).ended()
+
+    assert (code, word["reason"]) == (14, "ConfigInvalid")
+    assert f"{reused}/checkpoint/resume.pt is missing, damaged or of a later job" in word["message"]

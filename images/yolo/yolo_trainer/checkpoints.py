@@ -50,7 +50,7 @@ class CheckpointStore:
         self._whole: Path | None = None
         """The newest snapshot that was found whole."""
         self._best = self.folder / BEST
-        self._owned = self._read_owner() == job_uid
+        self._owned = owner_of(self._owner) == job_uid
         self.on_save: Callable[[], None] = lambda: None
         """Called after each new checkpoint."""
 
@@ -143,12 +143,14 @@ class CheckpointStore:
             file.unlink(missing_ok=True)
         self._owned, self._whole = False, None
 
-    def _read_owner(self) -> str | None:
-        try:
-            owner = json.loads(self._owner.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return str(owner.get("uid")) if isinstance(owner, dict) else None
+
+def owner_of(file: Path) -> str | None:
+    """Return the UID of the job whose checkpoint lies beside this file; None where it does not say."""
+    try:
+        owner = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(owner.get("uid")) if isinstance(owner, dict) else None
 
 
 def _first_epochs(results: str, epochs: int) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from yolo_trainer import stores
-from yolo_trainer.checkpoints import BEST, RESULTS, RESUME, CheckpointStore
+from yolo_trainer.checkpoints import BEST, OWNER, RESULTS, RESUME, CheckpointStore, owner_of
 from yolo_trainer.dataset import Dataset
 from yolo_trainer.fetch import Cache
 from yolo_trainer.image_lists import class_images
@@ -77,11 +77,12 @@ def find_run(job: Job, cache: Cache) -> FinishedRun:
     manifest = _manifest(source, cache)
     _check_fits(job, manifest, stores.shown(source))
     snapshot, best, results = (_file(source, name, cache) for name in (*_CHECKPOINT, RESULTS))
-    if not is_whole(snapshot) or not results.is_file():
+    owner = owner_of(_file(source, f"checkpoint/{OWNER}", cache))
+    if owner != manifest.job.get("uid") or not is_whole(snapshot) or not results.is_file():
         damaged = f"the checkpoint {snapshot}" if results.is_file() else str(results)
         raise ConfigInvalidError(
-            f"resumeFrom: {damaged} is missing or damaged. Begin a new training from the weights of that run: "
-            f"model: {_last_weights(source)}, without resumeFrom"
+            f"resumeFrom: {damaged} is missing, damaged or of a later job. Begin a new training from the weights of "
+            f"that run: model: {_last_weights(source)}, without resumeFrom"
         )
     return FinishedRun(snapshot, best, results, manifest.epochs)
 

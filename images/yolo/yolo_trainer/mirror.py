@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from pathlib import Path
 
 from yolo_trainer.batch import RECORD
-from yolo_trainer.checkpoints import BEST, OWNER, RESUME, CheckpointStore
+from yolo_trainer.checkpoints import BEST, OWNER, RESUME, CheckpointStore, owner_of
 from yolo_trainer.job import Job
 from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.stores import StorageError
@@ -64,7 +63,7 @@ class CheckpointMirror:
         self._folder.mkdir(parents=True, exist_ok=True)
         copy = self._folder / f".{OWNER}.remote"
         try:
-            if not self._remote.get(f"checkpoint/{OWNER}", copy) or _uid(copy) != job_uid:
+            if not self._remote.get(f"checkpoint/{OWNER}", copy) or owner_of(copy) != job_uid:
                 return
             store.discard()
             for name in FILES[:-1]:
@@ -126,11 +125,3 @@ def mirror_of(job: Job) -> CheckpointMirror | None:
     """Return the mirror of a job's checkpoint; None for a job without `output.uri`."""
     remote = remote_of(job)
     return None if remote is None else CheckpointMirror(remote, job.output.path / "checkpoint")
-
-
-def _uid(owner: Path) -> str | None:
-    try:
-        content = json.loads(owner.read_bytes())
-    except ValueError:
-        return None
-    return str(content.get("uid")) if isinstance(content, dict) else None
