@@ -89,7 +89,7 @@ def test_what_a_job_does_cannot_be_changed(world: World, api: httpx.Client, chan
     assert f"{next(iter(change))} cannot be changed: create a new job instead" in answer.json()["message"]
 
 
-def test_a_job_that_validates_has_figures_and_no_epochs(
+def test_what_a_job_that_validates_says(
     world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer, cluster: Cluster,
     tmp_path: Path,
 ) -> None:  # fmt: skip
