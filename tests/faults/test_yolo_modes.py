@@ -30,7 +30,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def start(shared: Path) -> Iterator[Callable[..., Attempt]]:
     attempts: list[Attempt] = []
 
-    def begin(name: str, **fields: Any) -> Attempt:
+    def begin(name: str, full: str = "", **fields: Any) -> Attempt:
         job = {
             "job": {"namespace": "vision", "name": name, "uid": name},
             "model": "yolov8n.yaml",
@@ -40,7 +40,11 @@ def start(shared: Path) -> Iterator[Callable[..., Attempt]]:
             "output": {"path": str(shared / name), **fields.get("output", {})},
         }
         folder = shared / f"{name}-{len(attempts)}"
-        attempts.append(Attempt(folder, job, TMPDIR=str(shared), MPLCONFIGDIR=str(shared / "matplotlib")))
+        environment = {"TMPDIR": str(shared), "MPLCONFIGDIR": str(shared / "matplotlib")}
+        if full:  # the part of the job that has no GPU memory left
+            environment |= {"STAGE": full, "FACE": "torch", "YOLO_OFFLINE": "1"}
+        module = "tests.faults.yolo_full_gpu" if full else "yolo_trainer"
+        attempts.append(Attempt(folder, job, module=module, **environment))
         return attempts[-1]
 
     yield begin
@@ -149,3 +153,18 @@ def stage(attempt: Attempt) -> str:
     progress = attempt.progress()
     assert (progress["epoch"], progress["epochs"]) == (0, 0)
     return str(progress["stage"])
+
+
+def test_a_validation_that_runs_out_of_memory_is_done_again_with_half_the_batch(
+    start: Callable[..., Attempt], trained: Path
+) -> None:
+    model = str(trained / "weights" / "best.pt")
+    first = start("full", "validation", mode="Validate", model=model)
+    code, word = first.ended()
+    assert (code, word["reason"], word["batch"]) == (12, "OutOfMemory", 8), first.log
+    assert "out of GPU memory in the validation, with 8 images per batch" in word["message"]
+
+    second = start("full", mode="Validate", model=model)
+    code, word = second.ended()
+    assert (code, word["batch"]) == (0, 4), second.log
+    assert "batch 4 instead of 8: the job ran out of memory with 8" in second.log
