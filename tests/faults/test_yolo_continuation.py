@@ -138,11 +138,11 @@ def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
     write_snapshot(snapshot, replace(found.course, seconds=10.0**6), shared / "last.pt", found.state)
     seal(snapshot)
 
-    training = {"epochs": FINISHED + 1, "imageSize": 32, "batch": 8, "seed": 3, "timeLimit": 10**6, "args": ARGS}
+    training = {"epochs": FINISHED + 2, "imageSize": 32, "batch": 8, "seed": 3, "timeLimit": 10**6, "args": ARGS}
     attempt = start("limited", TOTAL, str(slow), training=training)
     code, word = attempt.ended()
 
-    assert (code, word["epoch"]) == (0, FINISHED + 1), attempt.log
+    assert (code, word["epoch"]) == (0, FINISHED + 2), attempt.log
     assert "time limit" not in word["message"]
 
 
