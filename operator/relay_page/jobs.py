@@ -138,7 +138,9 @@ def _facts(spec: Object) -> Object:
     return {
         "model": spec.get("model", ""),
         "task": spec.get("task", ""),
-        "epochs": training.get("epochs"),
+        "mode": spec.get("mode"),
+        "epochs": training.get("epochs") if spec.get("mode") in (None, "Train") else None,
+        "validation": spec.get("validation", {}).get("split"),
         "imageSize": training.get("imageSize"),
         "batch": training.get("batch"),
         "memory": gpu.get("memory", ""),

@@ -1,6 +1,5 @@
 """What is trained: every task, the same figures as plain Ultralytics, and the same again after interruptions."""
 
-import csv
 import json
 import os
 import re
@@ -16,6 +15,7 @@ import pytest
 
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
+from tests.faults.yolo_results import figures, weights
 from yolo_trainer.sealed import seal
 from yolo_trainer.snapshot import read_snapshot, write_snapshot
 
@@ -71,19 +71,6 @@ def start(shared: Path) -> Iterator[Callable[..., Attempt]]:
     for attempt in attempts:
         attempt.process.kill()
         attempt.process.wait()
-
-
-def figures(folder: Path) -> list[dict[str, str]]:
-    """Return results.csv without the times."""
-    with (folder / "results.csv").open(newline="") as file:
-        return [{name: cell for name, cell in row.items() if name != "time"} for row in csv.DictReader(file)]
-
-
-def weights(file: Path) -> dict[str, Any]:
-    import torch
-
-    content: dict[str, Any] = torch.load(file, weights_only=False, map_location="cpu")["model"].state_dict()
-    return content
 
 
 @pytest.fixture(scope="module")

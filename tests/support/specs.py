@@ -40,6 +40,7 @@ KNOWN_GOOD: Mapping[str, Drawn] = MappingProxyType(
         "output.path": _folder,
         "dataset.uri": _name.map("s3://data/{}.zip".format),
         "output.uri": _name.map("s3://results/{}".format),
+        "resumeFrom": st.one_of(_folder.map("runs/{}".format), _name.map("s3://runs/{}".format)),
         "training.batch": st.one_of(st.integers(1, 4096), st.just("auto")),
         "training.args{}": _scalar,
         "activeDeadlineSeconds": st.integers(3600, 10**6),
@@ -162,6 +163,7 @@ def _consistent(spec: Spec) -> Spec:
     """Settle what CEL rules and the API server's own checks demand of fields together."""
     spec = copy.deepcopy(spec)
     _settle_volumes(spec["dataset"], spec["output"])
+    _settle_mode(spec)
     _settle_pod(spec.get("podTemplate", {}))
     return spec
 
@@ -175,6 +177,25 @@ def _settle_volumes(dataset: Spec, output: Spec) -> None:
         dataset.setdefault("persistentVolumeClaim", {"claimName": "data"})
     if "uri" not in output:
         output.setdefault("persistentVolumeClaim", {"claimName": "results"})
+
+
+def _settle_mode(spec: Spec) -> None:
+    """Leave out what means nothing in a mode, and give what it needs."""
+    mode, output = spec.get("mode", "Train"), spec["output"]
+    if mode == "Train":
+        if not spec.get("resumeFrom", "s3://").startswith("s3://"):
+            output.setdefault("persistentVolumeClaim", {"claimName": "results"})
+        return
+    spec["model"] = "best.pt"
+    for name in ("epochs", "patience", "seed", "timeLimit", "checkpointInterval"):
+        spec.get("training", {}).pop(name, None)
+    spec.pop("resumeFrom", None)
+    output.pop("keepCheckpoint", None)
+    if mode == "Validate":
+        output.pop("export", None)
+    else:
+        spec.pop("validation", None)
+        output["export"] = output.get("export") or ["onnx"]
 
 
 def _settle_pod(template: Spec) -> None:

@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 RESULTS = "results.csv"
 OWNER = "job.json"
+RESUME = "resume.pt"
+BEST = "best.pt"
 
 
 class CheckpointStore:
@@ -43,12 +45,12 @@ class CheckpointStore:
         self._work = work
         self._uid = job_uid
         self._owner = self.folder / OWNER
-        self._resume = self.folder / "resume.pt"
+        self._resume = self.folder / RESUME
         self._previous = self.folder / "previous.pt"
         self._whole: Path | None = None
         """The newest snapshot that was found whole."""
-        self._best = self.folder / "best.pt"
-        self._owned = self._read_owner() == job_uid
+        self._best = self.folder / BEST
+        self._owned = owner_of(self._owner) == job_uid
         self.on_save: Callable[[], None] = lambda: None
         """Called after each new checkpoint."""
 
@@ -129,18 +131,26 @@ class CheckpointStore:
             file.unlink(missing_ok=True)
         return False
 
+    def keep_last(self) -> None:
+        """Remove what only an unfinished job needs: the newest snapshot and the best weights stay."""
+        for file in self.folder.iterdir() if self.folder.is_dir() else ():
+            if file.name not in {OWNER, RESUME, BEST}:
+                file.unlink()
+
     def discard(self) -> None:
         """Forget the checkpoint. The owner goes first: what has no owner is never resumed."""
         for file in (self._owner, self._resume, self._previous, self._best):
             file.unlink(missing_ok=True)
         self._owned, self._whole = False, None
 
-    def _read_owner(self) -> str | None:
-        try:
-            owner = json.loads(self._owner.read_bytes())
-        except (OSError, ValueError):
-            return None
-        return str(owner.get("uid")) if isinstance(owner, dict) else None
+
+def owner_of(file: Path) -> str | None:
+    """Return the UID of the job whose checkpoint lies beside this file; None where it does not say."""
+    try:
+        owner = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return str(owner.get("uid")) if isinstance(owner, dict) else None
 
 
 def _first_epochs(results: str, epochs: int) -> str:

@@ -62,8 +62,8 @@ class Continuity:
                 "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
                 "loader": loader.generator.get_state(),
             },
+            "images": len(loader.dataset),
             "recent_pictures": list(getattr(loader.dataset, "buffer", [])),
-            "mosaic_closed": _mosaic_closed(trainer, trainer.epoch),
         }
 
     def restore(self, trainer: Any, state: dict[str, Any] | None) -> None:
@@ -76,7 +76,9 @@ class Continuity:
         for saved, group in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
             saved["fused"] = group.get("fused")  # the device at hand picks the kernel
         trainer.optimizer.load_state_dict(state["optimizer"])
-        if state["batch_size"] == trainer.batch_size and trainer.train_loader.num_workers == 0:
+        loader = trainer.train_loader
+        same = state["batch_size"] == trainer.batch_size and state.get("images") in (None, len(loader.dataset))
+        if same and loader.num_workers == 0:
             self._restored = state
 
     def _on_epoch_start(self, trainer: Any) -> None:
@@ -123,7 +125,7 @@ def _restore_random(trainer: Any, state: dict[str, Any]) -> None:
         loader.generator.set_state(numbers["loader"])
 
     into_loader()
-    if state["mosaic_closed"]:
+    if _mosaic_closed(trainer, trainer.epoch - 1):
         # Ultralytics closes the mosaic once more in this epoch, with a fresh iterator.
         reset: Callable[[], None] = loader.reset
 

@@ -83,6 +83,8 @@ def out_of_memory_sentence(error: BaseException, now: Progress, batch: int, memo
 def _moment(now: Progress) -> str:
     if now.stage == Stage.PREPARING:
         return "before the first epoch"
+    if not now.epochs:
+        return "in the validation"
     where = "in a validation " if now.stage == Stage.VALIDATING else ""
     return f"{where}after {now.epoch} of {now.epochs} epochs"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ from yolo_trainer.spelling import suggestion
 NDJSON = ".ndjson"
 """Ultralytics' list of images and labels, by URL."""
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
+Mode = Literal["Train", "Validate", "Export"]
+Split = Literal["train", "val", "test"]
 
 
 class _Part(BaseModel):
@@ -94,12 +96,14 @@ class Training(_Part):
 class Output(_Part):
     """Where results and checkpoints go, and what the best weights are exported to.
 
-    `path` is a folder that can be written; `uri` is where results are published to besides.
+    `path` is a folder that can be written; `uri` is where results are published to besides. With `keep_checkpoint` the
+    last checkpoint stays, so that another job can continue the training.
     """
 
     path: Path
     uri: str | None = None
     export: tuple[str, ...] = ()
+    keep_checkpoint: bool = False
 
     @field_validator("path")
     @classmethod
@@ -112,6 +116,12 @@ class Output(_Part):
         if uri is not None:
             _check_scheme(uri, stores.WRITABLE)
         return uri
+
+
+class Validation(_Part):
+    """On which split the weights are validated: at the end of a training besides `val`, or as all that a job does."""
+
+    split: Split
 
 
 class Gpu(_Part):
@@ -135,14 +145,42 @@ class Job(_Part):
 
     job: JobReference = JobReference(namespace="local", name="local", uid="")
     attempt: PositiveInt = 1
+    mode: Mode = "Train"
     model: str = Field(min_length=1)
     task: Task = "detect"
     dataset: DatasetReference
     training: Training = Training()
+    validation: Validation | None = None
     output: Output
+    resume_from: str | None = None
+    """The output of a finished job, which is trained for more epochs: a folder, or a URI."""
     cache: Path | None = None
     gpu: Gpu = Gpu()
     hold: Hold | None = None
+
+    @field_validator("resume_from")
+    @classmethod
+    def _source(cls, source: str | None) -> str | None:
+        if source is None:
+            return None
+        if stores.is_uri(source):
+            _check_scheme(source, stores.WRITABLE)
+        elif not Path(source).is_absolute():
+            raise ValueError(f"'{source}' must be an absolute path, or a URI: the output of a finished job")
+        return source
+
+    @model_validator(mode="after")
+    def _of_one_mode(self) -> Job:
+        """Refuse fields that mean nothing in the job's mode."""
+        if self.mode == "Export" and not self.output.export:
+            raise ValueError("mode Export needs output.export: name a format, such as onnx")
+        if self.mode == "Export" and self.validation is not None:
+            raise ValueError("mode Export validates nothing: leave validation out, or use mode Validate")
+        if self.mode == "Validate" and self.output.export:
+            raise ValueError("mode Validate makes no exports: leave output.export out, or use mode Export")
+        if self.mode != "Train" and (self.resume_from is not None or self.output.keep_checkpoint):
+            raise ValueError(f"mode {self.mode} trains nothing: leave resumeFrom and output.keepCheckpoint out")
+        return self
 
     @model_validator(mode="after")
     def _job_of_its_own(self) -> Job:
@@ -152,10 +190,29 @@ class Job(_Part):
         parts = self.model_dump_json(
             include={"model": True, "task": True, "dataset": True, "training": True},
             exclude={"training": {"batch", "checkpoint_interval"}},
-        )
+        ) + "".join(self._set_apart())
         uid = f"local-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
         reference = JobReference(namespace="local", name=self.output.path.name or "local", uid=uid)
         return self.model_copy(update={"job": reference})
+
+    def _set_apart(self) -> Iterator[str]:
+        """Yield what tells two jobs by hand apart besides what they train, where it is given."""
+        if self.mode != "Train":
+            yield self.mode
+        if self.validation is not None:
+            yield self.validation.split
+        if self.resume_from is not None:
+            yield self.resume_from
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that the job trains; 0 in the other modes."""
+        return self.training.epochs if self.mode == "Train" else 0
+
+    @property
+    def split(self) -> str:
+        """The split that each epoch is validated on."""
+        return str(self.training.args.get("split", "val"))
 
     @property
     def cache_path(self) -> Path:
@@ -175,6 +232,7 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
     "dataset": DatasetReference,
     "training": Training,
+    "validation": Validation,
     "output": Output,
     "gpu": Gpu,
     "hold": Hold,

@@ -62,13 +62,16 @@ def keep_in(output: Path) -> None:
     utils._replace_image = _leave_alone
 
 
-def read_as_ultralytics(examined: Examined, arguments: Mapping[str, Any], output: Path) -> None:
+def read_as_ultralytics(
+    examined: Examined, arguments: Mapping[str, Any], output: Path, also: str | None = None
+) -> None:
     """Have Ultralytics read the labels of a data set that was examined, and see that it drops nothing.
 
     Args:
         examined: the data set, and what was seen in its images.
         arguments: the arguments that Ultralytics will train with.
         output: the job's output folder, in which the label caches are kept.
+        also: a split that is validated on besides.
 
     Raises:
         DatasetInvalidError: Ultralytics cannot read an image or a label file.
@@ -83,7 +86,8 @@ def read_as_ultralytics(examined: Examined, arguments: Mapping[str, Any], output
     data = _described(dataset, settings, working_folder(output))
     _check_decoding(examined, settings, data)
     with _known(examined.images):
-        for mode, split in (("train", "train"), ("val", settings.split)):
+        validated = dict.fromkeys(("val", split) for split in (settings.split, also or settings.split))
+        for mode, split in (("train", "train"), *validated):
             try:
                 images = image_names(_built(data, settings, mode, split))
             except (RuntimeError, ValueError, FileNotFoundError) as error:

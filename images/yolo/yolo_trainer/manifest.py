@@ -30,29 +30,40 @@ class PublishedFile(BaseModel):
     sha256: str
 
 
+class Validation(BaseModel):
+    """Figures of the weights on another split than `metrics` are of, or of a job that validates."""
+
+    split: str
+    metrics: dict[str, float]
+
+
 class Manifest(BaseModel, extra="allow"):
     """What a run is and which files it has left; fields that only readers need pass through (docs/contracts.md)."""
 
     job: dict[str, str]
+    model: str = ""
+    task: str = ""
     files: dict[str, PublishedFile] = {}
     metrics: dict[str, float] = {}
     epochs: int = 0
     batch: int = 0
-    ended: Ending = Ending.EPOCHS
+    ended: Ending | None = Ending.EPOCHS
     peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
     exports: dict[str, str] = {}
     exportDifferences: dict[str, float | None] = {}  # noqa: N815
     exportErrors: dict[str, str] = {}  # noqa: N815
     exportsPending: list[str] = []  # noqa: N815
+    checkpointKept: bool = False  # noqa: N815
+    validation: Validation | None = None
 
 
 @dataclass(frozen=True)
 class Run:
-    """How a training went. Memory in MiB; `epochs` are those that were trained."""
+    """How a training went. Memory in MiB; `epochs` are those that were trained. No `ending`: nothing was trained."""
 
     metrics: Mapping[str, float]
     epochs: int
-    ending: Ending
+    ending: Ending | None
     batch: int
     peak_memory_mib: int
 
@@ -61,13 +72,14 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
     """Describe a run; its files are added when they are published, its exports when they are made."""
     return Manifest(
         job={"namespace": job.job.namespace, "name": job.job.name, "uid": job.job.uid},
+        mode=job.mode,
         attempt=job.attempt,
         task=job.task,
         model=stores.shown(job.model) if stores.is_uri(job.model) else job.model,
         epochs=run.epochs,
         ended=run.ending,
         batch=run.batch,
-        metrics={name: value for name, value in run.metrics.items() if math.isfinite(value)},
+        metrics=_finite(run.metrics),
         peakMemoryMiB=run.peak_memory_mib,
         dataset={
             "path": None if job.dataset.path is None else str(job.dataset.path),
@@ -76,9 +88,22 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
             "images": dict(images),
         },
         exportsPending=list(dict.fromkeys(job.output.export)),
+        checkpointKept=job.output.keep_checkpoint,
+        **({} if job.resume_from is None else {"resumedFrom": stores.shown(job.resume_from)}),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         completed=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def pending_validation(job: Job, manifest: Manifest) -> str | None:
+    """Return the split that the published best weights are still to be validated on; None where there is none."""
+    split = job.validation.split if job.validation is not None else None
+    return None if split == job.split or manifest.validation is not None else split
+
+
+def with_validation(manifest: Manifest, split: str, metrics: Mapping[str, float]) -> Manifest:
+    """Return a manifest with the figures of a further split."""
+    return manifest.model_copy(update={"validation": Validation(split=split, metrics=_finite(metrics))})
 
 
 def pending_exports(job: Job, manifest: Manifest) -> list[str]:
@@ -106,10 +131,9 @@ def with_export(job: Job, manifest: Manifest, name: str, made: tuple[str, float 
 
 def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
     """Return the last word of a job whose results are published; `place` says where a file of the manifest is."""
-    epochs = job.training.epochs
-    message = f"{manifest.epochs} of {epochs} epochs, {sentence(manifest.metrics)}{_why(job, manifest)}"
+    message = _done(job, manifest)
     failed = [f"; the export to {name} failed: {error}" for name, error in manifest.exportErrors.items()]
-    word = LastWord(Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=epochs)
+    word = LastWord(Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=job.epochs)
     return with_results(word, manifest, place)
 
 
@@ -124,7 +148,23 @@ def with_results(word: LastWord, manifest: Manifest, place: Callable[[str], str]
         export_errors=manifest.exportErrors,
         peak_memory_mib=max(word.peak_memory_mib, manifest.peakMemoryMiB),
         batch=manifest.batch,
+        validation=None if manifest.validation is None else manifest.validation.model_dump(),
     )
+
+
+def _done(job: Job, manifest: Manifest) -> str:
+    """Say what was done, in one sentence."""
+    further = manifest.validation
+    if job.mode == "Export":
+        return f"exported to {', '.join(manifest.exports) or 'no format'}"
+    if job.mode == "Validate":
+        return f"validated on {further.split if further else job.split}: {sentence(manifest.metrics)}"
+    message = f"{manifest.epochs} of {job.epochs} epochs, {sentence(manifest.metrics)}{_why(job, manifest)}"
+    return message if further is None else f"{message}; on {further.split}: {sentence(further.metrics)}"
+
+
+def _finite(figures: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 def _why(job: Job, manifest: Manifest) -> str:

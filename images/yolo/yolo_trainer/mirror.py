@@ -3,19 +3,19 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 from pathlib import Path
 
 from yolo_trainer.batch import RECORD
-from yolo_trainer.checkpoints import OWNER, CheckpointStore
+from yolo_trainer.checkpoints import BEST, OWNER, RESUME, CheckpointStore, owner_of
+from yolo_trainer.job import Job
 from yolo_trainer.storage import RemoteFolder
 from yolo_trainer.stores import StorageError
 
 log = logging.getLogger(__name__)
 
-FILES = (RECORD, "best.pt", "resume.pt", OWNER)
+FILES = (RECORD, BEST, RESUME, OWNER)
 """In the order in which they are written; the last one says whose the others are."""
 LAST_COPY_SECONDS = 40.0
 """How long an interrupted training waits for its newest checkpoint to arrive: less than a pod's grace period."""
@@ -32,6 +32,8 @@ class CheckpointMirror:
         self._folder = folder
         self._changed = threading.Condition()
         self._wanted = self._copied = 0
+        self._current = False
+        """Whether the copy is that of the newest checkpoint."""
         self._thread = threading.Thread(target=self._run, name="checkpoint-mirror", daemon=True)
 
     def start(self) -> None:
@@ -61,7 +63,7 @@ class CheckpointMirror:
         self._folder.mkdir(parents=True, exist_ok=True)
         copy = self._folder / f".{OWNER}.remote"
         try:
-            if not self._remote.get(f"checkpoint/{OWNER}", copy) or _uid(copy) != job_uid:
+            if not self._remote.get(f"checkpoint/{OWNER}", copy) or owner_of(copy) != job_uid:
                 return
             store.discard()
             for name in FILES[:-1]:
@@ -70,6 +72,21 @@ class CheckpointMirror:
             log.info("The checkpoint came back from %s", self._remote.shown)
         finally:
             copy.unlink(missing_ok=True)
+
+    def complete(self) -> None:
+        """Copy the newest checkpoint, unless it has been copied: the job keeps it.
+
+        Raises:
+            StorageError: it could not be copied.
+
+        """
+        self.wait(threading.TIMEOUT_MAX)
+        if not self._current:
+            self._copy()
+
+    def forget_record(self) -> None:
+        """Remove from the copy what only an unfinished job needs."""
+        self._remote.remove(f"checkpoint/{RECORD}")
 
     def forget(self) -> None:
         """Remove the copy: the job has completed."""
@@ -83,19 +100,28 @@ class CheckpointMirror:
                 self._changed.wait_for(lambda: self._copied != self._wanted)
                 wanted = self._wanted
             try:
-                for name in FILES:
-                    if (self._folder / name).is_file():
-                        self._remote.put(self._folder / name, f"checkpoint/{name}")
+                self._copy()
             except (StorageError, OSError) as error:
+                self._current = False
                 log.warning("The checkpoint could not be copied: %s", error)
+            else:
+                self._current = True
             with self._changed:
                 self._copied = wanted
                 self._changed.notify_all()
 
+    def _copy(self) -> None:
+        for name in FILES:
+            if (self._folder / name).is_file():
+                self._remote.put(self._folder / name, f"checkpoint/{name}")
 
-def _uid(owner: Path) -> str | None:
-    try:
-        content = json.loads(owner.read_bytes())
-    except ValueError:
-        return None
-    return str(content.get("uid")) if isinstance(content, dict) else None
+
+def remote_of(job: Job) -> RemoteFolder | None:
+    """Return where a job publishes to besides its output folder."""
+    return RemoteFolder(job.output.uri) if job.output.uri else None
+
+
+def mirror_of(job: Job) -> CheckpointMirror | None:
+    """Return the mirror of a job's checkpoint; None for a job without `output.uri`."""
+    remote = remote_of(job)
+    return None if remote is None else CheckpointMirror(remote, job.output.path / "checkpoint")

@@ -8,7 +8,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from yolo_trainer.job import Task
+from yolo_trainer import stores
+from yolo_trainer.job import Job, Task
 from yolo_trainer.outcome import ConfigInvalidError
 
 ARCHITECTURES = (".yaml", ".yml")
@@ -46,6 +47,21 @@ def find_model(name: str, folders: Sequence[Path]) -> str:
             f"address{_address_of(name)}, or train from scratch with {Path(name).with_suffix('.yaml').name}"
         )
     return name
+
+
+def check_weights(job: Job) -> None:
+    """See that a job that trains nothing names weights.
+
+    Raises:
+        ConfigInvalidError: it names an architecture.
+
+    """
+    name = stores.name_of(job.model) if stores.is_uri(job.model) else job.model
+    if job.mode != "Train" and not name.lower().endswith(WEIGHTS):
+        raise ConfigInvalidError(
+            f"model is {stores.shown(job.model)}, and mode {job.mode} needs weights: name a .pt file, such as "
+            "weights/best.pt of a finished run, as an absolute path, beside the data set, or as a URI"
+        )
 
 
 def _address_of(name: str) -> str:

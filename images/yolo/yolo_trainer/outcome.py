@@ -108,6 +108,8 @@ class LastWord:
     """Images per batch; 0 while none was chosen."""
     export_errors: Mapping[str, str] = field(default_factory=dict)
     """Formats that could not be made, and why."""
+    validation: Mapping[str, Any] | None = None
+    """Split and figures of a further validation; None where there was none."""
     prepared: Mapping[str, Any] | None = None
     """What `prepare` found and fetched; None for a training."""
 
@@ -154,6 +156,8 @@ class LastWord:
             "peakMemoryMiB": self.peak_memory_mib,
             "batch": self.batch,
         }
+        if self.validation is not None:
+            word["validation"] = dict(self.validation)
         if self.prepared is not None:
             word["prepared"] = dict(self.prepared)
         # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.

@@ -22,15 +22,17 @@ from pydantic import BaseModel, ValidationError
 from yolo_trainer import arguments, exports, label_cache, offline, stores
 from yolo_trainer.batch import Need, measure_need
 from yolo_trainer.checkpoints import CheckpointStore, write_whole
+from yolo_trainer.continuation import check_run, find_run
 from yolo_trainer.conversion import convertible
 from yolo_trainer.dataset import Dataset, Examined, examine_dataset
 from yolo_trainer.fetch import Cache, Fetched
 from yolo_trainer.job import Job
 from yolo_trainer.layout import dataset_on_volume, find_dataset
-from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, count_parameters, find_model
+from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, check_weights, count_parameters, find_model
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 from yolo_trainer.request import Request, check_compiler, check_values, work_folder
 from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.validation import check_classes
 from yolo_trainer.volumes import check_room
 
 log = logging.getLogger(__name__)
@@ -76,6 +78,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
 
     """
     began = time.monotonic()
+    check_weights(job)
     arguments.check_names(job.training.args)
     exports.check_formats(job.output.export)
     _make_output(job)
@@ -107,6 +110,7 @@ class _Data:
 
 def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     """Do what costs time: cheap checks first."""
+    run = find_run(job, cache) if job.resume_from is not None and not _has_checkpoint(job) else None
     names = {label_cache.working_folder(job.output.path): ""}
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
     if fetched is not None:
@@ -118,6 +122,7 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         _check_places(job, dataset, data.home)
         folders = (data.home, job.output.path, job.output.path / "weights", Path.cwd())
         model, args, transferred = _with_weights(job, cache, folders)
+        _check_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
             log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
@@ -126,7 +131,12 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         arguments = Request(job, dataset.folder, model, args, "cpu", 1).arguments()
         check_values(arguments)
         check_compiler(args)
-        label_cache.read_as_ultralytics(data.examined, arguments, job.output.path)
+        if run is not None:
+            check_run(job, run, dataset)
+        if job.mode == "Validate":
+            check_classes(job, model, dataset)
+        also = job.validation.split if job.validation is not None else None
+        label_cache.read_as_ultralytics(data.examined, arguments, job.output.path, also)
     automatic = job.training.batch == "auto"
     need = measure_need(model, job.task, job.training.image_size, args) if automatic else None
     transferred += fetched.transferred if fetched is not None else 0
@@ -145,7 +155,8 @@ def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -
     if other is not None:
         seal()
         place = other.convert(job.task, label_cache.working_folder(job.output.path) / "converted", args)
-    examined = examine_dataset(place, job.task, bool(args.get("single_cls")), (str(args.get("split", "val")),))
+    splits = (job.split, *([job.validation.split] if job.validation is not None else []))
+    examined = examine_dataset(place, job.task, bool(args.get("single_cls")), splits)
     return _Data(
         examined,
         other.described_by if other is not None else examined.dataset.source,
@@ -178,11 +189,16 @@ def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[st
 
 def _check_room(job: Job, prepared: Prepared) -> None:
     """See that the volume has room. Where this job has trained on it already, a full volume costs an attempt only."""
+    if job.mode != "Train" or _has_checkpoint(job):
+        return
     output = job.output.path
     replaced = work_folder(output), output / "checkpoint"
-    if CheckpointStore(replaced[1], replaced[0], job.job.uid).owned:
-        return
     check_room(output, prepared.parameters, prepared.args.get("optimizer"), replaced)
+
+
+def _has_checkpoint(job: Job) -> bool:
+    output = job.output.path
+    return CheckpointStore(output / "checkpoint", work_folder(output), job.job.uid).owned
 
 
 @contextmanager
@@ -199,9 +215,14 @@ def _in_users_words(names: Mapping[Path, str]) -> Iterator[None]:
 
 
 def _check_places(job: Job, dataset: Dataset, home: Path) -> None:
-    split = job.training.args.get("split", "val")
-    if split not in dataset.images:
-        raise ConfigInvalidError(f"training.args.split is {split}, and the data set has {', '.join(dataset.images)}")
+    has = ", ".join(dataset.images)
+    if job.split not in dataset.images:
+        raise ConfigInvalidError(f"training.args.split is {job.split}, and the data set has {has}")
+    if job.validation is not None and job.validation.split not in dataset.images:
+        raise ConfigInvalidError(
+            f"validation.split is {job.validation.split}, and the data set has {has}: add images and labels for it, "
+            "or choose another split"
+        )
     wanted = job.training.args.get("classes")
     for number in wanted if isinstance(wanted, list) else [wanted]:
         if isinstance(number, int) and not 0 <= number < dataset.classes:
@@ -211,6 +232,16 @@ def _check_places(job: Job, dataset: Dataset, home: Path) -> None:
     if job.output.path.resolve() == home.resolve():
         raise ConfigInvalidError(
             f"output.path is the data set's own folder {job.output.path}: give the results another one"
+        )
+
+
+def _check_kept(job: Job, model: str) -> None:
+    """See that a job that trains nothing does not replace the run that its weights are of."""
+    if job.mode == "Train" or stores.is_uri(job.model):
+        return
+    if Path(model).resolve().is_relative_to(job.output.path.resolve()):
+        raise ConfigInvalidError(
+            f"model {model} lies in output.path, whose results this job would replace: give output another folder"
         )
 
 
@@ -263,7 +294,10 @@ def _earlier(job: Job) -> Prepared | None:
 def _fingerprint(job: Job, source: Path) -> str:
     """Return a digest of what was checked: the job's fields, and the state of the data set's description."""
     fields = job.model_dump_json(
-        include={"job": True, "model": True, "task": True, "dataset": True, "training": True, "output": {"export"}},
+        include={
+            **dict.fromkeys(("job", "mode", "model", "task", "dataset", "training", "validation", "resume_from"), True),
+            "output": {"export"},
+        },
         exclude={"training": {"batch"}},
     )
     state = source.stat()

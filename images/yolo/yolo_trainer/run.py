@@ -6,28 +6,33 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from yolo_trainer import exports, failures, offline, storage, stores
+from yolo_trainer import exports, failures, offline, stores
 from yolo_trainer.batch import OutOfMemoryRecord, choose_batch, images_trained
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.cleanup import clean_up
+from yolo_trainer.continuation import begin_from, find_run
 from yolo_trainer.export_stage import make_exports
+from yolo_trainer.fetch import Cache
 from yolo_trainer.gpu_share import GpuShare
 from yolo_trainer.hold import HoldRenewer
 from yolo_trainer.interruption import Interrupted, Interruption
 from yolo_trainer.job import Job, load_job
-from yolo_trainer.label_cache import working_folder
-from yolo_trainer.manifest import Manifest, Run, completed, describe, pending_exports, with_results
-from yolo_trainer.mirror import CheckpointMirror
+from yolo_trainer.manifest import Manifest, Run, completed, describe, pending_exports, pending_validation, with_results
+from yolo_trainer.mirror import CheckpointMirror, mirror_of, remote_of
 from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
-from yolo_trainer.prepare import RECORD, Prepared, prepare
+from yolo_trainer.prepare import Prepared, prepare
 from yolo_trainer.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.publish import Publisher
 from yolo_trainer.request import Request, check_device, work_folder
 from yolo_trainer.samples import latest_picture
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
-from yolo_trainer.train import Trained, Training
+from yolo_trainer.train import Training
+from yolo_trainer.untrained import first_results
+from yolo_trainer.validation import validate_best
 from yolo_trainer.volumes import full_volume_problem
 
 log = logging.getLogger(__name__)
@@ -57,6 +62,7 @@ class Attempt:
         self._job: Job | None = None
         self._mirror: CheckpointMirror | None = None
         self._record: OutOfMemoryRecord | None = None
+        self._request: Request | None = None
         self._training: Training | None = None
         self._published: Callable[[LastWord], LastWord] = lambda word: word
         """Adds to a last word what is published."""
@@ -84,21 +90,24 @@ class Attempt:
         try:
             return train()
         except Interrupted:
-            saved = self._training.saved_epochs if self._training else 0
-            where = (
-                f"{saved} of {self._tracker.snapshot().epochs} epochs are in the checkpoint"
-                if saved
-                else "no epoch was finished in this attempt"
-            )
             if self._mirror is not None and not self._mirror.wait():
                 log.warning("The newest checkpoint did not reach output.uri in time")
-            return self._word(Reason.INTERRUPTED, f"asked to end; {where}")
+            return self._word(Reason.INTERRUPTED, f"asked to end; {self._kept()}")
         except stores.StorageError as error:
             return self._word(Reason.CONFIG_INVALID if error.refused else Reason.ERROR, f"output.uri {error}")
         except TrainerError as error:
             return self._word(error.reason, str(error))
         except Exception as error:
             return self._failure(error)
+
+    def _kept(self) -> str:
+        """Say what of an interrupted attempt is not done again."""
+        if self._job is not None and not self._job.epochs:
+            return "what was not published is done again"
+        saved = self._training.saved_epochs if self._training else 0
+        if not saved:
+            return "no epoch was finished in this attempt"
+        return f"{saved} of {self._tracker.snapshot().epochs} epochs are in the checkpoint"
 
     def _failure(self, error: Exception) -> LastWord:
         """Return the last word after an error that nothing in the trainer expects."""
@@ -121,11 +130,11 @@ class Attempt:
             self._renewer.start()
         scratch = offline.prepare()
         try:
-            publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
+            publisher = Publisher(job, work_folder(job.output.path), remote_of(job), scratch)
             manifest = publisher.earlier()
-            if manifest is None or pending_exports(job, manifest):
+            if manifest is None or pending_validation(job, manifest) or pending_exports(job, manifest):
                 manifest = self._with_gpu(job, publisher, manifest)
-            self._clean_up(job)
+            clean_up(job, self._mirror or mirror_of(job))
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         self._tracker.enter(Stage.DONE)
@@ -142,16 +151,19 @@ class Attempt:
         pictures = ", ".join(f"{count} {split}" for split, count in prepared.dataset.images.items())
         message = f"prepared in {prepared.seconds} s: {pictures} images, {prepared.transferred} bytes fetched"
         message = "; ".join([message, *prepared.dataset.unlabelled_sentences])
-        return LastWord(Reason.COMPLETED, message, epochs=job.training.epochs, prepared=figures)
+        return LastWord(Reason.COMPLETED, message, epochs=job.epochs, prepared=figures)
 
     def _load(self) -> Job:
         self._job = job = load_job(self._settings.job_file)
-        self._tracker.plan(job.training.epochs)
+        self._tracker.plan(job.epochs)
         self._serve_progress()
         return job
 
     def _with_gpu(self, job: Job, publisher: Publisher, manifest: Manifest | None) -> Manifest:
-        """Train and publish, unless an earlier attempt did; then make the exports that are still to be made."""
+        """Train and publish, unless an earlier attempt did; then do what is left: a validation, and exports.
+
+        In the other modes there is a validation, or weights that are published as they are, in place of a training.
+        """
         if manifest is not None:
             self._report(manifest, publisher)
         prepared = prepare(job, self._settings.dataset_limit_gib, self._import_libraries)
@@ -159,33 +171,48 @@ class Attempt:
         device = self._gpu.open(job.gpu).torch_device
         exports.check_device(job.output.export, device)
         check_device(prepared.args, device)
-        training = self._new_training(job, prepared, device) if manifest is None else None
+        begin = None if manifest is not None else self._beginning(job, prepared, device)
         with self._gpu.reserved():
-            if training is not None:
-                run = self._run_of(training.run())
-                manifest = publisher.publish(describe(job, prepared.dataset.images, run))
+            if begin is not None:
+                manifest = publisher.publish(begin())
             assert manifest is not None, "what was not trained is published"
             self._report(manifest, publisher)
-            self._tracker.plan(job.training.epochs, manifest.epochs)
+            self._tracker.plan(job.epochs, manifest.epochs)
+            if pending_validation(job, manifest):
+                self._tracker.enter(Stage.VALIDATING)
+                manifest = validate_best(job, manifest, publisher, partial(self._new_request, job, prepared, device))
+                self._report(manifest, publisher)
             self._tracker.enter(Stage.EXPORTING)
             return make_exports(job, manifest, publisher, prepared.dataset.pictures("val"), device)
+
+    def _beginning(self, job: Job, prepared: Prepared, device: str) -> Callable[[], Manifest]:
+        """Return what makes the first results of a job, in its work folder, once it has the GPU."""
+        if job.mode == "Train":
+            return partial(self._trained, job, prepared, self._new_training(job, prepared, device))
+        shutil.rmtree(work_folder(job.output.path), ignore_errors=True)
+        request = self._new_request(job, prepared, device)
+        return partial(first_results, prepared, request, self._tracker, self._gpu.peak_mib)
+
+    def _trained(self, job: Job, prepared: Prepared, training: Training) -> Manifest:
+        trained = training.run()
+        if self._mirror is not None and job.output.keep_checkpoint:
+            self._mirror.complete()
+        epochs = self._tracker.snapshot().epoch
+        run = Run(trained.metrics, epochs, trained.ending, self._batch, self._gpu.peak_mib())
+        return describe(job, prepared.dataset.images, run)
 
     def _report(self, manifest: Manifest, publisher: Publisher) -> None:
         """Have the last word say what is published, however the attempt ends."""
         self._published = lambda word: with_results(word, manifest, publisher.place)
 
     def _new_training(self, job: Job, prepared: Prepared, torch_device: str) -> Training:
-        checkpoint = job.output.path / "checkpoint"
-        self._record = OutOfMemoryRecord(checkpoint, job.job.uid)
-        store = self._store(job, checkpoint)
-        work = work_folder(job.output.path)
+        store = self._store(job, job.output.path / "checkpoint")
         if store.find() is None:
-            shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(exist_ok=True)
-        images = images_trained(prepared.dataset.images["train"], prepared.args.get("fraction"))
-        batch = choose_batch(job, prepared.need, self._gpu.granted_mib, self._record.smallest_failed(), images)
-        data = prepared.dataset.written_to(work)
-        request = Request(job, data, prepared.model, prepared.args, torch_device, batch)
+            shutil.rmtree(work_folder(job.output.path), ignore_errors=True)
+        request = self._new_request(job, prepared, torch_device)
+        if job.resume_from is not None and store.find() is None:
+            run = find_run(job, Cache(job.cache_path, job.job.uid, self._settings.dataset_limit_gib))
+            begin_from(run, request, store)
         self._training = Training(
             request,
             prepared.dataset,
@@ -193,13 +220,20 @@ class Attempt:
             self._tracker,
             self._interruption,
             self._show,
-            note_too_large=self._record.note,
+            note_too_large=OutOfMemoryRecord(store.folder, job.job.uid).note,
         )
         return self._training
 
-    def _run_of(self, trained: Trained) -> Run:
-        epochs = self._tracker.snapshot().epoch
-        return Run(trained.metrics, epochs, trained.ending, self._batch, self._gpu.peak_mib())
+    def _new_request(self, job: Job, prepared: Prepared, torch_device: str) -> Request:
+        """Choose the batch, and write the description of the data into the work folder."""
+        work = work_folder(job.output.path)
+        work.mkdir(exist_ok=True)
+        self._record = OutOfMemoryRecord(job.output.path / "checkpoint", job.job.uid)
+        images = images_trained(prepared.dataset.images["train"], prepared.args.get("fraction"))
+        batch = choose_batch(job, prepared.need, self._gpu.granted_mib, self._record.smallest_failed(), images)
+        data = prepared.dataset.written_to(work)
+        self._request = Request(job, data, prepared.model, prepared.args, torch_device, batch)
+        return self._request
 
     def _import_libraries(self) -> None:
         """Import PyTorch and Ultralytics. While it is imported PyTorch aborts the process where Python code raises."""
@@ -208,26 +242,12 @@ class Attempt:
 
     def _store(self, job: Job, checkpoint: Path) -> CheckpointStore:
         store = CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid)
-        remote = _remote(job)
-        if remote is not None:
-            self._mirror = CheckpointMirror(remote, checkpoint)
+        self._mirror = mirror_of(job)
+        if self._mirror is not None:
             self._mirror.bring_back(job.job.uid, store)
             self._mirror.start()
             store.on_save = self._mirror.note
         return store
-
-    def _clean_up(self, job: Job) -> None:
-        """Remove what only an unfinished job needs."""
-        remote = _remote(job)
-        if remote is not None:
-            (self._mirror or CheckpointMirror(remote, job.output.path / "checkpoint")).forget()
-        for folder in (
-            job.output.path / "checkpoint",
-            working_folder(job.output.path),
-            *([] if job.cache else [job.cache_path]),
-        ):
-            shutil.rmtree(folder, ignore_errors=True)
-        (job.output.path / RECORD).unlink(missing_ok=True)
 
     def _serve_progress(self) -> None:
         sources = Sources(
@@ -248,8 +268,10 @@ class Attempt:
 
     @property
     def _batch(self) -> int:
-        """Images per batch of the training; 0 while it has none."""
-        return self._training.batch if self._training else 0
+        """Images per batch; 0 while none was chosen."""
+        if self._training is not None:
+            return self._training.batch
+        return self._request.batch if self._request else 0
 
     def _hold_renewals(self) -> tuple[int, int]:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
@@ -270,7 +292,3 @@ class Attempt:
                 batch=self._batch,
             )
         )
-
-
-def _remote(job: Job) -> storage.RemoteFolder | None:
-    return storage.RemoteFolder(job.output.uri) if job.output.uri else None

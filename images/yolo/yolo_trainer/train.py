@@ -25,6 +25,7 @@ from yolo_trainer.results import metrics_of, sentence
 from yolo_trainer.samples import Samples
 from yolo_trainer.snapshot import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.trained_data import check_trained, decoding
+from yolo_trainer.validation import validate
 
 log = logging.getLogger(__name__)
 
@@ -228,7 +229,6 @@ class Training:
 
     def _validate_best(self) -> dict[str, float]:
         """Do what is left when an attempt ended between the last epoch and its last word."""
-        from ultralytics import YOLO
         from ultralytics.utils.torch_utils import strip_optimizer
 
         weights = self._request.work / "weights"
@@ -237,12 +237,7 @@ class Training:
         for file in (weights / "last.pt", weights / "best.pt"):
             strip_optimizer(file)
         self._tracker.enter(Stage.VALIDATING)
-        model = YOLO(weights / "best.pt", task=self._job.task)
-        model.add_callback("on_val_batch_end", self._on_validation_batch_end)
-        arguments = self._request.arguments()
-        kept = ("data", "imgsz", "batch", "device", "workers", "save_dir")
-        figures = model.val(**{name: arguments[name] for name in kept}, plots=arguments.get("plots", True))
-        return metrics_of(self._job.task, figures.results_dict)
+        return validate(self._request, weights / "best.pt", self._job.split, self._request.work)
 
 
 def _trainer_class(task: Task, model: str) -> Any:

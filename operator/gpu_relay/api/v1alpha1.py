@@ -9,6 +9,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gpu_relay.api import words
+from gpu_relay.api.modes import FINISHED_OUTPUT, MODE_RULES, RESUME_RULES
 from gpu_relay.api.pod_template import PodTemplate
 from gpu_relay.api.schema import LABEL_NAMES, LIST_TYPE, MAP_KEYS, RULES, ApiType, Time, object_name
 from gpu_relay.api.sentences import DATA_URI, DURATION, GPU_MEMORY, RESULTS_URI, SHA256
@@ -17,6 +18,11 @@ from gpu_relay.api.words import ConditionType, Phase
 
 def _immutable(what: str) -> dict[str, Any]:
     return {"rule": "self == oldSelf", "message": f"{what} cannot be changed: create a new job instead"}
+
+
+def _optional_immutable(what: str) -> dict[str, Any]:
+    rule = f"has(self.{what}) == has(oldSelf.{what}) && (!has(self.{what}) || self.{what} == oldSelf.{what})"
+    return {"rule": rule, "message": f"{what} cannot be changed: create a new job instead"}
 
 
 class ClaimSource(ApiType):
@@ -100,6 +106,11 @@ class Output(ApiType):
     export: list[str] = Field(
         default=[], max_length=8, description="Formats to export the best weights to: `onnx`, `torchscript`, `engine`."
     )
+    keep_checkpoint: bool | None = Field(
+        default=None,
+        description="true keeps the last checkpoint with the results, so that another job can continue the training "
+        "with `resumeFrom`. It takes about 40 bytes for each parameter of the model. Default: false.",
+    )
 
 
 _BATCH: JsonDict = {
@@ -163,6 +174,15 @@ class Training(ApiType):
         },  # older jobs, with more, stay readable
         description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`: numbers, "
         "texts, true and false, and lists of these; at most 16 KiB as JSON.",
+    )
+
+
+class Validation(ApiType):
+    """A split of the data set that the weights are validated on, besides the one that each epoch is validated on."""
+
+    split: Literal["train", "val", "test"] = Field(
+        description="In mode Train the best weights are validated on it after the training; `val` is validated "
+        "anyway. In mode Validate it is what the weights are validated on."
     )
 
 
@@ -232,19 +252,41 @@ class YoloTrainingJobSpec(ApiType):
                 {**_immutable(name), "rule": f"self.{name} == oldSelf.{name}"}
                 for name in ("model", "task", "dataset", "training", "output", "gpu")
             ]
+            + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom")]
+            + MODE_RULES
+            + RESUME_RULES
         }
+    )
+    mode: Literal["Train", "Validate", "Export"] | None = Field(
+        default=None,
+        description="Train: trains, validates and exports. Validate: validates the weights that `model` names, and "
+        "publishes figures and plots. Export: exports the weights that `model` names. Default: Train.",
     )
     model: str = Field(
         min_length=1,
         max_length=1024,
-        description="`yolo26n.yaml` to train from scratch, or weights (`….pt`) beside the data set or in the output.",
+        description="`yolo26n.yaml` to train from scratch, or weights (`….pt`) beside the data set or in the output. "
+        "Modes Validate and Export need weights.",
     )
     task: Literal["detect", "segment", "classify", "pose", "obb"] = Field(
         default="detect", description="What the model learns."
     )
     dataset: Dataset = Field(description="The training data.")
     training: Training = Field(default=Training(), description="How to train.")
+    validation: Validation | None = Field(
+        default=None,
+        description="Validation on another split, such as `test`. Default: none in mode Train, `val` in mode Validate.",
+    )
     output: Output = Field(description="Where the results go.")
+    resume_from: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        json_schema_extra=FINISHED_OUTPUT,
+        description="Output of a finished job with `output.keepCheckpoint: true`, which is trained for more epochs: "
+        "its path inside `output.persistentVolumeClaim`, or its `s3://` or `gs://` folder. `training.epochs` is the "
+        "total. The finished job's output is only read.",
+    )
     gpu: Gpu = Field(description="What the job needs of a GPU.")
     priority: int = Field(
         default=0,
@@ -281,6 +323,11 @@ class YoloTrainingJobSpec(ApiType):
         "their volume. 0 deletes at once; absent never does. As in batch/v1, it may be changed at any time.",
     )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
+
+    @property
+    def trains(self) -> bool:
+        """Whether the job trains: the other modes have no epochs."""
+        return self.mode in (None, "Train")
 
 
 class Condition(ApiType):
@@ -369,8 +416,10 @@ class Progress(ApiType):
     """How far the present attempt is."""
 
     epoch: int = Field(description="Finished epochs.")
-    epochs: int = Field(description="Epochs in all.")
-    summary: str = Field(description="`epoch/epochs`, for the table that `kubectl get` prints.")
+    epochs: int = Field(description="Epochs in all; 0 in the modes Validate and Export.")
+    summary: str = Field(
+        description="`epoch/epochs`, for the table that `kubectl get` prints; empty in the modes Validate and Export."
+    )
     stage: str = Field(default="", description="preparing, training, validating, exporting or done.")
     metrics: dict[str, float] = Field(default={}, description="Metrics of the last validation, for example mAP50_95.")
     eta: Time | None = Field(default=None, description="When the training is expected to end.")
@@ -386,11 +435,21 @@ class Curve(ApiType):
     losses: dict[str, str] = Field(default={}, description="Mean losses of their trainings, alike.")
 
 
+class FurtherValidation(ApiType):
+    """Figures of the weights on the split that `spec.validation` names."""
+
+    split: str = Field(description="The split.")
+    metrics: dict[str, float] = Field(default={}, description="Metrics on it, for example mAP50_95.")
+
+
 class Results(ApiType):
     """What the training has produced. Paths are inside the output volume."""
 
     weights: dict[str, str] = Field(default={}, description="`best` and `last` weights.")
     metrics: dict[str, float] = Field(default={}, description="Metrics of the best weights.")
+    validation: FurtherValidation | None = Field(
+        default=None, description="Metrics on the split that `spec.validation` names; absent before."
+    )
     exports: dict[str, str] = Field(default={}, description="Exported models by format.")
     export_errors: dict[str, str] = Field(default={}, description="Formats that could not be made, and why.")
     peak_memory: int | None = Field(default=None, description="Peak GPU memory of the training, in MiB.")

@@ -48,8 +48,22 @@ def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
             "path": _inside(OUTPUT_MOUNT, job.spec.output.path or job.key.name),
             "uri": job.spec.output.uri,
             "export": job.spec.output.export,
+            **({"keepCheckpoint": True} if job.spec.output.keep_checkpoint else {}),
         },
-    }
+    } | _where_given(job)
+
+
+def _where_given(job: Job) -> Contents:
+    """Return the fields that an older trainer does not know."""
+    spec, given = job.spec, Contents()
+    if spec.mode is not None:
+        given["mode"] = spec.mode
+    if spec.validation is not None:
+        given["validation"] = {"split": spec.validation.split}
+    if spec.resume_from is not None:
+        inside = "://" not in spec.resume_from
+        given["resumeFrom"] = _inside(OUTPUT_MOUNT, spec.resume_from) if inside else spec.resume_from
+    return given
 
 
 def _dataset(job: Job) -> Contents:

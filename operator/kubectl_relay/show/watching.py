@@ -42,7 +42,8 @@ def panel(job: Job, now: datetime) -> RenderableType:
 
 def _title(job: Job) -> Text:
     gpu, spec = job.status.gpu, job.spec
-    parts: list[tuple[str, str] | str] = [(str(job.key), "bold"), f"  {spec.model}, {spec.training.epochs} epochs"]
+    what = f"{spec.training.epochs} epochs" if spec.trains else f"mode {spec.mode}"
+    parts: list[tuple[str, str] | str] = [(str(job.key), "bold"), f"  {spec.model}, {what}"]
     if gpu is not None and gpu.node and job.status.turn is not None:
         parts.append(f"  on {gpu.name or 'the GPU'} of {gpu.node}")
         if gpu.free_after is not None:
@@ -77,7 +78,12 @@ def _bar(job: Job, now: datetime) -> list[RenderableType]:
     end = f"ends at {clock(eta, now)}, in {span(eta - now)}" if eta else progress.stage
     began = f"for {span(now - parse_time(job.status.turn.since))}" if job.status.turn else ""
     bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-    row.add_row(bar, words((f"epoch {progress.summary}", "bold"), f"  {done:.0%}"), began, words(end))
+    row.add_row(
+        bar,
+        words((f"epoch {progress.summary}" if progress.summary else "done", "bold"), f"  {done:.0%}"),
+        began,
+        words(end),
+    )
     return [row]
 
 

@@ -1,6 +1,6 @@
 """Why a job is where it is, in sentences."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -60,12 +60,13 @@ def _telling(job: Job) -> Condition | None:
 def _headline(picture: Picture, job: Job) -> str:
     name, status, now = str(job.key), job.status, picture.now
     place = f": number {status.queue_position} in the queue" if status.queue_position else ""
-    epoch = f", {status.progress.summary} epochs" if status.progress else ""
+    epoch = f", {status.progress.summary} epochs" if status.progress and status.progress.summary else ""
+    does = {"Validate": "validates", "Export": "exports"}.get(job.spec.mode or "", "trains")
     lines = {
         Phase.PREPARING: f"{name} is being prepared: its data is fetched and checked, which takes no GPU.",
         Phase.QUEUED: f"{name} waits for {'a GPU' if place or not job.local_queue else 'Kueue to admit it'}{place}.",
         Phase.ACQUIRING: f"{name} has its turn, and waits for {mib(job.need_mib)} to be measured free on its GPU.",
-        Phase.TRAINING: f"{name} trains{epoch}{_until(picture, job)}.",
+        Phase.TRAINING: f"{name} {does}{epoch}{_until(picture, job)}.",
         Phase.RELEASING: f"{name} has ended its turn; the GPU goes back.",
         Phase.SUCCEEDED: f"{name} has succeeded{_ago(status.completion_time, now)}{epoch}.",
         Phase.FAILED: f"{name} has failed{_ago(status.completion_time, now)}{epoch}.",
@@ -173,9 +174,15 @@ def _results(job: Job) -> Iterator[str]:
     if results.weights:
         yield f"Weights {where}: {', '.join(results.weights.values())}."
     if results.metrics:
-        yield "Metrics of the best weights: " + ", ".join(f"{k} {v:g}" for k, v in results.metrics.items()) + "."
+        yield f"Metrics of the {'best ' if job.spec.trains else ''}weights: {_figures(results.metrics)}."
+    if results.validation is not None and job.spec.trains:
+        yield f"On {results.validation.split}: {_figures(results.validation.metrics)}."
     if results.peak_memory is not None:
         yield f"It used {mib(results.peak_memory)} of the {mib(job.need_mib)} that it asked for."
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} {value:g}" for name, value in metrics.items())
 
 
 def _sentence(text: str) -> str:

@@ -17,7 +17,12 @@ _ENDS = {Phase.SUCCEEDED: Exit.OK, Phase.FAILED: Exit.JOB_FAILED, Phase.SUSPENDE
 def curves(job: Job) -> dict[str, list[float]]:
     """Return the course of each metric, then of each loss, from the first epoch on that is on record."""
     progress, course = job.status.progress, points(job.status.curve)
-    if progress is not None and progress.metrics and all(point.epoch < progress.epoch for point in course):
+    if (
+        progress is not None
+        and progress.epochs
+        and progress.metrics
+        and all(point.epoch < progress.epoch for point in course)
+    ):
         course.append(Point(progress.epoch, progress.metrics))
     found: dict[str, list[float]] = {}
     for each in ([point.metrics for point in course], [point.losses for point in course]):
@@ -69,7 +74,7 @@ def line(job: Job) -> str:
     progress = job.status.progress
     parts = [job.status.phase or "not looked at yet"]
     if progress is not None and job.status.phase in {Phase.TRAINING, Phase.RELEASING, Phase.SUCCEEDED}:
-        parts.append(f"epoch {progress.summary}")
+        parts.append(f"epoch {progress.summary}" if progress.summary else progress.stage)
         parts += [f"{name} {value:g}" for name, value in progress.metrics.items()]
     return "  ".join(filter(None, (*parts, message(job))))
 

@@ -87,10 +87,14 @@ function curves(job) {
 }
 
 function scores(job) {
-  const metrics = Object.entries(job.results.metrics ?? {});
+  const further = job.results.validation ?? { metrics: {} };
+  const metrics = [
+    ...Object.entries(job.results.metrics ?? {}).map(([name, value]) => [metricName(name), value]),
+    ...Object.entries(further.metrics ?? {}).map(([name, value]) => [`${metricName(name)} on ${further.split}`, value]),
+  ];
   if (!metrics.length) return null;
   const files = Object.values({ ...job.results.weights, ...job.results.exports });
-  return el("section", {}, el("h3", {}, "Results"), list(metrics.map(([name, value]) => [metricName(name), figure(value)])),
+  return el("section", {}, el("h3", {}, "Results"), list(metrics.map(([name, value]) => [name, figure(value)])),
     files.length ? el("ul", { class: "files" }, files.map((file) => el("li", {}, el("code", {}, file)))) : null);
 }
 
@@ -110,7 +114,7 @@ function lasted({ start, end }) {
 
 function facts(job) {
   const { spec } = job;
-  const shown = [["Model", spec.model], ["Task", spec.task], ["Epochs", spec.epochs], ["Image size", spec.imageSize], ["Batch", spec.batch],
+  const shown = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Epochs", spec.epochs], ["Validated on", spec.validation], ["Image size", spec.imageSize], ["Batch", spec.batch],
     ["GPU memory", spec.memory], ["Sharing", spec.sharing], ["Priority", spec.priority], ["Retries", spec.backoffLimit],
     ["Node", job.gpu?.node], ["GPU", job.gpu?.uuid], ["Prepared in", prepared(job.preparation)]];
   return fold("spec", "What it asks for", list(shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)])));

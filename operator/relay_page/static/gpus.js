@@ -58,7 +58,7 @@ export class Gpus {
 
 function doing(job, phase, gpu) {
   const progress = job?.progress;
-  if (phase === "Training" && progress) return `epoch ${progress.epoch} of ${progress.epochs}`;
+  if (phase === "Training" && progress?.epochs) return `epoch ${progress.epoch} of ${progress.epochs}`;
   return `${phase.toLowerCase()} for ${gpu.since ? since(gpu.since) : duration(0)}`;
 }
 

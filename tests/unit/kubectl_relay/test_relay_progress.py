@@ -2,16 +2,18 @@
 
 import io
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console
 
-from gpu_relay.api.v1alpha1 import Curve
+from gpu_relay.api.v1alpha1 import Curve, Progress
 from gpu_relay.domain.objects.job import Job
 from kubectl_relay.exits import Exit
 from kubectl_relay.show.watching import panel
+from kubectl_relay.views.losses import losses
 from kubectl_relay.views.progress import curves, ending, line, sparkline
-from tests.unit.kubectl_relay.relay_world import NOW, job, queued, training
+from tests.unit.kubectl_relay.relay_world import NOW, condition, job, queued, training
 
 
 def with_course(epochs: str, metrics: dict[str, str], losses: dict[str, str] | None = None) -> Job:
@@ -77,3 +79,21 @@ def test_when_following_ends(phase: str | None, suspend: bool, code: Exit | None
 def test_a_line_for_a_pipe() -> None:
     assert line(training()) == ("Training  epoch 12/100  mAP50 0.6  TrainingRunning: digits-1 trains: epoch 12/100")
     assert line(job()) == "not looked at yet"
+
+
+def validating(phase: str = "Training", **more: Any) -> Job:
+    progress = Progress(epoch=0, epochs=0, summary="", stage="validating", metrics={"mAP50": 0.6})
+    return job("check", spec={"mode": "Validate"}, phase=phase, progress=progress, **more)
+
+
+def test_a_job_that_trains_nothing_has_no_epochs() -> None:
+    running = validating(conditions=[condition("Reconciling", "TrainingRunning", "check-1 validates")])
+    assert line(running) == "Training  validating  mAP50 0.6  TrainingRunning: check-1 validates"
+    assert curves(running) == {}
+    assert shown(running)[0] == "vision/check  yolo26n.yaml, mode Validate"
+    done = shown(validating("Succeeded"))
+    assert not any("epoch" in text for text in done)
+    assert any("done  100%" in text for text in done)
+    assert list(losses(validating("Succeeded"))) == [
+        "vision/check has succeeded: its record goes, its results stay on claim results."
+    ]

@@ -1,6 +1,7 @@
 """The job file that the operator writes, read by the trainer that is to understand it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
+from yolo_trainer.job import Job as TrainerJob
 from yolo_trainer.job import load_job
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
@@ -93,3 +95,27 @@ def test_a_checkpoint_interval_is_written_where_it_is_given(tmp_path: Path) -> N
         file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
         assert json.loads(file.read_text())["training"].get("checkpointInterval") == interval
         assert load_job(file).training.checkpoint_interval == (interval or 1)
+
+
+def test_fields_that_an_older_trainer_lacks_are_written_where_they_are_given(tmp_path: Path) -> None:
+    file = tmp_path / "job.json"
+
+    def read(output: dict[str, Any], **fields: Any) -> tuple[dict[str, Any], TrainerJob]:
+        job = job_of(CLAIM, output)
+        spec = YoloTrainingJobSpec.model_validate({**job.spec.model_dump(by_alias=True, exclude_none=True), **fields})
+        defaults = TrainerDefaults("gpu-relay/yolo", "", 60)
+        pod = training_pod(replace(job, spec=spec), LEASE, RESIDENT, CreatePod(1, 16), defaults)
+        file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+        return json.loads(file.read_text()), load_job(file)
+
+    content, job = read(CLAIM)
+    assert content.keys().isdisjoint({"mode", "validation", "resumeFrom"})
+    assert "keepCheckpoint" not in content["output"]
+    assert (job.mode, job.validation, job.resume_from, job.output.keep_checkpoint) == ("Train", None, None, False)
+    _, job = read({**CLAIM, "keepCheckpoint": True}, resumeFrom="runs/one", validation={"split": "test"})
+    assert (job.resume_from, job.output.keep_checkpoint) == ("/output/runs/one", True)
+    assert job.validation is not None
+    assert job.validation.split == "test"
+    assert read(CLAIM, resumeFrom="s3://runs/one")[1].resume_from == "s3://runs/one"
+    assert read(CLAIM, mode="Validate", model="best.pt")[1].mode == "Validate"
+    assert read({**CLAIM, "export": ["onnx"]}, mode="Export", model="best.pt")[1].epochs == 0

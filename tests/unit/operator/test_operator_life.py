@@ -268,6 +268,18 @@ def test_what_was_trained_before_an_interruption_is_not_trained_again() -> None:
     assert seconds(pace, job(status={"attempts": [first]})) == 400
 
 
+def test_jobs_whose_epochs_are_not_known_are_neither_estimated_nor_a_basis() -> None:
+    """A continued run has epochs before its first attempt; the other modes have none at all."""
+    pace = Lengths([completed("a", 100, 600)])
+    half = Attempt(
+        number=1, pod="a-1", fence=1, reason=Reason.INTERRUPTED, epoch=60, start_time=ago(900), completion_time=ago(800)
+    )
+    assert seconds(pace, job(resumeFrom="runs/one")) is None
+    assert seconds(pace, job(resumeFrom="runs/one", status={"attempts": [half]})) == 240, "40 epochs are left"
+    assert seconds(pace, job(mode="Validate")) is None
+    assert seconds(Lengths([completed("b", 100, 60, resumeFrom="runs/one")]), job()) is None
+
+
 def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took() -> None:
     finished = completed("finished", epochs=100, took=600)
     owner, candidate = running("owner", "gpu-a", 200)

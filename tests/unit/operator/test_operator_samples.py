@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 
-LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri"}
+LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri", "resumeFrom"}
 """What cannot stand beside the rest: a claim replaces the extended resource, a URI the volume."""
 
 

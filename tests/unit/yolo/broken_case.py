@@ -131,6 +131,20 @@ def listed(case: Case, line: str) -> None:
     case.description["train"] = "train.txt"
 
 
+def finished(case: Case, **manifest: Any) -> None:
+    """Have the job continue a finished run, of which there is a manifest and nothing else."""
+    run = case.folder / "run"
+    run.mkdir()
+    content = {
+        "job": {"uid": "finished"}, "model": "yolo26n.yaml", "task": "detect", "epochs": 6, "checkpointKept": True,
+        **manifest,
+    }  # fmt: skip
+    (run / "manifest.json").write_text(json.dumps(content))
+    (run / "results.csv").touch()
+    case.job["resumeFrom"] = str(run)
+    case.job["training"]["epochs"] = 10
+
+
 def weights(case: Case, content: bytes) -> None:
     (case.data / "my.pt").write_bytes(content)
     case.job["model"] = "my.pt"

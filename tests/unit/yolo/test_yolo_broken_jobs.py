@@ -8,8 +8,32 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.yolo.broken_case import BOX, Case, classify, drop, listed, obb, pose, segment
+from tests.unit.yolo.broken_case import BOX, Case, classify, drop, finished, listed, obb, pose, segment
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
+
+
+def export(case: Case, **fields: object) -> None:
+    case.job.update({"mode": "Export", **fields})
+    case.job["output"]["export"] = ["onnx"]
+
+
+def validates_own_output(case: Case) -> None:
+    weights = case.folder / "output" / "weights" / "best.pt"
+    weights.parent.mkdir(parents=True)
+    weights.touch()
+    case.job.update(mode="Validate", model="best.pt")
+
+
+def without_results(case: Case) -> None:
+    finished(case)
+    (case.folder / "run" / "results.csv").unlink()
+
+
+def empty_test(case: Case) -> None:
+    (case.data / "images" / "test").mkdir()
+    case.description["test"] = "images/test"
+    case.job["validation"] = {"split": "test"}
+
 
 POINTS = "1 0.5 0.5 0.2 0.2 0.4 0.4 2 0.6 0.6 2\n"
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
@@ -59,6 +83,29 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(split="test"), "training.args.split is test, and the data set has train, val"),
     (lambda c: c.job.update(model="yolo26n"), "name an architecture (yolo26n.yaml) to train from scratch, or weights"),
     (lambda c: c.job.update(model="file:///nowhere/my.pt"), "model file:///nowhere/my.pt does not exist"),
+    (lambda c: c.job.update(resumeFrom="runs/one"), "resumeFrom: 'runs/one' must be an absolute path, or a URI"),
+    (lambda c: c.job.update(resumeFrom="https://h/run"), "resumeFrom: https:// is not supported: use s3, gs, file"),
+    (lambda c: c.job.update(resumeFrom="/nowhere"), "resumeFrom /nowhere holds no finished run: manifest.json is"),
+    (lambda c: c.job.update(resumeFrom="file:///nowhere"), "resumeFrom file:///nowhere/manifest.json does not exist"),
+    (lambda c: c.job.update(resumeFrom=str(c.folder / "output")), "is the output folder of this job, or holds it"),
+    (lambda c: c.job.update(resumeFrom=str(c.folder)), "is the output folder of this job, or holds it"),
+    (lambda c: finished(c, model="yolo26s.yaml"), "trained yolo26s.yaml: give model: yolo26s.yaml"),
+    (lambda c: finished(c, task="segment"), "trained segment: give task: segment"),
+    (lambda c: finished(c, checkpointKept=False), "Set output.keepCheckpoint: true in the job that trains"),
+    (lambda c: finished(c, checkpointKept=False), "/run/weights/last.pt, without resumeFrom"),
+    (lambda c: finished(c, epochs=10), "has 10 already. training.epochs is the total: give more than 10"),
+    (lambda c: finished(c), "/run/checkpoint/resume.pt is missing, damaged or of a later job. Begin a new training"),
+    (lambda c: without_results(c), "/run/results.csv is missing, damaged or of a later job. Begin a new"),
+    (lambda c: c.job.update(mode="Test"), "mode: Input should be 'Train', 'Validate' or 'Export'"),
+    (lambda c: c.job.update(mode="Export"), "mode Export needs output.export: name a format, such as onnx"),
+    (lambda c: export(c, validation={"split": "test"}), "mode Export validates nothing: leave validation out"),
+    (lambda c: export(c, mode="Validate"), "mode Validate makes no exports: leave output.export out, or use mode"),
+    (lambda c: export(c, resumeFrom="/run"), "mode Export trains nothing: leave resumeFrom and output.keepCheckpoint"),
+    (lambda c: export(c), "model is yolo26n.yaml, and mode Export needs weights: name a .pt file"),
+    (lambda c: c.job.update(mode="Validate"), "model is yolo26n.yaml, and mode Validate needs weights"),
+    (lambda c: validates_own_output(c), "lies in output.path, whose results this job would replace"),
+    (lambda c: c.job.update(validation={"split": "test"}), "validation.split is test, and the data set has train, val"),
+    (lambda c: c.job.update(validation={"split": "all"}), "validation.split: Input should be 'train', 'val' or 'test'"),
 ]
 DATA: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.job["dataset"].update(path="/nowhere"), "dataset.path must be a folder that holds data.yaml"),
@@ -87,6 +134,7 @@ DATA: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.description.update(train="images/tarin"), "train is images/tarin, and"),
     (lambda c: c.description.update(path="elsewhere"), "path is elsewhere, and"),
     (lambda c: c.empty("val"), "val has no images in"),
+    (lambda c: empty_test(c), "test has no images in"),
     (lambda c: (c.data / "labels").rename(c.data / "annotations"), "no label file; that of"),
     (lambda c: c.labels(""), "train has 3 images and not one labelled object: label some"),
     (lambda c: (c.data / "images/train/0.png").write_bytes(b""), "images/train/0.png: not an image"),

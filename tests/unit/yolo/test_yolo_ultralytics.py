@@ -3,15 +3,19 @@
 import pickle
 from collections.abc import Callable
 from importlib.util import find_spec
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 from tests.unit.yolo.broken_case import Case, weights
 from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.continuation import FinishedRun, check_run
+from yolo_trainer.dataset import check_dataset
 from yolo_trainer.ending import Ending
 from yolo_trainer.job import Job, load_job
 from yolo_trainer.model import check_model, find_model
@@ -103,6 +107,57 @@ def test_room_is_checked_before_the_training_and_not_where_it_has_begun(
     (job.output.path / "checkpoint").mkdir()
     CheckpointStore(job.output.path / "checkpoint", job.output.path / "work", job.job.uid).own()
     assert prepare(job, 1).parameters == 2_572_280
+
+
+def run_of(folder: Path, **train_args: Any) -> FinishedRun:
+    """Return a finished run of the classes `zero` and `one`."""
+    import torch
+    from ultralytics.nn.tasks import DetectionModel
+
+    model = DetectionModel("yolov8n.yaml", nc=2, verbose=False)
+    model.names = {0: "zero", 1: "one"}
+    torch.save({"ema": model, "train_args": {"optimizer": "AdamW", **train_args}}, folder / "last.pt")
+    write_snapshot(folder / "resume.pt", Course(6, ending=Ending.EPOCHS), folder / "last.pt", {})
+    return FinishedRun(folder / "resume.pt", folder / "best.pt", folder / "results.csv", 6)
+
+
+def test_a_run_is_continued_with_its_optimizer_on_data_with_its_classes(tmp_path: Path) -> None:
+    case, run = Case(tmp_path), run_of(tmp_path)
+
+    def refused(**description: Any) -> str:
+        (case.data / "data.yaml").write_text(yaml.safe_dump({**case.description, **description}))
+        job = Job.model_validate({**case.job, "resumeFrom": str(tmp_path / "run")})
+        try:
+            check_run(job, run, check_dataset(case.data, "detect"))
+        except ConfigInvalidError as error:
+            return str(error)
+        return ""
+
+    assert refused() == ""
+    assert "the data set has 3 classes, and the run was trained on 2" in refused(names=["zero", "one", "two"])
+    assert "class 0 of the data set is one, and was zero in the run" in refused(names=["one", "zero"])
+    assert "channels of the data set is 1, and was 3 in the run" in refused(channels=1)
+    assert f"model: {tmp_path}/run/weights/last.pt, without resumeFrom" in refused(channels=1)
+    case.args(optimizer="AdamW")
+    assert refused() == ""
+    case.args(optimizer="SGD")
+    assert "training.args.optimizer is SGD, and the run in resumeFrom was trained with AdamW" in refused()
+
+
+def test_weights_are_validated_on_data_with_as_many_classes(tmp_path: Path) -> None:
+    import torch
+
+    case, run = Case(tmp_path), run_of(tmp_path)
+    model = torch.load(BytesIO(run.read().checkpoint), weights_only=False)["ema"]
+    torch.save({"model": model, "train_args": {}}, case.data / "my.pt")
+    case.job.update(mode="Validate", model="my.pt")
+    case.description["names"] = ["zero", "one", "two"]
+
+    assert "knows 2 classes, and the data set has 3: validate it on data with the classes" in str(case.refusal())
+
+    case.description["names"] = ["zero", "one"]
+    (case.data / "data.yaml").write_text(yaml.safe_dump(case.description))
+    prepare(load_job(case.folder / "job.json"), 1)
 
 
 def test_rt_detr_is_trained_by_its_own_trainer() -> None:

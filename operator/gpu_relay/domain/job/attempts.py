@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-from gpu_relay.api.v1alpha1 import Attempt, Results
+from gpu_relay.api.v1alpha1 import Attempt, FurtherValidation, Results
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain.job.attempt_history import refused_in_a_row
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
@@ -16,7 +16,7 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.untrusted import numbers, paths, texts, whole
+from gpu_relay.domain.untrusted import mapping, numbers, paths, text, texts, whole
 
 _TRAINER_REASONS = frozenset(
     {
@@ -34,6 +34,7 @@ OUTPUT_MOUNT = "/output"
 """Where the training pod sees the output volume."""
 
 MESSAGE_LIMIT = 1024
+_LONGEST_SPLIT = 32
 _SIGTERM_EXIT = 143
 _MOST_REFUSALS = 6
 """Attempts in a row whose pod refuses the GPU, or is refused by its node, after which a job fails."""
@@ -123,7 +124,7 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
         reason=reason,
         message=message[:MESSAGE_LIMIT],
         exit_code=termination.exit_code,
-        epoch=whole(word.get("epoch")),
+        epoch=whole(word.get("epoch")) if job.spec.trains else None,
         batch=whole(word.get("batch")) or _known(next_batch(job)),
         start_time=termination.started,
         completion_time=_not_later(termination.finished, now),
@@ -154,10 +155,18 @@ def results_of(termination: Termination) -> Results | None:
     return Results(
         weights=paths(word.get("weights"), OUTPUT_MOUNT),
         metrics=numbers(word.get("metrics")),
+        validation=_further(word.get("validation")),
         exports=paths(word.get("exports"), OUTPUT_MOUNT),
         export_errors=texts(word.get("exportErrors")),
         peak_memory=whole(word.get("peakMemoryMiB")),
     )
+
+
+def _further(said: Any) -> FurtherValidation | None:
+    """Read the figures on a further split; None where there are none."""
+    found = mapping(said)
+    split = text(found.get("split"), _LONGEST_SPLIT)
+    return FurtherValidation(split=split, metrics=numbers(found.get("metrics"))) if split else None
 
 
 def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:

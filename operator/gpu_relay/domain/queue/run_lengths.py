@@ -28,7 +28,8 @@ class Lengths:
         self._known: dict[tuple[Hashable, int], float | None] = {}
         for job in jobs:
             for number, attempt in enumerate(job.status.attempts):
-                epochs = (attempt.epoch or 0) - _epochs(job.status.attempts[:number])
+                before = _epochs(job, job.status.attempts[:number])
+                epochs = (attempt.epoch or 0) - before if before is not None else 0
                 if attempt.reason == Reason.COMPLETED and attempt.start_time is not None and epochs > 0:
                     seconds = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
                     self._runs.setdefault(_trains(job), []).append((epochs, seconds / epochs))
@@ -37,7 +38,10 @@ class Lengths:
         """Return how long a job's next or present turn is expected to train for; None where there is no basis."""
         if not self._runs:
             return None
-        left = max(0, job.spec.training.epochs - _epochs(job.status.attempts))
+        finished = _epochs(job, job.status.attempts)
+        if not job.spec.trains or finished is None:
+            return None
+        left = max(0, job.spec.training.epochs - finished)
         seconds = self._seconds(_trains(job), left)
         if seconds is None:
             return None
@@ -59,6 +63,10 @@ def _trains(job: Job) -> Hashable:
     return job.key.namespace, spec.model, spec.task, claim, data.uri, data.path, spec.training.image_size
 
 
-def _epochs(attempts: Iterable[Attempt]) -> int:
-    """Return the epochs after which the last checkpoint of these attempts was written."""
-    return max((attempt.epoch or 0 for attempt in attempts), default=0)
+def _epochs(job: Job, attempts: Iterable[Attempt]) -> int | None:
+    """Return the epochs after which the last checkpoint of these attempts was written.
+
+    None before the first of a job that continues a finished run: how many epochs that has is not known here.
+    """
+    finished = max((attempt.epoch or 0 for attempt in attempts), default=0)
+    return None if job.spec.resume_from is not None and not finished else finished

@@ -109,8 +109,8 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     if job is None or pod is None or pod.termination is None:
         return None
     attempt = attempt_of(job, pod, pod.termination, view.now)
-    progress = training.final_progress(job, attempt)
     results = results_of(pod.termination) or job.status.results
+    progress = training.final_progress(job, attempt, results)
     created, ended = training.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
     if not _memory_is_back(view, job) or any(each.live for each in view.pods):

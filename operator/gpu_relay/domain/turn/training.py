@@ -1,9 +1,11 @@
 """Following a live training pod: progress, what it waits for, and how its disappearance is to be read."""
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
-from gpu_relay.api.v1alpha1 import Attempt, Progress, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt, Progress, Results, YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, ConditionType, Reason
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import metrics_curve, pod_failures, status, stop_reasons
@@ -15,6 +17,10 @@ from gpu_relay.domain.quantities import mib, parse_time, timestamp
 from gpu_relay.domain.untrusted import numbers, seconds
 
 _ETA_TOLERANCE = timedelta(seconds=30)
+_DOES: Mapping[str | None, str] = MappingProxyType(
+    {None: "trains", "Train": "trains", "Validate": "validates", "Export": "exports"}
+)
+"""What the training pod of a job does, by `spec.mode`."""
 
 
 def followed(
@@ -26,9 +32,10 @@ def followed(
     progress = heard or job.status.progress
     losses = numbers((view.progress or {}).get("epoch_losses"))
     line = job.status.curve if heard is None else metrics_curve.extended(job.status.curve, heard, losses)
-    notice = _state(view, job, pod, stop) or EventRecord(Reason.TRAINING_RUNNING, f"{pod.name} trains")
+    does = EventRecord(Reason.TRAINING_RUNNING, f"{pod.name} {_DOES[job.spec.mode]}")
+    notice = _state(view, job, pod, stop) or does
     message = notice.message
-    if notice.reason == Reason.TRAINING_RUNNING and progress is not None:
+    if notice.reason == Reason.TRAINING_RUNNING and progress is not None and progress.summary:
         message += f": epoch {progress.summary}"
     new = status.training(view, job, pod.name, notice.reason, message, progress, line, stopping)
     told = created(view, job, pod)
@@ -107,14 +114,16 @@ def eta(view: TurnView) -> str | None:
     return None if left is None else timestamp(view.now + timedelta(seconds=left))
 
 
-def final_progress(job: Job, attempt: Attempt) -> Progress | None:
+def final_progress(job: Job, attempt: Attempt, results: Results | None) -> Progress | None:
     """Bring the progress to what the trainer's last word says."""
     progress = job.status.progress
+    if not job.spec.trains:
+        return Progress(epoch=0, epochs=0, summary="", stage="done", metrics=results.metrics if results else {})
     if progress is None or attempt.epoch is None:
         return progress
     epoch = min(attempt.epoch, progress.epochs)
     return progress.model_copy(
-        update={"epoch": epoch, "summary": f"{epoch}/{progress.epochs}", "stage": "done", "eta": None}
+        update={"epoch": epoch, "summary": _summary(epoch, progress.epochs), "stage": "done", "eta": None}
     )
 
 
@@ -124,10 +133,14 @@ def _progress(view: TurnView, job: Job) -> Progress | None:
     if not isinstance(epoch, int) or not isinstance(epochs, int) or not 0 <= epoch <= epochs < 2**31:
         return None
     new = Progress(
-        epoch=epoch, epochs=epochs, summary=f"{epoch}/{epochs}", stage=str(said.get("stage", ""))[:32],
+        epoch=epoch, epochs=epochs, summary=_summary(epoch, epochs), stage=str(said.get("stage", ""))[:32],
         metrics=numbers(said.get("metrics")), eta=eta(view),
     )  # fmt: skip
     return _with_stable_eta(new, job.status.progress)
+
+
+def _summary(epoch: int, epochs: int) -> str:
+    return f"{epoch}/{epochs}" if epochs else ""
 
 
 def _with_stable_eta(new: Progress, old: Progress | None) -> Progress:

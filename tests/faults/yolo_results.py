@@ -1,0 +1,26 @@
+"""What a run leaves behind, to be compared with that of another."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+
+def figures(folder: Path) -> list[dict[str, str]]:
+    """Return results.csv without the times."""
+    with (folder / "results.csv").open(newline="") as file:
+        return [{name: cell for name, cell in row.items() if name != "time"} for row in csv.DictReader(file)]
+
+
+def weights(file: Path) -> dict[str, Any]:
+    import torch
+
+    content: dict[str, Any] = torch.load(file, weights_only=False, map_location="cpu")["model"].state_dict()
+    return content
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    """Compare best and last weights, bit for bit."""
+    for name in ("best.pt", "last.pt"):
+        expected, found = weights(one / "weights" / name), weights(other / "weights" / name)
+        assert expected.keys() == found.keys()
+        assert all(tensor.equal(found[key]) for key, tensor in expected.items()), f"{name} differs"
