@@ -31,6 +31,7 @@ from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, count_par
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 from yolo_trainer.request import Request, check_compiler, check_values, work_folder
 from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.tracking.session import check_tracking
 from yolo_trainer.volumes import check_room
 
 log = logging.getLogger(__name__)
@@ -86,6 +87,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
         return found
     if job.output.uri is not None:
         _try_remote_output(job.output.path, RemoteFolder(job.output.uri))
+    check_tracking(job)
     prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib), seal)
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
     _check_room(job, prepared)

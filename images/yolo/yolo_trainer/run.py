@@ -27,6 +27,7 @@ from yolo_trainer.request import Request, check_device, work_folder
 from yolo_trainer.samples import latest_picture
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
+from yolo_trainer.tracking.session import Tracking
 from yolo_trainer.train import Trained, Training
 from yolo_trainer.volumes import full_volume_problem
 
@@ -58,6 +59,7 @@ class Attempt:
         self._mirror: CheckpointMirror | None = None
         self._record: OutOfMemoryRecord | None = None
         self._training: Training | None = None
+        self._tracking = Tracking()
         self._published: Callable[[LastWord], LastWord] = lambda word: word
         """Adds to a last word what is published."""
 
@@ -75,6 +77,7 @@ class Attempt:
             word = self._outcome(work)
         finally:
             self._interruption.ignore()
+        word = self._tracking.end(word)
         log.log(logging.INFO if word.reason == Reason.COMPLETED else logging.ERROR, "%s: %s", word.reason, word.message)
         write_last_word(word, self._settings.termination_message_path)
         return word
@@ -123,6 +126,8 @@ class Attempt:
         try:
             publisher = Publisher(job, work_folder(job.output.path), _remote(job), scratch)
             manifest = publisher.earlier()
+            if manifest is not None:
+                self._tracking.published(manifest)
             if manifest is None or pending_exports(job, manifest):
                 manifest = self._with_gpu(job, publisher, manifest)
             self._clean_up(job)
@@ -146,6 +151,7 @@ class Attempt:
 
     def _load(self) -> Job:
         self._job = job = load_job(self._settings.job_file)
+        self._tracking = Tracking(job)
         self._tracker.plan(job.training.epochs)
         self._serve_progress()
         return job
@@ -163,7 +169,9 @@ class Attempt:
         with self._gpu.reserved():
             if training is not None:
                 run = self._run_of(training.run())
-                manifest = publisher.publish(describe(job, prepared.dataset.images, run))
+                described = describe(job, prepared.dataset.images, run, self._tracking.runs)
+                manifest = publisher.publish(described)
+                self._tracking.published(manifest)
             assert manifest is not None, "what was not trained is published"
             self._report(manifest, publisher)
             self._tracker.plan(job.training.epochs, manifest.epochs)
@@ -194,6 +202,7 @@ class Attempt:
             self._interruption,
             self._show,
             note_too_large=self._record.note,
+            note_saved=self._tracking.saved,
         )
         return self._training
 
