@@ -54,7 +54,7 @@ def start(shared: Path) -> Iterator[Start]:
         }
         folders = {"TMPDIR": str(shared), "MPLCONFIGDIR": str(shared / "matplotlib"), "HOME": str(shared / "home")}
         folder = shared / f"{name}-{len(attempts)}"
-        attempts.append(Attempt(folder, job, command=command, **folders, **environment))
+        attempts.append(Attempt(folder, job, command=command, **{**folders, **environment}))
         return attempts[-1]
 
     yield begin
@@ -229,13 +229,15 @@ def test_wrong_settings_are_found_before_a_gpu_is_taken(start: Start, server: Ml
     assert "tracking.wandb needs WANDB_API_KEY in the environment" in word["message"]
 
 
-def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(start: Start, untracked: Path, shared: Path) -> None:
+def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(
+    start: Start, untracked: Path, shared: Path, tmp_path: Path
+) -> None:
     tracking = {"wandb": {"project": "digits", "offline": True}}
-    first = start("offline", tracking)
+    first = start("offline", tracking, TMPDIR=str(tmp_path))
     first.wait_for("an epoch", lambda: f"epoch 1/{EPOCHS}" in first.log)
     first.process.send_signal(signal.SIGTERM)
     assert first.ended()[0] == 143, first.log
-    second = start("offline", tracking)
+    second = start("offline", tracking, TMPDIR=str(tmp_path))
     code, word = second.ended()
 
     assert (code, word["tracking"]) == (0, {"Weights & Biases": str(shared / "offline" / "wandb")}), second.log
@@ -253,12 +255,12 @@ def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(start: Start, 
         assert [row[column] for row in rows] == values, column
     assert_same_training(untracked, shared / "offline")
     assert not any((shared / "home").iterdir()), "nothing is written outside the output"
-    assert not list(shared.glob("yolo-trainer-*")), "the scratch folders are removed"
+    assert not list(tmp_path.glob("yolo-trainer-*")), "the scratch folders are removed"
 
 
 def wandb_records(file: Path) -> Iterator[Any]:
     """Read a run's file: W&B's records in blocks as LevelDB has them, after a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # its types are generated
 
     content, position, parts = file.read_bytes(), 7, b""
     while position + 7 <= len(content):

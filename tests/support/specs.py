@@ -42,6 +42,7 @@ KNOWN_GOOD: Mapping[str, Drawn] = MappingProxyType(
         "output.uri": _name.map("s3://results/{}".format),
         "training.batch": st.one_of(st.integers(1, 4096), st.just("auto")),
         "training.args{}": _scalar,
+        "tracking.mlflow.uri": _name.map("http://{}:5000".format),
         "activeDeadlineSeconds": st.integers(3600, 10**6),
         "ttlSecondsAfterFinished": st.integers(3600, 10**6),
         "podTemplate.image": _name.map("registry.example/{}:1".format),
@@ -162,6 +163,8 @@ def _consistent(spec: Spec) -> Spec:
     """Settle what CEL rules and the API server's own checks demand of fields together."""
     spec = copy.deepcopy(spec)
     _settle_volumes(spec["dataset"], spec["output"])
+    if spec.get("tracking", {}).get("wandb", {}).get("offline"):
+        spec["output"].setdefault("persistentVolumeClaim", {"claimName": "results"})
     _settle_pod(spec.get("podTemplate", {}))
     return spec
 

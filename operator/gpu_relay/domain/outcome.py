@@ -154,6 +154,7 @@ def results_of(termination: Termination) -> Results | None:
         metrics=numbers(word.get("metrics")),
         exports=paths(word.get("exports"), OUTPUT_MOUNT),
         export_errors=texts(word.get("exportErrors")),
+        tracking=texts(word.get("tracking")),
         peak_memory=whole(word.get("peakMemoryMiB")),
     )
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from gpu_relay.api.v1alpha1 import Tracking
 from gpu_relay.domain.model import GpuLease, Job, Resident
 from gpu_relay.domain.outcome import OUTPUT_MOUNT
 from gpu_relay.domain.quantities import duration
@@ -35,6 +36,8 @@ def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
     given: Contents = {"timeLimit": _seconds(training.time_limit)} if training.time_limit else {}
     if training.checkpoint_interval is not None:  # an older trainer does not know it
         given["checkpointInterval"] = training.checkpoint_interval
+    tracking = job.spec.tracking
+    recorded = {} if tracking is None else {"tracking": _plain(tracking)}
     return {
         "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
         "attempt": attempt,
@@ -47,7 +50,13 @@ def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
             "uri": job.spec.output.uri,
             "export": job.spec.output.export,
         },
+        **recorded,
     }
+
+
+def _plain(tracking: Tracking) -> Contents:
+    """Return the section as it is given; credentials are in the environment."""
+    return tracking.model_dump(by_alias=True, exclude={"secret_name"}, exclude_none=True)
 
 
 def _dataset(job: Job) -> Contents:

@@ -216,6 +216,9 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
         "resources": role.resources,
         "volumeMounts": [*given.get("volumeMounts", []), *_mounts(job)],
     }
+    secret = job.spec.tracking.secret_name if job.spec.tracking else None
+    if secret is not None:
+        container["envFrom"] = [*given.get("envFrom", []), {"secretRef": {"name": secret}}]
     if wanted.image_pull_policy is not None:
         container["imagePullPolicy"] = wanted.image_pull_policy
     return container

@@ -129,7 +129,8 @@ def follow(recorder: Recorder, inbox: Inbox, answer: Callable[[Answer], None]) -
         if problem is None:
             uploads.begin(progress)
         if progress.ended is not None:
-            answer(Answer(run=place, problem=_last(recorder, uploads, progress, progress.ended, problem)))
+            missing = _last(recorder, uploads, progress, progress.ended, problem)
+            answer(Answer(run=recorder.place, problem=missing))
             return
 
 
