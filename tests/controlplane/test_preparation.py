@@ -87,7 +87,8 @@ def test_a_missing_secret_for_tracking_is_named_before_a_gpu_is_taken(
     world.shows_pod("digits-1")
     for name in ("digits-1-prepare", "digits-1"):
         pod = world.pod(name)
-        assert pod["spec"]["containers"][0]["envFrom"] == [{"secretRef": {"name": "mlflow"}}]
+        secret = {"prefix": "GPU_RELAY_TRACKING_", "secretRef": {"name": "mlflow"}}
+        assert pod["spec"]["containers"][0]["envFrom"] == [secret], "no key is taken for a variable of the relay"
         file = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"])
         assert file["tracking"] == {"mlflow": mlflow, "tensorBoard": True}
     place = "http://mlflow.example:5000/#/experiments/1/runs/2"

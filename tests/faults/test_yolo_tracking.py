@@ -205,7 +205,8 @@ def test_wrong_settings_are_found_before_a_gpu_is_taken(start: Start, server: Ml
             assert word["reason"] == "ConfigInvalid", word
             assert f"the server {guarded.uri} does not accept the credentials (401)" in word["message"]
             assert "in the Secret of tracking.secretName" in word["message"]
-        known = {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        prefix = "GPU_RELAY_TRACKING_"  # as the Secret's keys come
+        known = {f"{prefix}MLFLOW_TRACKING_USERNAME": USER, f"{prefix}MLFLOW_TRACKING_PASSWORD": PASSWORD}
         code, word = start("guarded", tracking, "prepare", **known).ended()
         assert code == 0, word
     finally:

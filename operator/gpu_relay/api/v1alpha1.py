@@ -268,7 +268,7 @@ class Tracking(ApiType):
     secret_name: str | None = object_name(
         "Secret",
         required=False,
-        description="A Secret in the job's namespace. Each of its keys is an environment variable of the trainer: "
+        description="A Secret in the job's namespace. Each of its keys is a variable for the tracking client: "
         "`MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`, `MLFLOW_TRACKING_TOKEN`, `WANDB_API_KEY`, ….",
     )
 

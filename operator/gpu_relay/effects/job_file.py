@@ -10,6 +10,8 @@ from gpu_relay.domain.steps import CreatePod
 
 JOB_DIR = "/etc/gpu-relay"
 DATA_MOUNT = "/data"
+TRACKING_PREFIX = "GPU_RELAY_TRACKING_"
+"""Of the variables that a tracking Secret becomes: a key must not become NVIDIA_VISIBLE_DEVICES or LD_PRELOAD."""
 
 Contents = dict[str, Any]
 _OWN = {"time_limit", "checkpoint_interval"}

@@ -18,7 +18,7 @@ from gpu_relay.domain.preparation import pod_name
 from gpu_relay.domain.preparation_place import Place
 from gpu_relay.domain.steps import CreatePod
 from gpu_relay.effects import pod_resources
-from gpu_relay.effects.job_file import DATA_MOUNT, JOB_DIR, preparing_file, training_file
+from gpu_relay.effects.job_file import DATA_MOUNT, JOB_DIR, TRACKING_PREFIX, preparing_file, training_file
 from gpu_relay.effects.kube import Object
 
 _CONTAINER = words.TRAINER_CONTAINER
@@ -218,7 +218,7 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
     }
     secret = job.spec.tracking.secret_name if job.spec.tracking else None
     if secret is not None:
-        container["envFrom"] = [*given.get("envFrom", []), {"secretRef": {"name": secret}}]
+        container["envFrom"] = [*given.get("envFrom", []), {"prefix": TRACKING_PREFIX, "secretRef": {"name": secret}}]
     if wanted.image_pull_policy is not None:
         container["imagePullPolicy"] = wanted.image_pull_policy
     return container

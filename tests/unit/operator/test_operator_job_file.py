@@ -117,7 +117,7 @@ def test_tracking_is_written_where_it_is_given_and_its_secret_becomes_the_enviro
         }
         assert pod["spec"]["containers"][0]["envFrom"] == [
             {"configMapRef": {"name": "site"}},
-            {"secretRef": {"name": "tracking"}},
+            {"prefix": "GPU_RELAY_TRACKING_", "secretRef": {"name": "tracking"}},
         ]
 
     pod = built(CLAIM, CLAIM)

@@ -18,6 +18,9 @@ from yolo_trainer.tracking.progress import Answer, Progress, Subject
 
 log = logging.getLogger(__name__)
 
+PREFIX = "GPU_RELAY_TRACKING_"
+"""Of the variables that the operator makes of the Secret in `tracking.secretName`: only recorders see them without it.
+"""
 CHECK_SECONDS = 40.0
 """How long the check in preparation may take: importing MLflow alone takes up to 10 s on a busy node."""
 _SPARE_SECONDS = 6.0
@@ -119,6 +122,13 @@ class RecorderProcess:
         return self._answer if code == 0 else Answer(run=self.run, problem=problem)
 
 
+def service_variables() -> dict[str, str]:
+    """Return the environment of a recorder: the trainer's own, and what the Secret brings, without its prefix."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    given = {name.removeprefix(PREFIX): value for name, value in os.environ.items() if name.startswith(PREFIX)}
+    return {**own, **given}
+
+
 def _environment(scratch: Path) -> dict[str, str]:
     folders = {name: str(scratch) for name in _FOLDERS}
-    return {**os.environ, **_ENVIRONMENT, **folders}
+    return {**service_variables(), **_ENVIRONMENT, **folders}

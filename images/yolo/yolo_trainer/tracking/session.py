@@ -9,7 +9,6 @@ never fails, stops or slows a training.
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +18,7 @@ from yolo_trainer.job import Job
 from yolo_trainer.manifest import Manifest
 from yolo_trainer.outcome import ConfigInvalidError, LastWord, Reason
 from yolo_trainer.request import work_folder
-from yolo_trainer.tracking.process import RecorderProcess
+from yolo_trainer.tracking.process import RecorderProcess, service_variables
 from yolo_trainer.tracking.progress import Progress, RunStatus, Subject
 from yolo_trainer.tracking.tensorboard import EventFiles
 
@@ -100,7 +99,8 @@ def check_tracking(job: Job) -> None:
 
     """
     wanted = job.tracking.wandb if job.tracking else None
-    if wanted is not None and not wanted.offline and not any(os.environ.get(name) for name in _WANDB_KEYS):
+    given = service_variables()
+    if wanted is not None and not wanted.offline and not any(given.get(name) for name in _WANDB_KEYS):
         raise ConfigInvalidError(
             "tracking.wandb needs WANDB_API_KEY in the environment: put it into the Secret of tracking.secretName, or "
             "set tracking.wandb.offline: true"
