@@ -26,7 +26,7 @@ from collections import defaultdict
 from ultralytics.utils.callbacks.base import add_integration_callbacks
 class AnyTrainer:
     callbacks = defaultdict(list)
-add_integration_callbacks(AnyTrainer)
+add_integration_callbacks(AnyTrainer())
 modules = {callback.__module__.rpartition(".")[2] for each in AnyTrainer.callbacks.values() for callback in each}
 assert modules <= {"events", "platform"}, f"Ultralytics itself records nothing: {modules}"
 import os

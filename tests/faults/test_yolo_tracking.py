@@ -88,6 +88,7 @@ def columns(folder: Path) -> dict[str, list[float]]:
 
 def assert_recorded(server: MlflowServer, name: str, output: Path) -> None:
     """There is one run, which has every epoch of results.csv once."""
+    assert not (output / "checkpoint").exists(), "nothing is left that only an unfinished job needs"
     (run,) = [run for run in server.runs(EXPERIMENT) if run.data.tags["gpurelay.dev/job-uid"] == f"uid-{name}"]
     assert (run.info.run_name, run.info.status) == (name, "FINISHED")
     assert run.data.tags["gpurelay.dev/namespace"] == "vision"

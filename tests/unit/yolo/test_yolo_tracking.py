@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from yolo_trainer.outcome import Reason
+from yolo_trainer.tracking.process import service_variables
 from yolo_trainer.tracking.progress import Answer, Progress, RunStatus
 from yolo_trainer.tracking.recorder import Inbox, follow
 from yolo_trainer.tracking.results import read_figures
-from yolo_trainer.tracking.session import _is_uploaded
+from yolo_trainer.tracking.session import _is_uploaded, _status
 from yolo_trainer.tracking.tensorboard import EventFiles, recorded_epochs
 
 RESULTS = "epoch,time,train/box_loss,metrics/mAP50(B)\n1,2.5,3.1,0.1\n2,5.0,2.9,nan\n3,7.5,2.5,0.3\n"
@@ -66,6 +68,23 @@ def test_weights_and_what_lies_at_the_top_of_the_results_is_uploaded() -> None:
     names = ["weights/best.pt", "results.csv", "results.png", "args.yaml"]
     others = ["weights/best.onnx", "tensorboard/events.out.tfevents.1", "dataset/labels.yaml", "manifest.json"]
     assert [name for name in names + others if _is_uploaded(name)] == names
+
+
+def test_a_run_ends_as_its_attempt_does() -> None:
+    assert _status(Reason.COMPLETED) == RunStatus.FINISHED
+    assert _status(Reason.INTERRUPTED) == RunStatus.KILLED
+    assert {_status(each) for each in Reason if each not in {Reason.COMPLETED, Reason.INTERRUPTED}} == {
+        RunStatus.FAILED
+    }
+
+
+def test_the_secrets_variables_have_their_names_only_for_recorders(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GPU_RELAY_TRACKING_MLFLOW_TRACKING_TOKEN", "key")
+    found = service_variables()
+
+    assert found["MLFLOW_TRACKING_TOKEN"] == "key"
+    assert not [name for name in found if name.startswith("GPU_RELAY_TRACKING_")]
+    assert "MLFLOW_TRACKING_TOKEN" not in os.environ
 
 
 class Service:

@@ -7,6 +7,7 @@ those that have changed.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Sequence
@@ -108,6 +109,14 @@ class MlflowRecorder:
         assert self._run is not None, "figures come first"
         if not self._done:
             self._client.set_terminated(self._run.info.run_id, status.value)
+        if status == RunStatus.FINISHED:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Remove the note: the job has completed, and its checkpoint folder may be gone already."""
+        self._file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            self._file.parent.rmdir()
 
     def check(self) -> Answer:
         """Find or make the experiment, and say what is wrong with the settings."""
