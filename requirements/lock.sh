@@ -20,4 +20,5 @@ group() { # name arguments…
 group torch --constraints requirements/dev.txt
 group uv --constraints requirements/dev.txt
 group s3-server
+group mlflow-server
 group publish

@@ -107,6 +107,17 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
         "spec.output.uri|'https://host/results' is no place to publish to; write for example s3://bucket/folder or "
         "gs://bucket/folder",
     ),
+    *(
+        (
+            {"tracking": {"mlflow": {"uri": wrong}}},
+            f"spec.tracking.mlflow.uri|'{wrong}' is not the address of a tracking server; {advice}",
+        )
+        for wrong, advice in (
+            ("HTTP:/mlflow:5000", "write http://mlflow:5000"),
+            ("mlflow:5000", "write for example http://mlflow.example:5000"),
+            ("http://me:key@mlflow", "give credentials in the Secret of tracking.secretName instead"),
+        )
+    ),
     (
         {"podTemplate": {"image": "https://registry.example/yolo:1"}},
         "spec.podTemplate.image|'https://registry.example/yolo:1' is no image reference; write registry.example/yolo:1",
@@ -141,6 +152,20 @@ def test_a_mistake_is_answered_with_the_right_spelling(cluster: Cluster, spec: d
     told = refused(cluster, spec)
     assert f": {field}: Invalid value: " in told
     assert told.endswith(f": {sentence}")
+
+
+def test_an_offline_run_needs_a_volume(cluster: Cluster) -> None:
+    spec = {"tracking": {"wandb": {"project": "digits", "offline": True}}, "output": {"uri": "s3://results/digits"}}
+    assert "tracking.wandb.offline needs output.persistentVolumeClaim" in refused(cluster, spec)
+
+
+def test_tracking_may_be_changed_and_is_explained(world: World, cluster: Cluster) -> None:
+    assert "tracking" not in world.apply_job("digits")["spec"], "no defaults"
+    for tracking in ({"tensorBoard": True}, {"mlflow": {"uri": "http://mlflow:5000"}, "secretName": "mlflow"}):
+        world.patch_job("digits", tracking=tracking)
+    text = cluster.kubectl("explain", "yolotrainingjobs.spec.tracking", "--recursive")
+    assert "experiment" in text
+    assert "MLFLOW_TRACKING_TOKEN" in cluster.kubectl("explain", "yolotrainingjobs.spec.tracking")
 
 
 def test_all_wrong_values_are_answered_at_once(cluster: Cluster) -> None:

@@ -1,5 +1,6 @@
 """Before the queue: data is fetched and checked in a pod without a GPU, while the resident keeps its memory."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -63,6 +64,37 @@ def test_what_cannot_be_trained_on_never_costs_the_resident_anything(
     assert (told["reason"], told["message"]) == (reason, "labels/train/7.txt, line 3: class 12 of 10")
     assert world.attempts("digits") == []
     assert [call for _, call, _ in resident.calls if call != "gpu"] == []
+
+
+def test_a_missing_secret_for_tracking_is_named_before_a_gpu_is_taken(
+    world: World, resident: ScriptedResident, start_operator: Start
+) -> None:
+    start_operator(preparations="2")
+    mlflow = {"uri": "http://mlflow.example:5000", "experiment": "digits"}
+    world.apply_job("digits", tracking={"mlflow": mlflow, "tensorBoard": True, "secretName": "mlflow"})
+    world.shows_pod("digits-1-prepare")
+    world.bind_pod("digits-1-prepare", "node-1")
+    missing = {"reason": "CreateContainerConfigError", "message": 'secret "mlflow" not found'}
+    world.set_pod("digits-1-prepare", phase="Pending", containerStatuses=[container({"waiting": missing})])
+    told = shows_reason(world, "digits", "ContainerNotCreated")
+    assert told["message"].endswith(
+        f"create Secret mlflow in namespace {world.namespace}, or correct what spec.tracking.secretName or "
+        "spec.podTemplate refers to"
+    )
+    assert (resident.called("unload"), world.leases()) == ([], {})
+
+    world.end_pod("digits-1-prepare")  # somebody has created it
+    world.shows_pod("digits-1")
+    for name in ("digits-1-prepare", "digits-1"):
+        pod = world.pod(name)
+        secret = {"prefix": "GPU_RELAY_TRACKING_", "secretRef": {"name": "mlflow"}}
+        assert pod["spec"]["containers"][0]["envFrom"] == [secret], "no key is taken for a variable of the relay"
+        file = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+        assert file["tracking"] == {"mlflow": mlflow, "tensorBoard": True}
+    place = "http://mlflow.example:5000/#/experiments/1/runs/2"
+    world.end_pod("digits-1", tracking={"MLflow": place})
+    world.reaches("digits", "Succeeded")
+    assert world.job("digits")["status"]["results"]["tracking"] == {"MLflow": place}
 
 
 def test_a_preparation_that_fails_is_tried_again_up_to_the_limit(

@@ -23,6 +23,18 @@ from ultralytics.utils import SETTINGS, USER_CONFIG_DIR, WEIGHTS_DIR
 from ultralytics.utils.checks import check_font
 assert SETTINGS["sync"] is False
 assert check_font("Arial.ttf").parent == USER_CONFIG_DIR, "plots find their font"
+from collections import defaultdict
+from ultralytics.utils.callbacks.base import add_integration_callbacks
+class AnyTrainer:
+    callbacks = defaultdict(list)
+add_integration_callbacks(AnyTrainer())
+modules = {callback.__module__.rpartition(".")[2] for each in AnyTrainer.callbacks.values() for callback in each}
+assert modules <= {"events", "platform"}, f"Ultralytics itself records nothing: {modules}"
+import os
+from ultralytics.utils.events import events
+assert not events.enabled
+assert "ULTRALYTICS_API_KEY" not in os.environ, "without it the platform gets nothing"
+assert SETTINGS["api_key"] == ""
 from ultralytics import YOLO
 try:
     YOLO(WEIGHTS_DIR / "yolo26n.pt")
@@ -35,7 +47,13 @@ except ConnectionError as error:
 def test_ultralytics_downloads_nothing(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, "-c", SEALED],
-        env={"PYTHONPATH": os.pathsep.join(sys.path), "TMPDIR": str(tmp_path), "HOME": "/nonexistent"},
+        env={
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "TMPDIR": str(tmp_path),
+            "HOME": "/nonexistent",
+            "ULTRALYTICS_API_KEY": f"ul_{'0' * 40}",
+            "MLFLOW_TRACKING_URI": "http://mlflow.invalid:5000",
+        },
         cwd=tmp_path,
         capture_output=True,
         text=True,

@@ -43,6 +43,7 @@ KNOWN_GOOD: Mapping[str, Drawn] = MappingProxyType(
         "resumeFrom": st.one_of(_folder.map("runs/{}".format), _name.map("s3://runs/{}".format)),
         "training.batch": st.one_of(st.integers(1, 4096), st.just("auto")),
         "training.args{}": _scalar,
+        "tracking.mlflow.uri": _name.map("http://{}:5000".format),
         "activeDeadlineSeconds": st.integers(3600, 10**6),
         "ttlSecondsAfterFinished": st.integers(3600, 10**6),
         "podTemplate.image": _name.map("registry.example/{}:1".format),
@@ -163,6 +164,8 @@ def _consistent(spec: Spec) -> Spec:
     """Settle what CEL rules and the API server's own checks demand of fields together."""
     spec = copy.deepcopy(spec)
     _settle_volumes(spec["dataset"], spec["output"])
+    if spec.get("tracking", {}).get("wandb", {}).get("offline"):
+        spec["output"].setdefault("persistentVolumeClaim", {"claimName": "results"})
     _settle_mode(spec)
     _settle_pod(spec.get("podTemplate", {}))
     return spec

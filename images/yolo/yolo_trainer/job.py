@@ -22,6 +22,7 @@ from yolo_trainer import arguments, stores
 from yolo_trainer.archive import SUFFIXES, is_archive
 from yolo_trainer.outcome import ConfigInvalidError
 from yolo_trainer.spelling import suggestion
+from yolo_trainer.tracking.settings import Mlflow, Tracking, Wandb
 
 NDJSON = ".ndjson"
 """Ultralytics' list of images and labels, by URL."""
@@ -157,6 +158,7 @@ class Job(_Part):
     cache: Path | None = None
     gpu: Gpu = Gpu()
     hold: Hold | None = None
+    tracking: Tracking | None = None
 
     @field_validator("resume_from")
     @classmethod
@@ -236,6 +238,9 @@ _PARTS: Mapping[str, type[BaseModel]] = {
     "output": Output,
     "gpu": Gpu,
     "hold": Hold,
+    "tracking": Tracking,
+    "tracking.mlflow": Mlflow,
+    "tracking.wandb": Wandb,
 }
 
 
@@ -292,5 +297,5 @@ def _sentence(details: ErrorDetails) -> str:
 
 def _fields(parents: list[str]) -> list[str]:
     """Return the field names of the part that `parents` lead to."""
-    part = _PARTS[parents[0]] if parents else Job
+    part = _PARTS[".".join(parents)] if parents else Job
     return [field.alias or name for name, field in part.model_fields.items()]

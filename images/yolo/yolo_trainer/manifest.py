@@ -68,8 +68,11 @@ class Run:
     peak_memory_mib: int
 
 
-def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
-    """Describe a run; its files are added when they are published, its exports when they are made."""
+def describe(job: Job, images: Mapping[str, int], run: Run, tracking: Mapping[str, str]) -> Manifest:
+    """Describe a run; its files are added when they are published, its exports when they are made.
+
+    `tracking` is where the run is recorded, by service.
+    """
     return Manifest(
         job={"namespace": job.job.namespace, "name": job.job.name, "uid": job.job.uid},
         mode=job.mode,
@@ -90,6 +93,7 @@ def describe(job: Job, images: Mapping[str, int], run: Run) -> Manifest:
         exportsPending=list(dict.fromkeys(job.output.export)),
         checkpointKept=job.output.keep_checkpoint,
         **({} if job.resume_from is None else {"resumedFrom": stores.shown(job.resume_from)}),
+        **({"tracking": dict(tracking)} if tracking else {}),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         completed=datetime.now(UTC).isoformat(timespec="seconds"),
     )

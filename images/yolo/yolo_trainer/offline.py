@@ -19,6 +19,10 @@ from yolo_trainer.text import without_colours
 
 FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
 """What Ultralytics labels plots with, and would download."""
+INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
+"""Ultralytics' own callbacks for tracking services, some of which are on where their package is installed."""
+PLATFORM_KEY = "ULTRALYTICS_API_KEY"
+"""Environment variable with which Ultralytics streams a training to its own platform."""
 FONT_CACHE = "MATPLOTLIB_FONT_CACHE"
 """Environment variable of the image: where its matplotlib has listed the fonts, which takes seconds."""
 
@@ -42,6 +46,7 @@ def prepare() -> Path:
         "YOLO_VERBOSE": "false",
         "YOLO_CONFIG_DIR": str(scratch),
     }
+    os.environ.pop(PLATFORM_KEY, None)
     if "MPLCONFIGDIR" not in os.environ:
         os.environ["MPLCONFIGDIR"] = str(_font_cache(scratch / "matplotlib"))
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
@@ -58,7 +63,7 @@ def seal() -> None:
     LOGGER.addFilter(_without_colours)
     LOGGER.propagate = True
     LOGGER.setLevel(logging.WARNING)
-    SETTINGS.update({"sync": False})
+    SETTINGS.update({"sync": False, "api_key": "", **dict.fromkeys(INTEGRATIONS, False)})
     downloads.safe_download = _refuse
     downloads.get_github_assets = _no_assets
 

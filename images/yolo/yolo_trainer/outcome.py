@@ -112,6 +112,8 @@ class LastWord:
     """Split and figures of a further validation; None where there was none."""
     prepared: Mapping[str, Any] | None = None
     """What `prepare` found and fetched; None for a training."""
+    tracking: Mapping[str, str] = field(default_factory=dict)
+    """Where the training is recorded, by service."""
 
     def __post_init__(self) -> None:
         """Take colours out of the message, which libraries put into theirs."""
@@ -124,7 +126,7 @@ class LastWord:
 
     def encode(self, limit: int = LIMIT_BYTES) -> bytes:
         """Return it as JSON of at most `limit` bytes: the message is cut first, then paths are left out."""
-        bare = replace(self, exports={}, export_errors={})
+        bare = replace(self, exports={}, export_errors={}, tracking={})
         for word in (self, replace(self, export_errors={}), bare, replace(bare, weights={})):
             fitted = word._cut_to(limit)
             if fitted is not None:
@@ -160,6 +162,8 @@ class LastWord:
             word["validation"] = dict(self.validation)
         if self.prepared is not None:
             word["prepared"] = dict(self.prepared)
+        if self.tracking:
+            word["tracking"] = dict(self.tracking)
         # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.
         return json.dumps(word, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
 

@@ -32,6 +32,7 @@ from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, check_wei
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 from yolo_trainer.request import Request, check_compiler, check_values, work_folder
 from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.tracking.session import check_tracking
 from yolo_trainer.validation import check_classes
 from yolo_trainer.volumes import check_room
 
@@ -89,6 +90,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
         return found
     if job.output.uri is not None:
         _try_remote_output(job.output.path, RemoteFolder(job.output.uri))
+    check_tracking(job)
     prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib), seal)
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
     _check_room(job, prepared)

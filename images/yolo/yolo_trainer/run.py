@@ -30,6 +30,7 @@ from yolo_trainer.request import Request, check_device, work_folder
 from yolo_trainer.samples import latest_picture
 from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
+from yolo_trainer.tracking.session import Tracking
 from yolo_trainer.train import Training
 from yolo_trainer.untrained import first_results
 from yolo_trainer.validation import validate_best
@@ -64,6 +65,7 @@ class Attempt:
         self._record: OutOfMemoryRecord | None = None
         self._request: Request | None = None
         self._training: Training | None = None
+        self._tracking = Tracking()
         self._published: Callable[[LastWord], LastWord] = lambda word: word
         """Adds to a last word what is published."""
 
@@ -81,6 +83,7 @@ class Attempt:
             word = self._outcome(work)
         finally:
             self._interruption.ignore()
+        word = self._tracking.end(word)
         log.log(logging.INFO if word.reason == Reason.COMPLETED else logging.ERROR, "%s: %s", word.reason, word.message)
         write_last_word(word, self._settings.termination_message_path)
         return word
@@ -132,6 +135,8 @@ class Attempt:
         try:
             publisher = Publisher(job, work_folder(job.output.path), remote_of(job), scratch)
             manifest = publisher.earlier()
+            if manifest is not None:
+                self._tracking.published(manifest)
             if manifest is None or pending_validation(job, manifest) or pending_exports(job, manifest):
                 manifest = self._with_gpu(job, publisher, manifest)
             clean_up(job, self._mirror or mirror_of(job))
@@ -155,6 +160,7 @@ class Attempt:
 
     def _load(self) -> Job:
         self._job = job = load_job(self._settings.job_file)
+        self._tracking = Tracking(job)
         self._tracker.plan(job.epochs)
         self._serve_progress()
         return job
@@ -175,6 +181,7 @@ class Attempt:
         with self._gpu.reserved():
             if begin is not None:
                 manifest = publisher.publish(begin())
+                self._tracking.published(manifest)
             assert manifest is not None, "what was not trained is published"
             self._report(manifest, publisher)
             self._tracker.plan(job.epochs, manifest.epochs)
@@ -199,7 +206,7 @@ class Attempt:
             self._mirror.complete()
         epochs = self._tracker.snapshot().epoch
         run = Run(trained.metrics, epochs, trained.ending, self._batch, self._gpu.peak_mib())
-        return describe(job, prepared.dataset.images, run)
+        return describe(job, prepared.dataset.images, run, self._tracking.runs)
 
     def _report(self, manifest: Manifest, publisher: Publisher) -> None:
         """Have the last word say what is published, however the attempt ends."""
@@ -221,6 +228,7 @@ class Attempt:
             self._interruption,
             self._show,
             note_too_large=OutOfMemoryRecord(store.folder, job.job.uid).note,
+            note_saved=self._tracking.saved,
         )
         return self._training
 

@@ -51,6 +51,7 @@ class Training:
         interruption: Interruption,
         show: Callable[[Progress], None] | None = None,
         note_too_large: Callable[[int], None] = lambda _: None,
+        note_saved: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Prepare a training.
 
@@ -62,6 +63,7 @@ class Training:
             interruption: ends it.
             show: draws a moment of it after each batch.
             note_too_large: is called with each batch that ran out of memory where Ultralytics retries with half of it.
+            note_saved: is called with the number of epochs that are in a checkpoint, whenever it has changed.
 
         """
         self._request = request
@@ -72,6 +74,7 @@ class Training:
         self._interruption = interruption
         self._show = show
         self._note_too_large = note_too_large
+        self._note_saved = note_saved
         self.batch = request.batch
         """Images per batch, as they are trained or were last: Ultralytics halves it where it runs out of memory."""
         self._in_epoch = False
@@ -102,6 +105,7 @@ class Training:
             if not self._store.restore(course.epochs, earlier.checkpoint):
                 log.warning("The best weights so far are lost: those of a later epoch take their place")
                 self._best_is_lost = True
+        self._note_saved(course.epochs)
         if course.ending is None:
             metrics = self._train(earlier)
         else:
@@ -207,6 +211,7 @@ class Training:
         best = trainer.best if self._best_is_new else None
         self._store.save(lambda target: write_snapshot(target, course, trainer.last, state), best)
         self._best_is_new, self.saved_epochs = False, course.epochs
+        self._note_saved(course.epochs)
         if ending is not None:
             self._ending, trainer.stop = ending, True
 

@@ -29,10 +29,10 @@ def first_results(
     if job.mode == "Export":
         (request.work / BEST).parent.mkdir()
         shutil.copyfile(prepared.model, request.work / BEST)
-        return describe(job, images, Run({}, 0, None, 0, peak_mib()))
+        return describe(job, images, Run({}, 0, None, 0, peak_mib()), tracking={})
     split = job.validation.split if job.validation is not None else job.split
     tracker.enter(Stage.VALIDATING)
     figures = validate(request, Path(prepared.model), split, request.work)
     tracker.finish(figures)
-    manifest = describe(job, images, Run(figures, 0, None, request.batch, peak_mib()))
+    manifest = describe(job, images, Run(figures, 0, None, request.batch, peak_mib()), tracking={})
     return with_validation(manifest, split, figures)

@@ -70,6 +70,16 @@ RESULTS_URI = _spelt(
     ("self.matches('^(file:/*)?[.]?/')", "'a volume is given by output.persistentVolumeClaim and output.path'"),
     otherwise="write for example s3://bucket/folder or gs://bucket/folder",
 )
+TRACKING_URI = _spelt(
+    "self.matches('^https?://[^/?#@]+(/[^?#]*)?$')",
+    "is not the address of a tracking server",
+    (
+        "self.matches('^https?://[^/]*@')",
+        "'give credentials in the Secret of tracking.secretName instead'",
+    ),
+    (_like("https?(:/*|//)[^:/?#@]+(:[0-9]+)?(/[^?#]*)?"), f"'write ' + {_SCHEME} + '://' + {_REST}"),
+    otherwise="write for example http://mlflow.example:5000",
+)
 SHA256 = _spelt(
     "self.matches('^[0-9a-f]{64}$')",
     "is no SHA-256 sum",

@@ -12,7 +12,7 @@ from gpu_relay.api import words
 from gpu_relay.api.modes import FINISHED_OUTPUT, MODE_RULES, RESUME_RULES
 from gpu_relay.api.pod_template import PodTemplate
 from gpu_relay.api.schema import LABEL_NAMES, LIST_TYPE, MAP_KEYS, RULES, ApiType, Time, object_name
-from gpu_relay.api.sentences import DATA_URI, DURATION, GPU_MEMORY, RESULTS_URI, SHA256
+from gpu_relay.api.sentences import DATA_URI, DURATION, GPU_MEMORY, RESULTS_URI, SHA256, TRACKING_URI
 from gpu_relay.api.words import ConditionType, Phase
 
 
@@ -243,14 +243,74 @@ class Gpu(ApiType):
     )
 
 
+class MlflowTracking(ApiType):
+    """An MLflow tracking server. The job is one run there, named after it, in all its attempts."""
+
+    uri: str = Field(
+        pattern=r"^https?://[^/?#@]+(/[^?#]*)?$",
+        max_length=2048,
+        json_schema_extra=TRACKING_URI,
+        description="Address of the tracking server, for example `http://mlflow.example:5000`; credentials come from "
+        "`secretName`.",
+    )
+    experiment: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=250,
+        description="Name of the experiment, which is created if it does not exist. Default: the job's namespace.",
+    )
+
+
+class WandbTracking(ApiType):
+    """A project of Weights & Biases. The job is one run there, named after it, in all its attempts."""
+
+    project: str = Field(min_length=1, max_length=128, description="Name of the project.")
+    entity: str | None = Field(
+        default=None, min_length=1, max_length=128, description="User or team. Default: that of the API key."
+    )
+    offline: bool | None = Field(
+        default=None,
+        description="true writes the run into the folder `wandb` of the output, for `wandb sync`, without a network. "
+        "Default: false, which needs `WANDB_API_KEY` in the Secret of `secretName`.",
+    )
+
+
+class Tracking(ApiType):
+    """Where the training is recorded besides its results. A service that is down never fails or delays a training."""
+
+    mlflow: MlflowTracking | None = Field(default=None, description="Record the job as a run at an MLflow server.")
+    tensor_board: bool | None = Field(
+        default=None,
+        description="true writes event files into the folder `tensorboard` of the results, for TensorBoard. Default: "
+        "false.",
+    )
+    wandb: WandbTracking | None = Field(default=None, description="Record the job as a run of Weights & Biases.")
+    secret_name: str | None = object_name(
+        "Secret",
+        required=False,
+        description="A Secret in the job's namespace. Each of its keys is a variable for the tracking client: "
+        "`MLFLOW_TRACKING_USERNAME`, `MLFLOW_TRACKING_PASSWORD`, `MLFLOW_TRACKING_TOKEN`, `WANDB_API_KEY`, ….",
+    )
+
+
+_OFFLINE_NEEDS_VOLUME: JsonDict = {
+    "rule": "!has(self.tracking) || !has(self.tracking.wandb) || !has(self.tracking.wandb.offline) || "
+    "!self.tracking.wandb.offline || has(self.output.persistentVolumeClaim)",
+    "message": "tracking.wandb.offline needs output.persistentVolumeClaim: without one the run goes with the pod",
+}
+
+
 class YoloTrainingJobSpec(ApiType):
     """What to train, on what, and with how much of a GPU."""
 
     model_config = ConfigDict(
         json_schema_extra={
             RULES: [
-                {**_immutable(name), "rule": f"self.{name} == oldSelf.{name}"}
-                for name in ("model", "task", "dataset", "training", "output", "gpu")
+                *(
+                    {**_immutable(name), "rule": f"self.{name} == oldSelf.{name}"}
+                    for name in ("model", "task", "dataset", "training", "output", "gpu")
+                ),
+                _OFFLINE_NEEDS_VOLUME,
             ]
             + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom")]
             + MODE_RULES
@@ -321,6 +381,11 @@ class YoloTrainingJobSpec(ApiType):
         le=2**31 - 1,
         description="Seconds after success or failure at which the job is deleted with its pods; results stay on "
         "their volume. 0 deletes at once; absent never does. As in batch/v1, it may be changed at any time.",
+    )
+    tracking: Tracking | None = Field(
+        default=None,
+        description="Experiment tracking with MLflow, TensorBoard and Weights & Biases. Default: none. It may be "
+        "changed; the change holds for the next attempt.",
     )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
 
@@ -452,6 +517,9 @@ class Results(ApiType):
     )
     exports: dict[str, str] = Field(default={}, description="Exported models by format.")
     export_errors: dict[str, str] = Field(default={}, description="Formats that could not be made, and why.")
+    tracking: dict[str, str] = Field(
+        default={}, description="Where the training is recorded, by service: the URL of the MLflow run, for example."
+    )
     peak_memory: int | None = Field(default=None, description="Peak GPU memory of the training, in MiB.")
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any, Literal
 
+from gpu_relay.api.v1alpha1 import Tracking
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.attempts import OUTPUT_MOUNT
 from gpu_relay.domain.objects.job import Job
@@ -11,6 +12,8 @@ from gpu_relay.domain.quantities import duration
 
 JOB_DIR = "/etc/gpu-relay"
 DATA_MOUNT = "/data"
+TRACKING_PREFIX = "GPU_RELAY_TRACKING_"
+"""Of the variables that a tracking Secret becomes: a key must not become NVIDIA_VISIBLE_DEVICES or LD_PRELOAD."""
 
 Contents = dict[str, Any]
 _OWN = {"time_limit", "checkpoint_interval"}
@@ -63,7 +66,14 @@ def _where_given(job: Job) -> Contents:
     if spec.resume_from is not None:
         inside = "://" not in spec.resume_from
         given["resumeFrom"] = _inside(OUTPUT_MOUNT, spec.resume_from) if inside else spec.resume_from
+    if spec.tracking is not None:
+        given["tracking"] = _plain(spec.tracking)
     return given
+
+
+def _plain(tracking: Tracking) -> Contents:
+    """Return the section as it is given; credentials are in the environment."""
+    return tracking.model_dump(by_alias=True, exclude={"secret_name"}, exclude_none=True)
 
 
 def _dataset(job: Job) -> Contents:

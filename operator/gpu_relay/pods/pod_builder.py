@@ -21,7 +21,7 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods import pod_resources
-from gpu_relay.pods.job_file import DATA_MOUNT, JOB_DIR, preparing_file, training_file
+from gpu_relay.pods.job_file import DATA_MOUNT, JOB_DIR, TRACKING_PREFIX, preparing_file, training_file
 
 _CONTAINER = words.TRAINER_CONTAINER
 _CLAIM = "gpu"
@@ -218,6 +218,9 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
         "resources": role.resources,
         "volumeMounts": [*given.get("volumeMounts", []), *_mounts(job)],
     }
+    secret = job.spec.tracking.secret_name if job.spec.tracking else None
+    if secret is not None:
+        container["envFrom"] = [*given.get("envFrom", []), {"prefix": TRACKING_PREFIX, "secretRef": {"name": secret}}]
     if wanted.image_pull_policy is not None:
         container["imagePullPolicy"] = wanted.image_pull_policy
     return container

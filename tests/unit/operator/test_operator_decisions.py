@@ -144,6 +144,7 @@ def test_what_a_trainer_says_is_not_trusted() -> None:
         "weights": {"best": "/output/a/best.pt", "n": 3},
         "exports": ["?"],
         "exportErrors": {"engine": "x" * 9000, "onnx": 3},
+        "tracking": {"MLflow": "http://mlflow:5000/#/experiments/1/runs/2", "n": 3},
         "peakMemoryMiB": -4,
     }
     results = results_of(Termination(0, "Completed", word))
@@ -151,6 +152,7 @@ def test_what_a_trainer_says_is_not_trusted() -> None:
     assert (results.metrics, results.weights, results.exports) == ({"mAP50": 0.5}, {"best": "a/best.pt"}, {})
     assert results.peak_memory is None
     assert results.export_errors == {"engine": "x" * 1024}
+    assert results.tracking == {"MLflow": "http://mlflow:5000/#/experiments/1/runs/2"}
 
 
 def test_an_attempt_that_fails_after_its_training_leaves_results() -> None:

@@ -24,9 +24,10 @@ CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
 ARCHIVE = {"uri": "https://example.org/digits.zip", "sha256": "0" * 64}
 
 
-def job_of(dataset: dict[str, Any], output: dict[str, Any], **training: Any) -> Job:
+def job_of(dataset: dict[str, Any], output: dict[str, Any], tracking: Any = None, **training: Any) -> Job:
     spec = {
-        "model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}, "training": training
+        "model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}, "training": training,
+        **({} if tracking is None else {"tracking": tracking}),
     }  # fmt: skip
     parsed = YoloTrainingJobSpec.model_validate(spec)
     return Job(
@@ -119,3 +120,34 @@ def test_fields_that_an_older_trainer_lacks_are_written_where_they_are_given(tmp
     assert read(CLAIM, resumeFrom="s3://runs/one")[1].resume_from == "s3://runs/one"
     assert read(CLAIM, mode="Validate", model="best.pt")[1].mode == "Validate"
     assert read({**CLAIM, "export": ["onnx"]}, mode="Export", model="best.pt")[1].epochs == 0
+
+
+def test_tracking_is_written_where_it_is_given_and_its_secret_becomes_the_environment(tmp_path: Path) -> None:
+    given = {
+        "mlflow": {"uri": "http://mlflow:5000", "experiment": "digits"},
+        "tensorBoard": True,
+        "wandb": {"project": "digits", "offline": True},
+        "secretName": "tracking",
+    }
+    template = {"spec": {"containers": [{"name": "trainer", "envFrom": [{"configMapRef": {"name": "site"}}]}]}}
+    defaults, file = TrainerDefaults("gpu-relay/yolo", "", 60, template=template), tmp_path / "job.json"
+    job = job_of(CLAIM, CLAIM, given)
+    pods = [
+        preparing_pod(job, 1, Place(("node-1",)), defaults),
+        training_pod(job, LEASE, RESIDENT, CreatePod(2, 8), defaults),
+    ]
+    for pod in pods:
+        file.write_text(pod["metadata"]["annotations"]["gpurelay.dev/job"])
+        tracking = load_job(file).tracking
+        assert tracking is not None
+        assert tracking.model_dump(by_alias=True, exclude_none=True) == {
+            name: value for name, value in given.items() if name != "secretName"
+        }
+        assert pod["spec"]["containers"][0]["envFrom"] == [
+            {"configMapRef": {"name": "site"}},
+            {"prefix": "GPU_RELAY_TRACKING_", "secretRef": {"name": "tracking"}},
+        ]
+
+    pod = built(CLAIM, CLAIM)
+    assert "tracking" not in json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"]), "an older trainer reads it"
+    assert "envFrom" not in pod["spec"]["containers"][0]

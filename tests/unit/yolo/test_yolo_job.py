@@ -93,3 +93,22 @@ def test_broken_json_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(ConfigInvalidError, match="not valid JSON"):
         load_job(file)
+
+
+@pytest.mark.parametrize(
+    ("tracking", "said"),
+    [
+        ({"mlflow": {"uri": "htp://mlflow:5000"}}, "is not the address of a tracking server, did you mean 'http'?"),
+        ({"mlflow": {"uri": "sqlite:///runs.db"}}, "write for example http://mlflow:5000"),
+        ({"mlflow": {"uri": "http://:5000"}}, "'http://:5000' has no host"),
+        ({"mlflow": {"uri": "http://me:secret@mlflow"}}, "give them as MLFLOW_TRACKING_USERNAME and"),
+        ({"mlflow": {"url": "http://mlflow"}}, "tracking.mlflow.url is unknown, did you mean 'uri'?"),
+        ({"wandb": {"offline": True}}, "tracking.wandb.project is missing"),
+        ({"tensorboard": True}, "tracking.tensorboard is unknown, did you mean 'tensorBoard'?"),
+    ],
+)
+def test_wrong_tracking_settings_are_refused(tmp_path: Path, tracking: dict[str, Any], said: str) -> None:
+    text = refusal(tmp_path, {**job_content(), "tracking": tracking})
+
+    assert said in text
+    assert "secret@" not in text

@@ -158,6 +158,7 @@ def results_of(termination: Termination) -> Results | None:
         validation=_further(word.get("validation")),
         exports=paths(word.get("exports"), OUTPUT_MOUNT),
         export_errors=texts(word.get("exportErrors")),
+        tracking=texts(word.get("tracking")),
         peak_memory=whole(word.get("peakMemoryMiB")),
     )
 

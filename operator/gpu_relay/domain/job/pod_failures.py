@@ -52,6 +52,7 @@ _INIT_REMEDY = (
     "admission webhook that adds it"
 )
 _CLAIM_MISSING = re.compile(r'persistentvolumeclaim "([^"]+)" not found')
+_SECRET_MISSING = re.compile(r'secret "([^"]+)" not found')
 _MISSED = (
     (r"unbound immediate PersistentVolumeClaims", "a claim in spec.dataset or spec.output has no volume yet: kubectl "
      "describe pvc says why; correct its storageClassName, or create a PersistentVolume"),
@@ -116,6 +117,12 @@ def _remedy(pod: TrainingPod) -> str | None:
         return _INIT_REMEDY.format(container=pod.waiting_on)
     if pod.waiting_reason in POD_WORDS:
         return _NODE_REMEDY.format(node=pod.node)
+    secret = _SECRET_MISSING.search(pod.waiting or "") if reason == Reason.CONTAINER_NOT_CREATED else None
+    if secret is not None:
+        return (
+            f"create Secret {secret[1]} in namespace {pod.namespace}, or correct what spec.tracking.secretName or "
+            "spec.podTemplate refers to"
+        )
     if reason == Reason.UNSCHEDULABLE:
         said = pod.waiting or ""
         known = [remedy for missed, remedy in _MISSED if re.search(missed, said)]

@@ -1,0 +1,280 @@
+"""Experiment tracking: against a real MLflow server, with event files and W&B runs that are read back."""
+
+import csv
+import http.server
+import signal
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.trainer_datasets import make_dataset
+from devcluster.programs.trainer import Attempt
+from tests.faults.yolo_mlflow import PASSWORD, USER, MlflowServer
+from tests.faults.yolo_results import figures, weights
+
+EXPERIMENT = "digits"
+ALL = list(range(1, EPOCHS + 1))
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tracking")
+
+
+@pytest.fixture(scope="module")
+def server(shared: Path) -> Iterator[MlflowServer]:
+    running = MlflowServer(shared / "mlflow").start()
+    yield running
+    running.stop()
+
+
+Start = Callable[..., Attempt]
+
+
+@pytest.fixture(scope="module")
+def start(shared: Path) -> Iterator[Start]:
+    """Start an attempt at a job; its home must stay empty."""
+    attempts: list[Attempt] = []
+    data = make_dataset("detect", shared / "data", train=24, val=8)
+    (shared / "home").mkdir()
+
+    def begin(name: str, tracking: dict[str, Any] | None = None, command: str = "run", **environment: str) -> Attempt:
+        job = {
+            "job": {"namespace": "vision", "name": name, "uid": f"uid-{name}"},
+            "model": "yolo26n.yaml",
+            "dataset": {"path": str(data)},
+            "training": TRAINING,
+            "output": {"path": str(shared / name)},
+            **({} if tracking is None else {"tracking": tracking}),
+        }
+        folders = {"TMPDIR": str(shared), "MPLCONFIGDIR": str(shared / "matplotlib"), "HOME": str(shared / "home")}
+        folder = shared / f"{name}-{len(attempts)}"
+        attempts.append(Attempt(folder, job, command=command, **{**folders, **environment}))
+        return attempts[-1]
+
+    yield begin
+    for attempt in attempts:
+        attempt.process.kill()
+        attempt.process.wait()
+
+
+@pytest.fixture(scope="module")
+def untracked(start: Start, shared: Path) -> Path:
+    attempt = start("untracked")
+    assert attempt.ended()[0] == 0, attempt.log
+    return shared / "untracked"
+
+
+def assert_same_training(expected: Path, found: Path) -> None:
+    """Tracking changes neither a figure nor a weight."""
+    assert figures(found) == figures(expected)
+    for file in ("best.pt", "last.pt"):
+        one, other = weights(expected / "weights" / file), weights(found / "weights" / file)
+        assert one.keys() == other.keys()
+        assert all(tensor.equal(other[key]) for key, tensor in one.items()), "bit for bit"
+
+
+def columns(folder: Path) -> dict[str, list[float]]:
+    """Return the columns of results.csv that are figures."""
+    with (folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name not in ("epoch", "time")}
+
+
+def assert_recorded(server: MlflowServer, name: str, output: Path) -> None:
+    """There is one run, which has every epoch of results.csv once."""
+    assert not (output / "checkpoint").exists(), "nothing is left that only an unfinished job needs"
+    (run,) = [run for run in server.runs(EXPERIMENT) if run.data.tags["gpurelay.dev/job-uid"] == f"uid-{name}"]
+    assert (run.info.run_name, run.info.status) == (name, "FINISHED")
+    assert run.data.tags["gpurelay.dev/namespace"] == "vision"
+    points = server.history(run)
+    for column, values in columns(output).items():
+        assert points[column.replace("(", "").replace(")", "")] == list(zip(ALL, values, strict=True)), column
+    assert points["best/mAP50"][0][0] == EPOCHS
+    assert run.data.params["lr0"] == "0.002"
+    assert run.data.params["model"] == "yolo26n.yaml"
+    assert {"weights/best.pt", "weights/last.pt", "results.csv", "args.yaml", "data.yaml"} <= server.artifacts(run)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_job_is_one_run_however_often_it_is_interrupted(
+    start: Start, server: MlflowServer, untracked: Path, shared: Path, number: signal.Signals
+) -> None:
+    name = f"interrupted-{number.name.lower()}"
+    tracking = {"mlflow": {"uri": server.uri, "experiment": EXPERIMENT}, "tensorBoard": True}
+    first = start(name, tracking)
+    first.wait_for("an epoch", lambda: f"epoch 1/{EPOCHS}" in first.log)
+    first.process.send_signal(number)
+    first.process.wait()
+    runs = [run for run in server.runs(EXPERIMENT) if run.info.run_name == name]
+    if number == signal.SIGTERM:
+        assert [run.info.status for run in runs] == ["KILLED"], first.log
+
+    second = start(name, tracking)
+    code, word = second.ended()
+
+    assert code == 0, second.log
+    assert "Resuming from the checkpoint" in second.log
+    assert "not recorded" not in word["message"]
+    assert_recorded(server, name, shared / name)
+    assert_same_training(untracked, shared / name)
+    (run,) = [run for run in server.runs(EXPERIMENT) if run.info.run_name == name]
+    assert word["tracking"] == {"MLflow": f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"}
+    curves = {
+        tag: pytest.approx(values, rel=1e-6) for tag, values in columns(shared / name).items()
+    }  # single precision
+    assert event_files(shared / name) == curves
+    assert not any((shared / "home").iterdir()), "nothing is written outside the output"
+
+
+def event_files(output: Path) -> dict[str, list[float]]:
+    """Return the published curves as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accumulator = EventAccumulator(str(output / "tensorboard"))
+    accumulator.Reload()
+    found = {}
+    for tag in accumulator.Tags()["scalars"]:
+        events = accumulator.Scalars(tag)
+        assert [event.step for event in events] == ALL, tag
+        found[tag] = [event.value for event in events]
+    return found
+
+
+def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shared: Path) -> None:
+    server = MlflowServer(shared / "restarted").start()
+    try:
+        attempt = start("restarted-server", {"mlflow": {"uri": server.uri, "experiment": EXPERIMENT}})
+        attempt.wait_for("the run", lambda: "MLflow: run " in attempt.log)
+        server.stop()
+        attempt.wait_for("an epoch", lambda: f"epoch 1/{EPOCHS}" in attempt.log)
+        attempt.process.send_signal(signal.SIGSTOP)  # so that the training waits for the server, as it never does
+        attempt.wait_for("the warning", lambda: "MLflow: not recorded, and tried again" in attempt.log)
+        server.start()
+        attempt.process.send_signal(signal.SIGCONT)
+        code, word = attempt.ended()
+
+        assert (code, "not recorded" in word["message"]) == (0, False), attempt.log
+        assert_recorded(server, "restarted-server", shared / "restarted-server")
+    finally:
+        server.stop()
+
+
+def test_a_run_that_an_attempt_could_not_make_is_made_by_the_next_one(
+    start: Start, server: MlflowServer, shared: Path
+) -> None:
+    """The run is found by its tag where the note beside the checkpoint is lost."""
+    tracking = {"mlflow": {"uri": server.uri, "experiment": EXPERIMENT}}
+    first = start("lost-note", tracking)
+    first.wait_for("an epoch", lambda: f"epoch 1/{EPOCHS}" in first.log and "MLflow: run " in first.log)
+    first.process.kill()
+    first.process.wait()
+    (shared / "lost-note" / "checkpoint" / "mlflow.run").unlink()
+
+    second = start("lost-note", tracking)
+    assert second.ended()[0] == 0, second.log
+    assert_recorded(server, "lost-note", shared / "lost-note")
+
+
+def test_a_server_that_never_answers_costs_a_warning(start: Start, untracked: Path, shared: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        prepared = start("silent", {"mlflow": {"uri": uri}}, "prepare")
+        code, word = prepared.ended()
+        assert (code, word["reason"]) == (0, "Completed"), prepared.log
+        assert f"the server {uri} could not be used" in prepared.log
+
+        attempt = start("silent", {"mlflow": {"uri": uri}})
+        code, word = attempt.ended()
+
+    assert (code, word["reason"], word["epoch"]) == (0, "Completed", EPOCHS), attempt.log
+    assert f"; MLflow has not recorded everything: tracking.mlflow: the server {uri} could not" in word["message"]
+    assert_same_training(untracked, shared / "silent")
+
+
+def test_wrong_settings_are_found_before_a_gpu_is_taken(start: Start, server: MlflowServer, shared: Path) -> None:
+    guarded = MlflowServer(shared / "guarded", with_users=True).start()
+    try:
+        tracking = {"mlflow": {"uri": guarded.uri, "experiment": EXPERIMENT}}
+        for environment in ({}, {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": "wrong"}):
+            _, word = start("guarded", tracking, "prepare", **environment).ended()
+            assert word["reason"] == "ConfigInvalid", word
+            assert f"the server {guarded.uri} does not accept the credentials (401)" in word["message"]
+            assert "in the Secret of tracking.secretName" in word["message"]
+        prefix = "GPU_RELAY_TRACKING_"  # as the Secret's keys come
+        known = {f"{prefix}MLFLOW_TRACKING_USERNAME": USER, f"{prefix}MLFLOW_TRACKING_PASSWORD": PASSWORD}
+        code, word = start("guarded", tracking, "prepare", **known).ended()
+        assert code == 0, word
+    finally:
+        guarded.stop()
+
+    server.delete_experiment("abandoned")
+    _, word = start("abandoned", {"mlflow": {"uri": server.uri, "experiment": "abandoned"}}, "prepare").ended()
+    assert word["reason"] == "ConfigInvalid", word
+    assert "experiment abandoned was deleted on the server: restore it, or name another one" in word["message"]
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
+        threading.Thread(target=other.serve_forever, daemon=True).start()
+        uri = f"http://127.0.0.1:{other.server_port}"
+        _, word = start("elsewhere", {"mlflow": {"uri": f"{uri}/no/such"}}, "prepare").ended()
+        other.shutdown()
+    assert word["reason"] == "ConfigInvalid", word
+    assert f"the server {uri}/no/such has no MLflow API: correct tracking.mlflow.uri" in word["message"]
+
+    _, word = start("keyless", {"wandb": {"project": "digits"}}, "prepare").ended()
+    assert word["reason"] == "ConfigInvalid", word
+    assert "tracking.wandb needs WANDB_API_KEY in the environment" in word["message"]
+
+
+def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(
+    start: Start, untracked: Path, shared: Path, tmp_path: Path
+) -> None:
+    tracking = {"wandb": {"project": "digits", "offline": True}}
+    first = start("offline", tracking, TMPDIR=str(tmp_path))
+    first.wait_for("an epoch", lambda: f"epoch 1/{EPOCHS}" in first.log)
+    first.process.send_signal(signal.SIGTERM)
+    assert first.ended()[0] == 143, first.log
+    second = start("offline", tracking, TMPDIR=str(tmp_path))
+    code, word = second.ended()
+
+    assert (code, word["tracking"]) == (0, {"Weights & Biases": str(shared / "offline" / "wandb")}), second.log
+    files = sorted((shared / "offline" / "wandb").glob("offline-run-*-uid-offline/run-uid-offline.wandb"))
+    records = [record for file in files for record in wandb_records(file)]
+    runs = [record.run for record in records if record.HasField("run")]
+    assert {(run.run_id, run.project, run.display_name) for run in runs} == {("uid-offline", "digits", "offline")}
+    rows = [
+        {item.key or "/".join(item.nested_key): float(item.value_json) for item in record.history.item}
+        for record in records
+        if record.HasField("history")
+    ]
+    assert [row["epoch"] for row in rows] == ALL
+    for column, values in columns(shared / "offline").items():
+        assert [row[column] for row in rows] == values, column
+    assert_same_training(untracked, shared / "offline")
+    assert not any((shared / "home").iterdir()), "nothing is written outside the output"
+    assert not list(tmp_path.glob("yolo-trainer-*")), "the scratch folders are removed"
+
+
+def wandb_records(file: Path) -> Iterator[Any]:
+    """Read a run's file: W&B's records in blocks as LevelDB has them, after a header of 7 bytes."""
+    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # its types are generated
+
+    content, position, parts = file.read_bytes(), 7, b""
+    while position + 7 <= len(content):
+        left = 32768 - position % 32768
+        if left < 7:
+            position += left
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, position)
+        parts += content[position + 7 : position + 7 + length]
+        position += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            record = Record()
+            record.ParseFromString(parts)
+            parts = b""
+            yield record
