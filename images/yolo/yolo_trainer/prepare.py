@@ -29,6 +29,7 @@ from yolo_trainer.fetch import Cache, Fetched
 from yolo_trainer.job import Job
 from yolo_trainer.layout import dataset_on_volume, find_dataset
 from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, check_weights, count_parameters, find_model
+from yolo_trainer.named_places import check_kept, check_places
 from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
 from yolo_trainer.request import Request, check_compiler, check_values, work_folder
 from yolo_trainer.storage import RemoteFolder
@@ -121,10 +122,10 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         data = _checked_data(job, fetched, seal)
         dataset = data.examined.dataset
         _report(dataset)
-        _check_places(job, dataset, data.home)
+        check_places(job, dataset, data.home)
         folders = (data.home, job.output.path, job.output.path / "weights", Path.cwd())
         model, args, transferred = _with_weights(job, cache, folders)
-        _check_kept(job, model)
+        check_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
             log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
@@ -214,37 +215,6 @@ def _in_users_words(names: Mapping[Path, str]) -> Iterator[None]:
             for path in (folder, folder.resolve()):
                 text = text.replace(f"{path}/", name)
         raise DatasetInvalidError(text) from error
-
-
-def _check_places(job: Job, dataset: Dataset, home: Path) -> None:
-    has = ", ".join(dataset.images)
-    if job.split not in dataset.images:
-        raise ConfigInvalidError(f"training.args.split is {job.split}, and the data set has {has}")
-    if job.validation is not None and job.validation.split not in dataset.images:
-        raise ConfigInvalidError(
-            f"validation.split is {job.validation.split}, and the data set has {has}: add images and labels for it, "
-            "or choose another split"
-        )
-    wanted = job.training.args.get("classes")
-    for number in wanted if isinstance(wanted, list) else [wanted]:
-        if isinstance(number, int) and not 0 <= number < dataset.classes:
-            raise ConfigInvalidError(
-                f"training.args.classes has {number}, and the data set's classes go from 0 to {dataset.classes - 1}"
-            )
-    if job.output.path.resolve() == home.resolve():
-        raise ConfigInvalidError(
-            f"output.path is the data set's own folder {job.output.path}: give the results another one"
-        )
-
-
-def _check_kept(job: Job, model: str) -> None:
-    """See that a job that trains nothing does not replace the run that its weights are of."""
-    if job.mode == "Train" or stores.is_uri(job.model):
-        return
-    if Path(model).resolve().is_relative_to(job.output.path.resolve()):
-        raise ConfigInvalidError(
-            f"model {model} lies in output.path, whose results this job would replace: give output another folder"
-        )
 
 
 def _make_output(job: Job) -> None:
