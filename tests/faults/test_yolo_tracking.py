@@ -14,6 +14,7 @@ import pytest
 
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
+from tests.faults.test_yolo_training import EPOCHS, TRAINING
 from tests.faults.yolo_mlflow import PASSWORD, USER, MlflowServer
 from tests.faults.yolo_results import figures, weights
 
