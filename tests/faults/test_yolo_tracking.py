@@ -44,7 +44,13 @@ def start(shared: Path) -> Iterator[Start]:
     data = make_dataset("detect", shared / "data", train=24, val=8)
     (shared / "home").mkdir()
 
-    def begin(name: str, tracking: dict[str, Any] | None = None, command: str = "run", **environment: str) -> Attempt:
+    def begin(
+        name: str,
+        tracking: dict[str, Any] | None = None,
+        command: str = "run",
+        fields: dict[str, Any] | None = None,
+        **environment: str,
+    ) -> Attempt:
         job = {
             "job": {"namespace": "vision", "name": name, "uid": f"uid-{name}"},
             "model": "yolo26n.yaml",
@@ -52,6 +58,7 @@ def start(shared: Path) -> Iterator[Start]:
             "training": TRAINING,
             "output": {"path": str(shared / name)},
             **({} if tracking is None else {"tracking": tracking}),
+            **(fields or {}),
         }
         folders = {"TMPDIR": str(shared), "MPLCONFIGDIR": str(shared / "matplotlib"), "HOME": str(shared / "home")}
         folder = shared / f"{name}-{len(attempts)}"
@@ -145,6 +152,21 @@ def event_files(output: Path) -> dict[str, list[float]]:
         assert [event.step for event in events] == ALL, tag
         found[tag] = [event.value for event in events]
     return found
+
+
+def test_a_job_that_only_validates_is_a_run_with_its_figures(
+    start: Start, server: MlflowServer, untracked: Path, shared: Path
+) -> None:
+    fields = {"mode": "Validate", "model": str(untracked / "weights" / "best.pt")}
+    attempt = start("validated", {"mlflow": {"uri": server.uri, "experiment": "validations"}}, fields=fields)
+
+    code, word = attempt.ended()
+
+    assert (code, word["reason"]) == (0, "Completed"), attempt.log
+    (run,) = server.runs("validations")
+    assert (run.info.run_name, run.info.status) == ("validated", "FINISHED")
+    assert run.data.metrics["best/mAP50"] == pytest.approx(word["metrics"]["mAP50"], abs=1e-5)
+    assert word["tracking"]["MLflow"].endswith(run.info.run_id)
 
 
 def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shared: Path) -> None:
