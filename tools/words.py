@@ -49,6 +49,7 @@ CLEAN = (
     "docs/performance.md",
     "docs/design-rules.md",
     "docs/changing-it.md",
+    "docs/architecture.md",
     "docs/contracts.md",
     "docs/local-cluster.md",
     "manifests/samples/classify.yaml",
