@@ -49,6 +49,8 @@ CLEAN = (
     "docs/performance.md",
     "docs/design-rules.md",
     "docs/changing-it.md",
+    "docs/architecture.md",
+    "docs/contracts.md",
     "docs/local-cluster.md",
     "manifests/samples/classify.yaml",
     "manifests/samples/complete.yaml",
