@@ -45,6 +45,7 @@ CLEAN = (
     "docs/page.md",
     "docs/life-of-a-job.md",
     "docs/security.md",
+    "docs/trainer.md",
     "docs/operations.md",
     "docs/performance.md",
     "docs/design-rules.md",
