@@ -44,6 +44,7 @@ CLEAN = (
     "docs/gitops.md",
     "docs/page.md",
     "docs/life-of-a-job.md",
+    "docs/sam3-server.md",
     "docs/security.md",
     "docs/trainer.md",
     "docs/operations.md",
