@@ -16,7 +16,7 @@ _RUN = """
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 from tests.property.test_turn_model import Turn
-settings.register_profile("search", phases=[Phase.generate], max_examples=1000, stateful_step_count=40, deadline=None,
+settings.register_profile("search", phases=[Phase.generate], max_examples=6000, stateful_step_count=40, deadline=None,
                           derandomize=True, report_multiple_bugs=False, database=None)
 run_state_machine_as_test(Turn, settings=settings.get_profile("search"))
 """
