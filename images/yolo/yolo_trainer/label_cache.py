@@ -55,7 +55,7 @@ def keep_in(output: Path) -> None:
         # By its hash: train and val may have their labels in one folder, and Ultralytics names a cache after that.
         return scan(self, folder / f"{cache_hash}.cache", cache_hash)
 
-    load_or_scan.original = scan  # type: ignore[attr-defined]
+    load_or_scan.original = scan  # type: ignore[attr-defined]  # so that a second call wraps the original, too
     dataset.load_dataset_cache_file = load
     dataset.save_dataset_cache_file = save
     dataset.YOLODataset._load_or_scan_cache = load_or_scan

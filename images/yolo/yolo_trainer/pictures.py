@@ -76,7 +76,7 @@ def _upright(image: Image.Image) -> tuple[int, int] | None:
     """Return height and width as Ultralytics' `exif_size` has them, which takes what it cannot read for upright."""
     width, height = image.size
     try:
-        tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]
+        tags = image.tag_v2 if image.format == "TIFF" else image.getexif()  # type: ignore[attr-defined]  # of TIFF alone
         turned = tags.get(_ORIENTATION) in _TURNED
     except Exception:
         # Pillow raises in many ways on damaged EXIF data, and Ultralytics ignores all of them.

@@ -74,7 +74,7 @@ class _Connection(H11Protocol, asyncio.BufferedProtocol):
         self._awaited: float | None = None
         self._reading, self._writing = _Timer(), _Timer()
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as in uvicorn
         """Accept a connection, unless there are too many."""
         super().connection_made(transport)
         client = _client(self)

@@ -246,7 +246,7 @@ class _UnusableError(MlflowException):
 
 def _status(error: Exception) -> int:
     """Return the HTTP status that an error stands for; 0 for an error that is not MLflow's."""
-    return int(error.get_http_status_code()) if isinstance(error, MlflowException) else 0  # type: ignore[no-untyped-call]
+    return int(error.get_http_status_code()) if isinstance(error, MlflowException) else 0  # type: ignore[no-untyped-call]  # MLflow
 
 
 def _name(column: str) -> str:
