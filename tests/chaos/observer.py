@@ -4,6 +4,7 @@ Objects of one cluster share one count of versions, so Lease and pod histories c
 """
 
 import asyncio
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from functools import partial
 
 from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.api import ApiError, Object
+from tests.chaos.births import Births, Owner, gpu_of
 from tests.chaos.intervals import Spans
 from tests.chaos.kubelet import trains
 from tests.chaos.outages import LOADING, Outages
@@ -21,24 +23,6 @@ from tests.chaos.waits import Waits
 
 _HANDOVER = 0.5
 """Seconds in which an order of a former leader may have been on its way."""
-_NOTICED = 1.0
-"""Seconds in which an order may have been on its way that was right when it was given."""
-
-
-@dataclass(frozen=True)
-class _Owner:
-    version: int
-    holder: str
-    fence: int
-
-
-@dataclass(frozen=True)
-class _Birth:
-    version: int
-    name: str
-    gpu: str
-    fence: int
-    job_uid: str
 
 
 @dataclass
@@ -47,8 +31,6 @@ class Observer:
 
     stage: Stage
     violations: list[str] = field(default_factory=list)
-    _owners: dict[str, list[_Owner]] = field(default_factory=dict)
-    _births: list[_Birth] = field(default_factory=list)
     _live: dict[str, Object] = field(default_factory=dict)
     _leaders: list[tuple[float, str]] = field(default_factory=list)
     _orders: list[tuple[float, Call]] = field(default_factory=list)
@@ -67,6 +49,7 @@ class Observer:
         releases = float(self.stage.settings["MEMORY_RETURN_TIMEOUT"]) + float(self.stage.settings["LOAD_TIMEOUT"])
         self._outages = Outages(happenings, idle + LOADING)
         self._waits = Waits(happenings, idle + releases)
+        self._births = Births(self.stage, self._violated)
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -88,6 +71,7 @@ class Observer:
     def _opened(self, loop: asyncio.AbstractEventLoop, pod: ResidentPod) -> None:
         pod.scripted.before_load = partial(self._may_load, pod.scripted, loop)
         pod.proxy.on_call = partial(self._asked, pod.scripted)
+        pod.proxy.on_answer = partial(self._births.reported, pod.scripted)
         self._outages.follow(pod.scripted)
         self._waits.gpus.setdefault(pod.gpu, time.monotonic())
 
@@ -106,8 +90,8 @@ class Observer:
             self._leaders.append((time.monotonic(), spec.get("holderIdentity", "").split("_")[0]))
             return
         self._turn_changed(name, raw)
-        owner = _Owner(int(raw["metadata"]["resourceVersion"]), spec["holderIdentity"], spec["leaseTransitions"])
-        history = self._owners.setdefault(name, [])
+        owner = Owner(int(raw["metadata"]["resourceVersion"]), spec["holderIdentity"], spec["leaseTransitions"])
+        history = self._births.owners.setdefault(name, [])
         if history and owner.fence < history[-1].fence:
             self._violated(f"the fence of {name} fell from {history[-1].fence} to {owner.fence}")
         if history and owner.holder != history[-1].holder and "resident" not in {owner.holder, history[-1].holder}:
@@ -131,7 +115,7 @@ class Observer:
     def _pod_changed(self, kind: str, raw: Object) -> None:
         uid = raw["metadata"]["uid"]
         if kind == "ADDED":
-            self._born(raw)
+            self._births.created(raw, list(self._live.values()))
         live = kind != "DELETED" and trains(raw)
         if live:
             self._live[uid] = raw
@@ -140,7 +124,7 @@ class Observer:
         if live and raw["status"].get("phase") == "Running" and uid not in self._running:
             meta = raw["metadata"]
             own = meta["labels"]["gpurelay.dev/job"] if meta["namespace"] == self.stage.bystander else ""
-            self._running[uid] = (time.monotonic(), _gpu(raw), own)
+            self._running[uid] = (time.monotonic(), gpu_of(raw), own)
         if not live and uid in self._running:
             self._ran(uid)
 
@@ -151,44 +135,6 @@ class Observer:
         self._on_gpu.setdefault(gpu, []).append(span)
         if own:
             self._for_bystander.setdefault(own, []).append(span)
-
-    def _born(self, pod: Object) -> None:
-        """Laws 1 and 2, at the birth of a pod."""
-        meta, labels = pod["metadata"], pod["metadata"]["labels"]
-        birth = _Birth(
-            int(meta["resourceVersion"]), meta["name"], labels["gpurelay.dev/gpu"],
-            int(labels["gpurelay.dev/fence"]), labels["gpurelay.dev/job-uid"],
-        )  # fmt: skip
-        self._births.append(birth)
-        others = [other["metadata"]["name"] for other in self._live.values() if _gpu(other) == birth.gpu]
-        if others:
-            self._violated(f"{birth.name} was created beside {others}")
-        pods = self.stage.lenders.of_gpu(birth.gpu)
-        if not pods and birth.gpu not in self.stage.happenings.began and not self._has_just_gone(birth.gpu):
-            self._violated(f"{birth.name} was created for GPU {birth.gpu}, which has no resident")
-        for resident in pods:
-            self._may_be_born(birth, resident)
-
-    def _has_just_gone(self, gpu: str) -> bool:
-        """True where a GPU has ended so recently that its proof may be older; no operator notices that in a pause."""
-        ends = [moment for moment, name in self.stage.lenders.gone if name == gpu]
-        continued = (operator.continued for operator in self.stage.operators.values())
-        return bool(ends) and time.monotonic() - max(ends[-1], *continued) < _NOTICED
-
-    def _may_be_born(self, birth: _Birth, pod: ResidentPod) -> None:
-        """Laws 1, 2 and 10, where a resident has the new pod's GPU."""
-        resident, now = pod.scripted, time.monotonic()
-        report = resident.report()
-        just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED
-        if not just_began and (resident.loaded or report["free_mib"] < 10_240):
-            self._violated(
-                f"{birth.name} was created while {report['free_mib']} MiB are free, loaded {resident.loaded}"
-            )
-        hold = report["hold"]
-        if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
-            self._violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")
-        if pod.silent_since is not None and now - pod.silent_since > _NOTICED:
-            self._violated(f"law 10: {birth.name} was created while its GPU's resident does not answer")
 
     def _may_load(self, resident: ScriptedResident, loop: asyncio.AbstractEventLoop) -> None:
         """Law 2, at the moment of a load; called in the resident's own thread."""
@@ -201,7 +147,7 @@ class Observer:
             self._violated(f"the resident loads while {live} live on its GPU")
 
     def _asked(self, resident: ScriptedResident, call: Call) -> None:
-        """A load is not even to be ordered while a training lives, whatever the resident would make of it."""
+        """A load must not even be ordered while a training pod lives, even if the resident refuses it."""
         if call.path.endswith("/load"):
             self._checks.append(asyncio.create_task(self._may_be_asked(resident)))
 
@@ -222,6 +168,8 @@ class Observer:
             self._orders.append((time.monotonic(), call))
         if call.method == "DELETE" and "/pods/" in call.path:
             self._may_be_deleted(call)
+        if call.method == "POST" and call.path.endswith("/pods") and "dryRun" not in call.query:
+            self._births.ordered(json.loads(call.body))
 
     def _may_be_deleted(self, call: Call) -> None:
         """Law 10: a job that cannot be read is not gone, so its training goes on."""
@@ -240,7 +188,7 @@ class Observer:
 
     def verdict(self) -> list[str]:
         """Return all violations, those included that only whole histories show."""
-        self._judge_births()
+        self._births.judge()
         self._judge_orders()
         for kubelet in (self.stage.kubelet, self.stage.neighbour):
             self.violations += [f"{name} took more memory than there was" for name in kubelet.overbooked]
@@ -249,15 +197,6 @@ class Observer:
         self.violations += self._outages.verdict(self._on_gpu, gone)
         self.violations += self._waits.verdict(self._on_gpu, self._turns, self._for_bystander, gone, self._others())
         return self.violations
-
-    def _judge_births(self) -> None:
-        """Law 5: the Lease was the job's, under the pod's fence, when the pod was created."""
-        for birth in self._births:
-            history = [owner for owner in self._owners.get(birth.gpu, []) if owner.version < birth.version]
-            if not history:
-                self._violated(f"{birth.name} was created before its GPU's Lease")
-            elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.job_uid}"):
-                self._violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
 
     def _judge_orders(self) -> None:
         """Only the leader gives orders."""
@@ -276,7 +215,7 @@ class Observer:
 
     def _others(self) -> int:
         """Count the jobs that had a turn, without the bystander's."""
-        holders = {owner.holder for history in self._owners.values() for owner in history} - {"resident"}
+        holders = {owner.holder for history in self._births.owners.values() for owner in history} - {"resident"}
         return len({holder for holder in holders if f"/{self.stage.bystander}/" not in holder})
 
     def _leads_around(self, operator: str, moment: float) -> bool:
@@ -293,7 +232,3 @@ class Observer:
 
     def _violated(self, sentence: str) -> None:
         self.violations.append(sentence)
-
-
-def _gpu(pod: Object) -> str:
-    return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import aiohttp
@@ -32,6 +32,7 @@ class Call:
     query: dict[str, str]
     number: int
     """Of this operator's calls of this kind, from 1."""
+    body: bytes = field(default=b"", repr=False)
 
     @property
     def is_watch(self) -> bool:
@@ -116,6 +117,8 @@ class Proxy:
         """Changes the bodies of calls, as mutating webhooks do."""
         self.on_call: Callable[[Call], None] = lambda _: None
         """Hears of every call as it is received."""
+        self.on_answer: Callable[[Call], None] = lambda _: None
+        """Hears of every call that is answered by the other side, when the answer is sent."""
 
     @contextlib.asynccontextmanager
     async def door(self, target: str, upstream: str, host: str, port: int) -> AsyncIterator[str]:
@@ -142,8 +145,8 @@ class Proxy:
             await runner.cleanup()
 
     async def _serve(self, request: web.BaseRequest, target: str, upstream: str) -> web.StreamResponse:
-        call = self._received(request, target)
         body = await request.read()
+        call = self._received(request, target, body)
         fate = self.event(call) or self.decide(call)
         if fate.hang:
             await self._until_the_caller_goes(request)
@@ -157,20 +160,22 @@ class Proxy:
                 return _answer(*old[0])
         if call.is_watch:
             return await self._stream(request, upstream, fate)
-        forwarding = asyncio.create_task(self._forward(request, upstream, self.admit(call, body), fate))
+        forwarding = asyncio.create_task(self._forward(request, call, upstream, self.admit(call, body), fate))
         self._lost.add(forwarding)  # it goes on even if the caller gives up
         forwarding.add_done_callback(self._lost.discard)
         return await asyncio.shield(forwarding)
 
-    def _received(self, request: web.BaseRequest, target: str) -> Call:
+    def _received(self, request: web.BaseRequest, target: str, body: bytes) -> Call:
         query = dict(request.rel_url.query)
-        call = Call(self._operator, target, request.method, request.path, query, 0)
+        call = Call(self._operator, target, request.method, request.path, query, 0, body)
         number = self._counts[call.kind] = self._counts.get(call.kind, 0) + 1
-        call = Call(self._operator, target, request.method, request.path, query, number)
+        call = replace(call, number=number)
         self.on_call(call)
         return call
 
-    async def _forward(self, request: web.BaseRequest, upstream: str, body: bytes, fate: Fate) -> web.StreamResponse:
+    async def _forward(
+        self, request: web.BaseRequest, call: Call, upstream: str, body: bytes, fate: Fate
+    ) -> web.StreamResponse:
         await asyncio.sleep(fate.delay)
         try:
             async with self._ask(request, upstream, body, timeout=120) as answer:
@@ -190,6 +195,7 @@ class Proxy:
             await self._until_the_caller_goes(request)
         await asyncio.sleep(fate.answer_delay)
         response = _answer(*told)
+        self.on_answer(call)
         if fate.after_answering is not None:
             with contextlib.suppress(ConnectionError):
                 await response.prepare(request)

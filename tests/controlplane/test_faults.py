@@ -112,6 +112,36 @@ def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluste
     assert asyncio.run(scene()) == 1
 
 
+def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: Path) -> None:
+    """The API server is slow to answer with the Lease; meanwhile the GPU's memory may be taken."""
+    slow = Fate(answer_delay=2.9)
+
+    async def scene() -> list[str]:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "measured", settings={"REQUEST_TIMEOUT": "5"}) as stage,
+        ):
+            observer = Observer(stage)
+            watching = asyncio.create_task(observer.run())
+            await asyncio.sleep(0.2)
+
+            def decide(call: Call) -> Fate:
+                return (
+                    slow
+                    if call.method == "GET" and "/leases/gpu-" in call.path and "leader" not in call.path
+                    else UNTOUCHED
+                )
+
+            stage.proxies["operator-0"].decide = decide
+            await stage.apply("job")
+            stage.operators["operator-0"].start()
+            await stage.comes_to_rest(within=60)
+            watching.cancel()
+            return observer.verdict()
+
+    assert asyncio.run(scene()) == []
+
+
 def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:
     """What has overtaken it may be no news to anybody, and no full list comes to the rescue."""
     lists, overtakes = 0, fails("PATCH", "/rests/status", 1, Fate(instead=Canned(409, {"reason": "Conflict"})))

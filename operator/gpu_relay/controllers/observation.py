@@ -31,25 +31,21 @@ class Observation:
 
     pods: tuple[TrainingPod, ...]
     job: Job | None
-    readings: ResidentReadings
+    readings: ResidentReadings = ResidentReadings()
     unreadable: str = ""
     """Why the job exists and cannot be read."""
 
 
 async def survey(effects: Effects, lease: GpuLease) -> Observation:
-    """Read all that a Lease concerns, at once. Raises KubeError."""
-    owner = concerned(lease)
-    managed = lease.gpu != UNMANAGED_GPU
-    pods, (job, unreadable), readings = await asyncio.gather(
-        effects.pods.on_gpu(lease),
-        _job(effects, owner),
-        ask_residents(effects, lease) if managed and owner else _none(),
-    )
-    return Observation(pods, job, readings, unreadable)
+    """Read the objects that a Lease concerns, at once. Raises KubeError."""
+    pods, (job, unreadable) = await asyncio.gather(effects.pods.on_gpu(lease), _job(effects, concerned(lease)))
+    return Observation(pods, job, unreadable=unreadable)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
-    """Ask the residents of a GPU for fresh reports."""
+    """Ask the residents of a GPU for reports; no answers where its Lease concerns no job, or no resident."""
+    if lease.gpu == UNMANAGED_GPU or concerned(lease) is None:
+        return ResidentReadings()
     return ResidentReadings(await effects.directory.on_gpu(lease), time.monotonic())
 
 
@@ -64,7 +60,3 @@ async def _job(effects: Effects, owner: JobKey | None) -> tuple[Job | None, str]
         return (await effects.jobs.get(owner) if owner else None), ""
     except UnreadableJobError as error:
         return None, str(error)
-
-
-async def _none() -> ResidentReadings:
-    return ResidentReadings()

@@ -39,6 +39,8 @@ from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 
 logger = logging.getLogger(__name__)
+_PROOF_LIFETIME = 2.0
+"""Seconds after a measurement in which a training pod may be created on it."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,14 @@ class Actions:
         state.failure, state.load_failed = "", False
 
     async def _create_pod(self, view: TurnView, state: TurnState, step: CreatePod) -> None:
+        """Create the training pod, unless its proof has become old: after a pause, or a slow write of the status.
+
+        Law 1; the next reconcile measures again.
+        """
         assert view.job is not None
+        if step.proven_mib is not None and time.monotonic() - state.reported_at > _PROOF_LIFETIME:
+            logger.info("the measurement of GPU %s is too old; measures again", view.lease.gpu)
+            return
         body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
         state.clocks.stop("prove")
         state.clocks.start("create")

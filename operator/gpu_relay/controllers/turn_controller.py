@@ -133,9 +133,10 @@ class TurnController:
     async def _read(self, gpu: str, state: TurnState | None) -> tuple[GpuLease | None, Observation | None]:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
 
-        All is read at once by the Lease as it was known, and anew where that has changed. So a Lease that is returned
-        was in force all the while that the rest was read. Where the scheduler has written it meanwhile, all is read
-        again: a turn that goes first is no reason to load.
+        The objects are read together by the Lease as it was known, and again where that has changed. So a Lease that is
+        returned was in force all the while that they were read. Where the scheduler has written it meanwhile, all is
+        read again: a turn that goes first is no reason to load. The residents are asked last: a slow API server does
+        not make the measurement old.
         """
         if state is None:
             lease, seen = await self._do.leases.get(gpu), None
@@ -151,7 +152,7 @@ class TurnController:
             seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
                 return await self._read(gpu, self._states.get(gpu))
-        return lease, seen
+        return lease, replace(seen, readings=await ask_residents(self._do, lease))
 
     def _is_overtaken(self, lease: GpuLease) -> bool:
         """True where the scheduler has given the GPU to a job since this Lease was read."""
@@ -240,6 +241,7 @@ class TurnController:
         state.resident_missing_since = state.silent_since = None
         report = resident.report
         assert report is not None
+        state.reported_at = readings.at
         metrics.FREE_MEMORY.labels(state.lease.gpu).set(report.free_mib)
         if state.free_before is None and report.held_under != state.lease.fence:
             state.free_before, state.allocated_before = report.free_mib, report.worker_allocated_mib

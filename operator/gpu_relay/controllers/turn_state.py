@@ -43,6 +43,8 @@ class TurnState:
     room: list[int] = field(default_factory=list)
     """The same of the room in MiB beside a loaded resident."""
     sampled_at: float = 0.0
+    reported_at: float = 0.0
+    """When all residents of the GPU last reported (monotonic, seconds)."""
     measuring: bool = False
     """The last look wanted nothing but a further sample."""
     changed: bool = False

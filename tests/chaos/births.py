@@ -1,0 +1,108 @@
+"""Judges the creation of training pods: laws 1, 2, 5 and 10, when a creation is ordered and when it has happened."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from devcluster.scripted.resident import ScriptedResident
+from tests.chaos.api import Object
+from tests.chaos.proxy import Call
+from tests.chaos.residents import ResidentPod
+from tests.chaos.stage import Stage
+
+_PROOF = "gpurelay.dev/proven-free-mib"
+_PROOF_LIFETIME = 2.0
+"""Seconds after a resident's report in which the operator creates a pod on it (controllers/turn_actions.py)."""
+_ON_THE_WAY = 0.5
+"""Seconds between an operator's clock and this observer's, on a busy machine: a report and an order travel."""
+_NOTICED = 1.0
+"""Seconds in which an order may have been on its way that was right when it was given."""
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner of a GPU, as a version of its Lease says."""
+
+    version: int
+    holder: str
+    fence: int
+
+
+@dataclass(frozen=True)
+class _Birth:
+    version: int
+    name: str
+    gpu: str
+    fence: int
+    job_uid: str
+
+
+@dataclass
+class Births:
+    """The creations of one run's training pods; `violated` hears a sentence for each that breaks a law."""
+
+    stage: Stage
+    violated: Callable[[str], None]
+    owners: dict[str, list[Owner]] = field(default_factory=dict)
+    """Each GPU's owners, oldest first."""
+    _births: list[_Birth] = field(default_factory=list)
+    _reported: dict[str, float] = field(default_factory=dict)
+    """When each GPU's resident last answered (monotonic, seconds)."""
+
+    def reported(self, resident: ScriptedResident, call: Call) -> None:
+        """Note that a resident has answered a question."""
+        if call.method == "GET":
+            self._reported[resident.uuid.lower()] = time.monotonic()
+
+    def ordered(self, pod: Object) -> None:
+        """Law 1: a pod is created on a new measurement of its GPU, even if that GPU ends before the pod exists."""
+        meta = pod["metadata"]
+        if _PROOF not in meta.get("annotations", {}):
+            return
+        age = time.monotonic() - self._reported.get(gpu_of(pod), float("-inf"))
+        if age > _PROOF_LIFETIME + _ON_THE_WAY:
+            self.violated(f"the creation of {meta['name']} was ordered {age:.1f} s after its GPU was measured")
+
+    def created(self, pod: Object, live: list[Object]) -> None:
+        """Laws 1, 2 and 10, when a pod exists; `live` are the training pods that there are beside it."""
+        meta, labels = pod["metadata"], pod["metadata"]["labels"]
+        birth = _Birth(
+            int(meta["resourceVersion"]), meta["name"], labels["gpurelay.dev/gpu"],
+            int(labels["gpurelay.dev/fence"]), labels["gpurelay.dev/job-uid"],
+        )  # fmt: skip
+        self._births.append(birth)
+        others = [other["metadata"]["name"] for other in live if gpu_of(other) == birth.gpu]
+        if others:
+            self.violated(f"{birth.name} was created beside {others}")
+        residents = self.stage.lenders.of_gpu(birth.gpu)
+        if not residents and _PROOF not in meta.get("annotations", {}):
+            self.violated(f"{birth.name} was created for GPU {birth.gpu}, which has no resident")
+        for resident in residents:
+            self._created_beside(birth, resident)
+
+    def _created_beside(self, birth: _Birth, pod: ResidentPod) -> None:
+        """Judge a pod whose GPU has a resident."""
+        resident, now = pod.scripted, time.monotonic()
+        report = resident.report()
+        just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED
+        if not just_began and (resident.loaded or report["free_mib"] < 10_240):
+            self.violated(f"{birth.name} was created while {report['free_mib']} MiB are free, loaded {resident.loaded}")
+        hold = report["hold"]
+        if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
+            self.violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")
+        if pod.silent_since is not None and now - pod.silent_since > _NOTICED:
+            self.violated(f"law 10: {birth.name} was created while its GPU's resident does not answer")
+
+    def judge(self) -> None:
+        """Law 5: the Lease was the job's, under the pod's fence, when the pod was created."""
+        for birth in self._births:
+            history = [owner for owner in self.owners.get(birth.gpu, []) if owner.version < birth.version]
+            if not history:
+                self.violated(f"{birth.name} was created before its GPU's Lease")
+            elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.job_uid}"):
+                self.violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
+
+
+def gpu_of(pod: Object) -> str:
+    """Return the name of a training pod's GPU."""
+    return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])
