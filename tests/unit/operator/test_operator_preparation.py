@@ -97,13 +97,13 @@ def test_a_senseless_last_word_prepares_all_the_same(said: Any) -> None:
     assert (record.seconds, record.bytes, record.images) == (None, None, {})
 
 
-def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
+def pauses_after(end: TrainingPod, count: int) -> tuple[list[float], YoloTrainingJobStatus]:
+    """Return the pauses after so many preparations that all end like this, and the status after the last one."""
     status = YoloTrainingJobStatus(preparation=UNDER_WAY)
     pauses: list[float] = []
-    failed = replace(POD, termination=Termination(1, "Error", {"reason": "Error", "message": "no route"}))
-    for _ in range(3):
+    for _ in range(count):
         now = NOW + timedelta(seconds=sum(pauses))
-        decision = plan(PreparationView(now, POLICY, replace(job(), status=status), failed))
+        decision = plan(PreparationView(now, POLICY, replace(job(), status=status), end))
         assert decision.status is not None
         waiting = plan(PreparationView(now, POLICY, replace(job(), status=decision.status), may_begin=True))
         assert waiting.requeue_after is not None
@@ -112,10 +112,24 @@ def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
         begun = plan(PreparationView(ready, POLICY, replace(job(), status=decision.status), may_begin=True))
         assert begun.status is not None
         status = begun.status
+    return pauses, status
+
+
+def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
+    failed = replace(POD, termination=Termination(1, "Error", {"reason": "Error", "message": "no route"}))
+    pauses, status = pauses_after(failed, 3)
     assert pauses == [10, 20, 40]
     last = plan(PreparationView(NOW, POLICY, replace(job(), status=status), failed))
     assert last.status is not None
     assert (last.status.phase, last.action) == (Phase.FAILED, None)
+
+
+def test_ends_that_cost_no_attempt_pause_longer_and_longer() -> None:
+    drained = replace(POD, termination=Termination(143, "Error", {}), disruption="EvictionByEvictionAPI")
+    pauses, status = pauses_after(drained, 8)
+    assert pauses == [10, 20, 40, 80, 160, 320, 360, 360]
+    assert status.preparation is not None
+    assert (status.preparation.number, status.preparation.failures) == (9, 0)
 
 
 def test_a_suspended_job_has_its_pod_stopped_once() -> None:

@@ -129,11 +129,14 @@ def _pause_message(last: Preparation) -> str:
 
 
 def pause(job: Job, now: datetime, policy: Policy) -> float:
-    """Return the seconds until the next preparing pod of a job may be created; 0 where nothing has failed."""
+    """Return the seconds until the next preparing pod of a job may be created; 0 where none has ended.
+
+    The pause grows with each preparation that came to nothing, whether it counts as a failure or not.
+    """
     last = job.status.preparation
     if last is None or last.completion_time is None:
         return 0.0
-    ready = parse_time(last.completion_time) + timedelta(seconds=delay_after(last.failures, policy))
+    ready = parse_time(last.completion_time) + timedelta(seconds=delay_after(last.number, policy))
     return max(0.0, (ready - now).total_seconds())
 
 
