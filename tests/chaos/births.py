@@ -11,8 +11,8 @@ from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
 
 _PROOF = "gpurelay.dev/proven-free-mib"
-_PROOF_LIFETIME = 2.0
-"""Seconds after a resident's report in which the operator creates a pod on it (controllers/turn_actions.py)."""
+_PROOF_LIFETIME = 5.0
+"""Seconds after a measurement in which a pod may be created on it (`LONGEST_GAP` in controllers/turn_state.py)."""
 _ON_THE_WAY = 0.5
 """Seconds between an operator's clock and this observer's, on a busy machine: a report and an order travel."""
 _NOTICED = 1.0

@@ -10,8 +10,8 @@ from tests.chaos.jobs import training
 from tests.chaos.operators import Operator
 from tests.chaos.stage import Stage
 
-_PAUSE = 5.0
-"""Longer than the leader's Lease of these runs."""
+_PAUSE = 6.0
+"""Longer than the leader's Lease of these runs, and than a measurement of memory is valid."""
 _SUSPENSION = 1.5
 RECOVERY = 10.0
 """Seconds from an operator's end until another one knows all that it missed: the Lease, its start, a LIST."""

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,12 @@ from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 from tests.chaos.stage import open_stage
 
 SEEDS = range(1, 9)
+_LONG = 6.0
+"""Seconds for which no measurement of memory is valid."""
+_LAST_READING = 2
+"""Of the Lease, while the resident is unloaded: at the last of three samples."""
+_SMALL_MODEL = 2_000
+"""MiB that leave room for a job beside the loaded resident."""
 _LISTS_AT_START = 3
 """One is the watch's; the operator reads one at once and one a few seconds later."""
 
@@ -96,11 +103,7 @@ def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluste
         ):
 
             def decide(call: Call) -> Fate:
-                return (
-                    slow
-                    if call.method == "GET" and "/leases/gpu-" in call.path and "leader" not in call.path
-                    else UNTOUCHED
-                )
+                return slow if is_lease_of_gpu(call) else UNTOUCHED
 
             stage.proxies["operator-0"].decide = decide
             for number in range(2):
@@ -112,34 +115,46 @@ def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluste
     assert asyncio.run(scene()) == 1
 
 
-def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: Path) -> None:
-    """The API server is slow to answer with the Lease; meanwhile the GPU's memory may be taken."""
-    slow = Fate(answer_delay=2.9)
+def is_lease_of_gpu(call: Call) -> bool:
+    """True for the reading of a GPU's Lease, which begins each reconcile of its turn."""
+    return call.method == "GET" and "/leases/gpu-" in call.path and "leader" not in call.path
+
+
+@pytest.mark.parametrize("sharing", ["Exclusive", "Coresident"])
+def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: Path, sharing: str) -> None:
+    """A slow API server lies between measurement and pod; meanwhile memory may be taken, or the GPU may end.
+
+    The Lease is read in the pass that creates the pod; a job beside a loaded resident has its status written first.
+    """
+    seen = Counter[str]()
 
     async def scene() -> list[str]:
         async with (
             Api.connect(cluster.run_dir) as api,
-            open_stage(api, tmp_path, "measured", settings={"REQUEST_TIMEOUT": "5"}) as stage,
+            open_stage(api, tmp_path, sharing.lower(), settings={"REQUEST_TIMEOUT": "15"}) as stage,
         ):
             observer = Observer(stage)
             watching = asyncio.create_task(observer.run())
             await asyncio.sleep(0.2)
+            resident = stage.residents[0]
 
             def decide(call: Call) -> Fate:
-                return (
-                    slow
-                    if call.method == "GET" and "/leases/gpu-" in call.path and "leader" not in call.path
-                    else UNTOUCHED
-                )
+                seen["Lease"] += is_lease_of_gpu(call) and resident.hold is not None
+                if sharing == "Exclusive":
+                    return slow if is_lease_of_gpu(call) and seen["Lease"] == _LAST_READING else UNTOUCHED
+                return slow if b"MemoryProven" in call.body and call.path.endswith("/status") else UNTOUCHED
 
             stage.proxies["operator-0"].decide = decide
-            await stage.apply("job")
+            if sharing == "Coresident":
+                resident.model_mib = resident.cap_mib = _SMALL_MODEL
+            await stage.apply("job", gpu={"memory": "8Gi", "sharing": sharing})
             stage.operators["operator-0"].start()
             await stage.comes_to_rest(within=60)
             watching.cancel()
             return observer.verdict()
 
-    assert asyncio.run(scene()) == []
+    slow = Fate(answer_delay=_LONG)
+    assert not [each for each in asyncio.run(scene()) if "was measured" in each]
 
 
 def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:

@@ -14,7 +14,10 @@ from gpu_relay.domain.objects.resident import Resident
 
 @dataclass(frozen=True)
 class ResidentReadings:
-    """A GPU's residents as they have answered, the one that it goes back to first, and when (monotonic, seconds)."""
+    """A GPU's residents as they have answered, the one that it goes back to first.
+
+    `at` is when they were asked (monotonic, seconds): what they report is not older.
+    """
 
     residents: tuple[Resident, ...] = ()
     at: float = 0.0
@@ -46,7 +49,8 @@ async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
     """Ask the residents of a GPU for reports; no answers where its Lease concerns no job, or no resident."""
     if lease.gpu == UNMANAGED_GPU or concerned(lease) is None:
         return ResidentReadings()
-    return ResidentReadings(await effects.directory.on_gpu(lease), time.monotonic())
+    asked = time.monotonic()
+    return ResidentReadings(await effects.directory.on_gpu(lease), asked)
 
 
 def concerned(lease: GpuLease) -> JobKey | None:

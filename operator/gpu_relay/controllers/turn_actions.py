@@ -20,7 +20,7 @@ from gpu_relay.clients.pvcs import ClaimStore
 from gpu_relay.clients.residents import ResidentClient
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.resident_registry import ResidentRegistry
-from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.controllers.turn_state import LONGEST_GAP, TurnState
 from gpu_relay.domain.decision import (
     Action,
     CreatePod,
@@ -39,8 +39,6 @@ from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 
 logger = logging.getLogger(__name__)
-_PROOF_LIFETIME = 2.0
-"""Seconds after a measurement in which a training pod may be created on it."""
 
 
 @dataclass(frozen=True)
@@ -153,12 +151,12 @@ class Actions:
         state.failure, state.load_failed = "", False
 
     async def _create_pod(self, view: TurnView, state: TurnState, step: CreatePod) -> None:
-        """Create the training pod, unless its proof has become old: after a pause, or a slow write of the status.
+        """Create the training pod, unless its proof is old: after a pause of the process, or with a slow API server.
 
         Law 1; the next reconcile measures again.
         """
         assert view.job is not None
-        if step.proven_mib is not None and time.monotonic() - state.reported_at > _PROOF_LIFETIME:
+        if step.proven_mib is not None and time.monotonic() - state.reported_at > LONGEST_GAP:
             logger.info("the measurement of GPU %s is too old; measures again", view.lease.gpu)
             return
         body = training_pod(view.job, view.lease, view.resident, step, self.defaults)

@@ -10,8 +10,11 @@ from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport
 from gpu_relay.observability import metrics
 
-_LONGEST_GAP = 5.0
-"""Seconds between two measurements of a row at most; rare ones have a longer `apart` of their own."""
+LONGEST_GAP = 5.0
+"""Seconds from one measurement of a row to the next, and from the last to the creation of the pod, at most.
+
+Measurements that are rarer by a setting have a longer `apart` of their own.
+"""
 
 
 @dataclass
@@ -44,7 +47,7 @@ class TurnState:
     """The same of the room in MiB beside a loaded resident."""
     sampled_at: float = 0.0
     reported_at: float = 0.0
-    """When all residents of the GPU last reported (monotonic, seconds)."""
+    """When the residents were asked for the last report that all of them have given (monotonic, seconds)."""
     measuring: bool = False
     """The last look wanted nothing but a further sample."""
     changed: bool = False
@@ -112,7 +115,7 @@ class TurnState:
             self.samples.clear()
         if not report.model_loaded:
             self.room.clear()
-        if at - self.sampled_at > max(_LONGEST_GAP, 4 * apart):
+        if at - self.sampled_at > max(LONGEST_GAP, 4 * apart):
             self.forget_samples()
         row = self.samples if held else self.room
         if row and at - self.sampled_at < apart:
