@@ -98,7 +98,7 @@ def test_a_wait_on_a_terminal_draws_a_bar() -> None:
 
 def test_a_loggers_words_become_lines_for_as_long_as_they_are_shown() -> None:
     timeline, stream = piped()
-    logger = logging.getLogger("test_demo_console")
+    logger = logging.getLogger("test_console")
     with timeline.showing(logger):
         logger.info("Cluster %s is up", "demo")
     logger.info("never seen")
