@@ -16,8 +16,9 @@ from devcluster import Cluster, audit
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
+from devcluster.scripted.manifests import restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, restricted_pod
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from sam3_server.api.auth import ForbiddenError, UnauthorizedError
 from sam3_server.api.token_reviews import TokenReviews

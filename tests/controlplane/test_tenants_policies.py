@@ -18,8 +18,9 @@ from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import RESTRICTED, kustomized
+from devcluster.scripted.manifests import Object, job_manifest, restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World, job_manifest, restricted_pod
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support import shapes
 from tests.support.tenant import Tenant

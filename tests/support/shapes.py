@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from devcluster.scripted.world import Object
+from devcluster.scripted.manifests import Object
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.objects.job import Job, JobKey

@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from devcluster.scripted.world import Object, job_manifest
+from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.waiting import eventually
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from devcluster.scripted.world import job_manifest
+from devcluster.scripted.manifests import job_manifest
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.clients.workloads import pod_set_template, request_hash, workload_of

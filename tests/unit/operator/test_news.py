@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from devcluster.scripted.world import job_manifest
+from devcluster.scripted.manifests import job_manifest
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.job import status
