@@ -14,31 +14,27 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, HandOver, Load, ReturnLease, SettleReload, Unload
 from gpu_relay.domain.job.deadlines import deadline
 from gpu_relay.domain.job.pod_failures import is_start_failure
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
-from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.outage import idle_outage_left
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.turn import plan as turn
+from tests.support import builders
+from tests.support.builders import FREE_MIB, KEY, MODEL_MIB
 
-TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
+NEED = 10240
 SMALL_MODEL = 4000
 """A resident beside which the job fits."""
-KEY = JobKey("vision", "digits", "uid-1")
 POLICY = Policy(memory_return_timeout=5)
-SPEC = {
-    "model": "yolo26n.yaml",
-    "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
-    "output": {"persistentVolumeClaim": {"claimName": "results"}},
-}
 MOSTLY = st.sampled_from([True] * 7 + [False])
 """Faults are rarer than work, or no turn would ever get far enough to break a law."""
 
@@ -66,7 +62,7 @@ class Turn(RuleBasedStateMachine):
     @initialize(
         foreign=st.sampled_from([0, 0, 3000]),
         loaded=st.booleans(),
-        model=st.sampled_from([MODEL, MODEL, SMALL_MODEL]),
+        model=st.sampled_from([MODEL_MIB, MODEL_MIB, SMALL_MODEL]),
         sharing=st.sampled_from(["Exclusive", "Coresident"]),
         preemptible=st.booleans(),
         active=st.sampled_from([None, None, 60]),
@@ -75,12 +71,6 @@ class Turn(RuleBasedStateMachine):
         self, foreign: int, loaded: bool, model: int, sharing: str, preemptible: bool, active: int | None
     ) -> None:
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        spec = {
-            **SPEC,
-            "gpu": {"memory": "10Gi", "sharing": sharing},
-            "preemptible": preemptible,
-            "activeDeadlineSeconds": active,
-        }
         self.loaded = loaded
         self.hold: Hold | None = None
         self.foreign, self.trainer = (0 if loaded else foreign), 0
@@ -88,10 +78,13 @@ class Turn(RuleBasedStateMachine):
         self.pods: dict[str, TrainingPod] = {}
         self.beside: set[str] = set()
         """Pods that were created beside the loaded resident."""
-        self.job: Job | None = Job(
-            KEY, 1, "1", timestamp(self.now), False, YoloTrainingJobSpec.model_validate(spec), YoloTrainingJobStatus()
+        self.job: Job | None = builders.job(
+            created=timestamp(self.now),
+            gpu={"memory": "10Gi", "sharing": sharing},
+            preemptible=preemptible,
+            activeDeadlineSeconds=active,
         )
-        self.lease = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 0, None, "", "node-1", "")
+        self.lease = builders.lease(None, fence=0, acquired=None)
         self.was_unloaded = False
         self.successor, self.model = "", model
         self.preemptor: Preemptor | None = None
@@ -175,7 +168,7 @@ class Turn(RuleBasedStateMachine):
     @disturbance(foreign=st.sampled_from([0, 0, 0, 3000, 6000]))
     def foreign_memory(self, foreign: int) -> None:
         """Somebody else's memory; where it comes after the proof, the trainer's own preflight is what helps."""
-        if not self.own() and self.used() - self.foreign + foreign <= TOTAL - RESERVED:
+        if not self.own() and self.used() - self.foreign + foreign <= FREE_MIB:
             self.foreign = foreign
 
     @disturbance()
@@ -223,10 +216,8 @@ class Turn(RuleBasedStateMachine):
     def stray_pod(self, absent: bool) -> None:
         """A live training pod that no turn knows: its job's Lease was taken away by hand."""
         if not absent and not self.trainer and not self.loaded:
-            self.pods["stray-1"] = TrainingPod(
-                "vision", "stray-1", "stray", "uid-0", "gpu-1", 0, "Running",
-                "10.0.0.2", False, timestamp(self.now), None, None,
-            )  # fmt: skip
+            created = timestamp(self.now)
+            self.pods["stray-1"] = builders.pod(name="stray-1", uid="stray", job_uid="uid-0", fence=0, created=created)
 
     @disturbance(runs=MOSTLY)
     def user_suspends(self, runs: bool) -> None:
@@ -278,26 +269,21 @@ class Turn(RuleBasedStateMachine):
         return [name for name in self.live() if name != "stray-1"]
 
     def view(self) -> TurnView:
-        resident = None
+        observed = None
         if self.resident_exists:
-            report = GpuReport(
-                "GPU-1", "T4", TOTAL, RESERVED, self.used(), TOTAL - RESERVED - self.used(), self.model,
-                self.loaded, "loaded" if self.loaded else "unloaded", self.hold,
-            )  # fmt: skip
-            resident = Resident(
-                "gpu-relay", "sam3", "u", "node-1", "http://sam3", {}, report if self.reachable else None
-            )
-        if resident is not None and resident.report is not None and self.hold is not None and not self.loaded:
-            self.samples = (*self.samples[-POLICY.samples :], resident.report.free_mib)
+            reported = builders.report(loaded=self.loaded, used=self.used(), hold=self.hold, need_mib=self.model)
+            observed = builders.resident(reported if self.reachable else None)
+        if observed is not None and observed.report is not None and self.hold is not None and not self.loaded:
+            self.samples = (*self.samples[-POLICY.samples :], observed.report.free_mib)
         else:
             self.samples = ()
-        beside = resident is not None and resident.report is not None and self.hold is None and self.loaded
-        self.room = (*self.room[-POLICY.samples :], TOTAL - RESERVED - self.used()) if beside else ()
+        beside = observed is not None and observed.report is not None and self.hold is None and self.loaded
+        self.room = (*self.room[-POLICY.samples :], FREE_MIB - self.used()) if beside else ()
         return TurnView(
             now=self.now,
             policy=POLICY,
             lease=self.lease,
-            resident=resident,
+            resident=observed,
             job=None if self.unreadable else self.job,
             unreadable=self.unreadable if self.job is not None else "",
             unreadable_for=(self.now - (self.unreadable_since or self.now)).total_seconds(),
@@ -445,16 +431,14 @@ class Turn(RuleBasedStateMachine):
         name = f"digits-{attempt}"
         if coresident:
             self.beside.add(name)
-        self.pods[name] = TrainingPod(
-            "vision", name, name, KEY.uid, "gpu-1", self.lease.fence, "Running",
-            "10.0.0.1", False, timestamp(self.now), None, None, proven_mib=proven,
-        )  # fmt: skip
+        created = timestamp(self.now)
+        self.pods[name] = builders.pod(name=name, uid=name, fence=self.lease.fence, created=created, proven_mib=proven)
 
     def load(self) -> None:
         assert self.lease.holder == HOLDER_RESIDENT, "law 5: the Lease is back before the load"
         assert not self.live(), "law 2: no load beside a live training pod"
         self.hold = None
-        if self.loaded or self.used() + self.model <= TOTAL - RESERVED:
+        if self.loaded or self.used() + self.model <= FREE_MIB:
             self.loaded, self.load_failed, self.failure = True, False, ""
         else:
             self.load_failed, self.failure = True, "503: not enough free memory"
@@ -462,7 +446,7 @@ class Turn(RuleBasedStateMachine):
     @invariant()
     def never_overbooked(self) -> None:
         if hasattr(self, "job"):
-            assert self.used() <= TOTAL - RESERVED
+            assert self.used() <= FREE_MIB
             beside = any(name in self.beside for name in self.live())
             assert beside or not (self.loaded and self.trainer), "resident and training are on the GPU at once"
 

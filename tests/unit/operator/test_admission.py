@@ -1,13 +1,11 @@
 """What is decided about a job's admission by Kueue, rule by rule."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from devcluster.scripted.manifests import job_manifest
-from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.clients.workloads import pod_set_template, request_hash, workload_of
 from gpu_relay.domain.kueue import admission
@@ -21,15 +19,13 @@ from gpu_relay.domain.kueue.workload import (
     WithdrawRequest,
     Workload,
 )
-from gpu_relay.domain.objects.job import Grant, Job, JobKey
-from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.objects.job import Grant, Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
+from tests.support.builders import KEY, NOW, job, resident
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-KEY = JobKey("vision", "digits", "uid-1")
-NEW = Workload("vision", "w", "u", "1", 1, "2026-01-01T11:59:59Z", "uid-1", "team", 0, "hash", True, False, ())
+NEW = Workload("vision", "w", "u", "1", 1, "2026-01-01T11:59:59Z", KEY.uid, "team", 0, "hash", True, False, ())
 
 
 def a_condition(kind: str, reason: str, message: str = "m") -> Condition:
@@ -38,9 +34,8 @@ def a_condition(kind: str, reason: str, message: str = "m") -> Condition:
 
 
 def a_job(phase: Phase | None = None, reason: Reason | None = None, **changes: Any) -> Job:
-    spec = YoloTrainingJobSpec.model_validate({**job_manifest("digits")["spec"], **changes})
     status = YoloTrainingJobStatus(phase=phase, conditions=[a_condition("Reconciling", reason)] if reason else [])
-    return Job(KEY, 1, "1", "2026-01-01T11:00:00Z", False, spec, status, "team")
+    return job(status=status, local_queue="team", **changes)
 
 
 def said(kind: str, status: str, message: str = "") -> dict[str, str]:
@@ -201,7 +196,6 @@ def test_a_workload_is_read() -> None:
 
 def test_quota_is_used_where_it_was_granted() -> None:
     job = replace(a_job(podTemplate={"nodeSelector": {"zone": "a"}}), grant=Grant({"gpu": "t4"}))
-    resident = Resident("vision", "sam3", "u", "node-1", "http://sam3", {}, None)
-    elsewhere = Candidate("gpu-1", resident, {"zone": "a", "gpu": "a100"})
+    elsewhere = Candidate("gpu-1", resident(namespace="vision"), {"zone": "a", "gpu": "a100"})
     assert filter_reason(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
     assert filter_reason(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None

@@ -7,14 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.clients.clock import ClusterClock
 from gpu_relay.domain.job.attempts import attempt_of
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.pod import Termination, TrainingPod
-from gpu_relay.domain.quantities import parse_time
-
-CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
+from gpu_relay.domain.objects.pod import Termination
+from tests.support.builders import NOW, job, pod
 
 
 @given(
@@ -51,13 +47,6 @@ def test_a_right_clock_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_node_that_is_ahead_delays_no_attempt(finished: str | None, recorded: str) -> None:
-    spec = {"model": "yolo26n.yaml", "dataset": CLAIM, "output": CLAIM, "gpu": {"memory": "10Gi"}}
-    job = Job(
-        JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T11:00:00Z", False,
-        YoloTrainingJobSpec.model_validate(spec), YoloTrainingJobStatus(),
-    )  # fmt: skip
     end = Termination(1, "Error", {"reason": "Error"}, finished=finished)
-    pod = TrainingPod(
-        "vision", "digits-1", "p", "uid", "gpu-1", 1, "Failed", None, False, "2026-01-01T11:30:00Z", None, end
-    )
-    assert attempt_of(job, pod, end, parse_time("2026-01-01T12:00:00Z")).completion_time == recorded
+    failed = pod(phase="Failed", termination=end)
+    assert attempt_of(job(), failed, end, NOW).completion_time == recorded

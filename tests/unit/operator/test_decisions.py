@@ -9,35 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import next_batch, results_of, verdict
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import Termination, training_pod_of
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import memory_mib, timestamp
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import assign, explain_placement, is_ready, not_before, queue_key, waits_for_time
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
-
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
-
-
-def job(
-    name: str = "digits", *, spec: dict[str, Any] | None = None, created: str = "2026-01-01T11:00:00Z", **st_: Any
-) -> Job:
-    base = {
-        "model": "yolo26n.yaml",
-        "dataset": {"persistentVolumeClaim": {"claimName": "data"}, "path": "digits"},
-        "output": {"persistentVolumeClaim": {"claimName": "results"}},
-        "gpu": {"memory": "10Gi"},
-    }
-    parsed = YoloTrainingJobSpec.model_validate({**base, **(spec or {})})
-    return Job(JobKey("vision", name, f"uid-{name}"), 1, "1", created, False, parsed, YoloTrainingJobStatus(**st_))
+from tests.support.builders import NOW, job, lease
 
 
 def ended(*reasons: str) -> list[Attempt]:
@@ -62,7 +45,7 @@ def ended(*reasons: str) -> list[Attempt]:
     ],
 )
 def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> None:
-    assert verdict(job(spec={"backoffLimit": limit}, attempts=ended(*reasons)), NOW).phase == phase
+    assert verdict(job(status={"attempts": ended(*reasons)}, backoffLimit=limit), NOW).phase == phase
 
 
 def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None:
@@ -73,7 +56,7 @@ def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None
             each.model_copy(update={"batch": batch})
             for each, batch in zip(ended(*["OutOfMemory"] * len(batches)), batches, strict=True)
         ]
-        return next_batch(job(spec={"training": {"batch": spec}}, attempts=attempts))
+        return next_batch(job(status={"attempts": attempts}, training={"batch": spec}))
 
     assert after(4) == 2
     assert after(4, 2, spec=32) == 1
@@ -83,15 +66,15 @@ def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None
 
 
 def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:
-    assert next_batch(job(attempts=ended("OutOfMemory", "Error", "OutOfMemory"))) == 4
-    assert next_batch(job(attempts=ended(*["OutOfMemory"] * 9))) == 1
-    assert next_batch(job(spec={"training": {"batch": "auto"}}, attempts=ended("OutOfMemory"))) == "auto"
+    assert next_batch(job(status={"attempts": ended("OutOfMemory", "Error", "OutOfMemory")})) == 4
+    assert next_batch(job(status={"attempts": ended(*["OutOfMemory"] * 9)})) == 1
+    assert next_batch(job(status={"attempts": ended("OutOfMemory")}, training={"batch": "auto"})) == "auto"
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 59)), min_size=1, max_size=20))
 def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
     jobs = [
-        job(f"j{n}", spec={"priority": priority}, created=f"2026-01-01T11:{minute:02}:00Z")
+        job(f"j{n}", priority=priority, created=f"2026-01-01T11:{minute:02}:00Z")
         for n, (priority, minute) in enumerate(given_jobs)
     ]
     assert all(is_ready(each, Policy(preparations=0)) for each in jobs)
@@ -106,7 +89,7 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
 def test_what_is_given_is_what_is_told(pauses: list[bool], gpus: int) -> None:
     """Jobs that pause after a failure are passed over, and the queue is looked at again when they no longer do."""
     failed = [ended("Error")[0].model_copy(update={"completion_time": timestamp(NOW)})]
-    waiting = [job(f"j{n}", attempts=failed if each else []) for n, each in enumerate(pauses)]
+    waiting = [job(f"j{n}", status={"attempts": failed if each else []}) for n, each in enumerate(pauses)]
     candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]
     given_away = assign(waiting, candidates, NOW, Policy())
     assert [each for each, _ in given_away] == [each for each in waiting if not each.status.attempts][:gpus]
@@ -123,7 +106,7 @@ def test_the_pause_doubles_with_each_failure_that_counts() -> None:
         (["Error"], 10), (["Error"] * 2, 20), (["Error"] * 5, 30), (["Interrupted"], 10), (["WrongGpu"] * 2, 20),
         (["WaitingForMemory"] * 5, 30), (["WrongGpu", "Suspended", "Interrupted"], 10),
     ):  # fmt: skip
-        assert not_before(job(attempts=ended(*reasons)), policy) == end + timedelta(seconds=seconds)
+        assert not_before(job(status={"attempts": ended(*reasons)}), policy) == end + timedelta(seconds=seconds)
     assert not_before(job(), policy) is None
 
 
@@ -181,9 +164,7 @@ def test_the_training_pod_carries_everything() -> None:
         },
     }
     defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
-    body = training_pod(
-        job(spec={"podTemplate": {"nodeSelector": {"zone": "a"}}}), LEASE, None, CreatePod(2, 8), defaults
-    )
+    body = training_pod(job(podTemplate={"nodeSelector": {"zone": "a"}}), lease(), None, CreatePod(2, 8), defaults)
     spec, container = body["spec"], body["spec"]["containers"][0]
     assert (body["metadata"]["name"], body["metadata"]["labels"]["team"]) == ("digits-2", "vision")
     assert (spec["runtimeClassName"], spec["nodeSelector"], spec["restartPolicy"]) == ("nvidia", {"zone": "a"}, "Never")
@@ -197,8 +178,8 @@ def test_the_training_pod_carries_everything() -> None:
 
 
 def test_one_claim_for_data_and_results_is_mounted_once() -> None:
-    spec = {"output": {"persistentVolumeClaim": {"claimName": "data"}, "path": "out"}}
-    body = training_pod(job(spec=spec), LEASE, None, CreatePod(1, 8), TrainerDefaults("i", "", 60))
+    one = job(output={"persistentVolumeClaim": {"claimName": "data"}, "path": "out"})
+    body = training_pod(one, lease(), None, CreatePod(1, 8), TrainerDefaults("i", "", 60))
     assert [v["name"] for v in body["spec"]["volumes"] if "persistentVolumeClaim" in v] == ["data"]
     mounts = {m["mountPath"]: m["name"] for m in body["spec"]["containers"][0]["volumeMounts"]}
     assert mounts["/output"] == mounts["/data"] == "data"

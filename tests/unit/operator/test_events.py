@@ -11,11 +11,11 @@ from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.kube import Kube
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.job import JobKey
-from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.turn import plan as turn
+from tests.support.builders import lease
 
 KEY = JobKey("vision", "digits", "12345678-aaaa")
-LEASE = GpuLease("gpu-1", "1", "gpu-1", KEY.holder, 7, None, "key", "node-1", "")
+LEASE = lease(KEY)
 
 
 class Recorded:

@@ -1,18 +1,17 @@
 """The clocks of a resident, and what they do to the queue: pure functions."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from gpu_relay.api import words
-from gpu_relay.api.v1alpha1 import Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Turn, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import CreatePod, DeletePod, HandOver, Load, ReturnLease, Unload
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
-from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
 from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.outage import clocks_of, is_exhausted, objections, outage_since, serves_until
@@ -22,31 +21,20 @@ from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import explain_placement, next_for
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn.acquisition import TRAINING_CONTEXT_MIB
+from tests.support.builders import KEY, NOW, ago, job, lease, pod, report, resident
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(max_outage=600, min_serve=60, idle_after=30)
-KEY = JobKey("vision", "digits", "uid-1")
-LOADED = GpuReport("GPU-1", "T4", 15360, 450, 14000, 910, 14000, True, "loaded", None, idle_seconds=5)
-OUT = replace(LOADED, used_mib=0, free_mib=14910, model_loaded=False, state="unloaded")
-AT_REST = GpuLease("gpu-1", "1", "gpu-1", HOLDER_RESIDENT, 7, None, "", "node-1", "")
+LOADED = report(loaded=True, idle_seconds=5)
+OUT = report(idle_seconds=5)
+AT_REST = lease(None, acquired=None)
 
 
-def ago(seconds: float) -> str:
-    return timestamp(NOW - timedelta(seconds=seconds))
+def serving(reported: GpuReport = LOADED, **annotations: str) -> Resident:
+    return resident(reported, namespace="vision", annotations=annotations)
 
 
-def resident(report: GpuReport = LOADED, annotations: dict[str, str] | None = None) -> Resident:
-    return Resident("vision", "sam3", "u", "node-1", "http://sam3", {}, report, annotations=annotations or {})
-
-
-def job(**gpu: Any) -> Job:
-    spec = {
-        "model": "yolo26n.yaml",
-        "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
-        "output": {"persistentVolumeClaim": {"claimName": "results"}},
-        "gpu": {"memory": "10Gi", **gpu},
-    }
-    return Job(KEY, 1, "1", ago(60), False, YoloTrainingJobSpec.model_validate(spec), YoloTrainingJobStatus())
+def borrowing(**gpu: Any) -> Job:
+    return job(gpu={"memory": "10Gi", **gpu})
 
 
 @pytest.mark.parametrize(
@@ -68,7 +56,7 @@ def _why(bad: str) -> str:
 
 
 def test_annotations_override_the_settings_and_bad_ones_are_passed_over() -> None:
-    theirs = resident(LOADED, {words.ANNOTATION_MAX_OUTAGE: "2h", words.ANNOTATION_MIN_SERVE: "soon"})
+    theirs = serving(LOADED, **{words.ANNOTATION_MAX_OUTAGE: "2h", words.ANNOTATION_MIN_SERVE: "soon"})
     clocks = clocks_of(POLICY, theirs)
     assert (clocks.max_outage, clocks.min_serve) == (timedelta(hours=2), timedelta(seconds=60))
     assert clocks_of(POLICY, None).idle_after == timedelta(seconds=30)
@@ -93,45 +81,45 @@ def test_an_outage_lasts_until_the_resident_has_served(
     )
     clocks = clocks_of(POLICY, None)
     assert is_exhausted(lease, clocks, NOW) is exhausted
-    assert (serves_until(lease, resident(), clocks, NOW) is not None) is serves
+    assert (serves_until(lease, serving(), clocks, NOW) is not None) is serves
     assert (outage_since(lease, clocks, NOW) is None) is (out is None or served == 61)
 
 
 def test_a_resident_that_nobody_asks_is_not_left_alone_for_the_clocks_sake() -> None:
     lease = replace(AT_REST, out_since=ago(900), served_since=ago(1))
-    idle = resident(replace(LOADED, idle_seconds=31))
+    idle = serving(replace(LOADED, idle_seconds=31))
     assert serves_until(lease, idle, clocks_of(POLICY, idle), NOW) is None
 
 
 def test_a_job_waits_while_the_resident_serves_and_is_told_until_when() -> None:
-    serving = Candidate("gpu-1", resident(), {}, replace(AT_REST, out_since=ago(900), served_since=ago(20)))
-    placement = explain_placement([job()], [serving], NOW, POLICY)[0]
+    gpu = Candidate("gpu-1", serving(), {}, replace(AT_REST, out_since=ago(900), served_since=ago(20)))
+    placement = explain_placement([borrowing()], [gpu], NOW, POLICY)[0]
     assert (placement.gpu, placement.reason) == (None, Reason.RESIDENT_SERVING)
     assert timestamp(NOW + timedelta(seconds=40)) in placement.message
 
 
 def test_a_polite_job_waits_for_an_idle_resident_and_lets_others_pass() -> None:
-    polite, bold = job(startWhen="ResidentIdle", idleFor="10s"), replace(job(), key=replace(KEY, name="b", uid="2"))
-    busy, idle = Candidate("gpu-1", resident(), {}), Candidate("gpu-1", resident(replace(LOADED, idle_seconds=10)), {})
+    polite, bold = borrowing(startWhen="ResidentIdle", idleFor="10s"), job("bold")
+    busy, idle = Candidate("gpu-1", serving(), {}), Candidate("gpu-1", serving(replace(LOADED, idle_seconds=10)), {})
     assert [p.reason for p in explain_placement([polite, bold], [busy], NOW, POLICY)] == [
         Reason.RESIDENT_BUSY,
         Reason.GPU_LEASED,
     ]
     assert explain_placement([polite], [idle], NOW, POLICY)[0].gpu == idle
-    in_flight = Candidate("gpu-1", resident(replace(LOADED, idle_seconds=10, in_flight=1)), {})
+    in_flight = Candidate("gpu-1", serving(replace(LOADED, idle_seconds=10, in_flight=1)), {})
     assert explain_placement([polite], [in_flight], NOW, POLICY)[0].gpu is None
     assert next_for([polite], busy, NOW, POLICY) is None
     assert next_for([polite], idle, NOW, POLICY) == polite
 
 
-POD = TrainingPod("vision", "digits-1", "p", "uid-1", "gpu-1", 8, "Running", "10.0.0.2", False, ago(500), None, None)
+POD = pod(fence=8, ip="10.0.0.2", created=ago(500))
 OURS = replace(AT_REST, holder=KEY.holder, fence=8, out_since=ago(700), acquired=ago(700))
 HELD = replace(OUT, hold=Hold(KEY.holder, 8, 59.0), refused=3)
 OWED = replace(AT_REST, acquired=ago(1), reload_pending=KEY.holder, out_since=ago(100))
 
 
 def after_a_turn(**changes: Any) -> TurnView:
-    view = TurnView(NOW, POLICY, OWED, resident(OUT), job(), successor="vision/next")
+    view = TurnView(NOW, POLICY, OWED, serving(OUT), borrowing(), successor="vision/next")
     return replace(view, **changes)
 
 
@@ -150,7 +138,7 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
     lease = replace(OURS, out_since=ago(out_since))
     pod = replace(POD, phase="Succeeded", termination=ended, proven_mib=14910)
     report = replace(HELD, free_mib=free)
-    view = TurnView(NOW, POLICY, lease, resident(report), job(), pods=(pod,), successor="vision/next")
+    view = TurnView(NOW, POLICY, lease, serving(report), borrowing(), pods=(pod,), successor="vision/next")
     return replace(view, **changes)
 
 
@@ -186,10 +174,10 @@ def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_sa
 
 
 def test_who_comes_next_is_no_news_once_it_was_told() -> None:
-    first = turn.plan(after_a_turn(job=replace(job(), status=YoloTrainingJobStatus(phase=Phase.RELEASING))))
+    first = turn.plan(after_a_turn(job=replace(borrowing(), status=YoloTrainingJobStatus(phase=Phase.RELEASING))))
     assert first.status is not None
     assert first.status.phase == Phase.QUEUED
-    waiting = replace(job(), status=first.status)
+    waiting = replace(borrowing(), status=first.status)
     other = turn.plan(after_a_turn(job=waiting, successor="vision/other"))
     assert isinstance(other.action, HandOver)
     assert other.requeue_after == 9, "until it is loaded after all, nothing is to be looked at"
@@ -241,7 +229,7 @@ def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(ch
 )
 def test_a_job_yields_only_when_asked_wanted_and_due(yields: bool, report: GpuReport, out: float, stops: bool) -> None:
     lease = replace(OURS, out_since=ago(out))
-    view = TurnView(NOW, POLICY, lease, resident(report), job(yieldToResident=yields), pods=(POD,))
+    view = TurnView(NOW, POLICY, lease, serving(report), borrowing(yieldToResident=yields), pods=(POD,))
     decision = turn.plan(view)
     assert isinstance(decision.action, DeletePod) is stops
     assert (Reason.YIELDING_TO_RESIDENT in [notice.reason for notice in decision.events]) is stops
@@ -251,9 +239,9 @@ ROOMY = replace(LOADED, used_mib=4000, free_mib=10910, worker_allocated_mib=3000
 
 
 def acquiring(report: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnView:
-    shared = job(**{"sharing": "Coresident", "memory": "6Gi", **gpu})
+    shared = borrowing(**{"sharing": "Coresident", "memory": "6Gi", **gpu})
     begun = replace(OURS, unused_since=NOW.isoformat())
-    return TurnView(NOW, POLICY, begun, resident(report), shared, room=room)
+    return TurnView(NOW, POLICY, begun, serving(report), shared, room=room)
 
 
 def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:

@@ -6,15 +6,12 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.attempts import next_batch
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.quantities import duration, memory_mib
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 from tests.support import specs
+from tests.support.builders import job, lease, report, resident
 
 DECISIONS = {
     "priority", "preemptible", "suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
@@ -22,16 +19,13 @@ DECISIONS = {
 }  # fmt: skip
 """What the operator itself goes by; other tests show what each does."""
 LEAVES = dict(specs.leaves())
-LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
-REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)
-RESIDENT = Resident("vision", "sam3", "u", "node-1", "http://10.0.0.7:8000", {}, REPORT)
+LEASE, RESIDENT = lease(), resident(report())
 
 
 def pod_of(spec: specs.Spec) -> dict[str, Any]:
-    parsed = YoloTrainingJobSpec.model_validate(spec)
-    job = Job(JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T00:00:00Z", False, parsed, YoloTrainingJobStatus())
-    step = CreatePod(1, next_batch(job))
-    pod = training_pod(job, LEASE, RESIDENT, step, TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60))
+    one = job(**spec)
+    step = CreatePod(1, next_batch(one))
+    pod = training_pod(one, LEASE, RESIDENT, step, TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60))
     pod["job file"] = json.loads(pod["metadata"]["annotations"].pop("gpurelay.dev/job"))
     return pod
 

@@ -7,32 +7,23 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 from gpu_relay.domain.decision import CreatePod
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
+from tests.support.builders import job, lease, report, resident
 from yolo_trainer.job import Job as TrainerJob
 from yolo_trainer.job import load_job
 
-LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
-REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)
-RESIDENT = Resident("vision", "sam3", "u", "node-1", "http://10.0.0.7:8000", {}, REPORT)
+LEASE, RESIDENT = lease(), resident(report())
 CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}
 ARCHIVE = {"uri": "https://example.org/digits.zip", "sha256": "0" * 64}
 
 
 def job_of(dataset: dict[str, Any], output: dict[str, Any], tracking: Any = None, **training: Any) -> Job:
-    spec = {
-        "model": "yolo26n.yaml", "dataset": dataset, "output": output, "gpu": {"memory": "10Gi"}, "training": training,
-        **({} if tracking is None else {"tracking": tracking}),
-    }  # fmt: skip
-    parsed = YoloTrainingJobSpec.model_validate(spec)
-    return Job(
-        JobKey("vision", "digits", "uid"), 1, "1", "2026-01-01T00:00:00Z", False, parsed, YoloTrainingJobStatus()
-    )
+    tracked = {} if tracking is None else {"tracking": tracking}
+    return job(dataset=dataset, output=output, training=training, **tracked)
 
 
 def built(dataset: dict[str, Any], output: dict[str, Any]) -> dict[str, Any]:

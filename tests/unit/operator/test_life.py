@@ -1,19 +1,18 @@
 """Mishaps, stops, deadlines and preemption, by table."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import Attempt, Progress, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt, Progress, Turn
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import DeletePod, ReturnLease
 from gpu_relay.domain.job import pod_failures, stop_reasons
 from gpu_relay.domain.job.attempts import attempt_of, verdict
 from gpu_relay.domain.job.deadlines import deadline, expires_at
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
@@ -24,38 +23,15 @@ from gpu_relay.domain.queue.placement import explain_placement
 from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn import plan as turn
+from tests.support.builders import NOW, ago, job, lease, pod
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-POD = TrainingPod(
-    "vision", "digits-1", "p", "uid-digits", "gpu-1", 7, "Running", None, False, "2026-01-01T11:59:00Z", None, None,
-    node="node-1",
-)  # fmt: skip
+POD = pod(ip=None, created=ago(60))
 KILLED = Termination(137, "Error")
 REFUSED, INIT_FAILED = Reason.NODE_REFUSED_POD, Reason.INIT_CONTAINER_FAILED
 
 
-def ago(seconds: float) -> str:
-    return timestamp(NOW - timedelta(seconds=seconds))
-
-
-def job(name: str = "digits", *, status: dict[str, Any] | None = None, **spec: Any) -> Job:
-    base = {
-        "model": "yolo26n.yaml",
-        "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
-        "output": {"persistentVolumeClaim": {"claimName": "results"}},
-        "gpu": {"memory": "10Gi"},
-    }
-    key = JobKey("vision", name, f"uid-{name}")
-    parsed = YoloTrainingJobSpec.model_validate({**base, **spec})
-    return Job(key, 1, "1", ago(600), False, parsed, YoloTrainingJobStatus(**(status or {})))
-
-
 def told(reason: Reason) -> Job:
     return job(status={"turn": Turn(fence=7, since=ago(60), stopping=reason)})
-
-
-def lease(owner: Job, gpu: str = "gpu-1", fence: int = 7) -> GpuLease:
-    return GpuLease(gpu, "1", gpu, owner.key.holder, fence, ago(60), "key", "", "")
 
 
 @pytest.mark.parametrize(

@@ -3,21 +3,13 @@
 from dataclasses import replace
 
 from gpu_relay.controllers.turn_state import TurnState
-from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import GpuReport, Hold
+from tests.support.builders import HOLD, lease, report
 
-LEASE = GpuLease("gpu-1", "1", "gpu-1", "job", 7, None, "", "node-1", "")
-
-
-def report(*, loaded: bool, held: bool = True) -> GpuReport:
-    used = 14_000 if loaded else 0
-    state = "loaded" if loaded else "unloaded"
-    hold = None if loaded or not held else Hold("job", 7, 60)
-    return GpuReport("GPU-1", "T4", 15_360, 450, used, 14_910 - used, 14_000, loaded, state, hold)
+LEASE = lease()
 
 
 def sample(memory: TurnState, at: float, *, loaded: bool = False, held: bool = True) -> None:
-    memory.take_sample(report(loaded=loaded, held=held), at, keep=3, apart=0.5)
+    memory.take_sample(report(loaded=loaded, hold=HOLD if held and not loaded else None), at, keep=3, apart=0.5)
 
 
 def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:

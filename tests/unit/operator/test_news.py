@@ -1,35 +1,30 @@
 """What waiting jobs are told, and how often: a queue moves with every turn."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
-from devcluster.scripted.manifests import job_manifest
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.job import status
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.queue.placement import Placement, place_message
 from gpu_relay.domain.queue.status_throttle import is_same, needs_immediate_update, needs_update, position_error
+from tests.support.builders import NOW, job
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
-SPEC = YoloTrainingJobSpec.model_validate(job_manifest("digits")["spec"])
 SOON, LATER = "2026-01-01T13:00:00Z", "2026-01-01T18:00:00Z"
 
 
 def told(position: int, start: str | None = None, reason: Reason = Reason.WAITING_IN_QUEUE) -> Job:
     """Return a job that was told its place."""
-    key = JobKey("vision", "digits", "uid-1")
-    job = Job(key, 1, "1", "2026-01-01T11:00:00Z", False, SPEC, YoloTrainingJobStatus())
-    said = status.queued(job, NOW, position, start, reason, place_message(position))
-    return Job(key, 1, "2", job.created, False, SPEC, said)
+    said = status.queued(job(), NOW, position, start, reason, place_message(position))
+    return job(status=said)
 
 
-def at(job: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, message: str = "") -> Placement:
-    return Placement(job, position, None, reason, message or place_message(position))
+def at(waiting: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, message: str = "") -> Placement:
+    return Placement(waiting, position, None, reason, message or place_message(position))
 
 
 def test_a_job_is_told_at_once_what_it_waits_for() -> None:
-    new = Job(JobKey("v", "n", "u"), 1, "1", "2026-01-01T11:00:00Z", False, SPEC, YoloTrainingJobStatus())
+    new = job()
     assert needs_immediate_update(at(new, 9_999), None)
     assert not needs_immediate_update(at(told(9_999), 9_998), None)
     assert needs_immediate_update(at(told(2), 2, Reason.NO_GPU_FITS, "too small"), None)

@@ -1,19 +1,18 @@
 """What keeps a GPU from being given: its node, its resident, its memory; and who is not given one for now."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.api.v1alpha1 import Attempt, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.job.attempt_history import fruitless_in_a_row, refused_in_a_row
-from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.node import NodeState, node_state, placement_error
-from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
+from gpu_relay.domain.objects.resident import GpuReport, Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import (
     CONTEXT_MIB,
@@ -25,31 +24,18 @@ from gpu_relay.domain.queue.candidate import (
     too_full,
 )
 from gpu_relay.domain.queue.placement import assign, explain_placement, next_for
+from tests.support.builders import MODEL_MIB, NOW, job, report, resident
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=0)
-SPEC = {
-    "model": "yolo26n.yaml",
-    "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
-    "output": {"persistentVolumeClaim": {"claimName": "results"}},
-}
 
 
-def job(name: str = "digits", memory: str = "10Gi", attempts: tuple[Attempt, ...] = (), **spec: Any) -> Job:
-    parsed = YoloTrainingJobSpec.model_validate({**SPEC, "gpu": {"memory": memory}, **spec})
-    key = JobKey("vision", name, f"uid-{name}")
-    status = YoloTrainingJobStatus(attempts=list(attempts))
-    return Job(key, 1, "1", "2026-01-01T11:00:00Z", False, parsed, status)
-
-
-def report(*, used: int = 14_000, own: int = 14_000, loaded: bool = True, hold: Hold | None = None) -> GpuReport:
-    state = "loaded" if loaded else "unloaded"
-    return GpuReport("GPU-1", "T4", 15_360, 450, used, 14_910 - used, 14_000, loaded, state, hold, own, own)
+def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
+    """Return a loaded resident's report, which says that `own` of the MiB in use are its own."""
+    return report(loaded=True, used=used, worker_allocated_mib=own, worker_cap_mib=own)
 
 
 def candidate(given_report: GpuReport | None, gpu: str = "gpu-1", node: NodeState | None = None) -> Candidate:
-    resident = Resident("vision", "sam3", "u", "node-1", "http://sam3", {}, given_report, "no answer within 5 s")
-    return Candidate(gpu, resident, {}, node=node)
+    return Candidate(gpu, resident(given_report, namespace="vision", error="no answer within 5 s"), {}, node=node)
 
 
 def attempt(number: int, reason: str, gpu: str = "gpu-1", epoch: int | None = None) -> Attempt:
@@ -63,11 +49,11 @@ def attempt(number: int, reason: str, gpu: str = "gpu-1", epoch: int | None = No
     ids=["all is its own", "its context", "6,000 MiB are others'", "it does not say"],
 )
 def test_what_an_unload_can_free_at_most(own: int, used: int, most: int | None) -> None:
-    assert most_free_mib(report(used=used, own=own), CONTEXT_MIB) == most
+    assert most_free_mib(loaded(used=used, own=own), CONTEXT_MIB) == most
 
 
 def test_memory_of_others_is_counted_between_turns_only() -> None:
-    full = report(used=6_000, own=0, loaded=False)
+    full = report(used=6_000)
     found = blocked_reason(job(), candidate(full), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
@@ -80,9 +66,9 @@ def test_memory_of_others_is_counted_between_turns_only() -> None:
 
 def test_what_an_unload_has_shown_narrows_the_bound() -> None:
     """1,910 MiB are free and 8,000 the resident's model: with a context of up to 1,024 the job would have a place."""
-    loaded = candidate(report(used=13_000, own=8_000))
-    assert blocked_reason(job(), loaded, NOW, POLICY) is None
-    found = blocked_reason(job(), replace(loaded, context_mib=300), NOW, POLICY)
+    before = candidate(loaded(used=13_000, own=8_000))
+    assert blocked_reason(job(), before, NOW, POLICY) is None
+    found = blocked_reason(job(), replace(before, context_mib=300), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
 
@@ -147,7 +133,7 @@ def test_what_is_unknown_of_a_node_is_no_obstacle() -> None:
 
 
 def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
-    selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(report()), node_labels=None)
+    selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(loaded()), node_labels=None)
     assert filter_reason(selective, unread, POLICY) is None
     found = blocked_reason(selective, unread, NOW, POLICY)
     assert found is not None
@@ -158,7 +144,7 @@ def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
 def test_a_job_that_is_held_back_is_passed_over() -> None:
     first, second = job("first"), job("second")
     held = {"uid-first": (Reason.POD_REFUSED, "exceeded quota")}
-    gpus = [candidate(report())]
+    gpus = [candidate(loaded())]
     assert [each.key.name for each, _ in assign([first, second], gpus, NOW, POLICY, held)] == ["second"]
     told = explain_placement([first, second], gpus, NOW, POLICY, held)
     assert (told[0].reason, told[0].message) == (Reason.POD_REFUSED, "exceeded quota")
@@ -166,11 +152,12 @@ def test_a_job_that_is_held_back_is_passed_over() -> None:
 
 
 def test_the_gpu_of_a_fruitless_attempt_comes_last() -> None:
-    gpus = [candidate(report(), "gpu-1"), candidate(report(), "gpu-2")]
+    gpus = [candidate(loaded(), "gpu-1"), candidate(loaded(), "gpu-2")]
     for reason, chosen in (("ResidentUnreachable", "gpu-2"), ("Completed", "gpu-1")):
-        waiting = [job(attempts=(attempt(1, reason),))]
+        waiting = [job(status={"attempts": [attempt(1, reason)]})]
         assert [gpu.gpu for _, gpu in assign(waiting, gpus, NOW, POLICY)] == [chosen]
-    assert [gpu.gpu for _, gpu in assign([job(attempts=(attempt(1, "WrongGpu"),))], gpus[:1], NOW, POLICY)] == ["gpu-1"]
+    waiting = [job(status={"attempts": [attempt(1, "WrongGpu")]})]
+    assert [gpu.gpu for _, gpu in assign(waiting, gpus[:1], NOW, POLICY)] == ["gpu-1"]
 
 
 @pytest.mark.parametrize(
@@ -194,6 +181,6 @@ def test_attempts_in_a_row(ends: list[tuple[str, int | None]], fruitless: int, r
 def test_each_gpu_is_given_once_and_no_job_that_is_held(free: list[str], held: set[int]) -> None:
     jobs = [job(f"job-{number}") for number in range(5)]
     reasons = {f"uid-job-{number}": (Reason.POD_REFUSED, "m") for number in held}
-    given_away = assign(jobs, [candidate(report(), gpu) for gpu in free], NOW, POLICY, reasons)
+    given_away = assign(jobs, [candidate(loaded(), gpu) for gpu in free], NOW, POLICY, reasons)
     assert len({gpu.gpu for _, gpu in given_away}) == len(given_away) == min(len(free), 5 - len(held))
     assert not any(each.key.uid in reasons for each, _ in given_away)

@@ -1,46 +1,34 @@
 """When a job is prepared, and what a preparing pod's end comes to."""
 
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import DeletePod, Prepare
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.pvc import Claim, claim_names
-from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
 from gpu_relay.domain.queue.preparation_slots import share_out
+from tests.support.builders import NOW, ago, job, pod, report, resident
 
-NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(preparations=2, backoff_base=10)
-CLAIM = {"persistentVolumeClaim": {"claimName": "c"}}
-POD = TrainingPod(
-    "vision", "digits-1-prepare", "p", "uid", "", 0, "Running", None, False, timestamp(NOW), None, None, node="n"
-)
-UNDER_WAY = Preparation(number=1, pod="digits-1-prepare", start_time=timestamp(NOW))
-
-
-def job(status: dict[str, Any] | None = None, **spec: Any) -> Job:
-    base = {"model": "m.yaml", "dataset": CLAIM, "output": CLAIM, "gpu": {"memory": "10Gi"}}
-    parsed = YoloTrainingJobSpec.model_validate({**base, **spec})
-    key = JobKey("vision", "digits", "uid")
-    return Job(key, 1, "1", timestamp(NOW), False, parsed, YoloTrainingJobStatus(**(status or {})))
+POD = pod(name="digits-1-prepare", gpu="", fence=0, ip=None, created=ago(0))
+UNDER_WAY = Preparation(number=1, pod="digits-1-prepare", start_time=ago(0))
 
 
 def ended(**word: Any) -> TrainingPod:
     return replace(POD, termination=Termination(0, "Completed", {"reason": "Completed", **word}))
 
 
-ATTEMPT = Attempt(number=1, pod="p", fence=1, reason="Error", completion_time=timestamp(NOW))
+ATTEMPT = Attempt(number=1, pod="p", fence=1, reason="Error", completion_time=ago(0))
 DONE = UNDER_WAY.model_copy(update={"reason": "Completed"})
 
 
@@ -48,12 +36,12 @@ DONE = UNDER_WAY.model_copy(update={"reason": "Completed"})
     ("subject", "due"),
     [
         (job(), True),
-        (job({"phase": Phase.QUEUED}), True),
-        (job({"phase": Phase.SUSPENDED, "preparation": UNDER_WAY}), True),
-        (job({"phase": Phase.QUEUED, "preparation": DONE}), False),
-        (job({"phase": Phase.QUEUED, "attempts": [ATTEMPT]}), False),
-        (job({"phase": Phase.ACQUIRING}), False),
-        (job({"phase": Phase.FAILED}), False),
+        (job(status={"phase": Phase.QUEUED}), True),
+        (job(status={"phase": Phase.SUSPENDED, "preparation": UNDER_WAY}), True),
+        (job(status={"phase": Phase.QUEUED, "preparation": DONE}), False),
+        (job(status={"phase": Phase.QUEUED, "attempts": [ATTEMPT]}), False),
+        (job(status={"phase": Phase.ACQUIRING}), False),
+        (job(status={"phase": Phase.FAILED}), False),
         (job(output={"uri": "s3://models/x"}), False),
         (job(training={"args": {"epochs": 3}}), False),
     ],
@@ -65,7 +53,7 @@ def test_who_is_prepared(subject: Job, due: bool) -> None:
 def test_a_setting_leaves_it_to_the_training_pods_but_ends_what_it_began() -> None:
     nobody = Policy(preparations=0)
     assert not is_due(job(), nobody)
-    assert is_due(job({"preparation": UNDER_WAY}), nobody)
+    assert is_due(job(status={"preparation": UNDER_WAY}), nobody)
 
 
 def test_it_is_on_record_before_the_pod_is_created() -> None:
@@ -89,7 +77,7 @@ def test_it_is_on_record_before_the_pod_is_created() -> None:
     ],
 )
 def test_a_senseless_last_word_prepares_all_the_same(said: Any) -> None:
-    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), ended(prepared=said)))
+    decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), ended(prepared=said)))
     assert decision.status is not None
     record = decision.status.preparation
     assert record is not None
@@ -119,14 +107,14 @@ def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
 
 
 def test_a_suspended_job_has_its_pod_stopped_once() -> None:
-    suspended = job({"preparation": UNDER_WAY}, suspend=True)
+    suspended = job(status={"preparation": UNDER_WAY}, suspend=True)
     assert plan(PreparationView(NOW, POLICY, suspended, POD)).action == DeletePod(POD)
     assert plan(PreparationView(NOW, POLICY, suspended, replace(POD, deleting=True))).action is None
     assert plan(PreparationView(NOW, POLICY, suspended)).action is None
 
 
 def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
-    subject = job({"preparation": UNDER_WAY}, backoffLimit=3)
+    subject = job(status={"preparation": UNDER_WAY}, backoffLimit=3)
     decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "requests above limits")))
     assert decision.status is not None
     assert decision.status.phase == Phase.FAILED
@@ -135,10 +123,10 @@ def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
 
 def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> None:
     failing = replace(POD, phase="Pending", waiting="ErrImagePull: no such host", waiting_reason="ErrImagePull")
-    first = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), failing))
+    first = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), failing))
     assert first.status is not None
     assert first.status.preparation is not None
-    assert first.status.preparation.failing_since == timestamp(NOW)
+    assert first.status.preparation.failing_since == ago(0)
     later = NOW + timedelta(seconds=POLICY.start_failure_timeout + 1)
     given_up = plan(PreparationView(later, POLICY, replace(job(), status=first.status), failing))
     assert given_up.action == DeletePod(failing)
@@ -151,7 +139,7 @@ def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> N
 
 
 def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> None:
-    subject = job({"preparation": UNDER_WAY}, backoffLimit=0)
+    subject = job(status={"preparation": UNDER_WAY}, backoffLimit=0)
     waits = plan(PreparationView(NOW, POLICY, subject, failure="webhook is down", retry_in=4))
     assert (waits.action, waits.requeue_after) == (None, 4)
     assert waits.status is not None
@@ -164,7 +152,8 @@ def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> N
 @pytest.mark.parametrize("deleting", [True, False])
 def test_a_name_that_is_taken_is_waited_for(deleting: bool) -> None:
     other = replace(POD, job_uid="another", deleting=deleting)
-    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}, backoffLimit=0), taken_by=other))
+    subject = job(status={"preparation": UNDER_WAY}, backoffLimit=0)
+    decision = plan(PreparationView(NOW, POLICY, subject, taken_by=other))
     assert decision.action is None
     assert decision.status is not None
     condition = decision.status.conditions[0]
@@ -173,9 +162,9 @@ def test_a_name_that_is_taken_is_waited_for(deleting: bool) -> None:
 
 
 def test_a_preparing_pod_that_does_not_end_blocks_no_gpu() -> None:
-    overdue = timestamp(NOW - timedelta(hours=1))
+    overdue = ago(3600)
     stuck = replace(POD, deleting=True, delete_by=overdue)
-    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), stuck))
+    decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), stuck))
     assert decision.status is not None
     condition = decision.status.conditions[0]
     assert condition.reason == Reason.POD_STUCK
@@ -187,7 +176,7 @@ def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -
         live = True
 
     pod = _StillLive(**vars(ended()))
-    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), pod))
+    decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), pod))
     assert decision.action == DeletePod(pod)
     assert decision.status is not None
     assert decision.status.phase == Phase.QUEUED
@@ -204,7 +193,7 @@ def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -
 )
 def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], reason: str) -> None:
     end = Termination(143, "Error", word, pod_reason="DeadlineExceeded", pod_message="Pod was active for too long")
-    decision = plan(PreparationView(NOW, POLICY, job({"preparation": UNDER_WAY}), replace(POD, termination=end)))
+    decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), replace(POD, termination=end)))
     assert decision.status is not None
     assert decision.status.preparation is not None
     assert decision.status.preparation.reason == reason
@@ -215,12 +204,11 @@ def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], re
 
 
 def named(name: str, record: Preparation | None = None, *, namespace: str = "vision", priority: int = 0) -> Job:
-    key = JobKey(namespace, name, f"uid-{name}")
-    return replace(job({"preparation": record} if record else None, priority=priority), key=key)
+    return job(name, namespace=namespace, status={"preparation": record} if record else None, priority=priority)
 
 
-FAILING = UNDER_WAY.model_copy(update={"failing_since": timestamp(NOW)})
-PAUSED = UNDER_WAY.model_copy(update={"reason": "Error", "failures": 1, "completion_time": timestamp(NOW)})
+FAILING = UNDER_WAY.model_copy(update={"failing_since": ago(0)})
+PAUSED = UNDER_WAY.model_copy(update={"reason": "Error", "failures": 1, "completion_time": ago(0)})
 
 
 def test_each_namespace_has_slots_of_its_own_in_the_queues_order() -> None:
@@ -245,12 +233,12 @@ def test_pods_that_do_not_start_leave_the_slots_to_others_up_to_a_bound(failing:
 
 
 def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
-    report = GpuReport(f"GPU-{node}", "T4", total, 450, 0, 14910, 14000, False, "unloaded", None)
-    sam3 = Resident("vision", "sam3", node, node, "http://10.0.0.7:8000", labels, report)
-    return Candidate(f"gpu-{node}", sam3, {})
+    reported = report(uuid=f"GPU-{node}", total_mib=total)
+    return Candidate(f"gpu-{node}", resident(reported, namespace="vision", uid=node, node=node, labels=labels), {})
 
 
-BOUND, UNBOUND = {"c": Claim(bound=True)}, {"c": Claim(bound=False)}
+CLAIMS = ("data", "results")
+BOUND, UNBOUND = dict.fromkeys(CLAIMS, Claim(bound=True)), dict.fromkeys(CLAIMS, Claim(bound=False))
 
 
 def obstacle(seen: Surroundings, **spec: Any) -> Reason:
@@ -278,11 +266,12 @@ def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> 
 
 
 def test_a_missing_claim_comes_first() -> None:
-    assert obstacle(Surroundings([gpu("small", total=4096)], claims={"c": None})) == Reason.VOLUME_CLAIM_MISSING
-    found = find_place(job(), Surroundings(claims={"c": None}), POLICY)
+    missing = {**BOUND, "data": None}
+    assert obstacle(Surroundings([gpu("small", total=4096)], claims=missing)) == Reason.VOLUME_CLAIM_MISSING
+    found = find_place(job(), Surroundings(claims=missing), POLICY)
     assert isinstance(found, Obstacle)
-    assert found.message == "PersistentVolumeClaim c does not exist in namespace vision: create it"
-    assert claim_names(job()) == ("c",)
+    assert found.message == "PersistentVolumeClaim data does not exist in namespace vision: create it"
+    assert claim_names(job()) == CLAIMS
 
 
 def test_a_job_that_is_left_to_its_training_pod_is_not_due() -> None:

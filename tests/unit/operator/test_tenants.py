@@ -4,30 +4,13 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.validation import MANAGED_ARGS, objection
-from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.queue.candidate import lends_to
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from gpu_relay.settings import Settings
-
-LEASE = GpuLease("gpu-1", "1", "gpu-1", "x", 7, None, "key", "node-1", "")
-
-
-def job(**spec: Any) -> Job:
-    full = {
-        "model": "yolo26n.yaml",
-        "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
-        "output": {"persistentVolumeClaim": {"claimName": "results"}},
-        "gpu": {"memory": "10Gi"},
-        **spec,
-    }
-    key = JobKey("vision", "digits", "u")
-    return Job(key, 1, "1", "t", False, YoloTrainingJobSpec.model_validate(full), YoloTrainingJobStatus())
+from tests.support.builders import job, lease, resident
 
 
 @pytest.mark.parametrize(
@@ -39,9 +22,9 @@ def job(**spec: Any) -> Job:
 )  # fmt: skip
 def test_a_resident_lends_its_gpu_to_those_it_names(annotation: str | None, lends: bool) -> None:
     annotations = {} if annotation is None else {"gpurelay.dev/allowed-namespaces": annotation}
-    resident = Resident("gpu-relay", "sam3", "u", "node-1", "http://x", {}, None, annotations=annotations)
-    assert lends_to(resident, "vision") is lends
-    assert lends_to(resident, "gpu-relay") is True
+    lender = resident(annotations=annotations)
+    assert lends_to(lender, "vision") is lends
+    assert lends_to(lender, "gpu-relay") is True
 
 
 @pytest.mark.parametrize(
@@ -68,7 +51,7 @@ def test_what_the_site_has_set_stays() -> None:
         "resources": {"requests": {"cpu": 2}, "limits": {"memory": "8Gi"}},
     }
     defaults = TrainerDefaults("i", "nvidia.com/gpu", 60, template=site)
-    spec = training_pod(job(podTemplate=wanted), LEASE, None, CreatePod(1, 8), defaults)["spec"]
+    spec = training_pod(job(podTemplate=wanted), lease(), None, CreatePod(1, 8), defaults)["spec"]
     assert spec["nodeSelector"] == {"pool": "gpu", "zone": "a"}
     assert [toleration["key"] for toleration in spec["tolerations"]] == ["nvidia.com/gpu", "spot"]
     assert [secret["name"] for secret in spec["imagePullSecrets"]] == ["site", "team"]
@@ -95,7 +78,7 @@ def test_a_job_replaces_the_sites_resources_one_by_one(
     template = {"spec": {"containers": [{"name": "trainer", "resources": SITE}]}}
     defaults = TrainerDefaults("i", "nvidia.com/gpu", 60, template=template)
     one = job(podTemplate={"resources": asked} if asked else {})
-    training = training_pod(one, LEASE, None, CreatePod(1, 8), defaults)["spec"]["containers"][0]["resources"]
+    training = training_pod(one, lease(), None, CreatePod(1, 8), defaults)["spec"]["containers"][0]["resources"]
     assert training == {"requests": requests, "limits": {**limits, "nvidia.com/gpu": "1"}}
     preparing = preparing_pod(one, 1, Place(), defaults)["spec"]["containers"][0]["resources"]
     assert preparing == {"requests": requests, "limits": limits}
