@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Attempt, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -17,6 +18,7 @@ from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
 from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.queue.candidate import Candidate
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FENCE = 7
@@ -64,6 +66,22 @@ def job(
     return Job(key(name, namespace), 1, "1", created, False, spec(**fields), reported, local_queue)
 
 
+def stopping(reason: Reason) -> Job:
+    """Return a training job whose status records why its turn stops."""
+    return job(status={"turn": Turn(fence=FENCE, since=ago(60), stopping=reason)})
+
+
+def attempt(number: int = 1, reason: str = Reason.ERROR, **fields: Any) -> Attempt:
+    """Return an attempt that ended a minute ago."""
+    made = Attempt(number=number, pod=f"digits-{number}", fence=number, reason=reason, completion_time=ago(60))
+    return made.model_copy(update={"gpu": "gpu-1", **fields})
+
+
+def attempts(*reasons: str) -> list[Attempt]:
+    """Return attempts that ended for these reasons."""
+    return [attempt(number, reason) for number, reason in enumerate(reasons, start=1)]
+
+
 def lease(owner: Job | JobKey | None = KEY, gpu: str = "gpu-1", **fields: Any) -> GpuLease:
     """Return the Lease of a GPU, held by a job, or by the resident where `owner` is None."""
     owner_key = owner.key if isinstance(owner, Job) else owner
@@ -82,6 +100,17 @@ def report(*, loaded: bool = False, used: int | None = None, hold: Hold | None =
 def resident(reported: GpuReport | None = None, **fields: Any) -> Resident:
     """Return a resident with its report; without one, it does not answer."""
     return replace(Resident("gpu-relay", "sam3", "u", "node-1", "http://sam3", {}, reported), **fields)
+
+
+def candidate(reported: GpuReport | None, gpu: str = "gpu-1", **fields: Any) -> Candidate:
+    """Return a GPU for the queue, with its resident in the job's namespace, to which it may lend the GPU."""
+    return replace(Candidate(gpu, resident(reported, namespace="vision", error="no answer within 5 s"), {}), **fields)
+
+
+def training(name: str, gpu: str, seconds: float, **fields: Any) -> tuple[Job, Candidate]:
+    """Return a job that has owned a GPU for some seconds, and that GPU, which has no resident."""
+    owner = job(name, status={"phase": Phase.TRAINING, "turn": Turn(fence=FENCE, since=ago(seconds))}, **fields)
+    return owner, Candidate(gpu, None, {}, lease(owner, gpu))
 
 
 def pod(**fields: Any) -> TrainingPod:

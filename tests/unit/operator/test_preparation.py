@@ -1,4 +1,4 @@
-"""When a job is prepared, and what a preparing pod's end comes to."""
+"""When a job is prepared, and what the end of a preparing pod means."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -12,12 +12,8 @@ from gpu_relay.domain.decision import DeletePod, Prepare
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
-from gpu_relay.domain.objects.pvc import Claim, claim_names
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate
-from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
-from gpu_relay.domain.queue.preparation_slots import share_out
-from tests.support.builders import NOW, ago, job, pod, report, resident
+from tests.support.builders import NOW, ago, job, pod
 
 POLICY = Policy(preparations=2, backoff_base=10)
 POD = pod(name="digits-1-prepare", gpu="", fence=0, ip=None, created=ago(0))
@@ -198,80 +194,6 @@ def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], re
     assert decision.status.preparation is not None
     assert decision.status.preparation.reason == reason
     assert decision.status.preparation.failures == (reason != "Completed")
-
-
-# Slots
-
-
-def named(name: str, record: Preparation | None = None, *, namespace: str = "vision", priority: int = 0) -> Job:
-    return job(name, namespace=namespace, status={"preparation": record} if record else None, priority=priority)
-
-
-FAILING = UNDER_WAY.model_copy(update={"failing_since": ago(0)})
-PAUSED = UNDER_WAY.model_copy(update={"reason": "Error", "failures": 1, "completion_time": ago(0)})
-
-
-def test_each_namespace_has_slots_of_its_own_in_the_queues_order() -> None:
-    jobs = [named("a", UNDER_WAY), named("b"), named("c", priority=1), named("d", namespace="other")]
-    assert share_out(jobs, (), NOW, POLICY) == {"uid-b": False, "uid-c": True, "uid-d": True}
-
-
-def test_who_pauses_or_is_obstructed_needs_no_slot() -> None:
-    jobs = [named("a", PAUSED), named("b"), named("c"), named("d")]
-    shares = share_out(jobs, {"uid-b"}, NOW, Policy(preparations=1, backoff_base=10))
-    assert shares == {"uid-a": None, "uid-b": None, "uid-c": True, "uid-d": False}
-
-
-@pytest.mark.parametrize(("failing", "free"), [(0, 2), (1, 2), (2, 2), (3, 1), (4, 0), (5, 0)])
-def test_pods_that_do_not_start_leave_the_slots_to_others_up_to_a_bound(failing: int, free: int) -> None:
-    stuck = [named(f"stuck-{number}", FAILING) for number in range(failing)]
-    shares = share_out([*stuck, *(named(f"waits-{number}") for number in range(3))], (), NOW, POLICY)
-    assert sum(share is True for share in shares.values()) == free
-
-
-# Where the pod may go
-
-
-def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
-    reported = report(uuid=f"GPU-{node}", total_mib=total)
-    return Candidate(f"gpu-{node}", resident(reported, namespace="vision", uid=node, node=node, labels=labels), {})
-
-
-CLAIMS = ("data", "results")
-BOUND, UNBOUND = dict.fromkeys(CLAIMS, Claim(bound=True)), dict.fromkeys(CLAIMS, Claim(bound=False))
-
-
-def obstacle(seen: Surroundings, **spec: Any) -> Reason:
-    found = find_place(job(**spec), seen, POLICY)
-    assert isinstance(found, Obstacle)
-    return found.reason
-
-
-def test_unbound_claims_bind_where_a_gpu_fits_and_bound_ones_are_free() -> None:
-    gpus = [gpu("small", total=4096), gpu("large"), gpu("also-large")]
-    assert find_place(job(), Surroundings(gpus, claims=BOUND), POLICY) == Place(("also-large", "large"))
-    assert find_place(job(), Surroundings(gpus, claims=UNBOUND), POLICY) == Place(
-        ("also-large", "large"), required=True
-    )
-
-
-def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> None:
-    unknown = Surroundings([gpu("small", total=4096)], all_reported=False, claims=BOUND)
-    assert find_place(job(), unknown, POLICY) == Place(("small",))
-    assert obstacle(replace(unknown, claims=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
-    assert obstacle(replace(unknown, all_reported=True)) == Reason.NO_GPU_FITS
-    alone = Surroundings(has_residents=False, claims=BOUND)
-    assert find_place(job(), alone, POLICY) == Place()
-    assert obstacle(replace(alone, claims=UNBOUND)) == Reason.PREPARATION_SKIPPED
-
-
-def test_a_missing_claim_comes_first() -> None:
-    missing = {**BOUND, "data": None}
-    assert obstacle(Surroundings([gpu("small", total=4096)], claims=missing)) == Reason.VOLUME_CLAIM_MISSING
-    found = find_place(job(), Surroundings(claims=missing), POLICY)
-    assert isinstance(found, Obstacle)
-    assert found.message == "PersistentVolumeClaim data does not exist in namespace vision: create it"
-    assert claim_names(job()) == CLAIMS
 
 
 def test_a_job_that_is_left_to_its_training_pod_is_not_due() -> None:

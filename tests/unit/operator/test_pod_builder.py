@@ -1,38 +1,46 @@
-"""What tenants may have: GPUs that are lent to them, and pods that stay within what the site has set."""
+"""The training pod that the operator builds from a job and the site's template."""
 
+import json
 from typing import Any
 
 import pytest
 
 from gpu_relay.domain.decision import CreatePod
-from gpu_relay.domain.job.validation import MANAGED_ARGS, objection
-from gpu_relay.domain.queue.candidate import lends_to
+from gpu_relay.domain.objects.pod import training_pod_of
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
-from gpu_relay.settings import Settings
-from tests.support.builders import job, lease, resident
+from tests.support.builders import job, lease
 
 
-@pytest.mark.parametrize(
-    ("annotation", "lends"),
-    [
-        (None, False), ("", False), ("vision", True), (" other , vision ", True), ("*", True),
-        ("visionary", False), ("vis*", False), ("VISION", False),
-    ],
-)  # fmt: skip
-def test_a_resident_lends_its_gpu_to_those_it_names(annotation: str | None, lends: bool) -> None:
-    annotations = {} if annotation is None else {"gpurelay.dev/allowed-namespaces": annotation}
-    lender = resident(annotations=annotations)
-    assert lends_to(lender, "vision") is lends
-    assert lends_to(lender, "gpu-relay") is True
+def test_the_training_pod_carries_everything() -> None:
+    template = {
+        "metadata": {"labels": {"team": "vision"}},
+        "spec": {
+            "runtimeClassName": "nvidia",
+            "containers": [{"name": "trainer", "env": [{"name": "A", "value": "1"}]}],
+            "volumes": [{"name": "extra", "emptyDir": {}}],
+        },
+    }
+    defaults = TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60, template=template)
+    body = training_pod(job(podTemplate={"nodeSelector": {"zone": "a"}}), lease(), None, CreatePod(2, 8), defaults)
+    spec, container = body["spec"], body["spec"]["containers"][0]
+    assert (body["metadata"]["name"], body["metadata"]["labels"]["team"]) == ("digits-2", "vision")
+    assert (spec["runtimeClassName"], spec["nodeSelector"], spec["restartPolicy"]) == ("nvidia", {"zone": "a"}, "Never")
+    assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+    assert {"name": "A", "value": "1"} in container["env"]
+    assert [volume["name"] for volume in spec["volumes"]] == ["extra", "job", "data", "output", "tmp", "shm"]
+    contents = json.loads(body["metadata"]["annotations"]["gpurelay.dev/job"])
+    assert (contents["training"]["batch"], contents["dataset"]["path"]) == (8, "/data/digits")
+    read_back = training_pod_of({**body, "metadata": {**body["metadata"], "uid": "u", "creationTimestamp": "t"}})
+    assert (read_back.job_uid, read_back.fence, read_back.live) == ("uid-digits", 7, True)
 
 
-@pytest.mark.parametrize(
-    ("setting", "trusted"), [("", ["gpu-relay"]), ("a, b", ["a", "b"]), ("*", ["a", "b", "gpu-relay"])]
-)
-def test_whose_pods_may_be_residents(setting: str, trusted: list[str]) -> None:
-    settings = Settings(resident_namespaces=setting)
-    assert [name for name in ("a", "b", "gpu-relay") if settings.trusts_residents_of(name)] == trusted
+def test_one_claim_for_data_and_results_is_mounted_once() -> None:
+    one = job(output={"persistentVolumeClaim": {"claimName": "data"}, "path": "out"})
+    body = training_pod(one, lease(), None, CreatePod(1, 8), TrainerDefaults("i", "", 60))
+    assert [v["name"] for v in body["spec"]["volumes"] if "persistentVolumeClaim" in v] == ["data"]
+    mounts = {m["mountPath"]: m["name"] for m in body["spec"]["containers"][0]["volumeMounts"]}
+    assert mounts["/output"] == mounts["/data"] == "data"
 
 
 def test_what_the_site_has_set_stays() -> None:
@@ -82,18 +90,3 @@ def test_a_job_replaces_the_sites_resources_one_by_one(
     assert training == {"requests": requests, "limits": {**limits, "nvidia.com/gpu": "1"}}
     preparing = preparing_pod(one, 1, Place(), defaults)["spec"]["containers"][0]["resources"]
     assert preparing == {"requests": requests, "limits": limits}
-
-
-def test_arguments_fit_into_an_annotation() -> None:
-    args = {f"a{number}": "x" * 1000 for number in range(20)}
-    assert "room for 16,384" in str(objection(job(training={"args": args})))
-    assert objection(job(training={"args": {"lr0": 0.01}})) is None
-
-
-def test_all_arguments_of_the_relays_own_are_named_at_once() -> None:
-    said = objection(job(training={"args": {"epochs": 3, "lr0": 0.1, "resume": True, "data": "coco8.yaml"}}))
-    assert said == (
-        "the relay sets these arguments itself: training.args.epochs: use spec.training.epochs, training.args.resume: "
-        "leave it out: interrupted jobs always resume, training.args.data: use spec.dataset"
-    )
-    assert len(str(objection(job(training={"args": dict.fromkeys(MANAGED_ARGS, 1)})))) < 1024, "an Event holds all"
