@@ -30,7 +30,7 @@ ASKED_BY_ADMISSION: set[Grant] = {
     ("scheduling.k8s.io", "priorityclasses", "use"),
 }
 """Asked inside the creation of a pod, which is no call of its own: of one that blocks its owner's deletion (see below),
-and of one with the PriorityClass gpu-relay (test_tenants_policies.py).
+and of one with the PriorityClass gpu-relay (policies/test_priority_class.py).
 """
 AFTER_A_DAY: set[Grant] = {("coordination.k8s.io", "leases", "delete")}
 """Used where a GPU is gone for good: `test_gpu_changes.py`."""
