@@ -1,6 +1,7 @@
 """Nodes, and what their kubelets report."""
 
 import time
+from typing import Any
 
 from devcluster.scripted.resources.namespace import Namespace
 
@@ -25,6 +26,15 @@ class Nodes(Namespace):
         """Report the CPUs of a node, and room for pods; with None it has no room, and gets no pods."""
         room = {"cpu": cpu, "memory": "32Gi", "pods": "110"} if cpu is not None else None
         self._patch(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": room, "capacity": room}})
+
+    def set_gpu_shares(self, name: str, shares: str | None) -> None:
+        """Report the shares of GPUs of a node; None removes them."""
+        offered = {"nvidia.com/gpu": shares}
+        self._patch(f"/api/v1/nodes/{name}/status", {"status": {"allocatable": offered, "capacity": offered}})
+
+    def set_node_spec(self, name: str, **spec: Any) -> None:
+        """Change fields of a node's spec; None removes one."""
+        self._patch(f"/api/v1/nodes/{name}", {"spec": spec})
 
     def delete_node(self, name: str) -> None:
         """Delete a node."""

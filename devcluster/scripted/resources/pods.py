@@ -67,6 +67,10 @@ class Pods(Namespace):
         pods = {each["metadata"]["name"]: each for each in self.training_pods()}
         return str(pods.get(pod, {}).get("spec", {}).get("nodeName", ""))
 
+    def gpu_of(self, pod: str) -> str:
+        """Return the UUID, in lower case, of the GPU that a training pod trains on."""
+        return str(self.pod(pod)["metadata"]["labels"]["gpurelay.dev/gpu"])
+
     def exists(self, pod: str) -> bool:
         """Return whether a pod exists and is not being deleted."""
         answer = self.api.get(f"{self._pods}/{pod}")
