@@ -14,7 +14,7 @@ import httpx
 from demo.recipe import QUICK
 from devcluster import Cluster, ClusterError
 from devcluster.deploy import Volumes, resident_address
-from devcluster.scripted.world import job_manifest
+from devcluster.scripted.manifests import job_manifest
 from devcluster.waiting import eventually
 from gpu_memory.simulated import Ledger
 

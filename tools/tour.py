@@ -14,9 +14,10 @@ from devcluster.controlplane import api_client
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import create_namespace, furnish
+from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
-from devcluster.scripted.world import Object, World
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 
 _NAMESPACE = "vision"

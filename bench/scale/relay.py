@@ -15,7 +15,7 @@ from bench.scale.watching import Life, PodWatch
 from devcluster import audit
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import service_account_kubeconfig
-from devcluster.scripted.world import job_manifest
+from devcluster.scripted.manifests import job_manifest
 from devcluster.waiting import eventually
 from gpu_relay.api.words import LEADER_LEASE
 

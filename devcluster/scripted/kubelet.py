@@ -5,8 +5,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from devcluster.background import Background
+from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World
+from devcluster.scripted.world import World
 
 _PERIOD = 0.1
 _EXIT_CODES = {"Completed": 0, "OutOfMemory": 12, "DatasetInvalid": 13, "Error": 1}

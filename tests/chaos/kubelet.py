@@ -6,8 +6,8 @@ The scheduler binds the pods. Their claims exist and are bound, unless an event 
 import asyncio
 import json
 
+from devcluster.scripted.manifests import container
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import container
 from tests.chaos.api import Api, ApiError, Object
 from tests.chaos.residents import Residents
 

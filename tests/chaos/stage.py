@@ -14,8 +14,8 @@ from typing import Any
 
 import aiohttp
 
+from devcluster.scripted.manifests import job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import job_manifest
 from tests.chaos.api import Api, ApiError, Object
 from tests.chaos.claims import create_claims, delete_volumes
 from tests.chaos.happenings import Happenings

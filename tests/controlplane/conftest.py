@@ -78,6 +78,14 @@ def resident(world: World) -> Iterator[ScriptedResident]:
     resident.close()
 
 
+@pytest.fixture
+def other() -> Iterator[ScriptedResident]:
+    """A resident of another GPU, which has no pod yet."""
+    other = ScriptedResident(uuid="GPU-00000000-0000-0000-0000-000000000009")
+    yield other
+    other.close()
+
+
 @pytest.fixture(scope="session")
 def operator_kubeconfig(cluster: Cluster) -> Path:
     """The operator's own rights, those of manifests/base, and no others."""

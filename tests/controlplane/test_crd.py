@@ -9,7 +9,8 @@ import yaml
 
 from devcluster import Cluster, ClusterError
 from devcluster.paths import REPOSITORY
-from devcluster.scripted.world import World, job_manifest
+from devcluster.scripted.manifests import job_manifest
+from devcluster.scripted.world import World
 from gpu_relay.api.crd import crd
 from tests.support import specs
 

@@ -15,8 +15,9 @@ from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import create_namespace
+from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World, job_manifest
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support.gitops import CUSTOMIZATION, GITOPS, Repository, argo_health, kstatus, misfits
 

@@ -1,16 +1,14 @@
-"""GPUs, residents and nodes that change: a job continues on another GPU, or waits without an outage."""
+"""GPUs and residents that change: a job continues on another GPU, or waits without an outage."""
 
 import json
-import time
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable
 
 import httpx
-import pytest
 
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, restricted_pod
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]
@@ -19,41 +17,10 @@ NEW = "GPU-00000000-0000-0000-0000-000000000009"
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
 
 
-@pytest.fixture
-def other() -> Iterator[ScriptedResident]:
-    """A second resident, of another GPU."""
-    resident = ScriptedResident(uuid=NEW)
-    yield resident
-    resident.close()
-
-
-def gpu_of(pod: dict[str, Any]) -> str:
-    return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])
-
-
-def pod_named(world: World, name: str) -> dict[str, Any]:
-    return next(pod for pod in world.training_pods() if pod["metadata"]["name"] == name)
-
-
 def annotate_lease(api: httpx.Client, gpu: str, annotations: dict[str, str | None]) -> None:
     headers = {"Content-Type": "application/merge-patch+json"}
     body = json.dumps({"metadata": {"annotations": annotations}})
     api.patch(f"{LEASES}/{gpu.lower()}", content=body, headers=headers).raise_for_status()
-
-
-def set_node(api: httpx.Client, name: str, spec: dict[str, Any]) -> None:
-    headers = {"Content-Type": "application/merge-patch+json"}
-    api.patch(f"/api/v1/nodes/{name}", content=json.dumps({"spec": spec}), headers=headers).raise_for_status()
-
-
-@pytest.fixture
-def node_1(api: httpx.Client) -> Iterator[None]:
-    """Undo what a test does to node-1."""
-    yield
-    set_node(api, "node-1", {"unschedulable": None, "taints": None})
-    body = json.dumps({"status": {"allocatable": {"nvidia.com/gpu": None}, "capacity": {"nvidia.com/gpu": None}}})
-    headers = {"Content-Type": "application/merge-patch+json"}
-    api.patch("/api/v1/nodes/node-1/status", content=body, headers=headers).raise_for_status()
 
 
 def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
@@ -68,7 +35,7 @@ def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
     world.delete_pod("digits-1")
     world.add_resident(other, name="sam3-new", node="node-2")
     world.shows_pod("digits-2")
-    assert gpu_of(pod_named(world, "digits-2")) == NEW.lower()
+    assert world.gpu_of("digits-2") == NEW.lower()
     world.run_pod("digits-2")
     world.end_pod("digits-2")
     world.reaches("digits", "Succeeded")
@@ -117,7 +84,7 @@ def test_a_job_in_acquiring_leaves_a_gpu_whose_resident_is_gone(
     world.delete_pod("sam3")
     world.add_resident(other, name="sam3-new", node="node-2")
     world.shows_pod("digits-2")
-    assert gpu_of(pod_named(world, "digits-2")) == NEW.lower()
+    assert world.gpu_of("digits-2") == NEW.lower()
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["ResidentMissing"]
 
 
@@ -194,7 +161,7 @@ def test_two_residents_on_one_gpu_are_both_held(
     try:
         world.apply_job("digits")
         world.shows_pod("digits-1")
-        fence = pod_named(world, "digits-1")["metadata"]["labels"]["gpurelay.dev/fence"]
+        fence = world.pod("digits-1")["metadata"]["labels"]["gpurelay.dev/fence"]
         assert [str(each.hold and each.hold["fence"]) for each in (resident, twin)] == [fence, fence]
         warned = eventually(lambda: world.event("digits", "MultipleResidents"), "the Event MultipleResidents")
         assert f"{world.namespace}/sam3-surge" in warned["note"]
@@ -214,11 +181,11 @@ def test_a_silent_resident_delays_no_job_that_another_gpu_fits(
     world.shows_pod("first-1")
     world.end_pod("first-1")
     world.reaches("first", "Succeeded")
-    mute, good = (resident, other) if gpu_of(pod_named(world, "first-1")) == OLD.lower() else (other, resident)
+    mute, good = (resident, other) if world.gpu_of("first-1") == OLD.lower() else (other, resident)
     mute.faults.mute = True
     world.apply_job("second")
     world.shows_pod("second-1")
-    assert gpu_of(pod_named(world, "second-1")) == good.uuid.lower()
+    assert world.gpu_of("second-1") == good.uuid.lower()
     world.apply_job("third")
     told = eventually(lambda: world.waits_for("third", "ResidentUnreachable"), "the condition ResidentUnreachable")
     assert "does not answer" in told["message"]
@@ -236,84 +203,5 @@ def test_a_turn_whose_resident_falls_silent_is_given_up_for_another_gpu(
     resident.faults.mute = True
     world.add_resident(other, name="sam3-new", node="node-2")
     world.shows_pod("digits-2")
-    assert gpu_of(pod_named(world, "digits-2")) == NEW.lower()
+    assert world.gpu_of("digits-2") == NEW.lower()
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["ResidentUnreachable"]
-
-
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ({"unschedulable": True}, "node node-1 is cordoned"),
-        (
-            {"taints": [{"key": "team", "value": "other", "effect": "NoSchedule"}]},
-            "node node-1 has the taint team=other:NoSchedule",
-        ),
-    ],
-    ids=["cordon", "taint"],
-)
-def test_a_node_that_takes_no_pods_is_passed_over_and_its_resident_stays_loaded(
-    world: World,
-    resident: ScriptedResident,
-    other: ScriptedResident,
-    operator: OperatorProcess,
-    api: httpx.Client,
-    node_1: None,
-    spec: dict[str, Any],
-    message: str,
-) -> None:
-    set_node(api, "node-1", spec)
-    world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert message in told["message"]
-    assert resident.loaded
-    assert not resident.called("unload")
-    world.add_resident(other, name="sam3-new", node="node-2")
-    world.shows_pod("digits-1")
-    assert gpu_of(pod_named(world, "digits-1")) == NEW.lower()
-    world.apply_job("second")
-    eventually(lambda: world.waits_for("second", "NodeUnavailable"), "the condition NodeUnavailable")
-    set_node(api, "node-1", {"unschedulable": None, "taints": None})
-    world.shows_pod("second-1")
-
-
-def test_a_cordon_soon_after_a_placement_is_seen_before_the_next_one(
-    world: World, resident: ScriptedResident, operator: OperatorProcess, api: httpx.Client, node_1: None
-) -> None:
-    world.apply_job("first")
-    world.shows_pod("first-1")
-    world.end_pod("first-1")
-    world.reaches("first", "Succeeded")
-    eventually(world.nothing_owed, "the resident to be back")
-    unloads = len(resident.called("unload"))
-    set_node(api, "node-1", {"unschedulable": True})
-    time.sleep(1.5)  # the documented age of a node's state, and a margin
-    world.apply_job("second")
-    eventually(lambda: world.waits_for("second", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert len(resident.called("unload")) == unloads
-
-
-def test_a_toleration_of_the_job_opens_a_tainted_node(
-    world: World, resident: ScriptedResident, operator: OperatorProcess, api: httpx.Client, node_1: None
-) -> None:
-    set_node(api, "node-1", {"taints": [{"key": "team", "value": "vision", "effect": "NoSchedule"}]})
-    world.apply_job("digits", podTemplate={"tolerations": [{"key": "team", "operator": "Exists"}]})
-    world.shows_pod("digits-1")
-
-
-def test_a_gpu_without_a_free_share_is_not_taken(
-    world: World, resident: ScriptedResident, operator: OperatorProcess, api: httpx.Client, node_1: None
-) -> None:
-    offered = {"nvidia.com/gpu": "1"}
-    body = json.dumps({"status": {"allocatable": offered, "capacity": offered}})
-    headers = {"Content-Type": "application/merge-patch+json"}
-    api.patch("/api/v1/nodes/node-1/status", content=body, headers=headers).raise_for_status()
-    notebook = restricted_pod("notebook", "x")
-    notebook["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": "1"}}
-    pods = f"/api/v1/namespaces/{world.namespace}/pods"
-    api.post(pods, json={"metadata": {"name": "notebook"}, "spec": {"nodeName": "node-1", **notebook}})
-    world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert "pods on it have 1 of 1" in told["message"]
-    assert not resident.called("unload")
-    world.delete_pod("notebook")
-    world.shows_pod("digits-1")

@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, job_manifest
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 
 

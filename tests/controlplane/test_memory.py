@@ -12,8 +12,9 @@ import yaml
 
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, job_manifest
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support import specs
 

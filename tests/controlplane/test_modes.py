@@ -10,9 +10,10 @@ import pytest
 
 from devcluster import Cluster
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import job_manifest
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
-from devcluster.scripted.world import World, job_manifest
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support.plugin import Plugin
 

@@ -10,7 +10,7 @@ import yaml
 from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import kustomized
-from devcluster.scripted.world import Object
+from devcluster.scripted.manifests import Object
 from tests.support.network import Pod, machine, may_reach
 
 SYSTEM = {"kubernetes.io/metadata.name": "gpu-relay", "app.kubernetes.io/part-of": "gpu-relay"}

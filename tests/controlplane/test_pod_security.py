@@ -9,8 +9,9 @@ from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized
+from devcluster.scripted.manifests import restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, restricted_pod
+from devcluster.scripted.world import World
 
 Object = dict[str, Any]
 MANIFESTS = REPOSITORY / "manifests"

@@ -8,8 +8,9 @@ import httpx
 import pytest
 
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import container
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, container
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]

@@ -9,8 +9,9 @@ from kubernetes.aio import config
 from devcluster import Cluster
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import service_account_kubeconfig
+from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from gpu_relay.clients.kube import Kube
 from gpu_relay.clients.pvcs import ClaimStore

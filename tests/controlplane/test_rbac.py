@@ -16,8 +16,9 @@ from devcluster import Cluster, audit
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
+from devcluster.scripted.manifests import restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, restricted_pod
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from sam3_server.api.auth import ForbiddenError, UnauthorizedError
 from sam3_server.api.token_reviews import TokenReviews
@@ -29,7 +30,7 @@ ASKED_BY_ADMISSION: set[Grant] = {
     ("scheduling.k8s.io", "priorityclasses", "use"),
 }
 """Asked inside the creation of a pod, which is no call of its own: of one that blocks its owner's deletion (see below),
-and of one with the PriorityClass gpu-relay (test_tenants_policies.py).
+and of one with the PriorityClass gpu-relay (policies/test_priority_class.py).
 """
 AFTER_A_DAY: set[Grant] = {("coordination.k8s.io", "leases", "delete")}
 """Used where a GPU is gone for good: `test_gpu_changes.py`."""

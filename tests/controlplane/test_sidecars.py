@@ -9,8 +9,9 @@ import pytest
 import yaml
 
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import container, restricted_pod
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import World, container, restricted_pod
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 
 Start = Callable[..., OperatorProcess]

@@ -10,9 +10,10 @@ import pytest
 
 from devcluster import Cluster
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import Object, container
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
-from devcluster.scripted.world import Object, World, container
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from gpu_relay.domain.quantities import timestamp
 

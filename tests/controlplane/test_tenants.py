@@ -7,8 +7,9 @@ import httpx
 import pytest
 
 from devcluster.programs.operator import OperatorProcess
+from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World, job_manifest
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support.tenant import Tenant, annotate_namespace
 

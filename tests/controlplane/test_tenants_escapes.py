@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devcluster.scripted.furnished import create_namespace
-from devcluster.scripted.world import Object, job_manifest, restricted_pod
+from devcluster.scripted.manifests import Object, job_manifest, restricted_pod
 from tests.support.tenant import Tenant
 
 NAMESPACE = "tenant-escapes"

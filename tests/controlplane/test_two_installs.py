@@ -15,8 +15,9 @@ from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
+from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.world import Object, World
+from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from sam3_server.api.token_reviews import TokenReviews
 

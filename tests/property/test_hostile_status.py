@@ -17,13 +17,12 @@ from gpu_relay.domain.job.attempts import failed_attempts, next_batch, verdict
 from gpu_relay.domain.job.deadlines import deadline, expires_at
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
-from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue import placement as queue
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn.plan import plan as plan_turn
 from tests.support import specs
+from tests.support.builders import lease, view
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)
 POLICY = Policy()
@@ -93,8 +92,8 @@ def judge(job: Job) -> None:
     plan(PreparationView(NOW, POLICY, job, may_begin=True))
     for holder in (job.key.holder, "resident"):
         fence = job.status.turn.fence if job.status.turn else 1
-        lease = GpuLease("gpu-1", "1", "gpu-1", holder, fence, None, "", "node-1", job.key.holder)
-        plan_turn(TurnView(NOW, POLICY, lease, None, job))
+        owned = lease(None, holder=holder, fence=fence, acquired=None, reload_pending=job.key.holder)
+        plan_turn(view(now=NOW, policy=POLICY, lease=owned, resident=None, job=job))
 
 
 @settings(max_examples=400, deadline=None)

@@ -17,7 +17,7 @@ import httpx
 
 from devcluster import Cluster
 from devcluster.paths import REPOSITORY
-from devcluster.scripted.world import Object, job_manifest
+from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.waiting import eventually
 
 RBAC = "rbac.authorization.k8s.io"

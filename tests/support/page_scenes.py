@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 
-from devcluster.scripted.world import Object
+from devcluster.scripted.manifests import Object
 from gpu_relay.domain.job.metrics_curve import Point, written
 from tests.support.page import ago, condition, tell_job
 

@@ -13,6 +13,14 @@ from devcluster.processes import ProcessId
 from devcluster.waiting import eventually
 
 Object = dict[str, Any]
+PYTHONPATH = f"{paths.REPOSITORY}/images/common"
+SERVER = "import http.server as h, os; h.test(h.SimpleHTTPRequestHandler, port=8000, bind=os.environ['BIND_ADDRESS'])"
+BOOK = """
+import gpu_memory, os, time
+with gpu_memory.open_device().reserve(int(os.environ["MIB"])):
+    print("booked", flush=True)
+    time.sleep(600)
+"""
 
 
 class Node:
@@ -108,3 +116,30 @@ class Pods:
             return self.kubectl("logs", name, *options)
         except ClusterError:
             return ""  # not started yet
+
+
+def mounts(volume: str) -> list[Object]:
+    """Return the mount of a volume at the folder of its name."""
+    return [{"name": volume, "mountPath": f"/{volume}"}]
+
+
+def book(pods: Pods, name: str, mib: int) -> None:
+    """Run a pod that uses so much memory of the simulated GPU until it is deleted."""
+    env = [{"name": "MIB", "value": str(mib)}, {"name": "PYTHONPATH", "value": PYTHONPATH}]
+    gpu = {"limits": {"nvidia.com/gpu": "1"}}
+    pods.run(name, "python", "-c", BOOK, container={"env": env, "resources": gpu})
+
+
+def free_mib(cluster: Cluster) -> int:
+    """Return the free memory of the simulated GPU."""
+    done = subprocess.run(
+        [sys.executable, "-m", "gpu_memory", "--json"],
+        env={
+            "PYTHONPATH": PYTHONPATH,
+            "GPU_RELAY_SIMULATED_GPU": str(cluster.ledger),
+            "LD_LIBRARY_PATH": f"{cluster.ledger}/lib",
+        },
+        capture_output=True,
+        check=True,
+    )
+    return int(json.loads(done.stdout)["free_mib"])

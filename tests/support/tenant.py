@@ -1,12 +1,16 @@
-"""Somebody with the rights of the cluster role `edit` in one namespace, as base/operator/user-roles.yaml extends it."""
+"""A user with the cluster role `edit` in one namespace, as base/operator/user-roles.yaml extends it."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 
-from devcluster.scripted.world import Object, job_manifest
+from devcluster.scripted.manifests import Object, job_manifest, restricted_pod
 from devcluster.waiting import eventually
+
+MERGE_PATCH = {"Content-Type": "application/merge-patch+json"}
+AS_OPERATOR = {"Impersonate-User": "system:serviceaccount:gpu-relay:gpu-relay"}
 
 
 class Tenant:
@@ -39,8 +43,29 @@ class Tenant:
         return self.call("POST", self.jobs, job_manifest(job, **spec))
 
 
-def annotate_namespace(api: httpx.Client, namespace: str, annotations: dict[str, str | None]) -> None:
+def refused(answer: httpx.Response, sentence: str) -> None:
+    """Assert that a policy refuses a request with a message that contains a sentence."""
+    assert answer.status_code == 403, answer.text
+    assert sentence in answer.json()["message"]
+
+
+def with_container(**fields: Any) -> Object:
+    """Return a pod that the level `restricted` admits, with fields of its container added."""
+    spec = restricted_pod("main", "x")
+    spec["containers"][0] |= fields
+    return {"spec": spec}
+
+
+def annotate_namespace(api: httpx.Client, namespace: str, annotations: Mapping[str, str | None]) -> None:
     """Change a namespace's annotations, as an administrator."""
-    headers = {"Content-Type": "application/merge-patch+json"}
-    body = json.dumps({"metadata": {"annotations": annotations}})
-    api.patch(f"/api/v1/namespaces/{namespace}", content=body, headers=headers).raise_for_status()
+    _patch_namespace(api, namespace, {"annotations": annotations})
+
+
+def label_namespace(api: httpx.Client, namespace: str, labels: Mapping[str, str | None]) -> None:
+    """Change a namespace's labels, as an administrator."""
+    _patch_namespace(api, namespace, {"labels": labels})
+
+
+def _patch_namespace(api: httpx.Client, namespace: str, metadata: Object) -> None:
+    body = json.dumps({"metadata": metadata})
+    api.patch(f"/api/v1/namespaces/{namespace}", content=body, headers=MERGE_PATCH).raise_for_status()

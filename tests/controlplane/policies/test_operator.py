@@ -1,0 +1,148 @@
+"""The policy on the operator's account: it creates and deletes pods of jobs, and nothing else."""
+
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from devcluster.paths import REPOSITORY
+from devcluster.scripted.furnished import RESTRICTED
+from devcluster.scripted.manifests import Object, restricted_pod
+from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.world import World
+from tests.support import shapes
+from tests.support.tenant import AS_OPERATOR, label_namespace, refused, with_container
+
+MANIFESTS = REPOSITORY / "manifests"
+
+
+def operators(api: httpx.Client, pod: Object) -> httpx.Response:
+    path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods"
+    return api.post(path, json=pod, headers=AS_OPERATOR, params={"dryRun": "All"})
+
+
+@pytest.fixture
+def anything_goes(world: World, api: httpx.Client) -> None:
+    """No level of Pod Security: what is refused, our policies refuse."""
+    label_namespace(api, world.namespace, dict.fromkeys(RESTRICTED, "privileged"))
+
+
+def in_trainer(**fields: Any) -> Object:
+    return {"containers": [{"name": "trainer", **fields}]}
+
+
+TEMPLATES: dict[str, Object] = {
+    "a sidecar": {
+        "containers": [{"name": "log-shipper", "image": "x", "env": [{"name": "A", "value": "b"}]}],
+        "initContainers": [{"name": "fetch", "image": "x", "restartPolicy": "Always"}],
+    },
+    "the runtime": {"tolerations": [{"operator": "Exists"}], "nodeSelector": {"pool": "gpu"}},
+    "volumes": {
+        "volumes": [
+            {"name": "cache", "persistentVolumeClaim": {"claimName": "cache"}},
+            {"name": "ca", "configMap": {"name": "ca"}},
+            {
+                "name": "cloud",
+                "projected": {"sources": [{"serviceAccountToken": {"path": "token", "audience": "sts.amazonaws.com"}}]},
+            },
+        ]
+    },
+    "priority": {"priorityClassName": "gpu-relay-training"},
+}
+FORBIDDEN: dict[str, tuple[Object, str]] = {
+    "host network": ({"hostNetwork": True}, "hostNetwork, hostPID"),
+    "host processes": ({"hostPID": True}, "hostNetwork, hostPID"),
+    "host IPC": ({"hostIPC": True}, "hostNetwork, hostPID"),
+    "host port": (
+        {"containers": [{"name": "side", "image": "x", "ports": [{"containerPort": 1, "hostPort": 1}]}]}, "hostPort"),
+    "privileged": (in_trainer(securityContext={"privileged": True}), "no container of a job is privileged"),
+    "a privileged sidecar": (
+        {"containers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
+        "no container of a job is privileged"),
+    "a privileged init container": (
+        {"initContainers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
+        "no container of a job is privileged"),
+    "a capability": (
+        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}), "no container of a job is privileged"),
+    "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs have no hostPath"),
+    "a token": ({"automountServiceAccountToken": True}, "no token for the API server"),
+    "a projected token": (
+        {"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
+        "no token for the API server"),
+    "priority": ({"priorityClassName": "system-node-critical"}, "not critical to the system"),
+    "the relay's priority": ({"priorityClassName": "gpu-relay"}, "the PriorityClass gpu-relay is for the operator"),
+}  # fmt: skip
+
+
+def test_the_operator_creates_pods_of_jobs(world: World, api: httpx.Client) -> None:
+    job = world.apply_job("digits", suspend=True)
+    local = next(yaml.safe_load_all((MANIFESTS / "overlays" / "local" / "operator.yaml").read_text().split("---")[1]))
+    templates = [{}, yaml.safe_load(local["data"]["template.yaml"])["spec"], *TEMPLATES.values()]
+    for spec in templates:
+        for pod in (shapes.training(job, {"spec": spec}), shapes.preparing(job, {"spec": spec})):
+            _restrict(pod)
+            answer = operators(api, pod)
+            assert answer.is_success, answer.text
+
+
+def _restrict(pod: Object) -> None:
+    """Give sidecars what the level `restricted` asks for."""
+    for container in (*pod["spec"]["containers"], *pod["spec"].get("initContainers", [])):
+        container.setdefault("securityContext", restricted_pod("x", "x")["containers"][0]["securityContext"])
+
+
+def test_the_operator_creates_no_pod_of_another_shape(world: World, api: httpx.Client, anything_goes: None) -> None:
+    job = world.apply_job("digits", suspend=True)
+    for name, (spec, sentence) in FORBIDDEN.items():
+        for pod in (shapes.training(job, {"spec": spec}), shapes.preparing(job, {"spec": spec})):
+            answer = operators(api, pod)
+            assert answer.status_code == 403, name
+            assert sentence in answer.json()["message"]
+
+
+def test_the_operator_creates_no_pod_without_a_job(world: World, api: httpx.Client, anything_goes: None) -> None:
+    job = world.apply_job("digits", suspend=True)
+    honest = shapes.training(job)
+    owner = honest["metadata"]["ownerReferences"][0]
+    other = {"apiVersion": "v1", "kind": "ConfigMap", "name": "digits", "uid": owner["uid"], "controller": True}
+    for owners in (
+        [],
+        [other],
+        [{**owner, "uid": "other"}],
+        [{**owner, "controller": False}],
+        [owner, other | {"controller": False}],
+    ):
+        refused(operators(api, _meta(honest, ownerReferences=owners)), "the YoloTrainingJob that their labels name")
+    for label in ("app.kubernetes.io/name", "app.kubernetes.io/managed-by", "gpurelay.dev/gpu"):
+        labels = {key: value for key, value in honest["metadata"]["labels"].items() if key != label}
+        refused(operators(api, _meta(honest, labels=labels)), "training and preparing pods, with their labels")
+    plain = {
+        "metadata": {"name": "plain", "namespace": "kube-system"},
+        **with_container(securityContext={"privileged": True}),
+    }
+    refused(operators(api, plain), "the operator creates")
+    assert api.post(f"/api/v1/namespaces/{world.namespace}/pods", json=_meta(honest, ownerReferences=[])).is_success, (
+        "an administrator may"
+    )
+
+
+def _meta(pod: Object, **fields: Any) -> Object:
+    return {**pod, "metadata": {**pod["metadata"], **fields}}
+
+
+def test_the_operator_deletes_nothing_else(world: World, api: httpx.Client, resident: ScriptedResident) -> None:
+    world.create_pod("plain")
+    pods = f"/api/v1/namespaces/{world.namespace}/pods"
+    job = world.apply_job("kept", suspend=True)
+    world.apply_job("passing", suspend=True, ttlSecondsAfterFinished=60)
+    api.post(pods, json=shapes.training(job), headers=AS_OPERATOR).raise_for_status()
+    jobs = f"/apis/gpurelay.dev/v1alpha1/namespaces/{world.namespace}/yolotrainingjobs"
+
+    def delete(path: str) -> httpx.Response:
+        return api.request("DELETE", path, params={"dryRun": "All"}, headers=AS_OPERATOR)
+
+    refused(delete(f"{pods}/plain"), "the operator deletes pods of jobs")
+    refused(delete(f"{jobs}/kept"), "the operator deletes jobs with spec.ttlSecondsAfterFinished")
+    for path in (f"{pods}/kept-1", f"{pods}/sam3", f"{jobs}/passing"):
+        assert delete(path).is_success, path

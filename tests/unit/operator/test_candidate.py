@@ -1,0 +1,91 @@
+"""What keeps a job from a GPU: the memory on it, its resident, its node's labels."""
+
+from dataclasses import replace
+
+import pytest
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.resident import GpuReport, Hold
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import (
+    CONTEXT_MIB,
+    blocked_reason,
+    context_of,
+    filter_reason,
+    lends_to,
+    most_free_mib,
+    too_full,
+)
+from tests.support.builders import MODEL_MIB, NOW, candidate, job, report, resident
+
+POLICY = Policy(preparations=0)
+
+
+def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
+    """Return a loaded resident's report, which says that `own` of the MiB in use are its own."""
+    return report(loaded=True, used=used, worker_allocated_mib=own, worker_cap_mib=own)
+
+
+@pytest.mark.parametrize(
+    ("own", "used", "most"),
+    [(14_000, 14_000, 14_910), (8_000, 8_500, 14_910), (8_000, 14_000, 9_934), (0, 14_000, None)],
+    ids=["all is its own", "its context", "6,000 MiB are others'", "it does not say"],
+)
+def test_what_an_unload_can_free_at_most(own: int, used: int, most: int | None) -> None:
+    assert most_free_mib(loaded(used=used, own=own), CONTEXT_MIB) == most
+
+
+def test_memory_of_others_is_counted_between_turns_only() -> None:
+    full = report(used=6_000)
+    found = blocked_reason(job(), candidate(full), NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.WAITING_FOR_MEMORY
+    assert "8,910 MiB free; 10,240 MiB and a margin of 256 MiB needed" in found[1]
+    assert "Other processes hold about 6,000 MiB" in found[1]
+    held = replace(full, hold=Hold("someone", 7, 60.0))
+    assert blocked_reason(job(), candidate(held), NOW, POLICY) is None, "what it holds may be the training's"
+    assert too_full(job(), candidate(held), POLICY) is not None
+
+
+def test_what_an_unload_has_shown_narrows_the_bound() -> None:
+    """1,910 MiB are free and 8,000 the resident's model: with a context of up to 1,024 the job would have a place."""
+    before = candidate(loaded(used=13_000, own=8_000))
+    assert blocked_reason(job(), before, NOW, POLICY) is None
+    found = blocked_reason(job(), replace(before, context_mib=300), NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.WAITING_FOR_MEMORY
+
+
+@pytest.mark.parametrize(("after", "context"), [(9_910, 0), (10_210, 300), (8_000, None), (14_000, None)])
+def test_a_context_is_learned_where_nothing_else_has_changed(after: int, context: int | None) -> None:
+    assert context_of(1_910, 8_000, after) == context
+
+
+def test_a_resident_that_does_not_answer_is_an_obstacle() -> None:
+    found = blocked_reason(job(), candidate(None), NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.RESIDENT_UNREACHABLE
+    assert "no answer within 5 s" in found[1]
+
+
+def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
+    selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(loaded()), node_labels=None)
+    assert filter_reason(selective, unread, POLICY) is None
+    found = blocked_reason(selective, unread, NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.NODE_UNAVAILABLE
+    assert blocked_reason(job(), unread, NOW, POLICY) is None, "others do not wait for it (law 8)"
+
+
+@pytest.mark.parametrize(
+    ("annotation", "lends"),
+    [
+        (None, False), ("", False), ("vision", True), (" other , vision ", True), ("*", True),
+        ("visionary", False), ("vis*", False), ("VISION", False),
+    ],
+)  # fmt: skip
+def test_a_resident_lends_its_gpu_to_those_it_names(annotation: str | None, lends: bool) -> None:
+    annotations = {} if annotation is None else {"gpurelay.dev/allowed-namespaces": annotation}
+    lender = resident(annotations=annotations)
+    assert lends_to(lender, "vision") is lends
+    assert lends_to(lender, "gpu-relay") is True

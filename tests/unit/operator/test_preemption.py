@@ -1,0 +1,56 @@
+"""Which job is preempted for a more urgent one."""
+
+from dataclasses import replace
+
+from gpu_relay.api.v1alpha1 import Turn
+from gpu_relay.api.words import Phase, Reason
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.turn_view import Preemptor
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.placement import explain_placement
+from gpu_relay.domain.queue.preemption import preemptors
+from tests.support.builders import NOW, ago, attempt, job, training
+
+
+def choose(waiting: list[Job], *turns: tuple[Job, Candidate]) -> dict[str, Preemptor]:
+    candidates = [candidate for _, candidate in turns]
+    owners = {owner.key.holder: owner for owner, _ in turns}
+    return preemptors(explain_placement(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
+
+
+def test_the_least_urgent_is_stopped_and_among_equals_the_last_that_began() -> None:
+    high = job("high", priority=5)
+    a = training("a", "gpu-a", 500, preemptible=True, priority=1)
+    b = training("b", "gpu-b", 500, preemptible=True)
+    c = training("c", "gpu-c", 50, preemptible=True)
+    assert list(choose([high], a, b, c)) == ["gpu-c"]
+    assert list(choose([high, job("next", priority=4)], a, b, c)) == ["gpu-c", "gpu-b"]
+    assert choose([high], training("d", "gpu-d", 9)) == {}, "nobody is stopped who does not allow it"
+    assert choose([job("equal", priority=1)], a) == {}, "an equal stops nobody"
+
+
+def test_nobody_is_stopped_where_a_gpu_comes_free_anyway() -> None:
+    victim = training("victim", "gpu-a", 500, preemptible=True)
+    ends, candidate = training("ends", "gpu-b", 50)
+    ends = replace(ends, status=ends.status.model_copy(update={"phase": Phase.RELEASING}))
+    high = job("high", priority=5)
+    assert choose([high], victim, (ends, candidate)) == {}
+    assert list(choose([high, job("next", priority=4)], victim, (ends, candidate))) == ["gpu-a"]
+
+
+def test_one_who_stops_already_is_not_joined_by_another() -> None:
+    first = training("first", "gpu-a", 500, preemptible=True)
+    owner, candidate = training("second", "gpu-b", 600, preemptible=True)
+    stopping = Turn(fence=7, since=ago(600), stopping=Reason.PREEMPTED)
+    owner = replace(owner, status=owner.status.model_copy(update={"turn": stopping}))
+    assert list(choose([job("high", priority=5)], first, (owner, candidate))) == ["gpu-b"]
+
+
+def test_one_that_has_failed_or_waits_for_an_idle_resident_stops_nobody() -> None:
+    victim = training("victim", "gpu-a", 500, preemptible=True)
+    failed = attempt(1, Reason.GPU_MEMORY_UNAVAILABLE, completion_time=ago(500))
+    assert choose([job("failed", priority=5, status={"attempts": [failed]})], victim) == {}
+    preempted = failed.model_copy(update={"reason": Reason.PREEMPTED})
+    assert list(choose([job("again", priority=5, status={"attempts": [preempted]})], victim)) == ["gpu-a"]
+    assert choose([job("polite", priority=5, gpu={"memory": "1Gi", "startWhen": "ResidentIdle"})], victim) == {}

@@ -1,0 +1,55 @@
+"""On which nodes a preparing pod may run."""
+
+from dataclasses import replace
+from typing import Any
+
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.pvc import Claim, claim_names
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
+from tests.support.builders import job, report, resident
+
+POLICY = Policy(preparations=2, backoff_base=10)
+
+
+def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
+    reported = report(uuid=f"GPU-{node}", total_mib=total)
+    return Candidate(f"gpu-{node}", resident(reported, namespace="vision", uid=node, node=node, labels=labels), {})
+
+
+CLAIMS = ("data", "results")
+BOUND, UNBOUND = dict.fromkeys(CLAIMS, Claim(bound=True)), dict.fromkeys(CLAIMS, Claim(bound=False))
+
+
+def obstacle(seen: Surroundings, **spec: Any) -> Reason:
+    found = find_place(job(**spec), seen, POLICY)
+    assert isinstance(found, Obstacle)
+    return found.reason
+
+
+def test_unbound_claims_bind_where_a_gpu_fits_and_bound_ones_are_free() -> None:
+    gpus = [gpu("small", total=4096), gpu("large"), gpu("also-large")]
+    assert find_place(job(), Surroundings(gpus, claims=BOUND), POLICY) == Place(("also-large", "large"))
+    assert find_place(job(), Surroundings(gpus, claims=UNBOUND), POLICY) == Place(
+        ("also-large", "large"), required=True
+    )
+
+
+def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> None:
+    unknown = Surroundings([gpu("small", total=4096)], all_reported=False, claims=BOUND)
+    assert find_place(job(), unknown, POLICY) == Place(("small",))
+    assert obstacle(replace(unknown, claims=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
+    assert obstacle(replace(unknown, all_reported=True)) == Reason.NO_GPU_FITS
+    alone = Surroundings(has_residents=False, claims=BOUND)
+    assert find_place(job(), alone, POLICY) == Place()
+    assert obstacle(replace(alone, claims=UNBOUND)) == Reason.PREPARATION_SKIPPED
+
+
+def test_a_missing_claim_comes_first() -> None:
+    missing = {**BOUND, "data": None}
+    assert obstacle(Surroundings([gpu("small", total=4096)], claims=missing)) == Reason.VOLUME_CLAIM_MISSING
+    found = find_place(job(), Surroundings(claims=missing), POLICY)
+    assert isinstance(found, Obstacle)
+    assert found.message == "PersistentVolumeClaim data does not exist in namespace vision: create it"
+    assert claim_names(job()) == CLAIMS
