@@ -23,7 +23,7 @@ MODELS = ("yolo26n.yaml", "yolo26s.yaml", "yolo26m.yaml")
 
 def show_choices(image_size: int) -> None:
     """Print which batch is chosen for which grant."""
-    from yolo_trainer.batch import SHARE, measure_need
+    from yolo_trainer.inputs.batch_size import SHARE, measure_need
 
     grants = " | ".join(f"{grant} MiB" for grant in GRANTS)
     print(f"| model at {image_size} pixels | MiB, and for each picture | {grants} |")

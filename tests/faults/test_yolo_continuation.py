@@ -13,8 +13,8 @@ import pytest
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
 from tests.faults.yolo_results import assert_same_weights, figures
-from yolo_trainer.sealed import seal
-from yolo_trainer.snapshot import read_snapshot, write_snapshot
+from yolo_trainer.storage.sealed_file import seal
+from yolo_trainer.training.checkpoint_file import read_snapshot, write_snapshot
 
 FINISHED, TOTAL = 6, 10
 # No schedule that depends on the number of epochs: constant learning rate, mosaics to the end, and a model without the

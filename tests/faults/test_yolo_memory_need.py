@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.batch import Need, measure_need
+from yolo_trainer.inputs.batch_size import Need, measure_need
 
 
 def mib(model: str, image_size: int, **args: Any) -> Need:

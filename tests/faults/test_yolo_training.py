@@ -16,8 +16,8 @@ import pytest
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
 from tests.faults.yolo_results import figures, weights
-from yolo_trainer.sealed import seal
-from yolo_trainer.snapshot import read_snapshot, write_snapshot
+from yolo_trainer.storage.sealed_file import seal
+from yolo_trainer.training.checkpoint_file import read_snapshot, write_snapshot
 
 # Mosaics that close before the last epoch, gradients accumulated over two of an epoch's three batches: all has a state.
 ARGS = {

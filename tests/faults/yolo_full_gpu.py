@@ -14,8 +14,8 @@ import torch
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.tasks import BaseModel
 
-from yolo_trainer import offline
 from yolo_trainer.__main__ import main
+from yolo_trainer.training import offline
 
 FACE, STAGE, FITS = os.environ["FACE"], os.environ["STAGE"], int(os.environ.get("FITS", "0"))
 forward, export = BaseModel.forward, Exporter.__call__

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from yolo_trainer.display import Terminal
-from yolo_trainer.outcome import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, Reason, write_last_word
 from yolo_trainer.settings import Settings
+from yolo_trainer.termination import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, Reason, write_last_word
+from yolo_trainer.training.progress_bar import Terminal
 
 RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,

@@ -19,23 +19,34 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from yolo_trainer import arguments, exports, label_cache, offline, stores
-from yolo_trainer.batch import Need, measure_need
-from yolo_trainer.checkpoints import CheckpointStore, write_whole
-from yolo_trainer.continuation import check_run, find_run
-from yolo_trainer.conversion import convertible
-from yolo_trainer.dataset import Dataset, Examined, examine_dataset
-from yolo_trainer.fetch import Cache, Fetched
-from yolo_trainer.job import Job
-from yolo_trainer.layout import dataset_on_volume, find_dataset
-from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, check_weights, count_parameters, find_model
-from yolo_trainer.named_places import check_kept, check_places
-from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
-from yolo_trainer.request import Request, check_compiler, check_values, work_folder
-from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.inputs import label_cache
+from yolo_trainer.inputs.batch_size import Need, measure_need
+from yolo_trainer.inputs.cache import Cache, Fetched
+from yolo_trainer.inputs.conversion import convertible
+from yolo_trainer.inputs.dataset import Dataset, Examined, examine_dataset
+from yolo_trainer.inputs.dataset_locator import dataset_on_volume, find_dataset
+from yolo_trainer.inputs.reference_checks import check_kept, check_places
+from yolo_trainer.inputs.training_arguments import Request, check_compiler, check_values, work_folder
+from yolo_trainer.inputs.weights import (
+    WEIGHT_ARGUMENTS,
+    WEIGHTS,
+    check_model,
+    check_weights,
+    count_parameters,
+    find_model,
+)
+from yolo_trainer.job import arguments
+from yolo_trainer.job.spec import Job
+from yolo_trainer.outputs import exports
+from yolo_trainer.outputs.finished_run import check_run, find_run
+from yolo_trainer.outputs.validation_stage import check_classes
+from yolo_trainer.storage import backends
+from yolo_trainer.storage.transfer import RemoteFolder
+from yolo_trainer.storage.volumes import check_room
+from yolo_trainer.termination import ConfigInvalidError, DatasetInvalidError
 from yolo_trainer.tracking.session import check_tracking
-from yolo_trainer.validation import check_classes
-from yolo_trainer.volumes import check_room
+from yolo_trainer.training import offline
+from yolo_trainer.training.checkpoint_store import CheckpointStore, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -117,7 +128,7 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     names = {label_cache.working_folder(job.output.path): ""}
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
     if fetched is not None:
-        names[fetched.path] = f"{stores.name_of(job.dataset.uri or '')}/"
+        names[fetched.path] = f"{backends.name_of(job.dataset.uri or '')}/"
     with _in_users_words(names):
         data = _checked_data(job, fetched, seal)
         dataset = data.examined.dataset
@@ -182,7 +193,7 @@ def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[st
     }
     files, transferred = {}, 0
     for name, value in named.items():
-        if stores.is_uri(value):
+        if backends.is_uri(value):
             fetched = cache.file(value, name if name == "model" else f"training.args.{name}")
             transferred += fetched.transferred
             value = str(fetched.path)
@@ -256,7 +267,7 @@ def _earlier(job: Job) -> Prepared | None:
     except (OSError, ValidationError):
         return None
     files = [value for name, value in found.args.items() if name in WEIGHT_ARGUMENTS and isinstance(value, str)]
-    if stores.is_uri(job.model) or found.model.endswith(WEIGHTS):
+    if backends.is_uri(job.model) or found.model.endswith(WEIGHTS):
         files.append(found.model)
     there = found.dataset.source.exists() and all(Path(file).is_file() for file in files)
     complete = found.need is not None or job.training.batch != "auto"

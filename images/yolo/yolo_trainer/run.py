@@ -9,32 +9,42 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from yolo_trainer import exports, failures, offline, stores
-from yolo_trainer.batch import OutOfMemoryRecord, choose_batch, images_trained
-from yolo_trainer.checkpoints import CheckpointStore
-from yolo_trainer.cleanup import clean_up
-from yolo_trainer.continuation import begin_from, find_run
-from yolo_trainer.export_stage import make_exports
-from yolo_trainer.fetch import Cache
-from yolo_trainer.gpu_share import GpuShare
-from yolo_trainer.hold import HoldRenewer
-from yolo_trainer.interruption import Interrupted, Interruption
-from yolo_trainer.job import Job, load_job
-from yolo_trainer.manifest import Manifest, Run, completed, describe, pending_exports, pending_validation, with_results
-from yolo_trainer.mirror import CheckpointMirror, mirror_of, remote_of
-from yolo_trainer.outcome import LastWord, Reason, TrainerError, write_last_word
+from yolo_trainer.inputs.batch_size import OutOfMemoryRecord, choose_batch, images_trained
+from yolo_trainer.inputs.cache import Cache
+from yolo_trainer.inputs.training_arguments import Request, check_device, work_folder
+from yolo_trainer.job.spec import Job, load_job
+from yolo_trainer.outputs import exports
+from yolo_trainer.outputs.cleanup import clean_up
+from yolo_trainer.outputs.export_stage import make_exports
+from yolo_trainer.outputs.finished_run import begin_from, find_run
+from yolo_trainer.outputs.manifest import (
+    Manifest,
+    Run,
+    completed,
+    describe,
+    pending_exports,
+    pending_validation,
+    with_results,
+)
+from yolo_trainer.outputs.publish import Publisher
+from yolo_trainer.outputs.untrained_results import first_results
+from yolo_trainer.outputs.validation_stage import validate_best
 from yolo_trainer.prepare import Prepared, prepare
-from yolo_trainer.progress import Progress, ProgressTracker, Stage
-from yolo_trainer.publish import Publisher
-from yolo_trainer.request import Request, check_device, work_folder
-from yolo_trainer.samples import latest_picture
-from yolo_trainer.server import ProgressServer, Sources
 from yolo_trainer.settings import Settings
+from yolo_trainer.storage import backends
+from yolo_trainer.storage.volumes import full_volume_problem
+from yolo_trainer.termination import LastWord, Reason, TrainerError, write_last_word
 from yolo_trainer.tracking.session import Tracking
-from yolo_trainer.train import Training
-from yolo_trainer.untrained import first_results
-from yolo_trainer.validation import validate_best
-from yolo_trainer.volumes import full_volume_problem
+from yolo_trainer.training import failures, offline
+from yolo_trainer.training.checkpoint_mirror import CheckpointMirror, mirror_of, remote_of
+from yolo_trainer.training.checkpoint_store import CheckpointStore
+from yolo_trainer.training.gpu_share import GpuShare
+from yolo_trainer.training.hold_renewer import HoldRenewer
+from yolo_trainer.training.preview import latest_picture
+from yolo_trainer.training.progress import Progress, ProgressTracker, Stage
+from yolo_trainer.training.progress_server import ProgressServer, Sources
+from yolo_trainer.training.signals import Interrupted, Interruption
+from yolo_trainer.training.trainer import Training
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +106,7 @@ class Attempt:
             if self._mirror is not None and not self._mirror.wait():
                 log.warning("The newest checkpoint did not reach output.uri in time")
             return self._word(Reason.INTERRUPTED, f"asked to end; {self._kept()}")
-        except stores.StorageError as error:
+        except backends.StorageError as error:
             return self._word(Reason.CONFIG_INVALID if error.refused else Reason.ERROR, f"output.uri {error}")
         except TrainerError as error:
             return self._word(error.reason, str(error))

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from yolo_trainer.outcome import DEFAULT_TERMINATION_MESSAGE_PATH
+from yolo_trainer.termination import DEFAULT_TERMINATION_MESSAGE_PATH
 
 
 class Settings(BaseSettings):

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.archive import unpack
-from yolo_trainer.outcome import DatasetInvalidError
+from yolo_trainer.storage.archive import unpack
+from yolo_trainer.termination import DatasetInvalidError
 
 LIMIT = 10 * 2**20
 
@@ -137,7 +137,7 @@ def test_one_that_the_volume_has_no_room_for_is_refused(
 ) -> None:
     file = zip_of(tmp_path / "data.zip", ("1", bytes(2**20)))
     usage = shutil.disk_usage(folder)._replace(free=2**19)
-    monkeypatch.setattr("yolo_trainer.archive.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("yolo_trainer.storage.archive.shutil.disk_usage", lambda _: usage)
 
     with pytest.raises(DatasetInvalidError, match="give the cache a larger one"):
         unpack(file, folder, LIMIT)

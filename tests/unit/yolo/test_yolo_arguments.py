@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from gpu_relay.domain.job.validation import MANAGED_ARGS
-from yolo_trainer.arguments import _OWNED, check_names, defaults
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.job.arguments import _OWNED, check_names, defaults
+from yolo_trainer.termination import ConfigInvalidError
 
 
 def refusal(*names: str) -> str:
@@ -63,7 +63,7 @@ def test_the_operator_refuses_what_the_trainer_would_refuse_as_the_relays_own() 
 
 def test_the_list_is_ultralytics_own_and_needs_no_import_of_it() -> None:
     program = (
-        "import sys; from yolo_trainer.arguments import check_names; check_names(['lr0']); "
+        "import sys; from yolo_trainer.job.arguments import check_names; check_names(['lr0']); "
         "assert not {'torch', 'ultralytics'} & sys.modules.keys()"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.batch import LARGEST, WITHOUT_GPU, Need, OutOfMemoryRecord, choose_batch, images_trained
-from yolo_trainer.job import Job
+from yolo_trainer.inputs.batch_size import LARGEST, WITHOUT_GPU, Need, OutOfMemoryRecord, choose_batch, images_trained
+from yolo_trainer.job.spec import Job
 
 MANY = 10**6
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.training.checkpoint_store import CheckpointStore
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_kill_before_another_jobs_owner_is_written_leaves_no_checkpoint(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolo_trainer.checkpoints.write_whole", killed)
+    monkeypatch.setattr("yolo_trainer.training.checkpoint_store.write_whole", killed)
     with pytest.raises(KeyboardInterrupt):
         store.save(written("two"), None)
 
@@ -197,7 +197,7 @@ def test_damaged_best_weights_are_not_restored(tmp_path: Path, weights: Callable
 KILLED_AT_A_STEP = """
 import os, shutil, signal, sys
 from pathlib import Path
-from yolo_trainer.checkpoints import CheckpointStore
+from yolo_trainer.training.checkpoint_store import CheckpointStore
 
 folder, uid, kill_at = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 steps = 0

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from demo.digits import make_digits
-from yolo_trainer.dataset import check_dataset
+from yolo_trainer.inputs.dataset import check_dataset
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -2,8 +2,8 @@ import io
 
 import pytest
 
-from yolo_trainer.display import Terminal, bar, line
-from yolo_trainer.progress import Progress
+from yolo_trainer.training.progress import Progress
+from yolo_trainer.training.progress_bar import Terminal, bar, line
 
 NOW = Progress(epoch=2, epochs=8, batch=3, batches=6, images_per_second=12.34, eta_seconds=125)
 

@@ -2,9 +2,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from yolo_trainer.ending import Ending, TrainingTime, ending_of
-from yolo_trainer.job import Job
-from yolo_trainer.manifest import Manifest, completed
+from yolo_trainer.job.spec import Job
+from yolo_trainer.outputs.manifest import Manifest, completed
+from yolo_trainer.training.stop_conditions import Ending, TrainingTime, ending_of
 
 
 class Clock:

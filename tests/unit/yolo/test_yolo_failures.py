@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.failures import ULTRALYTICS_OUT_OF_MEMORY, is_out_of_memory, shared_memory_problem
+from yolo_trainer.training.failures import ULTRALYTICS_OUT_OF_MEMORY, is_out_of_memory, shared_memory_problem
 
 FULL_GPU = [
     "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 14.58 GiB",

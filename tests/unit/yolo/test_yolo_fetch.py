@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 
 from tests.unit.yolo.test_yolo_archive import tar_of
-from yolo_trainer import storage
-from yolo_trainer.fetch import Cache
-from yolo_trainer.job import DatasetReference
-from yolo_trainer.layout import find_dataset
-from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError, TrainerError
+from yolo_trainer.inputs.cache import Cache
+from yolo_trainer.inputs.dataset_locator import find_dataset
+from yolo_trainer.job.spec import DatasetReference
+from yolo_trainer.storage import transfer
+from yolo_trainer.termination import ConfigInvalidError, DatasetInvalidError, TrainerError
 
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(transfer, "PAUSE_SECONDS", 0.0)
 
 
 @pytest.fixture

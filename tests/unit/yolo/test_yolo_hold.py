@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.hold import HoldRenewer
-from yolo_trainer.job import Hold
+from yolo_trainer.job.spec import Hold
+from yolo_trainer.training.hold_renewer import HoldRenewer
 
 
 class Resident:

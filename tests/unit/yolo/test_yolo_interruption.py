@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
 from yolo_trainer.run import Attempt
 from yolo_trainer.settings import Settings
+from yolo_trainer.training.signals import SIGNALS, Interrupted, Interruption
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_an_import_is_never_interrupted(interruption: Interruption, monkeypatch:
         os.kill(os.getpid(), signal.SIGTERM)
         imported.append("all of it")
 
-    monkeypatch.setattr("yolo_trainer.offline.seal", interrupted_import)
+    monkeypatch.setattr("yolo_trainer.training.offline.seal", interrupted_import)
 
     with pytest.raises(Interrupted):
         attempt._import_libraries()

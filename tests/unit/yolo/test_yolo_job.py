@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.job import load_job
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.job.spec import load_job
+from yolo_trainer.termination import ConfigInvalidError
 
 
 def job_content() -> dict[str, Any]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_trainer.labels import LabelRules, first_problem
+from yolo_trainer.inputs.labels import LabelRules, first_problem
 
 DETECT = LabelRules("detect", classes=3)
 SEGMENT = LabelRules("segment", classes=3)

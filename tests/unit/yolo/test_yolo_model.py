@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.model import find_model
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.inputs.weights import find_model
+from yolo_trainer.termination import ConfigInvalidError
 
 
 @pytest.fixture

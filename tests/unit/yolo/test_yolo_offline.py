@@ -3,15 +3,15 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer import offline
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.training import offline
 
 
 def test_no_temporary_folder_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     def full(**_: object) -> str:
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr("yolo_trainer.offline.tempfile.mkdtemp", full)
+    monkeypatch.setattr("yolo_trainer.training.offline.tempfile.mkdtemp", full)
 
     with pytest.raises(ConfigInvalidError, match="mount an emptyDir at /tmp, or set TMPDIR"):
         offline.prepare()

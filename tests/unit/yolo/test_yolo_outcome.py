@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_trainer.outcome import EXIT_CODES, LIMIT_BYTES, LastWord, Reason, write_last_word
+from yolo_trainer.termination import EXIT_CODES, LIMIT_BYTES, LastWord, Reason, write_last_word
 
 CONTRACTS = (Path(__file__).parents[3] / "docs" / "contracts.md").read_text(encoding="utf-8")
 
@@ -91,7 +91,7 @@ def test_by_hand_no_file_is_made_for_a_kubelet_that_is_not_there(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     place = tmp_path / "termination-log"
-    monkeypatch.setattr("yolo_trainer.outcome.DEFAULT_TERMINATION_MESSAGE_PATH", place)
+    monkeypatch.setattr("yolo_trainer.termination.DEFAULT_TERMINATION_MESSAGE_PATH", place)
     word = LastWord(Reason.COMPLETED, "done")
 
     write_last_word(word, place)

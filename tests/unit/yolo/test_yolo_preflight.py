@@ -1,9 +1,9 @@
 import pytest
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from yolo_trainer.job import Gpu
-from yolo_trainer.outcome import GpuMemoryUnavailableError, WrongGpuError
-from yolo_trainer.preflight import check_gpu
+from yolo_trainer.job.spec import Gpu
+from yolo_trainer.termination import GpuMemoryUnavailableError, WrongGpuError
+from yolo_trainer.training.preflight import check_gpu
 
 UUID = "GPU-5f0c"
 

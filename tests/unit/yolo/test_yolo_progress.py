@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from yolo_trainer.progress import Progress, ProgressTracker, Stage
-from yolo_trainer.server import ProgressServer, Sources, progress_json
+from yolo_trainer.training.progress import Progress, ProgressTracker, Stage
+from yolo_trainer.training.progress_server import ProgressServer, Sources, progress_json
 
 
 class Clock:

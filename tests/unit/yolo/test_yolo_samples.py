@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.progress import ProgressTracker
-from yolo_trainer.samples import LARGEST, PAUSE_SECONDS, PICTURE, Samples, latest_picture
-from yolo_trainer.server import ProgressServer, Sources
+from yolo_trainer.training.preview import LARGEST, PAUSE_SECONDS, PICTURE, Samples, latest_picture
+from yolo_trainer.training.progress import ProgressTracker
+from yolo_trainer.training.progress_server import ProgressServer, Sources
 
 JPEG = b"\xff\xd8\xff picture \xff\xd9"
 

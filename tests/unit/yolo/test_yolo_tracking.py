@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.outcome import Reason
-from yolo_trainer.tracking.process import service_variables
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus
+from yolo_trainer.termination import Reason
+from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus
 from yolo_trainer.tracking.recorder import Inbox, follow
-from yolo_trainer.tracking.results import read_figures
+from yolo_trainer.tracking.recorder_process import service_variables
+from yolo_trainer.tracking.results_csv import read_figures
 from yolo_trainer.tracking.session import _is_uploaded, _status
 from yolo_trainer.tracking.tensorboard import EventFiles, recorded_epochs
 

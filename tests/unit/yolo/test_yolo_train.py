@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.checkpoints import CheckpointStore
-from yolo_trainer.dataset import Dataset
-from yolo_trainer.interruption import SIGNALS, Interrupted, Interruption
-from yolo_trainer.job import Job
-from yolo_trainer.progress import ProgressTracker
-from yolo_trainer.request import Request, default_workers
-from yolo_trainer.train import Training
+from yolo_trainer.inputs.dataset import Dataset
+from yolo_trainer.inputs.training_arguments import Request, default_workers
+from yolo_trainer.job.spec import Job
+from yolo_trainer.training.checkpoint_store import CheckpointStore
+from yolo_trainer.training.progress import ProgressTracker
+from yolo_trainer.training.signals import SIGNALS, Interrupted, Interruption
+from yolo_trainer.training.trainer import Training
 
 GIB = 2**30
 

@@ -13,17 +13,17 @@ import yaml
 from PIL import Image
 
 from tests.unit.yolo.broken_case import Case, weights
-from yolo_trainer.checkpoints import CheckpointStore
-from yolo_trainer.continuation import FinishedRun, check_run
-from yolo_trainer.dataset import check_dataset
-from yolo_trainer.ending import Ending
-from yolo_trainer.job import Job, load_job
-from yolo_trainer.model import check_model, find_model
-from yolo_trainer.outcome import ConfigInvalidError
+from yolo_trainer.inputs.dataset import check_dataset
+from yolo_trainer.inputs.training_arguments import Request, check_compiler, check_device, check_values
+from yolo_trainer.inputs.weights import check_model, find_model
+from yolo_trainer.job.spec import Job, load_job
+from yolo_trainer.outputs.finished_run import FinishedRun, check_run
 from yolo_trainer.prepare import prepare
-from yolo_trainer.request import Request, check_compiler, check_device, check_values
-from yolo_trainer.snapshot import Course, read_snapshot, write_snapshot
-from yolo_trainer.train import _trainer_class
+from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
+from yolo_trainer.training.checkpoint_store import CheckpointStore
+from yolo_trainer.training.stop_conditions import Ending
+from yolo_trainer.training.trainer import _trainer_class
 
 CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: c.args(lr0="high"), "'lr0=high' is of invalid type str"),
@@ -95,7 +95,7 @@ def test_weights_of_a_model_that_is_trained_with_text_are_refused(tmp_path: Path
 def test_room_is_checked_before_the_training_and_not_where_it_has_begun(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("yolo_trainer.volumes.BYTES_PER_PARAMETER", 10**12)
+    monkeypatch.setattr("yolo_trainer.storage.volumes.BYTES_PER_PARAMETER", 10**12)
     case = Case(tmp_path)
 
     error = case.refusal()
@@ -200,7 +200,7 @@ def test_an_export_is_compared_on_as_many_channels_as_the_model_has(tmp_path: Pa
     import torch
     from ultralytics.nn.tasks import DetectionModel
 
-    from yolo_trainer.exports import export
+    from yolo_trainer.outputs.exports import export
 
     model = DetectionModel("yolo26n.yaml", ch=channels, verbose=False)
     torch.save({"model": model, "train_args": {"task": "detect"}}, tmp_path / "best.pt")
@@ -245,6 +245,22 @@ def test_a_snapshot_keeps_every_kind_of_value(tmp_path: Path) -> None:
     np.random.set_state(found.state["random"][0])
     torch.set_rng_state(found.state["random"][1])
     assert found.state["twice"][0] is found.state["twice"][1]
+
+
+def test_a_checkpoint_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Its pickle names the modules that had the classes before they moved."""
+    import torch
+
+    checkpoint = BytesIO()
+    torch.save({"epoch": 1}, checkpoint)
+    snapshot = Snapshot(Course(2, 3.5, Ending.PATIENCE), checkpoint.getvalue(), {"last_step": 7})
+    content = pickle.dumps(snapshot, protocol=2)
+    for now, before in (("training.checkpoint_file", "snapshot"), ("training.stop_conditions", "ending")):
+        assert f"cyolo_trainer.{now}\n".encode() in content
+        content = content.replace(f"cyolo_trainer.{now}\n".encode(), f"cyolo_trainer.{before}\n".encode())
+    (tmp_path / "resume.pt").write_bytes(content)
+
+    assert read_snapshot(tmp_path / "resume.pt") == snapshot
 
 
 @pytest.mark.parametrize("content", [b"", b"half a fi", pickle.dumps({"course": 1})])

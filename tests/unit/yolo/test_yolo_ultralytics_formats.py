@@ -13,10 +13,10 @@ import pytest
 from tests.unit.yolo.plain_loader import loaded
 from tests.unit.yolo.test_yolo_ultralytics_data import job_for
 from tests.unit.yolo.variants import drawing
-from yolo_trainer import offline
-from yolo_trainer.job import Job, Task
-from yolo_trainer.outcome import DatasetInvalidError, TrainerError
+from yolo_trainer.job.spec import Job, Task
 from yolo_trainer.prepare import Prepared, prepare
+from yolo_trainer.termination import DatasetInvalidError, TrainerError
+from yolo_trainer.training import offline
 
 Content = dict[str, Any]
 BOX = [8.0, 4.0, 16.0, 8.0]

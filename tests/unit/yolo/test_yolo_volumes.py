@@ -4,8 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.outcome import ConfigInvalidError
-from yolo_trainer.volumes import BYTES_PER_PARAMETER, MIB, PLOTS_MIB, check_room, full_volume_problem, mount_point
+from yolo_trainer.storage.volumes import (
+    BYTES_PER_PARAMETER,
+    MIB,
+    PLOTS_MIB,
+    check_room,
+    full_volume_problem,
+    mount_point,
+)
+from yolo_trainer.termination import ConfigInvalidError
 
 SMALL, LARGE = 2_600_000, 10**15
 

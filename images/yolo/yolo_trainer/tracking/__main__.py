@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from yolo_trainer.tracking.progress import Answer, Subject
+from yolo_trainer.tracking.protocol import Answer, Subject
 from yolo_trainer.tracking.recorder import Inbox, Recorder, follow
 
 _NICENESS = 10

@@ -19,10 +19,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from yolo_trainer.checkpoints import write_whole
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus, Subject
-from yolo_trainer.tracking.results import EpochFigures, read_figures
-from yolo_trainer.tracking.settings import Mlflow
+from yolo_trainer.job.tracking import Mlflow
+from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus, Subject
+from yolo_trainer.tracking.results_csv import EpochFigures, read_figures
+from yolo_trainer.training.checkpoint_store import write_whole
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 
 from pydantic import ValidationError
 
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus
+from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus
 
 log = logging.getLogger(__name__)
 

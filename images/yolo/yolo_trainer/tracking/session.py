@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from yolo_trainer.job import Job
-from yolo_trainer.manifest import Manifest
-from yolo_trainer.outcome import ConfigInvalidError, LastWord, Reason
-from yolo_trainer.request import work_folder
-from yolo_trainer.tracking.process import RecorderProcess, service_variables
-from yolo_trainer.tracking.progress import Progress, RunStatus, Subject
+from yolo_trainer.inputs.training_arguments import work_folder
+from yolo_trainer.job.spec import Job
+from yolo_trainer.outputs.manifest import Manifest
+from yolo_trainer.termination import ConfigInvalidError, LastWord, Reason
+from yolo_trainer.tracking.protocol import Progress, RunStatus, Subject
+from yolo_trainer.tracking.recorder_process import RecorderProcess, service_variables
 from yolo_trainer.tracking.tensorboard import EventFiles
 
 log = logging.getLogger(__name__)

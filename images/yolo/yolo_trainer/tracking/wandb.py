@@ -16,10 +16,10 @@ from typing import Any
 import wandb
 import yaml
 
-from yolo_trainer.checkpoints import write_whole
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus, Subject
-from yolo_trainer.tracking.results import read_figures
-from yolo_trainer.tracking.settings import Wandb
+from yolo_trainer.job.tracking import Wandb
+from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus, Subject
+from yolo_trainer.tracking.results_csv import read_figures
+from yolo_trainer.training.checkpoint_store import write_whole
 
 log = logging.getLogger(__name__)
 
