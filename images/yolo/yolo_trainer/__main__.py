@@ -11,8 +11,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from yolo_trainer.errors import Reason
 from yolo_trainer.settings import Settings
-from yolo_trainer.termination import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, Reason, write_last_word
+from yolo_trainer.termination import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, write_last_word
 from yolo_trainer.training.progress_bar import Terminal
 
 RUN = """\

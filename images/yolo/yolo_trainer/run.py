@@ -9,10 +9,13 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from yolo_trainer.errors import Reason, TrainerError
 from yolo_trainer.inputs.batch_size import OutOfMemoryRecord, choose_batch, images_trained
 from yolo_trainer.inputs.cache import Cache
-from yolo_trainer.inputs.training_arguments import Request, check_device, work_folder
-from yolo_trainer.job.spec import Job, load_job
+from yolo_trainer.inputs.preparation_record import Prepared
+from yolo_trainer.inputs.training_arguments import Request, check_device
+from yolo_trainer.job.loader import load_job
+from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs import exports
 from yolo_trainer.outputs.cleanup import clean_up
 from yolo_trainer.outputs.export_stage import make_exports
@@ -29,11 +32,11 @@ from yolo_trainer.outputs.manifest import (
 from yolo_trainer.outputs.publish import Publisher
 from yolo_trainer.outputs.untrained_results import first_results
 from yolo_trainer.outputs.validation_stage import validate_best
-from yolo_trainer.prepare import Prepared, prepare
+from yolo_trainer.prepare import prepare
 from yolo_trainer.settings import Settings
 from yolo_trainer.storage import backends
 from yolo_trainer.storage.volumes import full_volume_problem
-from yolo_trainer.termination import LastWord, Reason, TrainerError, write_last_word
+from yolo_trainer.termination import LastWord, write_last_word
 from yolo_trainer.tracking.session import Tracking
 from yolo_trainer.training import failures, offline
 from yolo_trainer.training.checkpoint_mirror import CheckpointMirror, mirror_of, remote_of
@@ -143,7 +146,7 @@ class Attempt:
             self._renewer.start()
         scratch = offline.prepare()
         try:
-            publisher = Publisher(job, work_folder(job.output.path), remote_of(job), scratch)
+            publisher = Publisher(job, job.output.work_folder, remote_of(job), scratch)
             manifest = publisher.earlier()
             if manifest is not None:
                 self._tracking.published(manifest)
@@ -206,7 +209,7 @@ class Attempt:
         """Return what makes the first results of a job, in its work folder, once it has the GPU."""
         if job.mode == "Train":
             return partial(self._trained, job, prepared, self._new_training(job, prepared, device))
-        shutil.rmtree(work_folder(job.output.path), ignore_errors=True)
+        shutil.rmtree(job.output.work_folder, ignore_errors=True)
         request = self._new_request(job, prepared, device)
         return partial(first_results, prepared, request, self._tracker, self._gpu.peak_mib)
 
@@ -223,9 +226,9 @@ class Attempt:
         self._published = lambda word: with_results(word, manifest, publisher.place)
 
     def _new_training(self, job: Job, prepared: Prepared, torch_device: str) -> Training:
-        store = self._store(job, job.output.path / "checkpoint")
+        store = self._store(job, job.output.checkpoint_folder)
         if store.find() is None:
-            shutil.rmtree(work_folder(job.output.path), ignore_errors=True)
+            shutil.rmtree(job.output.work_folder, ignore_errors=True)
         request = self._new_request(job, prepared, torch_device)
         if job.resume_from is not None and store.find() is None:
             run = find_run(job, Cache(job.cache_path, job.job.uid, self._settings.dataset_limit_gib))
@@ -244,9 +247,9 @@ class Attempt:
 
     def _new_request(self, job: Job, prepared: Prepared, torch_device: str) -> Request:
         """Choose the batch, and write the description of the data into the work folder."""
-        work = work_folder(job.output.path)
+        work = job.output.work_folder
         work.mkdir(exist_ok=True)
-        self._record = OutOfMemoryRecord(job.output.path / "checkpoint", job.job.uid)
+        self._record = OutOfMemoryRecord(job.output.checkpoint_folder, job.job.uid)
         images = images_trained(prepared.dataset.images["train"], prepared.args.get("fraction"))
         batch = choose_batch(job, prepared.need, self._gpu.granted_mib, self._record.smallest_failed(), images)
         data = prepared.dataset.written_to(work)
@@ -259,7 +262,7 @@ class Attempt:
             offline.seal()
 
     def _store(self, job: Job, checkpoint: Path) -> CheckpointStore:
-        store = CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid)
+        store = CheckpointStore(checkpoint, job.output.work_folder, job.job.uid)
         self._mirror = mirror_of(job)
         if self._mirror is not None:
             self._mirror.bring_back(job.job.uid, store)
@@ -295,7 +298,7 @@ class Attempt:
         return (self._renewer.renewed, self._renewer.failed) if self._renewer else (0, 0)
 
     def _picture(self) -> bytes | None:
-        return latest_picture(work_folder(self._job.output.path)) if self._job else None
+        return latest_picture(self._job.output.work_folder) if self._job else None
 
     def _word(self, reason: Reason, message: str) -> LastWord:
         now = self._tracker.snapshot()

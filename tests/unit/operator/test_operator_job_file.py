@@ -14,8 +14,8 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
+from yolo_trainer.job.loader import load_job
 from yolo_trainer.job.spec import Job as TrainerJob
-from yolo_trainer.job.spec import load_job
 
 LEASE = GpuLease("gpu-1", "1", "gpu-1", "h", 7, None, "key", "node-1", "")
 REPORT = GpuReport("GPU-1", "T4", 15360, 450, 0, 14910, 14000, False, "unloaded", None)

@@ -11,10 +11,10 @@ import yaml
 from PIL import Image
 
 import gpu_memory
+from yolo_trainer.errors import TrainerError
 from yolo_trainer.inputs.image_lists import label_name
-from yolo_trainer.job.spec import load_job
+from yolo_trainer.job.loader import load_job
 from yolo_trainer.prepare import prepare
-from yolo_trainer.termination import TrainerError
 from yolo_trainer.training import offline
 
 BOX = "1 0.5 0.5 0.2 0.2\n"

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.storage.archive import unpack
-from yolo_trainer.termination import DatasetInvalidError
 
 LIMIT = 10 * 2**20
 

@@ -4,8 +4,8 @@ import sys
 import pytest
 
 from gpu_relay.domain.job.validation import MANAGED_ARGS
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job.arguments import _OWNED, check_names, defaults
-from yolo_trainer.termination import ConfigInvalidError
 
 
 def refusal(*names: str) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.yolo.broken_case import BOX, Case, classify, drop, finished, listed, obb, pose, segment
-from yolo_trainer.termination import ConfigInvalidError, DatasetInvalidError
+from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError
 
 
 def export(case: Case, **fields: object) -> None:

@@ -80,7 +80,7 @@ def test_a_kill_before_another_jobs_owner_is_written_leaves_no_checkpoint(
     def killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("yolo_trainer.training.checkpoint_store.write_whole", killed)
+    monkeypatch.setattr("yolo_trainer.training.checkpoint_store.write_atomically", killed)
     with pytest.raises(KeyboardInterrupt):
         store.save(written("two"), None)
 

@@ -5,10 +5,10 @@ import pytest
 import yaml
 from PIL import Image
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs.dataset import check_dataset
 from yolo_trainer.inputs.image_lists import label_name
 from yolo_trainer.job.spec import Task
-from yolo_trainer.termination import DatasetInvalidError
 
 
 @pytest.fixture

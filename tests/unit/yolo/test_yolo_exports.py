@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.outputs import exports
-from yolo_trainer.termination import ConfigInvalidError
 
 
 def test_torchscript_can_always_be_made() -> None:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.unit.yolo.test_yolo_archive import tar_of
+from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError, TrainerError
 from yolo_trainer.inputs.cache import Cache
 from yolo_trainer.inputs.dataset_locator import find_dataset
 from yolo_trainer.job.spec import DatasetReference
 from yolo_trainer.storage import transfer
-from yolo_trainer.termination import ConfigInvalidError, DatasetInvalidError, TrainerError
 
 
 @pytest.fixture(autouse=True)

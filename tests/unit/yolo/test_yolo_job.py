@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.job.spec import load_job
-from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.errors import ConfigInvalidError
+from yolo_trainer.job.loader import load_job
 
 
 def job_content() -> dict[str, Any]:

@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.weights import find_model
-from yolo_trainer.termination import ConfigInvalidError
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.training import offline
 
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from yolo_trainer.termination import EXIT_CODES, LIMIT_BYTES, LastWord, Reason, write_last_word
+from yolo_trainer.errors import Reason
+from yolo_trainer.termination import EXIT_CODES, LIMIT_BYTES, LastWord, write_last_word
 
 CONTRACTS = (Path(__file__).parents[3] / "docs" / "contracts.md").read_text(encoding="utf-8")
 

@@ -1,8 +1,8 @@
 import pytest
 
 from gpu_memory import GpuMemory, GpuUnavailable
+from yolo_trainer.errors import GpuMemoryUnavailableError, WrongGpuError
 from yolo_trainer.job.spec import Gpu
-from yolo_trainer.termination import GpuMemoryUnavailableError, WrongGpuError
 from yolo_trainer.training.preflight import check_gpu
 
 UUID = "GPU-5f0c"

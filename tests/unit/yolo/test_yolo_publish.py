@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from yolo_trainer.errors import TrainerError
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.manifest import Manifest
 from yolo_trainer.outputs.publish import JOURNAL, MANIFEST, Publisher, Volume
 from yolo_trainer.storage.transfer import RemoteFolder, sha256_of
-from yolo_trainer.termination import TrainerError
 
 NEW = {"weights/best.pt": "new best", "results.csv": "new", "plot.png": "new plot"}
 

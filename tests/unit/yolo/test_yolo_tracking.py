@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from yolo_trainer.termination import Reason
+from yolo_trainer.errors import Reason
 from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus
 from yolo_trainer.tracking.recorder import Inbox, follow
 from yolo_trainer.tracking.recorder_process import service_variables

@@ -13,13 +13,14 @@ import yaml
 from PIL import Image
 
 from tests.unit.yolo.broken_case import Case, weights
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.dataset import check_dataset
 from yolo_trainer.inputs.training_arguments import Request, check_compiler, check_device, check_values
 from yolo_trainer.inputs.weights import check_model, find_model
-from yolo_trainer.job.spec import Job, load_job
+from yolo_trainer.job.loader import load_job
+from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.finished_run import FinishedRun, check_run
 from yolo_trainer.prepare import prepare
-from yolo_trainer.termination import ConfigInvalidError
 from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.training.checkpoint_store import CheckpointStore
 from yolo_trainer.training.stop_conditions import Ending

@@ -14,12 +14,13 @@ from tests.unit.yolo.plain_loader import REFUSED, loaded
 from tests.unit.yolo.test_yolo_ultralytics_loader import MODELS
 from tests.unit.yolo.variants import BOX, Set, drawing
 from tests.unit.yolo.variants_images import JPEG
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs import label_cache
 from yolo_trainer.inputs.label_cache import _built, _described
+from yolo_trainer.inputs.preparation_record import Prepared
 from yolo_trainer.inputs.training_arguments import Request
 from yolo_trainer.job.spec import Job, Task
-from yolo_trainer.prepare import Prepared, prepare
-from yolo_trainer.termination import DatasetInvalidError
+from yolo_trainer.prepare import prepare
 from yolo_trainer.training import offline
 from yolo_trainer.training.loaded_images import check_trained, decoding
 

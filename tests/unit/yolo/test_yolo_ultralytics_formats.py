@@ -13,9 +13,10 @@ import pytest
 from tests.unit.yolo.plain_loader import loaded
 from tests.unit.yolo.test_yolo_ultralytics_data import job_for
 from tests.unit.yolo.variants import drawing
+from yolo_trainer.errors import DatasetInvalidError, TrainerError
+from yolo_trainer.inputs.preparation_record import Prepared
 from yolo_trainer.job.spec import Job, Task
-from yolo_trainer.prepare import Prepared, prepare
-from yolo_trainer.termination import DatasetInvalidError, TrainerError
+from yolo_trainer.prepare import prepare
 from yolo_trainer.training import offline
 
 Content = dict[str, Any]

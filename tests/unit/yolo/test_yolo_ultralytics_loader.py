@@ -21,10 +21,10 @@ from tests.unit.yolo.variants_images import VARIANTS as IMAGES
 from tests.unit.yolo.variants_labels import VARIANTS as LABELS
 from tests.unit.yolo.variants_layout import VARIANTS as LAYOUTS
 from tests.unit.yolo.variants_yaml import VARIANTS as DESCRIPTIONS
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.job.spec import Job
 from yolo_trainer.prepare import prepare
 from yolo_trainer.storage.archive import is_archive
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.training import offline
 
 ROOT = Path(__file__).parents[3]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.storage.volumes import (
     BYTES_PER_PARAMETER,
     MIB,
@@ -12,7 +13,6 @@ from yolo_trainer.storage.volumes import (
     full_volume_problem,
     mount_point,
 )
-from yolo_trainer.termination import ConfigInvalidError
 
 SMALL, LARGE = 2_600_000, 10**15
 

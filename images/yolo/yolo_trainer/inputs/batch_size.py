@@ -19,7 +19,7 @@ from typing import Any
 
 from yolo_trainer.inputs.weights import build
 from yolo_trainer.job.spec import Job, Task
-from yolo_trainer.training.checkpoint_store import write_whole
+from yolo_trainer.storage.atomic_file import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class OutOfMemoryRecord:
         smallest = batch if earlier is None else min(batch, earlier)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self._file, json.dumps({"uid": self._uid, "batch": smallest}).encode())
+            write_atomically(self._file, json.dumps({"uid": self._uid, "batch": smallest}).encode())
         except OSError as error:
             log.warning("%s could not be written (%s): the next attempt will not know of it", self._file, error)
 

@@ -18,10 +18,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError, TrainerError
 from yolo_trainer.job.spec import DatasetReference
 from yolo_trainer.storage import backends, transfer
 from yolo_trainer.storage.archive import is_archive, unpack
-from yolo_trainer.termination import ConfigInvalidError, DatasetInvalidError, TrainerError
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from typing import Any
 
 import yaml
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs.description import DESCRIPTION
 from yolo_trainer.job.spec import Task
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.text import plain
 
 SPLITS: Mapping[str, re.Pattern[str]] = {

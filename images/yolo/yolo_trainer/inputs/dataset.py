@@ -13,12 +13,12 @@ from typing import Any, TypeVar
 
 import yaml
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs.description import DESCRIPTION, Description, read_description
 from yolo_trainer.inputs.image_lists import class_images, images_in, label_name
 from yolo_trainer.inputs.images import Inspection, inspect_image
 from yolo_trainer.inputs.labels import LabelRules, Labels, read_labels
 from yolo_trainer.job.spec import Task
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.text import EncodingError, read_utf8
 
 log = logging.getLogger(__name__)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import yaml
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs import coco, foreign_formats
 from yolo_trainer.inputs.description import DESCRIPTION, read_yaml
 from yolo_trainer.job.spec import NDJSON, Task
 from yolo_trainer.storage.archive import is_archive
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.text import EncodingError
 
 DEPTH = 3

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.job.spec import Task
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.text import EncodingError, plain, read_utf8
 
 DESCRIPTION = "data.yaml"

@@ -11,7 +11,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from yolo_trainer.termination import DatasetInvalidError
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.text import EncodingError, read_utf8
 
 IMAGE_SUFFIXES = frozenset(

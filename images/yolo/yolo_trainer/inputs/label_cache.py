@@ -18,10 +18,10 @@ from typing import Any
 
 from PIL import Image
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs.dataset import Dataset, Examined, mapped, raise_for
 from yolo_trainer.inputs.image_lists import label_name
 from yolo_trainer.inputs.images import Inspection
-from yolo_trainer.termination import DatasetInvalidError
 from yolo_trainer.text import plain
 
 FOLDER = "dataset"

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from yolo_trainer.termination import DatasetInvalidError, TrainerError
+from yolo_trainer.errors import DatasetInvalidError, TrainerError
 from yolo_trainer.text import plain
 
 

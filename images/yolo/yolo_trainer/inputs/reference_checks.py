@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.dataset import Dataset
 from yolo_trainer.job.spec import Job
 from yolo_trainer.storage import backends
-from yolo_trainer.termination import ConfigInvalidError
 
 
 def check_places(job: Job, dataset: Dataset, home: Path) -> None:
@@ -50,4 +51,21 @@ def check_kept(job: Job, model: str) -> None:
     if Path(model).resolve().is_relative_to(job.output.path.resolve()):
         raise ConfigInvalidError(
             f"model {model} lies in output.path, whose results this job would replace: give output another folder"
+        )
+
+
+def check_classes(job: Job, model: str, dataset: Dataset) -> None:
+    """See that weights know as many classes as the data set has that they are validated on. Needs Ultralytics.
+
+    Raises:
+        ConfigInvalidError: they do not.
+
+    """
+    from ultralytics.nn.tasks import load_checkpoint
+
+    network: Any = load_checkpoint(model)[0]
+    if not job.training.args.get("single_cls") and len(network.names) != dataset.classes:
+        raise ConfigInvalidError(
+            f"model {model} knows {len(network.names)} classes, and the data set has {dataset.classes}: validate it on "
+            "data with the classes that it was trained on"
         )

@@ -11,8 +11,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from yolo_trainer.errors import ConfigInvalidError, in_one_sentence
 from yolo_trainer.job.spec import Job
-from yolo_trainer.termination import ConfigInvalidError, in_one_sentence
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
     "optimizer": ("auto", "SGD", "MuSGD", "Adam", "Adamax", "AdamW", "NAdam", "RAdam", "RMSProp"),
@@ -40,7 +40,7 @@ class Request:
     @property
     def work(self) -> Path:
         """The folder that Ultralytics writes to."""
-        return work_folder(self.job.output.path)
+        return self.job.output.work_folder
 
     def arguments(self) -> dict[str, Any]:
         """Return Ultralytics' arguments: the job's own, and those that the job's other fields decide."""
@@ -61,11 +61,6 @@ class Request:
             "save": True,
             "save_dir": str(self.work),
         }
-
-
-def work_folder(output: Path) -> Path:
-    """Return where a run's files lie until it is complete."""
-    return output / "work"
 
 
 def default_workers(torch_device: str, shared_memory: int, cpus: int) -> int:

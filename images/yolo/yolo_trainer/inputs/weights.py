@@ -8,9 +8,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job.spec import Job, Task
 from yolo_trainer.storage import backends
-from yolo_trainer.termination import ConfigInvalidError
 
 ARCHITECTURES = (".yaml", ".yml")
 WEIGHTS = ".pt"

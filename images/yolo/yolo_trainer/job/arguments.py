@@ -15,8 +15,8 @@ from typing import Any
 
 import yaml
 
+from yolo_trainer.errors import ConfigInvalidError, in_one_sentence
 from yolo_trainer.suggestions import suggestion
-from yolo_trainer.termination import ConfigInvalidError, in_one_sentence
 
 _OWNED = {
     "epochs": "give training.epochs instead",

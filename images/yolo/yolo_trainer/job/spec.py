@@ -7,28 +7,25 @@ By hand only the model, the data set, the training and the output need be said.
 from __future__ import annotations
 
 import hashlib
-import json
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic_core import ErrorDetails
 
-from yolo_trainer.job import arguments
-from yolo_trainer.job.tracking import Mlflow, Tracking, Wandb
+from yolo_trainer.job.tracking import Tracking
 from yolo_trainer.storage import backends
 from yolo_trainer.storage.archive import SUFFIXES, is_archive
 from yolo_trainer.suggestions import suggestion
-from yolo_trainer.termination import ConfigInvalidError
 
 NDJSON = ".ndjson"
 """Ultralytics' list of images and labels, by URL."""
+
 Task = Literal["detect", "segment", "classify", "pose", "obb"]
+
 Mode = Literal["Train", "Validate", "Export"]
+
 Split = Literal["train", "val", "test"]
 
 
@@ -106,6 +103,16 @@ class Output(_Part):
     uri: str | None = None
     export: tuple[str, ...] = ()
     keep_checkpoint: bool = False
+
+    @property
+    def work_folder(self) -> Path:
+        """Where a run's files are until the run is published."""
+        return self.path / "work"
+
+    @property
+    def checkpoint_folder(self) -> Path:
+        """Where the checkpoint of an unfinished run is, and that of a finished one with `keep_checkpoint`."""
+        return self.path / "checkpoint"
 
     @field_validator("path")
     @classmethod
@@ -223,58 +230,6 @@ class Job(_Part):
         return self.cache or self.output.path / "cache"
 
 
-class _Yaml(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as it is for everybody but YAML 1.1."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
-
-_PARTS: Mapping[str, type[BaseModel]] = {
-    "job": JobReference,
-    "dataset": DatasetReference,
-    "training": Training,
-    "validation": Validation,
-    "output": Output,
-    "gpu": Gpu,
-    "hold": Hold,
-    "tracking": Tracking,
-    "tracking.mlflow": Mlflow,
-    "tracking.wandb": Wandb,
-}
-
-
-def load_job(path: Path) -> Job:
-    """Read and check the job file.
-
-    Raises:
-        ConfigInvalidError: the file cannot be read, is no JSON, or has fields that are missing, unknown or senseless;
-            every problem is named.
-
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigInvalidError(
-            f"the job file {path} cannot be read ({error.strerror}); name another one on the command line or in "
-            "GPU_RELAY_JOB_FILE"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigInvalidError(f"the job file {path} is no text: {error}") from error
-    try:
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)  # noqa: S506 - is safe
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigInvalidError(
-            f"the job file {path} is not valid JSON or YAML: {' '.join(str(error).split())}"
-        ) from error
-    try:
-        return Job.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(_sentence(details) for details in error.errors())
-        raise ConfigInvalidError(f"the job file {path} is not valid: {problems}") from error
-
-
 def _check_scheme(uri: str, known: tuple[str, ...]) -> None:
     if not backends.is_uri(uri):
         raise ValueError(f"'{uri}' is no URI: begin it with one of {', '.join(f'{name}://' for name in known)}")
@@ -283,20 +238,3 @@ def _check_scheme(uri: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{scheme}:// is not supported{suggestion(scheme, known)}: use {', '.join(known)}")
     if scheme != "file" and not uri.partition("://")[2].partition("/")[0]:
         raise ValueError(f"'{uri}' lacks its host or bucket")
-
-
-def _sentence(details: ErrorDetails) -> str:
-    where = ".".join(str(step) for step in details["loc"]) or "the file"
-    if details["type"] == "extra_forbidden":
-        *parents, name = (str(step) for step in details["loc"])
-        elsewhere = arguments.place_of(name) if parents == ["training"] else None
-        return f"{where} is unknown{f': {elsewhere}' if elsewhere else suggestion(name, _fields(parents))}"
-    if details["type"] == "missing":
-        return f"{where} is missing"
-    return f"{where}: {details['msg'].removeprefix('Value error, ')}"
-
-
-def _fields(parents: list[str]) -> list[str]:
-    """Return the field names of the part that `parents` lead to."""
-    part = _PARTS[".".join(parents)] if parents else Job
-    return [field.alias or name for name, field in part.model_fields.items()]

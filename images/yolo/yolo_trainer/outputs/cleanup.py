@@ -6,9 +6,8 @@ from __future__ import annotations
 import shutil
 
 from yolo_trainer.inputs.label_cache import working_folder
-from yolo_trainer.inputs.training_arguments import work_folder
+from yolo_trainer.inputs.preparation_record import RECORD
 from yolo_trainer.job.spec import Job
-from yolo_trainer.prepare import RECORD
 from yolo_trainer.training.checkpoint_mirror import CheckpointMirror
 from yolo_trainer.training.checkpoint_store import CheckpointStore
 
@@ -20,9 +19,9 @@ def clean_up(job: Job, mirror: CheckpointMirror | None) -> None:
         StorageError: the copy of the checkpoint behind `output.uri` cannot be removed.
 
     """
-    checkpoint = job.output.path / "checkpoint"
+    checkpoint = job.output.checkpoint_folder
     if job.output.keep_checkpoint:
-        CheckpointStore(checkpoint, work_folder(job.output.path), job.job.uid).keep_last()
+        CheckpointStore(checkpoint, job.output.work_folder, job.job.uid).keep_last()
     else:
         shutil.rmtree(checkpoint, ignore_errors=True)
     if mirror is not None:

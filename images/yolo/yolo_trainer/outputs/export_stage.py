@@ -8,16 +8,13 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from yolo_trainer.inputs.training_arguments import work_folder
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs import exports
 from yolo_trainer.outputs.exports import ExportFailedError
-from yolo_trainer.outputs.manifest import Manifest, pending_exports, with_export
+from yolo_trainer.outputs.manifest import BEST_WEIGHTS, Manifest, pending_exports, with_export
 from yolo_trainer.outputs.publish import Publisher
 
 log = logging.getLogger(__name__)
-
-BEST = "weights/best.pt"
 
 
 def make_exports(
@@ -32,12 +29,12 @@ def make_exports(
         StorageError: `output.uri` cannot be read or written.
 
     """
-    work = work_folder(job.output.path)
+    work = job.output.work_folder
     for name in pending_exports(job, manifest):
         shutil.rmtree(work, ignore_errors=True)
-        publisher.bring(manifest, BEST, work / BEST)
+        publisher.bring(manifest, BEST_WEIGHTS, work / BEST_WEIGHTS)
         try:
-            made = exports.export(work / BEST, name, job.training.image_size, pictures, torch_device)
+            made = exports.export(work / BEST_WEIGHTS, name, job.training.image_size, pictures, torch_device)
         except ExportFailedError as error:
             log.error("The export to %s failed: %s", name, error)  # noqa: TRY400 - the traceback is the exporter's
             manifest = publisher.add(with_export(job, manifest, name, str(error)))

@@ -13,9 +13,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.weights import RTDETR
 from yolo_trainer.suggestions import suggestion
-from yolo_trainer.termination import ConfigInvalidError
 from yolo_trainer.training.failures import is_out_of_memory
 
 if TYPE_CHECKING:

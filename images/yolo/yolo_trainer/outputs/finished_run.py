@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.cache import Cache
 from yolo_trainer.inputs.dataset import Dataset
 from yolo_trainer.inputs.image_lists import class_images
@@ -26,7 +27,6 @@ from yolo_trainer.outputs.manifest import Manifest
 from yolo_trainer.outputs.publish import MANIFEST
 from yolo_trainer.storage import backends
 from yolo_trainer.storage.sealed_file import copy_content, is_whole
-from yolo_trainer.termination import ConfigInvalidError
 from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.training.checkpoint_store import BEST, OWNER, RESULTS, RESUME, CheckpointStore, owner_of
 

@@ -13,12 +13,14 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from yolo_trainer.errors import Reason
 from yolo_trainer.job.spec import Job
 from yolo_trainer.storage import backends
-from yolo_trainer.termination import LastWord, Reason
+from yolo_trainer.termination import LastWord
 from yolo_trainer.training.metrics import sentence
 from yolo_trainer.training.stop_conditions import Ending
 
+BEST_WEIGHTS = "weights/best.pt"
 VERSIONS = ("torch", "torchvision", "ultralytics-opencv-headless", "numpy")
 """Packages whose versions the manifest names."""
 

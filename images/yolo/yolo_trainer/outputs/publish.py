@@ -17,11 +17,11 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from yolo_trainer.errors import TrainerError
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.manifest import Manifest, PublishedFile
+from yolo_trainer.storage.atomic_file import fsync, write_atomically
 from yolo_trainer.storage.transfer import RemoteFolder, sha256_of
-from yolo_trainer.termination import TrainerError
-from yolo_trainer.training.checkpoint_store import flush, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -71,10 +71,10 @@ class Volume:
         listed = {str(file.relative_to(self._work)): _described(file) for file in files}
         whole = manifest.model_copy(update={"files": listed})
         for file in files:
-            flush(file)
+            fsync(file)
         old = _read(self._output / MANIFEST, Manifest)
         journal = _Journal(manifest=whole, stale=sorted(set(old.files if old else ()) - listed.keys()))
-        write_whole(self._work / JOURNAL, journal.model_dump_json().encode())
+        write_atomically(self._work / JOURNAL, journal.model_dump_json().encode())
         self._finish(journal)
         return whole
 
@@ -89,13 +89,13 @@ class Volume:
         """
         added = {name: _described(self._work / name) for name in names}
         for name in names:
-            flush(self._work / name)
+            fsync(self._work / name)
             (self._output / name).parent.mkdir(parents=True, exist_ok=True)
             (self._work / name).replace(self._output / name)
         whole = manifest.model_copy(update={"files": {**manifest.files, **added}})
         old = _read(self._output / MANIFEST, Manifest)
         if old is not None and old.job == whole.job:  # else the results are behind the URI only
-            write_whole(self._output / MANIFEST, _pretty(whole))
+            write_atomically(self._output / MANIFEST, _pretty(whole))
         return whole
 
     def _finish(self, journal: _Journal) -> None:
@@ -108,7 +108,7 @@ class Volume:
             if source.is_file():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source.replace(target)
-        write_whole(self._output / MANIFEST, _pretty(journal.manifest))
+        write_atomically(self._output / MANIFEST, _pretty(journal.manifest))
         shutil.rmtree(self._work)
 
     def _is_whole(self, manifest: Manifest) -> bool:

@@ -7,12 +7,11 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from yolo_trainer.inputs.preparation_record import Prepared
 from yolo_trainer.inputs.training_arguments import Request
-from yolo_trainer.outputs.export_stage import BEST
-from yolo_trainer.outputs.manifest import Manifest, Run, describe, with_validation
-from yolo_trainer.outputs.validation_stage import validate
-from yolo_trainer.prepare import Prepared
+from yolo_trainer.outputs.manifest import BEST_WEIGHTS, Manifest, Run, describe, with_validation
 from yolo_trainer.training.progress import ProgressTracker, Stage
+from yolo_trainer.training.validation import validate
 
 
 def first_results(
@@ -27,8 +26,8 @@ def first_results(
     """
     job, images = request.job, prepared.dataset.images
     if job.mode == "Export":
-        (request.work / BEST).parent.mkdir()
-        shutil.copyfile(prepared.model, request.work / BEST)
+        (request.work / BEST_WEIGHTS).parent.mkdir()
+        shutil.copyfile(prepared.model, request.work / BEST_WEIGHTS)
         return describe(job, images, Run({}, 0, None, 0, peak_mib()), tracking={})
     split = job.validation.split if job.validation is not None else job.split
     tracker.enter(Stage.VALIDATING)

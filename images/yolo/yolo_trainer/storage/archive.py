@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from yolo_trainer.termination import DatasetInvalidError
+from yolo_trainer.errors import DatasetInvalidError
 
 GIB = 2**30
 CHUNK = 2**20

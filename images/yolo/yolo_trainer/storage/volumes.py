@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.errors import ConfigInvalidError
 
 MIB = 2**20
 BYTES_PER_PARAMETER = 120

@@ -20,9 +20,9 @@ from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
 from yolo_trainer.job.tracking import Mlflow
+from yolo_trainer.storage.atomic_file import write_atomically
 from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus, Subject
 from yolo_trainer.tracking.results_csv import EpochFigures, read_figures
-from yolo_trainer.training.checkpoint_store import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class MlflowRecorder:
         experiment = self._experiment()
         run = self._stored() or self._tagged(experiment) or self._new(experiment)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file, f"{self._subject.uid} {run.info.run_id}".encode())
+        write_atomically(self._file, f"{self._subject.uid} {run.info.run_id}".encode())
         self._done = run.info.status == RunStatus.FINISHED
         if run.info.status not in ("RUNNING", RunStatus.FINISHED):
             self._client.update_run(run.info.run_id, status="RUNNING")

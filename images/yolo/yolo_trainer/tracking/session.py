@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from yolo_trainer.inputs.training_arguments import work_folder
+from yolo_trainer.errors import ConfigInvalidError, Reason
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.manifest import Manifest
-from yolo_trainer.termination import ConfigInvalidError, LastWord, Reason
+from yolo_trainer.termination import LastWord
 from yolo_trainer.tracking.protocol import Progress, RunStatus, Subject
 from yolo_trainer.tracking.recorder_process import RecorderProcess, service_variables
 from yolo_trainer.tracking.tensorboard import EventFiles
@@ -39,14 +39,15 @@ class Tracking:
 
     def __init__(self, job: Job | None = None) -> None:
         self._output = job.output.path if job else Path()
+        self._work = job.output.work_folder if job else Path()
         self._recorders = _recorders(job) if job else []
         wanted = job is not None and job.tracking is not None and job.tracking.tensor_board
-        self._events = EventFiles(work_folder(self._output)) if wanted else None
+        self._events = EventFiles(self._work) if wanted else None
         self._progress: Progress | None = None
 
     def saved(self, epochs: int) -> None:
         """Record the epochs that are in a checkpoint; the first call makes the runs, or continues them."""
-        self._report(Progress(folder=work_folder(self._output), epochs=epochs))
+        self._report(Progress(folder=self._work, epochs=epochs))
         if self._events is not None:
             self._events.record(epochs)
 

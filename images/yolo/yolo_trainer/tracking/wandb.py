@@ -17,9 +17,9 @@ import wandb
 import yaml
 
 from yolo_trainer.job.tracking import Wandb
+from yolo_trainer.storage.atomic_file import write_atomically
 from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus, Subject
 from yolo_trainer.tracking.results_csv import read_figures
-from yolo_trainer.training.checkpoint_store import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class WandbRecorder:
         self._run.finish(exit_code=0 if status == RunStatus.FINISHED else 1)
         wandb.teardown()  # ends the service process of the library
         if self._settings.offline:
-            write_whole(self._record_file, json.dumps({"epochs": self._recorded}).encode())
+            write_atomically(self._record_file, json.dumps({"epochs": self._recorded}).encode())
 
     def check(self) -> Answer:
         """Find nothing wrong: only the service itself can judge a key."""

@@ -124,4 +124,4 @@ def remote_of(job: Job) -> RemoteFolder | None:
 def mirror_of(job: Job) -> CheckpointMirror | None:
     """Return the mirror of a job's checkpoint; None for a job without `output.uri`."""
     remote = remote_of(job)
-    return None if remote is None else CheckpointMirror(remote, job.output.path / "checkpoint")
+    return None if remote is None else CheckpointMirror(remote, job.output.checkpoint_folder)

@@ -21,18 +21,21 @@ from __future__ import annotations
 import csv
 import json
 import logging
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from yolo_trainer.storage.atomic_file import fsync, replace_atomically, write_atomically
 from yolo_trainer.storage.sealed_file import copy_content, is_whole, seal
 
 log = logging.getLogger(__name__)
 
 RESULTS = "results.csv"
+
 OWNER = "job.json"
+
 RESUME = "resume.pt"
+
 BEST = "best.pt"
 
 
@@ -101,7 +104,7 @@ class CheckpointStore:
         if self.find() == self._resume:
             self._resume.replace(self._previous)
         temporary.replace(self._resume)
-        flush(self.folder)
+        fsync(self.folder)
         self._whole = self._resume
         if not self._owned:
             self.own()
@@ -109,7 +112,7 @@ class CheckpointStore:
 
     def own(self) -> None:
         """Say that the checkpoint is this job's."""
-        write_whole(self._owner, json.dumps({"uid": self._uid}).encode())
+        write_atomically(self._owner, json.dumps({"uid": self._uid}).encode())
         self._owned = True
 
     def restore(self, epochs: int, last: bytes) -> bool:
@@ -119,13 +122,13 @@ class CheckpointStore:
         """
         weights = self._work / "weights"
         weights.mkdir(parents=True, exist_ok=True)
-        write_whole(weights / "last.pt", last)
+        write_atomically(weights / "last.pt", last)
         results = self._work / RESULTS
         if results.is_file():
-            write_whole(results, _first_epochs(results.read_text(encoding="utf-8"), epochs).encode())
+            write_atomically(results, _first_epochs(results.read_text(encoding="utf-8"), epochs).encode())
         best = weights / "best.pt"
         if is_whole(self._best):
-            _made_whole(best, lambda temporary: copy_content(self._best, temporary))
+            replace_atomically(best, lambda temporary: copy_content(self._best, temporary))
             return True
         for file in (best, self._best):
             file.unlink(missing_ok=True)
@@ -167,33 +170,10 @@ def _number(cell: str) -> float:
         return float("inf")
 
 
-def write_whole(target: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all, and on the disk."""
-    _made_whole(target, lambda temporary: temporary.write_bytes(content))
-
-
-def _made_whole(target: Path, write: Callable[[Path], object]) -> None:
-    """Let a file be written, then put it in its place, and both on the disk: a node may lose power too."""
-    temporary = target.with_name(f".{target.name}.tmp")
-    write(temporary)
-    flush(temporary)
-    temporary.replace(target)
-    flush(target.parent)
-
-
 def _written(target: Path, write: Callable[[Path], object]) -> Path:
     """Let a file be written beside its place, seal it and put it on the disk; return where it is."""
     temporary = target.with_name(f".{target.name}.tmp")
     write(temporary)
     seal(temporary)
-    flush(temporary)
+    fsync(temporary)
     return temporary
-
-
-def flush(path: Path) -> None:
-    """Put a file, or the names in a folder, on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs.dataset import PROBLEMS_SHOWN, Dataset
 from yolo_trainer.inputs.label_cache import image_names, wanted
-from yolo_trainer.termination import DatasetInvalidError
 
 _NOT_READ = re.compile(r"Image Not Found (.+)")
 """How Ultralytics says that it cannot decode an image, in the middle of an epoch."""

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
-from yolo_trainer.termination import ConfigInvalidError
+from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.text import without_colours
 
 FONTS = ("Arial.ttf", "Arial.Unicode.ttf")

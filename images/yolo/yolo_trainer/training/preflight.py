@@ -4,8 +4,8 @@
 from __future__ import annotations
 
 from gpu_memory import GpuMemory, GpuUnavailable
+from yolo_trainer.errors import GpuMemoryUnavailableError, WrongGpuError
 from yolo_trainer.job.spec import Gpu
-from yolo_trainer.termination import GpuMemoryUnavailableError, WrongGpuError
 
 
 def check_gpu(wanted: Gpu, seen: GpuMemory | GpuUnavailable) -> int | None:

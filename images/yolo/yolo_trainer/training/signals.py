@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from yolo_trainer.termination import EXIT_CODES, Reason
+from yolo_trainer.errors import Reason
+from yolo_trainer.termination import EXIT_CODES
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -15,7 +15,6 @@ from yolo_trainer.inputs.label_cache import keep_in
 from yolo_trainer.inputs.training_arguments import Request
 from yolo_trainer.inputs.weights import is_rtdetr
 from yolo_trainer.job.spec import Task
-from yolo_trainer.outputs.validation_stage import validate
 from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.training.checkpoint_store import CheckpointStore
 from yolo_trainer.training.loaded_images import check_trained, decoding
@@ -26,6 +25,7 @@ from yolo_trainer.training.progress_bar import bar
 from yolo_trainer.training.resume_state import Continuity
 from yolo_trainer.training.signals import Interruption
 from yolo_trainer.training.stop_conditions import Ending, TrainingTime, ending_of
+from yolo_trainer.training.validation import validate
 
 log = logging.getLogger(__name__)
 
