@@ -24,8 +24,8 @@ from yolo_trainer.inputs.conversion import convertible
 from yolo_trainer.inputs.dataset import Dataset, Examined, examine_dataset
 from yolo_trainer.inputs.dataset_locator import dataset_on_volume, find_dataset
 from yolo_trainer.inputs.preparation_record import Prepared, read_record, write_record
-from yolo_trainer.inputs.reference_checks import check_classes, check_kept, check_places
-from yolo_trainer.inputs.training_arguments import Request, check_compiler, check_values
+from yolo_trainer.inputs.reference_checks import check_classes, check_references, check_weights_kept
+from yolo_trainer.inputs.training_arguments import TrainingRequest, check_compiler, check_values
 from yolo_trainer.inputs.weights import (
     WEIGHT_ARGUMENTS,
     check_model,
@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 PROBE = ".writable"
 
 
-def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.seal) -> Prepared:
+def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.import_ultralytics) -> Prepared:
     """Check a job and fetch what it names, or find that this was done before.
 
     Args:
@@ -103,20 +103,20 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
     if fetched is not None:
         names[fetched.path] = f"{backends.name_of(job.dataset.uri or '')}/"
-    with _in_users_words(names):
+    with _with_users_paths(names):
         data = _checked_data(job, fetched, seal)
         dataset = data.examined.dataset
         _report(dataset)
-        check_places(job, dataset, data.home)
+        check_references(job, dataset, data.home)
         folders = (data.home, job.output.path, job.output.path / "weights", Path.cwd())
         model, args, transferred = _with_weights(job, cache, folders)
-        check_kept(job, model)
+        check_weights_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
             log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
         seal()
         check_model(model, job.task)
-        arguments = Request(job, dataset.folder, model, args, "cpu", 1).arguments()
+        arguments = TrainingRequest(job, dataset.folder, model, args, "cpu", 1).arguments()
         check_values(arguments)
         check_compiler(args)
         if run is not None:
@@ -189,7 +189,7 @@ def _has_checkpoint(job: Job) -> bool:
 
 
 @contextmanager
-def _in_users_words(names: Mapping[Path, str]) -> Iterator[None]:
+def _with_users_paths(names: Mapping[Path, str]) -> Iterator[None]:
     """Name files in sentences as the user knows them: those in our own folders by what was fetched."""
     try:
         yield

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""How a training ends: the reasons, their exit codes, and the last word that the operator reads."""
+"""How a training ends: the reasons, their exit codes, and the termination message that the operator reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ EXIT_CODES: Mapping[Reason, int] = {
 
 
 @dataclass(frozen=True)
-class LastWord:
+class TerminationMessage:
     """What a training leaves behind for the operator. Memory in MiB."""
 
     reason: Reason
@@ -68,11 +68,11 @@ class LastWord:
     def encode(self, limit: int = LIMIT_BYTES) -> bytes:
         """Return it as JSON of at most `limit` bytes: the message is cut first, then paths are left out."""
         bare = replace(self, exports={}, export_errors={}, tracking={})
-        for word in (self, replace(self, export_errors={}), bare, replace(bare, weights={})):
-            fitted = word._cut_to(limit)
+        for termination in (self, replace(self, export_errors={}), bare, replace(bare, weights={})):
+            fitted = termination._cut_to(limit)
             if fitted is not None:
                 return fitted
-        return LastWord(self.reason, "", self.epoch, self.epochs)._json()
+        return TerminationMessage(self.reason, "", self.epoch, self.epochs)._json()
 
     def _cut_to(self, limit: int) -> bytes | None:
         """Return the JSON with as much of the message as fits, or None when hardly any would."""
@@ -87,7 +87,7 @@ class LastWord:
             message = message[: -max(1, (len(encoded) - limit) // 4)]
 
     def _json(self) -> bytes:
-        word: dict[str, Any] = {
+        content: dict[str, Any] = {
             "reason": self.reason.value,
             "message": self.message,
             "epoch": self.epoch,
@@ -100,20 +100,25 @@ class LastWord:
             "batch": self.batch,
         }
         if self.validation is not None:
-            word["validation"] = dict(self.validation)
+            content["validation"] = dict(self.validation)
         if self.prepared is not None:
-            word["prepared"] = dict(self.prepared)
+            content["prepared"] = dict(self.prepared)
         if self.tracking:
-            word["tracking"] = dict(self.tracking)
+            content["tracking"] = dict(self.tracking)
         # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.
-        return json.dumps(word, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
+        return json.dumps(content, ensure_ascii=False, allow_nan=False).encode("utf-8", errors="replace")
 
 
-def write_last_word(word: LastWord, path: Path) -> None:
-    """Write the last word where the kubelet looks for it, which has made that file; by hand there is none."""
+def write_termination_message(termination: TerminationMessage, path: Path) -> None:
+    """Write the termination message where the kubelet looks for it, which has made that file; by hand there is none."""
     if path == DEFAULT_TERMINATION_MESSAGE_PATH and not path.exists():
         return
     try:
-        path.write_bytes(word.encode())
+        path.write_bytes(termination.encode())
     except OSError as error:
-        log.warning("The last word could not be written to %s (%s); it was: %s", path, error.strerror, word.message)
+        log.warning(
+            "The termination message could not be written to %s (%s); it was: %s",
+            path,
+            error.strerror,
+            termination.message,
+        )

@@ -85,7 +85,7 @@ class Case:
                 packed.writestr("images/train/9.png", image)
         return (self.folder / "mine.zip").as_uri()
 
-    def refusal(self, seal: Callable[[], None] = offline.seal) -> TrainerError:
+    def refusal(self, seal: Callable[[], None] = offline.import_ultralytics) -> TrainerError:
         """Let the job be prepared, where no GPU may be touched, and return why it is refused."""
         content = yaml.safe_dump(self.description) if self.yaml is None else self.yaml
         (self.data / "data.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())

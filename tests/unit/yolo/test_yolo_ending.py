@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from yolo_trainer.job.spec import Job
-from yolo_trainer.outputs.manifest import Manifest, completed
+from yolo_trainer.outputs.manifest import Manifest, completion_message
 from yolo_trainer.training.stop_conditions import Ending, TrainingTime, ending_of
 
 
@@ -69,7 +69,7 @@ def test_the_last_word_says_what_ended_it(ended: Ending, end: str) -> None:
     )
     manifest = Manifest(job={}, epochs=7, ended=ended, metrics={"mAP50": 0.5})
 
-    message = completed(job, Manifest.model_validate_json(manifest.model_dump_json()), str).message
+    message = completion_message(job, Manifest.model_validate_json(manifest.model_dump_json()), str).message
 
     assert message.startswith("7 of 10 epochs, mAP50 0.500")
     assert message.endswith(end)

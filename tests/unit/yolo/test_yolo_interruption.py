@@ -4,8 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from yolo_trainer.run import Attempt
-from yolo_trainer.settings import Settings
+from yolo_trainer.gpu_stage import import_libraries
 from yolo_trainer.training.signals import SIGNALS, Interrupted, Interruption
 
 
@@ -83,17 +82,15 @@ def test_a_forked_child_ends_without_saving_anything(interruption: Interruption)
 
 def test_an_import_is_never_interrupted(interruption: Interruption, monkeypatch: pytest.MonkeyPatch) -> None:
     """PyTorch calls Python from C++ while it is imported, and aborts the process when that raises."""
-    attempt = Attempt(Settings())
-    attempt._interruption = interruption
     imported = []
 
     def interrupted_import() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         imported.append("all of it")
 
-    monkeypatch.setattr("yolo_trainer.training.offline.seal", interrupted_import)
+    monkeypatch.setattr("yolo_trainer.training.offline.import_ultralytics", interrupted_import)
 
     with pytest.raises(Interrupted):
-        attempt._import_libraries()
+        import_libraries(interruption)
 
     assert imported == ["all of it"]

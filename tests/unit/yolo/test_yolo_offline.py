@@ -14,7 +14,7 @@ def test_no_temporary_folder_says_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("yolo_trainer.training.offline.tempfile.mkdtemp", full)
 
     with pytest.raises(ConfigInvalidError, match="mount an emptyDir at /tmp, or set TMPDIR"):
-        offline.prepare()
+        offline.configure_environment()
 
 
 def test_the_log_is_plain_text() -> None:

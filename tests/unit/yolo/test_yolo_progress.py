@@ -27,8 +27,8 @@ def tracker(clock: Clock) -> ProgressTracker:
     return ProgressTracker(clock)
 
 
-def sources(tracker: ProgressTracker, picture: Callable[[], bytes | None] = lambda: None) -> Sources:
-    return Sources(tracker.snapshot, lambda: 10240, lambda: 11000, lambda: (5, 1), picture)
+def sources(tracker: ProgressTracker, preview: Callable[[], bytes | None] = lambda: None) -> Sources:
+    return Sources(tracker.snapshot, lambda: 10240, lambda: 11000, lambda: (5, 1), preview)
 
 
 def train_epoch(tracker: ProgressTracker, clock: Clock, seconds: float, batches: int = 4) -> None:

@@ -138,9 +138,9 @@ def test_results_are_copied_to_a_uri_and_found_there(tmp_path: Path) -> None:
 
     assert (remote / "weights" / "best.pt").read_text() == "new best"
     assert is_consistent(remote)
-    assert made.place("weights/best.pt") == f"{remote.as_uri()}/weights/best.pt"
-    assert publisher(tmp_path / "elsewhere", remote).earlier() == manifest
-    assert publisher(tmp_path / "elsewhere", remote, "u2").earlier() is None
+    assert made.location("weights/best.pt") == f"{remote.as_uri()}/weights/best.pt"
+    assert publisher(tmp_path / "elsewhere", remote).find_published() == manifest
+    assert publisher(tmp_path / "elsewhere", remote, "u2").find_published() is None
 
 
 def test_a_copy_that_was_cut_short_is_finished_without_training(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_a_copy_that_was_cut_short_is_finished_without_training(tmp_path: Path) 
     publisher(tmp_path / "other", remote).publish(run(tmp_path / "other", "u0", {"old.png": "old"}))
     volume(output).publish(run(output, "u1", NEW))
 
-    assert publisher(output, remote).earlier() is not None
+    assert publisher(output, remote).find_published() is not None
 
     assert (remote / "plot.png").exists()
     assert not (remote / "old.png").exists()
@@ -170,7 +170,7 @@ def test_a_further_file_of_the_run_is_added_here_and_there(tmp_path: Path) -> No
         assert is_consistent(folder)
         assert Manifest.model_validate_json((folder / MANIFEST).read_bytes()) == both
     assert (remote / "weights" / "best.pt").stat().st_mtime_ns == written, "what is there is not copied again"
-    assert publisher(output, remote).earlier() == both
+    assert publisher(output, remote).find_published() == both
 
 
 def test_where_only_the_uri_has_the_run_a_file_is_brought_and_added(tmp_path: Path) -> None:
@@ -179,13 +179,13 @@ def test_where_only_the_uri_has_the_run_a_file_is_brought_and_added(tmp_path: Pa
     output = tmp_path / "output"
     made = publisher(output, remote)
 
-    made.bring(first, "weights/best.pt", output / "work" / "weights" / "best.pt")
+    made.copy_to(first, "weights/best.pt", output / "work" / "weights" / "best.pt")
     run(output, "u1", {"weights/best.onnx": "exported"})
     both = made.add(first, ["weights/best.onnx"])
 
     assert (output / "work" / "weights" / "best.pt").read_text() == "new best"
     assert (remote / "weights" / "best.onnx").read_text() == "exported"
-    assert publisher(tmp_path / "elsewhere", remote).earlier() == both
+    assert publisher(tmp_path / "elsewhere", remote).find_published() == both
     assert not (output / MANIFEST).exists(), "it would name files that are not here"
 
 
@@ -197,4 +197,4 @@ def test_weights_that_are_nowhere_are_an_error(tmp_path: Path) -> None:
     (remote / "weights" / "best.pt").unlink()
 
     with pytest.raises(TrainerError, match="missing or changed"):
-        made.bring(first, "weights/best.pt", tmp_path / "best.pt")
+        made.copy_to(first, "weights/best.pt", tmp_path / "best.pt")

@@ -25,18 +25,18 @@ def test_help_names_every_variable_and_exit_code() -> None:
 
 
 def test_the_job_file_of_the_command_line_goes_before_the_environments(tmp_path: Path) -> None:
-    word = tmp_path / "word"
+    report = tmp_path / "report"
 
-    result = run("run", "/named.json", GPU_RELAY_JOB_FILE="/other.json", TERMINATION_MESSAGE_PATH=str(word))
+    result = run("run", "/named.json", GPU_RELAY_JOB_FILE="/other.json", TERMINATION_MESSAGE_PATH=str(report))
 
     assert result.returncode == 14
-    assert "the job file /named.json cannot be read" in word.read_text()
+    assert "the job file /named.json cannot be read" in report.read_text()
 
 
 def test_a_wrong_environment_is_a_last_word_too(tmp_path: Path) -> None:
-    word = tmp_path / "word"
+    report = tmp_path / "report"
 
-    result = run("run", PROGRESS_PORT="eighty", TERMINATION_MESSAGE_PATH=str(word))
+    result = run("run", PROGRESS_PORT="eighty", TERMINATION_MESSAGE_PATH=str(report))
 
     assert result.returncode == 14
-    assert "PROGRESS_PORT" in word.read_text()
+    assert "PROGRESS_PORT" in report.read_text()

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from yolo_trainer.errors import Reason
-from yolo_trainer.tracking.protocol import Answer, Progress, RunStatus
+from yolo_trainer.tracking.protocol import Answer, RunProgress, RunStatus
 from yolo_trainer.tracking.recorder import Inbox, follow
 from yolo_trainer.tracking.recorder_process import service_variables
 from yolo_trainer.tracking.results_csv import read_figures
@@ -104,13 +104,13 @@ class Service:
     def place(self) -> str | None:
         return "http://service/run" if self.epochs else None
 
-    def record(self, progress: Progress) -> None:
+    def record(self, progress: RunProgress) -> None:
         if self.down > 0:
             self.down -= 1
             raise ConnectionError("refused")
         self.epochs = progress.epochs
 
-    def upload(self, progress: Progress, name: str) -> None:
+    def upload(self, progress: RunProgress, name: str) -> None:
         if self.hangs:
             threading.Event().wait()
         if self.upload_error:
@@ -131,7 +131,7 @@ class Service:
 def run(tmp_path: Path) -> Callable[..., list[Answer]]:
     """Follow a trainer that reports these and waits for the end, and return the answers."""
 
-    def followed(service: Service, *reports: Progress) -> list[Answer]:
+    def followed(service: Service, *reports: RunProgress) -> list[Answer]:
         receiver, sender = os.pipe()
         answers: list[Answer] = []
         with os.fdopen(sender, "w") as trainer:
@@ -145,8 +145,8 @@ def run(tmp_path: Path) -> Callable[..., list[Answer]]:
     return followed
 
 
-def ended(status: RunStatus, figures: float = 5.0, files: float = 5.0) -> Progress:
-    return Progress(
+def ended(status: RunStatus, figures: float = 5.0, files: float = 5.0) -> RunProgress:
+    return RunProgress(
         folder=Path("/output"), epochs=3, files=("a", "b"), ended=status, figures_seconds=figures, files_seconds=files
     )
 

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 
 from yolo_trainer.inputs.dataset import Dataset
-from yolo_trainer.inputs.training_arguments import Request, default_workers
+from yolo_trainer.inputs.training_arguments import TrainingRequest, default_workers
 from yolo_trainer.job.spec import Job
 from yolo_trainer.training.checkpoint_store import CheckpointStore
 from yolo_trainer.training.progress import ProgressTracker
 from yolo_trainer.training.signals import SIGNALS, Interrupted, Interruption
-from yolo_trainer.training.trainer import Training
+from yolo_trainer.training.trainer import TrainingRun
 
 GIB = 2**30
 
 
-def request_for(**args: Any) -> Request:
+def request_for(**args: Any) -> TrainingRequest:
     job = Job.model_validate(
         {
             "job": {"namespace": "vision", "name": "digits", "uid": "u1"},
@@ -29,7 +29,7 @@ def request_for(**args: Any) -> Request:
             "gpu": {"memoryMiB": 1024},
         }
     )
-    return Request(job, Path("/data/data.yaml"), "yolo26n.yaml", job.training.args, "cpu", 4)
+    return TrainingRequest(job, Path("/data/data.yaml"), "yolo26n.yaml", job.training.args, "cpu", 4)
 
 
 def test_the_jobs_fields_become_ultralytics_arguments() -> None:
@@ -79,7 +79,7 @@ def test_a_signal_ends_training_and_validation_after_the_batch(
 ) -> None:
     dataset = Dataset(tmp_path, tmp_path, {}, 1, None, {})
     store = CheckpointStore(tmp_path / "checkpoint", tmp_path, "u1")
-    training = Training(request_for(), dataset, store, ProgressTracker(), interruption)
+    training = TrainingRun(request_for(), dataset, store, ProgressTracker(), interruption)
     batch_ended = training._callbacks()[event]
     trainer = SimpleNamespace(tloss={"box_loss": 1.0}, batch_size=8)
 

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.unit.yolo.broken_case import Case, weights
 from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.dataset import check_dataset
-from yolo_trainer.inputs.training_arguments import Request, check_compiler, check_device, check_values
+from yolo_trainer.inputs.training_arguments import TrainingRequest, check_compiler, check_device, check_values
 from yolo_trainer.inputs.weights import check_model, find_model
 from yolo_trainer.job.loader import load_job
 from yolo_trainer.job.spec import Job
@@ -73,7 +73,7 @@ def test_the_arguments_that_a_job_becomes_pass(tmp_path: Path) -> None:
     case.args(lr0=0.5, workers=3)
     job = Job.model_validate(case.job)
 
-    check_values(Request(job, case.data / "data.yaml", job.model, job.training.args, "cpu", 4).arguments())
+    check_values(TrainingRequest(job, case.data / "data.yaml", job.model, job.training.args, "cpu", 4).arguments())
 
 
 def test_a_model_that_fits_the_task_passes() -> None:

@@ -18,7 +18,7 @@ from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs import label_cache
 from yolo_trainer.inputs.label_cache import _built, _described
 from yolo_trainer.inputs.preparation_record import Prepared
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.job.spec import Job, Task
 from yolo_trainer.prepare import prepare
 from yolo_trainer.training import offline
@@ -44,7 +44,7 @@ def prepared(tmp_path: Path, task: Task = "detect", change: Callable[[Set], obje
     change(made)
     if task != "classify":
         made.write()
-    return prepare(job_for(made.folder, tmp_path / "output", task), 1, offline.seal)
+    return prepare(job_for(made.folder, tmp_path / "output", task), 1, offline.import_ultralytics)
 
 
 def opened(_: str) -> None:
@@ -97,7 +97,9 @@ def test_a_changed_image_is_read_again(tmp_path: Path, monkeypatch: pytest.Monke
 def trainer_of(tmp_path: Path, found: Prepared, job: Job) -> Any:
     """Return what of a trainer is compared: its settings and data loaders, with Ultralytics' own data sets."""
     label_cache.keep_in(job.output.path)
-    settings = get_cfg(overrides=Request(job, found.dataset.folder, found.model, found.args, "cpu", 1).arguments())
+    settings = get_cfg(
+        overrides=TrainingRequest(job, found.dataset.folder, found.model, found.args, "cpu", 1).arguments()
+    )
     data = _described(found.dataset, settings, tmp_path)
     loaders = {
         f"{name}_loader": SimpleNamespace(dataset=_built(data, settings, mode, split))
@@ -120,7 +122,7 @@ def test_a_fraction_is_counted_as_ultralytics_does(tmp_path: Path, task: Task, f
     if task != "classify":
         made.write()
     job = job_for(made.folder, tmp_path / "output", task, fraction=fraction)
-    found = prepare(job, 1, offline.seal)
+    found = prepare(job, 1, offline.import_ultralytics)
 
     check_trained(trainer_of(tmp_path, found, job), found.dataset)
 
@@ -179,7 +181,7 @@ def test_images_are_not_cached_beside_themselves(tmp_path: Path, caplog: pytest.
     made = Set(tmp_path / "data")
     made.write()
 
-    found = prepare(job_for(made.folder, tmp_path / "output", cache="disk"), 1, offline.seal)
+    found = prepare(job_for(made.folder, tmp_path / "output", cache="disk"), 1, offline.import_ultralytics)
 
     assert "cache" not in found.args
     assert "would write beside your images" in caplog.text
@@ -191,12 +193,15 @@ def test_the_test_split_is_read_only_where_it_is_asked_for(tmp_path: Path) -> No
     made.write()
     made.file("images/test/0.png").write_bytes(b"no image")
 
-    assert prepare(job_for(made.folder, tmp_path / "a"), 1, offline.seal).dataset.images == {"train": 3, "val": 2}
+    assert prepare(job_for(made.folder, tmp_path / "a"), 1, offline.import_ultralytics).dataset.images == {
+        "train": 3,
+        "val": 2,
+    }
     with pytest.raises(DatasetInvalidError, match=r"images/test/0\.png: not an image"):
-        prepare(job_for(made.folder, tmp_path / "b", split="test"), 1, offline.seal)
+        prepare(job_for(made.folder, tmp_path / "b", split="test"), 1, offline.import_ultralytics)
     drawing().save(made.folder / "images" / "test" / "0.png")
     made.label(made.folder / "images" / "test" / "0.png", BOX)
-    found = prepare(job_for(made.folder, tmp_path / "c", split="test"), 1, offline.seal)
+    found = prepare(job_for(made.folder, tmp_path / "c", split="test"), 1, offline.import_ultralytics)
     assert found.dataset.images == {"train": 3, "val": 2, "test": 1}
 
 

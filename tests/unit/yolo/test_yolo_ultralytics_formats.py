@@ -81,7 +81,7 @@ def with_folders(folder: Path) -> None:
 
 
 def prepared(folder: Path, output: Path, task: Task = "detect", **args: Any) -> Prepared:
-    return prepare(job_for(folder, output, task, **args), 1, offline.seal)
+    return prepare(job_for(folder, output, task, **args), 1, offline.import_ultralytics)
 
 
 @pytest.mark.parametrize("make", [official, roboflow, with_folders])
@@ -232,7 +232,7 @@ def test_ndjson_may_be_the_uri(tmp_path: Path, served: str) -> None:
     job = job_for(tmp_path, tmp_path / "output").model_dump(by_alias=True, mode="json")
     job["dataset"] = {"uri": f"{served}/pets.ndjson"}
 
-    assert prepare(Job.model_validate(job), 1, offline.seal).dataset.images == {"train": 3, "val": 2}
+    assert prepare(Job.model_validate(job), 1, offline.import_ultralytics).dataset.images == {"train": 3, "val": 2}
 
 
 def test_a_fraction_of_ndjson_is_all_that_is_fetched(tmp_path: Path, served: str) -> None:

@@ -70,7 +70,7 @@ def ours(variant: Variant, folder: Path, tmp_path: Path) -> Outcome:
     )
     before = state_of(folder)
     try:
-        prepared = prepare(job, 1, offline.seal)
+        prepared = prepare(job, 1, offline.import_ultralytics)
     except DatasetInvalidError as error:
         return {REFUSED: str(error)}
     finally:

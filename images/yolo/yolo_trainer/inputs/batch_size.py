@@ -24,9 +24,9 @@ from yolo_trainer.storage.atomic_file import write_atomically
 log = logging.getLogger(__name__)
 
 MIB = 2**20
-WITHOUT_GPU = 16
+DEFAULT_BATCH = 16
 """`auto` where no GPU limits it: Ultralytics' own default."""
-LARGEST = 512
+MAX_BATCH = 512
 STEPS_PER_EPOCH = 32
 """Batches that an epoch has at least with `auto`, unless 16 images to a batch are fewer already."""
 RECORD = "out-of-memory.json"
@@ -47,19 +47,19 @@ SHARE = 0.9
 
 
 @dataclass(frozen=True)
-class Need:
+class MemoryNeed:
     """What a training needs of GPU memory, in MiB."""
 
     fixed: float
-    per_picture: float
+    per_image: float
 
     def of(self, batch: int) -> float:
         """Return the need of a batch."""
-        return self.fixed + batch * self.per_picture
+        return self.fixed + batch * self.per_image
 
     def largest_batch(self, mib: float) -> int:
         """Return the largest batch that fits, at least 1; multiples of 8 from 8 up, which tensor cores like."""
-        fits = min(LARGEST, math.floor((mib - self.fixed) / self.per_picture))
+        fits = min(MAX_BATCH, math.floor((mib - self.fixed) / self.per_image))
         return max(1, fits - fits % 8 if fits >= 8 else fits)
 
 
@@ -70,8 +70,8 @@ class OutOfMemoryRecord:
         self._file = folder / RECORD
         self._uid = job_uid
 
-    def note(self, batch: int) -> None:
-        """Remember a batch that did not fit; a full disk must not cost the job its last word."""
+    def add(self, batch: int) -> None:
+        """Remember a batch that did not fit; a full disk must not cost the job its termination message."""
         earlier = self.smallest_failed()
         smallest = batch if earlier is None else min(batch, earlier)
         try:
@@ -89,7 +89,7 @@ class OutOfMemoryRecord:
             return None
 
 
-def choose_batch(job: Job, need: Need | None, granted_mib: int | None, failed: int | None, images: int) -> int:
+def choose_batch(job: Job, need: MemoryNeed | None, granted_mib: int | None, failed: int | None, images: int) -> int:
     """Return the images per batch of this attempt.
 
     Args:
@@ -109,14 +109,14 @@ def choose_batch(job: Job, need: Need | None, granted_mib: int | None, failed: i
     return batch
 
 
-def _fitting(need: Need | None, granted_mib: int | None, images: int) -> int:
+def _fitting(need: MemoryNeed | None, granted_mib: int | None, images: int) -> int:
     """Return the batch that fits the memory granted and the number of images."""
     if need is None or granted_mib is None:
-        return WITHOUT_GPU
+        return DEFAULT_BATCH
     batch = min(need.largest_batch(granted_mib * SHARE), largest_for(images))
     log.info(
         "batch auto: %d for %d images, which needs about %.0f of %d MiB (%.0f, and %.1f for each image)",
-        batch, images, need.of(batch), granted_mib, need.fixed, need.per_picture,
+        batch, images, need.of(batch), granted_mib, need.fixed, need.per_image,
     )  # fmt: skip
     return batch
 
@@ -128,7 +128,7 @@ def largest_for(images: int) -> int:
     Ultralytics' default is never too large.
     """
     steps = images // STEPS_PER_EPOCH
-    return max(WITHOUT_GPU, steps - steps % 8)
+    return max(DEFAULT_BATCH, steps - steps % 8)
 
 
 def images_trained(images: int, fraction: object) -> int:
@@ -139,7 +139,7 @@ def images_trained(images: int, fraction: object) -> int:
     return max(1, round(images * wanted)) if wanted <= 1 else min(images, int(wanted))
 
 
-def measure_need(model: str, task: Task, image_size: int, args: Mapping[str, Any]) -> Need:
+def measure_need(model: str, task: Task, image_size: int, args: Mapping[str, Any]) -> MemoryNeed:
     """Pass images through the model on PyTorch's meta device, which knows shapes and computes nothing.
 
     A teacher (`distill_model`) counts with its weights, its features and what the loss between the two keeps.
@@ -165,13 +165,13 @@ def measure_need(model: str, task: Task, image_size: int, args: Mapping[str, Any
     images = torch.zeros(2, network.yaml.get("channels", 3), edge, edge, device="meta", dtype=precision)
     with torch.autograd.graph.saved_tensors_hooks(lambda tensor: kept.count(tensor, weights), lambda tensor: tensor):
         answer = network(images) if distilled is None else _distillation(distilled, images, kept)
-    per_picture = kept.bytes / 2 / MIB * OVERHEAD.get(task, OVERHEAD_OTHERWISE)
+    per_image = kept.bytes / 2 / MIB * OVERHEAD.get(task, OVERHEAD_OTHERWISE)
     del answer  # until here, it kept alive what was counted
     fixed = WORKSPACE_MIB + parameters * BYTES_PER_PARAMETER / MIB
     if distilled is not None:
         fixed += sum(weight.numel() for weight in distilled.teacher_model.parameters()) * TEACHER_BYTES / MIB
         fixed += sum(weight.numel() for weight in distilled.projector.parameters()) * BYTES_PER_PARAMETER / MIB
-    return Need(fixed, per_picture)
+    return MemoryNeed(fixed, per_image)
 
 
 class _Kept:

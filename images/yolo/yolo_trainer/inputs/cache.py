@@ -97,7 +97,7 @@ class Cache:
         if fragment and not fragment.startswith(HASH_IN_FRAGMENT):
             raise ConfigInvalidError(f"{field}: '#{fragment}' must be '#{HASH_IN_FRAGMENT}' and 64 hexadecimal digits")
         if backends.scheme_of(address) not in backends.READABLE:
-            raise ConfigInvalidError(f"{field} is {backends.shown(uri)}: use {', '.join(backends.READABLE)}")
+            raise ConfigInvalidError(f"{field} is {backends.redacted(uri)}: use {', '.join(backends.READABLE)}")
         wanted = fragment.removeprefix(HASH_IN_FRAGMENT) or None
         name = backends.name_of(address)
         place = self._folder / "weights" / self._key(address, wanted)
@@ -123,7 +123,7 @@ class Cache:
     def _filled(self, place: Path, fill: Callable[[Path], int], uri: str) -> Fetched:
         """Return `place`, filled in one step: by an earlier attempt, or by `fill` in a folder beside it."""
         if place.is_dir():
-            log.info("%s is in the cache", backends.shown(uri))
+            log.info("%s is in the cache", backends.redacted(uri))
             return Fetched(place, 0)
         # One attempt of a job at a time, so what an earlier one left half done can go.
         temporary = place.with_name(f".{place.name}-{_digest(self._uid)[:8]}")
@@ -134,10 +134,12 @@ class Cache:
             size = fill(temporary)
             _put_in_place(temporary, place)
         except OSError as error:
-            raise TrainerError(f"{backends.shown(uri)} cannot be kept in the cache {self._folder}: {error}") from error
+            raise TrainerError(
+                f"{backends.redacted(uri)} cannot be kept in the cache {self._folder}: {error}"
+            ) from error
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        log.info("Fetched %s: %.1f MiB in %.1f s", backends.shown(uri), size / MIB, time.monotonic() - began)
+        log.info("Fetched %s: %.1f MiB in %.1f s", backends.redacted(uri), size / MIB, time.monotonic() - began)
         return Fetched(place, size)
 
 
@@ -150,7 +152,7 @@ def _check_hash(file: Path, wanted: str | None, uri: str) -> None:
         return
     found = transfer.sha256_of(file)
     if found != wanted.lower():
-        raise _HashError(f"{backends.shown(uri)} has the sha256 {found}, and the job asks for {wanted.lower()}")
+        raise _HashError(f"{backends.redacted(uri)} has the sha256 {found}, and the job asks for {wanted.lower()}")
 
 
 def _put_in_place(temporary: Path, place: Path) -> None:

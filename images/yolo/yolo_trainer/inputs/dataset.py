@@ -59,7 +59,7 @@ class Dataset:
             for split, missing in self.unlabelled.items()
         ]
 
-    def pictures(self, split: str) -> list[Path]:
+    def image_files(self, split: str) -> list[Path]:
         """Return a split's images, in order."""
         return [Path(image) for image in self.names(split)]
 

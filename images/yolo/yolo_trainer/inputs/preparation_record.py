@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from yolo_trainer.inputs.batch_size import Need
+from yolo_trainer.inputs.batch_size import MemoryNeed
 from yolo_trainer.inputs.dataset import Dataset
 from yolo_trainer.inputs.weights import WEIGHT_ARGUMENTS, WEIGHTS
 from yolo_trainer.job.spec import Job
@@ -34,7 +34,7 @@ class Prepared:
     """`training.args`, with every weight file found."""
     described_by: Path
     """The file or folder whose change means that the data has to be checked again."""
-    need: Need | None = None
+    need: MemoryNeed | None = None
     """GPU memory that the training needs; where the batch is `auto`."""
     parameters: int = 0
     """Of the model."""

@@ -12,7 +12,7 @@ from yolo_trainer.job.spec import Job
 from yolo_trainer.storage import backends
 
 
-def check_places(job: Job, dataset: Dataset, home: Path) -> None:
+def check_references(job: Job, dataset: Dataset, home: Path) -> None:
     """See that a data set has the splits and classes that a job names, and that its folder is not the output.
 
     Raises:
@@ -39,7 +39,7 @@ def check_places(job: Job, dataset: Dataset, home: Path) -> None:
         )
 
 
-def check_kept(job: Job, model: str) -> None:
+def check_weights_kept(job: Job, model: str) -> None:
     """See that a job that trains nothing does not replace the run that its weights are of.
 
     Raises:

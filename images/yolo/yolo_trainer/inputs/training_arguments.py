@@ -22,11 +22,11 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
 """Values that Ultralytics judges only when it trains."""
 SHARED_MEMORY_FOR_WORKERS = 512 * 2**20
 """Bytes of /dev/shm from which data-loading processes are used: batches pass through it, and a pod has 64 MiB."""
-MOST_WORKERS = 8
+MAX_WORKERS = 8
 
 
 @dataclass(frozen=True)
-class Request:
+class TrainingRequest:
     """What is trained, after all checks."""
 
     job: Job
@@ -67,7 +67,7 @@ def default_workers(torch_device: str, shared_memory: int, cpus: int) -> int:
     """Return how many data-loading processes suit: none on a CPU, which is busy enough, or with little /dev/shm."""
     if torch_device == "cpu" or shared_memory < SHARED_MEMORY_FOR_WORKERS:
         return 0
-    return min(MOST_WORKERS, cpus)
+    return min(MAX_WORKERS, cpus)
 
 
 def check_values(arguments: Mapping[str, Any]) -> None:

@@ -59,7 +59,7 @@ def check_weights(job: Job) -> None:
     name = backends.name_of(job.model) if backends.is_uri(job.model) else job.model
     if job.mode != "Train" and not name.lower().endswith(WEIGHTS):
         raise ConfigInvalidError(
-            f"model is {backends.shown(job.model)}, and mode {job.mode} needs weights: name a .pt file, such as "
+            f"model is {backends.redacted(job.model)}, and mode {job.mode} needs weights: name a .pt file, such as "
             "weights/best.pt of a finished run, as an absolute path, beside the data set, or as a URI"
         )
 

@@ -27,7 +27,7 @@ _Yaml.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
 )
 
-_PARTS: Mapping[str, type[BaseModel]] = {
+_SECTIONS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
     "dataset": DatasetReference,
     "training": Training,
@@ -84,5 +84,5 @@ def _sentence(details: ErrorDetails) -> str:
 
 def _fields(parents: list[str]) -> list[str]:
     """Return the field names of the part that `parents` lead to."""
-    part = _PARTS[".".join(parents)] if parents else Job
+    part = _SECTIONS[".".join(parents)] if parents else Job
     return [field.alias or name for name, field in part.model_fields.items()]

@@ -29,13 +29,13 @@ Mode = Literal["Train", "Validate", "Export"]
 Split = Literal["train", "val", "test"]
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     """camelCase in the file, snake_case here; a field that nobody knows is a mistake."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
-class JobReference(_Part):
+class JobReference(_Section):
     """Which YoloTrainingJob this is."""
 
     namespace: str = Field(min_length=1)
@@ -43,7 +43,7 @@ class JobReference(_Part):
     uid: str
 
 
-class DatasetReference(_Part):
+class DatasetReference(_Section):
     """Where the data set lies: on a volume (`path`), or behind a URI, with `path` inside of what is fetched."""
 
     path: Path | None = None
@@ -59,8 +59,8 @@ class DatasetReference(_Part):
         name = backends.name_of(uri)
         if not uri.endswith("/") and not is_archive(name) and not name.lower().endswith(NDJSON):
             raise ValueError(
-                f"{backends.shown(uri)} must be an archive ({', '.join(SUFFIXES)}) or an {NDJSON} file, or end in '/' "
-                "to name a folder"
+                f"{backends.redacted(uri)} must be an archive ({', '.join(SUFFIXES)}) or an {NDJSON} file, or end in "
+                "'/' to name a folder"
             )
         return uri
 
@@ -77,7 +77,7 @@ class DatasetReference(_Part):
         return self
 
 
-class Training(_Part):
+class Training(_Section):
     """How to train; `args` are Ultralytics' own training arguments."""
 
     epochs: PositiveInt = 100
@@ -92,7 +92,7 @@ class Training(_Part):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
-class Output(_Part):
+class Output(_Section):
     """Where results and checkpoints go, and what the best weights are exported to.
 
     `path` is a folder that can be written; `uri` is where results are published to besides. With `keep_checkpoint` the
@@ -127,20 +127,20 @@ class Output(_Part):
         return uri
 
 
-class Validation(_Part):
+class Validation(_Section):
     """On which split the weights are validated: at the end of a training besides `val`, or as all that a job does."""
 
     split: Split
 
 
-class Gpu(_Part):
+class Gpu(_Section):
     """The GPU that the job was given; `uuid` is null where nobody shares GPUs out, memory where all that is free."""
 
     uuid: str | None = None
     memory_mib: PositiveInt | None = Field(default=None, alias="memoryMiB")
 
 
-class Hold(_Part):
+class Hold(_Section):
     """The resident's promise to stay unloaded, which the trainer renews while it lives."""
 
     url: str = Field(pattern=r"^https?://")
@@ -149,7 +149,7 @@ class Hold(_Part):
     ttl_seconds: float = Field(gt=0)
 
 
-class Job(_Part):
+class Job(_Section):
     """The whole job file."""
 
     job: JobReference = JobReference(namespace="local", name="local", uid="")
@@ -193,19 +193,19 @@ class Job(_Part):
         return self
 
     @model_validator(mode="after")
-    def _job_of_its_own(self) -> Job:
+    def _identify_local_job(self) -> Job:
         """Name a job that nobody named by what it trains: run again it goes on, and changed it is another."""
         if self.job.uid:
             return self
         parts = self.model_dump_json(
             include={"model": True, "task": True, "dataset": True, "training": True},
             exclude={"training": {"batch", "checkpoint_interval"}},
-        ) + "".join(self._set_apart())
+        ) + "".join(self._distinguishing_values())
         uid = f"local-{hashlib.sha256(parts.encode()).hexdigest()[:16]}"
         reference = JobReference(namespace="local", name=self.output.path.name or "local", uid=uid)
         return self.model_copy(update={"job": reference})
 
-    def _set_apart(self) -> Iterator[str]:
+    def _distinguishing_values(self) -> Iterator[str]:
         """Yield what tells two jobs by hand apart besides what they train, where it is given."""
         if self.mode != "Train":
             yield self.mode

@@ -13,13 +13,13 @@ from yolo_trainer.suggestions import suggestion
 SCHEMES = ("http", "https")
 
 
-class _Part(BaseModel):
+class _Section(BaseModel):
     """camelCase in the file, snake_case here; unknown fields are refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
 
-class Mlflow(_Part):
+class Mlflow(_Section):
     """An MLflow tracking server, and the experiment that has the run; by default the job's namespace names it."""
 
     uri: str
@@ -48,7 +48,7 @@ class Mlflow(_Part):
         return uri.rstrip("/")
 
 
-class Wandb(_Part):
+class Wandb(_Section):
     """A project of Weights & Biases; `offline` writes the run into the output folder, for `wandb sync`."""
 
     project: str = Field(min_length=1, max_length=128)
@@ -56,7 +56,7 @@ class Wandb(_Part):
     offline: bool = False
 
 
-class Tracking(_Part):
+class Tracking(_Section):
     """Where a training job is recorded."""
 
     mlflow: Mlflow | None = None

@@ -25,7 +25,7 @@ def clean_up(job: Job, mirror: CheckpointMirror | None) -> None:
     else:
         shutil.rmtree(checkpoint, ignore_errors=True)
     if mirror is not None:
-        (mirror.forget_record if job.output.keep_checkpoint else mirror.forget)()
+        (mirror.remove_out_of_memory_record if job.output.keep_checkpoint else mirror.remove)()
     for folder in (working_folder(job.output.path), *([] if job.cache else [job.cache_path])):
         shutil.rmtree(folder, ignore_errors=True)
     (job.output.path / RECORD).unlink(missing_ok=True)

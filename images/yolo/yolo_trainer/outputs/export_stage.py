@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 
 
 def make_exports(
-    job: Job, manifest: Manifest, publisher: Publisher, pictures: Sequence[Path], torch_device: str
+    job: Job, manifest: Manifest, publisher: Publisher, images: Sequence[Path], torch_device: str
 ) -> Manifest:
     """Make every export that is still to be made, and return the manifest with them.
 
@@ -32,9 +32,9 @@ def make_exports(
     work = job.output.work_folder
     for name in pending_exports(job, manifest):
         shutil.rmtree(work, ignore_errors=True)
-        publisher.bring(manifest, BEST_WEIGHTS, work / BEST_WEIGHTS)
+        publisher.copy_to(manifest, BEST_WEIGHTS, work / BEST_WEIGHTS)
         try:
-            made = exports.export(work / BEST_WEIGHTS, name, job.training.image_size, pictures, torch_device)
+            made = exports.export(work / BEST_WEIGHTS, name, job.training.image_size, images, torch_device)
         except ExportFailedError as error:
             log.error("The export to %s failed: %s", name, error)  # noqa: TRY400 - the traceback is the exporter's
             manifest = publisher.add(with_export(job, manifest, name, str(error)))

@@ -32,12 +32,12 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
     "engine": ("onnx", "onnxslim", "tensorrt"),
 }
 """Formats that can be made offline, and the packages that each needs. `engine` is TensorRT, on a CUDA device."""
-PICTURES = 4
+COMPARED_IMAGES = 4
 """How many validation pictures an export is compared on."""
 TOLERANCE = 1e-2
 """Largest difference between the weights' figures and the export's: absolute up to 1, and relative above."""
 LONGEST_ERROR = 300
-"""Characters of an exporter's error: the manifest and the last word have it."""
+"""Characters of an exporter's error: the manifest and the termination message have it."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -85,7 +85,7 @@ class ExportFailedError(Exception):
     """An export that cannot be used; the message says why, as the end of a sentence."""
 
 
-def export(weights: Path, name: str, image_size: int, pictures: Sequence[Path], torch_device: str = "cpu") -> Export:
+def export(weights: Path, name: str, image_size: int, images: Sequence[Path], torch_device: str = "cpu") -> Export:
     """Export weights to a format, and compare the file with them on some images.
 
     Raises:
@@ -97,7 +97,7 @@ def export(weights: Path, name: str, image_size: int, pictures: Sequence[Path], 
     try:
         with warnings.catch_warnings():  # PyTorch's about its own tracing, which Ultralytics uses
             warnings.simplefilter("ignore")
-            made = _exported(weights, name, image_size, pictures[:PICTURES], torch_device)
+            made = _exported(weights, name, image_size, images[:COMPARED_IMAGES], torch_device)
     except Exception as error:
         # Exporters and runtimes raise whatever their libraries do.
         if is_out_of_memory(error):
@@ -108,14 +108,14 @@ def export(weights: Path, name: str, image_size: int, pictures: Sequence[Path], 
     elif made.difference > TOLERANCE:
         raise ExportFailedError(
             f"it gives other results than the weights: they differ by {made.difference:.3g} on "
-            f"{len(pictures[:PICTURES])} validation images, and {TOLERANCE} is the most that is accepted"
+            f"{len(images[:COMPARED_IMAGES])} validation images, and {TOLERANCE} is the most that is accepted"
         )
     else:
         log.info("Exported to %s; differs from the weights by %.1g", made.file, made.difference)
     return made
 
 
-def _exported(weights: Path, name: str, image_size: int, pictures: Sequence[Path], torch_device: str) -> Export:
+def _exported(weights: Path, name: str, image_size: int, images: Sequence[Path], torch_device: str) -> Export:
     import torch
     from ultralytics import YOLO
 
@@ -124,8 +124,8 @@ def _exported(weights: Path, name: str, image_size: int, pictures: Sequence[Path
         gc.collect()
         torch.cuda.empty_cache()
     file = Path(YOLO(weights).export(format=name, imgsz=image_size, device=device))
-    compared = name in _RUNNERS and bool(pictures)
-    return Export(file, _difference(weights, file, name, image_size, pictures) if compared else None)
+    compared = name in _RUNNERS and bool(images)
+    return Export(file, _difference(weights, file, name, image_size, images) if compared else None)
 
 
 def _in_short(error: Exception) -> str:
@@ -134,7 +134,7 @@ def _in_short(error: Exception) -> str:
     return text if len(text) <= LONGEST_ERROR else f"{text[:LONGEST_ERROR]}…"
 
 
-def _difference(weights: Path, file: Path, name: str, image_size: int, pictures: Sequence[Path]) -> float:
+def _difference(weights: Path, file: Path, name: str, image_size: int, images: Sequence[Path]) -> float:
     """Return the largest difference of any figure that the two give for the same pictures."""
     import torch
     from ultralytics import YOLO
@@ -144,8 +144,8 @@ def _difference(weights: Path, file: Path, name: str, image_size: int, pictures:
     sorted_rows = bool(getattr(model, "end2end", False)) or RTDETR in type(model.model[-1]).__name__
     edge = int(check_imgsz(image_size, stride=model.stride, min_dim=1))  # as the exporter rounds it
     worst = 0.0
-    for picture in pictures:
-        pixels = _pixels(picture, edge, model.yaml.get("channels", 3))
+    for image_file in images:
+        pixels = _pixels(image_file, edge, model.yaml.get("channels", 3))
         with torch.inference_mode():
             expected = _flat(model(pixels))
         found = _RUNNERS[name](file, pixels)
@@ -170,7 +170,7 @@ def _gap(expected: NDArray[np.float32], found: NDArray[np.float32], sorted_rows:
     return float(gaps.max(axis=2).min(axis=1).max())
 
 
-def _pixels(picture: Path, edge: int, channels: int) -> Any:
+def _pixels(image_file: Path, edge: int, channels: int) -> Any:
     """Return an image as the model's input: 1 x channels x edge x edge, from 0 to 1, read as for a training."""
     import cv2
     import torch
@@ -178,7 +178,7 @@ def _pixels(picture: Path, edge: int, channels: int) -> Any:
     from ultralytics.utils.patches import imread
 
     flags = {1: cv2.IMREAD_GRAYSCALE, 3: cv2.IMREAD_COLOR}.get(channels, cv2.IMREAD_UNCHANGED)
-    image = LetterBox((edge, edge), auto=False)(image=imread(str(picture), flags))
+    image = LetterBox((edge, edge), auto=False)(image=imread(str(image_file), flags))
     image = image[..., None] if image.ndim == 2 else image
     image = image[..., ::-1] if channels == 3 else image  # from OpenCV's BGR
     return torch.from_numpy(image.transpose(2, 0, 1).copy())[None].float() / 255

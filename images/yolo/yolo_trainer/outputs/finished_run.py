@@ -21,12 +21,12 @@ from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.inputs.cache import Cache
 from yolo_trainer.inputs.dataset import Dataset
 from yolo_trainer.inputs.image_lists import class_images
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.manifest import Manifest
 from yolo_trainer.outputs.publish import MANIFEST
 from yolo_trainer.storage import backends
-from yolo_trainer.storage.sealed_file import copy_content, is_whole
+from yolo_trainer.storage.sealed_file import copy_content, is_intact
 from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.training.checkpoint_store import BEST, OWNER, RESULTS, RESUME, CheckpointStore, owner_of
 
@@ -75,10 +75,10 @@ def find_run(job: Job, cache: Cache) -> FinishedRun:
     source = job.resume_from or ""
     _check_apart(job, source)
     manifest = _manifest(source, cache)
-    _check_fits(job, manifest, backends.shown(source))
+    _check_fits(job, manifest, backends.redacted(source))
     snapshot, best, results = (_file(source, name, cache) for name in (*_CHECKPOINT, RESULTS))
     owner = owner_of(_file(source, f"checkpoint/{OWNER}", cache))
-    if owner != manifest.job.get("uid") or not is_whole(snapshot) or not results.is_file():
+    if owner != manifest.job.get("uid") or not is_intact(snapshot) or not results.is_file():
         damaged = f"the checkpoint {snapshot}" if results.is_file() else str(results)
         raise ConfigInvalidError(
             f"resumeFrom: {damaged} is missing, damaged or of a later job. Begin a new training from the weights of "
@@ -111,7 +111,7 @@ def check_run(job: Job, run: FinishedRun, dataset: Dataset) -> None:
         )
 
 
-def begin_from(run: FinishedRun, request: Request, store: CheckpointStore) -> None:
+def begin_from(run: FinishedRun, request: TrainingRequest, store: CheckpointStore) -> None:
     """Make the finished run's snapshot the first checkpoint of a job, and its figures the first rows of results.csv.
 
     Raises:
@@ -126,16 +126,18 @@ def begin_from(run: FinishedRun, request: Request, store: CheckpointStore) -> No
     checkpoint = torch.load(BytesIO(snapshot.checkpoint), map_location="cpu", weights_only=False)
     checkpoint["train_args"] = _arguments(request, checkpoint["train_args"])
     torch.save(checkpoint, weights / "last.pt")
-    best = weights / "best.pt" if is_whole(run.best) else None
+    best = weights / "best.pt" if is_intact(run.best) else None
     if best is not None:
         copy_content(run.best, best)
     shutil.copyfile(run.results, request.work / RESULTS)
     course = Course(snapshot.course.epochs)  # its time limit counts the seconds of this job alone
     store.save(lambda target: write_snapshot(target, course, weights / "last.pt", snapshot.state), best)
-    log.info("Continuing the run in %s, which has %d epochs", backends.shown(request.job.resume_from or ""), run.epochs)
+    log.info(
+        "Continuing the run in %s, which has %d epochs", backends.redacted(request.job.resume_from or ""), run.epochs
+    )
 
 
-def _arguments(request: Request, earlier: Mapping[str, Any]) -> dict[str, Any]:
+def _arguments(request: TrainingRequest, earlier: Mapping[str, Any]) -> dict[str, Any]:
     """Return the new job's arguments; what `optimizer: auto` chose for the finished run stays."""
     from ultralytics.cfg import get_cfg
 
@@ -155,8 +157,8 @@ def _check_apart(job: Job, source: str) -> None:
     )
     if within:
         raise ConfigInvalidError(
-            f"resumeFrom {backends.shown(source)} is the output folder of this job, or holds it; the finished run is "
-            "not written to: give output another folder"
+            f"resumeFrom {backends.redacted(source)} is the output folder of this job, or holds it; the finished run "
+            "is not written to: give output another folder"
         )
 
 
@@ -166,14 +168,14 @@ def _manifest(source: str, cache: Cache) -> Manifest:
         return Manifest.model_validate_json(file.read_bytes())
     except (OSError, ValidationError) as error:
         raise ConfigInvalidError(
-            f"resumeFrom {backends.shown(source)} holds no finished run: {MANIFEST} is missing or damaged. Name the "
+            f"resumeFrom {backends.redacted(source)} holds no finished run: {MANIFEST} is missing or damaged. Name the "
             "output folder of a job that has completed"
         ) from error
 
 
 def _check_fits(job: Job, manifest: Manifest, source: str) -> None:
     """Compare what the job trains with what the finished run is."""
-    model = backends.shown(job.model) if backends.is_uri(job.model) else job.model
+    model = backends.redacted(job.model) if backends.is_uri(job.model) else job.model
     for field, wanted, found in (("model", model, manifest.model), ("task", job.task, manifest.task)):
         if wanted != found:
             raise ConfigInvalidError(
@@ -226,4 +228,4 @@ def _file(source: str, name: str, cache: Cache) -> Path:
 
 
 def _last_weights(source: str) -> str:
-    return f"{backends.shown(source).rstrip('/')}/weights/last.pt"
+    return f"{backends.redacted(source).rstrip('/')}/weights/last.pt"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What a finished run is, written down: the manifest beside its files, and the last word that follows from it."""
+"""The manifest of a finished run, and the termination message that follows from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from yolo_trainer.errors import Reason
 from yolo_trainer.job.spec import Job
 from yolo_trainer.storage import backends
-from yolo_trainer.termination import LastWord
+from yolo_trainer.termination import TerminationMessage
 from yolo_trainer.training.metrics import sentence
 from yolo_trainer.training.stop_conditions import Ending
 
@@ -80,7 +80,7 @@ def describe(job: Job, images: Mapping[str, int], run: Run, tracking: Mapping[st
         mode=job.mode,
         attempt=job.attempt,
         task=job.task,
-        model=backends.shown(job.model) if backends.is_uri(job.model) else job.model,
+        model=backends.redacted(job.model) if backends.is_uri(job.model) else job.model,
         epochs=run.epochs,
         ended=run.ending,
         batch=run.batch,
@@ -88,13 +88,13 @@ def describe(job: Job, images: Mapping[str, int], run: Run, tracking: Mapping[st
         peakMemoryMiB=run.peak_memory_mib,
         dataset={
             "path": None if job.dataset.path is None else str(job.dataset.path),
-            "uri": None if job.dataset.uri is None else backends.shown(job.dataset.uri),
+            "uri": None if job.dataset.uri is None else backends.redacted(job.dataset.uri),
             "sha256": job.dataset.sha256,
             "images": dict(images),
         },
         exportsPending=list(dict.fromkeys(job.output.export)),
         checkpointKept=job.output.keep_checkpoint,
-        **({} if job.resume_from is None else {"resumedFrom": backends.shown(job.resume_from)}),
+        **({} if job.resume_from is None else {"resumedFrom": backends.redacted(job.resume_from)}),
         **({"tracking": dict(tracking)} if tracking else {}),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
         completed=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,24 +135,28 @@ def with_export(job: Job, manifest: Manifest, name: str, made: tuple[str, float 
     return new.model_copy(update={"exportsPending": pending_exports(job, new)})
 
 
-def completed(job: Job, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
-    """Return the last word of a job whose results are published; `place` says where a file of the manifest is."""
+def completion_message(job: Job, manifest: Manifest, place: Callable[[str], str]) -> TerminationMessage:
+    """Return the termination message of a published job; `place` returns where a file of the manifest is."""
     message = _done(job, manifest)
     failed = [f"; the export to {name} failed: {error}" for name, error in manifest.exportErrors.items()]
-    word = LastWord(Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=job.epochs)
-    return with_results(word, manifest, place)
+    termination = TerminationMessage(
+        Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=job.epochs
+    )
+    return with_results(termination, manifest, place)
 
 
-def with_results(word: LastWord, manifest: Manifest, place: Callable[[str], str]) -> LastWord:
-    """Return a last word with what is published."""
+def with_results(
+    termination: TerminationMessage, manifest: Manifest, place: Callable[[str], str]
+) -> TerminationMessage:
+    """Return a termination message with the published results."""
     weights = {name: f"weights/{name}.pt" for name in ("best", "last")}
     return replace(
-        word,
+        termination,
         metrics=manifest.metrics,
         weights={name: place(file) for name, file in weights.items() if file in manifest.files},
         exports={name: place(file) for name, file in manifest.exports.items()},
         export_errors=manifest.exportErrors,
-        peak_memory_mib=max(word.peak_memory_mib, manifest.peakMemoryMiB),
+        peak_memory_mib=max(termination.peak_memory_mib, manifest.peakMemoryMiB),
         batch=manifest.batch,
         validation=None if manifest.validation is None else manifest.validation.model_dump(),
     )

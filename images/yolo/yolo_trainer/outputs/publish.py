@@ -58,7 +58,7 @@ class Volume:
         manifest = _read(self._output / MANIFEST, Manifest)
         if manifest is None or manifest.job.get("uid") != job_uid:
             return None
-        return manifest if self._is_whole(manifest) else None
+        return manifest if self._is_intact(manifest) else None
 
     def publish(self, manifest: Manifest) -> Manifest:
         """Publish every file of the work folder, and return the manifest with their names.
@@ -111,7 +111,7 @@ class Volume:
         write_atomically(self._output / MANIFEST, _pretty(journal.manifest))
         shutil.rmtree(self._work)
 
-    def _is_whole(self, manifest: Manifest) -> bool:
+    def _is_intact(self, manifest: Manifest) -> bool:
         for name, file in manifest.files.items():
             place = self._output / name
             if not place.is_file() or place.stat().st_size != file.bytes or sha256_of(place) != file.sha256:
@@ -129,7 +129,7 @@ class Publisher:
         self._remote = remote
         self._copy = scratch / MANIFEST
 
-    def earlier(self) -> Manifest | None:
+    def find_published(self) -> Manifest | None:
         """Return the manifest of this job's results where they are published already.
 
         Raises:
@@ -168,7 +168,7 @@ class Publisher:
         self._publish_remotely(whole)
         return whole
 
-    def bring(self, manifest: Manifest, name: str, target: Path) -> None:
+    def copy_to(self, manifest: Manifest, name: str, target: Path) -> None:
         """Copy a published file to `target`, from the volume or else from the URI.
 
         Raises:
@@ -184,8 +184,8 @@ class Publisher:
         elif self._remote is None or not self._remote.get(name, target):
             raise TrainerError(f"{source} is missing or changed: create the job again to train it again")
 
-    def place(self, name: str) -> str:
-        """Return where a published file is, for the last word."""
+    def location(self, name: str) -> str:
+        """Return where a published file is, for the termination message."""
         return self._remote.uri_of(name) if self._remote else str(self._job.output.path / name)
 
     def _publish_remotely(self, manifest: Manifest) -> None:

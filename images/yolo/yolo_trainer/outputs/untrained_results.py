@@ -8,14 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from yolo_trainer.inputs.preparation_record import Prepared
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.outputs.manifest import BEST_WEIGHTS, Manifest, Run, describe, with_validation
 from yolo_trainer.training.progress import ProgressTracker, Stage
 from yolo_trainer.training.validation import validate
 
 
-def first_results(
-    prepared: Prepared, request: Request, tracker: ProgressTracker, peak_mib: Callable[[], int]
+def make_first_results(
+    prepared: Prepared, request: TrainingRequest, tracker: ProgressTracker, peak_mib: Callable[[], int]
 ) -> Manifest:
     """Make the first results of a job in its work folder, and describe them.
 

@@ -6,14 +6,16 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.job.spec import Job
 from yolo_trainer.outputs.manifest import BEST_WEIGHTS, Manifest, pending_validation, with_validation
 from yolo_trainer.outputs.publish import Publisher
 from yolo_trainer.training.validation import validate
 
 
-def validate_best(job: Job, manifest: Manifest, publisher: Publisher, new_request: Callable[[], Request]) -> Manifest:
+def validate_best(
+    job: Job, manifest: Manifest, publisher: Publisher, new_request: Callable[[], TrainingRequest]
+) -> Manifest:
     """Validate the published best weights of a training on a further split, and publish figures and plots.
 
     Raises:
@@ -25,7 +27,7 @@ def validate_best(job: Job, manifest: Manifest, publisher: Publisher, new_reques
     work, split = job.output.work_folder, pending_validation(job, manifest)
     assert split is not None, "a validation is pending"
     shutil.rmtree(work, ignore_errors=True)
-    publisher.bring(manifest, BEST_WEIGHTS, work / BEST_WEIGHTS)
+    publisher.copy_to(manifest, BEST_WEIGHTS, work / BEST_WEIGHTS)
     figures = validate(new_request(), work / BEST_WEIGHTS, split, work / split)
     plots = sorted(str(file.relative_to(work)) for file in (work / split).rglob("*") if file.is_file())
     return publisher.add(with_validation(manifest, split, figures), plots)

@@ -49,7 +49,7 @@ def name_of(uri: str) -> str:
     return urlsplit(uri).path.rstrip("/").rpartition("/")[2]
 
 
-def shown(uri: str) -> str:
+def redacted(uri: str) -> str:
     """Return a URI without its query and without a password: signed URIs must not get into logs and status."""
     parts = urlsplit(uri)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
@@ -104,13 +104,13 @@ class _Web:
         fsspec.filesystem("http", encoded=True, client_kwargs=settings).get_file(uri, str(target))
 
     def names(self, folder: str) -> Iterable[str]:
-        raise StorageError(f"{shown(folder)}/ is a folder, and a web server has none: give an archive", refused=True)
+        raise StorageError(f"{redacted(folder)}/ is a folder, and a web server has none: give an archive", refused=True)
 
     def write(self, file: Path, uri: str) -> None:
-        raise StorageError(f"{shown(uri)} cannot be written: publish to {', '.join(WRITABLE)}", refused=True)
+        raise StorageError(f"{redacted(uri)} cannot be written: publish to {', '.join(WRITABLE)}", refused=True)
 
     def remove(self, uri: str) -> None:
-        raise StorageError(f"{shown(uri)} cannot be removed: publish to {', '.join(WRITABLE)}", refused=True)
+        raise StorageError(f"{redacted(uri)} cannot be removed: publish to {', '.join(WRITABLE)}", refused=True)
 
 
 class _Objects:

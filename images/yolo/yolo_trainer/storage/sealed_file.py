@@ -22,7 +22,7 @@ def seal(file: Path) -> None:
         stream.write(_MARK + digest.encode())
 
 
-def is_whole(file: Path) -> bool:
+def is_intact(file: Path) -> bool:
     """Return False where a file is missing, or differs from what was sealed.
 
     A file without a seal passes, as release 0.1.0 wrote them: what reads it must see for itself whether it was cut.

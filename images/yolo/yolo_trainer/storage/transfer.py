@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from yolo_trainer.storage.backends import StorageError, shown, store_of
+from yolo_trainer.storage.backends import StorageError, redacted, store_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -52,7 +52,7 @@ def fetch_folder(uri: str, target: Path) -> int:
         store, size, folder = store_of(uri), 0, uri.rstrip("/")
         for name in store.names(folder):
             if ".." in name.split("/"):
-                raise StorageError(f"{shown(uri)}: the name {name} leads out of the folder", refused=True)
+                raise StorageError(f"{redacted(uri)}: the name {name} leads out of the folder", refused=True)
             place = target / name
             place.parent.mkdir(parents=True, exist_ok=True)
             store.read(f"{folder}/{name}", place)
@@ -73,7 +73,7 @@ class RemoteFolder:
     @property
     def shown(self) -> str:
         """Its URI, for people."""
-        return shown(self._uri)
+        return redacted(self._uri)
 
     def uri_of(self, name: str) -> str:
         """Return the URI of a file in it."""
@@ -156,11 +156,11 @@ def _tried(transfer: Callable[[], T], uri: str) -> T:
             # Storage libraries raise what their transports do; only a few of those mean that the user is wrong.
             refusal = _refusal(error)
             if refusal:
-                raise StorageError(f"{shown(uri)} {refusal}", refused=True) from error
+                raise StorageError(f"{redacted(uri)} {refusal}", refused=True) from error
             if number == TRIES:
                 text = _in_short(error) or type(error).__name__
-                raise StorageError(f"{shown(uri)} could not be reached in {TRIES} tries: {text}", False) from error
-            log.warning("%s: %s; trying again in %.0f s", shown(uri), type(error).__name__, pause)
+                raise StorageError(f"{redacted(uri)} could not be reached in {TRIES} tries: {text}", False) from error
+            log.warning("%s: %s; trying again in %.0f s", redacted(uri), type(error).__name__, pause)
         time.sleep(pause)
         pause *= 2
     raise AssertionError("unreachable")

@@ -23,7 +23,7 @@ class RunStatus(StrEnum):
     FAILED = "FAILED"
 
 
-class Subject(BaseModel, frozen=True):
+class TrackedJob(BaseModel, frozen=True):
     """The first line: the training job, and where it is recorded."""
 
     uid: str
@@ -35,7 +35,7 @@ class Subject(BaseModel, frozen=True):
     wandb: Wandb | None = None
 
 
-class Progress(BaseModel, frozen=True):
+class RunProgress(BaseModel, frozen=True):
     """Each further line: how far the training is. A newer line replaces the older one."""
 
     folder: Path

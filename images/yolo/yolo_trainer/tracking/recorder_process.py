@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from yolo_trainer.tracking.protocol import Answer, Progress, Subject
+from yolo_trainer.tracking.protocol import Answer, RunProgress, TrackedJob
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ _FOLDERS = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTI
 class RecorderProcess:
     """One recorder, from its start to its end. Nothing in here raises: what is not recorded is a warning."""
 
-    def __init__(self, name: str, subject: Subject) -> None:
+    def __init__(self, name: str, subject: TrackedJob) -> None:
         """Prepare the recorder of the one service that the subject names."""
         self.name = name
         self._subject = subject
@@ -53,13 +53,13 @@ class RecorderProcess:
         self.run: str | None = None
         """Where a person finds the run; None until the recorder says so."""
 
-    def report(self, progress: Progress) -> None:
+    def report(self, progress: RunProgress) -> None:
         """Report how far the training is; the first report starts the process."""
         if self._process is None:
             self._start("follow")
         self._send(progress.model_dump_json())
 
-    def end(self, progress: Progress) -> str | None:
+    def end(self, progress: RunProgress) -> str | None:
         """Report the end, wait as long as the progress grants, and return what could not be recorded."""
         self.report(progress)
         patience = progress.figures_seconds + progress.files_seconds + _SPARE_SECONDS

@@ -40,7 +40,7 @@ class CheckpointMirror:
         """Begin to copy; a failed copy is logged, and made good by the next."""
         self._thread.start()
 
-    def note(self) -> None:
+    def notify(self) -> None:
         """Say that there is a new checkpoint."""
         with self._changed:
             self._wanted += 1
@@ -51,7 +51,7 @@ class CheckpointMirror:
         with self._changed:
             return self._changed.wait_for(lambda: self._copied == self._wanted, seconds)
 
-    def bring_back(self, job_uid: str, store: CheckpointStore) -> None:
+    def restore(self, job_uid: str, store: CheckpointStore) -> None:
         """Fetch this job's checkpoint where the output folder has none.
 
         Raises:
@@ -84,11 +84,11 @@ class CheckpointMirror:
         if not self._current:
             self._copy()
 
-    def forget_record(self) -> None:
+    def remove_out_of_memory_record(self) -> None:
         """Remove from the copy what only an unfinished job needs."""
         self._remote.remove(f"checkpoint/{RECORD}")
 
-    def forget(self) -> None:
+    def remove(self) -> None:
         """Remove the copy: the job has completed."""
         self.wait()
         for name in reversed(FILES):

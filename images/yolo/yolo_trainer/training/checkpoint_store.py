@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from yolo_trainer.storage.atomic_file import fsync, replace_atomically, write_atomically
-from yolo_trainer.storage.sealed_file import copy_content, is_whole, seal
+from yolo_trainer.storage.sealed_file import copy_content, is_intact, seal
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class CheckpointStore:
             return None
         if self._whole is None:
             for file in (self._resume, self._previous):
-                if is_whole(file):
+                if is_intact(file):
                     self._whole = file
                     break
                 self.drop(file)
@@ -127,7 +127,7 @@ class CheckpointStore:
         if results.is_file():
             write_atomically(results, _first_epochs(results.read_text(encoding="utf-8"), epochs).encode())
         best = weights / "best.pt"
-        if is_whole(self._best):
+        if is_intact(self._best):
             replace_atomically(best, lambda temporary: copy_content(self._best, temporary))
             return True
         for file in (best, self._best):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """Makes Ultralytics work with no network at all, as a non-root user, on a read-only root file system.
 
-Ultralytics reads its environment when it is imported, so `prepare` must run before that.
+Ultralytics reads its environment when it is imported, so `configure_environment` must run before that.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ FONT_CACHE = "MATPLOTLIB_FONT_CACHE"
 """Environment variable of the image: where its matplotlib has listed the fonts, which takes seconds."""
 
 
-def prepare() -> Path:
+def configure_environment() -> Path:
     """Set the environment up, and return a scratch folder that can be written.
 
     Raises:
@@ -54,7 +54,7 @@ def prepare() -> Path:
     return scratch
 
 
-def seal() -> None:
+def import_ultralytics() -> None:
     """Import Ultralytics, take over its log, and let nothing in it reach for the network."""
     from ultralytics.utils import LOGGER, SETTINGS, downloads
 

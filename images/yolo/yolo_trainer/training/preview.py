@@ -8,15 +8,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-PICTURE = "val_batch0_pred.jpg"
+FILE_NAME = "val_batch0_pred.jpg"
 """What Ultralytics calls it."""
-LARGEST = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 """Bytes; a larger picture is not served."""
 PAUSE_SECONDS = 300.0
 _JPEG_END = b"\xff\xd9"
 
 
-class Samples:
+class Preview:
     """Has a validation draw the predictions of its first batch, if the last picture is old enough."""
 
     def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic) -> None:
@@ -45,11 +45,11 @@ class Samples:
             self._drawing, validator.args.plots = False, False
 
 
-def latest_picture(folder: Path) -> bytes | None:
+def latest_preview(folder: Path) -> bytes | None:
     """Return the newest picture (JPEG) in a run's folder; None while there is none, or half of one."""
     try:
-        with (folder / PICTURE).open("rb") as stream:
-            picture = stream.read(LARGEST + 1)
+        with (folder / FILE_NAME).open("rb") as stream:
+            preview = stream.read(MAX_BYTES + 1)
     except OSError:
         return None
-    return picture if len(picture) <= LARGEST and picture.endswith(_JPEG_END) else None
+    return preview if len(preview) <= MAX_BYTES and preview.endswith(_JPEG_END) else None

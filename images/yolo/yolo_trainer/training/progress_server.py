@@ -31,7 +31,7 @@ class Sources:
     peak_memory_mib: Callable[[], int]
     hold_renewals: Callable[[], tuple[int, int]]
     """Accepted and failed ones."""
-    picture: Callable[[], bytes | None]
+    preview: Callable[[], bytes | None]
     """What the model predicts on validation data by now (JPEG)."""
 
 
@@ -117,8 +117,8 @@ def _handler(sources: Sources) -> type[BaseHTTPRequestHandler]:
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Metrics(sources))
 
-    def picture() -> Answer:
-        found = sources.picture()
+    def preview() -> Answer:
+        found = sources.preview()
         if found is None:
             return HTTPStatus.NOT_FOUND, "text/plain", b"no picture yet: the first validation draws one\n"
         return HTTPStatus.OK, "image/jpeg", found
@@ -126,7 +126,7 @@ def _handler(sources: Sources) -> type[BaseHTTPRequestHandler]:
     routes: dict[str, Callable[[], Answer]] = {
         "/progress": lambda: (HTTPStatus.OK, "application/json", json.dumps(progress_json(sources)).encode()),
         "/metrics": lambda: (HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)),
-        "/predictions.jpg": picture,
+        "/predictions.jpg": preview,
     }
     other: Answer = (HTTPStatus.NOT_FOUND, "text/plain", f"GET {', '.join(routes)}\n".encode())
 

@@ -19,7 +19,7 @@ TEACHER = "teacher_model."
 """What the names of a distillation's teacher begin with: it is not trained, and read from its own file."""
 
 
-class Continuity:
+class ResumeState:
     """Follows one Ultralytics trainer, and takes and gives back its whole state."""
 
     def __init__(self) -> None:

@@ -36,7 +36,7 @@ class Interruption:
             signal.signal(number, self._on_signal)
 
     def ignore(self) -> None:
-        """Let nothing interrupt the last word."""
+        """Let nothing interrupt the termination message."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 

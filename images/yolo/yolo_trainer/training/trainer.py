@@ -12,17 +12,17 @@ from typing import Any
 
 from yolo_trainer.inputs.dataset import Dataset
 from yolo_trainer.inputs.label_cache import keep_in
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.inputs.weights import is_rtdetr
 from yolo_trainer.job.spec import Task
 from yolo_trainer.training.checkpoint_file import Course, Snapshot, read_snapshot, write_snapshot
 from yolo_trainer.training.checkpoint_store import CheckpointStore
 from yolo_trainer.training.loaded_images import check_trained, decoding
 from yolo_trainer.training.metrics import metrics_of, sentence
-from yolo_trainer.training.preview import Samples
+from yolo_trainer.training.preview import Preview
 from yolo_trainer.training.progress import Progress, ProgressTracker, Stage
 from yolo_trainer.training.progress_bar import bar
-from yolo_trainer.training.resume_state import Continuity
+from yolo_trainer.training.resume_state import ResumeState
 from yolo_trainer.training.signals import Interruption
 from yolo_trainer.training.stop_conditions import Ending, TrainingTime, ending_of
 from yolo_trainer.training.validation import validate
@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What came of a training."""
 
     metrics: dict[str, float]
@@ -39,19 +39,19 @@ class Trained:
     ending: Ending
 
 
-class Training:
+class TrainingRun:
     """One training, observed and interruptible."""
 
     def __init__(
         self,
-        request: Request,
+        request: TrainingRequest,
         dataset: Dataset,
         store: CheckpointStore,
         tracker: ProgressTracker,
         interruption: Interruption,
         show: Callable[[Progress], None] | None = None,
-        note_too_large: Callable[[int], None] = lambda _: None,
-        note_saved: Callable[[int], None] = lambda _: None,
+        on_too_large: Callable[[int], None] = lambda _: None,
+        on_saved: Callable[[int], None] = lambda _: None,
     ) -> None:
         """Prepare a training.
 
@@ -62,8 +62,8 @@ class Training:
             tracker: is told how far it is.
             interruption: ends it.
             show: draws a moment of it after each batch.
-            note_too_large: is called with each batch that ran out of memory where Ultralytics retries with half of it.
-            note_saved: is called with the number of epochs that are in a checkpoint, whenever it has changed.
+            on_too_large: is called with each batch that ran out of memory where Ultralytics retries with half of it.
+            on_saved: is called with the number of epochs that are in a checkpoint, whenever it has changed.
 
         """
         self._request = request
@@ -73,19 +73,19 @@ class Training:
         self._tracker = tracker
         self._interruption = interruption
         self._show = show
-        self._note_too_large = note_too_large
-        self._note_saved = note_saved
+        self._on_too_large = on_too_large
+        self._on_saved = on_saved
         self.batch = request.batch
         """Images per batch, as they are trained or were last: Ultralytics halves it where it runs out of memory."""
         self._in_epoch = False
-        self._continuity = Continuity()
+        self._continuity = ResumeState()
         self._time = TrainingTime(request.job.training.time_limit)
         self._ending = Ending.EPOCHS
         self._best_is_lost = self._best_is_new = False
         self.saved_epochs = 0
         """Epochs that are in the checkpoint."""
 
-    def run(self) -> Trained:
+    def run(self) -> TrainingResult:
         """Train, or go on from this job's checkpoint, and validate the best weights.
 
         Raises:
@@ -105,13 +105,13 @@ class Training:
             if not self._store.restore(course.epochs, earlier.checkpoint):
                 log.warning("The best weights so far are lost: those of a later epoch take their place")
                 self._best_is_lost = True
-        self._note_saved(course.epochs)
+        self._on_saved(course.epochs)
         if course.ending is None:
             metrics = self._train(earlier)
         else:
             metrics, self._ending = self._validate_best(), course.ending
         self._tracker.finish(metrics)
-        return Trained(metrics, self._ending)
+        return TrainingResult(metrics, self._ending)
 
     def _earlier(self) -> Snapshot | None:
         """Return what earlier attempts leave: the newest snapshot that can be read."""
@@ -142,7 +142,7 @@ class Training:
                 trainer.add_callback(event, callback)
             trainer.add_callback("on_train_start", lambda trainer: self._continuity.restore(trainer, state))
             self._continuity.follow(trainer)
-            Samples(bool(arguments.get("plots", True))).follow(trainer)
+            Preview(bool(arguments.get("plots", True))).follow(trainer)
             trainer.train()
         return metrics_of(self._job.task, trainer.metrics)
 
@@ -181,7 +181,7 @@ class Training:
     def _on_halved(self, trainer: Any) -> None:
         from ultralytics.utils import YAML
 
-        self._note_too_large(self.batch)
+        self._on_too_large(self.batch)
         self.batch = int(trainer.batch_size)
         YAML.save(trainer.save_dir / "args.yaml", vars(trainer.args))
         log.warning("Out of GPU memory: the epoch begins again with batch %d", self.batch)
@@ -211,7 +211,7 @@ class Training:
         best = trainer.best if self._best_is_new else None
         self._store.save(lambda target: write_snapshot(target, course, trainer.last, state), best)
         self._best_is_new, self.saved_epochs = False, course.epochs
-        self._note_saved(course.epochs)
+        self._on_saved(course.epochs)
         if ending is not None:
             self._ending, trainer.stop = ending, True
 
@@ -233,7 +233,7 @@ class Training:
         )
 
     def _validate_best(self) -> dict[str, float]:
-        """Do what is left when an attempt ended between the last epoch and its last word."""
+        """Do what is left when an attempt ended between the last epoch and its termination message."""
         from ultralytics.utils.torch_utils import strip_optimizer
 
         weights = self._request.work / "weights"

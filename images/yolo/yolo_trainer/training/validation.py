@@ -5,14 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from yolo_trainer.inputs.training_arguments import Request
+from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.training.metrics import metrics_of
 
 _ARGUMENTS = ("data", "imgsz", "batch", "device", "workers", "plots", "conf", "iou", "max_det", "single_cls", "classes")
 """Arguments of a training that decide how Ultralytics validates."""
 
 
-def validate(request: Request, weights: Path, split: str, folder: Path) -> dict[str, float]:
+def validate(request: TrainingRequest, weights: Path, split: str, folder: Path) -> dict[str, float]:
     """Validate weights on a split; plots go into `folder`.
 
     Raises:
