@@ -1,6 +1,6 @@
 """Ways in which a job or its data set can be wrong: each is refused without a GPU, with what to do about it.
 
-These are told within milliseconds, before Ultralytics is imported; what it judges itself is in test_yolo_ultralytics.
+These are told within milliseconds, before Ultralytics is imported; what it judges itself is in test_ultralytics.
 """
 
 from collections.abc import Callable

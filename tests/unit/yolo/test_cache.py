@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.yolo.test_yolo_archive import tar_of
+from tests.unit.yolo.test_archive import tar_of
 from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError, TrainerError
 from yolo_trainer.inputs.cache import Cache
 from yolo_trainer.inputs.dataset_locator import find_dataset

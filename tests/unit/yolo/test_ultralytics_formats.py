@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.unit.yolo.plain_loader import loaded
-from tests.unit.yolo.test_yolo_ultralytics_data import job_for
+from tests.unit.yolo.test_ultralytics_data import job_for
 from tests.unit.yolo.variants import drawing
 from yolo_trainer.errors import DatasetInvalidError, TrainerError
 from yolo_trainer.inputs.preparation_record import Prepared

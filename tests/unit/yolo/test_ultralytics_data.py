@@ -11,7 +11,7 @@ from ultralytics.cfg import get_cfg
 from ultralytics.data import utils
 
 from tests.unit.yolo.plain_loader import REFUSED, loaded
-from tests.unit.yolo.test_yolo_ultralytics_loader import MODELS
+from tests.unit.yolo.test_ultralytics_loader import MODELS
 from tests.unit.yolo.variants import BOX, Set, drawing
 from tests.unit.yolo.variants_images import JPEG
 from yolo_trainer.errors import DatasetInvalidError
