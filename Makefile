@@ -41,7 +41,7 @@ test: lint test-unit test-controlplane test-faults test-e2e test-docs
 test-fast: lint test-unit
 
 # The trainer's apart: Ultralytics, once imported, changes Pillow and more for the whole process. What needs it is in files
-# named test_yolo_ultralytics…, which their conftest keeps in one group, so that one of the two processes imports it.
+# named test_ultralytics…, which their conftest keeps in one group, so that one of the two processes imports it.
 test-unit: environment
 	$(PYTEST) --numprocesses 2 --dist loadfile --ignore tests/unit/yolo tests/unit tests/property
 	$(PYTEST) --numprocesses 2 --dist loadgroup tests/unit/yolo

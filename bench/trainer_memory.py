@@ -23,7 +23,7 @@ MODELS = ("yolo26n.yaml", "yolo26s.yaml", "yolo26m.yaml")
 
 def show_choices(image_size: int) -> None:
     """Print which batch is chosen for which grant."""
-    from yolo_trainer.batch import SHARE, measure_need
+    from yolo_trainer.inputs.batch_size import SHARE, measure_need
 
     grants = " | ".join(f"{grant} MiB" for grant in GRANTS)
     print(f"| model at {image_size} pixels | MiB, and for each picture | {grants} |")
@@ -31,7 +31,7 @@ def show_choices(image_size: int) -> None:
     for model in MODELS:
         need = measure_need(model, "detect", image_size, {})
         batches = " | ".join(str(need.largest_batch(grant * SHARE)) for grant in GRANTS)
-        print(f"| {model} | {need.fixed:.0f} + {need.per_picture:.0f} | {batches} |", flush=True)
+        print(f"| {model} | {need.fixed:.0f} + {need.per_image:.0f} | {batches} |", flush=True)
 
 
 def train(folder: Path, memory_mib: int, image_size: int, on_gpu: bool) -> None:
@@ -46,15 +46,15 @@ def train(folder: Path, memory_mib: int, image_size: int, on_gpu: bool) -> None:
     }
     attempt = Attempt(folder / "attempt", job, TMPDIR=str(folder))
     attempt.process.wait()
-    code, word = attempt.ended()
+    code, report = attempt.ended()
     if code != 0:
-        sys.exit(f"the training ended with {word['reason']}: {word['message']}\n{attempt.log}")
+        sys.exit(f"the training ended with {report['reason']}: {report['message']}\n{attempt.log}")
     batch = re.search(r"batch (\d+), image size", attempt.log)
-    print(f"trained with batch {batch.group(1) if batch else '?'}: {word['message']}")
+    print(f"trained with batch {batch.group(1) if batch else '?'}: {report['message']}")
     if not on_gpu:
         print("NOT CHECKED, for want of a GPU: the allocator's cap, the peak, and the batch chosen from free memory")
         return
-    peak = word["peakMemoryMiB"]
+    peak = report["peakMemoryMiB"]
     foreseen = re.search(r"which needs about (\d+) of", attempt.log)
     print(f"granted {memory_mib} MiB, foreseen {foreseen.group(1) if foreseen else '?'} MiB, peak {peak} MiB")
     if not 0 < peak <= memory_mib:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 
 def settings(place: Path, shared: Path) -> dict[str, str]:
-    """Return the environment of an attempt whose log and last word go to `place`; `shared` keeps caches."""
+    """Return the environment of an attempt whose log and termination message go to `place`; `shared` keeps caches."""
     return {
         "GPU_RELAY_JOB_FILE": str(place / "job.json"),
         "BIND_ADDRESS": "127.0.0.1",

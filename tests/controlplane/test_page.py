@@ -14,8 +14,8 @@ from devcluster import Cluster, audit
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support.page import PageProcess, condition, feed, own_address, tell_job, viewer_token
-from yolo_trainer.progress import ProgressTracker
-from yolo_trainer.server import ProgressServer, Sources
+from yolo_trainer.training.progress import ProgressTracker
+from yolo_trainer.training.progress_server import ProgressServer, Sources
 
 QUEUED = condition("Reconciling", "WaitingInQueue", "1 job is before this one")
 LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"

@@ -13,8 +13,8 @@ import pytest
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
 from tests.faults.yolo_results import assert_same_weights, figures
-from yolo_trainer.sealed import seal
-from yolo_trainer.snapshot import read_snapshot, write_snapshot
+from yolo_trainer.storage.sealed_file import seal
+from yolo_trainer.training.checkpoint_file import read_snapshot, write_snapshot
 
 FINISHED, TOTAL = 6, 10
 # No schedule that depends on the number of epochs: constant learning rate, mosaics to the end, and a model without the
@@ -93,9 +93,9 @@ def test_more_epochs_give_what_one_uninterrupted_training_gives(
     before = digests(finished)
 
     attempt = start("continued", TOTAL, str(finished))
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["epoch"], word["epochs"]) == (0, TOTAL, TOTAL), attempt.log
+    assert (code, report["epoch"], report["epochs"]) == (0, TOTAL, TOTAL), attempt.log
     assert f"Continuing the run in {finished}, which has {FINISHED} epochs" in attempt.log
     assert f"epochs {FINISHED + 1} to {TOTAL}" in attempt.log
     assert figures(shared / "continued") == figures(uninterrupted)
@@ -118,9 +118,9 @@ def test_a_killed_continuation_resumes_its_own_checkpoint(
     assert trained > FINISHED
 
     second = start("killed", TOTAL, source)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["epoch"]) == (0, TOTAL), second.log
+    assert (code, report["epoch"]) == (0, TOTAL), second.log
     assert f"Resuming from the checkpoint: {trained} of {TOTAL} epochs are finished" in second.log
     assert "Continuing the run" not in second.log
     assert figures(shared / "killed") == figures(uninterrupted)
@@ -140,29 +140,29 @@ def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
 
     training = {"epochs": FINISHED + 2, "imageSize": 32, "batch": 8, "seed": 3, "timeLimit": 10**6, "args": ARGS}
     attempt = start("limited", TOTAL, str(slow), training=training)
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["epoch"]) == (0, FINISHED + 2), attempt.log
-    assert "time limit" not in word["message"]
+    assert (code, report["epoch"]) == (0, FINISHED + 2), attempt.log
+    assert "time limit" not in report["message"]
 
 
 def test_the_data_may_differ(start: Callable[..., Attempt], finished: Path, shared: Path) -> None:
     """As many batches of fewer images: what was kept of the finished run's images and random numbers is left aside."""
     fewer = make_dataset("detect", shared / "fewer", train=20, val=8)
     attempt = start("other-data", FINISHED + 1, str(finished), dataset={"path": str(fewer)})
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["epoch"]) == (0, FINISHED + 1), attempt.log
+    assert (code, report["epoch"]) == (0, FINISHED + 1), attempt.log
     rows = figures(shared / "other-data")
     assert rows[:FINISHED] == figures(finished)
     assert [row["epoch"] for row in rows] == [str(number) for number in range(1, FINISHED + 2)]
 
 
 def test_the_number_of_epochs_is_the_total(start: Callable[..., Attempt], finished: Path) -> None:
-    code, word = start("refused", FINISHED, str(finished)).ended()
+    code, report = start("refused", FINISHED, str(finished)).ended()
 
-    assert (code, word["reason"]) == (14, "ConfigInvalid")
-    assert f"training.epochs is {FINISHED}, and the run in resumeFrom {finished} has {FINISHED}" in word["message"]
+    assert (code, report["reason"]) == (14, "ConfigInvalid")
+    assert f"training.epochs is {FINISHED}, and the run in resumeFrom {finished} has {FINISHED}" in report["message"]
 
 
 def test_a_checkpoint_of_a_later_job_is_not_continued(
@@ -171,7 +171,7 @@ def test_a_checkpoint_of_a_later_job_is_not_continued(
     reused = shared / "reused"
     shutil.copytree(finished, reused)
     (reused / "checkpoint" / "job.json").write_text(json.dumps({"uid": "later"}))
-    code, word = start("mixed", TOTAL, str(reused)).ended()
+    code, report = start("mixed", TOTAL, str(reused)).ended()
 
-    assert (code, word["reason"]) == (14, "ConfigInvalid")
-    assert f"{reused}/checkpoint/resume.pt is missing, damaged or of a later job" in word["message"]
+    assert (code, report["reason"]) == (14, "ConfigInvalid")
+    assert f"{reused}/checkpoint/resume.pt is missing, damaged or of a later job" in report["message"]

@@ -91,14 +91,14 @@ def test_every_photograph_is_trained_on_and_none_is_written(
     assert list((output / "dataset" / "labels").glob("*.cache"))
 
     attempt = start(job, prefix=prefix)
-    code, word = attempt.ended()
+    code, report = attempt.ended()
     assert code == 0, attempt.log
     assert f"on cpu: {TRAIN} " in attempt.log
     manifest = json.loads((output / "manifest.json").read_text())
     assert manifest["dataset"]["images"] == {"train": TRAIN, "val": VAL}
     assert state_of(photographs) == before
     assert not (output / "dataset").exists(), "what only an unfinished job needs is removed"
-    assert word["reason"] == "Completed"
+    assert report["reason"] == "Completed"
 
 
 def test_data_that_changes_before_the_training_is_refused_by_name(
@@ -109,13 +109,13 @@ def test_data_that_changes_before_the_training_is_refused_by_name(
     image = photographs / "images" / "train" / "5.jpg"
     image.write_bytes(b"half an upload")
 
-    code, word = start(job).ended()
+    code, report = start(job).ended()
 
-    assert (code, word["reason"]) == (13, "DatasetInvalid")
-    assert word["message"].startswith(
+    assert (code, report["reason"]) == (13, "DatasetInvalid")
+    assert report["message"].startswith(
         f"train had {TRAIN} images when the data set was checked, has {TRAIN} now, and 23"
     )
-    assert str(image) in word["message"]
+    assert str(image) in report["message"]
 
 
 def test_coco_json_is_trained_on(start: Callable[..., Attempt], photographs: Path, tmp_path: Path) -> None:

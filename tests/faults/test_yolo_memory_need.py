@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from yolo_trainer.batch import Need, measure_need
+from yolo_trainer.inputs.batch_size import MemoryNeed, measure_need
 
 
-def mib(model: str, image_size: int, **args: Any) -> Need:
+def mib(model: str, image_size: int, **args: Any) -> MemoryNeed:
     return measure_need(model, "detect", image_size, args)
 
 
@@ -23,9 +23,9 @@ def test_the_need_is_that_of_a_t4() -> None:
 def test_the_need_grows_with_pixels_and_precision() -> None:
     need = mib("yolo26n.yaml", 128)
 
-    assert mib("yolo26n.yaml", 256).per_picture == pytest.approx(4 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 128, amp=False).per_picture == pytest.approx(2 * need.per_picture, rel=0.05)
-    assert mib("yolo26n.yaml", 128, multi_scale=0.5).per_picture == pytest.approx(2.25 * need.per_picture, rel=0.05)
+    assert mib("yolo26n.yaml", 256).per_image == pytest.approx(4 * need.per_image, rel=0.05)
+    assert mib("yolo26n.yaml", 128, amp=False).per_image == pytest.approx(2 * need.per_image, rel=0.05)
+    assert mib("yolo26n.yaml", 128, multi_scale=0.5).per_image == pytest.approx(2.25 * need.per_image, rel=0.05)
 
 
 def test_a_teacher_counts(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_teacher_counts(tmp_path: Path) -> None:
 
     weights = sum(parameter.numel() for parameter in YOLO("yolo26s.yaml").model.parameters()) * 4 / 2**20
     assert taught.fixed - alone.fixed > weights
-    assert 1.05 * alone.per_picture < taught.per_picture < 3 * alone.per_picture
+    assert 1.05 * alone.per_image < taught.per_image < 3 * alone.per_image
 
 
 def test_other_channels_and_families_are_measured(tmp_path: Path) -> None:
@@ -47,7 +47,7 @@ def test_other_channels_and_families_are_measured(tmp_path: Path) -> None:
     from ultralytics.nn.tasks import DetectionModel
 
     torch.save({"model": DetectionModel("yolo26n.yaml", ch=1, verbose=False)}, tmp_path / "grey.pt")
-    color = mib("yolo26n.yaml", 128).per_picture
+    color = mib("yolo26n.yaml", 128).per_image
 
-    assert mib(str(tmp_path / "grey.pt"), 128).per_picture == pytest.approx(color, rel=0.1)
-    assert mib("rtdetr-l.yaml", 128).per_picture > color
+    assert mib(str(tmp_path / "grey.pt"), 128).per_image == pytest.approx(color, rel=0.1)
+    assert mib("rtdetr-l.yaml", 128).per_image > color

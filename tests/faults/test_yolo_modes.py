@@ -67,23 +67,23 @@ def trained(start: Callable[..., Attempt], shared: Path) -> Path:
     first = start("trained", validation={"split": "test"})
     first.wait_for("the validation on test", (shared / "trained" / "work" / "test").exists)
     first.process.send_signal(signal.SIGTERM)
-    code, word = first.ended()
-    assert (code, word["reason"]) == (143, "Interrupted"), first.log
-    assert word["weights"].keys() == {"best", "last"}, "they are published"
+    code, report = first.ended()
+    assert (code, report["reason"]) == (143, "Interrupted"), first.log
+    assert report["weights"].keys() == {"best", "last"}, "they are published"
     assert manifest_of(shared / "trained")["validation"] is None
 
     second = start("trained", validation={"split": "test"})
-    code, word = second.ended()
+    code, report = second.ended()
     assert code == 0, second.log
     assert "Training " not in second.log
     manifest = manifest_of(shared / "trained")
-    assert word["validation"] == {
+    assert report["validation"] == {
         "split": "test",
         "metrics": {name: pytest.approx(value, abs=1e-4) for name, value in manifest["validation"]["metrics"].items()},
     }
-    assert word["validation"]["metrics"].keys() == word["metrics"].keys() == METRICS
-    assert "2 of 2 epochs, mAP50 " in word["message"]
-    assert "; on test: mAP50 " in word["message"]
+    assert report["validation"]["metrics"].keys() == report["metrics"].keys() == METRICS
+    assert "2 of 2 epochs, mAP50 " in report["message"]
+    assert "; on test: mAP50 " in report["message"]
     assert any(name.startswith("test/") for name in manifest["files"]), "plots"
     return shared / "trained"
 
@@ -96,10 +96,10 @@ def test_a_training_is_validated_on_test_and_a_job_that_validates_gives_the_same
     attempt = start(
         "validated", mode="Validate", model=str(trained / "weights" / "best.pt"), validation={"split": "test"}
     )
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["epoch"], word["epochs"], word["weights"]) == (0, 0, 0, {}), attempt.log
-    assert word["message"].startswith("validated on test: mAP50 ")
+    assert (code, report["epoch"], report["epochs"], report["weights"]) == (0, 0, 0, {}), attempt.log
+    assert report["message"].startswith("validated on test: mAP50 ")
     manifest = manifest_of(shared / "validated")
     assert manifest["validation"] == further
     assert manifest["metrics"] == further["metrics"]
@@ -110,7 +110,7 @@ def test_a_training_is_validated_on_test_and_a_job_that_validates_gives_the_same
     again = start(
         "validated", mode="Validate", model=str(trained / "weights" / "best.pt"), validation={"split": "test"}
     )
-    assert again.ended() == (0, word)
+    assert again.ended() == (0, report)
     assert "Prepared before" not in again.log, "what is published is not done again"
 
 
@@ -125,10 +125,10 @@ def test_a_job_that_exports_publishes_the_weights_and_makes_what_is_left(
     first.process.wait()
 
     second = start("exported", mode="Export", model=str(weights), output=output)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["exportErrors"], word["metrics"]) == (0, {}, {}), second.log
-    assert (word["message"], word["epochs"]) == ("exported to onnx, torchscript", 0)
+    assert (code, report["exportErrors"], report["metrics"]) == (0, {}, {}), second.log
+    assert (report["message"], report["epochs"]) == ("exported to onnx, torchscript", 0)
     assert (folder / "weights" / "best.pt").read_bytes() == weights.read_bytes()
     manifest = manifest_of(folder)
     assert manifest["exportDifferences"].keys() == {"onnx", "torchscript"}
@@ -140,13 +140,13 @@ def test_an_interrupted_validation_is_done_again(start: Callable[..., Attempt], 
     first = start("repeated", mode="Validate", model=model)
     first.wait_for("the validation", lambda: first.log.count("Progress is served") == 1 and "val" in stage(first))
     first.process.send_signal(signal.SIGTERM)
-    code, word = first.ended()
-    assert (code, word["message"]) == (143, "asked to end; what was not published is done again"), first.log
+    code, report = first.ended()
+    assert (code, report["message"]) == (143, "asked to end; what was not published is done again"), first.log
 
     second = start("repeated", mode="Validate", model=model)
-    code, word = second.ended()
-    assert (code, word["message"][:17]) == (0, "validated on val:"), second.log
-    assert word["metrics"].keys() == METRICS
+    code, report = second.ended()
+    assert (code, report["message"][:17]) == (0, "validated on val:"), second.log
+    assert report["metrics"].keys() == METRICS
 
 
 def stage(attempt: Attempt) -> str:
@@ -160,11 +160,11 @@ def test_a_validation_that_runs_out_of_memory_is_done_again_with_half_the_batch(
 ) -> None:
     model = str(trained / "weights" / "best.pt")
     first = start("full", "validation", mode="Validate", model=model)
-    code, word = first.ended()
-    assert (code, word["reason"], word["batch"]) == (12, "OutOfMemory", 8), first.log
-    assert "out of GPU memory in the validation, with 8 images per batch" in word["message"]
+    code, report = first.ended()
+    assert (code, report["reason"], report["batch"]) == (12, "OutOfMemory", 8), first.log
+    assert "out of GPU memory in the validation, with 8 images per batch" in report["message"]
 
     second = start("full", mode="Validate", model=model)
-    code, word = second.ended()
-    assert (code, word["batch"]) == (0, 4), second.log
+    code, report = second.ended()
+    assert (code, report["batch"]) == (0, 4), second.log
     assert "batch 4 instead of 8: the job ran out of memory with 8" in second.log

@@ -115,16 +115,21 @@ def test_a_training_completes_and_exports_cut_off_from_every_network(tmp_path: P
     attempt = Attempt(
         tmp_path / "attempt", job, prefix=cut_off, PYTHONPATH=path, HOME="/nonexistent", TMPDIR=str(tmp_path)
     )
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["reason"]) == (0, "Completed"), attempt.log
-    assert word["message"].startswith("3 of 3 epochs, mAP50 0.")
-    assert (word["epoch"], word["epochs"]) == (3, 3)
-    assert word["metrics"].keys() == {"mAP50", "mAP50_95"}
+    assert (code, report["reason"]) == (0, "Completed"), attempt.log
+    assert report["message"].startswith("3 of 3 epochs, mAP50 0.")
+    assert (report["epoch"], report["epochs"]) == (3, 3)
+    assert report["metrics"].keys() == {"mAP50", "mAP50_95"}
     output = tmp_path / "output"
-    assert word["weights"] == {name: str(output / "weights" / f"{name}.pt") for name in ("best", "last")}
-    assert word["exports"] == {name: str(output / "weights" / f"best.{name}") for name in ("torchscript", "onnx")}
-    for file in [*word["weights"].values(), *word["exports"].values(), output / "results.png", output / "args.yaml"]:
+    assert report["weights"] == {name: str(output / "weights" / f"{name}.pt") for name in ("best", "last")}
+    assert report["exports"] == {name: str(output / "weights" / f"best.{name}") for name in ("torchscript", "onnx")}
+    for file in [
+        *report["weights"].values(),
+        *report["exports"].values(),
+        output / "results.png",
+        output / "args.yaml",
+    ]:
         assert Path(file).stat().st_size > 0
     assert [line.split(",")[0] for line in (output / "results.csv").read_text().splitlines()[1:]] == ["1", "2", "3"]
     assert "NETWORK" not in attempt.log

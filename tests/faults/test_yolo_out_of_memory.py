@@ -56,16 +56,16 @@ def start(shared: Path, tmp_path: Path) -> Iterator[Start]:
 def test_the_batch_that_ran_is_reported_and_the_next_one_is_half_of_the_smallest_that_failed(
     start: Start, tmp_path: Path
 ) -> None:
-    code, word = start(face=CUDNN, fits=3).ended()
+    code, report = start(face=CUDNN, fits=3).ended()
 
     # Ultralytics tries 32, 16, 8 and 4.
-    assert (code, word["reason"], word["batch"]) == (12, "OutOfMemory", 4), word
-    assert "with 4 images per batch" in word["message"]
+    assert (code, report["reason"], report["batch"]) == (12, "OutOfMemory", 4), report
+    assert "with 4 images per batch" in report["message"]
 
     second = start(face="torch", fits=1)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["reason"], word["batch"]) == (0, "Completed", 1), second.log
+    assert (code, report["reason"], report["batch"]) == (0, "Completed", 1), second.log
     assert "batch 2 instead of 32: the job ran out of memory with 4" in second.log
     assert json.loads((tmp_path / "output" / "manifest.json").read_text())["batch"] == 1
     assert "batch: 1\n" in (tmp_path / "output" / "args.yaml").read_text()
@@ -78,40 +78,40 @@ def test_a_resumed_attempt_trains_with_the_batch_that_the_earlier_one_was_left_w
     first.process.wait()
 
     second = start(fits=8)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["batch"]) == (0, 8), second.log
+    assert (code, report["batch"]) == (0, 8), second.log
     assert "Resuming from the checkpoint" in second.log
     assert "the epoch begins again" not in second.log
 
 
 def test_running_out_in_a_validation_is_out_of_memory(start: Start) -> None:
-    code, word = start("validation", HANDLE).ended()
+    code, report = start("validation", HANDLE).ended()
 
-    assert (code, word["reason"], word["batch"]) == (12, "OutOfMemory", 32), word
-    assert "out of GPU memory in a validation after 0 of 2 epochs, with 32 images per batch" in word["message"]
+    assert (code, report["reason"], report["batch"]) == (12, "OutOfMemory", 32), report
+    assert "out of GPU memory in a validation after 0 of 2 epochs, with 32 images per batch" in report["message"]
 
 
 def test_full_shared_memory_is_no_full_gpu(start: Start, tmp_path: Path) -> None:
-    code, word = start(face="unable to write to file </torch_71_1842>: No space left on device (28)").ended()
+    code, report = start(face="unable to write to file </torch_71_1842>: No space left on device (28)").ended()
 
-    assert (code, word["reason"]) == (1, "Error"), word
-    assert "ran out of shared memory (/dev/shm): lower training.args.workers" in word["message"]
+    assert (code, report["reason"]) == (1, "Error"), report
+    assert "ran out of shared memory (/dev/shm): lower training.args.workers" in report["message"]
     assert not (tmp_path / "output" / "checkpoint" / "out-of-memory.json").exists()
 
 
 def test_an_export_that_fails_withholds_neither_the_weights_nor_another_export(start: Start, tmp_path: Path) -> None:
     attempt = start("onnx", "no operator for \x1b[31maten::x\x1b[0m", fits=32, export=["onnx", "torchscript"])
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
     output = tmp_path / "output"
-    assert (code, word["reason"]) == (0, "Completed"), attempt.log
-    assert word["message"].endswith("; the export to onnx failed: no operator for aten::x")
-    assert word["exportErrors"] == {"onnx": "no operator for aten::x"}
-    assert word["exports"] == {"torchscript": str(output / "weights" / "best.torchscript")}
-    assert word["weights"]["best"] == str(output / "weights" / "best.pt")
+    assert (code, report["reason"]) == (0, "Completed"), attempt.log
+    assert report["message"].endswith("; the export to onnx failed: no operator for aten::x")
+    assert report["exportErrors"] == {"onnx": "no operator for aten::x"}
+    assert report["exports"] == {"torchscript": str(output / "weights" / "best.torchscript")}
+    assert report["weights"]["best"] == str(output / "weights" / "best.pt")
     manifest = json.loads((output / "manifest.json").read_text())
-    assert manifest["exportErrors"] == word["exportErrors"]
+    assert manifest["exportErrors"] == report["exportErrors"]
     assert manifest["exportsPending"] == []
     for name, file in manifest["files"].items():
         assert (output / name).stat().st_size == file["bytes"]
@@ -119,23 +119,23 @@ def test_an_export_that_fails_withholds_neither_the_weights_nor_another_export(s
     assert not (output / "work").exists()
 
     again = start("onnx", fits=32, export=["onnx", "torchscript"])
-    assert again.ended() == (0, word), "what cannot be exported is not tried for ever"
+    assert again.ended() == (0, report), "what cannot be exported is not tried for ever"
 
 
 def test_running_out_in_an_export_leaves_it_to_the_next_attempt(start: Start, tmp_path: Path) -> None:
-    code, word = start("onnx", CUDNN, fits=32, export=["torchscript", "onnx"]).ended()
+    code, report = start("onnx", CUDNN, fits=32, export=["torchscript", "onnx"]).ended()
 
     output = tmp_path / "output"
-    assert (code, word["reason"], word["epoch"]) == (12, "OutOfMemory", 2), word
-    assert "out of GPU memory in an export: " in word["message"]
-    assert word["weights"]["best"] == str(output / "weights" / "best.pt")
+    assert (code, report["reason"], report["epoch"]) == (12, "OutOfMemory", 2), report
+    assert "out of GPU memory in an export: " in report["message"]
+    assert report["weights"]["best"] == str(output / "weights" / "best.pt")
     assert json.loads((output / "manifest.json").read_text())["exportsPending"] == ["onnx"]
     assert not (output / "checkpoint" / "out-of-memory.json").exists(), "no batch was too large"
 
     second = start("none", fits=32, export=["torchscript", "onnx"])
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["reason"], word["epoch"], word["batch"]) == (0, "Completed", 2, 32), second.log
-    assert word["exports"].keys() == {"torchscript", "onnx"}
+    assert (code, report["reason"], report["epoch"], report["batch"]) == (0, "Completed", 2, 32), second.log
+    assert report["exports"].keys() == {"torchscript", "onnx"}
     assert "Training yolo26n.yaml" not in second.log
     assert (output / "weights" / "best.onnx").is_file()

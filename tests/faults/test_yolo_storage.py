@@ -66,15 +66,15 @@ def test_a_job_of_uris_alone_survives_the_loss_of_its_pods_folder(
     dataset = {"uri": s3.put("digits.tar.gz", archive), "sha256": hashlib.sha256(archive).hexdigest()}
     job = job_with(tmp_path, dataset, "s3://models/results/digits")
 
-    code, word = start(job, "prepare").ended()
-    assert (code, word["reason"]) == (0, "Completed"), word
-    assert word["prepared"]["bytes"] == len(archive)
-    assert word["prepared"]["images"] == {"train": QUICK.train, "val": QUICK.val}
+    code, report = start(job, "prepare").ended()
+    assert (code, report["reason"]) == (0, "Completed"), report
+    assert report["prepared"]["bytes"] == len(archive)
+    assert report["prepared"]["images"] == {"train": QUICK.train, "val": QUICK.val}
 
     first = start(job)
     first.wait_for("the second checkpoint", lambda: "epoch 2/3" in first.log)
     first.process.send_signal(signal.SIGTERM)
-    code, word = first.ended()
+    code, report = first.ended()
     assert code == 143, first.log
     assert "Prepared before" in first.log
     assert "Fetched" not in first.log, "the cache is used"
@@ -82,7 +82,7 @@ def test_a_job_of_uris_alone_survives_the_loss_of_its_pods_folder(
     shutil.rmtree(tmp_path / "output")
 
     second = start(job)
-    code, word = second.ended()
+    code, report = second.ended()
     assert code == 0, second.log
     assert "The checkpoint came back from s3://models/results/digits" in second.log
     assert "Resuming from the checkpoint: 2 of 3 epochs are finished" in second.log
@@ -92,14 +92,14 @@ def test_a_job_of_uris_alone_survives_the_loss_of_its_pods_folder(
     for name, file in manifest["files"].items():
         content = s3.get(f"results/digits/{name}") or b""
         assert (len(content), hashlib.sha256(content).hexdigest()) == (file["bytes"], file["sha256"]), name
-    assert word["weights"]["best"] == "s3://models/results/digits/weights/best.pt"
-    assert word["exports"] == {"onnx": "s3://models/results/digits/weights/best.onnx"}
+    assert report["weights"]["best"] == "s3://models/results/digits/weights/best.pt"
+    assert report["exports"] == {"onnx": "s3://models/results/digits/weights/best.onnx"}
     assert s3.get("results/digits/checkpoint/resume.pt") is None
     shutil.rmtree(tmp_path / "output")
 
     third = start(job)
     code, again = third.ended()
-    assert (code, again) == (0, word), third.log
+    assert (code, again) == (0, report), third.log
     assert "Training" not in third.log, "what is published is not trained again"
 
 
@@ -112,9 +112,9 @@ def test_weights_and_data_may_lie_behind_urls(
     job = job_with(tmp_path, {"uri": s3.url("digits.tar.gz"), "path": "digits/data.yaml"})
     job["model"] = f"{s3.url('my-yolo26.yaml')}#sha256={hashlib.sha256(architecture).hexdigest()}"
 
-    code, word = start(job, "prepare").ended()
+    code, report = start(job, "prepare").ended()
 
-    assert (code, word["reason"]) == (0, "Completed"), word
+    assert (code, report["reason"]) == (0, "Completed"), report
 
 
 def _yolo26() -> str:
@@ -157,7 +157,7 @@ def test_what_is_wrong_behind_a_uri_is_said(
     job = job_with(tmp_path, {"uri": s3.put("digits.tar.gz", archive)})
     change(job, s3)
 
-    _, word = start(job, "prepare").ended()
+    _, report = start(job, "prepare").ended()
 
-    assert word["reason"] == reason, word
-    assert sentence in word["message"]
+    assert report["reason"] == reason, report
+    assert sentence in report["message"]

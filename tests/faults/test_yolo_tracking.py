@@ -124,15 +124,17 @@ def test_a_job_is_one_run_however_often_it_is_interrupted(
         assert [run.info.status for run in runs] == ["KILLED"], first.log
 
     second = start(name, tracking)
-    code, word = second.ended()
+    code, report = second.ended()
 
     assert code == 0, second.log
     assert "Resuming from the checkpoint" in second.log
-    assert "not recorded" not in word["message"]
+    assert "not recorded" not in report["message"]
     assert_recorded(server, name, shared / name)
     assert_same_training(untracked, shared / name)
     (run,) = [run for run in server.runs(EXPERIMENT) if run.info.run_name == name]
-    assert word["tracking"] == {"MLflow": f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"}
+    assert report["tracking"] == {
+        "MLflow": f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
+    }
     curves = {
         tag: pytest.approx(values, rel=1e-6) for tag, values in columns(shared / name).items()
     }  # single precision
@@ -160,13 +162,13 @@ def test_a_job_that_only_validates_is_a_run_with_its_figures(
     fields = {"mode": "Validate", "model": str(untracked / "weights" / "best.pt")}
     attempt = start("validated", {"mlflow": {"uri": server.uri, "experiment": "validations"}}, fields=fields)
 
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["reason"]) == (0, "Completed"), attempt.log
+    assert (code, report["reason"]) == (0, "Completed"), attempt.log
     (run,) = server.runs("validations")
     assert (run.info.run_name, run.info.status) == ("validated", "FINISHED")
-    assert run.data.metrics["best/mAP50"] == pytest.approx(word["metrics"]["mAP50"], abs=1e-5)
-    assert word["tracking"]["MLflow"].endswith(run.info.run_id)
+    assert run.data.metrics["best/mAP50"] == pytest.approx(report["metrics"]["mAP50"], abs=1e-5)
+    assert report["tracking"]["MLflow"].endswith(run.info.run_id)
 
 
 def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shared: Path) -> None:
@@ -180,9 +182,9 @@ def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shar
         attempt.wait_for("the warning", lambda: "MLflow: not recorded, and tried again" in attempt.log)
         server.start()
         attempt.process.send_signal(signal.SIGCONT)
-        code, word = attempt.ended()
+        code, report = attempt.ended()
 
-        assert (code, "not recorded" in word["message"]) == (0, False), attempt.log
+        assert (code, "not recorded" in report["message"]) == (0, False), attempt.log
         assert_recorded(server, "restarted-server", shared / "restarted-server")
     finally:
         server.stop()
@@ -208,15 +210,15 @@ def test_a_server_that_never_answers_costs_a_warning(start: Start, untracked: Pa
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://127.0.0.1:{silent.getsockname()[1]}"
         prepared = start("silent", {"mlflow": {"uri": uri}}, "prepare")
-        code, word = prepared.ended()
-        assert (code, word["reason"]) == (0, "Completed"), prepared.log
+        code, report = prepared.ended()
+        assert (code, report["reason"]) == (0, "Completed"), prepared.log
         assert f"the server {uri} could not be used" in prepared.log
 
         attempt = start("silent", {"mlflow": {"uri": uri}})
-        code, word = attempt.ended()
+        code, report = attempt.ended()
 
-    assert (code, word["reason"], word["epoch"]) == (0, "Completed", EPOCHS), attempt.log
-    assert f"; MLflow has not recorded everything: tracking.mlflow: the server {uri} could not" in word["message"]
+    assert (code, report["reason"], report["epoch"]) == (0, "Completed", EPOCHS), attempt.log
+    assert f"; MLflow has not recorded everything: tracking.mlflow: the server {uri} could not" in report["message"]
     assert_same_training(untracked, shared / "silent")
 
 
@@ -225,33 +227,33 @@ def test_wrong_settings_are_found_before_a_gpu_is_taken(start: Start, server: Ml
     try:
         tracking = {"mlflow": {"uri": guarded.uri, "experiment": EXPERIMENT}}
         for environment in ({}, {"MLFLOW_TRACKING_USERNAME": USER, "MLFLOW_TRACKING_PASSWORD": "wrong"}):
-            _, word = start("guarded", tracking, "prepare", **environment).ended()
-            assert word["reason"] == "ConfigInvalid", word
-            assert f"the server {guarded.uri} does not accept the credentials (401)" in word["message"]
-            assert "in the Secret of tracking.secretName" in word["message"]
+            _, report = start("guarded", tracking, "prepare", **environment).ended()
+            assert report["reason"] == "ConfigInvalid", report
+            assert f"the server {guarded.uri} does not accept the credentials (401)" in report["message"]
+            assert "in the Secret of tracking.secretName" in report["message"]
         prefix = "GPU_RELAY_TRACKING_"  # as the Secret's keys come
         known = {f"{prefix}MLFLOW_TRACKING_USERNAME": USER, f"{prefix}MLFLOW_TRACKING_PASSWORD": PASSWORD}
-        code, word = start("guarded", tracking, "prepare", **known).ended()
-        assert code == 0, word
+        code, report = start("guarded", tracking, "prepare", **known).ended()
+        assert code == 0, report
     finally:
         guarded.stop()
 
     server.delete_experiment("abandoned")
-    _, word = start("abandoned", {"mlflow": {"uri": server.uri, "experiment": "abandoned"}}, "prepare").ended()
-    assert word["reason"] == "ConfigInvalid", word
-    assert "experiment abandoned was deleted on the server: restore it, or name another one" in word["message"]
+    _, report = start("abandoned", {"mlflow": {"uri": server.uri, "experiment": "abandoned"}}, "prepare").ended()
+    assert report["reason"] == "ConfigInvalid", report
+    assert "experiment abandoned was deleted on the server: restore it, or name another one" in report["message"]
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler) as other:
         threading.Thread(target=other.serve_forever, daemon=True).start()
         uri = f"http://127.0.0.1:{other.server_port}"
-        _, word = start("elsewhere", {"mlflow": {"uri": f"{uri}/no/such"}}, "prepare").ended()
+        _, report = start("elsewhere", {"mlflow": {"uri": f"{uri}/no/such"}}, "prepare").ended()
         other.shutdown()
-    assert word["reason"] == "ConfigInvalid", word
-    assert f"the server {uri}/no/such has no MLflow API: correct tracking.mlflow.uri" in word["message"]
+    assert report["reason"] == "ConfigInvalid", report
+    assert f"the server {uri}/no/such has no MLflow API: correct tracking.mlflow.uri" in report["message"]
 
-    _, word = start("keyless", {"wandb": {"project": "digits"}}, "prepare").ended()
-    assert word["reason"] == "ConfigInvalid", word
-    assert "tracking.wandb needs WANDB_API_KEY in the environment" in word["message"]
+    _, report = start("keyless", {"wandb": {"project": "digits"}}, "prepare").ended()
+    assert report["reason"] == "ConfigInvalid", report
+    assert "tracking.wandb needs WANDB_API_KEY in the environment" in report["message"]
 
 
 def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(
@@ -263,9 +265,9 @@ def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(
     first.process.send_signal(signal.SIGTERM)
     assert first.ended()[0] == 143, first.log
     second = start("offline", tracking, TMPDIR=str(tmp_path))
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["tracking"]) == (0, {"Weights & Biases": str(shared / "offline" / "wandb")}), second.log
+    assert (code, report["tracking"]) == (0, {"Weights & Biases": str(shared / "offline" / "wandb")}), second.log
     files = sorted((shared / "offline" / "wandb").glob("offline-run-*-uid-offline/run-uid-offline.wandb"))
     records = [record for file in files for record in wandb_records(file)]
     runs = [record.run for record in records if record.HasField("run")]

@@ -63,10 +63,10 @@ def test_sigterm_before_the_training_is_an_interruption_too(start: Callable[...,
     attempt = start(job)
     attempt.wait_for("the start", lambda: "Progress is served" in attempt.log)
     attempt.process.send_signal(signal.SIGTERM)
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
     assert code == 143
-    assert word["message"] == "asked to end; no epoch was finished in this attempt"
+    assert report["message"] == "asked to end; no epoch was finished in this attempt"
 
 
 @pytest.fixture
@@ -84,22 +84,22 @@ def test_a_gpu_with_too_little_memory_is_left_alone(
 ) -> None:
     job["gpu"] = {"uuid": "GPU-11111111-2222-3333-4444-555555555555", "memoryMiB": 10240}
     with gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).book(14000):
-        code, word = start(job, **ledger).ended()
-        assert (code, word["reason"]) == (10, "GpuMemoryUnavailable")
-        assert "910 of 15360 MiB are free" in word["message"]
-        assert "needs 10240 MiB, 9330 MiB more" in word["message"]
-        assert word["peakMemoryMiB"] == 0
+        code, report = start(job, **ledger).ended()
+        assert (code, report["reason"]) == (10, "GpuMemoryUnavailable")
+        assert "910 of 15360 MiB are free" in report["message"]
+        assert "needs 10240 MiB, 9330 MiB more" in report["message"]
+        assert report["peakMemoryMiB"] == 0
 
-        code, word = start(job, "--no-preflight", **ledger).ended()
-        assert (code, word["reason"]) == (12, "OutOfMemory")
-        assert "10240 MiB were granted" in word["message"]
-        assert "910 of 15360 MiB are free" in word["message"]
+        code, report = start(job, "--no-preflight", **ledger).ended()
+        assert (code, report["reason"]) == (12, "OutOfMemory")
+        assert "10240 MiB were granted" in report["message"]
+        assert "910 of 15360 MiB are free" in report["message"]
         record = json.loads((tmp_path / "output" / "checkpoint" / "out-of-memory.json").read_text())
         assert record["batch"] == QUICK.training["batch"], "the next attempt takes half"
 
     job["gpu"]["uuid"] = "GPU-another"
-    code, word = start(job, **ledger).ended()
-    assert (code, word["reason"]) == (11, "WrongGpu")
+    code, report = start(job, **ledger).ended()
+    assert (code, report["reason"]) == (11, "WrongGpu")
 
 
 @pytest.fixture
@@ -130,12 +130,12 @@ def test_memory_and_hold_are_kept_while_training(
     attempt.wait_for("training", lambda: "Training " in attempt.log)
     held = gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).used_mib
     progress = attempt.progress()
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
     assert code == 0, attempt.log
     assert held == 10240
     assert progress["gpu_memory_mib"] == 10240
-    assert word["peakMemoryMiB"] == 10240
+    assert report["peakMemoryMiB"] == 10240
     assert gpu_memory.Ledger(ledger["GPU_RELAY_SIMULATED_GPU"]).used_mib == 0
     assert len(renewals) >= 2, "at once, and then every second"
     assert all(body == {"fence": 7, "renew_key": "key"} for body in renewals)
@@ -149,10 +149,10 @@ def test_a_broken_data_set_is_refused_before_ultralytics_is_loaded(
     (broken / "labels" / "train" / "0003.txt").write_text("11 0.5 0.5 0.2 0.2\n")
     job["dataset"]["path"] = str(broken)
 
-    code, word = start(job).ended()
+    code, report = start(job).ended()
 
-    assert (code, word["reason"]) == (13, "DatasetInvalid")
-    assert "labels/train/0003.txt: line 1: class 11 is not in names, which go from 0 to 9" in word["message"]
+    assert (code, report["reason"]) == (13, "DatasetInvalid")
+    assert "labels/train/0003.txt: line 1: class 11 is not in names, which go from 0 to 9" in report["message"]
 
 
 @pytest.mark.parametrize(
@@ -172,7 +172,7 @@ def test_a_wrong_job_is_refused_with_what_to_change(
 ) -> None:
     change(job)
 
-    code, word = start(job).ended()
+    code, report = start(job).ended()
 
-    assert (code, word["reason"]) == (14, "ConfigInvalid"), word
-    assert sentence in word["message"]
+    assert (code, report["reason"]) == (14, "ConfigInvalid"), report
+    assert sentence in report["message"]

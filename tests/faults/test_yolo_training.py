@@ -16,8 +16,8 @@ import pytest
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
 from tests.faults.yolo_results import figures, weights
-from yolo_trainer.sealed import seal
-from yolo_trainer.snapshot import read_snapshot, write_snapshot
+from yolo_trainer.storage.sealed_file import seal
+from yolo_trainer.training.checkpoint_file import read_snapshot, write_snapshot
 
 # Mosaics that close before the last epoch, gradients accumulated over two of an epoch's three batches: all has a state.
 ARGS = {
@@ -113,9 +113,9 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
     first.wait_for("an epoch", lambda: f"epoch {epochs}/{EPOCHS}" in first.log)
     first.process.send_signal(number)
     if number == signal.SIGTERM:
-        code, word = first.ended()
-        assert (code, word["reason"]) == (143, "Interrupted"), first.log
-        assert word["message"] == f"asked to end; {word['epoch']} of {EPOCHS} epochs are in the checkpoint"
+        code, report = first.ended()
+        assert (code, report["reason"]) == (143, "Interrupted"), first.log
+        assert report["message"] == f"asked to end; {report['epoch']} of {EPOCHS} epochs are in the checkpoint"
     else:
         assert first.process.wait() == -signal.SIGKILL
         assert not first.word_file.exists()
@@ -123,20 +123,20 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
         last.write_bytes(last.read_bytes()[:1000])  # what a kill in the middle of Ultralytics' own write leaves
 
     second = start(name)
-    code, word = second.ended()
+    code, report = second.ended()
 
     assert code == 0, second.log
     assert "Resuming from the checkpoint: " in second.log
-    assert word["epoch"] == EPOCHS
+    assert report["epoch"] == EPOCHS
     assert figures(shared / name) == figures(uninterrupted)
     for file in ("best.pt", "last.pt"):
         expected, found = weights(uninterrupted / "weights" / file), weights(shared / name / "weights" / file)
         assert expected.keys() == found.keys()
         assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items()), "bit for bit"
 
-    # The node was lost before anybody read the last word: what is published is not trained again.
+    # The node was lost before anybody read the termination message: what is published is not trained again.
     third = start(name)
-    assert third.ended() == (0, word)
+    assert third.ended() == (0, report)
     assert "Training" not in third.log
 
 
@@ -156,12 +156,12 @@ def test_a_damaged_checkpoint_is_not_resumed(
     file.write_bytes(content)
 
     second = start(name)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["epoch"]) == (0, EPOCHS), second.log
+    assert (code, report["epoch"]) == (0, EPOCHS), second.log
     if damaged == "best.pt":
         assert "The best weights so far are lost" in second.log
-        assert word["weights"].keys() == {"best", "last"}
+        assert report["weights"].keys() == {"best", "last"}
         return
     assert f"The checkpoint {file} is damaged and not resumed" in second.log
     assert re.search(rf"Resuming from the checkpoint: [12] of {EPOCHS} epochs", second.log)
@@ -196,10 +196,10 @@ def test_a_full_volume_is_named_and_the_checkpoint_before_is_kept(
     (checkpoint / ".resume.pt.tmp").symlink_to("/dev/full")
 
     first = start("full")
-    code, word = first.ended()
+    code, report = first.ended()
 
-    assert (code, word["reason"]) == (1, "Error"), first.log
-    assert f"{shared}/full could not be written: the volume is full. The volume at " in word["message"]
+    assert (code, report["reason"]) == (1, "Error"), first.log
+    assert f"{shared}/full could not be written: the volume is full. The volume at " in report["message"]
 
     (checkpoint / ".resume.pt.tmp").unlink()
     second = start("full")
@@ -214,9 +214,9 @@ def test_rt_detr_is_trained_resumed_and_exported(start: Callable[..., Attempt], 
     first.process.send_signal(signal.SIGTERM)
     assert first.ended()[0] == 143, first.log
     second = start("rtdetr", model="yolov8n-rtdetr.yaml", epochs=2, imageSize=64, args=args, export=("onnx",))
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["epoch"], word["exportErrors"]) == (0, 2, {}), second.log
+    assert (code, report["epoch"], report["exportErrors"]) == (0, 2, {}), second.log
     manifest = json.loads((shared / "rtdetr" / "manifest.json").read_text())
     assert manifest["exportDifferences"]["onnx"] < 1e-2
 
@@ -226,10 +226,10 @@ def test_grey_images_are_trained_on_and_exported(start: Callable[..., Attempt], 
     with (data / "data.yaml").open("a") as file:
         file.write("channels: 1\n")
     attempt = start("grey", data=data, epochs=1, export=("onnx", "torchscript"))
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
-    assert (code, word["exportErrors"]) == (0, {}), attempt.log
-    assert word["exports"].keys() == {"onnx", "torchscript"}
+    assert (code, report["exportErrors"]) == (0, {}), attempt.log
+    assert report["exports"].keys() == {"onnx", "torchscript"}
 
 
 def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
@@ -249,10 +249,10 @@ def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
     seal(checkpoint)
 
     second = start("limited", timeLimit=10**6)
-    code, word = second.ended()
+    code, report = second.ended()
 
-    assert (code, word["reason"], word["epoch"]) == (0, "Completed", trained + 1), second.log
-    assert word["message"].endswith("; the time limit of 1000000 s ended it there")
+    assert (code, report["reason"], report["epoch"]) == (0, "Completed", trained + 1), second.log
+    assert report["message"].endswith("; the time limit of 1000000 s ended it there")
     manifest = json.loads((shared / "limited" / "manifest.json").read_text())
     assert (manifest["ended"], manifest["epochs"]) == ("timeLimit", trained + 1)
     assert figures(shared / "limited") == figures(uninterrupted)[: trained + 1], "until there, the same training"
@@ -262,10 +262,10 @@ def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
 def test_every_other_task_is_trained_and_exported(start: Callable[..., Attempt], shared: Path, task: str) -> None:
     args = {**ARGS, "mosaic": 0.0, "nbs": 4, "fliplr": 0.0}
     attempt = start(task, task, epochs=3, imageSize=64, batch=4, args=args, export=("onnx",))
-    code, word = attempt.ended()
+    code, report = attempt.ended()
 
     assert code == 0, attempt.log
-    assert word["metrics"].keys() == FIGURES.get(task, {"mAP50", "mAP50_95"})
+    assert report["metrics"].keys() == FIGURES.get(task, {"mAP50", "mAP50_95"})
     losses = [
         sum(float(cell) for name, cell in row.items() if name.startswith("train/")) for row in figures(shared / task)
     ]

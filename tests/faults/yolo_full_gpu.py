@@ -14,8 +14,8 @@ import torch
 from ultralytics.engine.exporter import Exporter
 from ultralytics.nn.tasks import BaseModel
 
-from yolo_trainer import offline
 from yolo_trainer.__main__ import main
+from yolo_trainer.training import offline
 
 FACE, STAGE, FITS = os.environ["FACE"], os.environ["STAGE"], int(os.environ.get("FITS", "0"))
 forward, export = BaseModel.forward, Exporter.__call__
@@ -43,7 +43,7 @@ def export_on_a_full_gpu(self: Any, *args: Any, **settings: Any) -> Any:
 
 
 if __name__ == "__main__":
-    offline.seal()
+    offline.import_ultralytics()
     BaseModel.forward = on_a_full_gpu
     Exporter.__call__ = export_on_a_full_gpu
     main()

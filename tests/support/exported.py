@@ -12,8 +12,8 @@ from gpu_relay.observability import metrics as operator_metrics
 from sam3_server.residency.hold import Hold
 from sam3_server.residency.metrics import Metrics
 from sam3_server.residency.state import State
-from yolo_trainer.progress import ProgressTracker, Stage
-from yolo_trainer.server import ProgressServer, Sources
+from yolo_trainer.training.progress import ProgressTracker, Stage
+from yolo_trainer.training.progress_server import ProgressServer, Sources
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from yolo_trainer.display import Terminal
-from yolo_trainer.outcome import DEFAULT_TERMINATION_MESSAGE_PATH, EXIT_CODES, LastWord, Reason, write_last_word
+from yolo_trainer.errors import Reason
 from yolo_trainer.settings import Settings
+from yolo_trainer.termination import (
+    DEFAULT_TERMINATION_MESSAGE_PATH,
+    EXIT_CODES,
+    TerminationMessage,
+    write_termination_message,
+)
+from yolo_trainer.training.progress_bar import Terminal
 
 RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
@@ -31,7 +37,7 @@ environment:
   GPU_RELAY_JOB_FILE         job file when none is named (default /etc/gpu-relay/job.json)
   BIND_ADDRESS               address of /progress and /metrics (default 0.0.0.0)
   PROGRESS_PORT              their port (default 8080; 0 takes any free one)
-  TERMINATION_MESSAGE_PATH   where the last word goes (default /dev/termination-log, where there is one)
+  TERMINATION_MESSAGE_PATH   where the termination message goes (default /dev/termination-log, where there is one)
   GPU_RELAY_SIMULATED_GPU    ledger folder of a simulated GPU, on a machine without a real one
   DATASET_LIMIT_GIB          most GiB that an archive may unpack to (default 500)
   AWS_…, GOOGLE_…            credentials and endpoint for s3:// and gs://
@@ -53,19 +59,21 @@ def main() -> None:
         settings = Settings(**overrides)
     except ValidationError as error:
         problems = "; ".join(f"{details['loc'][0]}: {details['msg']}" for details in error.errors())
-        word = LastWord(Reason.CONFIG_INVALID, f"the environment is not valid: {problems}")
-        write_last_word(word, Path(os.environ.get("TERMINATION_MESSAGE_PATH", DEFAULT_TERMINATION_MESSAGE_PATH)))
-        sys.exit(word.exit_code)
+        termination = TerminationMessage(Reason.CONFIG_INVALID, f"the environment is not valid: {problems}")
+        write_termination_message(
+            termination, Path(os.environ.get("TERMINATION_MESSAGE_PATH", DEFAULT_TERMINATION_MESSAGE_PATH))
+        )
+        sys.exit(termination.exit_code)
     # Imported late, so that --help answers at once.
     from yolo_trainer.run import Attempt
 
     if options.command == "prepare":
         sys.exit(Attempt(settings).prepare().exit_code)
     show = terminal.show if terminal else None
-    word = Attempt(settings, with_preflight=options.preflight, show=show).run()
+    termination = Attempt(settings, with_preflight=options.preflight, show=show).run()
     if terminal:
         terminal.close()
-    sys.exit(word.exit_code)
+    sys.exit(termination.exit_code)
 
 
 def _parser() -> argparse.ArgumentParser:

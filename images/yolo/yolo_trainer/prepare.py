@@ -7,7 +7,6 @@ its own, or by the first attempt. It is trusted only for the very same job, and 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import time
@@ -17,54 +16,40 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
-from yolo_trainer import arguments, exports, label_cache, offline, stores
-from yolo_trainer.batch import Need, measure_need
-from yolo_trainer.checkpoints import CheckpointStore, write_whole
-from yolo_trainer.continuation import check_run, find_run
-from yolo_trainer.conversion import convertible
-from yolo_trainer.dataset import Dataset, Examined, examine_dataset
-from yolo_trainer.fetch import Cache, Fetched
-from yolo_trainer.job import Job
-from yolo_trainer.layout import dataset_on_volume, find_dataset
-from yolo_trainer.model import WEIGHT_ARGUMENTS, WEIGHTS, check_model, check_weights, count_parameters, find_model
-from yolo_trainer.named_places import check_kept, check_places
-from yolo_trainer.outcome import ConfigInvalidError, DatasetInvalidError
-from yolo_trainer.request import Request, check_compiler, check_values, work_folder
-from yolo_trainer.storage import RemoteFolder
+from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError
+from yolo_trainer.inputs import label_cache
+from yolo_trainer.inputs.batch_size import measure_need
+from yolo_trainer.inputs.cache import Cache, Fetched
+from yolo_trainer.inputs.conversion import convertible
+from yolo_trainer.inputs.dataset import Dataset, Examined, examine_dataset
+from yolo_trainer.inputs.dataset_locator import dataset_on_volume, find_dataset
+from yolo_trainer.inputs.preparation_record import Prepared, read_record, write_record
+from yolo_trainer.inputs.reference_checks import check_classes, check_references, check_weights_kept
+from yolo_trainer.inputs.training_arguments import TrainingRequest, check_compiler, check_values
+from yolo_trainer.inputs.weights import (
+    WEIGHT_ARGUMENTS,
+    check_model,
+    check_weights,
+    count_parameters,
+    find_model,
+)
+from yolo_trainer.job import arguments
+from yolo_trainer.job.spec import Job
+from yolo_trainer.outputs import exports
+from yolo_trainer.outputs.finished_run import check_run, find_run
+from yolo_trainer.storage import backends
+from yolo_trainer.storage.transfer import RemoteFolder
+from yolo_trainer.storage.volumes import check_room
 from yolo_trainer.tracking.session import check_tracking
-from yolo_trainer.validation import check_classes
-from yolo_trainer.volumes import check_room
+from yolo_trainer.training import offline
+from yolo_trainer.training.checkpoint_store import CheckpointStore
 
 log = logging.getLogger(__name__)
 
-RECORD = "prepared.json"
 PROBE = ".writable"
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A job that passed its checks, with everything at hand."""
-
-    dataset: Dataset
-    model: str
-    """What Ultralytics takes as `model`."""
-    args: dict[str, Any]
-    """`training.args`, with every weight file found."""
-    described_by: Path
-    """The file or folder whose change means that the data has to be checked again."""
-    need: Need | None = None
-    """GPU memory that the training needs; where the batch is `auto`."""
-    parameters: int = 0
-    """Of the model."""
-    transferred: int = 0
-    """Bytes that were fetched."""
-    seconds: float = 0.0
-    """How long that and the checks took."""
-
-
-def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.seal) -> Prepared:
+def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.import_ultralytics) -> Prepared:
     """Check a job and fetch what it names, or find that this was done before.
 
     Args:
@@ -84,7 +69,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
     arguments.check_names(job.training.args)
     exports.check_formats(job.output.export)
     _make_output(job)
-    found = _earlier(job)
+    found = read_record(job)
     if found is not None:
         log.info("Prepared before, in %.1f s; not checked again", found.seconds)
         _check_room(job, found)
@@ -95,7 +80,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
     prepared = _prepared(job, Cache(job.cache_path, job.job.uid, dataset_limit_gib), seal)
     prepared = replace(prepared, seconds=round(time.monotonic() - began, 1))
     _check_room(job, prepared)
-    _remember(job, prepared)
+    write_record(job, prepared)
     return prepared
 
 
@@ -117,21 +102,21 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
     names = {label_cache.working_folder(job.output.path): ""}
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
     if fetched is not None:
-        names[fetched.path] = f"{stores.name_of(job.dataset.uri or '')}/"
-    with _in_users_words(names):
+        names[fetched.path] = f"{backends.name_of(job.dataset.uri or '')}/"
+    with _with_users_paths(names):
         data = _checked_data(job, fetched, seal)
         dataset = data.examined.dataset
         _report(dataset)
-        check_places(job, dataset, data.home)
+        check_references(job, dataset, data.home)
         folders = (data.home, job.output.path, job.output.path / "weights", Path.cwd())
         model, args, transferred = _with_weights(job, cache, folders)
-        check_kept(job, model)
+        check_weights_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
             log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
         seal()
         check_model(model, job.task)
-        arguments = Request(job, dataset.folder, model, args, "cpu", 1).arguments()
+        arguments = TrainingRequest(job, dataset.folder, model, args, "cpu", 1).arguments()
         check_values(arguments)
         check_compiler(args)
         if run is not None:
@@ -182,7 +167,7 @@ def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[st
     }
     files, transferred = {}, 0
     for name, value in named.items():
-        if stores.is_uri(value):
+        if backends.is_uri(value):
             fetched = cache.file(value, name if name == "model" else f"training.args.{name}")
             transferred += fetched.transferred
             value = str(fetched.path)
@@ -195,17 +180,16 @@ def _check_room(job: Job, prepared: Prepared) -> None:
     if job.mode != "Train" or _has_checkpoint(job):
         return
     output = job.output.path
-    replaced = work_folder(output), output / "checkpoint"
+    replaced = job.output.work_folder, job.output.checkpoint_folder
     check_room(output, prepared.parameters, prepared.args.get("optimizer"), replaced)
 
 
 def _has_checkpoint(job: Job) -> bool:
-    output = job.output.path
-    return CheckpointStore(output / "checkpoint", work_folder(output), job.job.uid).owned
+    return CheckpointStore(job.output.checkpoint_folder, job.output.work_folder, job.job.uid).owned
 
 
 @contextmanager
-def _in_users_words(names: Mapping[Path, str]) -> Iterator[None]:
+def _with_users_paths(names: Mapping[Path, str]) -> Iterator[None]:
     """Name files in sentences as the user knows them: those in our own folders by what was fetched."""
     try:
         yield
@@ -240,44 +224,3 @@ def _try_remote_output(output: Path, remote: RemoteFolder) -> None:
         remote.remove(PROBE)
     finally:
         probe.unlink()
-
-
-def _remember(job: Job, prepared: Prepared) -> None:
-    record = _Record(fingerprint=_fingerprint(job, prepared.described_by), prepared=prepared)
-    write_whole(job.output.path / RECORD, record.model_dump_json().encode())
-
-
-def _earlier(job: Job) -> Prepared | None:
-    """Return what was prepared before for this very job, if it is all still there."""
-    try:
-        record = _Record.model_validate_json((job.output.path / RECORD).read_bytes())
-        found = record.prepared
-        current = _fingerprint(job, found.described_by)
-    except (OSError, ValidationError):
-        return None
-    files = [value for name, value in found.args.items() if name in WEIGHT_ARGUMENTS and isinstance(value, str)]
-    if stores.is_uri(job.model) or found.model.endswith(WEIGHTS):
-        files.append(found.model)
-    there = found.dataset.source.exists() and all(Path(file).is_file() for file in files)
-    complete = found.need is not None or job.training.batch != "auto"
-    return found if there and complete and record.fingerprint == current else None
-
-
-def _fingerprint(job: Job, source: Path) -> str:
-    """Return a digest of what was checked: the job's fields, and the state of the data set's description."""
-    fields = job.model_dump_json(
-        include={
-            **dict.fromkeys(("job", "mode", "model", "task", "dataset", "training", "validation", "resume_from"), True),
-            "output": {"export"},
-        },
-        exclude={"training": {"batch"}},
-    )
-    state = source.stat()
-    return hashlib.sha256(f"{fields}{state.st_mtime_ns}{state.st_size}".encode()).hexdigest()
-
-
-class _Record(BaseModel):
-    """The content of `prepared.json`."""
-
-    fingerprint: str
-    prepared: Prepared

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from yolo_trainer.outcome import DEFAULT_TERMINATION_MESSAGE_PATH
+from yolo_trainer.termination import DEFAULT_TERMINATION_MESSAGE_PATH
 
 
 class Settings(BaseSettings):
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     termination_message_path: Path = Field(
         default=DEFAULT_TERMINATION_MESSAGE_PATH, validation_alias="TERMINATION_MESSAGE_PATH"
     )
-    """Where the last word goes; the default only where the kubelet has made it."""
+    """Where the termination message goes; the default only where the kubelet has made it."""
 
     bind_address: str = Field(default="0.0.0.0", validation_alias="BIND_ADDRESS")
     """Address of `/progress` and `/metrics`."""

@@ -13,8 +13,8 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from tests.support.builders import job, lease, report, resident
-from yolo_trainer.job import Job as TrainerJob
-from yolo_trainer.job import load_job
+from yolo_trainer.job.loader import load_job
+from yolo_trainer.job.spec import Job as TrainerJob
 
 LEASE, RESIDENT = lease(), resident(report())
 CLAIM = {"persistentVolumeClaim": {"claimName": "data"}}

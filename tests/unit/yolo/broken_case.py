@@ -11,11 +11,11 @@ import yaml
 from PIL import Image
 
 import gpu_memory
-from yolo_trainer import offline
-from yolo_trainer.image_lists import label_name
-from yolo_trainer.job import load_job
-from yolo_trainer.outcome import TrainerError
+from yolo_trainer.errors import TrainerError
+from yolo_trainer.inputs.image_lists import label_name
+from yolo_trainer.job.loader import load_job
 from yolo_trainer.prepare import prepare
+from yolo_trainer.training import offline
 
 BOX = "1 0.5 0.5 0.2 0.2\n"
 Job = dict[str, Any]
@@ -85,7 +85,7 @@ class Case:
                 packed.writestr("images/train/9.png", image)
         return (self.folder / "mine.zip").as_uri()
 
-    def refusal(self, seal: Callable[[], None] = offline.seal) -> TrainerError:
+    def refusal(self, seal: Callable[[], None] = offline.import_ultralytics) -> TrainerError:
         """Let the job be prepared, where no GPU may be touched, and return why it is refused."""
         content = yaml.safe_dump(self.description) if self.yaml is None else self.yaml
         (self.data / "data.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())

@@ -4,7 +4,7 @@ import pytest
 
 # Before any test imports Ultralytics, which reads them then.
 os.environ |= {"YOLO_OFFLINE": "1", "YOLO_AUTOINSTALL": "false", "YOLO_VERBOSE": "false"}
-ULTRALYTICS = "test_yolo_ultralytics"
+ULTRALYTICS = "test_ultralytics"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from yolo_trainer.image_lists import label_name
-from yolo_trainer.job import Task
+from yolo_trainer.inputs.image_lists import label_name
+from yolo_trainer.job.spec import Task
 
 BOX = "1 0.5 0.5 0.2 0.2\n"
 COUNTS = {"train": 3, "val": 2}

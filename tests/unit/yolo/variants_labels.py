@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.unit.yolo.variants import BOX, LABELS, Change, Set, Variant, both, describe, named
-from yolo_trainer.job import Task
+from yolo_trainer.job.spec import Task
 
 DROPPED = "an image or label file that cannot be read"
 SEGMENT, OBB, POSE = LABELS["segment"], LABELS["obb"], LABELS["pose"]

@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 
-from yolo_trainer.tracking.progress import Answer, Subject
+from yolo_trainer.tracking.protocol import Answer, TrackedJob
 from yolo_trainer.tracking.recorder import Inbox, Recorder, follow
 
 _NICENESS = 10
@@ -24,7 +24,7 @@ def main() -> None:
         answers.write(f"{what.model_dump_json()}\n")
         answers.flush()
 
-    recorder = _recorder(Subject.model_validate_json(sys.stdin.readline()))
+    recorder = _recorder(TrackedJob.model_validate_json(sys.stdin.readline()))
     if sys.argv[1] == "check":
         answer(recorder.check())
     else:
@@ -32,7 +32,7 @@ def main() -> None:
     os._exit(0)  # an upload may still hang
 
 
-def _recorder(subject: Subject) -> Recorder:
+def _recorder(subject: TrackedJob) -> Recorder:
     """Return the recorder of the one service that the subject names."""
     if subject.mlflow is not None:
         from yolo_trainer.tracking.mlflow import MlflowRecorder

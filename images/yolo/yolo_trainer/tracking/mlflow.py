@@ -19,10 +19,10 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from yolo_trainer.checkpoints import write_whole
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus, Subject
-from yolo_trainer.tracking.results import EpochFigures, read_figures
-from yolo_trainer.tracking.settings import Mlflow
+from yolo_trainer.job.tracking import Mlflow
+from yolo_trainer.storage.atomic_file import write_atomically
+from yolo_trainer.tracking.protocol import Answer, RunProgress, RunStatus, TrackedJob
+from yolo_trainer.tracking.results_csv import EpochFigures, read_figures
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ class MlflowRecorder:
 
     name = "MLflow"
 
-    def __init__(self, subject: Subject, settings: Mlflow) -> None:
+    def __init__(self, subject: TrackedJob, settings: Mlflow) -> None:
         self._subject = subject
         self._settings = settings
         self._client = MlflowClient(tracking_uri=settings.uri)
@@ -67,7 +67,7 @@ class MlflowRecorder:
         info = self._run.info
         return f"{self._settings.uri}/#/experiments/{info.experiment_id}/runs/{info.run_id}"
 
-    def record(self, progress: Progress) -> None:
+    def record(self, progress: RunProgress) -> None:
         """Bring parameters and figures up to date.
 
         Raises:
@@ -85,7 +85,7 @@ class MlflowRecorder:
         self._record_figures(self._run, progress)
         self._unsure = False
 
-    def upload(self, progress: Progress, name: str) -> None:
+    def upload(self, progress: RunProgress, name: str) -> None:
         """Upload one file of the results, unless this process or an earlier attempt did.
 
         Raises:
@@ -146,7 +146,7 @@ class MlflowRecorder:
         experiment = self._experiment()
         run = self._stored() or self._tagged(experiment) or self._new(experiment)
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(self._file, f"{self._subject.uid} {run.info.run_id}".encode())
+        write_atomically(self._file, f"{self._subject.uid} {run.info.run_id}".encode())
         self._done = run.info.status == RunStatus.FINISHED
         if run.info.status not in ("RUNNING", RunStatus.FINISHED):
             self._client.update_run(run.info.run_id, status="RUNNING")
@@ -216,7 +216,7 @@ class MlflowRecorder:
         content["model"] = self._subject.model  # that of an attempt which resumes is its checkpoint
         return {str(name): str(value)[:_LONGEST_PARAM] for name, value in content.items() if name not in _OF_AN_ATTEMPT}
 
-    def _record_figures(self, run: Run, progress: Progress) -> None:
+    def _record_figures(self, run: Run, progress: RunProgress) -> None:
         rows = read_figures(progress.folder, progress.epochs)
         if rows and self._recorded is None:
             first = _name(next(iter(rows[0].values)))
@@ -230,7 +230,7 @@ class MlflowRecorder:
         if progress.best:
             self._record_best(run, progress)
 
-    def _record_best(self, run: Run, progress: Progress) -> None:
+    def _record_best(self, run: Run, progress: RunProgress) -> None:
         """Send the figures of the best weights, which are not those of the last epoch."""
         best = {f"best/{name}": value for name, value in progress.best.items()}
         if not best.keys() <= run.data.metrics.keys():

@@ -13,7 +13,7 @@ from typing import Protocol, TextIO
 
 from pydantic import ValidationError
 
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus
+from yolo_trainer.tracking.protocol import Answer, RunProgress, RunStatus
 
 log = logging.getLogger(__name__)
 
@@ -31,10 +31,10 @@ class Recorder(Protocol):
     def place(self) -> str | None:
         """Where a person finds the run; None until it is known."""
 
-    def record(self, progress: Progress) -> None:
+    def record(self, progress: RunProgress) -> None:
         """Bring parameters and figures up to date; raise where that fails, and continue when called again."""
 
-    def upload(self, progress: Progress, name: str) -> None:
+    def upload(self, progress: RunProgress, name: str) -> None:
         """Upload one file of the results; raise where that fails. Called in a thread of its own."""
 
     def end(self, status: RunStatus) -> None:
@@ -53,10 +53,10 @@ class Inbox:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._changed = threading.Condition()
-        self._newest: Progress | None = None
+        self._newest: RunProgress | None = None
         threading.Thread(target=self._read, name="inbox", daemon=True).start()
 
-    def wait(self, seconds: float | None) -> Progress | None:
+    def wait(self, seconds: float | None) -> RunProgress | None:
         """Return the newest line when it comes, or None after so many seconds; None waits as long as it takes."""
         with self._changed:
             self._changed.wait_for(lambda: self._newest is not None, seconds)
@@ -66,7 +66,7 @@ class Inbox:
     def _read(self) -> None:
         for line in self._stream:
             try:
-                progress = Progress.model_validate_json(line)
+                progress = RunProgress.model_validate_json(line)
             except ValidationError:  # the trainer was killed while it wrote
                 break
             with self._changed:
@@ -84,7 +84,7 @@ class Uploads:
         self._pending: list[str] = []
         self._problem = ""
 
-    def begin(self, progress: Progress) -> None:
+    def begin(self, progress: RunProgress) -> None:
         """Upload the published files; they are published once."""
         if self._thread is None and progress.files:
             self._pending = list(progress.files)
@@ -99,7 +99,7 @@ class Uploads:
             return None
         return f"{len(self._pending)} files were not uploaded ({self._problem or f'not within {seconds:.0f} s'})"
 
-    def _run(self, progress: Progress) -> None:
+    def _run(self, progress: RunProgress) -> None:
         while True:
             for name in list(self._pending):
                 try:
@@ -115,7 +115,7 @@ class Uploads:
 def follow(recorder: Recorder, inbox: Inbox, answer: Callable[[Answer], None]) -> None:
     """Record what the trainer reports until the attempt ends; answer where the run is, and what is missing."""
     uploads = Uploads(recorder)
-    progress: Progress | None = None
+    progress: RunProgress | None = None
     problem: str | None = None
     place: str | None = None
     while True:
@@ -135,7 +135,7 @@ def follow(recorder: Recorder, inbox: Inbox, answer: Callable[[Answer], None]) -
 
 
 def _last(
-    recorder: Recorder, uploads: Uploads, progress: Progress, status: RunStatus, problem: str | None
+    recorder: Recorder, uploads: Uploads, progress: RunProgress, status: RunStatus, problem: str | None
 ) -> str | None:
     """Record what is missing in the time that is left, end the run, and return what could not be recorded."""
     give_up = time.monotonic() + progress.figures_seconds

@@ -14,12 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path, PurePath
 
-from yolo_trainer.job import Job
-from yolo_trainer.manifest import Manifest
-from yolo_trainer.outcome import ConfigInvalidError, LastWord, Reason
-from yolo_trainer.request import work_folder
-from yolo_trainer.tracking.process import RecorderProcess, service_variables
-from yolo_trainer.tracking.progress import Progress, RunStatus, Subject
+from yolo_trainer.errors import ConfigInvalidError, Reason
+from yolo_trainer.job.spec import Job
+from yolo_trainer.outputs.manifest import Manifest
+from yolo_trainer.termination import TerminationMessage
+from yolo_trainer.tracking.protocol import RunProgress, RunStatus, TrackedJob
+from yolo_trainer.tracking.recorder_process import RecorderProcess, service_variables
 from yolo_trainer.tracking.tensorboard import EventFiles
 
 log = logging.getLogger(__name__)
@@ -34,40 +34,41 @@ _UPLOADED = {".png", ".jpg", ".csv", ".yaml"}
 _WANDB_KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 
-class Tracking:
+class TrackingSession:
     """Where one job is recorded, in one attempt; without a `tracking` section, nowhere."""
 
     def __init__(self, job: Job | None = None) -> None:
         self._output = job.output.path if job else Path()
+        self._work = job.output.work_folder if job else Path()
         self._recorders = _recorders(job) if job else []
         wanted = job is not None and job.tracking is not None and job.tracking.tensor_board
-        self._events = EventFiles(work_folder(self._output)) if wanted else None
-        self._progress: Progress | None = None
+        self._events = EventFiles(self._work) if wanted else None
+        self._progress: RunProgress | None = None
 
     def saved(self, epochs: int) -> None:
         """Record the epochs that are in a checkpoint; the first call makes the runs, or continues them."""
-        self._report(Progress(folder=work_folder(self._output), epochs=epochs))
+        self._report(RunProgress(folder=self._work, epochs=epochs))
         if self._events is not None:
             self._events.record(epochs)
 
     def published(self, manifest: Manifest) -> None:
         """Record a finished training from its published results; uploads begin."""
         files = tuple(name for name in sorted(manifest.files) if _is_uploaded(name) and (self._output / name).is_file())
-        self._report(Progress(folder=self._output, epochs=manifest.epochs, best=manifest.metrics, files=files))
+        self._report(RunProgress(folder=self._output, epochs=manifest.epochs, best=manifest.metrics, files=files))
 
     @property
     def runs(self) -> Mapping[str, str]:
         """Where a person finds the runs, as far as it is known yet: by service."""
         return {recorder.name: recorder.run for recorder in self._recorders if recorder.run is not None}
 
-    def end(self, word: LastWord) -> LastWord:
-        """End the runs as the attempt ends, and return its last word with where they are, and what is not recorded."""
+    def end(self, termination: TerminationMessage) -> TerminationMessage:
+        """End the runs, and add to the attempt's termination message where they are, and what is not recorded."""
         if self._progress is None:
-            return word
-        completed = word.reason == Reason.COMPLETED
+            return termination
+        completed = termination.reason == Reason.COMPLETED
         progress = self._progress.model_copy(
             update={
-                "ended": _status(word.reason),
+                "ended": _status(termination.reason),
                 "figures_seconds": LAST_FIGURES_SECONDS if completed else OTHERWISE_SECONDS,
                 "files_seconds": LAST_FILES_SECONDS if completed else 0.0,
             }
@@ -83,9 +84,9 @@ class Tracking:
         for problem in problems:
             log.warning("%s", problem)
         shown = problems if completed else []  # a later attempt sends the rest
-        return replace(word, message="; ".join([word.message, *shown]), tracking=self.runs)
+        return replace(termination, message="; ".join([termination.message, *shown]), tracking=self.runs)
 
-    def _report(self, progress: Progress) -> None:
+    def _report(self, progress: RunProgress) -> None:
         self._progress = progress
         for recorder in self._recorders:
             recorder.report(progress)
@@ -117,7 +118,7 @@ def _recorders(job: Job) -> list[RecorderProcess]:
     wanted = job.tracking
     if wanted is None:
         return []
-    subject = Subject(
+    subject = TrackedJob(
         uid=job.job.uid, name=job.job.name, namespace=job.job.namespace, model=job.model, output=job.output.path
     )
     recorders = []

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from yolo_trainer.tracking.results import EpochFigures, read_figures
+from yolo_trainer.tracking.results_csv import EpochFigures, read_figures
 
 log = logging.getLogger(__name__)
 

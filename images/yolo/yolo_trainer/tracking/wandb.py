@@ -16,10 +16,10 @@ from typing import Any
 import wandb
 import yaml
 
-from yolo_trainer.checkpoints import write_whole
-from yolo_trainer.tracking.progress import Answer, Progress, RunStatus, Subject
-from yolo_trainer.tracking.results import read_figures
-from yolo_trainer.tracking.settings import Wandb
+from yolo_trainer.job.tracking import Wandb
+from yolo_trainer.storage.atomic_file import write_atomically
+from yolo_trainer.tracking.protocol import Answer, RunProgress, RunStatus, TrackedJob
+from yolo_trainer.tracking.results_csv import read_figures
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class WandbRecorder:
 
     name = "Weights & Biases"
 
-    def __init__(self, subject: Subject, settings: Wandb) -> None:
+    def __init__(self, subject: TrackedJob, settings: Wandb) -> None:
         self._subject = subject
         self._settings = settings
         self._id = re.sub(r"[^A-Za-z0-9_-]", "-", subject.uid)[:_LONGEST_ID]
@@ -47,7 +47,7 @@ class WandbRecorder:
             return str(self._subject.output / "wandb")
         return None if self._run is None else self._run.url
 
-    def record(self, progress: Progress) -> None:
+    def record(self, progress: RunProgress) -> None:
         """Send the figures that the run lacks; offline, once the attempt has ended."""
         if self._settings.offline and progress.ended is None:
             return
@@ -63,7 +63,7 @@ class WandbRecorder:
         if progress.best and self._run is not None:
             self._run.summary.update({f"best/{name}": value for name, value in progress.best.items()})
 
-    def upload(self, progress: Progress, name: str) -> None:
+    def upload(self, progress: RunProgress, name: str) -> None:
         """Upload nothing: weights and plots stay with the results."""
 
     def end(self, status: RunStatus) -> None:
@@ -73,7 +73,7 @@ class WandbRecorder:
         self._run.finish(exit_code=0 if status == RunStatus.FINISHED else 1)
         wandb.teardown()  # ends the service process of the library
         if self._settings.offline:
-            write_whole(self._record_file, json.dumps({"epochs": self._recorded}).encode())
+            write_atomically(self._record_file, json.dumps({"epochs": self._recorded}).encode())
 
     def check(self) -> Answer:
         """Find nothing wrong: only the service itself can judge a key."""

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: AGPL-3.0-only
+"""Reads the job file, and names every field in it that is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from yolo_trainer.errors import ConfigInvalidError
+from yolo_trainer.job import arguments
+from yolo_trainer.job.spec import DatasetReference, Gpu, Hold, Job, JobReference, Output, Training, Validation
+from yolo_trainer.job.tracking import Mlflow, Tracking, Wandb
+from yolo_trainer.suggestions import suggestion
+
+
+class _Yaml(yaml.SafeLoader):
+    """YAML in which `1e-3` is a number, as it is for everybody but YAML 1.1."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+_SECTIONS: Mapping[str, type[BaseModel]] = {
+    "job": JobReference,
+    "dataset": DatasetReference,
+    "training": Training,
+    "validation": Validation,
+    "output": Output,
+    "gpu": Gpu,
+    "hold": Hold,
+    "tracking": Tracking,
+    "tracking.mlflow": Mlflow,
+    "tracking.wandb": Wandb,
+}
+
+
+def load_job(path: Path) -> Job:
+    """Read and check the job file.
+
+    Raises:
+        ConfigInvalidError: the file cannot be read, is no JSON, or has fields that are missing, unknown or senseless;
+            every problem is named.
+
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigInvalidError(
+            f"the job file {path} cannot be read ({error.strerror}); name another one on the command line or in "
+            "GPU_RELAY_JOB_FILE"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise ConfigInvalidError(f"the job file {path} is no text: {error}") from error
+    try:
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)  # noqa: S506 - is safe
+    except (ValueError, yaml.YAMLError) as error:
+        raise ConfigInvalidError(
+            f"the job file {path} is not valid JSON or YAML: {' '.join(str(error).split())}"
+        ) from error
+    try:
+        return Job.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(details) for details in error.errors())
+        raise ConfigInvalidError(f"the job file {path} is not valid: {problems}") from error
+
+
+def _sentence(details: ErrorDetails) -> str:
+    where = ".".join(str(step) for step in details["loc"]) or "the file"
+    if details["type"] == "extra_forbidden":
+        *parents, name = (str(step) for step in details["loc"])
+        elsewhere = arguments.place_of(name) if parents == ["training"] else None
+        return f"{where} is unknown{f': {elsewhere}' if elsewhere else suggestion(name, _fields(parents))}"
+    if details["type"] == "missing":
+        return f"{where} is missing"
+    return f"{where}: {details['msg'].removeprefix('Value error, ')}"
+
+
+def _fields(parents: list[str]) -> list[str]:
+    """Return the field names of the part that `parents` lead to."""
+    part = _SECTIONS[".".join(parents)] if parents else Job
+    return [field.alias or name for name, field in part.model_fields.items()]
