@@ -131,7 +131,10 @@ def test_nobody_else_creates_a_pod_with_such_a_key(tenant: Tenant, world: World)
             for key in meta[kind]:
                 if key.startswith("gpurelay.dev/"):
                     body = {"metadata": {"name": name, kind: {key: "x"}}, "spec": restricted_pod("main", "x")}
-                    refused(tenant.call("POST", path, body), f"the {kind[:-1]} {key} is the operator's: create a Yolo")
+                    refused(
+                        tenant.call("POST", path, body),
+                        f"the {kind[:-1]} {key} is reserved for the operator: create a Yolo",
+                    )
 
 
 def test_what_else_is_done_to_training_pods_is_not_hindered(
@@ -251,12 +254,12 @@ def with_spec(**fields: Any) -> Object:
 
 GPU = {"limits": {"nvidia.com/gpu": "1"}}
 TAKES: dict[str, tuple[Object, str]] = {
-    "a GPU": (with_container(resources=GPU), "resources name a GPU"),
-    "a slice": (with_container(resources={"limits": {"nvidia.com/mig-1g.5gb": "1"}}), "resources name a GPU"),
-    "another maker's": (with_container(resources={"limits": {"amd.com/gpu": "1"}}), "resources name a GPU"),
+    "a GPU": (with_container(resources=GPU), "resources request a GPU"),
+    "a slice": (with_container(resources={"limits": {"nvidia.com/mig-1g.5gb": "1"}}), "resources request a GPU"),
+    "another maker's": (with_container(resources={"limits": {"amd.com/gpu": "1"}}), "resources request a GPU"),
     "for its start": (
         with_spec(initContainers=[{**restricted_pod("init", "x")["containers"][0], "resources": GPU}]),
-        "resources name a GPU",
+        "resources request a GPU",
     ),
     "a claim": (
         with_spec(resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]),
@@ -282,11 +285,11 @@ TAKES: dict[str, tuple[Object, str]] = {
                 }
             ],
         ),
-        "volumeMounts name devices",
+        "volumeMounts request devices",
     ),
     "devices by annotation": (
         {**with_spec(), "metadata": {"annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=all"}}},
-        "annotations name CDI devices",
+        "annotations request CDI devices",
     ),
     "the runtime": (with_spec(runtimeClassName="nvidia"), "runtimeClassName is that of NVIDIA"),
     "all of the node": (
@@ -398,21 +401,22 @@ FORBIDDEN: dict[str, tuple[Object, str]] = {
     "host IPC": ({"hostIPC": True}, "hostNetwork, hostPID"),
     "host port": (
         {"containers": [{"name": "side", "image": "x", "ports": [{"containerPort": 1, "hostPort": 1}]}]}, "hostPort"),
-    "privileged": (in_trainer(securityContext={"privileged": True}), "no container of a job is privileged"),
+    "privileged": (in_trainer(securityContext={"privileged": True}), "containers of jobs may not be privileged"),
     "a privileged sidecar": (
         {"containers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
-        "no container of a job is privileged"),
+        "containers of jobs may not be privileged"),
     "a privileged init container": (
         {"initContainers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
-        "no container of a job is privileged"),
+        "containers of jobs may not be privileged"),
     "a capability": (
-        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}), "no container of a job is privileged"),
-    "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs have no hostPath"),
-    "a token": ({"automountServiceAccountToken": True}, "no token for the API server"),
+        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}),
+        "containers of jobs may not be privileged"),
+    "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs may not have a hostPath"),
+    "a token": ({"automountServiceAccountToken": True}, "may not have a token for the API server"),
     "a projected token": (
         {"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
-        "no token for the API server"),
-    "priority": ({"priorityClassName": "system-node-critical"}, "not critical to the system"),
+        "may not have a token for the API server"),
+    "priority": ({"priorityClassName": "system-node-critical"}, "may not have a system-* PriorityClass"),
     "the relay's priority": ({"priorityClassName": "gpu-relay"}, "the PriorityClass gpu-relay is for the operator"),
 }  # fmt: skip
 
@@ -463,7 +467,7 @@ def test_the_operator_creates_no_pod_without_a_job(world: World, api: httpx.Clie
         "metadata": {"name": "plain", "namespace": "kube-system"},
         **with_container(securityContext={"privileged": True}),
     }
-    refused(operators(api, plain), "the operator creates")
+    refused(operators(api, plain), "the operator may only create")
     assert api.post(f"/api/v1/namespaces/{world.namespace}/pods", json=_meta(honest, ownerReferences=[])).is_success, (
         "an administrator may"
     )
@@ -484,8 +488,8 @@ def test_the_operator_deletes_nothing_else(world: World, api: httpx.Client, resi
     def delete(path: str) -> httpx.Response:
         return api.request("DELETE", path, params={"dryRun": "All"}, headers=OPERATOR)
 
-    refused(delete(f"{pods}/plain"), "the operator deletes pods of jobs")
-    refused(delete(f"{jobs}/kept"), "the operator deletes jobs with spec.ttlSecondsAfterFinished")
+    refused(delete(f"{pods}/plain"), "the operator may only delete pods of jobs")
+    refused(delete(f"{jobs}/kept"), "the operator may only delete jobs with spec.ttlSecondsAfterFinished")
     for path in (f"{pods}/kept-1", f"{pods}/sam3", f"{jobs}/passing"):
         assert delete(path).is_success, path
 

@@ -15,7 +15,9 @@ def node_affinity(place: Place) -> Object | None:
 
 def require(nodes: Sequence[str]) -> Object:
     """Return an affinity that keeps a pod on one of these nodes."""
-    terms = {"nodeSelectorTerms": [_on(node) for node in nodes]}  # one node each: a field's `In` takes one value
+    terms = {
+        ("nodeSelectorTerms"): [_on(node) for node in nodes]
+    }  # one term for each node: `In` of a field takes one value
     return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 

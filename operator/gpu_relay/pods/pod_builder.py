@@ -1,6 +1,6 @@
-"""The pods of a job, as data: the operator's defaults, the job's podTemplate, what the relay needs.
+"""Build the pods of a job from the operator's defaults, the job's podTemplate, and what GPU Relay itself needs.
 
-A *training pod* is one attempt on a GPU. A *preparing pod* fetches and checks the data beforehand, without one.
+A *training pod* is one attempt on a GPU. A *preparing pod* fetches and checks the data before, without a GPU.
 """
 
 import copy
@@ -28,7 +28,7 @@ _USER = 65532
 
 @dataclass(frozen=True)
 class TrainerDefaults:
-    """What every training pod gets. `template` is a partial PodTemplateSpec from the operator's configuration."""
+    """Defaults of all pods of jobs. `template` is a partial PodTemplateSpec from the operator's configuration."""
 
     image: str
     gpu_resource: str
@@ -36,13 +36,13 @@ class TrainerDefaults:
     resource_claim: str = ""
     grace_period: int = 60
     preparation_timeout: int = 21600
-    """Seconds that a preparing pod may run."""
+    """Time limit of a preparing pod, in seconds."""
     template: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class _Role:
-    """What tells the two kinds of pods apart."""
+    """The differences between the kinds of pods."""
 
     name: str
     command: Literal["run", "prepare"]
@@ -81,7 +81,7 @@ def training_pod(
 
 
 def requested_pod(job: Job, defaults: TrainerDefaults) -> Object:
-    """Build what is known of a job's training pod before it has a turn: what it will ask for."""
+    """Build a job's training pod as far as it is known before the turn: with its requests, for Kueue."""
     role = _Role(
         name=job.key.name,
         command="run",
@@ -95,9 +95,9 @@ def requested_pod(job: Job, defaults: TrainerDefaults) -> Object:
 
 
 def preparing_pod(job: Job, number: int, place: Place, defaults: TrainerDefaults) -> Object:
-    """Build the pod `<job>-<number>-prepare`: no GPU, but on a node that has one, preferably or by all means.
+    """Build the pod `<job>-<number>-prepare`, without a GPU. It prefers or requires the nodes of `place`.
 
-    There it leaves the trainer's image, which a training pod would else pull while the resident is out.
+    It pulls the trainer's image there; otherwise the training pod would pull it while the resident is unloaded.
     """
     role = _Role(
         name=pod_name(job, number),
@@ -176,7 +176,10 @@ def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]
         "volumes": [*base.get("volumes", []), *volumes(job)],
     }
     if job.node_selector:
-        spec["nodeSelector"] = {**job.node_selector, **base.get("nodeSelector", {})}  # a job cannot leave the site's
+        spec[("nodeSelector")] = {
+            **job.node_selector,
+            **base.get(("nodeSelector"), {}),
+        }  # the site's labels override the job's
     added: dict[str, list[Object]] = {
         "tolerations": [*map(_plain, wanted.tolerations or []), *map(dict, job.grant.tolerations)],
         "imagePullSecrets": [*map(_plain, wanted.image_pull_secrets or [])],
@@ -225,7 +228,7 @@ def _container(job: Job, role: _Role, defaults: TrainerDefaults, given: dict[str
 
 
 def _plain(value: ApiType) -> Object:
-    """Return what a user wrote as the API server reads it."""
+    """Return a part of the spec as the API server expects it."""
     return value.model_dump(by_alias=True, exclude_none=True)
 
 
@@ -239,7 +242,7 @@ def _training_resources(job: Job, defaults: TrainerDefaults) -> Object:
 
 
 def _visible_device(job: Job, resident: Resident | None, defaults: TrainerDefaults) -> list[Object]:
-    """Where neither claim nor extended resource makes the GPU visible, NVIDIA's container runtime does by this."""
+    """Return the variable that makes NVIDIA's runtime expose the GPU, if no ResourceClaim or resource does."""
     if _claim(job, defaults) or defaults.gpu_resource or resident is None or resident.report is None:
         return []
     return [{"name": "NVIDIA_VISIBLE_DEVICES", "value": resident.report.uuid}]

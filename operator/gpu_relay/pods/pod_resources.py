@@ -23,7 +23,7 @@ def trainer_resources(job: Job, template: Mapping[str, Any]) -> Object:
 
 
 def add_gpu(resources: Object, claim: str, gpu_resource: str) -> Object:
-    """Add the GPU: a share in the ResourceClaim if there is one, else one of the extended resource if there is one."""
+    """Add the GPU: a share of the ResourceClaim `claim` if it is set, else one unit of `gpu_resource` if it is set."""
     if claim:
         resources.setdefault("claims", []).append({"name": GPU_CLAIM})
     elif gpu_resource:
@@ -32,7 +32,7 @@ def add_gpu(resources: Object, claim: str, gpu_resource: str) -> Object:
 
 
 def remove_gpu(resources: Object, gpu_resource: str) -> Object:
-    """Remove ResourceClaims and the extended resource; CPU and host memory stay."""
+    """Remove the GPU: all ResourceClaims and the extended resource."""
     resources.pop("claims", None)
     for kind in ("limits", "requests"):
         resources.get(kind, {}).pop(gpu_resource, None)
@@ -40,7 +40,7 @@ def remove_gpu(resources: Object, gpu_resource: str) -> Object:
 
 
 def _merge(site: Object, requested: Object) -> Object:
-    """Replace the site's resources by those that a job requests, each by its name.
+    """Return the site's resources, each replaced by that of the job if the job names it.
 
     A resource that the job names in requests or limits is the job's alone, because a request of the site may be above
     a limit of the job.

@@ -9,7 +9,7 @@ from gpu_relay.pods.job_file import DATA_MOUNT, JOB_DIR
 
 
 def volumes(job: Job) -> list[Object]:
-    """Return the volumes of a job's pod: the job file, data, results, and folders that may be written to."""
+    """Return the volumes of a job's pod: the job file, the data, the output, and writable folders."""
     annotation = f"metadata.annotations['{words.ANNOTATION_JOB_FILE}']"
     data, output = job.spec.dataset.persistent_volume_claim, job.spec.output.persistent_volume_claim
     return [
@@ -35,7 +35,7 @@ def _shares_volume(job: Job) -> bool:
 
 
 def mounts(job: Job) -> list[Object]:
-    """Return where the trainer's container mounts these volumes."""
+    """Return the mounts of these volumes in the trainer's container."""
     data = {"name": "data", "mountPath": DATA_MOUNT, "readOnly": True}
     return [
         {"name": "job", "mountPath": JOB_DIR, "readOnly": True},

@@ -21,46 +21,47 @@ class LabelSelector(ApiType):
 
 
 class Gpu(ApiType):
-    """What the job needs of a GPU."""
+    """The GPU that the job needs."""
 
     memory: str = Field(
         pattern=r"^[1-9][0-9]{0,6}(Mi|Gi)$",
         max_length=32,
         json_schema_extra=GPU_MEMORY,
         description="GPU memory that the training needs, for example `10Gi`. "
-        "Training starts only when this much, and a margin, is measured free.",
+        "The training starts only when this much, and a margin, is measured free.",
     )
     resident_selector: LabelSelector = Field(
         default=LabelSelector(),
-        description="Labels of the resident pods whose GPU this job may take; empty means any resident.",
+        description="Labels of resident pods: the job may use their GPUs. Empty matches every resident.",
     )
     resource_claim_name: str | None = object_name(
         "ResourceClaim",
         required=False,
-        description="A ResourceClaim (DRA) in the job's namespace for the GPU, which the resident's pod shares; the "
-        "training pod joins it and takes no extended resource. Default: the operator's.",
+        description="A ResourceClaim (DRA) in the job's namespace for the GPU, which the resident's pod uses too. The "
+        "training pod then uses no extended resource. Default: `GPU_RELAY_GPU_RESOURCE_CLAIM` of the operator.",
     )
     sharing: Literal["Exclusive", "Coresident"] = Field(
         default="Exclusive",
-        description="Exclusive: the resident is unloaded for the training. Coresident: where the training fits beside "
-        "the loaded resident (measured free memory, less what the resident may still grow by), it is left loaded; "
-        "elsewhere it is unloaded as for Exclusive.",
+        description="Exclusive: the resident is unloaded for the training. Coresident: the resident stays loaded "
+        "if the training fits beside it (measured free memory, minus the memory that the resident may "
+        "still allocate); otherwise it is unloaded, as with Exclusive.",
     )
     start_when: Literal["Immediately", "ResidentIdle"] = Field(
         default="Immediately",
         description="Immediately: as soon as the queue allows. ResidentIdle: only when the resident has had no request "
-        "for `idleFor`; jobs behind this one may go first.",
+        "for `idleFor`; jobs behind this one may start before it.",
     )
     idle_for: str | None = Field(
         default=None,
         pattern=f"^{words.DURATION}$",
         max_length=32,
         json_schema_extra=DURATION,
-        description="With `startWhen: ResidentIdle`: time without a request, such as `10m`; default: the operator's.",
+        description="With `startWhen: ResidentIdle`: time without a request, such as `10m`. Default: the annotation "
+        "`gpurelay.dev/idle-after` of the resident's pod, otherwise `GPU_RELAY_IDLE_AFTER` of the operator.",
     )
     yield_to_resident: bool = Field(
         default=False,
-        description="true bounds the resident's outage inside a long training: when the resident has had to refuse "
-        "requests and has been out for the operator's maxOutage, the training stops at a checkpoint, the resident "
-        "serves for a while, and the training goes on.",
+        description="true bounds the resident's outage during a long training: when the resident was unloaded for "
+        "`maxOutage` and had to refuse requests, the training stops at a checkpoint, the resident serves for "
+        "`minServe`, and the training resumes.",
     )

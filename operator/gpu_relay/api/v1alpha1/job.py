@@ -10,19 +10,23 @@ from gpu_relay.api.v1alpha1.status import YoloTrainingJobStatus
 
 
 class YoloTrainingJob(ApiType):
-    """Trains a YOLO model on a GPU that an inference pod owns by default, and gives the GPU back."""
+    """A training job of a YOLO model on a GPU that an inference pod owns by default, and gets back afterwards."""
 
     model_config = ConfigDict(
         json_schema_extra={
             RULES: [
                 {
                     "rule": "self.metadata.name.matches('^[a-z0-9]([-a-z0-9]{0,50}[a-z0-9])?$')",
-                    "message": "the name becomes part of pod names and a label: at most 52 of a-z, 0-9, '-'; no dots",
+                    ("message"): (
+                        "the name is part of pod names and of a label: use at most 52 of a-z, 0-9 and '-', and no dots"
+                    ),
                 }
             ]
         }
     )
-    spec: YoloTrainingJobSpec = Field(description="What to train, on what, and with how much of a GPU.")
-    status: Annotated[YoloTrainingJobStatus, Field(description="What is known about the job.")] = (
+    spec: YoloTrainingJobSpec = Field(
+        description=("The model to train, its data, its output, and the GPU memory that it needs.")
+    )
+    status: Annotated[YoloTrainingJobStatus, Field(description="The observed state of the job.")] = (
         YoloTrainingJobStatus()
     )

@@ -30,18 +30,21 @@ class Dataset(ApiType):
                     "rule": "has(self.persistentVolumeClaim) != has(self.uri)",
                     "message": "give dataset.persistentVolumeClaim or dataset.uri, and not both",
                 },
-                {"rule": "!has(self.sha256) || has(self.uri)", "message": "sha256 is of what dataset.uri names"},
+                {
+                    ("rule"): ("!has(self.sha256) || has(self.uri)"),
+                    ("message"): ("dataset.sha256 needs dataset.uri: it is the checksum of the archive there"),
+                },
             ]
         }
     )
-    persistent_volume_claim: ClaimSource | None = Field(default=None, description="The claim that holds the data.")
+    persistent_volume_claim: ClaimSource | None = Field(default=None, description="The PVC with the data.")
     uri: str | None = Field(
         default=None,
         pattern=r"^(https?|s3|gs)://[^/?#]+/.+$",
         max_length=2048,
         json_schema_extra=DATA_URI,
         description="`https://`, `s3://` or `gs://`: an archive (zip, tar, tar.gz, tgz, tar.bz2, tar.xz), an `.ndjson` "
-        "file or, ending in `/`, a folder. Fetched once and kept for later attempts; credentials come from "
+        "file or, ending in `/`, a folder. It is fetched once and kept for later attempts; credentials come from "
         "`podTemplate.env`.",
     )
     sha256: str | None = Field(
@@ -49,18 +52,18 @@ class Dataset(ApiType):
         pattern="^[0-9a-f]{64}$",
         max_length=128,
         json_schema_extra=SHA256,
-        description="Of the archive behind `uri`; what differs is refused.",
+        description="SHA-256 checksum of the archive at `uri`; the job fails if it differs.",
     )
     path: str = Field(
         default="",
         max_length=1024,
         description="A folder with a data set (`data.yaml`, or COCO JSON), or its YAML or `.ndjson` file, inside the "
-        "volume or archive; empty means the volume's root, or wherever the archive has its data set.",
+        "volume or archive. Default: the volume's root, or the folder of the archive that has a data set.",
     )
 
 
 class Output(ApiType):
-    """Where weights, metrics and plots go. Several jobs may share a volume: each writes a folder of its own."""
+    """Where weights, metrics and plots are written. Several jobs may share a volume: each writes its own folder."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -74,7 +77,7 @@ class Output(ApiType):
         }
     )
     persistent_volume_claim: ClaimSource | None = Field(
-        default=None, description="The claim for results, checkpoints and what `dataset.uri` names."
+        default=None, description="The PVC for results, checkpoints and the fetched data of `dataset.uri`."
     )
     uri: str | None = Field(
         default=None,
@@ -82,9 +85,9 @@ class Output(ApiType):
         max_length=2048,
         json_schema_extra=RESULTS_URI,
         description="`s3://` or `gs://` folder to which results are published and the checkpoint is copied after each "
-        "epoch; without a claim everything else is on the node's disk and goes with the pod.",
+        "epoch. Without a PVC, everything else is on the node's disk and is deleted with the pod.",
     )
-    path: str = Field(default="", max_length=1024, description="Path inside the volume; empty means the job's name.")
+    path: str = Field(default="", max_length=1024, description="Path inside the volume. Default: the job's name.")
     export: list[str] = Field(
         default=[], max_length=8, description="Formats to export the best weights to: `onnx`, `torchscript`, `engine`."
     )

@@ -7,7 +7,7 @@ from gpu_relay.api.sentences import TRACKING_URI
 
 
 class MlflowTracking(ApiType):
-    """An MLflow tracking server. The job is one run there, named after it, in all its attempts."""
+    """An MLflow tracking server. All attempts of the job are one run there, with the job's name."""
 
     uri: str = Field(
         pattern=r"^https?://[^/?#@]+(/[^?#]*)?$",
@@ -20,12 +20,12 @@ class MlflowTracking(ApiType):
         default=None,
         min_length=1,
         max_length=250,
-        description="Name of the experiment, which is created if it does not exist. Default: the job's namespace.",
+        description="Name of the experiment; it is created if it does not exist. Default: the job's namespace.",
     )
 
 
 class WandbTracking(ApiType):
-    """A project of Weights & Biases. The job is one run there, named after it, in all its attempts."""
+    """A project of Weights & Biases. All attempts of the job are one run there, with the job's name."""
 
     project: str = Field(min_length=1, max_length=128, description="Name of the project.")
     entity: str | None = Field(
@@ -34,12 +34,12 @@ class WandbTracking(ApiType):
     offline: bool | None = Field(
         default=None,
         description="true writes the run into the folder `wandb` of the output, for `wandb sync`, without a network. "
-        "Default: false, which needs `WANDB_API_KEY` in the Secret of `secretName`.",
+        "Default: false; this needs `WANDB_API_KEY` in the Secret of `secretName`.",
     )
 
 
 class Tracking(ApiType):
-    """Where the training is recorded besides its results. A service that is down never fails or delays a training."""
+    """Experiment tracking. A service that is down never fails or delays a training run."""
 
     mlflow: MlflowTracking | None = Field(default=None, description="Record the job as a run at an MLflow server.")
     tensor_board: bool | None = Field(

@@ -27,24 +27,25 @@ _ARGUMENT: JsonDict = {
     "maxItems": 64,
     "items": {**_SCALAR, "maxLength": 32, "maxItems": 0},
 }
-"""A value of any type, but without depth: what nests without end would take every reader's stack.
+"""A value of any type, but without nesting: deep nesting would overflow the stack of every reader.
 
-A schema cannot bound a sum where values have no type, so it bounds each: longer lists are of numbers, texts are paths.
+A schema cannot bound the total size of values without a type, so it bounds each one.
 """
 
 
 class Training(ApiType):
-    """How to train. Everything that Ultralytics' `train` takes can be given in `args`."""
+    """How to train. `args` takes every argument of Ultralytics' `train`."""
 
     epochs: int = Field(default=100, ge=1, le=100_000, description="Number of epochs.")
     image_size: int = Field(default=640, ge=32, le=8192, description="Image size in pixels (Ultralytics' `imgsz`).")
     batch: int | Literal["auto"] = Field(
         default=16,
         json_schema_extra=_BATCH,
-        description="Images per batch, or `auto`: chosen from `gpu.memory`. An attempt after OutOfMemory takes half.",
+        description="Images per batch, or `auto`: chosen from `gpu.memory`. After OutOfMemory, the next attempt "
+        "uses half.",
     )
     patience: int = Field(
-        default=100, ge=0, description="Epochs without improvement after which training stops; 0 means never."
+        default=100, ge=0, description="Epochs without improvement after which the training stops; 0 means never."
     )
     seed: int = Field(default=0, ge=0, description="Random seed.")
     time_limit: str | None = Field(
@@ -52,15 +53,15 @@ class Training(ApiType):
         pattern=f"^{words.DURATION}$",
         max_length=32,
         json_schema_extra=DURATION,
-        description="Training time, such as `8h`, over all attempts: the training then ends with the epoch that it is "
-        "in, and what it has is validated, exported and published. Default: none.",
+        description="Training time, such as `8h`, over all attempts. After it, the training ends with the current "
+        "epoch, and the weights are validated, exported and published. Default: none.",
     )
     checkpoint_interval: int | None = Field(
         default=None,
         ge=1,
         le=100_000,
         description="Epochs from one checkpoint to the next. An interrupted training repeats the epochs since the last "
-        "one; a larger number writes less to the volume. Default: 1.",
+        "one; a higher number writes less to the volume. Default: 1.",
     )
     args: dict[str, Any] = Field(
         default={},
@@ -68,15 +69,17 @@ class Training(ApiType):
             "additionalProperties": _ARGUMENT,
             "maxProperties": 64,
         },  # older jobs, with more, stay readable
-        description="Further Ultralytics training arguments by their own names, for example `lr0: 0.001`: numbers, "
-        "texts, true and false, and lists of these; at most 16 KiB as JSON.",
+        description="Further Ultralytics training arguments by their names, for example `lr0: 0.001`: numbers, "
+        "strings, true and false, and lists of these; at most 16 KiB as JSON.",
     )
 
 
 class Validation(ApiType):
-    """A split of the data set that the weights are validated on, besides the one that each epoch is validated on."""
+    """A split of the data set on which the weights are validated, besides the one on which each epoch is validated."""
 
     split: Literal["train", "val", "test"] = Field(
-        description="In mode Train the best weights are validated on it after the training; `val` is validated "
-        "anyway. In mode Validate it is what the weights are validated on."
+        description=(
+            "The split. In mode Train, the best weights are validated on it after the training (on `val` they are "
+            "validated anyway). In mode Validate, the weights of `model` are validated on it."
+        )
     )
