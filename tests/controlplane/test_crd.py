@@ -105,7 +105,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {("output"): {("uri"): ("s3:/results")}},
-        ("spec.output.uri|'s3:/results' is not a folder for results; write s3://results"),
+        "spec.output.uri|'s3:/results' is not a folder for results; write s3://results",
     ),
     (
         {"output": {"uri": "https://host/results"}},

@@ -109,8 +109,8 @@ class Reason(_Described):
         "Kueue has not admitted the job yet; the message names its LocalQueue and quotes Kueue.",
     )
     KUEUE_MISSING = (
-        ("KueueMissing"),
-        ("The job's label names a LocalQueue of Kueue, and the operator cannot read Kueue's API."),
+        "KueueMissing",
+        "The job's label names a LocalQueue of Kueue, and the operator cannot read Kueue's API.",
     )
     ADMITTED = "Admitted", "Kueue has admitted the job: its quota is reserved."
     WAITING_TO_PREPARE = (
@@ -196,10 +196,7 @@ class Reason(_Described):
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
     YIELDING_TO_RESIDENT = (
         "YieldingToResident",
-        (
-            "The resident was unloaded for `maxOutage` and had to refuse requests; the training stops at a checkpoint "
-            "for it."
-        ),
+        "The resident was unloaded for `maxOutage` and had to refuse requests; the training stops for it.",
     )
     SUSPENDED = "Suspended", "`spec.suspend` is true."
     PREEMPTED = (
@@ -230,8 +227,8 @@ class Reason(_Described):
     COMPLETED = "Completed", "The job has run to its end."
     INTERRUPTED = "Interrupted", "The training was stopped; it can resume from its checkpoint."
     GPU_MEMORY_UNAVAILABLE = (
-        ("GpuMemoryUnavailable"),
-        ("The trainer found less free GPU memory than the operator had measured."),
+        "GpuMemoryUnavailable",
+        "The trainer found less free GPU memory than the operator had measured.",
     )
     WRONG_GPU = "WrongGpu", "The trainer ran on another GPU than the one that the operator had acquired."
     OUT_OF_MEMORY = "OutOfMemory", "The training ran out of GPU memory."

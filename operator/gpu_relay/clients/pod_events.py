@@ -82,7 +82,7 @@ class StartEvents:
             if error.status == _FORBIDDEN:
                 self._refused_at = now
                 logger.warning(
-                    ("Events cannot be read, so mount errors are only detected by GPU_RELAY_POD_START_TIMEOUT: %s"),
+                    "Events cannot be read, so mount errors are only detected by GPU_RELAY_POD_START_TIMEOUT: %s",
                     error,
                 )
             else:

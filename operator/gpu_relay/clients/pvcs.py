@@ -30,7 +30,7 @@ class ClaimStore:
             if self._may_read:
                 self._may_read = False
                 logger.warning(
-                    ("PVCs cannot be read, so a missing PVC is only reported once a pod waits for it: %s"), error
+                    "PVCs cannot be read, so a missing PVC is only reported once a pod waits for it: %s", error
                 )
             return _UNKNOWN
         return Claim(bound=raw.get("status", {}).get("phase") == "Bound")

@@ -153,7 +153,7 @@ class WorkloadStore:
             if not error.refusal and not error.not_found:
                 raise
             logger.warning(
-                ("ResourceFlavor %s cannot be read; its node labels and tolerations are ignored: %s"), name, error
+                "ResourceFlavor %s cannot be read; its node labels and tolerations are ignored: %s", name, error
             )
             spec = {}
         grant = Grant(spec.get("nodeLabels", {}), tuple(spec.get("tolerations", ())))

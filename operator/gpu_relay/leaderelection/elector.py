@@ -76,7 +76,7 @@ class LeaderElector:
                 await self._lease.release(record)
         except (KubeError, TimeoutError) as error:
             logger.warning(
-                ("the leader's Lease could not be released, so the next leader waits until it expires: %s"), error
+                "the leader's Lease could not be released, so the next leader waits until it expires: %s", error
             )
 
     async def _try(self, timeout: float) -> bool:

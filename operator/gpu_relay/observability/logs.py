@@ -65,7 +65,7 @@ class TextLines(logging.Formatter):
         """Return the line."""
         fields = _about.get()
         shown = (
-            f"{name} {fields[name]}" if name == ("fence") else str(fields[name]) for name in FIELDS if name in fields
+            f"{name} {fields[name]}" if name == "fence" else str(fields[name]) for name in FIELDS if name in fields
         )
         context = " ".join(shown)
         record.about = f"[{context}] " if context else ""

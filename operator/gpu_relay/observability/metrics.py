@@ -21,7 +21,7 @@ STEP_SECONDS = Histogram(
     buckets=_FAST,
 )
 RESIDENT_OUT = Gauge(
-    ("gpu_relay_resident_out"), ("1 while the resident is unloaded for a turn, or its reload is pending"), [("gpu")]
+    "gpu_relay_resident_out", "1 while the resident is unloaded for a turn, or its reload is pending", ["gpu"]
 )
 RESIDENT_OUTAGE = Histogram(
     "gpu_relay_resident_outage_seconds",
@@ -50,9 +50,9 @@ PASS_ERRORS = Counter(
 LEADER = Gauge("gpu_relay_leader", "1 while this operator leads, 0 while it stands by")
 RESYNC_AGE = Gauge("gpu_relay_resync_age_seconds", "Seconds since the last full list was read")
 WATCH_LAG = Gauge(
-    ("gpu_relay_watch_lag_seconds"),
-    ("Seconds since a full list showed something that the watches have not reported yet"),
+    "gpu_relay_watch_lag_seconds",
+    "Seconds since a full list showed something that the watches have not reported yet",
 )
 WORK_OVERDUE = Gauge(
-    ("gpu_relay_work_overdue_seconds"), ("Seconds that the oldest due item of the work queue has been waiting")
+    "gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has been waiting"
 )

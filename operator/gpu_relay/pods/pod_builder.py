@@ -176,10 +176,8 @@ def _spec(job: Job, role: _Role, defaults: TrainerDefaults, base: dict[str, Any]
         "volumes": [*base.get("volumes", []), *volumes(job)],
     }
     if job.node_selector:
-        spec[("nodeSelector")] = {
-            **job.node_selector,
-            **base.get(("nodeSelector"), {}),
-        }  # the site's labels override the job's
+        site = base.get("nodeSelector", {})
+        spec["nodeSelector"] = {**job.node_selector, **site}  # the site's labels override the job's
     added: dict[str, list[Object]] = {
         "tolerations": [*map(_plain, wanted.tolerations or []), *map(dict, job.grant.tolerations)],
         "imagePullSecrets": [*map(_plain, wanted.image_pull_secrets or [])],

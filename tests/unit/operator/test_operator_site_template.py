@@ -82,8 +82,8 @@ def test_the_shipped_templates_are_good(tmp_path: Path, file: str, template: str
             "spec.volumes[0].persistentVolumeClaim.claimName is missing",
         ),
         (
-            ("spec: {node_selector: {a: b}}"),
-            ("spec.node_selector is not a field of Kubernetes; did you mean nodeSelector?"),
+            "spec: {node_selector: {a: b}}",
+            "spec.node_selector is not a field of Kubernetes; did you mean nodeSelector?",
         ),
         ("metadata: {label: {a: b}}", "metadata.label is not a field of Kubernetes; did you mean labels?"),
         (
@@ -95,8 +95,8 @@ def test_the_shipped_templates_are_good(tmp_path: Path, file: str, template: str
         ("spec: {tolerations: }", "spec.tolerations has no value: set it, or remove it"),
         ("spec: ", "spec has no value"),
         (
-            ("spec: {nodeSelector: {gpu: true}}"),
-            ("spec.nodeSelector.gpu: true is not a string; put it into quotation marks"),
+            "spec: {nodeSelector: {gpu: true}}",
+            "spec.nodeSelector.gpu: true is not a string; put it into quotation marks",
         ),
         (
             "spec: {containers: [{name: trainer, env: [{name: A, value: 1}]}]}",
@@ -128,8 +128,8 @@ def test_the_shipped_templates_are_good(tmp_path: Path, file: str, template: str
                 ("restartPolicy: Always", "restartPolicy is set by the operator"),
                 ("env: [{name: GPU_RELAY_JOB_FILE}]", "env[0].name: GPU_RELAY_JOB_FILE is reserved for the operator"),
                 (
-                    ("volumeMounts: [{name: a, mountPath: /data}]"),
-                    ("volumeMounts[0].mountPath: /data is reserved for the operator"),
+                    "volumeMounts: [{name: a, mountPath: /data}]",
+                    "volumeMounts[0].mountPath: /data is reserved for the operator",
                 ),
             ]
         ),

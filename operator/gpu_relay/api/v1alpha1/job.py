@@ -25,7 +25,7 @@ class YoloTrainingJob(ApiType):
         }
     )
     spec: YoloTrainingJobSpec = Field(
-        description=("The model to train, its data, its output, and the GPU memory that it needs.")
+        description="The model to train, its data, its output, and the GPU memory that it needs."
     )
     status: Annotated[YoloTrainingJobStatus, Field(description="The observed state of the job.")] = (
         YoloTrainingJobStatus()

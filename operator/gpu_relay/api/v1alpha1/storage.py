@@ -31,8 +31,8 @@ class Dataset(ApiType):
                     "message": "give dataset.persistentVolumeClaim or dataset.uri, and not both",
                 },
                 {
-                    ("rule"): ("!has(self.sha256) || has(self.uri)"),
-                    ("message"): ("dataset.sha256 needs dataset.uri: it is the checksum of the archive there"),
+                    "rule": "!has(self.sha256) || has(self.uri)",
+                    "message": "dataset.sha256 needs dataset.uri: it is the checksum of the archive there",
                 },
             ]
         }
