@@ -1,6 +1,6 @@
-"""The command line: `gpu-relay run` works in a pod and from a laptop; `gpu-relay page` serves the page.
+"""The command line: `gpu-relay run` runs the operator, in a pod or outside it; `gpu-relay page` serves the page.
 
-Each command imports what it needs, and nothing of the other.
+Each command imports only the modules that it needs.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from gpu_relay.observability import logs
 
 
 def main() -> None:
-    """Parse the command line and run; exits with 1 and a sentence when settings, cluster or leadership end it."""
+    """Parse the command line and run the command; exit with 1 and a message if settings, cluster or leadership fail."""
     arguments = _parser().parse_args()
     command = {"run": _run, "page": _page}[arguments.command]
     try:
@@ -52,13 +52,13 @@ def _page(verbose: bool) -> None:
 
 class _Parser(argparse.ArgumentParser):
     def format_help(self) -> str:
-        """Return the help, with every setting."""
+        """Return the help, with all settings."""
         from gpu_relay.settings import Settings
         from relay_page.settings import PageSettings
 
         self.epilog = (
-            "The cluster is the pod's own, or that of $KUBECONFIG. Settings are environment variables:\n\n"
-            f"{_described(Settings)}\n\nThe page's own:\n\n{_described(PageSettings)}"
+            "The cluster is that of the pod, or of $KUBECONFIG. Settings are environment variables:\n\n"
+            f"{_described(Settings)}\n\nSettings of the page:\n\n{_described(PageSettings)}"
         )
         return super().format_help()
 
@@ -66,13 +66,13 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(
         prog="gpu-relay",
-        description="Runs YoloTrainingJobs on GPUs that inference pods own by default, and gives the GPUs back.",
+        description="Run YoloTrainingJobs on GPUs that inference pods own by default, and give the GPUs back.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = "run the operator, or serve the page, until it is told to stop"
+    commands = "run: run the operator; page: serve the page; both until SIGTERM or SIGINT"
     parser.add_argument("command", choices=["run", "page"], help=commands)
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    parser.add_argument("-v", "--verbose", action="store_true", help="log every look at every GPU")
+    parser.add_argument("-v", "--verbose", action="store_true", help="log every reconcile of every GPU")
     return parser
 
 

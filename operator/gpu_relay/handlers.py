@@ -1,6 +1,7 @@
-"""Kopf handlers: raw watch events, handed to the engine. They decide nothing and write nothing.
+"""Kopf handlers: they pass raw watch events to the controllers. They decide nothing and write nothing.
 
-They are coroutines although they await nothing: Kopf runs plain functions in threads, and the engine is no thread's.
+They are coroutines although they await nothing: Kopf runs plain functions in threads, and the controllers are not
+thread-safe.
 """
 
 import logging
@@ -16,7 +17,7 @@ _DELETED = "DELETED"
 
 
 def registry_for(manager: Manager, *, kueue: bool) -> kopf.OperatorRegistry:
-    """Return a registry whose handlers feed this engine; with `kueue`, Workloads are watched."""
+    """Return a registry of handlers that pass events to the manager; with `kueue`, Workloads are watched, too."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -25,7 +26,7 @@ def registry_for(manager: Manager, *, kueue: bool) -> kopf.OperatorRegistry:
 
     @kopf.on.login(registry=registry)
     def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_via_client(**kwargs)  # Kopf's own reader of kubeconfigs does not know `tokenFile`
+        return kopf.login_via_client(**kwargs)  # Kopf's own login ignores `tokenFile`
 
     @kopf.on.event(words.GROUP, words.VERSION, words.PLURAL, registry=registry)
     async def job_seen(event: kopf.RawEvent, **_: Any) -> None:
@@ -57,7 +58,7 @@ def _watch_workloads(registry: kopf.OperatorRegistry, manager: Manager) -> None:
 
 
 class _NoDiffs(kopf.DiffBaseStorage):
-    """Keeps nothing to compare objects with: handlers of raw events need no diffs, and each costs a deep copy."""
+    """A storage that stores nothing: handlers of raw events need no diffs, and each diff costs a deep copy."""
 
     def build(self, **_: Any) -> kopf.BodyEssence:
         return kopf.BodyEssence()
@@ -66,16 +67,16 @@ class _NoDiffs(kopf.DiffBaseStorage):
         return None
 
     def store(self, **_: Any) -> None:
-        """Store nothing: only handlers of changes, of which there are none, would ask for it again."""
+        """Store nothing: only handlers of changes would read it, and there are none."""
 
 
 def configure_kopf(settings: kopf.OperatorSettings) -> None:
-    """Set Kopf up as a watcher only: no peering, no finalizers, no annotations, no Events of its own."""
+    """Configure Kopf as a watcher only: no peering, no finalizers, no annotations, no Events."""
     settings.peering.standalone = True
     settings.scanning.disabled = True
     settings.posting.enabled = False
     settings.persistence.diffbase_storage = _NoDiffs()
-    # An object may have 1.5 MiB, Kopf holds a page of them whole, and each for as long as its worker idles.
+    # An object may have 1.5 MiB. Kopf keeps a whole page in memory, and each object until its worker has been idle.
     settings.watching.chunk_size = 20
     settings.queueing.idle_timeout = 0.05
     settings.watching.server_timeout = 300

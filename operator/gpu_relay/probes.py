@@ -1,4 +1,4 @@
-"""/healthz, /readyz and /metrics."""
+"""The HTTP server of /healthz, /readyz and /metrics."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -14,7 +14,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serve(manager: Manager, leadership: LeaderElector, host: str, port: int) -> AsyncIterator[int]:
-    """Serve while the context lasts; yields the port that was bound."""
+    """Serve within the context; yields the port that was bound."""
     app = web.Application()
     app.router.add_get("/healthz", _healthz(manager))
     app.router.add_get("/readyz", _readyz(manager, leadership))
@@ -37,7 +37,7 @@ def _healthz(manager: Manager) -> _Handler:
 
 
 def _readyz(manager: Manager, leadership: LeaderElector) -> _Handler:
-    """Both leader and standby are ready once their caches are: that is what a rollout may wait for."""
+    """Return the handler: leader and standby are ready once their caches are, so a rollout can wait for that."""
 
     async def handler(_: web.Request) -> web.Response:
         if not manager.ready():

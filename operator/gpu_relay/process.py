@@ -1,4 +1,4 @@
-"""The process: watches, resync and probes at all times; the engine's work only while this process leads.
+"""The process: it watches, resyncs and serves probes at all times, and reconciles only while it is the leader.
 
 ::
 
@@ -43,12 +43,12 @@ from gpu_relay.settings import Settings
 logger = logging.getLogger(__name__)
 _START_RETRY = 2.0
 _LONGEST_END = 8.0
-"""Seconds that the watches have for ending: Kopf takes 5 when one of them has failed."""
+"""Seconds in which the watches must end: Kopf takes 5 when one of them has failed."""
 T = TypeVar("T")
 
 
 async def run(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT, or until something ends that should not; then that is raised."""
+    """Run until SIGTERM or SIGINT. Raises the error of a task that ends before."""
     async with (
         Kube.connect(field_manager="gpu-relay", timeout=settings.request_timeout) as kube,
         open_session() as http,
@@ -58,12 +58,12 @@ async def run(settings: Settings) -> None:
         manager = _manager(kube.writing_if(leadership.permit), http, leadership, settings)
         host = os.environ.get("BIND_ADDRESS", "0.0.0.0")
         async with probes.serve(manager, leadership, host, settings.http_port) as port:
-            logger.info("gpu-relay runs; namespace %s, probes on port %d", settings.namespace, port)
+            logger.info("gpu-relay is running; namespace %s, probes on port %d", settings.namespace, port)
             await _until_one_ends(manager, leadership, settings)
 
 
 def _identity() -> str:
-    """Name this process among the candidates: a pod's restarted container may go on where the killed one stopped."""
+    """Return the identity of this candidate: that of the pod, so a restarted container continues as the leader."""
     name = os.environ.get("POD_NAME") or socket.gethostname()
     return f"{name}_{os.environ.get('POD_UID') or uuid.uuid4()}"
 
@@ -110,25 +110,25 @@ async def _until_one_ends(manager: Manager, leadership: LeaderElector, settings:
 
 
 async def _end_of(watches: "asyncio.Task[None]") -> BaseException | None:
-    """Wait for the watches' end; end this process where it does not come, as nothing acts any more.
+    """Wait for the end of the watches; exit from this process if they do not end. Nothing acts any more at that point.
 
-    A watcher of Kopf that waits for its answer when another one fails is cancelled together with what tells it why;
-    it then goes on, and Kopf waits for it for ever, as `asyncio.run` would.
+    A watcher of Kopf that waits for a response when another watcher fails can miss its cancellation. Kopf, and
+    `asyncio.run`, would then wait for it indefinitely: https://github.com/nolar/kopf/issues/1168
     """
     await asyncio.wait({watches}, timeout=_LONGEST_END)
     if not watches.done():
-        logger.error("the watches do not end; this process ends without them")
+        logger.error("the watches do not end; exiting without waiting for them")
         logging.shutdown()
         os._exit(1)
     return (await asyncio.gather(watches, return_exceptions=True))[0]
 
 
 async def _lead(manager: Manager, leadership: LeaderElector, up: asyncio.Event) -> None:
-    """Stand by, then work for as long as this process leads; give leadership up when nothing acts any more."""
+    """Stand by, then work while this process is the leader; release leadership when nothing acts any more."""
     await up.wait()
     task = asyncio.current_task()
     assert task is not None
-    for number in (signal.SIGTERM, signal.SIGINT):  # Kopf's own handlers would wait in vain for our tasks to end
+    for number in (signal.SIGTERM, signal.SIGINT):  # Kopf's handlers do not end our tasks
         asyncio.get_running_loop().add_signal_handler(number, task.cancel)
     await leadership.campaign()
     try:
@@ -138,7 +138,7 @@ async def _lead(manager: Manager, leadership: LeaderElector, up: asyncio.Event) 
 
 
 async def _both(*coroutines: Coroutine[Any, Any, None]) -> None:
-    """Run coroutines until the first of them ends; raise what any of them raised."""
+    """Run coroutines until the first of them ends. Raises the error of any of them."""
     tasks = [asyncio.create_task(each) for each in coroutines]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -150,30 +150,30 @@ async def _both(*coroutines: Coroutine[Any, Any, None]) -> None:
 
 
 async def _ended(*tasks: "asyncio.Task[None]") -> list[BaseException | None]:
-    """Cancel tasks and wait for their ends."""
+    """Cancel tasks, wait until they have ended, and return their errors."""
     for task in tasks:
         task.cancel()
     return list(await asyncio.gather(*tasks, return_exceptions=True))
 
 
 async def _expect_crd(kube: Kube) -> None:
-    """Wait for the API server; KubeError when it does not know our kind, or will not have us."""
+    """Wait for the API server. Raises KubeError if it does not know the CRD, or refuses the request."""
     try:
         await _patiently(lambda: kube.get(f"/apis/{words.API_VERSION}"))
     except KubeError as error:
         if error.not_found:
-            message = f"the cluster does not know {words.KIND}: apply the files of crds/ first"
+            message = f"the cluster has no CRD of {words.KIND}: apply the files of crds/ first"
             raise KubeError(0, "NoCRD", message) from error
         raise
 
 
 async def _patiently(call: Callable[[], Awaitable[T]]) -> T:
-    """Call until the API server answers; KubeError where it does, and refuses."""
+    """Call until the API server answers. Raises KubeError if it refuses."""
     while True:
         try:
             return await call()
         except KubeError as error:
             if error.not_found or error.refusal:
                 raise
-            logger.warning("waits for the API server: %s", error)
+            logger.warning("waiting for the API server: %s", error)
         await asyncio.sleep(_START_RETRY)

@@ -14,7 +14,7 @@ from gpu_relay.pods.site_template import read_template
 
 
 class ExternalResident(BaseModel):
-    """A resident that is no pod: a process on one of the cluster's nodes, known by its URL."""
+    """A resident that is not a pod: a process on a node of the cluster, known by its URL."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -22,11 +22,11 @@ class ExternalResident(BaseModel):
     url: str = Field(pattern=r"^https?://[^/]+$")
     """Base URL of its API, without a path."""
     node: str = Field(min_length=1)
-    """Name of the Kubernetes node whose GPU it sits on; training pods are pinned to it."""
+    """Name of the Kubernetes node with its GPU; training pods are pinned to it."""
     labels: dict[str, str] = {}
-    """What `gpu.residentSelector` of a job sees."""
+    """Labels that `gpu.residentSelector` of a job matches."""
     allowed_namespaces: str = "*"
-    """Namespaces whose jobs may have its GPU, separated by commas; `*` means all."""
+    """Namespaces whose jobs may use its GPU, separated by commas; `*` means all."""
 
 
 class Settings(BaseSettings):
@@ -35,77 +35,77 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GPU_RELAY_", extra="ignore", use_attribute_docstrings=True)
 
     namespace: str = "gpu-relay"
-    """Namespace of the operator: its Leases live there."""
+    """Namespace of the operator and of its Leases."""
     watch_namespace: str = ""
-    """Watch jobs and pods of this namespace only; empty watches the whole cluster."""
+    """Namespace whose jobs and pods are watched; empty: all namespaces."""
     resident_namespaces: str = ""
-    """Namespaces whose pods may be residents, by commas; empty: the operator's own; `*`: all, where all are trusted."""
+    """Namespaces whose pods may be residents, by commas; empty: the operator's own; `*`: all, if you trust all."""
     trainer_image: str = Field(default=f"gpu-relay/yolo:{__version__}", min_length=1)
-    """Image of training pods whose job names none."""
+    """Image of training pods whose job sets none."""
     trainer_pod_template: Path | None = None
-    """YAML file with a partial PodTemplateSpec that every training pod starts from: tolerations, runtimeClassName, …"""
+    """YAML file with a partial PodTemplateSpec, the base of every training pod: tolerations, runtimeClassName, …"""
     gpu_resource: str = "nvidia.com/gpu"
-    """Extended resource of which a training pod takes one (a share, with time-slicing); empty takes none."""
+    """Extended resource of which a training pod requests one (a share, with time-slicing); empty: none."""
     gpu_resource_claim: str = ""
-    """Name of a ResourceClaim (DRA) in the job's namespace that training pods join instead; empty joins none."""
+    """Name of a ResourceClaim (DRA) in the job's namespace that training pods use instead; empty: none."""
     preparations: int = Field(default=2, ge=0, le=1000)
-    """Jobs of one namespace that are prepared at the same time, without a GPU; 0 leaves it to the training pods."""
+    """Jobs of one namespace that are prepared at the same time, without a GPU; 0: training pods prepare the data."""
     preparation_timeout: int = Field(default=21600, ge=1)
-    """Time that a preparing pod may run; then the kubelet stops it, and the preparation has failed."""
+    """Time limit of a preparing pod; then the kubelet stops it, and the preparation has failed."""
     trainer_grace_period: int = Field(default=60, ge=1)
-    """Seconds in which a training that is told to stop writes its checkpoint."""
+    """Grace period of a training pod: the seconds in which it writes its checkpoint when it is stopped."""
     resident_port: int = Field(default=8000, ge=1, le=65535)
-    """Port of the residents' API, where a pod has neither the annotation gpurelay.dev/port nor a port named http."""
+    """Port of the residents' API, if a pod has neither the annotation gpurelay.dev/port nor a port named http."""
     resident_token_file: Path | None = None
     """File with the bearer token for residents, for example a projected service account token of audience gpu-relay."""
     margin: int = Field(default=256, ge=0)
-    """Memory that must be free beyond what a job asks for."""
+    """Memory that must be free in addition to what a job requests."""
     samples: int = Field(default=3, ge=1, le=100)
     """Measurements in a row that must show enough free memory."""
     sample_interval: float = Field(default=0.5, ge=0.05, le=60)
     """Time between these measurements."""
     hold_ttl: float = Field(default=60, ge=5, le=3600)
-    """Time after which a resident may load by itself when neither operator nor trainer renews its hold."""
+    """Time after which a resident may load by itself if neither the operator nor the trainer renews its hold."""
     drain_timeout: float = Field(default=20, ge=0, le=25)
-    """Time that requests in flight get before an unload aborts them."""
+    """Time that requests in flight have to finish before an unload aborts them."""
     request_timeout: float = Field(default=30, ge=1)
     """Time limit of a call to the Kubernetes API or to a resident's unload."""
     load_timeout: float = Field(default=300, ge=1)
     """Time limit of a resident's load with its probe inference."""
     pod_start_timeout: float = Field(default=600, ge=1)
-    """Time in which a training pod must start; then the resident gets its GPU back and the attempt has failed."""
+    """Time limit for the start of a training pod; then the resident gets its GPU back, and the attempt has failed."""
     start_failure_timeout: float = Field(default=60, ge=0)
-    """The same, from the first failure, for a pod without a place on the node, an image, a volume or a container."""
+    """The same, from the first failure, for a pod that is unschedulable, or whose image, volume or container fails."""
     pod_stuck_after: float = Field(default=60, ge=0)
-    """Time after its grace period at which a pod that will not end is told of."""
+    """Time after its grace period at which a pod that does not end is reported as PodStuck."""
     memory_return_timeout: float = Field(default=30, ge=0)
-    """Time to wait for a training's memory to be measured free; then the resident's own check of a load decides."""
+    """Time to wait until a training's memory is measured free; then the resident's check before its load decides."""
     progress_interval: float = Field(default=2, ge=0.2)
-    """Time between two looks at a running training."""
+    """Time between two reads of a training's progress."""
     backoff_base: float = Field(default=10, ge=0)
-    """Pause after the first failed attempt; it doubles with each further one."""
+    """Pause after the first failed attempt; it doubles with each further failure."""
     backoff_cap: float = Field(default=360, ge=0)
     """Longest pause between attempts."""
     max_outage: float = Field(default=1800, ge=0)
-    """Time that back-to-back turns may keep a resident out; the pod annotation gpurelay.dev/max-outage overrides it."""
+    """Time that turns in a row may keep a resident unloaded; its annotation gpurelay.dev/max-outage overrides it."""
     min_serve: float = Field(default=60, ge=0)
-    """Time that a resident then serves before the next turn; the pod annotation gpurelay.dev/min-serve overrides it."""
+    """Time that the resident then serves before the next turn; its annotation gpurelay.dev/min-serve overrides it."""
     max_idle_outage: float = Field(default=120, ge=5)
     """Time that a resident may stay unloaded while no training pod is live; then it is loaded, whatever the cause."""
     resident_grace: float = Field(default=60, ge=0)
-    """Time that a turn waits for a missing or silent resident, and without any before jobs start without one."""
+    """Time that a turn waits for a missing or silent resident; jobs start without a resident after the same time."""
     external_residents: list[ExternalResident] = []
-    """Residents outside the cluster's pods: a JSON list of {"name", "url", "node", "labels"}."""
+    """Residents that are not pods: a JSON list of {"name", "url", "node", "labels"}."""
     restart_resident_after: float = Field(default=0, ge=0)
-    """Time after which the pod of a resident that will not unload is deleted; 0 never does that."""
+    """Time after which the pod of a resident that does not unload is deleted; 0: never."""
     idle_after: float = Field(default=30, ge=0)
-    """Time without a request after which a resident counts as idle; gpurelay.dev/idle-after overrides it."""
+    """Time without a request after which a resident is idle; its annotation gpurelay.dev/idle-after overrides it."""
     lease_duration: int = Field(default=12, ge=2, le=60)
-    """Duration of the leader's Lease: after two thirds unrenewed the leader ends, after all of it another leads."""
+    """Duration of the leader's Lease: after two thirds without renewal the leader exits; after all, another leads."""
     resync_interval: float = Field(default=300, ge=5)
-    """Time between full LISTs that find what a watch has missed."""
+    """Time between full LISTs, which find what a watch has missed."""
     http_port: int = Field(default=8081, ge=0, le=65535)
-    """Port of /healthz, /readyz and /metrics; 0 takes a free one."""
+    """Port of /healthz, /readyz and /metrics; 0: any free port."""
     log_format: str = Field(default="text", pattern="^(text|json)$")
     """`text` for people, `json` for log collectors."""
 
@@ -115,12 +115,12 @@ class Settings(BaseSettings):
         return value or None
 
     def trusts_residents_of(self, namespace: str) -> bool:
-        """True where pods of a namespace may be residents: they are sent the operator's token for residents."""
+        """Return whether pods of a namespace may be residents: they get the operator's token for residents."""
         trusted = {name.strip() for name in (self.resident_namespaces or self.namespace).split(",")}
         return bool(trusted & {namespace, "*"})
 
     def policy(self) -> Policy:
-        """Return the part that decisions depend on."""
+        """Return the settings on which decisions depend."""
         return Policy(
             samples=self.samples,
             sample_interval=self.sample_interval,
@@ -151,7 +151,7 @@ class Settings(BaseSettings):
         )
 
     def trainer_defaults(self) -> TrainerDefaults:
-        """Read the pod template; ValueError says what is wrong with the file."""
+        """Return the defaults of training pods. Raises ValueError, which names what is wrong with the pod template."""
         return TrainerDefaults(
             image=self.trainer_image,
             gpu_resource=self.gpu_resource,

@@ -85,7 +85,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"dataset": {"uri": "/mnt/digits"}},
-        "spec.dataset.uri|'/mnt/digits' cannot be fetched; data on a volume is given by "
+        "spec.dataset.uri|'/mnt/digits' cannot be fetched; for data on a volume, set "
         "dataset.persistentVolumeClaim and dataset.path",
     ),
     (
@@ -95,17 +95,22 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"dataset": {"uri": "s3://data/x.zip", "sha256": f"sha256:{TRAINED.upper()}"}},
-        f"spec.dataset.sha256|'sha256:{TRAINED.upper()}' is no SHA-256 sum; write {TRAINED}",
+        f"spec.dataset.sha256|'sha256:{TRAINED.upper()}' is not a SHA-256 checksum; write {TRAINED}",
     ),
     (
         {"dataset": {"uri": "s3://data/x.zip", "sha256": "abc"}},
-        "spec.dataset.sha256|'abc' is no SHA-256 sum; write the 64 hexadecimal digits that `sha256sum` prints for "
-        "the archive",
+        (
+            "spec.dataset.sha256|'abc' is not a SHA-256 checksum; write the 64 hexadecimal digits that `sha256sum` "
+            "prints for the archive"
+        ),
     ),
-    ({"output": {"uri": "s3:/results"}}, "spec.output.uri|'s3:/results' is no place to publish to; write s3://results"),
+    (
+        {("output"): {("uri"): ("s3:/results")}},
+        "spec.output.uri|'s3:/results' is not a folder for results; write s3://results",
+    ),
     (
         {"output": {"uri": "https://host/results"}},
-        "spec.output.uri|'https://host/results' is no place to publish to; write for example s3://bucket/folder or "
+        "spec.output.uri|'https://host/results' is not a folder for results; write for example s3://bucket/folder or "
         "gs://bucket/folder",
     ),
     *(
@@ -121,21 +126,26 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ),
     (
         {"podTemplate": {"image": "https://registry.example/yolo:1"}},
-        "spec.podTemplate.image|'https://registry.example/yolo:1' is no image reference; write registry.example/yolo:1",
+        (
+            "spec.podTemplate.image|'https://registry.example/yolo:1' is not an image reference; write "
+            "registry.example/yolo:1"
+        ),
     ),
     (
         {"podTemplate": {"image": "my image"}},
-        "spec.podTemplate.image|'my image' is no image reference; write for example registry.example/team/yolo:1.2, "
-        "without spaces",
+        (
+            "spec.podTemplate.image|'my image' is not an image reference; write for example "
+            "registry.example/team/yolo:1.2, without spaces"
+        ),
     ),
     (
         {"podTemplate": {"env": [{"name": "MY VAR", "value": "1"}]}},
-        "spec.podTemplate.env[0].name|'MY VAR' is no name of a variable; write MY_VAR",
+        "spec.podTemplate.env[0].name|'MY VAR' is not the name of a variable; write MY_VAR",
     ),
     (
         {"podTemplate": {"resources": {"limits": {"memory": "8GB"}}}},
         "spec.podTemplate.resources.limits[memory]|this is not a quantity; write for example 2, 500m or 8Gi: units "
-        "have no B, and no space before",
+        "have no B, and no space before them",
     ),
 ]
 

@@ -39,8 +39,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
     ({"resumeFrom": "a/../b"}, "without a leading '/' and '..', or an s3:// or gs:// folder"),
     ({"resumeFrom": "https://host/first"}, "or an s3:// or gs:// folder"),
-    ({"resumeFrom": "first", "output": {"uri": "s3://results/x"}}, "name that claim, or give the URI of the output"),
-    ({"resumeFrom": "second", "output": OUTPUT}, "only read: give output another folder than resumeFrom"),
+    ({"resumeFrom": "first", "output": {"uri": "s3://results/x"}}, "set it, or give the URI of the output"),
+    ({"resumeFrom": "second", "output": OUTPUT}, "only read: set output to another folder than resumeFrom"),
 ]
 
 

@@ -92,7 +92,7 @@ def test_with_the_rights_of_one_namespace(
         assert "Traceback" not in operator.log()
         forbidden = [line for line in operator.log().splitlines() if "orbidden" in line]
         assert len(forbidden) == 1, "nodes belong to no namespace, and are unknown without a right to them"
-        assert "node node-1 cannot be read, so nothing is known of its state" in forbidden[0]
+        assert "node node-1 cannot be read, so its state is unknown" in forbidden[0]
     finally:
         operator.stop()
 
@@ -105,5 +105,5 @@ def test_a_mistake_in_the_sites_template_ends_the_start(
     operator = OperatorProcess(operator_kubeconfig, tmp_path / "operator.log", trainer_pod_template=str(template))
     operator.start()
     assert operator.wait(30) == 1
-    assert "spec.tolerationz is no field of Kubernetes; did you mean tolerations?" in operator.log()
+    assert "spec.tolerationz is not a field of Kubernetes; did you mean tolerations?" in operator.log()
     assert "Traceback" not in operator.log()

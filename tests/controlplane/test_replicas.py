@@ -18,7 +18,7 @@ def pair(world: World, start_operator: Start) -> tuple[OperatorProcess, Operator
     leader = start_operator(replica="one")
     eventually(lambda: world.leader() == "operator-one_one", "the first to lead")
     standby = start_operator(replica="two")
-    eventually(lambda: "stands by" in standby.log(), "the second to stand by")
+    eventually(lambda: "standby: " in standby.log(), "the second to stand by")
     eventually(lambda: "probes on port" in standby.log() and standby.probe("/readyz").is_success, "its caches")
     return leader, standby
 

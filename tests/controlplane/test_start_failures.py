@@ -89,11 +89,11 @@ def test_an_operator_that_may_not_read_events_works_on_without_them(
         world.bind_pod("digits-1", "node-1")
         creating(world, "digits-1")
         world.tell_of_pod("digits-1", "FailedMount", "the server is down", later=60)
-        eventually(lambda: "mount errors are found by" in operator.log(), "the refusal to be logged")
+        eventually(lambda: "mount errors are only detected by" in operator.log(), "the refusal to be logged")
         told(world, "PodNotStarted")
         world.run_pod("digits-1")
         told(world, "TrainingRunning")
-        assert operator.log().count("mount errors are found by") == 1
+        assert operator.log().count("mount errors are only detected by") == 1
     finally:
         operator.stop()
 

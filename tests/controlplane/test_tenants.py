@@ -40,10 +40,10 @@ def pod(**template: Any) -> Object:
 
 
 LIMITED: dict[str, tuple[Object, str]] = {
-    "priority": ({"priority": 11}, "priority 11 is above what jobs of namespace"),
-    "account": (pod(serviceAccountName="admin"), "serviceAccountName admin is not among those"),
-    "image": (pod(image="registry.example/yolox"), "does not begin as images of jobs"),
-    "toleration": (pod(tolerations=[{"key": "reserved", "operator": "Exists"}]), "may name no other taints"),
+    "priority": ({"priority": 11}, "priority 11 is above the limit of namespace"),
+    "account": (pod(serviceAccountName="admin"), "serviceAccountName admin is not allowed for jobs of namespace"),
+    "image": (pod(image="registry.example/yolox"), "use an image that begins with one of"),
+    "toleration": (pod(tolerations=[{"key": "reserved", "operator": "Exists"}]), "may tolerate only these taints"),
 }
 
 
@@ -77,7 +77,7 @@ def test_limits_of_a_namespace(limited: Tenant, api: httpx.Client) -> None:
 def test_by_default_no_job_goes_before_other_namespaces(tenant: Tenant, api: httpx.Client) -> None:
     annotate_namespace(api, tenant.namespace, {"gpurelay.dev/max-priority": None})
     answer = eventually(lambda: _refused(tenant.create("digits", priority=1)), "the default to be in force")
-    assert "ask for a higher annotation gpurelay.dev/max-priority" in answer.json()["message"]
+    assert "raise the annotation gpurelay.dev/max-priority" in answer.json()["message"]
     assert tenant.create("digits", priority=-1).is_success
 
 

@@ -60,12 +60,12 @@ ESCAPES: dict[str, tuple[Object, str]] = {
     "more GPUs": (pod(resources={"limits": {"nvidia.com/gpu": "8"}}), "the GPU comes from spec.gpu"),
     "GPUs by request": (pod(resources={"requests": {"amd.com/gpu": 1}}), "the GPU comes from spec.gpu"),
     "a device claim": (pod(resources={"claims": [{"name": "gpu"}]}), UNKNOWN.format("resources.claims")),
-    "all devices visible": (env("NVIDIA_VISIBLE_DEVICES"), "which GPU the training sees"),
-    "another device": (env("CUDA_VISIBLE_DEVICES"), "which GPU the training sees"),
-    "another job file": (env("GPU_RELAY_JOB_FILE"), "set by the relay"),
-    "a GPU of one's own": (env("GPU_RELAY_SIMULATED_GPU"), "set by the relay"),
-    "another driver": (env("LD_LIBRARY_PATH"), "set by the relay"),
-    "preloaded code": (env("LD_PRELOAD"), "set by the relay"),
+    "all devices visible": (env("NVIDIA_VISIBLE_DEVICES"), "which GPU the training uses"),
+    "another device": (env("CUDA_VISIBLE_DEVICES"), "which GPU the training uses"),
+    "another job file": (env("GPU_RELAY_JOB_FILE"), "are reserved"),
+    "a GPU of one's own": (env("GPU_RELAY_SIMULATED_GPU"), "are reserved"),
+    "another driver": (env("LD_LIBRARY_PATH"), "are reserved"),
+    "preloaded code": (env("LD_PRELOAD"), "are reserved"),
     # what belongs to others
     "another's claim for data": (
         {"dataset": {"persistentVolumeClaim": {"claimName": "other/data"}}}, "in the job's own namespace"),
@@ -84,17 +84,17 @@ ESCAPES: dict[str, tuple[Object, str]] = {
         {"output": {"persistentVolumeClaim": {"claimName": "r"}, "path": "../../etc"}}, "no '..'"),
     "the node's files": ({"dataset": {"uri": "file:///etc/shadow"}}, "spec.dataset.uri"),
     # placement
-    "every taint": (pod(tolerations=[{"operator": "Exists"}]), "names the key of one taint"),
+    "every taint": (pod(tolerations=[{"operator": "Exists"}]), "may not tolerate all taints"),
     "the control plane": (
         pod(tolerations=[{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists"}]),
-        "control-plane nodes are not for jobs"),
+        "may not tolerate the taint of control-plane nodes"),
     # more than fits
     "maps in arguments": ({"training": {"args": {"x": {"y": 1}}}}, "spec.training.args.x: Too many"),
     "many arguments": ({"training": {"args": {f"a{i}": 1 for i in range(200)}}}, "at most 64"),
     "long values": ({"training": {"args": {"x": "y" * 2000}}}, "may not be more than 512"),
     "much environment": (pod(env=[{"name": f"E{i}", "value": ""} for i in range(100)]), "must have at most 64 items"),
     "large environment": (
-        pod(env=[{"name": f"E{i}", "value": "x" * 4000} for i in range(5)]), "at most 16,384 characters together"),
+        pod(env=[{"name": f"E{i}", "value": "x" * 4000} for i in range(5)]), "at most 16,384 characters in total"),
     "long lists": ({"training": {"args": {"x": list(range(100))}}}, "must have at most 64 items"),
     "long values of lists": ({"training": {"args": {"x": ["y" * 100]}}}, "may not be more than 32"),
     "long names of labels": (pod(nodeSelector={"x" * 1000: "y"}), "the name of a label has at most 317 characters"),

@@ -14,19 +14,19 @@ _KEEP = (
 
 _FIGURE = ".status.progress.metrics['mAP50_95','top1']"
 _REASON = """.status.conditions[?(@.status=="True")].reason"""
-"""The operator writes conditions in the order of `ConditionType`: what says where a job stands comes first."""
+"""The operator writes conditions in the order of `ConditionType`: the first True one has the reason of the phase."""
 _COLUMNS: tuple[tuple[str, str, str, int, str], ...] = (
-    ("Phase", "string", ".status.phase", 0, "Where the job stands"),
+    ("Phase", "string", ".status.phase", 0, "State of the job"),
     ("Epoch", "string", ".status.progress.summary", 0, "Finished and total epochs"),
-    ("mAP", "number", _FIGURE, 0, "mAP50-95 of the last validation; where the task is classify, top-1 accuracy"),
+    ("mAP", "number", _FIGURE, 0, "mAP50-95 of the last validation; with task classify, top-1 accuracy"),
     ("Node", "string", ".status.gpu.node", 0, "Node of the GPU"),
     ("Attempt", "integer", ".status.attempt", 0, "Number of the attempt"),
     ("Age", "date", ".metadata.creationTimestamp", 0, "Time since the job was created"),
-    ("Reason", "string", _REASON, 1, "Why the job is where it is: the reason of the first condition that is True"),
-    ("Queue", "integer", ".status.queuePosition", 1, "Place in the queue"),
+    ("Reason", "string", _REASON, 1, "Reason of the first condition that is True"),
+    ("Queue", "integer", ".status.queuePosition", 1, "Position in the queue"),
     ("Starts", "string", ".status.estimatedStartTime", 1, "When the turn is expected to begin"),
     ("Free", "integer", ".status.gpu.freeAfter", 1, "Free MiB measured before the training pod was created"),
-    ("Needed", "integer", ".status.gpu.needed", 1, "MiB that the job asked for"),
+    ("Needed", "integer", ".status.gpu.needed", 1, "MiB that the job requests"),
     ("Pod", "string", ".status.pod", 1, "Training pod"),
     ("Weights", "string", ".status.results.weights.best", 1, "Best weights"),
 )
@@ -80,21 +80,21 @@ def _schema() -> dict[str, Any]:
 
 
 def _drop_defaults(node: dict[str, Any]) -> None:
-    """Leave out of a status what the operator did not write: `kubectl describe` would show it."""
+    """Remove all defaults of the status: `kubectl describe` would show them as values."""
     node.pop("default", None)
     for child in (*node.get("properties", {}).values(), *filter(None, (node.get("items"),))):
         _drop_defaults(child)
 
 
 def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Turn pydantic's JSON schema into a structural one: references resolved, optional fields simply absent."""
+    """Convert pydantic's JSON schema into a structural one: references resolved, optional fields not nullable."""
     node = _resolved(node, definitions)
     result = {key: node[key] for key in _KEEP if key in node}
     result.update({key: value for key, value in node.items() if key.startswith("x-kubernetes-")})
     if "x-kubernetes-int-or-string" in result:
         result.pop("type", None)
     if "x-kubernetes-validations" in result:
-        result.pop("pattern", None)  # a rule says it in a sentence: `api.sentences`
+        result.pop("pattern", None)  # a rule of `api.sentences` replaces it, with a message
     if "properties" in node:
         result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
     if "items" in node:
@@ -105,7 +105,7 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
 
 
 def _plain_default(result: dict[str, Any]) -> None:
-    """Leave defaults to the fields: an object gets `{}` where one of its fields has a default, empty ones get none."""
+    """Reduce the default: an object gets `{}` if one of its fields has a default; empty defaults are removed."""
     if "default" not in result:
         return
     if result["default"] in (None, []):
@@ -119,7 +119,7 @@ def _plain_default(result: dict[str, Any]) -> None:
 
 
 def _free_form(node: dict[str, Any], result: dict[str, Any], definitions: dict[str, Any]) -> None:
-    """Describe maps: a schema for the values where they have a type, preserved unknown fields where they have none."""
+    """Describe a map: by the schema of its values if they have a type, else by preserved unknown fields."""
     values = node.get("additionalProperties")
     if isinstance(values, dict) and values:
         result["additionalProperties"] = _structural(values, definitions)
@@ -139,7 +139,7 @@ def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, An
 
 
 class _WithoutAliases(yaml.SafeDumper):
-    """Writes everything out: people read the file, and not every tool knows YAML's anchors."""
+    """A dumper without YAML anchors, which are hard to read and which some tools do not support."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -147,7 +147,7 @@ class _WithoutAliases(yaml.SafeDumper):
 
 def main() -> None:
     """Print the CRD as YAML."""
-    print("# Generated by `make crds` from operator/gpu_relay/api/v1alpha1.py: change the types, not this file.")
+    print("# Generated by `make crds` from operator/gpu_relay/api/v1alpha1: change the types, not this file.")
     print(yaml.dump(crd(), Dumper=_WithoutAliases, sort_keys=False, width=140, allow_unicode=True), end="")
 
 

@@ -1,4 +1,4 @@
-"""CEL rules of `spec.mode` and `spec.resumeFrom`: which fields mean nothing in a mode, and what to change."""
+"""CEL rules of `spec.mode` and `spec.resumeFrom`: they refuse fields that have no effect in a mode."""
 
 from typing import Any
 
@@ -20,7 +20,7 @@ _NO_TRAINING = (
     "self.training.epochs == 100 && self.training.patience == 100 && self.training.seed == 0 && "
     "!has(self.training.timeLimit) && !has(self.training.checkpointInterval)"
 )
-"""The first three have defaults, which the API server fills in before it looks at rules."""
+"""The first three fields have defaults, which the API server sets before it checks rules."""
 
 MODE_RULES: list[dict[str, Any]] = [
     _rule(
@@ -51,12 +51,12 @@ MODE_RULES: list[dict[str, Any]] = [
 RESUME_RULES: list[dict[str, Any]] = [
     _rule(
         "!has(self.resumeFrom) || self.resumeFrom.contains('://') || has(self.output.persistentVolumeClaim)",
-        "resumeFrom is a path inside output.persistentVolumeClaim: name that claim, or give the URI of the output",
+        "resumeFrom is a path inside output.persistentVolumeClaim: set it, or give the URI of the output",
     ),
     _rule(
         "!has(self.resumeFrom) || (self.resumeFrom != self.output.path && "
         "(!has(self.output.uri) || self.resumeFrom != self.output.uri))",
-        "the output of the finished job is only read: give output another folder than resumeFrom",
+        "the output of the finished job is only read: set output to another folder than resumeFrom",
     ),
 ]
 FINISHED_OUTPUT: JsonDict = {

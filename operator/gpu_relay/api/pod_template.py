@@ -1,7 +1,7 @@
-"""What a job may say of its training pod: typed and bounded, so that a mistake is refused before a GPU is touched.
+"""The types of `spec.podTemplate`: typed and bounded, so that the API server refuses mistakes before a turn begins.
 
-Nothing here reaches what a pod of the namespace could not have: volumes, privileges, host namespaces and the like
-have no field, and the GPU comes from `spec.gpu` alone.
+They give no more rights than a pod of the namespace has: there are no fields for volumes, privileges and host
+namespaces, and the GPU comes from `spec.gpu` only.
 """
 
 from typing import Annotated, Any, Literal
@@ -23,7 +23,7 @@ _COMPUTE: JsonDict = {
     ]
 }
 Quantity = Annotated[int | float | str, WithJsonSchema({**QUANTITY})]
-"""A quantity as Kubernetes writes it: `2`, `500m`, `8Gi`."""
+"""A quantity of Kubernetes: `2`, `500m`, `8Gi`."""
 Divisor = Annotated[
     int | float | str,
     WithJsonSchema(
@@ -34,7 +34,7 @@ Divisor = Annotated[
         }
     ),
 ]
-"""The same; a rule for each variable of a long list would cost the API server too much, by its own estimate."""
+"""A quantity with a pattern: a rule for each variable of a long list would exceed the API server's cost limit."""
 
 
 class SecretName(ApiType):
@@ -47,8 +47,8 @@ class KeyRef(ApiType):
     """A key of a Secret or ConfigMap in the job's namespace."""
 
     name: str = object_name("Secret or ConfigMap")
-    key: str = Field(min_length=1, max_length=253, description="Its key.")
-    optional: bool | None = Field(default=None, description="true: no error where it is missing.")
+    key: str = Field(min_length=1, max_length=253, description="The key.")
+    optional: bool | None = Field(default=None, description="true: the object or the key may be missing.")
 
 
 class FieldRef(ApiType):
@@ -61,11 +61,11 @@ class ResourceFieldRef(ApiType):
     """A resource of the container."""
 
     resource: str = Field(min_length=1, max_length=253, description="For example `limits.memory`.")
-    divisor: Divisor | None = Field(default=None, description="Unit of the answer, for example `1Mi`.")
+    divisor: Divisor | None = Field(default=None, description="Unit of the value, for example `1Mi`.")
 
 
 class EnvSource(ApiType):
-    """Where a variable's value comes from: one of these."""
+    """The source of a variable's value: one of these."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -93,12 +93,14 @@ class EnvVar(ApiType):
                 {
                     "rule": "!['GPU_RELAY_', 'NVIDIA_', 'LD_'].exists(ours, self.name.startsWith(ours)) "
                     "&& self.name != 'CUDA_VISIBLE_DEVICES'",
-                    "message": "GPU_RELAY_*, NVIDIA_*, LD_* and CUDA_VISIBLE_DEVICES are set by the relay: they decide "
-                    "which GPU the training sees and how its memory is measured",
+                    ("message"): (
+                        "GPU_RELAY_*, NVIDIA_*, LD_* and CUDA_VISIBLE_DEVICES are reserved: they decide which GPU the "
+                        "training uses and how its memory is measured; remove the variable"
+                    ),
                 },
                 {
                     "rule": "!(has(self.value) && self.value != '' && has(self.valueFrom))",
-                    "message": "give value or valueFrom, not both",
+                    "message": "set value or valueFrom, not both",
                 },
             ]
         }
@@ -109,8 +111,8 @@ class EnvVar(ApiType):
         json_schema_extra=VARIABLE,
         description="Name of the variable.",
     )
-    value: str | None = Field(default=None, max_length=4096, description="Its value; `$(NAME)` is expanded.")
-    value_from: EnvSource | None = Field(default=None, description="Where its value comes from instead.")
+    value: str | None = Field(default=None, max_length=4096, description="Value; `$(NAME)` is expanded.")
+    value_from: EnvSource | None = Field(default=None, description="Source of the value, instead of `value`.")
 
 
 class Toleration(ApiType):
@@ -121,13 +123,13 @@ class Toleration(ApiType):
             RULES: [
                 {
                     "rule": "has(self.key) && self.key != ''",
-                    "message": "a toleration names the key of one taint: tolerating every taint is not for jobs",
+                    "message": "set key: a job may not tolerate all taints",
                 },
                 {
                     "rule": "!(has(self.key) && self.key in ['node-role.kubernetes.io/control-plane', "
                     "'node-role.kubernetes.io/master'])",
-                    "message": "control-plane nodes are not for jobs; where the GPU is on one, the operator's "
-                    "trainer-pod-template tolerates its taint for all",
+                    "message": "a job may not tolerate the taint of control-plane nodes; if the GPU is on one, ask the "
+                    "administrator to tolerate it in the operator's trainer-pod-template",
                 },
             ]
         }
@@ -139,7 +141,9 @@ class Toleration(ApiType):
         default=None, description="Effect of the taint; absent means every effect."
     )
     toleration_seconds: int | None = Field(
-        default=None, json_schema_extra={"format": "int64"}, description="With NoExecute: for how long."
+        default=None,
+        json_schema_extra={("format"): ("int64")},
+        description="With NoExecute: seconds for which the taint is tolerated.",
     )
 
 
@@ -147,33 +151,35 @@ class Resources(ApiType):
     """CPU and host memory of the trainer."""
 
     requests: dict[str, Quantity] | None = Field(
-        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"What it is sure of: {_RESOURCES}."
+        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"Requests: {_RESOURCES}."
     )
     limits: dict[str, Quantity] | None = Field(
-        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"What it may use: {_RESOURCES}."
+        default=None, max_length=8, json_schema_extra=_COMPUTE, description=f"Limits: {_RESOURCES}."
     )
 
 
 _ENV_SIZE: JsonDict = {
     "rule": "self.map(variable, has(variable.value) ? size(variable.value) : 0).sum() <= 16384",
-    "message": "the values of env have at most 16,384 characters together: put larger ones into a ConfigMap or Secret",
+    ("message"): (
+        "the values of env may have at most 16,384 characters in total: put longer values into a ConfigMap or Secret"
+    ),
 }
 
 
 def _by(key: str) -> dict[str, Any]:
-    """Merge a list by one of its items' fields, so that two field managers can each own some."""
+    """Return the schema of a list that is merged by a field of its items: several field managers can own items."""
     return {LIST_TYPE: "map", MAP_KEYS: [key]}
 
 
 class PodTemplate(ApiType):
-    """What the training pod gets beyond the operator's defaults."""
+    """Settings of the training pod, in addition to the operator's defaults."""
 
     image: str | None = Field(
         default=None,
         pattern=r"^[a-zA-Z0-9][^\s]*$",
         max_length=512,
         json_schema_extra=IMAGE,
-        description="Trainer image; default: the operator's.",
+        description="Trainer image. Default: `GPU_RELAY_TRAINER_IMAGE` of the operator.",
     )
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] | None = Field(
         default=None, description="As in a container."
@@ -189,10 +195,10 @@ class PodTemplate(ApiType):
         default={},
         max_length=16,
         json_schema_extra={RULES: [LABEL_NAMES]},
-        description="As in a pod: only GPUs of nodes with these labels.",
+        description="As in a pod: the job uses only GPUs of nodes with these labels.",
     )
     tolerations: list[Toleration] | None = Field(
-        default=None, max_length=16, description="As in a pod; added to the operator's own."
+        default=None, max_length=16, description="As in a pod; added to those of the operator."
     )
     service_account_name: str | None = object_name(
         "ServiceAccount", required=False, description="Service account of the training pod; its token is not mounted."
@@ -201,6 +207,6 @@ class PodTemplate(ApiType):
         default=None,
         max_length=64,
         json_schema_extra={**_by("name"), RULES: [_ENV_SIZE]},
-        description="Further environment variables, as in a container; their values have at most 16,384 characters "
-        "together.",
+        description="Further environment variables, as in a container; their values may have at most 16,384 characters "
+        "in total.",
     )

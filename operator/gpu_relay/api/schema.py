@@ -1,4 +1,4 @@
-"""What the types of the API share: their base, and the schema extensions that the CRD generator passes on."""
+"""The base of the API's types, and the schema extensions that the CRD generator keeps."""
 
 from datetime import datetime
 from typing import Annotated, Any
@@ -17,24 +17,24 @@ LABEL_NAMES: JsonDict = {
 
 
 class ApiType(BaseModel):
-    """camelCase in YAML, snake_case in Python; unknown fields are the API server's business."""
+    """A type of the API: camelCase in YAML, snake_case in Python. The API server handles unknown fields."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 _YEARS = range(1970, 3000)
-"""Every time that is plausible; further ones would overflow when seconds are added to them."""
+"""Years that are accepted; later times would overflow when seconds are added to them."""
 
 
 def _checked_time(text: str) -> str:
     moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     if moment.tzinfo is None or moment.year not in _YEARS:
-        raise ValueError("a time has a zone, and a year from 1970 to 2999")
+        raise ValueError("write a time with a time zone, and a year from 1970 to 2999")
     return text
 
 
 Time = Annotated[str, AfterValidator(_checked_time), Field(json_schema_extra={"format": "date-time"})]
-"""An RFC 3339 time, kept as it is written."""
+"""An RFC 3339 time, kept as text."""
 
 
 def object_name(kind: str, *, required: bool = True, description: str = "") -> Any:

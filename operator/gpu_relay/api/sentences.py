@@ -1,7 +1,7 @@
-"""CEL rules that answer a wrong value with the right spelling, where a pattern would show a regular expression.
+"""CEL rules that answer a wrong value with the right spelling; a pattern would show a regular expression.
 
-Each stands for a pattern, which the CRD leaves out: the API server would show both. They need Kubernetes 1.30. The API
-server estimates what a rule may cost at most; texts made from numbers, and int-or-string values, exceed that.
+Each replaces a pattern, which the CRD omits: the API server would show both. They need Kubernetes 1.30. The API server
+limits the estimated cost of a rule; strings made from numbers, and int-or-string values, would exceed the limit.
 """
 
 from pydantic.config import JsonDict
@@ -9,11 +9,11 @@ from pydantic.config import JsonDict
 from gpu_relay.api.schema import RULES
 
 Hint = tuple[str, str]
-"""A CEL condition, and the CEL text that says what to write where it is the first that holds."""
+"""A CEL condition, and the CEL expression of the advice that is given if this condition is the first that is true."""
 
 
 def _spelt(rule: str, problem: str, *hints: Hint, otherwise: str) -> JsonDict:
-    """Return the schema of a text with a rule; others are refused with `'<value>' <problem>; <what to write>`."""
+    """Return the schema of a string with a rule; other values get `'<value>' <problem>; <what to write>`."""
     advice = f"'{otherwise}'"
     for condition, text in reversed(hints):
         advice = f"{condition} ? {text} : {advice}"
@@ -22,7 +22,7 @@ def _spelt(rule: str, problem: str, *hints: Hint, otherwise: str) -> JsonDict:
 
 
 def _like(pattern: str) -> str:
-    """Return the CEL condition that a value is spelt so, in upper or lower case, with spaces around it or without."""
+    """Return the CEL condition that a value matches, in upper or lower case, with or without spaces around it."""
     return f"self.matches('(?i)^ *{pattern} *$')"
 
 
@@ -59,15 +59,15 @@ DATA_URI = _spelt(
     (_like("(https?|s3|gs)(:/*|//)[^:/]+/.+"), f"'write ' + {_SCHEME} + '://' + {_REST}"),
     (
         "self.matches('^(file:/*)?[.]?/')",
-        "'data on a volume is given by dataset.persistentVolumeClaim and dataset.path'",
+        "'for data on a volume, set dataset.persistentVolumeClaim and dataset.path'",
     ),
     otherwise="write for example s3://bucket/digits.zip or https://host/digits.zip",
 )
 RESULTS_URI = _spelt(
     "self.matches('^(s3|gs)://[^/?#]+(/.*)?$')",
-    "is no place to publish to",
+    "is not a folder for results",
     (_like("(s3|gs)(:/*|//)[^:/]+(/.*)?"), f"'write ' + {_SCHEME} + '://' + {_REST}"),
-    ("self.matches('^(file:/*)?[.]?/')", "'a volume is given by output.persistentVolumeClaim and output.path'"),
+    ("self.matches('^(file:/*)?[.]?/')", "'for a volume, set output.persistentVolumeClaim and output.path'"),
     otherwise="write for example s3://bucket/folder or gs://bucket/folder",
 )
 TRACKING_URI = _spelt(
@@ -82,21 +82,21 @@ TRACKING_URI = _spelt(
 )
 SHA256 = _spelt(
     "self.matches('^[0-9a-f]{64}$')",
-    "is no SHA-256 sum",
+    "is not a SHA-256 checksum",
     (_like("(sha256:)?[0-9a-f]{64}"), "'write ' + self.find('[0-9a-fA-F]{64}').lowerAscii()"),
     otherwise="write the 64 hexadecimal digits that `sha256sum` prints for the archive",
 )
 IMAGE = _spelt(
     "self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",
-    "is no image reference",
+    "is not an image reference",
     ("self.matches('^[a-z]+://[^ /]')", "'write ' + self.substring(self.find('^[a-z]+://').size())"),
     otherwise="write for example registry.example/team/yolo:1.2, without spaces",
 )
 VARIABLE = _spelt(
     "self.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')",
-    "is no name of a variable",
+    "is not the name of a variable",
     ("self.replace(' ', '_').matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')", "'write ' + self.replace(' ', '_')"),
-    otherwise="write letters, digits, _, . and -, with no digit first",
+    otherwise="write letters, digits, _, . and -, without a digit first",
 )
 QUANTITY: JsonDict = {
     "x-kubernetes-int-or-string": True,
@@ -104,8 +104,10 @@ QUANTITY: JsonDict = {
     RULES: [
         {
             "rule": "type(self) == int || isQuantity(self)",
-            "message": "this is not a quantity; write for example 2, 500m or 8Gi: units have no B, and no space before",
+            ("message"): (
+                "this is not a quantity; write for example 2, 500m or 8Gi: units have no B, and no space before them"
+            ),
         }
     ],
 }
-"""An int-or-string may be of any length to the API server's estimate, so the advice is the same for all."""
+"""The API server's estimate assumes that an int-or-string is very long, so all values get the same advice."""

@@ -1,4 +1,4 @@
-"""Phases, conditions and reasons: every word that a status or an Event may say, each with its sentence."""
+"""The names of the API: labels, annotations, phases, conditions and reasons, the last three with descriptions."""
 
 from enum import StrEnum
 from typing import Self
@@ -36,22 +36,22 @@ ANNOTATION_OUT_SINCE = f"{GROUP}/out-since"
 ANNOTATION_SERVED_SINCE = f"{GROUP}/served-since"
 ANNOTATION_UNUSED_SINCE = f"{GROUP}/unused-since"
 ANNOTATION_MISSING_SINCE = f"{GROUP}/missing-since"
-"""What a GPU's Lease says besides its holder (`lease_of`)."""
+"""On a GPU's Lease: what it records besides its holder (`lease_of`)."""
 ANNOTATION_OUTCOME = f"{GROUP}/outcome"
 ANNOTATION_NEXT_JOB = f"{GROUP}/next-job"
-"""On an Event, beside the GPU, node and fence of its turn: how the attempt ended; the job that has the GPU next."""
+"""On an Event, beside the GPU, node and fence of its turn: how the attempt ended; the job that gets the GPU next."""
 ANNOTATION_PORT = f"{GROUP}/port"
-"""On a resident's pod: the port of its API, where no container port named `http` says it (`port_of`)."""
+"""On a resident's pod: the port of its API; without it, the container port named `http` (`port_of`)."""
 LEADER_LEASE = "gpu-relay-leader"
 LABEL_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
-"""Kueue's own: names the LocalQueue that is to admit a job."""
+"""A label of Kueue: the LocalQueue that admits the job."""
 UNMANAGED_GPU = "gpu-unmanaged"
 DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
 """A duration as the Gateway API writes it (GEP-2257)."""
 
 
 class _Described(StrEnum):
-    """A string enum whose members carry a sentence; a word that another version has written is read as it stands."""
+    """A string enum whose members have a description. A value of another version is read unchanged."""
 
     description: str
 
@@ -63,65 +63,68 @@ class _Described(StrEnum):
 
     @classmethod
     def _missing_(cls, value: object) -> Self | None:
-        """Read a word that this version does not know: it equals its text, and is no member."""
+        """Return a value that this version does not know: it equals its text, and is no member."""
         if not isinstance(value, str):
             return None
         unknown = str.__new__(cls, value)
         unknown._name_ = unknown._value_ = value
-        unknown.description = f"{value} is a word of another version of GPU Relay."
+        unknown.description = f"{value} was written by another version of GPU Relay."
         return unknown
 
 
 class Phase(_Described):
-    """Where a job stands, in one word."""
+    """The state of a job, in one word."""
 
-    PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; then the job waits for its turn."
+    PREPARING = "Preparing", "A pod without a GPU fetches and checks the data, before the job joins the queue."
     QUEUED = "Queued", "Waits for its turn on a GPU."
     ACQUIRING = "Acquiring", "Owns the GPU's Lease; the resident is being unloaded and the free memory measured."
     TRAINING = "Training", "The training pod exists."
-    RELEASING = "Releasing", "The training pod is over; the GPU goes back to the resident."
-    SUCCEEDED = "Succeeded", "Trained to the end; weights and metrics are in the results."
-    FAILED = "Failed", "Will not be tried again; the Failed condition says why."
-    SUSPENDED = "Suspended", "Stopped on request (`spec.suspend`); goes on from its checkpoint when resumed."
+    RELEASING = "Releasing", "The training pod has ended; the GPU is given back to the resident."
+    SUCCEEDED = "Succeeded", "The job has completed; weights and metrics are in the results."
+    FAILED = "Failed", "The job is not tried again; the message of the condition Failed has the cause."
+    SUSPENDED = "Suspended", "Stopped on request (`spec.suspend`); resumes from its checkpoint."
 
 
 TERMINAL_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED})
 
 
 class ConditionType(_Described):
-    """The conditions of a job; they follow kstatus, so Flux, Argo CD and `kubectl wait` understand them."""
+    """The conditions of a job. They follow kstatus, which Flux, Argo CD and `kubectl wait` use."""
 
     RECONCILING = "Reconciling", "True while the job waits, acquires, trains or releases."
-    STALLED = "Stalled", "True when the job has failed for good; only a new job helps."
-    COMPLETE = "Complete", "True when the training has run to its end."
-    FAILED = "Failed", "True when the job will not be tried again."
+    STALLED = "Stalled", "True when the job has failed and cannot continue; create a new job."
+    COMPLETE = "Complete", "True when the job has completed."
+    FAILED = "Failed", "True when the job has failed and is not tried again."
     SUSPENDED = "Suspended", "True while the job is stopped on request."
-    GPU_ACQUIRED = "GPUAcquired", "True while the job owns a GPU whose free memory was proven."
+    GPU_ACQUIRED = "GPUAcquired", "True while the job owns a GPU on which enough free memory was measured."
     RESIDENT_RELOADED = "ResidentReloaded", "True when the resident is loaded again after the job's turn."
     UNREADABLE = "Unreadable", "True while the operator cannot read a field of the job; the message names it."
 
 
 class Reason(_Described):
-    """Why a condition is as it is; also the reasons of Events. They stand in the order in which a turn may say them."""
+    """The reasons of conditions and of Events, in the order in which they can occur in a turn."""
 
     WAITING_FOR_KUEUE = (
         "WaitingForKueue",
-        "Kueue has not admitted the job yet; the message names its LocalQueue and has Kueue's words.",
+        "Kueue has not admitted the job yet; the message names its LocalQueue and quotes Kueue.",
     )
-    KUEUE_MISSING = "KueueMissing", "The job's label names a LocalQueue of Kueue, and Kueue cannot be asked."
+    KUEUE_MISSING = (
+        "KueueMissing",
+        "The job's label names a LocalQueue of Kueue, and the operator cannot read Kueue's API.",
+    )
     ADMITTED = "Admitted", "Kueue has admitted the job: its quota is reserved."
     WAITING_TO_PREPARE = (
         "WaitingToPrepare",
-        "As many other jobs of the namespace are being prepared as the operator allows.",
+        "Other jobs of the namespace are being prepared, as many as the operator allows at a time.",
     )
     VOLUME_CLAIM_MISSING = (
         "VolumeClaimMissing",
-        "A PersistentVolumeClaim that the spec names does not exist; the message names it. It is looked for again.",
+        "A PersistentVolumeClaim that the spec names does not exist; the message names it. The operator checks again.",
     )
     PREPARING = "Preparing", "A pod without a GPU fetches and checks the data; the resident stays loaded."
     PREPARATION_FAILED = (
         "PreparationFailed",
-        "The data could not be fetched or checked this time; the message says why. It is tried again after a pause.",
+        "The data could not be fetched or checked; the message has the cause. The operator retries after a pause.",
     )
     PREPARATION_TIMED_OUT = (
         "PreparationTimedOut",
@@ -131,101 +134,104 @@ class Reason(_Described):
         "PreparationSkipped",
         "The training pod fetches and checks the data itself: no node with a GPU is known where a PVC could be bound.",
     )
-    PREPARED = "Prepared", "The data is at hand and checked; the message says what the GPU was not needed for."
-    WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are before this one, or no GPU is free."
+    PREPARED = "Prepared", "The data has been fetched and checked; the message has the number of images."
+    WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are ahead of this one, or no GPU is free."
     RESIDENT_SERVING = (
         "ResidentServing",
-        "The resident was out for as long as it may be; it serves for a while before the next turn.",
+        "The resident was unloaded for `maxOutage`; it serves for `minServe` before the next turn.",
     )
-    RESIDENT_BUSY = "ResidentBusy", "The job starts when the resident is idle, and the resident has requests."
-    WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the next one starts after a pause."
-    NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has as much memory as it needs."
+    RESIDENT_BUSY = "ResidentBusy", "The job waits until the resident is idle, and the resident gets requests."
+    WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the job is tried again after a pause."
+    NO_GPU_FITS = "NoGpuFits", "No GPU that the job may use has enough memory."
     NODE_UNAVAILABLE = (
         "NodeUnavailable",
         "The GPU's node takes no new pods (cordoned, tainted, not ready), or has no free share of the GPU resource.",
     )
-    INVALID_SPEC = "InvalidSpec", "The spec asks for something that cannot be done; the message says what to change."
-    RESUMED = "Resumed", "`spec.suspend` is false again; the job goes on from its checkpoint."
+    INVALID_SPEC = "InvalidSpec", "The spec cannot be run; the message says what to change."
+    RESUMED = "Resumed", "`spec.suspend` is false again; the job resumes from its checkpoint."
     GPU_LEASED = "GPULeased", "The GPU's Lease was taken for this job."
     UNLOADING_RESIDENT = "UnloadingResident", "The resident was asked to unload and has not yet confirmed."
-    RESIDENT_UNLOADED = "ResidentUnloaded", "The resident has unloaded its model; the message has the measured figures."
+    RESIDENT_UNLOADED = "ResidentUnloaded", "The resident has unloaded its model; the message has the measured memory."
     RESIDENT_UNREACHABLE = (
         "ResidentUnreachable",
         "The resident's pod exists but does not answer; its memory is unknown, so nothing starts.",
     )
-    RESIDENT_REFUSED = "ResidentRefused", "The resident refused to unload; the message has its words."
-    RESIDENT_MISSING = "ResidentMissing", "No resident pod is on the GPU's node right now."
+    RESIDENT_REFUSED = "ResidentRefused", "The resident refused to unload; the message quotes its answer."
+    RESIDENT_MISSING = "ResidentMissing", "There is no resident pod on the GPU's node."
     RESIDENT_RESTARTED = (
         "ResidentRestarted",
-        "The resident would not let go for so long that its pod was deleted, as the operator's settings allow.",
+        "The resident did not unload for `GPU_RELAY_RESTART_RESIDENT_AFTER`, so the operator deleted its pod.",
     )
     MULTIPLE_RESIDENTS = (
         "MultipleResidents",
         "Several resident pods report the same GPU. All are held; scale the resident to one pod for each GPU.",
     )
-    WAITING_FOR_MEMORY = "WaitingForMemory", "Measured free memory is not yet enough."
-    GPU_STILL_IN_USE = "GPUStillInUse", "Another training pod has not left the GPU yet."
-    MEMORY_PROVEN = "MemoryProven", "Free memory was enough in as many samples in a row as the law demands."
+    WAITING_FOR_MEMORY = "WaitingForMemory", "The measured free memory is not enough yet."
+    GPU_STILL_IN_USE = "GPUStillInUse", "Another training pod still uses the GPU."
+    MEMORY_PROVEN = "MemoryProven", "The measured free memory was enough in several samples in a row."
     POD_CREATED = "PodCreated", "The training pod was created."
     POD_NOT_STARTED = (
         "PodNotStarted",
-        "The training pod exists but does not start; the message has the kubelet's or scheduler's words.",
+        "The training pod exists but does not start; the message quotes the kubelet or the scheduler.",
     )
     UNSCHEDULABLE = (
         "Unschedulable",
-        "The scheduler finds no place for the training pod; the message has its words and what to change.",
+        "The scheduler cannot place the training pod; the message quotes it and says what to change.",
     )
     IMAGE_PULL_FAILED = "ImagePullFailed", "The trainer's image cannot be pulled; the message says what to change."
     CONTAINER_NOT_CREATED = (
         "ContainerNotCreated",
-        "The kubelet cannot create the trainer's container; the message has its words and what to change.",
+        "The kubelet cannot create the trainer's container; the message quotes it and says what to change.",
     )
     VOLUME_NOT_MOUNTED = (
         "VolumeNotMounted",
-        "A volume of the pod cannot be provisioned, attached or mounted; the message says why and what to change.",
+        "A volume of the pod cannot be provisioned, attached or mounted; the message has the cause and what to change.",
     )
     INIT_CONTAINER_FAILED = (
         "InitContainerFailed",
         "An init container or native sidecar of the pod failed before the trainer started; the message names it.",
     )
-    POD_REFUSED = "PodRefused", "The API server refuses the training pod: a quota, an admission policy, a bad template."
-    POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists that does not belong to this job."
+    POD_REFUSED = "PodRefused", "The API server refuses the pod: a quota, an admission policy, or an invalid template."
+    POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists and does not belong to this job."
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
     YIELDING_TO_RESIDENT = (
         "YieldingToResident",
-        "The resident has been out for as long as it may be and had to refuse requests; the training stops for it.",
+        "The resident was unloaded for `maxOutage` and had to refuse requests; the training stops for it.",
     )
     SUSPENDED = "Suspended", "`spec.suspend` is true."
     PREEMPTED = (
         "Preempted",
-        "A job of higher priority has the GPU next; this one stops at a checkpoint, as `spec.preemptible` allows.",
+        "A job of higher priority gets the GPU next; this one stops at a checkpoint, as `spec.preemptible` allows.",
     )
     QUOTA_WITHDRAWN = (
         "QuotaWithdrawn",
-        "Kueue has taken the job's quota back; the training stops at a checkpoint and waits to be admitted again.",
+        "Kueue has withdrawn the job's quota; the training stops at a checkpoint, and the job waits for admission.",
     )
     DEADLINE_EXCEEDED = "DeadlineExceeded", "The job was active for longer than `spec.activeDeadlineSeconds`."
-    STOPPING = "Stopping", "The training pod was told to stop and writes its checkpoint."
+    STOPPING = "Stopping", "The training pod is stopping, and writes its checkpoint."
     POD_STUCK = (
         "PodStuck",
-        "The training pod was told to stop and has not ended long after its grace period; its GPU stays blocked.",
+        "The training pod has not ended long after its grace period; its GPU stays blocked.",
     )
     NODE_LOST = (
         "NodeLost",
-        "The training pod's node does not answer: whether the pod still runs is unknown, so its GPU stays blocked.",
+        "The training pod's node does not respond. The pod may still run, so its GPU stays blocked.",
     )
-    TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has its last word."
-    GPU_RETURNED = "GPUReturned", "The GPU's Lease went back to the resident."
-    GPU_PASSED_ON = "GPUPassedOn", "The next job had the GPU at once; the resident is loaded after it."
+    TRAINING_ENDED = "TrainingEnded", "The training pod has ended; the message has the trainer's termination message."
+    GPU_RETURNED = "GPUReturned", "The GPU's Lease was given back to the resident."
+    GPU_PASSED_ON = "GPUPassedOn", "The next job got the GPU immediately; the resident is loaded after it."
     RESIDENT_LOADED = "ResidentLoaded", "The resident is loaded again and answered a probe inference."
-    RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded yet; the operator goes on trying."
-    NO_RESIDENT = "NoResident", "The turn had no resident; there was nothing to hand back."
-    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "As many attempts failed as `spec.backoffLimit` allows."
-    COMPLETED = "Completed", "The training ran to its end."
-    INTERRUPTED = "Interrupted", "The training was stopped; its checkpoint allows it to go on."
-    GPU_MEMORY_UNAVAILABLE = "GpuMemoryUnavailable", "The trainer found less free memory than it was granted."
-    WRONG_GPU = "WrongGpu", "The trainer found itself on another GPU than the one that was acquired."
-    OUT_OF_MEMORY = "OutOfMemory", "The training needed more GPU memory than there was."
+    RESIDENT_LOAD_FAILED = "ResidentLoadFailed", "The resident could not be loaded; the operator continues to retry."
+    NO_RESIDENT = "NoResident", "The turn had no resident, so there is nothing to load."
+    BACKOFF_LIMIT_EXCEEDED = "BackoffLimitExceeded", "More attempts failed than `spec.backoffLimit` allows."
+    COMPLETED = "Completed", "The job has run to its end."
+    INTERRUPTED = "Interrupted", "The training was stopped; it can resume from its checkpoint."
+    GPU_MEMORY_UNAVAILABLE = (
+        "GpuMemoryUnavailable",
+        "The trainer found less free GPU memory than the operator had measured.",
+    )
+    WRONG_GPU = "WrongGpu", "The trainer ran on another GPU than the one that the operator had acquired."
+    OUT_OF_MEMORY = "OutOfMemory", "The training ran out of GPU memory."
     DATASET_INVALID = "DatasetInvalid", "The data set cannot be trained on; the message names the file."
     CONFIG_INVALID = "ConfigInvalid", "The model or a training argument cannot be used; the message names it."
     OOM_KILLED = (
@@ -234,18 +240,18 @@ class Reason(_Described):
     )
     EVICTED = (
         "Evicted",
-        "The node was short of memory or disk and evicted the pod; the message has the kubelet's words.",
+        "The node was short of memory or disk and evicted the pod; the message quotes the kubelet.",
     )
     DISRUPTED = (
         "Disrupted",
-        "The cluster took the pod away through no fault of the job's: a drain, a taint, a shutdown, a preemption.",
+        "The cluster evicted the pod, for no reason of the job's: a drain, a taint, a shutdown, a preemption.",
     )
     NODE_REFUSED_POD = (
         "NodeRefusedPod",
-        "The node's kubelet refused the pod before any container started; the message has the kubelet's words.",
+        "The node's kubelet refused the pod before any container started; the message quotes the kubelet.",
     )
-    ERROR = "Error", "The training ended with an error that has no name of its own."
-    POD_LOST = "PodLost", "The training pod was deleted by somebody else, or disappeared without a trace."
+    ERROR = "Error", "The training ended with an error that has no reason of its own."
+    POD_LOST = "PodLost", "The training pod was deleted by another client, or disappeared."
     UNREADABLE = (
         "Unreadable",
         "The operator cannot read a field of the job; the message names it. Its training pod continues, and nothing "
@@ -259,7 +265,7 @@ NEVER_STARTED_REASONS = frozenset(
         Reason.GPU_STILL_IN_USE, Reason.POD_REFUSED, Reason.POD_NAME_TAKEN,
     }
 )  # fmt: skip
-"""Ends of a turn that was given up before it had a training pod: a growing pause follows, and another GPU if any."""
+"""Ends of a turn without a training pod: a pause follows, which grows, and then another GPU if there is one."""
 
 REFUSED_REASONS = frozenset({Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.NODE_REFUSED_POD})
 """Ends of an attempt whose pod found another GPU, or less memory, than was measured, or was refused by its node."""
@@ -271,9 +277,9 @@ COST_FREE_REASONS = NEVER_STARTED_REASONS | REFUSED_REASONS | {
 """Ends of an attempt that do not count against `spec.backoffLimit`."""
 
 YIELDED_REASONS = frozenset({Reason.SUSPENDED, Reason.PREEMPTED, Reason.QUOTA_WITHDRAWN})
-"""Ends of an attempt that others wished: no pause follows them, and the deadline's clock begins anew."""
+"""Ends of an attempt that others requested: no pause follows, and the deadline counts from the next start."""
 
 FINAL_REASONS = frozenset(
     {Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.INVALID_SPEC, Reason.DEADLINE_EXCEEDED}
 )
-"""Ends of an attempt that no repetition can mend."""
+"""Ends of an attempt that a retry cannot fix: the job fails."""

@@ -1,4 +1,4 @@
-"""What talks to the outside: the API server, residents, trainers, the clock.
+"""Clients of the API server, of residents and of trainers, and the clock.
 
-No decisions are made here; objects are read by the codecs of `domain.objects`.
+They decide nothing; the codecs of `domain.objects` read the objects.
 """

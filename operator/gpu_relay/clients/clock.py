@@ -1,7 +1,7 @@
-"""The cluster's time: the API server's clock, by which it stamps what it creates, and not this machine's.
+"""The cluster's time: that of the API server, which sets the times of the objects that it creates.
 
-Deadlines, pauses and outages are counted from times that the API server or an earlier leader has written. Where this
-machine's clock is off by an hour, `now` is not: every answer carries the server's `Date`, which bounds the difference.
+Deadlines, pauses and outages count from times that the API server or an earlier leader has written. `now` is right even
+if the clock of this machine is not: the `Date` of every response bounds the difference between the two clocks.
 """
 
 import time
@@ -10,13 +10,13 @@ from email.utils import parsedate_to_datetime
 
 
 class ClusterClock:
-    """The difference between the server's clock and ours, narrowed by each answer to what it allows."""
+    """The difference between the server's clock and that of this machine; each response narrows it."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
 
     def heard(self, date: str, asked: float, answered: float) -> None:
-        """Take in an answer's `Date` (whole seconds, cut off); asked and answered by our own clock, in seconds."""
+        """Record the `Date` of a response (truncated to seconds); `asked` and `answered` are local times in seconds."""
         try:
             server = parsedate_to_datetime(date).timestamp()
         except ValueError:
@@ -24,12 +24,12 @@ class ClusterClock:
         self._ahead = min(max(self._ahead, server - answered), server + 1 - asked)
 
     def now(self) -> datetime:
-        """Return the cluster's time, to within a second and the length of a request."""
+        """Return the cluster's time. The error is less than a second plus the duration of a request."""
         return datetime.fromtimestamp(time.time() + self._ahead, UTC)
 
 
 CLUSTER = ClusterClock()
-"""The clock of the one cluster that this process works for."""
+"""The clock of the cluster of this process."""
 
 
 def now() -> datetime:

@@ -1,7 +1,7 @@
-"""Events on jobs, written once each: their names say job, turn and reason, so a restarted operator repeats nothing.
+"""Events on jobs. Each is written once: its name has job, turn and reason, so a restarted operator repeats none.
 
-They go through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts by it.
-It has whole seconds; Events of one second are shown as the API server lists them, by name.
+They are written through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts
+by it. It has whole seconds; Events of the same second are shown in the order of their names.
 """
 
 import os
@@ -27,9 +27,10 @@ _IN_ORDER = """
     ConfigInvalid OOMKilled Evicted Disrupted Error PodLost
 """
 _PLACES = {reason: place for place, reason in enumerate(_IN_ORDER.split())}
-"""Places of reasons in Events' names, in the order of a turn. No word moves: an Event keeps its name in every version.
+"""Positions of reasons in the names of Events, in the order of a turn. They never change: names are the same in every
+version.
 
-A later reason goes to the end, or stays out; its place is then `_LAST`.
+A new reason is added at the end, or is not listed; its position is then `_LAST`.
 """
 _LAST = 99
 _NOTE_LIMIT = 1024
@@ -37,7 +38,7 @@ _REMEMBERED = 10_000
 
 
 class EventRecorder:
-    """Emits Events; an Event that cannot be written is no reason to stop."""
+    """A writer of Events. An Event that cannot be written is dropped."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -47,7 +48,7 @@ class EventRecorder:
     async def emit(
         self, job: JobKey, resource_version: str, turn: int, notice: EventRecord, facts: Mapping[str, str] | None = None
     ) -> None:
-        """Write an Event once for each job, turn and reason; `facts` of the turn go into its annotations."""
+        """Write an Event, once for each job, turn and reason; `facts` of the turn become annotations."""
         reason = notice.reason
         name = f"{job.name}.{job.uid[:8]}.{turn}.{_PLACES.get(reason, _LAST):02}.{reason.value.lower()}"
         key = f"{job.namespace}/{name}"

@@ -1,4 +1,4 @@
-"""JSON over HTTP to residents and trainers: bounded in time and size, because their answers are not trusted."""
+"""JSON over HTTP to residents and trainers, with limits of time and size: their responses are not trusted."""
 
 from typing import Any
 
@@ -7,16 +7,16 @@ import aiohttp
 from gpu_relay.domain.untrusted import read_object
 
 _MAX_BYTES = 256 * 1024
-_MOST_WORDS = 500
+_LONGEST_DETAIL = 500
 
 
 def open_session() -> aiohttp.ClientSession:
-    """Return a session for calls to residents and trainers: it keeps no cookies, and unpacks nothing."""
+    """Return a session for calls to residents and trainers: without cookies, and without decompression."""
     return aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False)
 
 
 class UnavailableError(Exception):
-    """The other side did not answer, or not with JSON. The message says what was tried and what came back."""
+    """There was no response, or one that is not JSON or not 200. The message has the cause."""
 
     def __init__(self, message: str, status: int = 0) -> None:
         super().__init__(message)
@@ -32,7 +32,7 @@ async def call(
     body: dict[str, Any] | None = None,
     headers: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Send a request and return the JSON object of a 200; UnavailableError for everything else."""
+    """Send a request and return the JSON object of a 200. Raises UnavailableError for everything else."""
     limit = aiohttp.ClientTimeout(total=timeout, connect=min(timeout, 5.0))
     try:
         async with session.request(
@@ -43,19 +43,19 @@ async def call(
     except TimeoutError as error:
         raise UnavailableError(f"no answer within {timeout:g} s") from error
     except (aiohttp.ClientError, OSError) as error:
-        raise UnavailableError(f"{type(error).__name__}: {error}"[:_MOST_WORDS]) from error
+        raise UnavailableError(f"{type(error).__name__}: {error}"[:_LONGEST_DETAIL]) from error
     payload = None if raw is None else read_object(raw)
     if status != 200:
-        said = [(payload or {}).get(name) for name in ("detail", "title")]
-        words = next((text for text in said if isinstance(text, str) and text), "no explanation")
-        raise UnavailableError(f"{status}: {words[:_MOST_WORDS]}", status)
+        texts = [(payload or {}).get(name) for name in ("detail", "title")]
+        detail = next((text for text in texts if isinstance(text, str) and text), "no explanation")
+        raise UnavailableError(f"{status}: {detail[:_LONGEST_DETAIL]}", status)
     if payload is None:
-        raise UnavailableError("the answer is no JSON object or too large")
+        raise UnavailableError("the response is not a JSON object, or too large")
     return payload
 
 
 async def _body(answer: aiohttp.ClientResponse) -> bytes | None:
-    """Read a body to its end; None where it is larger than an answer has any reason to be."""
+    """Read a body to its end; None if it is larger than `_MAX_BYTES`."""
     body = bytearray()
     async for chunk in answer.content.iter_any():
         body += chunk

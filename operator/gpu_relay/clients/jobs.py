@@ -1,4 +1,4 @@
-"""YoloTrainingJobs: live reads, and the one writer of status."""
+"""The client of YoloTrainingJobs: live reads, and the only writer of their status."""
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
@@ -12,7 +12,7 @@ _BASE = f"/apis/{words.API_VERSION}"
 
 
 class JobStore:
-    """Jobs in the cluster."""
+    """The jobs of the cluster, or of one namespace."""
 
     def __init__(self, kube: Kube, namespace: str | None) -> None:
         self._kube = kube
@@ -20,9 +20,9 @@ class JobStore:
         self.list_path = f"{_BASE}/namespaces/{namespace}/{words.PLURAL}" if namespace else f"{_BASE}/{words.PLURAL}"
 
     async def get(self, key: JobKey) -> Job | None:
-        """Read a job, live; None when it is gone, or another of the same name has taken its place.
+        """Read a job, live; None if it is gone, or replaced by another of the same name.
 
-        UnreadableJobError for one that exists and of which a field cannot be read: it is unknown, not gone (law 10).
+        Raises UnreadableJobError if it exists and a field cannot be read: it is unknown, not gone (law 10).
         """
         raw = await self._get(key)
         return None if raw is None else job_of(raw)
@@ -37,10 +37,10 @@ class JobStore:
         return raw if raw["metadata"]["uid"] == key.uid else None
 
     async def write_status(self, job: Job, status: YoloTrainingJobStatus) -> None:
-        """Write the whole status if it differs from what was read; KubeError (conflict) if the job has changed.
+        """Write the whole status if it has changed. Raises KubeError: conflict if the job changed since it was read.
 
-        It is replaced, not applied: of a status into which others have written, an apply would leave their fields, and
-        half an object that lacks what it must have is refused for good.
+        The status is replaced, not applied: an apply would keep fields that other clients have written, and the API
+        server would refuse a partial object that lacks required fields.
         """
         if status == job.status:
             return
@@ -49,14 +49,14 @@ class JobStore:
         self._written[job.key.uid] = written["metadata"]["resourceVersion"]
 
     async def report_unreadable(self, job: UnreadableJob) -> None:
-        """Set the condition Unreadable, and change nothing else of a status that this version may not know.
+        """Set the condition Unreadable, and keep the rest of a status that this version cannot read.
 
-        A merge patch of the conditions does that, computed from what it replaces: to apply a status as it was read
-        would remove what was not. KubeError (conflict) if the job has changed.
+        This is a merge patch of the conditions: to apply the status would remove the fields that were not read.
+        Raises KubeError: conflict if the job has changed.
         """
         raw = await self._get(job.key)
         if raw is None or raw["metadata"]["resourceVersion"] != job.resource_version:
-            return  # a newer view of it is on its way
+            return  # a watch event with the newer version follows
         condition = {
             "type": ConditionType.UNREADABLE.value,
             "status": "True",
@@ -68,7 +68,7 @@ class JobStore:
         await self._merge_conditions(job.key, job.resource_version, [*_others(raw), condition])
 
     async def report_readable(self, job: Job) -> None:
-        """Remove the condition Unreadable of a job that can be read again; KubeError (conflict) if it has changed."""
+        """Remove the condition Unreadable of a job that can be read again. Raises KubeError: conflict if it changed."""
         raw = await self._get(job.key)
         if raw is not None and raw["metadata"]["resourceVersion"] == job.resource_version:
             await self._merge_conditions(job.key, job.resource_version, _others(raw))
@@ -78,7 +78,7 @@ class JobStore:
         await self._kube.merge(f"{_path(key)}/status", body)
 
     def is_own_write(self, uid: str, resource_version: str) -> bool:
-        """True for the version that this process wrote last: to be told of it is no news. Each is asked for once."""
+        """Return whether this process wrote this version last, so its watch event is no news. Forgets the version."""
         if self._written.get(uid) != resource_version:
             return False
         del self._written[uid]
@@ -94,9 +94,9 @@ def _others(raw: Object) -> list[Object]:
 
 
 def _since(raw: Object) -> str | None:
-    """Return since when the condition Unreadable has been True; None where it is not."""
-    said = (each for each in conditions_of(raw) if each.get("type") == ConditionType.UNREADABLE)
-    return next((each.get("lastTransitionTime") for each in said if each.get("status") == "True"), None)
+    """Return since when the condition Unreadable is True; None if it is not."""
+    found = (each for each in conditions_of(raw) if each.get("type") == ConditionType.UNREADABLE)
+    return next((each.get("lastTransitionTime") for each in found if each.get("status") == "True"), None)
 
 
 def _path(key: JobKey) -> str:

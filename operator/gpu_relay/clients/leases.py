@@ -1,4 +1,4 @@
-"""The Lease of each GPU: the only record of who owns it. Every change is a compare-and-swap."""
+"""The client of GPUs' Leases: the only record of which job owns a GPU. Every change is a compare-and-swap."""
 
 import secrets
 from datetime import UTC, datetime
@@ -10,11 +10,11 @@ from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease, lease_of
 from gpu_relay.domain.quantities import parse_time, timestamp
 
 _FENCE_EPOCH = 1_704_067_200
-"""2024-01-01: a new Lease's first fence is the minutes since then, so that fences grow even when a Lease is deleted."""
+"""2024-01-01: the first fence of a new Lease is the minutes since then, so fences grow even if a Lease is deleted."""
 
 
 class LeaseStore:
-    """Leases in the operator's namespace, one for each GPU."""
+    """The Leases in the operator's namespace, one for each GPU."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
         self._kube = kube
@@ -29,7 +29,7 @@ class LeaseStore:
         ]
 
     async def get(self, gpu: str) -> GpuLease | None:
-        """Read a GPU's Lease, live; None where it has never had a turn."""
+        """Read a GPU's Lease, live; None if the GPU has never had a turn."""
         try:
             return lease_of(await self._kube.get(f"{self._path}/{gpu}"))
         except KubeError as error:
@@ -48,10 +48,10 @@ class LeaseStore:
         out_since: datetime,
         unused_since: str | None,
     ) -> GpuLease:
-        """Give the GPU to a job under a new fence; KubeError (conflict or already_exists) when somebody was faster.
+        """Assign the GPU to a job, with a new fence. Raises KubeError: conflict or already_exists if another is faster.
 
-        `out_since` is when the outage began that this turn begins or prolongs; `unused_since` is since when no training
-        pod has been live in it, None where it begins now.
+        `out_since` is the start of the outage of this turn; `unused_since` is the time since which no training pod has
+        been live in that outage, None if that time begins now.
         """
         annotations = {
             words.ANNOTATION_NODE: node,
@@ -68,16 +68,16 @@ class LeaseStore:
     async def give_back(
         self, lease: GpuLease, *, reload_pending: bool, resident_out: bool, unused_since: str | None, now: datetime
     ) -> GpuLease:
-        """Give the GPU back to the resident; the debt is written in the same update, so no crash can lose it.
+        """Give the GPU back to the resident. The same update records a pending reload, so a crash cannot lose it.
 
-        `unused_since` is since when no training pod has been live on the GPU.
+        `unused_since` is the time since which no training pod has been live on the GPU.
         """
-        owed = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_pending else {}
+        pending = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_pending else {}
         unused = {words.ANNOTATION_UNUSED_SINCE: unused_since} if unused_since else {}
-        return await self._swap(lease, now, owed | (_outage(lease) | unused if resident_out else {}))
+        return await self._swap(lease, now, pending | (_outage(lease) | unused if resident_out else {}))
 
     async def note_missing(self, lease: GpuLease, since: str | None) -> None:
-        """Write since when no resident has reported a GPU between its turns; None where one does again."""
+        """Record since when no resident has reported a GPU between its turns; None if one does again."""
         annotations = {
             words.ANNOTATION_NODE: lease.node,
             words.ANNOTATION_RELOAD_OWED: lease.reload_pending,
@@ -96,7 +96,7 @@ class LeaseStore:
         await self._kube.delete(f"{self._path}/{lease.gpu}", uid=lease.uid, resource_version=lease.resource_version)
 
     async def settle(self, lease: GpuLease, now: datetime) -> GpuLease:
-        """Write that the resident has been loaded: nothing is owed any more."""
+        """Record that the resident is loaded: no reload is pending any more."""
         served = {words.ANNOTATION_SERVED_SINCE: timestamp(now)} if lease.out_since else {}
         return await self._swap(lease, now, _outage(lease) | served)
 

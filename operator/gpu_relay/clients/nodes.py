@@ -1,4 +1,4 @@
-"""Nodes: whether they can take a training pod, and whether they can be relied upon."""
+"""The client of nodes: whether they accept a training pod, and whether they are up."""
 
 import asyncio
 import logging
@@ -11,26 +11,26 @@ from gpu_relay.domain.objects.node import NodeState, node_state, node_trouble
 logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
 _FORBIDDEN_PAUSE = 30.0
-"""Seconds until a node that may not be read is asked about again: a restarting API server may refuse for a moment."""
+"""Seconds after which a node that may not be read is read again: an API server that restarts may refuse, too."""
 _FRESH = 1.0
-"""Seconds for which a node is not read again for the next placement: placements in a burst share one reading."""
+"""Seconds for which placements share one read of a node."""
 
 
 class NodeStore:
-    """Nodes of the cluster; an operator with the rights of one namespace may not read them: they are unknown then."""
+    """The nodes of the cluster. They are unknown to an operator with the rights of one namespace."""
 
     def __init__(self, kube: Kube, gpu_resource: str, *, lists_pods: bool) -> None:
-        """`gpu_resource` is the GPU's extended resource; `lists_pods` is True with the right to pods everywhere."""
+        """Create a client. `gpu_resource` is the GPU's extended resource; `lists_pods` permits lists of all pods."""
         self._kube = kube
         self._resource = gpu_resource
         self._lists_pods = lists_pods
         self._forbidden_until: dict[str, float] = {}
-        """By node: until then the operator does not ask again whether it is well (monotonic, seconds)."""
+        """By node: the time until which the node is not read again (monotonic, seconds)."""
         self._warned: set[str] = set()
         self._states: dict[str, tuple[float, NodeState | None]] = {}
 
     async def state(self, name: str, max_age: float = _FRESH) -> NodeState | None:
-        """Return a node as it was at most `max_age` seconds ago; None where it cannot be read, or does not exist."""
+        """Return the state of a node, at most `max_age` seconds old; None if it cannot be read, or does not exist."""
         at, state = self._states.get(name, (0.0, None))
         if time.monotonic() - at > max_age:
             at = time.monotonic()
@@ -39,7 +39,7 @@ class NodeStore:
         return state
 
     def known(self, name: str) -> NodeState | None:
-        """Return a node as it was last read; None where it never was."""
+        """Return the state of a node as it was last read; None if it was never read."""
         return self._states.get(name, (0.0, None))[1]
 
     async def _read(self, name: str) -> NodeState | None:
@@ -57,7 +57,7 @@ class NodeStore:
             if not error.not_found:
                 level = logging.DEBUG if name in self._warned else logging.WARNING
                 self._warned.add(name)
-                logger.log(level, "node %s cannot be read, so nothing is known of its state: %s", name, error)
+                logger.log(level, "node %s cannot be read, so its state is unknown: %s", name, error)
             return None
 
     async def _pods_on(self, name: str) -> Sequence[Object] | None:
@@ -72,7 +72,7 @@ class NodeStore:
             return None
 
     async def trouble(self, name: str) -> str:
-        """Say why a node cannot be relied upon to tell the truth about its pods; empty where it can."""
+        """Return why the status of a node's pods may be out of date: the node is lost. Empty if it is up or unknown."""
         if time.monotonic() < self._forbidden_until.get(name, 0.0):
             return ""
         try:
@@ -80,7 +80,7 @@ class NodeStore:
         except KubeError as error:
             if error.status == _FORBIDDEN:
                 self._forbidden_until[name] = time.monotonic() + _FORBIDDEN_PAUSE
-                logger.warning("lost nodes will not be told from slow ones: %s", error)
+                logger.warning("lost nodes cannot be distinguished from slow ones: %s", error)
                 return ""
             if error.not_found:
                 return f"node {name} no longer exists"

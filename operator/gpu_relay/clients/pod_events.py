@@ -1,4 +1,4 @@
-"""Events of a pod that waits, and of its claims: mount errors, for example, stand in no pod's status."""
+"""The Events of a pod that waits, and of its PVCs: mount errors, for example, are not in the pod's status."""
 
 import asyncio
 import logging
@@ -16,18 +16,18 @@ from gpu_relay.domain.untrusted import mapping, text
 logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
 _ASK_AGAIN = 600.0
-"""Seconds for which Events are left alone after a refusal: an API server that restarts refuses, too."""
+"""Seconds for which Events are not read after a refusal. An API server that restarts may refuse, too."""
 _MOST = 20
-"""Events of one object that are read; repeated ones are one, with a count."""
+"""Limit of Events of one object that are read; repeated Events are one, with a count."""
 _REMEMBERED = 256
-"""Pods whose last answer is kept."""
+"""Limit of pods whose last result is kept."""
 _UNBOUND = "unbound immediate PersistentVolumeClaims"
-"""What the scheduler says of a pod whose claim has no volume; why it has none, the claim's Events say."""
+"""The scheduler's message for a pod whose PVC has no volume; the cause is in the Events of the PVC."""
 
 
 @dataclass(frozen=True)
 class _Answer:
-    """What the Events of a pod said, and when they were read (monotonic, seconds)."""
+    """The cause in the Events of a pod, and when they were read (monotonic, seconds)."""
 
     at: float
     reason: str = ""
@@ -35,7 +35,7 @@ class _Answer:
 
 
 class StartEvents:
-    """Reads why a pod does not start from its Events. One answer at a time is in memory: people write Events, too."""
+    """A reader of the Events that explain why a pod does not start. It reads one list at a time: lists may be large."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
@@ -44,10 +44,10 @@ class StartEvents:
         self._turnstile = asyncio.Lock()
 
     async def explain(self, pod: TrainingPod, now: datetime, apart: float) -> TrainingPod:
-        """Return a pod with what its Events say of why it waits, where its status does not say it.
+        """Return a waiting pod with the cause from its Events, if its status does not have the cause.
 
-        Events are read at most once in `apart` seconds for each pod, and not of a pod younger than twice as long. An
-        operator that may not read them, or gets no answer, goes by the pod's status alone.
+        The Events of a pod are read at most once in `apart` seconds, and not before the pod is twice as old. If they
+        cannot be read, the pod is returned unchanged.
         """
         if pod.waiting is None or pod.deleting or (now - parse_time(pod.created)).total_seconds() < 2 * apart:
             return pod
@@ -75,19 +75,22 @@ class StartEvents:
         return answer
 
     async def _read(self, pod: TrainingPod, now: float, known: _Answer) -> _Answer:
-        """Read what a pod's Events say; where nobody answers, what was `known` still counts."""
+        """Read the cause from a pod's Events; if they cannot be read, `known` is still valid."""
         try:
             return await self._of_pod(pod, now) if pod.node else await self._of_claims(pod, now)
         except KubeError as error:
             if error.status == _FORBIDDEN:
                 self._refused_at = now
-                logger.warning("mount errors are found by GPU_RELAY_POD_START_TIMEOUT alone: %s", error)
+                logger.warning(
+                    "Events cannot be read, so mount errors are only detected by GPU_RELAY_POD_START_TIMEOUT: %s",
+                    error,
+                )
             else:
                 logger.debug("the Events of pod %s/%s could not be read: %s", pod.namespace, pod.name, error)
             return replace(known, at=now)
 
     async def _of_pod(self, pod: TrainingPod, now: float) -> _Answer:
-        """Return what the newest Event says: once a volume is mounted, its failures are out of date."""
+        """Return the cause in the newest Event: once a volume is mounted, earlier failures are out of date."""
         newest = await self._newest(pod.namespace, f"involvedObject.uid={pod.uid}")
         reason = text(newest.get("reason"))
         if newest.get("type") != "Warning" or reason not in VOLUME_WORDS | POD_WORDS:
@@ -95,23 +98,23 @@ class StartEvents:
         return _Answer(now, reason, text(newest.get("message")))
 
     async def _of_claims(self, pod: TrainingPod, now: float) -> _Answer:
-        """Return why a claim has no volume: until it has one, a scheduler that waits for it says nothing of the pod."""
-        for claim in pod.claims:
-            selector = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={claim}"
+        """Return why a PVC of the pod has no volume: the scheduler reports nothing more of the pod until it has one."""
+        for name in pod.claims:
+            selector = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name}"
             newest = await self._newest(pod.namespace, selector)
             reason = text(newest.get("reason"))
             if reason in VOLUME_WORDS:
-                return _Answer(now, reason, f"PersistentVolumeClaim {claim}: {text(newest.get('message'))}")
+                return _Answer(now, reason, f"PersistentVolumeClaim {name}: {text(newest.get('message'))}")
         return _Answer(now)
 
     async def _newest(self, namespace: str, fields: str) -> Object:
-        """Return the newest Event that a field selector finds; of one second, what is no Warning counts as newer."""
+        """Return the newest Event of a field selector; in the same second, a Warning counts as older."""
         path = f"/api/v1/namespaces/{namespace}/events?limit={_MOST}&fieldSelector={quote(fields)}"
         found = (await self._kube.get(path)).get("items") or []
         return max(found, key=lambda event: (_seen(event), event.get("type") != "Warning"), default={})
 
 
 def _seen(event: Object) -> str:
-    """Return when an Event was last seen: RFC 3339 with whole seconds in UTC, which sorts as text; empty if unknown."""
+    """Return when an Event last occurred: RFC 3339 with whole seconds in UTC, which sorts as text; empty if unknown."""
     series = text(mapping(event.get("series")).get("lastObservedTime"))
     return max(series, text(event.get("lastTimestamp")), text(event.get("eventTime")))[:19]

@@ -1,4 +1,4 @@
-"""Pods of jobs: live reads, creation, deletion."""
+"""The client of jobs' pods: live reads, creation, deletion."""
 
 import asyncio
 from datetime import datetime
@@ -13,16 +13,16 @@ from gpu_relay.domain.objects.resident import Resident
 _IDENTITY = (words.LABEL_JOB_UID, words.LABEL_FENCE, words.LABEL_PREPARATION)
 
 _NO_DRY_RUN = "does not support dry run"
-"""How the API server refuses a dry run because of a webhook with side effects."""
+"""Part of the API server's message when it refuses a dry run because of a webhook with side effects."""
 _NOT_ENDED = "status.phase!=Succeeded,status.phase!=Failed"
 
 
 class PodNameTakenError(Exception):
-    """A pod of that name exists and is not this attempt of this job in this turn."""
+    """A pod of that name exists, and is not of this attempt of this job in this turn."""
 
 
 class PodStore:
-    """Training pods in the cluster, or in one namespace of it."""
+    """The pods of jobs in the cluster, or in one namespace."""
 
     def __init__(self, kube: Kube, namespace: str | None) -> None:
         self._kube = kube
@@ -30,9 +30,9 @@ class PodStore:
         self.list_path = f"/api/v1/namespaces/{namespace}/pods" if namespace else "/api/v1/pods"
 
     async def on_gpu(self, lease: GpuLease) -> tuple[TrainingPod, ...]:
-        """List the training pods on a GPU, live: all that have not ended, and the present turn's in any case.
+        """List the training pods on a GPU, live: all that have not ended, and those of the current turn.
 
-        Those of turns that are over stay for as long as their jobs, and may be many.
+        Pods of earlier turns exist as long as their jobs, and there may be many.
         """
         gpu = f"{words.LABEL_GPU}={lease.gpu}"
         reads = [self._kube.list(self.list_path, labels=gpu, fields=_NOT_ENDED)]
@@ -42,7 +42,7 @@ class PodStore:
         return tuple(training_pod_of(raw) for raw in found.values())
 
     async def resident_namespaces(self) -> set[str]:
-        """List, live, the namespaces with pods that say that they are residents and have not ended."""
+        """List, live, the namespaces of pods with the label of residents that have not ended."""
         found = await self._kube.list(self.list_path, labels=words.LABEL_RESIDENT, fields=_NOT_ENDED)
         return {raw["metadata"]["namespace"] for raw in found}
 
@@ -56,14 +56,14 @@ class PodStore:
             raise
 
     async def explain(self, pod: TrainingPod, now: datetime, apart: float) -> TrainingPod:
-        """Return a pod that waits with what its Events say of it, if its status does not say why it waits.
+        """Return a waiting pod with the cause from its Events, if its status does not have the cause.
 
-        Then `domain.mishaps` names the cause as it names any other. Events are read at most once in `apart` seconds.
+        `domain.job.pod_failures` then classifies it. Events are read at most once in `apart` seconds.
         """
         return await self._start_events.explain(pod, now, apart)
 
     async def create(self, body: Object) -> None:
-        """Create a pod; one that exists already and is the very same attempt is as good."""
+        """Create a pod. Success if it exists already, for the same attempt. Raises PodNameTakenError, KubeError."""
         path = f"/api/v1/namespaces/{body['metadata']['namespace']}/pods"
         try:
             await self._kube.create(path, body)
@@ -73,20 +73,20 @@ class PodStore:
             await self._expect_same(f"{path}/{body['metadata']['name']}", body)
 
     async def check(self, body: Object) -> None:
-        """Have the API server check a pod that is about to be created, quota and policies included; nothing is stored.
+        """Have the API server check a pod in a dry run, including quota and policies; nothing is stored.
 
-        Raises PodNameTakenError where another pod has its name, KubeError where it would be refused.
+        Raises PodNameTakenError if another pod has its name, KubeError if it would be refused.
         """
         try:
             await self._kube.create(f"/api/v1/namespaces/{body['metadata']['namespace']}/pods", body, dry_run=True)
         except KubeError as error:
             if error.already_exists:
                 raise PodNameTakenError(_name_taken(body)) from error
-            if _NO_DRY_RUN not in str(error):  # of such a webhook nothing can be known beforehand
+            if _NO_DRY_RUN not in str(error):  # with such a webhook, a dry run is not possible
                 raise
 
     async def delete(self, pod: TrainingPod | Resident, grace: int | None = None) -> None:
-        """Tell a pod to stop, with its own grace period, or within `grace` seconds."""
+        """Delete a pod, with its own grace period, or with one of `grace` seconds."""
         await self._kube.delete(f"/api/v1/namespaces/{pod.namespace}/pods/{pod.name}", uid=pod.uid, grace=grace)
 
     async def _expect_same(self, path: str, body: Object) -> None:
@@ -99,6 +99,6 @@ class PodStore:
 def _name_taken(body: Object) -> str:
     meta = body["metadata"]
     return (
-        f"a pod named {meta['name']} exists in namespace {meta['namespace']} that is not this attempt's; the job waits "
-        "until it is gone: delete it, or rename the job"
+        f"another pod named {meta['name']} exists in namespace {meta['namespace']}; the job waits until it is gone: "
+        "delete the pod, or rename the job"
     )

@@ -1,4 +1,4 @@
-"""PersistentVolumeClaims: read where a pod is about to mount them."""
+"""The client of PVCs: they are read before a pod mounts them."""
 
 import logging
 
@@ -8,18 +8,18 @@ from gpu_relay.domain.objects.pvc import Claim
 logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
 _UNKNOWN = Claim(bound=False)
-"""What is assumed of a PVC that the operator may not read: it exists, and its node is still to be chosen."""
+"""The assumption for a PVC that the operator may not read: it exists, and may still be bound to a node."""
 
 
 class ClaimStore:
-    """PersistentVolumeClaims of the cluster. Those that the operator may not read are taken to exist, unbound."""
+    """The PVCs of the cluster. One that the operator may not read is assumed to exist, unbound."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._may_read = True
 
     async def get(self, namespace: str, name: str) -> Claim | None:
-        """Read a PVC, live; None where it does not exist. Raises KubeError."""
+        """Read a PVC, live; None if it does not exist. Raises KubeError."""
         try:
             raw = await self._kube.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
         except KubeError as error:
@@ -29,6 +29,8 @@ class ClaimStore:
                 raise
             if self._may_read:
                 self._may_read = False
-                logger.warning("PVCs that do not exist are not told beforehand: %s", error)
+                logger.warning(
+                    "PVCs cannot be read, so a missing PVC is only reported once a pod waits for it: %s", error
+                )
             return _UNKNOWN
         return Claim(bound=raw.get("status", {}).get("phase") == "Bound")

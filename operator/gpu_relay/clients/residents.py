@@ -1,4 +1,4 @@
-"""The client of the resident's API: report, unload under a hold, load."""
+"""The client of the resident's API: report, unload with a hold, load."""
 
 import time
 from collections.abc import Callable
@@ -44,7 +44,7 @@ class _GpuAnswer(BaseModel):
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits of calls, and what an unload asks for. All in seconds."""
+    """Time limits of calls, and the times of an unload request. All are in seconds."""
 
     request: float = 30.0
     drain: float = 20.0
@@ -54,7 +54,7 @@ class Limits:
 
 
 class ResidentClient:
-    """Talks to one resident at a URL at a time; every failure is UnavailableError with the resident's own words."""
+    """A client of residents. Every failure is an UnavailableError, which quotes the resident."""
 
     def __init__(
         self,
@@ -63,27 +63,27 @@ class ResidentClient:
         limits: Limits,
         permit: Callable[[], None] = lambda: None,
     ) -> None:
-        """`permit` is called before each order, and raises when this process must not give any."""
+        """Create a client. `permit` is called before each write, and raises if this process may not write."""
         self._session = session
         self._permit = permit
         self._token_file = token_file
         self._limits = limits
 
     async def report(self, url: str) -> GpuReport:
-        """Measure: free memory as NVML reports it to the resident at this moment."""
+        """Return the resident's report, with the free memory that NVML measures now. Raises UnavailableError."""
         answer = await self._call("report", "GET", f"{url}/api/v1/gpu", None, self._limits.measure)
         try:
             gpu = _GpuAnswer.model_validate(answer)
         except ValidationError as error:
             first = error.errors()[0]
             raise UnavailableError(
-                f"its report makes no sense: {'.'.join(map(str, first['loc']))}: {first['msg']}"
+                f"its report is invalid: {'.'.join(map(str, first['loc']))}: {first['msg']}"
             ) from error
         hold = Hold(**gpu.hold.model_dump()) if gpu.hold else None
         return GpuReport(**gpu.model_dump(exclude={"hold"}), hold=hold)
 
     async def unload(self, url: str, lease: GpuLease, eta: str | None) -> str:
-        """Place or renew the hold of a turn, which unloads the resident; return a sentence with measured figures."""
+        """Place or renew the hold of a turn, which unloads the resident; return a sentence with the measured memory."""
         body = {
             "holder": lease.holder,
             "fence": lease.fence,
@@ -97,7 +97,7 @@ class ResidentClient:
         return _sentence(answer, time.monotonic() - started)
 
     async def load(self, url: str, holder: str, fence: int) -> None:
-        """End the turn's hold and load; returns when the resident has answered a probe inference."""
+        """End the turn's hold and load; return when the resident has answered a probe inference."""
         await self._call("load", "POST", f"{url}/api/v1/load", {"holder": holder, "fence": fence}, self._limits.load)
 
     async def _call(
@@ -114,7 +114,7 @@ class ResidentClient:
         return answer
 
     def _headers(self) -> dict[str, str]:
-        """Read the token anew each time: the kubelet rotates it."""
+        """Return the headers. The token is read each time: the kubelet rotates it."""
         if self._token_file is None:
             return {}
         try:
@@ -129,4 +129,4 @@ def _sentence(answer: dict[str, Any], seconds: float) -> str:
     freed, free = answer.get("gpu_freed_mb"), answer.get("gpu_free_mb")
     if not isinstance(freed, int) or not isinstance(free, int):
         return f"the resident unloaded in {seconds:.1f} s"
-    return f"the resident gave up {mib(freed)} in {seconds:.1f} s; {mib(free)} are free"
+    return f"the resident freed {mib(freed)} in {seconds:.1f} s; {mib(free)} are free"

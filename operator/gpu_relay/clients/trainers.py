@@ -1,4 +1,4 @@
-"""Progress of a training, asked of its pod."""
+"""The client of trainers: it reads the progress of a training."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ _TIMEOUT = 1.0
 
 
 async def progress(session: aiohttp.ClientSession, pod: TrainingPod) -> dict[str, Any] | None:
-    """Return `/progress` of a running training pod; None while it has none to tell: it is worth no failure."""
+    """Return `/progress` of a running training pod; None if it has none yet, or does not respond."""
     if pod.ip is None or pod.phase != "Running":
         return None
     host = f"[{pod.ip}]" if ":" in pod.ip else pod.ip

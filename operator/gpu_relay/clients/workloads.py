@@ -1,4 +1,4 @@
-"""Kueue's Workloads, those that stand for our jobs, and its ResourceFlavors."""
+"""The client of Kueue: the Workloads of our jobs, and ResourceFlavors."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ PLURAL = "workloads"
 _API = f"/apis/{GROUP}/{VERSION}"
 _REQUEST = f"{words.GROUP}/request"
 _POD_SET = "main"
-#: What Kueue reads of a pod; the rest of it is of no use in a Workload.
+#: Fields of a pod that Kueue reads; others have no use in a Workload.
 _POD_FIELDS = (
     "affinity", "nodeSelector", "overhead", "priorityClassName", "resourceClaims", "restartPolicy", "runtimeClassName",
     "schedulerName", "tolerations",
@@ -34,25 +34,25 @@ _NO_RIGHTS = "the operator may not read Kueue's Workloads: add manifests/compone
 
 
 class WorkloadStore:
-    """Workloads in the cluster, or in one namespace of it."""
+    """The Workloads of our jobs in the cluster, or in one namespace."""
 
     def __init__(self, kube: Kube, namespace: str | None) -> None:
         self._kube = kube
         self.list_path = f"{_API}/namespaces/{namespace}/{PLURAL}" if namespace else f"{_API}/{PLURAL}"
         self.absence = _NO_KUEUE
-        """Why Kueue cannot be asked; empty where it can."""
+        """Why Kueue's API cannot be read; empty if it can."""
         self._probed_at = -_PROBE_AGE
         self._flavors: dict[str, tuple[float, Grant]] = {}
 
     async def probe(self) -> None:
-        """Find out whether Kueue is there; asks at most every quarter of a minute."""
+        """Check whether Kueue's API can be read, at most once in 15 s."""
         if time.monotonic() - self._probed_at < _PROBE_AGE:
             return
         self._probed_at = time.monotonic()
         self.absence = await self._obstacle()
 
     async def _obstacle(self) -> str:
-        """Say why Kueue cannot be asked. Its API is looked for first: to ask for its kinds takes rights."""
+        """Return why Kueue's API cannot be read. Its group is read first: that needs no rights."""
         for path, obstacle in ((_API, _NO_KUEUE), (f"{self.list_path}?limit=1", _NO_RIGHTS)):
             try:
                 await self._kube.get(path)
@@ -63,13 +63,13 @@ class WorkloadStore:
         return ""
 
     async def list(self) -> list[Object]:
-        """Read those of our jobs, live; none where Kueue cannot be asked."""
+        """List the Workloads of our jobs, live; none if Kueue's API cannot be read."""
         if self.absence:
             return []
         return await self._kube.list(self.list_path, labels=words.LABEL_JOB_UID)
 
     async def create(self, job: Job, template: Object) -> None:
-        """Ask for a job's quota; one that stands for the job already is as good."""
+        """Create the Workload of a job, to request its quota. Success if it exists already."""
         body = {
             "apiVersion": f"{GROUP}/{VERSION}",
             "kind": "Workload",
@@ -101,43 +101,43 @@ class WorkloadStore:
                 raise
 
     async def delete(self, workload: Workload) -> None:
-        """Take a request back."""
+        """Delete a Workload."""
         await self._kube.delete(_path(workload), uid=workload.uid)
 
     async def change(self, workload: Workload, queue: str, priority: int) -> None:
-        """Move a Workload to another LocalQueue, and change its priority. KubeError (conflict) where it has changed."""
+        """Move a Workload to another LocalQueue, and change its priority. Raises KubeError: conflict."""
         spec = {"queueName": queue, "priority": priority}
         await self._kube.merge(_path(workload), {"metadata": _version(workload), "spec": spec})
 
     async def return_quota(self, workload: Workload, now: datetime) -> None:
-        """Give the quota of an evicted Workload back, and let Kueue consider it again, as its own integrations do."""
+        """Give back the quota of an evicted Workload, and requeue it, as Kueue's own integrations do."""
         evicted = workload.condition("Evicted")
         reason, message = evicted.get("reason", "Pending"), evicted.get("message", "")
-        # The others are set True by Kueue: when a backoff is over, or the queue or the Workload is active again.
+        # Otherwise, Kueue sets it True: after a backoff, or when the queue or the Workload is active again.
         again = "True" if reason in {"Preempted", "NodeFailures"} else "False"
-        news = [
+        changed = [
             _condition(workload, now, "QuotaReserved", "False", "Pending", message),
             _condition(workload, now, "Admitted", "False", "NoReservation", "The workload has no reservation"),
             _condition(workload, now, "Requeued", again, reason, message),
         ]
         if workload.holds("PodsReady"):
-            news.append(_condition(workload, now, "PodsReady", "False", "WaitForStart", "Not all pods are ready"))
-        kinds = {each["type"] for each in news}
+            changed.append(_condition(workload, now, "PodsReady", "False", "WaitForStart", "Not all pods are ready"))
+        kinds = {each["type"] for each in changed}
         kept = [dict(each) for each in workload.conditions if each["type"] not in kinds]
-        status = {"admission": None, "conditions": kept + news}
+        status = {"admission": None, "conditions": kept + changed}
         await self._kube.merge(f"{_path(workload)}/status", {"metadata": _version(workload), "status": status})
 
     async def say_pods_ready(self, workload: Workload, now: datetime) -> None:
-        """Tell Kueue that the job's pod runs."""
+        """Report to Kueue that the job's pod runs."""
         condition = _condition(workload, now, "PodsReady", "True", "Started", "The training pod runs")
         await self._apply_condition(workload, condition)
 
     async def finish(self, workload: Workload, now: datetime, reason: str, message: str) -> None:
-        """Tell Kueue that a job is over, which frees its quota."""
+        """Report to Kueue that a job has finished, which frees its quota."""
         await self._apply_condition(workload, _condition(workload, now, "Finished", "True", reason, message))
 
     async def grant_of(self, workload: Workload) -> Grant:
-        """Return where a Workload's quota is to be used: what its flavors and its admission checks say."""
+        """Return where a Workload's quota is to be used, according to its flavors and admission checks."""
         grant = workload.checks
         for name in workload.flavors:
             grant = grant + await self._flavor(name)
@@ -152,7 +152,9 @@ class WorkloadStore:
         except KubeError as error:
             if not error.refusal and not error.not_found:
                 raise
-            logger.warning("ResourceFlavor %s: its nodes and tolerations are passed over: %s", name, error)
+            logger.warning(
+                "ResourceFlavor %s cannot be read; its node labels and tolerations are ignored: %s", name, error
+            )
             spec = {}
         grant = Grant(spec.get("nodeLabels", {}), tuple(spec.get("tolerations", ())))
         self._flavors[name] = (time.monotonic(), grant)
@@ -169,7 +171,7 @@ class WorkloadStore:
 
 
 def pod_set_template(pod: Object) -> Object:
-    """Return of a training pod what Kueue is to know: what it asks for, and where it may run."""
+    """Return the part of a training pod that Kueue needs: its requests, and the nodes on which it may run."""
     spec = pod["spec"]
     containers = {
         kind: [{key: each[key] for key in _CONTAINER_FIELDS if key in each} for each in spec[kind]]
@@ -180,7 +182,7 @@ def pod_set_template(pod: Object) -> Object:
 
 
 def request_hash(template: Object) -> str:
-    """Return what tells a request from another one: images may change under it, what is asked for may not."""
+    """Return a hash of what a pod requests. Images are not part of it, so they may change."""
     spec = {**template["spec"]}
     for kind in ("initContainers", "containers"):
         spec[kind] = [each.get("resources", {}) for each in spec.get(kind, ())]

@@ -1,4 +1,4 @@
-"""Leader election through a Lease: who may lead (pure), the Lease's client, the loop that renews.
+"""Leader election by a Lease: the decision who may lead (pure), the client of the Lease, the loop that renews it.
 
-Leases of GPUs are something else: `clients.leases`.
+The Leases of GPUs are in `clients.leases`.
 """

@@ -1,12 +1,12 @@
-"""Who of several operators acts: one candidate's view of the leader's Lease.
+"""One candidate's view of the leader's Lease: it decides which of several operators acts.
 
 ::
 
     standby ── the Lease is free, ours, or has not changed for its duration ──► compare-and-swap ──► leader
-    leader ─── not renewed within two thirds of the duration ──► lost: it must act no more, and ends
+    leader ─── not renewed within two thirds of the duration ──► lost: it must not act any more, and exits
 
-`now` is always this machine's own monotonic clock in seconds. What other machines' clocks say is written for people and
-never read: a candidate counts from when it saw the record change.
+`now` is always the monotonic clock of this machine, in seconds. Times of other machines are in the Lease for people,
+and never read: a candidate counts from the time at which it saw the record change.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class LeaderRecord:
 
 
 class Candidacy:
-    """What one process knows of the election. `duration` is the Lease's, in seconds."""
+    """The state of the election as one process knows it. `duration` is that of the Lease, in seconds."""
 
     def __init__(self, identity: str, duration: float) -> None:
         self.identity = identity
@@ -40,11 +40,11 @@ class Candidacy:
         self._leads_until = float("-inf")
 
     def see(self, record: LeaderRecord | None, now: float) -> None:
-        """Take in the record as it is, None where there is none; the count begins anew when it has changed.
+        """Record the Lease as it was read, None if there is none. If it has changed, its duration counts from now.
 
-        A record that somebody deletes ends nobody's time: whoever held it last may not have noticed yet. One that is
-        written and deleted again between two readings is not seen at all: whoever deletes the Lease twice within its
-        duration may have two lead for a moment, which the compare-and-swap of GPUs' Leases and their fences survive.
+        A deleted Lease does not end the leader's time: the leader may not have noticed the deletion yet. A Lease that
+        is written and deleted between two reads is not noticed: a client that deletes the Lease twice within its
+        duration can cause two leaders for a moment. The compare-and-swap of GPUs' Leases and their fences prevent harm.
         """
         if _version(record) != _version(self.record):
             self._changed_at = now
@@ -52,7 +52,7 @@ class Candidacy:
         self._known = record or self._known
 
     def wait(self, now: float) -> float:
-        """Return the seconds after which the Lease may be taken, if nothing changes until then; 0 or less for now."""
+        """Return the seconds until the Lease may be taken if it does not change; 0 or less: it may be taken now."""
         if self.record is None:
             if self._known is None or self.lead_left(now) > 0:
                 return 0.0
@@ -63,11 +63,11 @@ class Candidacy:
 
     @property
     def leader(self) -> str:
-        """Who leads, as far as is known; empty for nobody."""
+        """Return the identity of the leader, as far as it is known; empty if there is none."""
         return self._known.holder if self._known else ""
 
     def won(self, record: LeaderRecord, asked_at: float, now: float) -> None:
-        """Our write was accepted. It counts from when it was asked for: others may have seen it right after that."""
+        """Record an accepted write. It counts from the time of the request: others may have seen it from then on."""
         self.see(record, now)
         self._leads_until = asked_at + self.duration * _DEADLINE
 
@@ -76,7 +76,7 @@ class Candidacy:
         return self._leads_until - now
 
     def stood_down(self) -> None:
-        """We do not lead any longer."""
+        """Record that this candidate is no longer the leader."""
         self._leads_until = float("-inf")
 
 

@@ -1,4 +1,4 @@
-"""The leader's Lease: read and compare-and-swap, and the switch that ends a leader which hangs."""
+"""The leader's Lease: read and compare-and-swap, and the watchdog that ends a leader that hangs."""
 
 import faulthandler
 import time
@@ -14,13 +14,13 @@ class LeaderLease:
     """The one Lease of all operators in a namespace."""
 
     def __init__(self, kube: Kube, namespace: str) -> None:
-        """`kube` must be allowed to write at all times: whoever takes the Lease does not lead yet."""
+        """Create a client. `kube` must always permit writes: a candidate that takes the Lease is no leader yet."""
         self._kube = kube
         self._namespace = namespace
         self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
 
     async def read(self) -> LeaderRecord | None:
-        """Read it, live; None where there is none. Raises KubeError."""
+        """Read the Lease, live; None if there is none. Raises KubeError."""
         try:
             return _record(await self._kube.get(f"{self._path}/{words.LEADER_LEASE}"))
         except KubeError as error:
@@ -29,7 +29,7 @@ class LeaderLease:
             raise
 
     async def take(self, before: LeaderRecord | None, identity: str, duration: float) -> LeaderRecord:
-        """Write us down as the leader, or renew; KubeError (conflict or already_exists) when somebody was faster."""
+        """Record this process as the leader, or renew. Raises KubeError: conflict or already_exists."""
         if before is None:
             return _record(await self._kube.create(self._path, self._body(None, identity, duration, 0)))
         transitions = before.transitions + (before.holder != identity)
@@ -37,7 +37,7 @@ class LeaderLease:
         return _record(await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body))
 
     async def release(self, before: LeaderRecord) -> None:
-        """Let another take it at once. Raises KubeError."""
+        """Release the Lease, so that another candidate can take it immediately. Raises KubeError."""
         body = self._body(before, "", before.duration, before.transitions)
         await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body)
 
@@ -68,21 +68,21 @@ def _record(raw: Object) -> LeaderRecord:
 
 
 def monotonic() -> float:
-    """Return seconds of a clock that never goes back and, where the system has such a one, counts a machine's sleep."""
+    """Return the seconds of a clock that never goes back and, if the system has one, also counts while it sleeps."""
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 class DeadMansSwitch:
-    """Ends this process unless it is held again in time, even where Python itself hangs.
+    """A watchdog that ends this process unless it is held again in time, even if Python itself hangs.
 
-    The standard library's watchdog does it: a thread that needs no interpreter writes every thread's traceback to
-    stderr and calls `_exit(1)`. Unlike a signal's default action it also ends a container's first process.
+    It is that of the standard library: a thread that needs no interpreter writes the traceback of every thread to
+    stderr and calls `_exit(1)`. Unlike the default action of a signal, that also ends the first process of a container.
     """
 
     def hold(self, seconds: float) -> None:
-        """Let the process live for so long from now."""
+        """Set the deadline to so many seconds from now."""
         faulthandler.dump_traceback_later(max(0.001, seconds), exit=True)
 
     def disarm(self) -> None:
-        """Let the process live."""
+        """Remove the deadline."""
         faulthandler.cancel_dump_traceback_later()

@@ -1,4 +1,4 @@
 """Logs and metrics.
 
-What is said to users is in conditions and Events: `domain`.
+Messages for users are in conditions and Events: `domain`.
 """

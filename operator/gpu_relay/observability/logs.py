@@ -1,4 +1,4 @@
-"""Logs: a line for people or a JSON object, each with the GPU, fence and job that it is about."""
+"""Logs as lines of text or as JSON, each entry with the GPU, fence and job that it is about."""
 
 import json
 import logging
@@ -15,13 +15,13 @@ _about: ContextVar[Mapping[str, Any]] = ContextVar("about", default=_NOTHING)
 
 
 def task_is_about(**fields: str | int) -> None:
-    """Have every further line of this task, and of those it starts, carry these of the `FIELDS`."""
+    """Add these of the `FIELDS` to every later entry of this task, and of the tasks that it starts."""
     _about.set({**_about.get(), **fields})
 
 
 @contextmanager
 def about(**fields: str | int) -> Iterator[None]:
-    """Have every line that is logged meanwhile carry these of the `FIELDS`."""
+    """Add these of the `FIELDS` to every entry that is logged within the context."""
     token = _about.set({**_about.get(), **fields})
     try:
         yield
@@ -30,7 +30,7 @@ def about(**fields: str | int) -> Iterator[None]:
 
 
 def to_stderr(log_format: str, *, verbose: bool) -> None:
-    """Send logs to stderr, `json` or `text`; `verbose` logs every look at every GPU."""
+    """Send logs to stderr, as `json` or `text`; with `verbose`, every reconcile of every GPU is logged."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonLines() if log_format == "json" else TextLines())
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
@@ -39,7 +39,7 @@ def to_stderr(log_format: str, *, verbose: bool) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time (RFC 3339, UTC), level, logger, message, and what the line is about."""
+    """One JSON object per line: time (RFC 3339, UTC), level, logger, message, and what the entry is about."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
@@ -64,7 +64,9 @@ class TextLines(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         fields = _about.get()
-        told = (f"{name} {fields[name]}" if name == "fence" else str(fields[name]) for name in FIELDS if name in fields)
-        words = " ".join(told)
-        record.about = f"[{words}] " if words else ""
+        shown = (
+            f"{name} {fields[name]}" if name == "fence" else str(fields[name]) for name in FIELDS if name in fields
+        )
+        context = " ".join(shown)
+        record.about = f"[{context}] " if context else ""
         return super().format(record)

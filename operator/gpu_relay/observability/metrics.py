@@ -1,4 +1,4 @@
-"""Prometheus metrics of the operator; docs/operations.md has them as a table."""
+"""Prometheus metrics of the operator; docs/operations.md lists them."""
 
 from prometheus_client import Counter, Gauge, Histogram
 
@@ -15,15 +15,17 @@ QUEUE_WAIT = Histogram(
 TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
 STEP_SECONDS = Histogram(
     "gpu_relay_step_seconds",
-    "Seconds of the steps of a turn: unload, prove (enough free memory in a row), create (the pod), start (until it "
-    "runs), return (from the pod's end to the Lease's return), load",
+    "Seconds of the steps of a turn: unload, prove (enough free memory in several samples in a row), create (the pod), "
+    "start (until it runs), return (from the pod's end to the Lease's return), load",
     ["step"],
     buckets=_FAST,
 )
-RESIDENT_OUT = Gauge("gpu_relay_resident_out", "1 while the resident is unloaded for a turn or owed a reload", ["gpu"])
+RESIDENT_OUT = Gauge(
+    "gpu_relay_resident_out", "1 while the resident is unloaded for a turn, or its reload is pending", ["gpu"]
+)
 RESIDENT_OUTAGE = Histogram(
     "gpu_relay_resident_outage_seconds",
-    "Seconds from the first turn of an outage to the resident being loaded again",
+    "Seconds from the first turn of an outage until the resident is loaded again",
     ["gpu"],
     buckets=_SLOW,
 )
@@ -33,19 +35,24 @@ FREE_BEFORE = Gauge(
 )
 FREE_AFTER = Gauge(
     "gpu_relay_free_memory_after_mib",
-    "Free GPU memory proven before the last training pod, in MiB",
+    "Free GPU memory measured before the last training pod was created, in MiB",
     ["gpu"],
 )
 LOAD_FAILURES = Counter("gpu_relay_resident_load_failures", "Loads of a resident that failed", ["gpu"])
 API_REQUESTS = Counter("gpu_relay_api_requests", "Requests to the Kubernetes API", ["method", "status"])
 RESIDENT_REQUESTS = Counter("gpu_relay_resident_requests", "Requests to residents", ["call", "status"])
-PASS_SECONDS = Histogram("gpu_relay_pass_seconds", "Seconds of one look at one GPU", buckets=_FAST)
+PASS_SECONDS = Histogram("gpu_relay_pass_seconds", "Seconds of one reconcile of one GPU", buckets=_FAST)
 PASS_ERRORS = Counter(
     "gpu_relay_pass_errors",
-    "Looks, or the work on single objects within them, that ended in an error and were repeated",
+    "Reconciles, or parts of one that concern a single object, that failed with an error and were retried",
     ["key"],
 )
 LEADER = Gauge("gpu_relay_leader", "1 while this operator leads, 0 while it stands by")
 RESYNC_AGE = Gauge("gpu_relay_resync_age_seconds", "Seconds since the last full list was read")
-WATCH_LAG = Gauge("gpu_relay_watch_lag_seconds", "Seconds for which the watches have owed what a full list has shown")
-WORK_OVERDUE = Gauge("gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has waited")
+WATCH_LAG = Gauge(
+    "gpu_relay_watch_lag_seconds",
+    "Seconds since a full list showed something that the watches have not reported yet",
+)
+WORK_OVERDUE = Gauge(
+    "gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has been waiting"
+)

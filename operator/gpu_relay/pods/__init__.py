@@ -1,4 +1,4 @@
-"""How training and preparing pods are built.
+"""The pods of a job, built as data: training pods and preparing pods.
 
-Nothing here talks to the API server, but for the watch of the site's pod template.
+Nothing here calls the API server.
 """

@@ -1,4 +1,4 @@
-"""The trainer's job file (docs/contracts.md), and where its volumes are mounted."""
+"""The trainer's job file (docs/contracts.md), and the mount paths of its volumes."""
 
 from typing import Any, Literal
 
@@ -13,15 +13,15 @@ from gpu_relay.domain.quantities import duration
 JOB_DIR = "/etc/gpu-relay"
 DATA_MOUNT = "/data"
 TRACKING_PREFIX = "GPU_RELAY_TRACKING_"
-"""Of the variables that a tracking Secret becomes: a key must not become NVIDIA_VISIBLE_DEVICES or LD_PRELOAD."""
+"""Prefix of the variables of a tracking Secret: without it, a key could set NVIDIA_VISIBLE_DEVICES or LD_PRELOAD."""
 
 Contents = dict[str, Any]
 _OWN = {"time_limit", "checkpoint_interval"}
-"""Fields of `spec.training` that the file has in another form, or only where they are given."""
+"""Fields of `spec.training` that the file has in another form, or only if they are set."""
 
 
 def training_file(job: Job, lease: GpuLease, resident: Resident | None, step: CreatePod, hold_ttl: float) -> Contents:
-    """Return the file of an attempt: the job, the GPU that it was granted, the hold that it renews."""
+    """Return the job file of an attempt: the job, its GPU, and the hold that the trainer renews."""
     hold = None
     if resident is not None and not step.coresident:
         hold = {"url": resident.url, "fence": lease.fence, "renewKey": lease.renew_key, "ttlSeconds": hold_ttl}
@@ -31,14 +31,14 @@ def training_file(job: Job, lease: GpuLease, resident: Resident | None, step: Cr
 
 
 def preparing_file(job: Job) -> Contents:
-    """Return the file of a preparation: the same job, and no GPU."""
+    """Return the job file of a preparation: the same job, without a GPU."""
     return _contents(job, 1, job.spec.training.batch)
 
 
 def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
     training = job.spec.training
     given: Contents = {"timeLimit": _seconds(training.time_limit)} if training.time_limit else {}
-    if training.checkpoint_interval is not None:  # an older trainer does not know it
+    if training.checkpoint_interval is not None:  # older trainers do not know it
         given["checkpointInterval"] = training.checkpoint_interval
     return {
         "job": {"namespace": job.key.namespace, "name": job.key.name, "uid": job.key.uid},
@@ -57,7 +57,7 @@ def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
 
 
 def _where_given(job: Job) -> Contents:
-    """Return the fields that an older trainer does not know."""
+    """Return the fields that older trainers do not know, if they are set."""
     spec, given = job.spec, Contents()
     if spec.mode is not None:
         given["mode"] = spec.mode
@@ -72,7 +72,7 @@ def _where_given(job: Job) -> Contents:
 
 
 def _plain(tracking: Tracking) -> Contents:
-    """Return the section as it is given; credentials are in the environment."""
+    """Return the section without the Secret: credentials are in the environment."""
     return tracking.model_dump(by_alias=True, exclude={"secret_name"}, exclude_none=True)
 
 
@@ -84,7 +84,7 @@ def _dataset(job: Job) -> Contents:
 
 
 def _seconds(time_limit: str) -> int:
-    """Return a duration in whole seconds, at least 1."""
+    """Return a duration in whole seconds; at least 1."""
     return max(1, round(duration(time_limit).total_seconds()))
 
 

@@ -1,7 +1,7 @@
 """The site's pod template (`GPU_RELAY_TRAINER_POD_TEMPLATE`), read and checked once at start.
 
-The API server would refuse a mistake in it only when a training pod is created, after the resident was unloaded. Field
-names and types are those of the Kubernetes client's models: the check needs no cluster.
+The API server would refuse a mistake only when a job's pod is created. Field names and types come from the models of
+the Kubernetes client, so the check needs no cluster.
 """
 
 import json
@@ -25,7 +25,7 @@ SETTING = "GPU_RELAY_TRAINER_POD_TEMPLATE"
 _Place = tuple[str | int, ...]
 _TRAINER = "trainer"
 _LONGEST = 60
-"""Characters of a wrong value that are shown."""
+"""Characters of a wrong value that are shown in a message."""
 _METADATA = frozenset({"labels", "annotations"})
 _QUANTITIES = frozenset({"limits", "requests", "overhead", "sizeLimit", "divisor"})
 _SPEC: Mapping[str, str] = {
@@ -35,8 +35,8 @@ _SPEC: Mapping[str, str] = {
 }
 _CONTAINER: Mapping[str, str] = {
     "image": "set GPU_RELAY_TRAINER_IMAGE instead",
-    "args": "they tell the trainer to run or to prepare",
-    "ports": "the operator reads the progress from port 8080",
+    "args": "they are the trainer's command, run or prepare",
+    "ports": "the operator reads the trainer's progress from port 8080",
     "restartPolicy": "a trainer that has ended is never restarted in its pod",
     "restartPolicyRules": "a trainer that has ended is never restarted in its pod",
 }
@@ -48,7 +48,7 @@ _CLAIMS = frozenset({"gpu"})
 
 
 def read_template(path: Path | None) -> dict[str, Any]:
-    """Return the partial PodTemplateSpec of a file, empty without one; ValueError names everything that is wrong."""
+    """Return the partial PodTemplateSpec of a file, empty without one. Raises ValueError, which names all mistakes."""
     if path is None:
         return {}
     try:
@@ -56,7 +56,7 @@ def read_template(path: Path | None) -> dict[str, Any]:
     except (OSError, yaml.YAMLError) as error:
         raise ValueError(f"{SETTING}: cannot read {path}: {error}") from error
     if not isinstance(template, dict) or not set(template) <= {"metadata", "spec"}:
-        raise ValueError(f"{SETTING}: {path} is no PodTemplateSpec: give it `metadata` and `spec`")
+        raise ValueError(f"{SETTING}: {path} is not a PodTemplateSpec: its fields are `metadata` and `spec`")
     found = list(_not_kubernetes(template)) or list(_ours(template))
     if found:
         raise ValueError(f"{SETTING}: {path}: {'; '.join(found)}")
@@ -64,7 +64,7 @@ def read_template(path: Path | None) -> dict[str, Any]:
 
 
 def _not_kubernetes(template: Mapping[str, Any]) -> Iterator[str]:
-    """Tell what Kubernetes does not take: unknown and missing fields, values of another type."""
+    """Yield what Kubernetes would refuse: unknown and missing fields, values of another type."""
     yield from _bad_values(template, ())
     try:
         models.V1PodTemplateSpec.model_validate_json(json.dumps(template, default=str), strict=True)
@@ -73,7 +73,7 @@ def _not_kubernetes(template: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _bad_values(value: Any, place: _Place) -> Iterator[str]:
-    """Tell of unknown fields, of fields without a value (the operator takes none for one), of texts for quantities."""
+    """Yield unknown fields, fields without a value (which the operator refuses), and wrong quantities."""
     if isinstance(value, dict | list):
         known = _fields(place) if isinstance(value, dict) else None
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
@@ -82,18 +82,18 @@ def _bad_values(value: Any, place: _Place) -> Iterator[str]:
             else:
                 near = get_close_matches(str(key), known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                yield f"{_path((*place, key))} is no field of Kubernetes{hint}"
+                yield f"{_path((*place, key))} is not a field of Kubernetes{hint}"
     elif value is None:
-        yield f"{_path(place)} has no value: give it one, or leave it out"
+        yield f"{_path(place)} has no value: set it, or remove it"
     elif isinstance(value, str) and _is_quantity(place):
         try:
             parse_quantity(value)
         except ValueError:
-            yield f"{_path(place)}: {value!r} is no quantity; write for example 500m, 2 or 8Gi"
+            yield f"{_path(place)}: {value!r} is not a quantity; write for example 500m, 2 or 8Gi"
 
 
 def _fields(place: _Place) -> list[str] | None:
-    """Return the fields that an object at a place may have; None for a map, whose keys are anybody's."""
+    """Return the fields that an object at a place may have; None for a map, which may have any key."""
     kind = "V1PodTemplateSpec"
     for step in place:
         model = getattr(models, kind, None)
@@ -104,7 +104,7 @@ def _fields(place: _Place) -> list[str] | None:
 
 
 def _sentence(error: ErrorDetails) -> str | None:
-    """Write an error of the client's models as a sentence; None for what is said already, or is no mistake."""
+    """Return an error of the client's models as a sentence; None if it is reported already, or is no mistake."""
     place, given, kind = error["loc"], error["input"], error["type"]
     if given is None or kind == "extra_forbidden" or (place == ("spec", "containers") and kind == "missing"):
         return None  # the operator adds the trainer's container
@@ -114,7 +114,7 @@ def _sentence(error: ErrorDetails) -> str | None:
         return f"{_path(place)}: {_shown(given)} cannot be used: {error['msg']}"
     if _is_quantity(place) and type(given) in {int, float}:
         return None
-    return f"{_path(place)}: {_shown(given)} is no text; put it into quotation marks"
+    return f"{_path(place)}: {_shown(given)} is not a string; put it into quotation marks"
 
 
 def _shown(value: Any) -> str:
@@ -131,13 +131,13 @@ def _path(place: _Place) -> str:
 
 
 def _ours(template: Mapping[str, Any]) -> Iterator[str]:
-    """Tell what the relay sets itself, so that the template's value would have no effect, or break every pod."""
+    """Yield the fields that the operator sets: the template's value would have no effect, or break every pod."""
     metadata, spec = template.get("metadata", {}), template.get("spec", {})
-    yield from (f"metadata.{name} is set by the relay: leave it out" for name in metadata if name not in _METADATA)
+    yield from (f"metadata.{name} is set by the operator: remove it" for name in metadata if name not in _METADATA)
     for kind in sorted(_METADATA & set(metadata)):
         for key in metadata[kind]:
             if key.startswith(f"{words.GROUP}/") or key in _LABELS:
-                yield f"metadata.{kind}[{key}] is set by the relay: leave it out"
+                yield f"metadata.{kind}[{key}] is set by the operator: remove it"
     yield from _set_by_us(spec, _SPEC, "spec")
     yield from _named_as_ours(spec, "volumes", "name", _VOLUMES, "spec")
     yield from _named_as_ours(spec, "resourceClaims", "name", _CLAIMS, "spec")
@@ -152,10 +152,10 @@ def _ours(template: Mapping[str, Any]) -> Iterator[str]:
 def _set_by_us(given: Mapping[str, Any], ours: Mapping[str, str], path: str) -> Iterator[str]:
     for name in given:
         if name in ours:
-            yield f"{path}.{name} is set by the relay: leave it out; {ours[name]}"
+            yield f"{path}.{name} is set by the operator: remove it; {ours[name]}"
 
 
 def _named_as_ours(given: Mapping[str, Any], name: str, key: str, ours: frozenset[str], path: str) -> Iterator[str]:
     for number, item in enumerate(given.get(name, [])):
         if item[key] in ours:
-            yield f"{path}.{name}[{number}].{key}: {item[key]} is the relay's own: choose another one"
+            yield f"{path}.{name}[{number}].{key}: {item[key]} is reserved for the operator: use another one"

@@ -26,12 +26,12 @@ def with_spec(**fields: Any) -> Object:
 
 GPU = {"limits": {"nvidia.com/gpu": "1"}}
 TAKES: dict[str, tuple[Object, str]] = {
-    "a GPU": (with_container(resources=GPU), "resources name a GPU"),
-    "a slice": (with_container(resources={"limits": {"nvidia.com/mig-1g.5gb": "1"}}), "resources name a GPU"),
-    "another maker's": (with_container(resources={"limits": {"amd.com/gpu": "1"}}), "resources name a GPU"),
+    "a GPU": (with_container(resources=GPU), "resources request a GPU"),
+    "a slice": (with_container(resources={"limits": {"nvidia.com/mig-1g.5gb": "1"}}), "resources request a GPU"),
+    "another maker's": (with_container(resources={"limits": {"amd.com/gpu": "1"}}), "resources request a GPU"),
     "for its start": (
         with_spec(initContainers=[{**restricted_pod("init", "x")["containers"][0], "resources": GPU}]),
-        "resources name a GPU",
+        "resources request a GPU",
     ),
     "a claim": (
         with_spec(resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]),
@@ -57,11 +57,11 @@ TAKES: dict[str, tuple[Object, str]] = {
                 }
             ],
         ),
-        "volumeMounts name devices",
+        "volumeMounts request devices",
     ),
     "devices by annotation": (
         {**with_spec(), "metadata": {"annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=all"}}},
-        "annotations name CDI devices",
+        "annotations request CDI devices",
     ),
     "the runtime": (with_spec(runtimeClassName="nvidia"), "runtimeClassName is that of NVIDIA"),
     "all of the node": (

@@ -56,21 +56,21 @@ FORBIDDEN: dict[str, tuple[Object, str]] = {
     "host IPC": ({"hostIPC": True}, "hostNetwork, hostPID"),
     "host port": (
         {"containers": [{"name": "side", "image": "x", "ports": [{"containerPort": 1, "hostPort": 1}]}]}, "hostPort"),
-    "privileged": (in_trainer(securityContext={"privileged": True}), "no container of a job is privileged"),
+    "privileged": (in_trainer(securityContext={"privileged": True}), "containers of jobs may not be privileged"),
     "a privileged sidecar": (
         {"containers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
-        "no container of a job is privileged"),
+        "containers of jobs may not be privileged"),
     "a privileged init container": (
         {"initContainers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
-        "no container of a job is privileged"),
+        "containers of jobs may not be privileged"),
     "a capability": (
-        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}), "no container of a job is privileged"),
-    "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs have no hostPath"),
-    "a token": ({"automountServiceAccountToken": True}, "no token for the API server"),
+        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}), "containers of jobs may not be privileged"),
+    "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs may not have a hostPath"),
+    "a token": ({"automountServiceAccountToken": True}, "may not have a token for the API server"),
     "a projected token": (
         {"volumes": [{"name": "t", "projected": {"sources": [{"serviceAccountToken": {"path": "t"}}]}}]},
-        "no token for the API server"),
-    "priority": ({"priorityClassName": "system-node-critical"}, "not critical to the system"),
+        "may not have a token for the API server"),
+    "priority": ({"priorityClassName": "system-node-critical"}, "may not have a system-* PriorityClass"),
     "the relay's priority": ({"priorityClassName": "gpu-relay"}, "the PriorityClass gpu-relay is for the operator"),
 }  # fmt: skip
 
@@ -121,7 +121,7 @@ def test_the_operator_creates_no_pod_without_a_job(world: World, api: httpx.Clie
         "metadata": {"name": "plain", "namespace": "kube-system"},
         **with_container(securityContext={"privileged": True}),
     }
-    refused(operators(api, plain), "the operator creates")
+    refused(operators(api, plain), "the operator may only create")
     assert api.post(f"/api/v1/namespaces/{world.namespace}/pods", json=_meta(honest, ownerReferences=[])).is_success, (
         "an administrator may"
     )
@@ -142,7 +142,7 @@ def test_the_operator_deletes_nothing_else(world: World, api: httpx.Client, resi
     def delete(path: str) -> httpx.Response:
         return api.request("DELETE", path, params={"dryRun": "All"}, headers=AS_OPERATOR)
 
-    refused(delete(f"{pods}/plain"), "the operator deletes pods of jobs")
-    refused(delete(f"{jobs}/kept"), "the operator deletes jobs with spec.ttlSecondsAfterFinished")
+    refused(delete(f"{pods}/plain"), "the operator may only delete pods of jobs")
+    refused(delete(f"{jobs}/kept"), "the operator may only delete jobs with spec.ttlSecondsAfterFinished")
     for path in (f"{pods}/kept-1", f"{pods}/sam3", f"{jobs}/passing"):
         assert delete(path).is_success, path

@@ -91,7 +91,10 @@ def test_nobody_else_creates_a_pod_with_such_a_key(tenant: Tenant, world: World)
             for key in meta[kind]:
                 if key.startswith("gpurelay.dev/"):
                     body = {"metadata": {"name": name, kind: {key: "x"}}, "spec": restricted_pod("main", "x")}
-                    refused(tenant.call("POST", path, body), f"the {kind[:-1]} {key} is the operator's: create a Yolo")
+                    refused(
+                        tenant.call("POST", path, body),
+                        f"the {kind[:-1]} {key} is reserved for the operator: create a Yolo",
+                    )
 
 
 def test_what_else_is_done_to_training_pods_is_not_hindered(

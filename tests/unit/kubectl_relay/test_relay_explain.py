@@ -80,7 +80,7 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
     waits = condition("Reconciling", "WaitingForMemory", "5,000 MiB are in use")
     found = explain(Picture(NOW), job(phase="Acquiring", conditions=[waits]))
     assert found.headline == "vision/digits has its turn, and waits for 10,240 MiB to be measured free on its GPU."
-    assert found.why == ("WaitingForMemory: 5,000 MiB are in use.", "Measured free memory is not yet enough.")
+    assert found.why == ("WaitingForMemory: 5,000 MiB are in use.", "The measured free memory is not enough yet.")
     assert any("nvidia-smi" in sentence for sentence in found.change)
 
 

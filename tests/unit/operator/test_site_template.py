@@ -64,64 +64,73 @@ def test_the_shipped_templates_are_good(tmp_path: Path, file: str, template: str
 @pytest.mark.parametrize(
     ("template", "said"),
     [
-        ("spec: {tolerationz: []}", "spec.tolerationz is no field of Kubernetes; did you mean tolerations?"),
+        ("spec: {tolerationz: []}", "spec.tolerationz is not a field of Kubernetes; did you mean tolerations?"),
         (
             "spec: {tolerations: [{key: gpu, operater: Exists}]}",
-            "spec.tolerations[0].operater is no field of Kubernetes; did you mean operator?",
+            "spec.tolerations[0].operater is not a field of Kubernetes; did you mean operator?",
         ),
         (
             "spec: {containers: [{name: trainer, resources: {request: {cpu: 2}}}]}",
-            "spec.containers[0].resources.request is no field of Kubernetes; did you mean requests?",
+            "spec.containers[0].resources.request is not a field of Kubernetes; did you mean requests?",
         ),
         (
             "spec: {volumes: [{name: a, persistentVolumeClaim: {claim: b}}]}",
-            "spec.volumes[0].persistentVolumeClaim.claim is no field of Kubernetes",
+            "spec.volumes[0].persistentVolumeClaim.claim is not a field of Kubernetes",
         ),
         (
             "spec: {volumes: [{name: a, persistentVolumeClaim: {claim: b}}]}",
             "spec.volumes[0].persistentVolumeClaim.claimName is missing",
         ),
-        ("spec: {node_selector: {a: b}}", "spec.node_selector is no field of Kubernetes; did you mean nodeSelector?"),
-        ("metadata: {label: {a: b}}", "metadata.label is no field of Kubernetes; did you mean labels?"),
+        (
+            "spec: {node_selector: {a: b}}",
+            "spec.node_selector is not a field of Kubernetes; did you mean nodeSelector?",
+        ),
+        ("metadata: {label: {a: b}}", "metadata.label is not a field of Kubernetes; did you mean labels?"),
         (
             "spec: {tolerations: {key: gpu}}",
             'spec.tolerations: {"key": "gpu"} cannot be used: Input should be a valid array',
         ),
         ("spec: {nodeSelector: [gpu]}", 'spec.nodeSelector: ["gpu"] cannot be used: Input should be an object'),
         ("spec: {containers: [trainer]}", 'spec.containers[0]: "trainer" cannot be used: Input should be an object'),
-        ("spec: {tolerations: }", "spec.tolerations has no value: give it one, or leave it out"),
+        ("spec: {tolerations: }", "spec.tolerations has no value: set it, or remove it"),
         ("spec: ", "spec has no value"),
-        ("spec: {nodeSelector: {gpu: true}}", "spec.nodeSelector.gpu: true is no text; put it into quotation marks"),
+        (
+            "spec: {nodeSelector: {gpu: true}}",
+            "spec.nodeSelector.gpu: true is not a string; put it into quotation marks",
+        ),
         (
             "spec: {containers: [{name: trainer, env: [{name: A, value: 1}]}]}",
-            "spec.containers[0].env[0].value: 1 is no text; put it into quotation marks",
+            "spec.containers[0].env[0].value: 1 is not a string; put it into quotation marks",
         ),
         (
             "spec: {containers: [{name: trainer, resources: {limits: {memory: 16GB}}}]}",
-            "spec.containers[0].resources.limits.memory: '16GB' is no quantity; write for example 500m, 2 or 8Gi",
+            "spec.containers[0].resources.limits.memory: '16GB' is not a quantity; write for example 500m, 2 or 8Gi",
         ),
         ("spec: {hostNetwork: 'no'}", 'spec.hostNetwork: "no" cannot be used: Input should be a valid boolean'),
         ("spec: {priority: high}", 'spec.priority: "high" cannot be used: Input should be a valid integer'),
         ("spec: {containers: [{image: shipper}]}", "spec.containers[0].name is missing"),
-        ("spec: {restartPolicy: OnFailure}", "spec.restartPolicy is set by the relay: leave it out; it is always"),
-        ("spec: {affinity: {}}", "spec.affinity is set by the relay: leave it out; it pins the pod to the GPU's node"),
-        ("spec: {nodeName: node-1}", "spec.nodeName is set by the relay: leave it out"),
-        ("spec: {volumes: [{name: tmp}]}", "spec.volumes[0].name: tmp is the relay's own: choose another one"),
-        ("spec: {resourceClaims: [{name: gpu}]}", "spec.resourceClaims[0].name: gpu is the relay's own"),
-        ("metadata: {name: x}", "metadata.name is set by the relay: leave it out"),
+        ("spec: {restartPolicy: OnFailure}", "spec.restartPolicy is set by the operator: remove it; it is always"),
+        ("spec: {affinity: {}}", "spec.affinity is set by the operator: remove it; it pins the pod to the GPU's node"),
+        ("spec: {nodeName: node-1}", "spec.nodeName is set by the operator: remove it"),
+        ("spec: {volumes: [{name: tmp}]}", "spec.volumes[0].name: tmp is reserved for the operator: use another one"),
+        ("spec: {resourceClaims: [{name: gpu}]}", "spec.resourceClaims[0].name: gpu is reserved for the operator"),
+        ("metadata: {name: x}", "metadata.name is set by the operator: remove it"),
         (
             "metadata: {labels: {gpurelay.dev/resident: sam3}}",
-            "metadata.labels[gpurelay.dev/resident] is set by the relay: leave it out",
+            "metadata.labels[gpurelay.dev/resident] is set by the operator: remove it",
         ),
         *(
             (f"spec: {{containers: [{{name: trainer, {field}}}]}}", f"spec.containers[0].{said}")
             for field, said in [
-                ("image: mine", "image is set by the relay: leave it out; set GPU_RELAY_TRAINER_IMAGE instead"),
-                ("args: [run]", "args is set by the relay"),
-                ("ports: []", "ports is set by the relay"),
-                ("restartPolicy: Always", "restartPolicy is set by the relay"),
-                ("env: [{name: GPU_RELAY_JOB_FILE}]", "env[0].name: GPU_RELAY_JOB_FILE is the relay's own"),
-                ("volumeMounts: [{name: a, mountPath: /data}]", "volumeMounts[0].mountPath: /data is the relay's own"),
+                ("image: mine", "image is set by the operator: remove it; set GPU_RELAY_TRAINER_IMAGE instead"),
+                ("args: [run]", "args is set by the operator"),
+                ("ports: []", "ports is set by the operator"),
+                ("restartPolicy: Always", "restartPolicy is set by the operator"),
+                ("env: [{name: GPU_RELAY_JOB_FILE}]", "env[0].name: GPU_RELAY_JOB_FILE is reserved for the operator"),
+                (
+                    "volumeMounts: [{name: a, mountPath: /data}]",
+                    "volumeMounts[0].mountPath: /data is reserved for the operator",
+                ),
             ]
         ),
     ],
@@ -142,7 +151,7 @@ def test_another_container_may_have_what_the_trainer_may_not(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("text", ["", "- spec", "kind: Pod\nspec: {}", "spec: [", "a: b: c"])
 def test_what_is_no_template_at_all(tmp_path: Path, text: str) -> None:
-    assert "is no PodTemplateSpec" in (said := refused(tmp_path, text)) or "cannot read" in said
+    assert "is not a PodTemplateSpec" in (said := refused(tmp_path, text)) or "cannot read" in said
 
 
 def test_a_file_that_is_missing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""One module per object that decisions read: its type, and its codec from JSON.
+"""The objects that decisions read: for each, its type and its codec from JSON.
 
-No decisions are made here.
+They decide nothing.
 """

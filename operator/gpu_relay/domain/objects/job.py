@@ -1,4 +1,4 @@
-"""A YoloTrainingJob: what decisions know of it, and how it is read from the API server's object."""
+"""A YoloTrainingJob as decisions see it, and its codec from the API server's object."""
 
 import json
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from gpu_relay.domain.quantities import memory_mib
 Object = dict[str, Any]
 
 MOST_ARGS_BYTES = 16 * 1024
-"""Of `spec.training.args` as JSON: a training pod's annotations have room for as much."""
+"""Limit of `spec.training.args` as JSON: it must fit into the annotations of a pod."""
 
 _HOLDER_PREFIX = "yolotrainingjob"
 
@@ -26,14 +26,14 @@ _LONGEST_MESSAGE = 256
 _NAMED_FIELDS = 3
 
 _WHAT_TO_DO = (
-    ". The operator leaves the job as it is, and a training pod of it continues: correct the field, or install the CRD "
-    "and the operator of one version"
+    ". The operator does not change the job, and its training pod continues: correct the field, or install the CRD "
+    "and the operator of the same version"
 )
 
 
 @dataclass(frozen=True, order=True)
 class JobKey:
-    """A job, told apart from a later one of the same name by its UID."""
+    """The identity of a job. The UID distinguishes it from a later job of the same name."""
 
     namespace: str
     name: str
@@ -41,12 +41,12 @@ class JobKey:
 
     @property
     def holder(self) -> str:
-        """The Lease's `holderIdentity` while this job owns the GPU; also the holder of the resident's hold."""
+        """Return the Lease's `holderIdentity` while this job owns the GPU; also the holder of the resident's hold."""
         return f"{_HOLDER_PREFIX}/{self.namespace}/{self.name}/{self.uid}"
 
     @classmethod
     def from_holder(cls, holder: str) -> "JobKey | None":
-        """Read a `holderIdentity`; None where it does not name a job."""
+        """Read a `holderIdentity`; None if it does not name a job."""
         parts = holder.split("/")
         return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _HOLDER_PREFIX else None
 
@@ -55,14 +55,14 @@ class JobKey:
 
 
 def uid_of_holder(holder: str) -> str:
-    """Return the UID of the job that a `holderIdentity` names; empty where it names none."""
+    """Return the UID of the job that a `holderIdentity` names; empty if it names none."""
     key = JobKey.from_holder(holder)
     return key.uid if key else ""
 
 
 @dataclass(frozen=True)
 class Grant:
-    """Where the quota that a job was granted is to be used: on nodes with these labels, in spite of these taints."""
+    """Where the quota of a job is to be used: on nodes with these labels, with these tolerations."""
 
     node_labels: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
@@ -73,7 +73,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job asks of a GPU, apart from who it is: jobs that ask for the same are judged alike."""
+    """What a job requires of a GPU. Jobs with equal demands are eligible for the same GPUs."""
 
     namespace: str
     need_mib: int
@@ -82,7 +82,7 @@ class Demand:
     start_when: str
     idle_for: str | None
     tolerations: str = "[]"
-    """As JSON, so that it can be compared."""
+    """As JSON, which is hashable."""
 
 
 @dataclass(frozen=True)
@@ -97,20 +97,20 @@ class Job:
     spec: YoloTrainingJobSpec
     status: YoloTrainingJobStatus
     local_queue: str = ""
-    """The LocalQueue of Kueue that is to admit the job; empty where none is."""
+    """The LocalQueue of Kueue that admits the job; empty without Kueue."""
     grant: Grant = Grant()
-    """What Kueue has granted, where it was asked."""
+    """The grant of Kueue; empty without Kueue."""
     args_bytes: int = 0
-    """Size of `spec.training.args` as JSON, once measured; where that is too large they are not kept."""
+    """Size of `spec.training.args` as JSON; if it is too large, the args are not kept."""
 
     @property
     def node_selector(self) -> dict[str, str]:
-        """Labels that the node of the job's GPU must have: the job's own wish, and where its quota is."""
+        """Return the labels that the node of the job's GPU must have: those of the job, and of its grant."""
         return {**self.spec.pod_template.node_selector, **self.grant.node_labels}
 
     @cached_property
     def demand(self) -> Demand:
-        """What it asks of a GPU."""
+        """Return what the job requires of a GPU."""
         gpu = self.spec.gpu
         return Demand(
             self.key.namespace,
@@ -124,7 +124,7 @@ class Job:
 
     @property
     def tolerations(self) -> list[dict[str, Any]]:
-        """What its pods tolerate besides the site's: the job's own wish, and where its quota is."""
+        """Return the tolerations of its pods in addition to the site's: those of the job, and of its grant."""
         own = self.spec.pod_template.tolerations or []
         return [each.model_dump(by_alias=True, exclude_none=True) for each in own] + list(
             map(dict, self.grant.tolerations)
@@ -132,18 +132,18 @@ class Job:
 
     @property
     def need_mib(self) -> int:
-        """GPU memory that the job asks for, in MiB."""
+        """Return the GPU memory that the job requests, in MiB."""
         return memory_mib(self.spec.gpu.memory)
 
     @property
     def next_attempt(self) -> int:
-        """Number of the attempt that runs or comes next."""
+        """Return the number of the attempt that runs or is next."""
         return self.status.attempts[-1].number + 1 if self.status.attempts else 1
 
 
 @dataclass(frozen=True)
 class UnreadableJob:
-    """A YoloTrainingJob of which this version cannot read a field: it exists, and nothing else is known of it."""
+    """A YoloTrainingJob with a field that this version cannot read: it exists, and nothing else is known of it."""
 
     key: JobKey
     generation: int
@@ -151,14 +151,14 @@ class UnreadableJob:
     problem: str
     """A sentence that names the field."""
     is_reported: bool
-    """True where the job's condition Unreadable has this sentence already."""
+    """True if the job's condition Unreadable has this message already."""
 
 
 class UnreadableJobError(Exception):
-    """A job exists, and a field of it cannot be read: it is unknown, not gone (law 10)."""
+    """A job exists, and one of its fields cannot be read: the job is unknown, not gone (law 10)."""
 
     def __init__(self, job: UnreadableJob, fields: str) -> None:
-        """`fields` says what is wrong with each; the job's `problem` says what to do as well."""
+        """Create the error. `fields` has the cause for each field; the job's `problem` also says what to do."""
         super().__init__(job.problem)
         self.job = job
         self.fields = fields
@@ -167,7 +167,7 @@ class UnreadableJobError(Exception):
 def job_of(raw: Object) -> Job:
     """Read a YoloTrainingJob.
 
-    UnreadableJobError for one that the schema in the cluster lets pass and this version's does not: another version
+    Raises UnreadableJobError if a field is valid for the CRD in the cluster, but not for this version: another version
     wrote it, or the CRD was changed.
     """
     meta = raw["metadata"]
@@ -199,7 +199,7 @@ def args_bytes(spec: YoloTrainingJobSpec) -> int:
 
 
 def conditions_of(raw: Object) -> list[Object]:
-    """Return the conditions of a job as they stand in it, whatever else of its status cannot be read."""
+    """Return the conditions of a job unchanged, even if other fields of its status cannot be read."""
     status = raw.get("status")
     found = status.get("conditions") if isinstance(status, dict) else None
     return [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
@@ -212,19 +212,19 @@ def _without_args(spec: YoloTrainingJobSpec) -> YoloTrainingJobSpec:
 def _unreadable(raw: Object, part: str, error: ValidationError) -> UnreadableJobError:
     meta, fields = raw["metadata"], _fields(part, error)
     problem = f"{fields}{_WHAT_TO_DO}"
-    said = (each for each in conditions_of(raw) if each.get("type") == words.ConditionType.UNREADABLE)
+    reported = (each for each in conditions_of(raw) if each.get("type") == words.ConditionType.UNREADABLE)
     job = UnreadableJob(
         key=JobKey(meta["namespace"], meta["name"], meta["uid"]),
         generation=meta.get("generation", 0),
         resource_version=meta["resourceVersion"],
         problem=problem,
-        is_reported=any(each.get("message") == problem and each.get("status") == "True" for each in said),
+        is_reported=any(each.get("message") == problem and each.get("status") == "True" for each in reported),
     )
     return UnreadableJobError(job, fields)
 
 
 def _fields(part: str, error: ValidationError) -> str:
-    """Name the first fields that cannot be read, with what is wrong with each."""
+    """Return the first fields that cannot be read, each with the cause."""
     errors = error.errors(include_url=False, include_context=False)
     named = [_field(part, each["loc"], each["msg"], each["input"]) for each in errors[:_NAMED_FIELDS]]
     more = f"; and {len(errors) - len(named)} more" if len(errors) > len(named) else ""

@@ -1,4 +1,4 @@
-"""A GPU's Lease: who owns the GPU, and what its resident is owed."""
+"""A GPU's Lease: which job owns the GPU, and whether a reload of its resident is pending."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ HOLDER_RESIDENT = "resident"
 
 @dataclass(frozen=True)
 class GpuLease:
-    """Who owns a GPU. The Lease object is the only record; everything else is observed anew."""
+    """The owner of a GPU. The Lease is its only record; everything else is observed each time."""
 
     name: str
     resource_version: str
@@ -25,20 +25,20 @@ class GpuLease:
     renew_key: str
     node: str
     reload_pending: str
-    """Holder of the turn after which the resident is still to be loaded; empty when nothing is owed."""
+    """Holder of the turn after which the resident must still be loaded; empty if no reload is pending."""
     out_since: str | None = None
-    """When the first turn of the present outage began; None while the resident was not unloaded by a turn."""
+    """When the first turn of the current outage began; None if no turn has unloaded the resident."""
     served_since: str | None = None
-    """When the resident was loaded after the last turn; None while it is out."""
+    """When the resident was loaded after the last turn; None while it is unloaded."""
     unused_since: str | None = None
-    """Since when no training pod has been live in the present outage; None while the resident has its GPU."""
+    """Since when no training pod has been live in the current outage; None while the resident has its GPU."""
     missing_since: str | None = None
-    """Since when no resident has reported this GPU, as the operator found between two turns; None where one does."""
+    """Since when, between turns, no resident has reported this GPU; None if one does."""
     uid: str = ""
 
     @property
     def owner(self) -> JobKey | None:
-        """The job that owns the GPU; None while the resident does."""
+        """Return the job that owns the GPU; None while the resident does."""
         return JobKey.from_holder(self.holder)
 
 

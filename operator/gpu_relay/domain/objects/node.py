@@ -1,6 +1,6 @@
-"""The node of a GPU, as far as the scheduler would refuse a training pod there: cordon, taints, shares of the GPU.
+"""The node of a GPU: the reasons for which the scheduler would refuse a training pod there: cordon, taints, GPU shares.
 
-What cannot be read is unknown (law 10), and refuses nothing: the scheduler has the last word.
+What cannot be read is unknown (law 10) and is no reason to refuse: the scheduler decides.
 """
 
 from collections import Counter
@@ -19,29 +19,29 @@ _ENDED = frozenset({"Succeeded", "Failed"})
 
 @dataclass(frozen=True)
 class NodeState:
-    """What decides whether a pod can be placed on a node."""
+    """The state of a node that decides whether a pod can be placed there."""
 
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)
     cordoned: bool = False
     taints: tuple[Mapping[str, str], ...] = ()
-    """Those that keep pods away, each with `key`, `effect` and, where it has one, `value`."""
+    """Taints that keep pods away, each with `key`, `effect` and, if it has one, `value`."""
     shares: int | None = None
-    """Shares of the GPU resource that the node offers; None where it does not say."""
+    """Shares of the GPU resource that the node offers; None if unknown."""
     shares_taken: int | None = None
-    """Shares that pods on the node have; None where they could not be listed."""
+    """Shares that pods on the node use; None if the pods could not be listed."""
     shares_by_gpu: Mapping[str, int] = field(default_factory=dict)
-    """Of these, what the training pods of a GPU have, by the GPU's name in Leases."""
+    """Of these, the shares of each GPU's training pods, by the name of the GPU's Lease."""
 
     @property
     def is_restricted(self) -> bool:
-        """True where there is something that may keep a pod away."""
+        """Return whether something may keep a pod away."""
         full = self.shares is not None and (self.shares_taken or 0) >= self.shares
         return self.cordoned or bool(self.taints) or full
 
 
 def node_state(raw: Object, pods: Iterable[Object] | None, resource: str) -> NodeState:
-    """Read a node; `pods` are those on it, None where they are unknown; `resource` is the GPU's extended resource."""
+    """Read a node. `pods` are those on it, None if unknown; `resource` is the GPU's extended resource."""
     spec, status = raw.get("spec", {}), raw.get("status", {})
     taken = Counter({_NO_GPU: 0})
     for pod in pods or ():
@@ -59,9 +59,9 @@ def node_state(raw: Object, pods: Iterable[Object] | None, resource: str) -> Nod
 
 
 def placement_error(node: NodeState, gpu: str, tolerations: Iterable[Object]) -> str | None:
-    """Say why the scheduler would put no training pod for a GPU on its node; None where nothing is known to prevent it.
+    """Return why the scheduler would refuse a GPU's training pod on its node; None if there is no known reason.
 
-    The share of a training pod that the GPU has now does not count: the GPU is given on when that pod has ended.
+    The share of the GPU's current training pod does not count: the next pod is created after that one has ended.
     """
     tolerated = list(tolerations)
     if node.cordoned and not _tolerates(tolerated, {"key": _CORDON, "effect": "NoSchedule"}):
@@ -76,14 +76,14 @@ def placement_error(node: NodeState, gpu: str, tolerations: Iterable[Object]) ->
     taken = None if node.shares_taken is None else node.shares_taken - node.shares_by_gpu.get(gpu, 0)
     if node.shares is not None and taken is not None and taken >= node.shares:
         return (
-            f"node {node.name} has no free share of its GPU: pods on it have {taken} of {node.shares}; "
+            f"node {node.name} has no free share of its GPU: its pods use {taken} of {node.shares}; "
             "end one of them, or offer more shares (time-slicing)"
         )
     return None
 
 
 def _tolerates(tolerations: Iterable[Object], taint: Mapping[str, str]) -> bool:
-    """True where one of the tolerations matches the taint, as the scheduler compares them."""
+    """Return whether one of the tolerations matches the taint, by the rules of the scheduler."""
     return any(_matches(each, taint) for each in tolerations)
 
 
@@ -97,11 +97,11 @@ def _matches(toleration: Object, taint: Mapping[str, str]) -> bool:
         return False
     if operator == "Equal":
         return bool((toleration.get("value") or "") == (taint.get("value") or ""))
-    return True  # Exists; and operators that this version does not know, which are left to the scheduler
+    return True  # Exists; for operators that this version does not know, the scheduler decides
 
 
 def _share_of(pod: Object, resource: str) -> int:
-    """Return the shares that a pod has on its node; one that has ended has none."""
+    """Return the shares that a pod uses on its node; 0 if it has ended."""
     if pod.get("status", {}).get("phase") in _ENDED:
         return 0
     containers = pod.get("spec", {}).get("containers", [])
@@ -110,16 +110,16 @@ def _share_of(pod: Object, resource: str) -> int:
 
 
 def _whole(quantity: Any) -> int | None:
-    """Read a count of an extended resource, which is a whole number; None for anything else."""
+    """Read the count of an extended resource, a whole number; None for anything else."""
     text = str(quantity)
     return int(text) if len(text) < 10 and text.isdecimal() else None
 
 
 def node_trouble(raw: Object) -> str:
-    """Say why a node cannot be relied upon to tell the truth about its pods; empty where it can."""
+    """Return why the status of a node's pods may be out of date: the node is not ready. Empty if it is ready."""
     name, conditions = raw["metadata"]["name"], raw.get("status", {}).get("conditions", [])
     ready = next((condition for condition in conditions if condition["type"] == "Ready"), None)
     if ready is None or ready["status"] == "True":
         return ""
-    since, said = ready.get("lastTransitionTime", "?"), ready.get("message", "") or ready.get("reason", "")
-    return f"node {name} has not been ready since {since}: {said}"
+    since, cause = ready.get("lastTransitionTime", "?"), ready.get("message", "") or ready.get("reason", "")
+    return f"node {name} has not been ready since {since}: {cause}"

@@ -1,7 +1,7 @@
-"""Training and preparing pods: what decisions know of them, and how they are read from the API server's objects.
+"""Training and preparing pods as decisions see them, and their codec from the API server's objects.
 
-The owner of a namespace may write labels and annotations on its pods, and its containers write their messages. So a
-pod is read within bounds, nothing raises, and what is missing or out of range reads as unknown.
+The users of a namespace can write labels and annotations of its pods, and its containers write their messages. So the
+codec has limits and never raises: a value that is missing or out of range is read as unknown.
 """
 
 from dataclasses import dataclass, field
@@ -13,22 +13,22 @@ from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, read_o
 Object = dict[str, Any]
 
 QUIET_WAITING = frozenset({"", "ContainerCreating", "PodInitializing"})
-"""Reasons of a container that waits while nothing is known to be wrong."""
+"""Reasons of a waiting container that are no error."""
 
 _ENDED = frozenset({"Succeeded", "Failed"})
 
 _LONGEST_WORD = 16_384
-"""Characters of a last word; the kubelet reads 4,096 bytes of it, 12,288 in a pod."""
+"""Characters of a termination message that are read; the kubelet keeps 4,096 bytes, 12,288 for a whole pod."""
 
 _UNKNOWN_AGE = "8999-01-01T00:00:00Z"
-"""Creation of a pod whose creationTimestamp cannot be read: it is never overdue."""
+"""Creation time of a pod whose creationTimestamp cannot be read: such a pod is never overdue."""
 
 
 @dataclass(frozen=True)
 class Termination:
-    """How a trainer ended: its container's exit and its last word (an empty dict where it left none).
+    """How a trainer ended: the exit of its container, and its termination message (`last_word`; empty without one).
 
-    Where the pod has ended and its trainer never ran, there is no exit code, and the pod's own reason counts.
+    If the pod has ended and the trainer never ran, there is no exit code, and `reason` is that of the pod.
     """
 
     exit_code: int | None
@@ -37,10 +37,10 @@ class Termination:
     started: str | None = None
     finished: str | None = None
     pod_reason: str = ""
-    """Why the kubelet ended the pod as a whole, for example Evicted; empty where only its container ended."""
+    """Why the kubelet ended the whole pod, for example Evicted; empty if only its container ended."""
     pod_message: str = ""
     failed_init: str = ""
-    """The init container whose failure kept the trainer from running, `reason` says how; empty where none did."""
+    """The init container whose failure kept the trainer from running (`reason` has the cause); empty if none did."""
 
 
 @dataclass(frozen=True)
@@ -58,37 +58,37 @@ class TrainingPod:
     deleting: bool
     created: str
     waiting: str | None
-    """Why the trainer does not run yet, in the scheduler's or kubelet's words; None once it runs."""
+    """Why the trainer does not run yet: the message of the scheduler or kubelet; None once it runs."""
     termination: Termination | None
-    """How the trainer ended, or the pod as a whole where the trainer never ran; None before."""
+    """How the trainer ended, or the whole pod if the trainer never ran; None before."""
     outlived: bool = False
-    """True where the trainer has ended and another container of the pod may still run: a sidecar."""
+    """True if the trainer has ended and another container of the pod, a sidecar, may still run."""
     waiting_reason: str = ""
-    """The one word for `waiting`, as Kubernetes has it: Unschedulable, ErrImagePull, FailedMount, …"""
+    """The reason of `waiting` in Kubernetes: Unschedulable, ErrImagePull, FailedMount, …"""
     waiting_on: str = ""
-    """The init container that keeps the trainer from starting; empty where none is known to."""
+    """The init container that keeps the trainer from starting; empty if none does."""
     claims: tuple[str, ...] = ()
-    """The PersistentVolumeClaims that it names."""
+    """The PVCs that the pod mounts."""
     node: str = ""
     disruption: str = ""
-    """Why the cluster takes it away: the reason of its DisruptionTarget condition; empty where it does not."""
+    """Why the cluster evicts the pod: the reason of its condition DisruptionTarget; empty without that condition."""
     delete_by: str | None = None
-    """When a deletion's grace period ends; None while it is not being deleted, or where that is unknown."""
+    """When the grace period of its deletion ends; None if it is not being deleted, or if unknown."""
     proven_mib: int | None = None
-    """Free MiB that were measured before it was created; None where it does not say."""
+    """Free MiB that were measured before it was created; None if unknown."""
 
     @property
     def live(self) -> bool:
-        """True while something of the pod may run, so that it holds its share of the GPU, whatever its trainer does.
+        """Return whether a container of the pod may still run: the pod then holds its share of the GPU.
 
-        A deleted pod is live while it is listed as running.
+        A pod that is being deleted is live while it is listed as running.
         """
         return self.termination is None or self.outlived
 
 
 @dataclass(frozen=True)
 class _Wait:
-    """Why a pod's trainer does not run yet: for people, in one word, and by which init container's fault."""
+    """Why a pod's trainer does not run yet: the message, the reason, and the init container that causes it."""
 
     message: str | None = None
     reason: str = ""
@@ -96,7 +96,7 @@ class _Wait:
 
 
 def training_pod_of(raw: Object) -> TrainingPod:
-    """Read a training or preparing pod; labels that people have tampered with read as 0 and belong to no turn."""
+    """Read a training or preparing pod. Invalid labels are read as 0, which belongs to no turn."""
     meta, spec, status = mapping(raw.get("metadata")), mapping(raw.get("spec")), mapping(raw.get("status"))
     labels, annotations = mapping(meta.get("labels")), mapping(meta.get("annotations"))
     wait, termination = _wait(spec, status), _termination(status)
@@ -129,46 +129,46 @@ def _phase(status: Object) -> str:
 
 
 def _condition(status: Object, kind: str, value: str) -> Object:
-    """Return a pod's condition of one type while it has this status; empty otherwise."""
+    """Return a pod's condition of one type if it has this status; empty otherwise."""
     found = (c for c in mappings(status.get("conditions")) if c.get("type") == kind and c.get("status") == value)
     return next(found, {})
 
 
 def _trainer_state(status: Object) -> Object:
-    """Return the state of the trainer's container: its place among the others says nothing, they are sorted by name."""
+    """Return the state of the trainer's container, found by name: container statuses are sorted by name."""
     trainers = (c for c in mappings(status.get("containerStatuses")) if c.get("name") == words.TRAINER_CONTAINER)
     return mapping(next(trainers, {}).get("state"))
 
 
 def _wait(spec: Object, status: Object) -> _Wait:
-    """Say why the trainer does not run yet.
+    """Return why the trainer does not run yet.
 
-    A pod is Pending, too, while its trainer runs and a sidecar's image cannot be pulled.
+    A pod is also Pending while its trainer runs and the image of a sidecar cannot be pulled.
     """
     state = _trainer_state(status)
     if _phase(status) != "Pending" or "running" in state or "terminated" in state:
         return _Wait()
     unscheduled = _condition(status, "PodScheduled", "False")
     if unscheduled:
-        said = text(unscheduled.get("message")) or text(unscheduled.get("reason")) or "unknown"
-        return _Wait(f"not scheduled: {said}", text(unscheduled.get("reason")))
+        cause = text(unscheduled.get("message")) or text(unscheduled.get("reason")) or "unknown"
+        return _Wait(f"not scheduled: {cause}", text(unscheduled.get("reason")))
     quiet = "its container is being created" if spec.get("nodeName") else "the scheduler has not placed it yet"
     return _init_wait(status) or _container_wait(mapping(state.get("waiting")), quiet)
 
 
 def _init_wait(status: Object) -> _Wait | None:
-    """Say which init container or native sidecar keeps the trainer from starting; None where none does."""
+    """Return which init container or native sidecar keeps the trainer from starting; None if none does."""
     for each in mappings(status.get("initContainerStatuses")):
         name, state = text(each.get("name")), mapping(each.get("state"))
         waiting, ended = mapping(state.get("waiting")), mapping(state.get("terminated"))
         if text(waiting.get("reason")) not in QUIET_WAITING:
             last = mapping(mapping(each.get("lastState")).get("terminated"))
-            said = _container_wait(waiting, "").message
-            return _Wait(f"init container {name}: {said}{_exit(last)}", text(waiting.get("reason")), name)
+            message = _container_wait(waiting, "").message
+            return _Wait(f"init container {name}: {message}{_exit(last)}", text(waiting.get("reason")), name)
         if _has_failed(ended):
             return _Wait(f"init container {name} failed{_exit(ended)}", text(ended.get("reason")), name)
         if "running" in state and not each.get("started"):
-            return _Wait(f"init container {name} runs", "PodInitializing")
+            return _Wait(f"init container {name} is running", "PodInitializing")
     return None
 
 
@@ -182,7 +182,7 @@ def _has_failed(ended: Object) -> bool:
 
 
 def _exit(ended: Object) -> str:
-    """Say how a container ended, with the end of its message; empty where it has not."""
+    """Return how a container ended, with its message; empty if it has not ended."""
     if not ended:
         return ""
     message = text(ended.get("message")).strip()
@@ -195,7 +195,7 @@ def _exit_code(ended: Object) -> int | None:
 
 
 def _termination(status: Object) -> Termination | None:
-    """Read how the trainer ended, or the pod as a whole where its trainer never ran."""
+    """Return how the trainer ended, or the whole pod if the trainer never ran; None before."""
     ended = _trainer_state(status).get("terminated")
     reason, message = text(status.get("reason")), text(status.get("message"))
     if isinstance(ended, dict):
@@ -211,12 +211,12 @@ def _termination(status: Object) -> Termination | None:
     if _phase(status) not in _ENDED:
         return None
     failed = _failed_init(status)
-    name, said = failed or ("", f"{reason or 'Failed'}: {message}")
-    return Termination(None, said, pod_reason=reason, pod_message=message, failed_init=name)
+    name, cause = failed or ("", f"{reason or 'Failed'}: {message}")
+    return Termination(None, cause, pod_reason=reason, pod_message=message, failed_init=name)
 
 
 def _failed_init(status: Object) -> tuple[str, str] | None:
-    """Return the name of the init container that failed, and how it did; None where none did."""
+    """Return the name of the init container that failed, and the cause; None if none failed."""
     for each in mappings(status.get("initContainerStatuses")):
         name, ended = text(each.get("name")), mapping(mapping(each.get("state")).get("terminated"))
         if _has_failed(ended):
@@ -225,7 +225,7 @@ def _failed_init(status: Object) -> tuple[str, str] | None:
 
 
 def _outlived(spec: Object, status: Object) -> bool:
-    """True where a container of a pod that has not ended may still run; one without a status may."""
+    """Return whether another container than the trainer may still run; one without a status may."""
     if _phase(status) in _ENDED:
         return False
     sidecars = [c for c in mappings(spec.get("initContainers")) if c.get("restartPolicy") == "Always"]

@@ -1,4 +1,4 @@
-"""A resident pod, what it reports of its GPU, and the port of its API."""
+"""A resident pod, its report of its GPU, and the port of its API."""
 
 import re
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from typing import Any
 from gpu_relay.api import words
 
 DEFAULT_PORT = 8000
-"""Of a resident's API, where its pod and `GPU_RELAY_RESIDENT_PORT` say nothing else."""
+"""Port of a resident's API, unless its pod or `GPU_RELAY_RESIDENT_PORT` sets another one."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class GpuReport:
-    """A resident's answer to `GET /api/v1/gpu`. Sizes are MiB, measured by NVML at that moment."""
+    """A resident's response to `GET /api/v1/gpu`. Sizes are in MiB, as NVML measured them at that time."""
 
     uuid: str
     name: str
@@ -35,26 +35,26 @@ class GpuReport:
     hold: Hold | None
     worker_allocated_mib: int = 0
     worker_cap_mib: int = 0
-    """What the resident's model holds now, and the most that it lets itself grow to."""
+    """The memory that the resident's model uses now, and its limit (0: none)."""
     in_flight: int = 0
     idle_seconds: float = 0.0
     refused: int = 0
-    """Requests refused under the present hold."""
+    """Requests refused during the current hold."""
 
     @property
     def room_mib(self) -> int:
-        """Free memory that stays free when the loaded resident grows to its cap, in MiB."""
+        """Return the memory that remains free if the loaded resident grows to its limit, in MiB."""
         return self.free_mib - max(0, self.worker_cap_mib - self.worker_allocated_mib)
 
     @property
     def held_under(self) -> int | None:
-        """Fence under which the resident is unloaded and has promised to stay so; None where it is not, or has not."""
+        """Return the fence of the hold under which the resident is unloaded; None if it is loaded or not held."""
         return self.hold.fence if self.hold is not None and not self.model_loaded else None
 
 
 @dataclass(frozen=True)
 class Resident:
-    """A resident pod and its report; `report` is None when it did not answer (`error` says why)."""
+    """A resident pod and its report; `report` is None if it did not respond (`error` has the cause)."""
 
     namespace: str
     name: str
@@ -65,10 +65,10 @@ class Resident:
     report: GpuReport | None
     error: str = ""
     annotations: dict[str, str] = field(default_factory=dict)
-    """Those of ours."""
+    """The annotations `gpurelay.dev/…` of the pod."""
     deleting: bool = False
     external: bool = False
-    """True for one outside the cluster, known by its URL from the operator's settings."""
+    """True for a resident that is not a pod, from the operator's settings."""
 
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
@@ -77,11 +77,11 @@ class Resident:
 def port_of(pod: dict[str, Any], default: int = DEFAULT_PORT) -> int:
     """Return the port of a resident pod's API: the annotation's, else the container port named `http`, else `default`.
 
-    The operator and the plugin both go by it.
+    The operator and the plugin both use it.
     """
-    said = pod["metadata"].get("annotations", {}).get(words.ANNOTATION_PORT, "")
-    if re.fullmatch("[1-9][0-9]{0,4}", said) and int(said) < 2**16:
-        return int(said)
+    annotation = pod["metadata"].get("annotations", {}).get(words.ANNOTATION_PORT, "")
+    if re.fullmatch("[1-9][0-9]{0,4}", annotation) and int(annotation) < 2**16:
+        return int(annotation)
     containers = pod.get("spec", {}).get("containers", [])
     ports = (port for container in containers for port in container.get("ports", []))
     return next((int(port["containerPort"]) for port in ports if port.get("name") == "http"), default)

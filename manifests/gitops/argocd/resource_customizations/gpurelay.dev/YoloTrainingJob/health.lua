@@ -1,4 +1,4 @@
--- Health of a YoloTrainingJob as Argo CD shows it; the same judgement as kstatus, and Suspended for what is suspended.
+-- Health of a YoloTrainingJob in Argo CD: the same as kstatus, and Suspended for suspended jobs.
 local health = { status = "Progressing", message = "waits for the operator" }
 
 if obj.metadata.deletionTimestamp ~= nil then
