@@ -1,100 +1,13 @@
-"""Writes docs/tour.md: what `kubectl get` and `kubectl describe` show of a job in each of its states.
+"""The scenes of the tour: each brings jobs into one state and shows it."""
 
-`make tour` brings jobs into these states on a real control plane, where resident and kubelet follow a script, and
-writes down what kubectl prints. Nothing in the tour is typed by hand but the sentences below.
-"""
-
-import json
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
-from devcluster import Cluster
-from devcluster.controlplane import api_client
-from devcluster.paths import REPOSITORY
-from devcluster.programs.operator import OperatorProcess
-from devcluster.scripted.furnished import create_namespace, furnish
-from devcluster.scripted.resident import ScriptedResident
-from devcluster.scripted.trainer import ScriptedTrainer
-from devcluster.scripted.world import Object, World
 from devcluster.waiting import eventually
+from tools.tour.page import NODE, Tour
 
-_NAMESPACE = "vision"
-_NODE = "node-1"
-_TARGET = REPOSITORY / "docs" / "tour.md"
 _STOPPED = "stopped after epoch 12 of 100; the checkpoint is written"
 _DONE = "100 of 100 epochs, mAP50-95 0.7"
 _METRICS = {"mAP50": 0.91, "mAP50_95": 0.7}
-_INTRODUCTION = """# A tour of a job's states
-
-What `kubectl` shows of a job in each of its states, and what to do about it. `make tour` writes this page: it brings
-jobs into these states on a real control plane and writes down what is printed. The rules behind it:
-[life of a job](life-of-a-job.md).
-"""
-
-
-class Tour:
-    """A world to bring jobs about in, and the page that grows."""
-
-    def __init__(self, cluster: Cluster, world: World, resident: ScriptedResident, trainer: ScriptedTrainer) -> None:
-        self._cluster = cluster
-        self.world = world
-        self.resident = resident
-        self.trainer = trainer
-        self.page = [_INTRODUCTION]
-
-    def show(self, title: str, sentence: str, job: str, *, spec: bool = False, wide: bool = False) -> None:
-        """Write a section: the table, and the description of one job, without its spec unless asked for."""
-        table = ("get", "ytj", "-o", "wide") if wide else ("get", "ytj")
-        self.page.append(f"## {title}\n\n{sentence}\n\n```console")
-        self.page.append(self._kubectl(*table))
-        self.page.append(_told(self._kubectl("describe", "ytj", job), spec=spec) + "```\n")
-
-    def schedules(self, pod: str) -> None:
-        """Wait until the scheduler has put a pod on the GPU's node."""
-        self.world.set_node(_NODE, "True", "kubelet is posting ready status")
-        eventually(lambda: self.world.node_of(pod) == _NODE, f"a node for {pod}")
-
-    def trains(self, pod: str) -> None:
-        """Have a training pod run, with a trainer that answers."""
-        self.schedules(pod)
-        self.world.run_pod(pod, ip=self.trainer.ip)
-        job = pod.rsplit("-", 1)[0]
-        eventually(lambda: self.world.job(job)["status"].get("progress"), f"progress of {pod}")
-
-    def condition(self, job: str, reason: str) -> Object:
-        """Wait until a job waits for a reason."""
-        return eventually(lambda: self.world.waits_for(job, reason), f"{job} to be {reason}")
-
-    def end(self, job: str, reason: str) -> None:
-        """Wait until the last Event of a job is told."""
-        eventually(lambda: reason in self.world.events(job), f"the Event {reason} of {job}")
-
-    def clear(self) -> None:
-        """Delete all jobs, and wait until the GPU is the resident's."""
-        faults = self.resident.faults
-        faults.leak_mib, faults.load, self.resident.trainer_mib = 0, "", 0
-        path = f"/apis/gpurelay.dev/v1alpha1/namespaces/{_NAMESPACE}/yolotrainingjobs"
-        self.world.api.delete(path).raise_for_status()
-        for pod in self.world.pod_names():
-            self.world.api.request(
-                "DELETE", f"/api/v1/namespaces/{_NAMESPACE}/pods/{pod}", json={"gracePeriodSeconds": 0}
-            )
-        eventually(lambda: not self.world.pod_names() and self.world.nothing_owed(), "the GPU to be the resident's")
-
-    def _kubectl(self, *arguments: str) -> str:
-        printed = self._cluster.kubectl("-n", _NAMESPACE, *arguments)
-        return f"$ kubectl -n {_NAMESPACE} {' '.join(arguments)}\n{printed}"
-
-
-def _told(described: str, *, spec: bool) -> str:
-    """Leave out the spec, which the reader has written, and what is empty."""
-    command, _, rest = described.partition("\n")
-    head, _, tail = rest.partition("\nSpec:\n")
-    wanted, _, status = tail.partition("\nStatus:\n")
-    names = "\n".join(line for line in head.splitlines() if line.startswith(("Name:", "Namespace:", "API", "Kind:")))
-    middle = f"\nSpec:\n{wanted}" if spec else ""
-    return f"{command}\n{names}{middle}\nStatus:\n{status}"
 
 
 def preparing(tour: Tour) -> None:
@@ -177,14 +90,14 @@ def lost_node(tour: Tour) -> None:
     tour.world.apply_job("digits")
     tour.schedules("digits-1")
     tour.world.run_pod("digits-1")
-    tour.world.set_node(_NODE, "Unknown", "Kubelet stopped posting node status.")
+    tour.world.set_node(NODE, "Unknown", "Kubelet stopped posting node status.")
     tour.condition("digits", "NodeLost")
     tour.show(
         "Training, but the node is lost",
         "Nobody knows whether the pod still trains. So nobody gets its GPU before you say that the machine is down.",
         "digits",
     )
-    tour.world.set_node(_NODE, "True", "kubelet is posting ready status")
+    tour.world.set_node(NODE, "True", "kubelet is posting ready status")
 
 
 def preempted(tour: Tour) -> None:
@@ -326,50 +239,3 @@ ON_A_GPU: Scenes = (
     queued, too_large, acquiring, image, training, retrying, preempted, suspended, resumed, lost_node, releasing,
     succeeded, in_a_row, unloaded, too_late,
 )  # fmt: skip
-
-
-def _play(tour: Tour, scenes: Scenes) -> None:
-    for scene in scenes:
-        print(scene.__name__, flush=True)
-        scene(tour)
-        tour.clear()
-
-
-def _furnish_for_the_scheduler(cluster: Cluster) -> None:
-    """Give the node room for pods, and the namespace the claims that jobs name: no pod is to wait for either."""
-    room = json.dumps({"status": {"allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}}})
-    cluster.kubectl("patch", "node", _NODE, "--subresource=status", "--type=merge", "--patch", room)
-    for name in ("data", "results"):
-        shared: Object = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
-        volume = {**shared, "capacity": {"storage": "1Gi"}, "hostPath": {"path": f"/{name}"}}
-        claim = {**shared, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
-        for kind, spec in (("PersistentVolume", volume), ("PersistentVolumeClaim", claim)):
-            body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": name}, "spec": spec}
-            cluster.kubectl("-n", _NAMESPACE, "create", "-f", "-", stdin=json.dumps(body))
-    cluster.kubectl("-n", _NAMESPACE, "wait", "--for=jsonpath={.status.phase}=Bound", "pvc", "--all", "--timeout=60s")
-
-
-def main() -> None:
-    """Play all scenes and write the page."""
-    with Cluster() as cluster, tempfile.TemporaryDirectory() as folder, api_client(cluster.run_dir) as api:
-        furnish(cluster)
-        create_namespace(api, _NAMESPACE)
-        _furnish_for_the_scheduler(cluster)
-        world, resident, trainer = World(api, _NAMESPACE), ScriptedResident(), ScriptedTrainer(epochs=100)
-        world.add_resident(resident)
-        tour = Tour(cluster, world, resident, trainer)
-        for scenes, preparations in ((BEFORE_THE_QUEUE, "1"), (ON_A_GPU, "0")):
-            operator = OperatorProcess(
-                cluster.kubeconfig, Path(folder) / "operator.log", memory_return_timeout="60", preparations=preparations
-            )
-            operator.start()
-            try:
-                _play(tour, scenes)
-            finally:
-                operator.stop()
-        _TARGET.write_text("\n".join(tour.page))
-    print(f"wrote {_TARGET.relative_to(REPOSITORY)}")
-
-
-if __name__ == "__main__":
-    main()
