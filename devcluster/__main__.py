@@ -86,7 +86,7 @@ def _up(options: argparse.Namespace) -> int:
         if run.state() is not runs.State.BROKEN:
             raise ClusterError(f"cluster {run.name} is {run.state()} already: export KUBECONFIG={run.kubeconfig}")
         print(
-            f"cluster {run.name} is broken ({', '.join(run.processes().dead())} ended): starting it anew",
+            f"cluster {run.name} is broken ({', '.join(run.processes().dead())} ended): starting it again",
             file=sys.stderr,
         )
         cleanup.tear_down(run)

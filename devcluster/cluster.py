@@ -162,7 +162,7 @@ class Cluster:
         return beside | binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
 
     def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
-        node_lock.claim(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
+        node_lock.acquire(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
         self._node = node = KubeletNode(self.run, processes, found)
         node.prepare()
         create_ledger(self.ledger)

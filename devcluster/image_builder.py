@@ -31,7 +31,7 @@ class Builder:
             raise ClusterError("building images needs root here; with Docker, build the three Dockerfiles by hand")
         packages.ensure(packages.IMAGE_TOOLS)
         self._cache.mkdir(parents=True, exist_ok=True)
-        # The base image may be one made here, which nobody has signed.
+        # The base image may be one made here, which has no signature.
         self._policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
         with runs.locked("images"):  # two builds at once would build everything twice
             for image in images:

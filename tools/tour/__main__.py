@@ -1,4 +1,4 @@
-"""Writes docs/tour.md: what `kubectl get` and `kubectl describe` show of a job in each of its states.
+"""Write docs/tour.md: what `kubectl get` and `kubectl describe` show of a job in each of its states.
 
 `make tour` brings jobs into these states on a real control plane, where resident and kubelet follow a script, and
 writes down what kubectl prints.
@@ -30,7 +30,7 @@ def _play(tour: Tour, scenes: Scenes) -> None:
 
 
 def _furnish_for_the_scheduler(cluster: Cluster) -> None:
-    """Give the node room for pods, and the namespace the claims that jobs name: no pod is to wait for either."""
+    """Give the node capacity for pods, and the namespace the PVCs that jobs name: no pod waits for either."""
     room = json.dumps({"status": {"allocatable": {"cpu": "8", "memory": "32Gi", "pods": "110", "nvidia.com/gpu": "2"}}})
     cluster.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "--patch", room)
     for name in ("data", "results"):
@@ -44,7 +44,7 @@ def _furnish_for_the_scheduler(cluster: Cluster) -> None:
 
 
 def main() -> None:
-    """Play all scenes and write the page."""
+    """Run all scenes and write the page."""
     with Cluster() as cluster, tempfile.TemporaryDirectory() as folder, api_client(cluster.run_dir) as api:
         furnish(cluster)
         create_namespace(api, NAMESPACE)

@@ -10,14 +10,14 @@ NAMESPACE = "vision"
 NODE = "node-1"
 _INTRODUCTION = """# A tour of a job's states
 
-What `kubectl` shows of a job in each of its states, and what to do about it. `make tour` writes this page: it brings
-jobs into these states on a real control plane and writes down what is printed. The rules behind it:
-[life of a job](life-of-a-job.md).
+The output of `kubectl` for a job in each of its states, and what you can do. `make tour` writes this page: it brings
+jobs into these states on a real control plane and records the output. For the rules, see
+[Life of a job](life-of-a-job.md).
 """
 
 
 class Tour:
-    """A world to bring jobs about in, and the page that grows."""
+    """The cluster in which jobs reach their states, and the page that grows."""
 
     def __init__(self, cluster: Cluster, world: World, resident: ScriptedResident, trainer: ScriptedTrainer) -> None:
         self._cluster = cluster
@@ -31,7 +31,7 @@ class Tour:
         table = ("get", "ytj", "-o", "wide") if wide else ("get", "ytj")
         self.page.append(f"## {title}\n\n{sentence}\n\n```console")
         self.page.append(self._kubectl(*table))
-        self.page.append(_told(self._kubectl("describe", "ytj", job), spec=spec) + "```\n")
+        self.page.append(_shorten(self._kubectl("describe", "ytj", job), spec=spec) + "```\n")
 
     def schedules(self, pod: str) -> None:
         """Wait until the scheduler has put a pod on the GPU's node."""
@@ -39,7 +39,7 @@ class Tour:
         eventually(lambda: self.world.node_of(pod) == NODE, f"a node for {pod}")
 
     def trains(self, pod: str) -> None:
-        """Have a training pod run, with a trainer that answers."""
+        """Run a training pod, with a trainer that reports progress."""
         self.schedules(pod)
         self.world.run_pod(pod, ip=self.trainer.ip)
         job = pod.rsplit("-", 1)[0]
@@ -50,11 +50,11 @@ class Tour:
         return eventually(lambda: self.world.waits_for(job, reason), f"{job} to be {reason}")
 
     def end(self, job: str, reason: str) -> None:
-        """Wait until the last Event of a job is told."""
+        """Wait until the last Event of a job is published."""
         eventually(lambda: reason in self.world.events(job), f"the Event {reason} of {job}")
 
     def clear(self) -> None:
-        """Delete all jobs, and wait until the GPU is the resident's."""
+        """Delete all jobs, and wait until the resident owns the GPU."""
         faults = self.resident.faults
         faults.leak_mib, faults.load, self.resident.trainer_mib = 0, "", 0
         path = f"/apis/gpurelay.dev/v1alpha1/namespaces/{NAMESPACE}/yolotrainingjobs"
@@ -63,15 +63,15 @@ class Tour:
             self.world.api.request(
                 "DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}", json={"gracePeriodSeconds": 0}
             )
-        eventually(lambda: not self.world.pod_names() and self.world.nothing_owed(), "the GPU to be the resident's")
+        eventually(lambda: not self.world.pod_names() and self.world.nothing_owed(), "the resident to own the GPU")
 
     def _kubectl(self, *arguments: str) -> str:
         printed = self._cluster.kubectl("-n", NAMESPACE, *arguments)
         return f"$ kubectl -n {NAMESPACE} {' '.join(arguments)}\n{printed}"
 
 
-def _told(described: str, *, spec: bool) -> str:
-    """Leave out the spec, which the reader has written, and what is empty."""
+def _shorten(described: str, *, spec: bool) -> str:
+    """Leave out the spec, which the reader has written, unless asked for."""
     command, _, rest = described.partition("\n")
     head, _, tail = rest.partition("\nSpec:\n")
     wanted, _, status = tail.partition("\nStatus:\n")

@@ -20,7 +20,7 @@ def preparing(tour: Tour) -> None:
     tour.condition("digits", "Preparing")
     tour.show(
         "Preparing",
-        "A pod without a GPU fetches and checks the data. The resident keeps its memory and answers.",
+        "A pod without a GPU fetches and checks the data. The resident stays loaded and serves requests.",
         "digits",
     )
 
@@ -34,8 +34,9 @@ def queued(tour: Tour) -> None:
     eventually(lambda: tour.world.job("digits")["status"].get("estimatedStartTime"), "an estimate")
     tour.show(
         "Queued",
-        "Another job has the GPU. `Queue Position` is this one's place, `Estimated Start Time` the expected beginning "
-        "of its turn: by the eta of what runs, and by how long finished trainings took. Absent while nobody can tell.",
+        "Another job owns the GPU. `Queue Position` is the position of this job. `Estimated Start Time` is when its "
+        "turn is expected to begin, from the eta of the running job and the run times of finished jobs. It is absent "
+        "without an estimate.",
         "digits",
         spec=True,
         wide=True,
@@ -46,7 +47,11 @@ def too_large(tour: Tour) -> None:
     """Show a job that asks for more memory than any GPU has."""
     tour.world.apply_job("huge", memory="40Gi")
     tour.condition("huge", "NoGpuFits")
-    tour.show("Queued for ever", "No GPU is large enough. Others pass it by; delete it, or add a larger GPU.", "huge")
+    tour.show(
+        "Queued indefinitely",
+        "No GPU is large enough. Other jobs start before it. Delete it, or add a larger GPU.",
+        "huge",
+    )
 
 
 def acquiring(tour: Tour) -> None:
@@ -57,7 +62,7 @@ def acquiring(tour: Tour) -> None:
     tour.show(
         "Acquiring",
         "The job owns the GPU's Lease and the resident has unloaded. Training starts when the measured free memory is "
-        "enough; here it is not, because something else holds 5,000 MiB. Nothing starts, and nothing is lost.",
+        "enough. Here it is not, because another process holds 5,000 MiB. No training pod is created.",
         "digits",
     )
 
@@ -66,7 +71,12 @@ def training(tour: Tour) -> None:
     """Show a job that trains."""
     tour.world.apply_job("digits")
     tour.trains("digits-1")
-    tour.show("Training", "The pod trains. `Gpu` has the proof that it was let in on.", "digits", wide=True)
+    tour.show(
+        "Training",
+        "The training pod runs. `Gpu` has the free memory that was measured before the pod was created.",
+        "digits",
+        wide=True,
+    )
 
 
 def image(tour: Tour) -> None:
@@ -79,8 +89,9 @@ def image(tour: Tour) -> None:
     tour.condition("digits", "ImagePullFailed")
     tour.show(
         "Training, but the pod does not start",
-        "The condition has the kubelet's words and what to change; `spec.podTemplate` may be changed at any time and "
-        "holds for the next attempt. After a minute of failures the attempt has failed, and the GPU goes back.",
+        "The condition has the message of the kubelet, and what to change. You can change `spec.podTemplate` at any "
+        "time; it applies to the next attempt. After a minute of failures the attempt fails, and the resident gets the "
+        "GPU.",
         "digits",
     )
 
@@ -94,7 +105,8 @@ def lost_node(tour: Tour) -> None:
     tour.condition("digits", "NodeLost")
     tour.show(
         "Training, but the node is lost",
-        "Nobody knows whether the pod still trains. So nobody gets its GPU before you say that the machine is down.",
+        "It is unknown whether the pod still trains. No other owner gets the GPU until you confirm that the node "
+        "is down.",
         "digits",
     )
     tour.world.set_node(NODE, "True", "kubelet is posting ready status")
@@ -108,8 +120,8 @@ def preempted(tour: Tour) -> None:
     tour.condition("nightly", "Preempted")
     tour.show(
         "Preempted",
-        "A job of higher priority waits, and this one has `preemptible: true`. It writes its checkpoint, goes back "
-        "into the queue, and goes on from there; that costs no attempt.",
+        "A job of higher priority waits, and this one has `preemptible: true`. It writes a checkpoint, returns to the "
+        "queue, and resumes from the checkpoint later. This costs no attempt.",
         "nightly",
     )
 
@@ -123,8 +135,8 @@ def retrying(tour: Tour) -> None:
     )
     tour.trains("digits-2")
     tour.show(
-        "Tried again",
-        "The first attempt ran out of GPU memory; the second takes half the batch. `Attempts` has each.",
+        "Retried",
+        "The first attempt ran out of GPU memory; the second uses half the batch size. `Attempts` lists each.",
         "digits",
     )
 
@@ -138,7 +150,9 @@ def suspended(tour: Tour) -> None:
     tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
     tour.world.reaches("digits", "Suspended")
     tour.end("digits", "Suspended")
-    tour.show("Suspended", "Stopped at a checkpoint by `spec.suspend: true`; the resident has its GPU back.", "digits")
+    tour.show(
+        "Suspended", "Stopped at a checkpoint by `spec.suspend: true`. The resident owns the GPU again.", "digits"
+    )
 
 
 def resumed(tour: Tour) -> None:
@@ -147,7 +161,7 @@ def resumed(tour: Tour) -> None:
     tour.world.reaches("digits", "Suspended")
     tour.world.patch_job("digits", suspend=False)
     tour.trains("digits-1")
-    tour.show("Resumed", "`spec.suspend: false` again; the Suspended condition tells of it.", "digits")
+    tour.show("Resumed", "`spec.suspend` is `false` again, and the condition Suspended is False.", "digits")
 
 
 def releasing(tour: Tour) -> None:
@@ -157,7 +171,11 @@ def releasing(tour: Tour) -> None:
     tour.resident.trainer_mib = 10_240
     tour.world.end_pod("digits-1", epoch=100, message=_DONE)
     tour.world.reaches("digits", "Releasing")
-    tour.show("Releasing", "The training is over; its memory is awaited, then the resident is loaded.", "digits")
+    tour.show(
+        "Releasing",
+        "The training run has ended. The operator waits until its memory is free, then the resident loads.",
+        "digits",
+    )
 
 
 def succeeded(tour: Tour) -> None:
@@ -170,7 +188,7 @@ def succeeded(tour: Tour) -> None:
     tour.end("digits", "Completed")
     tour.show(
         "Succeeded",
-        "Weights and metrics, and the resident is back. The Events are the whole story.",
+        "The status has weights and metrics, and the resident is loaded again. The Events list all steps.",
         "digits",
         wide=True,
     )
@@ -187,7 +205,7 @@ def in_a_row(tour: Tour) -> None:
     tour.world.reaches("defects", "Acquiring", "Training")
     tour.show(
         "Succeeded, and the next job has the GPU",
-        "Somebody waits, and the resident has not been out for too long: it is loaded after the next turn.",
+        "Another job waits, and the outage of the resident is still short: the resident loads after the next turn.",
         "digits",
     )
 
@@ -201,8 +219,8 @@ def unloaded(tour: Tour) -> None:
     tour.world.reaches("digits", "Succeeded")
     tour.end("digits", "ResidentLoadFailed")
     tour.show(
-        "Succeeded, but the resident is not back",
-        "The job does not wait for a broken resident. The operator goes on trying; then the condition turns True.",
+        "Succeeded, but the resident does not load",
+        "The job does not wait for a broken resident. The operator retries; the condition becomes True once it loads.",
         "digits",
     )
 
@@ -216,7 +234,8 @@ def failed(tour: Tour) -> None:
     tour.end("digits", "DatasetInvalid")
     tour.show(
         "Failed: the data set",
-        "Found before a GPU was asked for. No repetition helps, so there is none. Mend the data and create a new job.",
+        "The preparation found the error before a GPU was assigned. The job is not retried. Fix the data and create a "
+        "new job.",
         "digits",
     )
 
@@ -230,7 +249,7 @@ def too_late(tour: Tour) -> None:
     tour.world.end_pod("digits-1", "Interrupted", 143, epoch=12, message=_STOPPED)
     tour.world.reaches("digits", "Failed")
     tour.end("digits", "DeadlineExceeded")
-    tour.show("Failed: its time is up", "Stopped at a checkpoint after `activeDeadlineSeconds`.", "digits")
+    tour.show("Failed: the deadline", "Stopped at a checkpoint after `activeDeadlineSeconds`.", "digits")
 
 
 Scenes = tuple[Callable[[Tour], None], ...]

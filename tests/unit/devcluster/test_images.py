@@ -40,7 +40,7 @@ def test_a_build_sees_what_it_copies(image: Image) -> None:
 
 
 @pytest.mark.parametrize("image", ALL, ids=lambda image: image.name)
-def test_images_run_as_nobody_in_particular_and_say_their_licence(image: Image) -> None:
+def test_images_run_without_root_and_have_a_licence_label(image: Image) -> None:
     text = dockerfile(image)
     assert "\nUSER 65532:65532\n" in text
     licence = "AGPL-3.0-only" if image.name == "yolo" else "Apache-2.0"
