@@ -25,7 +25,7 @@ help:
 demo: environment
 	@$(PY) -m demo
 
-# A cluster of its own name, so that `make try-down` ends nobody else's.
+# The cluster has a name of its own, so that `make try-down` ends no other cluster.
 TRY ?= try
 try: environment
 	@$(PY) -m demo.playground up --name $(TRY)
@@ -68,6 +68,7 @@ lint: environment
 	mypy
 	lint-imports
 	python -m tools.words
+	python -m tools.module_length
 
 # The site, strictly: a link or an anchor that leads nowhere is an error.
 docs: $(PUBLISH)/.complete

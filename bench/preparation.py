@@ -53,7 +53,7 @@ def slow_server(folder: Path, address: str, mib_per_second: float) -> Iterator[s
 
 
 def outage_of(relay: Relay, name: str, **spec: Any) -> tuple[float, float]:
-    """Run a job; return the seconds for which SAM3 was out, and those from `kubectl apply` to the job's end."""
+    """Run a job; return the seconds for which SAM3 was unloaded, and those from `kubectl apply` to the job's end."""
     relay.load_sam3(_PHOTOGRAPH)
     out, applied = 0.0, time.monotonic()
     relay.apply(name, **spec)
@@ -72,14 +72,14 @@ def outage_of(relay: Relay, name: str, **spec: Any) -> tuple[float, float]:
 
 def measure(relay: Relay, uri: str) -> None:
     """Run the job both ways and print a table."""
-    print(f"{'':30}  SAM3 out   apply to end")
-    for number, told in (("2", "prepared without a GPU"), ("0", "left to the training pod")):
+    print(f"{'':30}  SAM3 away  apply to end")
+    for number, how in (("2", "prepared without a GPU"), ("0", "left to the training pod")):
         relay.kubectl("-n", "gpu-relay", "set", "env", "deployment/gpu-relay", f"GPU_RELAY_PREPARATIONS={number}")
         relay.kubectl("-n", "gpu-relay", "rollout", "status", "deployment/gpu-relay", timeout=200)
         name = f"fetched-{number}"
         out, total = outage_of(relay, name, dataset={"uri": uri})
         said = relay.job(name)["status"].get("preparation", {}).get("message", "")
-        print(f"{told:30}  {out:6.1f} s   {total:10.1f} s   {said}", flush=True)
+        print(f"{how:30}  {out:6.1f} s   {total:10.1f} s   {said}", flush=True)
 
 
 def main() -> None:
@@ -94,7 +94,7 @@ def main() -> None:
             cluster.load_images()
         volumes = Volumes(cluster.ledger.parent / "volumes")
         volumes.make_tiny_model()
-        QUICK.make_pictures(volumes.data / "digits")
+        QUICK.make_images(volumes.data / "digits")
         (volumes.data / "digits" / "more.bin").write_bytes(secrets.token_bytes(arguments.mib * _MIB))
         archive = Path(shutil.make_archive(f"{folder}/digits", "zip", volumes.data / "digits"))
         deploy(cluster, volumes)

@@ -1,4 +1,4 @@
-"""`python -m demo`: the whole relay on a local Kubernetes, told as a timeline."""
+"""`python -m demo`: GPU Relay on a local Kubernetes, shown as a timeline."""
 
 import argparse
 import logging
@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from demo import failure, manifest, outputs, story
 from demo.console import Timeline
 from demo.interruption import interruptible, uninterrupted
-from demo.memory import MemoryRecorder, picture
+from demo.memory import MemoryRecorder, plot
 from demo.recipe import DEMO
 from demo.sam3 import Sam3, Sam3Error, photograph
 from demo.stage import Stage, opened
@@ -22,16 +22,16 @@ from devcluster.deploy import resident_address
 
 _DESCRIPTION = """\
 Starts a cluster, deploys operator and SAM3 as pods, applies a YoloTrainingJob that does not fit beside the loaded SAM3,
-and checks at each step that the GPU changes hands and that SAM3 answers all the while. Then trains the same without the
-relay, which must run out of memory. Everything is taken down again. Exit code: 0 when every step held, else 1 (130
-after Ctrl-C).
+and checks after each step who owns the GPU, and that the SAM3 server answers throughout. Then runs the same training
+without GPU Relay, which must run out of memory. Removes everything at the end. Exit code: 0 if all checks passed, else
+1 (130 after Ctrl-C).
 """
 _ENVIRONMENT = """\
 environment:
-  KEEP=1               keep the cluster, and say how to use and how to end it
+  KEEP=1               keep the cluster, and print how to use and how to end it
   NODE                 auto (default): a kubelet where one can run, else processes; or process, kubelet, existing
-  KUBECONFIG           with NODE=existing: the cluster to use; the demo installs the relay there and removes it again
-  GPU_RELAY_LEDGER     with NODE=existing: folder of its node's simulated GPU, which this machine sees at the same path
+  KUBECONFIG           with NODE=existing: the cluster to use; the demo installs GPU Relay there and removes it again
+  GPU_RELAY_LEDGER     with NODE=existing: folder of its node's simulated GPU, at the same path on this machine
   GPU_RELAY_CACHE      where binaries and images are kept (default: $XDG_CACHE_HOME/gpu-relay or ~/.cache/gpu-relay)
   NO_COLOR=1           no colours
 """
@@ -39,7 +39,7 @@ _FAILURES = (story.StepFailedError, Sam3Error, ClusterError, httpx.HTTPError, As
 
 
 class Settings(BaseSettings):
-    """What the environment decides."""
+    """Settings from the environment."""
 
     model_config = SettingsConfigDict(env_ignore_empty=True)
 
@@ -66,12 +66,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         keep = Settings().keep
     except ValidationError as error:
-        parser.error(f"KEEP={error.errors()[0]['input']} is neither yes nor no: use KEEP=1")
+        parser.error(f"KEEP={error.errors()[0]['input']} is neither yes nor no: write KEEP=1")
     return run(options.output, keep=keep)
 
 
 def run(output: Path, *, keep: bool) -> int:
-    """Play the demo and leave its results in `output`; returns the exit code."""
+    """Run the demo and leave its results in `output`; returns the exit code."""
     timeline = Timeline()
     interruptible()
     try:
@@ -85,11 +85,11 @@ def run(output: Path, *, keep: bool) -> int:
         timeline.failed(str(error))
         passed = False
     except KeyboardInterrupt:
-        timeline.failed("Interrupted; everything was taken down")
+        timeline.failed("Interrupted; everything has been removed")
         (output / outputs.TIMELINE).write_text(timeline.text)
         return 130
     timeline.gap()
-    (timeline.ok if passed else timeline.failed)("Every step held" if passed else "The demo has failed")
+    (timeline.ok if passed else timeline.failed)("All checks passed" if passed else "The demo has failed")
     timeline.note(f"{output}/ has {outputs.contents(output)}", "end")
     (output / outputs.TIMELINE).write_text(timeline.text)
     return 0 if passed else 1
@@ -97,35 +97,35 @@ def run(output: Path, *, keep: bool) -> int:
 
 def _play(timeline: Timeline, output: Path, *, keep: bool) -> bool:
     timeline.headline(
-        "GPU Relay: one GPU, two masters",
-        "A (simulated) 15,360 MiB Tesla T4. SAM3 takes 14,000 MiB of it, the training needs 10,240: only one fits.",
-        "About 3 minutes once everything is built; whatever has to be built first says what it costs.",
+        "GPU Relay: one GPU, shared by SAM3 inference and YOLO training",
+        "A simulated Tesla T4 with 15,360 MiB. SAM3 takes 14,000 MiB, the training job needs 10,240: only one fits.",
+        "Takes about 3 minutes once everything is built; each build prints its cost first.",
         "",
     )
     with timeline.showing(logging.getLogger("cluster")), opened(timeline, keep=keep) as stage:
         try:
-            passed = _told(stage, timeline, output)
+            passed = _run_scenes(stage, timeline, output)
         except KeyboardInterrupt:
-            timeline.failed("Interrupted: taking everything down (about 10 s)")
+            timeline.failed("Interrupted: removing everything (about 10 s)")
             raise
         uninterrupted()
-        timeline.step("end", "Keeping the cluster" if keep else "Taking everything down (about 10 s)")
+        timeline.step("end", "Keeping the cluster" if keep else "Removing everything (about 10 s)")
         if keep:
             for sentence in stage.keep():
                 timeline.note(sentence, "keep")
     if not keep:
-        timeline.ok("Nothing is left of it")
+        timeline.ok("Everything has been removed")
     return passed
 
 
-def _told(stage: Stage, timeline: Timeline, output: Path) -> bool:
-    """Tell the story and collect what it made; False when a step failed."""
+def _run_scenes(stage: Stage, timeline: Timeline, output: Path) -> bool:
+    """Run all scenes and collect their results; return False when a step failed."""
     try:
         stage.deploy(DEMO)
         sam3 = Sam3(resident_address(stage.kubectl))
         with MemoryRecorder(lambda: sam3.gpu().used) as memory:
-            story.tell(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
-        drawn = picture(memory.readings, sam3.gpu().total, story.SAM3_MIB, manifest.MEMORY_MIB)
+            story.run(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
+        drawn = plot(memory.readings, sam3.gpu().total, story.SAM3_MIB, manifest.MEMORY_MIB)
         (output / outputs.MEMORY).write_text(drawn)
     except _FAILURES as error:
         timeline.failed(str(error))

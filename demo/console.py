@@ -1,4 +1,4 @@
-"""The timeline: what happens, when, and whether it was right. Colours and bars on a terminal, plain lines in a pipe.
+"""The timeline: each event with its time, each check with its result. Colours and bars on a terminal, else lines.
 
     00:31  1/6   A detection on a real photograph loads the model
     00:36  ok    12 instances in 4.9 s
@@ -23,7 +23,7 @@ from demo.figures import clock, gauge, mib
 from demo.sam3 import Gpu
 
 HEARTBEAT_SECONDS = 15.0
-"""In a pipe, a wait says that it goes on when nothing else has been said for so long."""
+"""In a pipe, a wait prints a line after this time without another line."""
 _TAG_WIDTH = 8
 _STYLES = {"ok": "bold green", "FAIL": "bold red", "gpu": "cyan", "setup": "blue", "end": "blue", "log": "dim"}
 _STEP_STYLE = "bold yellow"
@@ -33,7 +33,7 @@ class Wait(Protocol):
     """A wait that is shown."""
 
     def update(self, text: str, share: float | None = None) -> None:
-        """Say where it is; `share` (0 to 1) fills the bar."""
+        """Show the state; `share` (0 to 1) fills the bar."""
 
 
 class Timeline:
@@ -68,7 +68,7 @@ class Timeline:
         return self.seconds - self._last_line
 
     def headline(self, title: str, *sentences: str) -> None:
-        """Print a title and what there is to know before it starts."""
+        """Print a title and an introduction."""
         self._print(Text(title, style="bold"), title)
         for sentence in sentences:
             self._print(Text(sentence), sentence)
@@ -83,7 +83,7 @@ class Timeline:
         self._line(tag, title, _STEP_STYLE, "bold")
 
     def ok(self, text: str) -> None:
-        """Print what was checked and found right."""
+        """Print a check that passed."""
         self._line("ok", text)
 
     def failed(self, text: str) -> None:
@@ -91,7 +91,7 @@ class Timeline:
         self._line("FAIL", text, text_style="red")
 
     def note(self, text: str, tag: str = "") -> None:
-        """Print a line that is no check."""
+        """Print a line that is not a check."""
         self._line(tag, text, text_style="dim" if tag == "log" else "")
 
     def gpu(self, seen: Gpu) -> None:
@@ -106,7 +106,7 @@ class Timeline:
 
     @contextlib.contextmanager
     def wait(self, label: str) -> Iterator[Wait]:
-        """Show that something is waited for, for as long as the block runs."""
+        """Show a wait for as long as the block runs."""
         if self._console.is_terminal:
             with _bar(self._console) as progress:
                 yield _BarWait(progress, label)
@@ -116,7 +116,7 @@ class Timeline:
 
     @contextlib.contextmanager
     def showing(self, logger: logging.Logger) -> Iterator[None]:
-        """Print what a logger says, for as long as the block runs."""
+        """Print the lines of a logger for as long as the block runs."""
         handler = _Lines(self)
         level, propagate = logger.level, logger.propagate
         logger.addHandler(handler)
@@ -182,7 +182,7 @@ class _Heartbeat:
     def _run(self) -> None:
         while not self._done.wait(max(0.1, HEARTBEAT_SECONDS - self._timeline.quiet)):
             if self._timeline.quiet < HEARTBEAT_SECONDS:
-                continue  # something else has been said meanwhile
+                continue  # another line was printed in the meantime
             waited = f"{self._label}: {self._timeline.seconds - self._started:.0f} s"
             self._timeline.note(f"{waited}, {self._text}" if self._text else waited, "…")
 

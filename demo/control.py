@@ -1,4 +1,4 @@
-"""The control: a pod that trains the same job as a finished training pod did, with nobody making room for it.
+"""The control: a pod that trains the same job as a finished training pod did, without an unload of SAM3 before it.
 
 It is derived from the training pod as the cluster has it, so that image, volumes, environment and limits are the same.
 What differs: no label makes it the relay's, its job file comes from a ConfigMap, and the trainer does not look at the

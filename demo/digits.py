@@ -1,8 +1,8 @@
 """A small data set in YOLO format, made of real handwriting, that a small detector learns in a minute or two on a CPU.
 
 The digits are scikit-learn's copy of the UCI handwritten digits (1,797 scans, shipped inside the package, so nothing is
-downloaded). Each picture carries several of them, scaled and placed at random without overlap. Scans are shared out
-between the splits, so that a validation picture holds only handwriting that no training picture has shown. The same
+downloaded). Each image has several of them, scaled and placed at random without overlap. Scans are shared out
+between the splits, so that a validation image has only handwriting that is in no training image. The same
 arguments always write the same bytes.
 
     python -m demo.digits /data/digits
@@ -26,9 +26,9 @@ Pixels = NDArray[np.uint8]
 CLASSES = 10
 VAL_SHARE = 0.25
 """Share of the scans kept for validation."""
-DIGITS_PER_PICTURE = (3, 6)
+DIGITS_PER_IMAGE = (3, 6)
 SIZE_RANGE = (0.2, 0.34)
-"""Height of a digit as a share of the picture's."""
+"""Height of a digit as a share of the image's."""
 PLACING_TRIES = 40
 
 
@@ -51,7 +51,7 @@ class Box:
         )
 
     def label(self, digit: int, image_size: int) -> str:
-        """Return the YOLO label line: class, centre, width and height, as shares of the picture."""
+        """Return the YOLO label line: class, centre, width and height, as shares of the image."""
         x, y = (self.left + self.width / 2) / image_size, (self.top + self.height / 2) / image_size
         return f"{digit} {x:.6f} {y:.6f} {self.width / image_size:.6f} {self.height / image_size:.6f}"
 
@@ -61,7 +61,7 @@ def make_digits(
 ) -> Path:
     """Write the data set and return its `data.yaml`.
 
-    `train` and `val` count pictures, `image_size` is their edge in pixels, and `classes` limits the digits to those
+    `train` and `val` count images, `image_size` is their edge in pixels, and `classes` limits the digits to those
     below it. Raises ValueError for counts or sizes that make no data set. An older data set there is replaced.
     """
     if train < 1 or val < 1 or image_size < 32 or not 1 <= classes <= CLASSES:
@@ -112,15 +112,15 @@ def _write_split(
         for index, box in _placed(scans, image_size, rng):
             _write_ink(paper, scans[index], box, rng)
             lines.append(box.label(int(digits[index]), image_size))
-        picture = Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)).convert("RGB")
-        picture.save(images / f"{number:04d}.png")
+        image = Image.fromarray(np.clip(paper, 0, 255).astype(np.uint8)).convert("RGB")
+        image.save(images / f"{number:04d}.png")
         (labels / f"{number:04d}.txt").write_text("\n".join(lines) + "\n")
 
 
 def _placed(scans: list[Pixels], image_size: int, rng: np.random.Generator) -> Iterator[tuple[int, Box]]:
     """Choose scans and places that do not overlap; a digit that finds no room is left out."""
     boxes: list[Box] = []
-    for _ in range(rng.integers(*DIGITS_PER_PICTURE, endpoint=True)):
+    for _ in range(rng.integers(*DIGITS_PER_IMAGE, endpoint=True)):
         index = int(rng.integers(len(scans)))
         for _ in range(PLACING_TRIES):
             box = _random_box(scans[index], image_size, rng)
@@ -147,9 +147,9 @@ def main() -> None:
     """Write the data set from the command line."""
     parser = argparse.ArgumentParser(prog="python -m demo.digits", description=make_digits.__doc__)
     parser.add_argument("path", type=Path, help="folder to write to; it is created")
-    parser.add_argument("--train", type=int, default=320, help="training pictures (default %(default)s)")
-    parser.add_argument("--val", type=int, default=64, help="validation pictures (default %(default)s)")
-    parser.add_argument("--image-size", type=int, default=128, help="edge of a picture in pixels (default %(default)s)")
+    parser.add_argument("--train", type=int, default=320, help="training images (default %(default)s)")
+    parser.add_argument("--val", type=int, default=64, help="validation images (default %(default)s)")
+    parser.add_argument("--image-size", type=int, default=128, help="edge of an image in pixels (default %(default)s)")
     parser.add_argument("--classes", type=int, default=CLASSES, help="how many of the ten digits (default %(default)s)")
     parser.add_argument(
         "--seed", type=int, default=0, help="another number gives another data set (default %(default)s)"

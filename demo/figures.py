@@ -9,7 +9,7 @@ def mib(value: int) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Write seconds since the start as `02:05`; minutes go on past an hour."""
+    """Write seconds since the start as `02:05`; minutes continue past an hour."""
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes:02d}:{rest:02d}"
 

@@ -1,7 +1,7 @@
 """Five polls a second of SAM3's `/health`, and what they saw.
 
-A poll is sent when it is due whether or not earlier ones were answered, each on a connection of its own: a server that
-stalls for a second misses nobody's attention.
+Each poll is sent when it is due, whether or not earlier ones were answered, on a connection of its own: a stall of one
+second is seen.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""The GPU's memory over time, measured while the demo plays and drawn as a picture (`memory.svg`)."""
+"""The GPU's memory over time, measured while the demo plays and drawn as a plot (`memory.svg`)."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -50,13 +50,13 @@ class MemoryRecorder(Background):
                 self.readings.append(Reading(time.monotonic() - began, self._measure()))
 
 
-def picture(readings: Sequence[Reading], total: int, sam3: int, training: int) -> str:
+def plot(readings: Sequence[Reading], total: int, sam3: int, training: int) -> str:
     """Draw readings as SVG; `total` is the GPU's memory, `sam3` and `training` what each takes of it, in MiB.
 
     Raises ValueError for fewer than two readings.
     """
     if len(readings) < 2:
-        raise ValueError("a picture of memory over time needs two readings at least")
+        raise ValueError("a plot of memory over time needs at least two readings")
     first, last = readings[0].seconds, readings[-1].seconds
 
     def x(seconds: float) -> float:

@@ -1,4 +1,4 @@
-"""The folder in which the demo leaves what it made."""
+"""The folder for the results of the demo."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ CONTROL = "control.json"
 FAILURE = "failure.txt"
 MEMORY = "memory.svg"
 _CHECKPOINT = "checkpoint"
-_PICTURES = (".png", ".jpg")
+_PLOTS = (".png", ".jpg")
 
 
 def prepare(folder: Path) -> None:
@@ -23,18 +23,18 @@ def prepare(folder: Path) -> None:
     """
     if folder.exists():
         if not folder.is_dir():
-            raise ClusterError(f"{folder} is no folder: choose another with --output")
+            raise ClusterError(f"{folder} is not a folder: choose another with --output")
         if any(folder.iterdir()) and not (folder / TIMELINE).is_file():
-            raise ClusterError(f"{folder} holds something that no demo left there: choose another with --output")
+            raise ClusterError(f"{folder} has files that are not from a demo: choose another with --output")
         shutil.rmtree(folder)
     folder.mkdir(parents=True)
     (folder / TIMELINE).touch()
 
 
 def collect(results: Path, folder: Path) -> None:
-    """Copy a training's weights, metrics and plots.
+    """Copy a training run's weights, metrics and plots.
 
-    A checkpoint, which a training cut short leaves, stays behind: it is there to go on from.
+    The checkpoint of an interrupted training run is left out: it is there to resume from.
     """
     for file in sorted(results.rglob("*")):
         place = file.relative_to(results)
@@ -45,8 +45,8 @@ def collect(results: Path, folder: Path) -> None:
 
 
 def contents(folder: Path) -> str:
-    """Return in one line what is there: the files by name, pictures by their number."""
+    """Return one line: the names of the files, and the number of plots."""
     files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
-    named = [file for file in files if not file.endswith(_PICTURES)]
-    pictures = len(files) - len(named)
-    return ", ".join([*named, count(pictures, "plot")] if pictures else named)
+    named = [file for file in files if not file.endswith(_PLOTS)]
+    plots = len(files) - len(named)
+    return ", ".join([*named, count(plots, "plot")] if plots else named)

@@ -1,4 +1,4 @@
-"""How the digits are trained: pictures, model, and the `spec.training` of a YoloTrainingJob.
+"""How the digits are trained: images, model, and the `spec.training` of a YoloTrainingJob.
 
 What a recipe reaches was measured on two CPU cores; the trainer starts in about 12 s there.
 """
@@ -17,21 +17,21 @@ class Recipe:
     """A data set and a training that fits it."""
 
     train: int
-    """Training pictures."""
+    """Training images."""
     val: int
-    """Validation pictures."""
+    """Validation images."""
     training: dict[str, Any]
     """`spec.training`."""
     model: str = "yolo26n.yaml"
     """`spec.model`: an architecture trained from scratch, so that no weights have to be there."""
 
-    def make_pictures(self, path: Path | str) -> Path:
+    def make_images(self, path: Path | str) -> Path:
         """Write the data set to `path` and return its `data.yaml`."""
         return make_digits(path, self.train, self.val, self.training["imageSize"])
 
 
-# Small pictures, small batches and no mosaic: from scratch, the number of optimizer steps is what counts. Digits are
-# not mirrored, since a mirrored 2 is no 2.
+# Small images, small batches and no mosaic: from scratch, the number of optimizer steps is what counts. Digits are
+# not mirrored, since a mirrored 2 is not a 2.
 _ARGS: dict[str, Any] = {
     "optimizer": "AdamW",
     "lr0": 0.002,

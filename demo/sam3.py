@@ -102,7 +102,7 @@ class Sam3:
 def photograph() -> Path:
     """Return the street scene with a bus that the package `ultralytics` ships.
 
-    Raises FileNotFoundError when the package or the picture is not there.
+    Raises FileNotFoundError when the package or the image is not there.
     """
     spec = find_spec("ultralytics")  # found, not imported: importing it takes seconds
     for folder in (spec.submodule_search_locations or []) if spec else []:

@@ -42,18 +42,18 @@ class Stage:
         return self.volumes.results / manifest.NAME
 
     def deploy(self, recipe: Recipe) -> None:
-        """Make pictures and a model, bring the images, deploy operator and SAM3.
+        """Write the data set and a model, load the images of the pods, deploy operator and SAM3.
 
         Raises ClusterError when a part does not come up.
         """
         say = self._timeline
-        say.note(f"Making a data set of handwritten digits: {recipe.train + recipe.val} pictures", "setup")
-        recipe.make_pictures(self.volumes.data / manifest.DATASET)
-        say.note("Making a SAM3 of random weights, small, with the real architecture (about 10 s)", "setup")
+        say.note(f"Making a data set of handwritten digits: {recipe.train + recipe.val} images", "setup")
+        recipe.make_images(self.volumes.data / manifest.DATASET)
+        say.note("Making a small SAM3 with the real architecture and random weights (about 10 s)", "setup")
         with say.wait("making a SAM3"):
             self.volumes.make_tiny_model()
         if isinstance(self._cluster, Cluster) and self._cluster.node is NodeKind.KUBELET:
-            say.note("Bringing the three images to the node (seconds when they are there already)", "setup")
+            say.note("Loading the three images into the node (seconds when they are there already)", "setup")
             self._cluster.load_images()
         say.note("Deploying operator and SAM3 from manifests/overlays/local (about 20 s)", "setup")
         with say.wait("waiting for both pods to be ready"):

@@ -1,4 +1,4 @@
-"""The six steps and the control. Each looks at the cluster and at SAM3, and fails on what it should not see."""
+"""The six steps and the control. Each reads the cluster and SAM3, and fails on an unexpected state."""
 
 import json
 import time
@@ -27,7 +27,7 @@ _RELOAD_SECONDS = 120.0
 
 
 class StepFailedError(Exception):
-    """Something was seen that should not be; the message says what."""
+    """A check has failed; the message names the state that was seen."""
 
 
 @dataclass
@@ -71,40 +71,40 @@ def require(holds: bool, otherwise: str) -> None:
         raise StepFailedError(otherwise)
 
 
-def tell(scene: Scene) -> None:
-    """Walk the six steps, then the control.
+def run(scene: Scene) -> None:
+    """Run the six steps, then the control.
 
-    Raises StepFailedError, Sam3Error, ClusterError, httpx.HTTPError or AssertionError at the first thing amiss.
+    Raises StepFailedError, Sam3Error, ClusterError, httpx.HTTPError or AssertionError at the first failure.
     """
     pods = scene.relay_pods()
-    detection_loads_the_model(scene)
+    check_first_detection(scene)
     with HealthPoller(scene.sam3.base_url) as poller:
-        health_says_loaded(scene)
-        apply_the_job(scene)
-        health_says_unloaded_while_training(scene)
-        train_to_the_end(scene, poller)
-        back_and_never_away(scene, poller)
-        without_the_relay(scene, poller)
+        check_loaded(scene)
+        apply_job(scene)
+        check_unloaded_while_training(scene)
+        check_training(scene, poller)
+        check_reload(scene, poller)
+        run_control(scene, poller)
     now = scene.relay_pods()
-    require(now == pods, f"a pod of the relay was replaced or restarted: {_listed(pods)} became {_listed(now)}")
-    scene.timeline.ok(f"The relay's pods are the same as at the start, and none was restarted: {', '.join(now)}")
+    require(now == pods, f"a pod of GPU Relay was replaced or restarted: {_listed(pods)} became {_listed(now)}")
+    scene.timeline.ok(f"The pods of GPU Relay are the same as at the start, and none was restarted: {', '.join(now)}")
 
 
-def detection_loads_the_model(scene: Scene) -> None:
+def check_first_detection(scene: Scene) -> None:
     """Step 1."""
     say = scene.timeline
     say.step("1/6", "A detection on a real photograph loads the model")
-    require(not scene.sam3.health()["model_loaded"], "SAM3 has its model loaded before anybody asked for anything")
+    require(not scene.sam3.health()["model_loaded"], "SAM3 has loaded its model before the first request")
     scene.show_gpu()
-    with say.wait("SAM3 loads its model and looks at the photograph"):
+    with say.wait("SAM3 loads its model and runs the detection"):
         found = scene.sam3.detect(scene.photograph)
     _check_detections(scene, found, "loading the model included")
     say.note(
-        "(The model is a small one of random weights: what it marks means nothing, what it does with the GPU does.)"
+        "(The model is small and has random weights: its detections have no meaning, its use of the GPU is as usual.)"
     )
 
 
-def health_says_loaded(scene: Scene) -> None:
+def check_loaded(scene: Scene) -> None:
     """Step 2."""
     say = scene.timeline
     say.step("2/6", f"/health says model_loaded: true, the GPU shows {mib(SAM3_MIB)} MiB used")
@@ -114,38 +114,39 @@ def health_says_loaded(scene: Scene) -> None:
     seen = scene.show_gpu()
     require(seen.used == SAM3_MIB, f"the GPU shows {mib(seen.used)} MiB used, not {mib(SAM3_MIB)}")
     say.ok(f"{mib(seen.used)} MiB used. The training needs {mib(manifest.MEMORY_MIB)} MiB; {mib(seen.free)} are free")
-    say.note(f"From here on /health is asked {PER_SECOND} times a second.")
+    say.note(f"From here on /health is polled {PER_SECOND} times a second.")
 
 
-def apply_the_job(scene: Scene) -> None:
+def apply_job(scene: Scene) -> None:
     """Step 3."""
     say = scene.timeline
     say.step("3/6", f"A YoloTrainingJob that needs {manifest.MEMORY} is applied with kubectl")
     file = scene.output / outputs.JOB
     file.write_text(manifest.as_yaml(manifest.training_job(scene.recipe)))
     say.ok(f"kubectl apply -f {file}: {scene.kubectl('apply', '-f', str(file)).strip()}")
-    told = ""
+    shown = ""
 
     def acquired() -> JobView | None:
-        nonlocal told
+        nonlocal shown
         job = scene.job()
         line = f"{job.phase}: {job.says}" if job.says else job.phase
-        if line and line != told:
-            told = line
+        if line and line != shown:
+            shown = line
             say.note(line, "job")
         require(job.phase != "Failed", f"the job failed: {job.failure}")
         return job if job.pod else None
 
-    with say.wait("the operator makes room"):
+    with say.wait("the operator waits for free memory"):
         job = eventually(acquired, "no training pod was created", within=120, every=_LOOK_SECONDS)
     free = job.free_after or 0
     require(free >= manifest.MEMORY_MIB, f"pod {job.pod} was created with only {mib(free)} MiB measured free")
     say.ok(
-        f"Measured free: {mib(job.free_before or 0)} MiB before, {mib(free)} MiB after SAM3 let go; then pod {job.pod}"
+        f"Measured free: {mib(job.free_before or 0)} MiB before, {mib(free)} MiB after SAM3 unloaded; "
+        f"then pod {job.pod}"
     )
 
 
-def health_says_unloaded_while_training(scene: Scene) -> None:
+def check_unloaded_while_training(scene: Scene) -> None:
     """Step 4."""
     say = scene.timeline
     say.step("4/6", "/health says model_loaded: false while it trains")
@@ -162,28 +163,28 @@ def health_says_unloaded_while_training(scene: Scene) -> None:
     hold = health["hold"] or {}
     say.ok(f"/health: model_loaded: false, held for {hold.get('holder')} (fence {hold.get('fence')})")
     refusal = scene.sam3.try_to_detect(scene.photograph)
-    require(refusal is not None, "SAM3 answered a detection while the training had its GPU")
+    require(refusal is not None, "SAM3 answered a detection while the training job owned the GPU")
     if refusal:
         require(refusal.status == 503 and bool(refusal.retry_after), f"a detection was refused with {refusal}")
         say.ok(f"A detection now: {refusal.status}, Retry-After {refusal.retry_after} s: {refusal.detail}")
 
 
-def train_to_the_end(scene: Scene, poller: HealthPoller) -> None:
+def check_training(scene: Scene, poller: HealthPoller) -> None:
     """Step 5."""
     say = scene.timeline
     epochs = scene.recipe.training["epochs"]
-    say.step("5/6", "The training runs to its end without out-of-memory")
-    say.note(f"{epochs} epochs of {scene.recipe.model} on {scene.recipe.train} pictures, on the CPU: about a minute")
+    say.step("5/6", "The training runs to its end without an out-of-memory error")
+    say.note(f"{epochs} epochs of {scene.recipe.model} on {scene.recipe.train} images, on the CPU: about a minute")
     with say.wait("training") as wait:
-        told = -1
+        shown = -1
 
         def ended() -> JobView | None:
-            nonlocal told
+            nonlocal shown
             job = scene.job()
             mean = "" if job.map50 is None else f", mAP50 {job.map50:.3f}"
             wait.update(f"epoch {job.epoch} of {epochs}{mean}", job.epoch / epochs)
-            if job.epoch > max(told, 0):
-                told = job.epoch
+            if job.epoch > max(shown, 0):
+                shown = job.epoch
                 say.note(f"epoch {job.epoch} of {epochs}{mean}", "train")
             return job if job.training_ended else None
 
@@ -198,14 +199,14 @@ def train_to_the_end(scene: Scene, poller: HealthPoller) -> None:
     say.ok(f"Pod {attempt.pod}: {attempt.reason}, exit code {attempt.exit_code}. {attempt.message}")
     end = terminated(scene.pod(attempt.pod))
     if end is None:
-        raise StepFailedError(f"the job calls pod {attempt.pod} ended, and the cluster does not")
+        raise StepFailedError(f"pod {attempt.pod} has ended according to the job, but not according to the cluster")
     _check_unloaded_throughout(scene, poller.polls(), end)
 
 
-def back_and_never_away(scene: Scene, poller: HealthPoller) -> None:
+def check_reload(scene: Scene, poller: HealthPoller) -> None:
     """Step 6."""
     say = scene.timeline
-    say.step("6/6", "SAM3 is loaded again, detects again, and /health was never silent")
+    say.step("6/6", "SAM3 is loaded again and detects again, and /health answered every poll")
 
     def succeeded() -> JobView | None:
         job = scene.job()
@@ -216,30 +217,30 @@ def back_and_never_away(scene: Scene, poller: HealthPoller) -> None:
         job = eventually(succeeded, "the job did not succeed", within=_RELOAD_SECONDS, every=_LOOK_SECONDS)
     require(job.resident_reloaded, "the job succeeded without the condition ResidentReloaded")
     health = scene.sam3.health()
-    require(health["model_loaded"] is True, f"the job is over, and /health says {health}")
-    require(health["hold"] is None, f"the job is over, and SAM3 is still held: {health['hold']}")
-    say.ok(f"The job is {job.phase}; /health: model_loaded: true, and nobody holds SAM3 any more")
+    require(health["model_loaded"] is True, f"the job has ended, and /health says {health}")
+    require(health["hold"] is None, f"the job has ended, and SAM3 still has a hold: {health['hold']}")
+    say.ok(f"The job is {job.phase}; /health: model_loaded: true, and SAM3 has no hold")
     seen = scene.show_gpu()
     require(seen.used == SAM3_MIB, f"the GPU shows {mib(seen.used)} MiB used, not {mib(SAM3_MIB)}")
-    _check_detections(scene, scene.sam3.detect(scene.photograph), "no loading this time")
+    _check_detections(scene, scene.sam3.detect(scene.photograph), "the model was loaded")
     polls = poller.polls()
     _check_answered(scene, polls)
     seen_changes = [f"{str(poll.loaded).lower()} from {_clock(scene, poll)}" for poll in changes(polls)]
     say.ok(f"model_loaded as the polls saw it: {', '.join(seen_changes)}")
-    require(len(seen_changes) == 3, "SAM3 was to be loaded, then unloaded once, then loaded again")
+    require(len(seen_changes) == 3, "SAM3 should be loaded, then unloaded once, then loaded again")
 
 
-def without_the_relay(scene: Scene, poller: HealthPoller) -> None:
+def run_control(scene: Scene, poller: HealthPoller) -> None:
     """The control."""
     say = scene.timeline
-    say.step("control", "The same training without the unload step dies of out-of-memory")
+    say.step("control", "The same training without the unload step ends with an out-of-memory error")
     trained = scene.job().attempts[-1].pod
     objects = json.dumps(control_objects(scene.pod(trained), CONTROL), indent=2)
     (scene.output / outputs.CONTROL).write_text(objects)
     began = time.time()
     scene.kubectl("apply", "-f", "-", stdin=objects)
     say.note(f"Pod {CONTROL}: image, volumes and job file of {trained}, started beside the loaded SAM3 (about 20 s)")
-    with say.wait("it starts, and finds no room"):
+    with say.wait("it starts, and runs out of memory"):
         end = eventually(
             lambda: terminated(scene.pod(CONTROL)),
             f"pod {CONTROL} did not end",
@@ -248,18 +249,16 @@ def without_the_relay(scene: Scene, poller: HealthPoller) -> None:
         )
     require(
         (end.reason, end.exit_code) == ("OutOfMemory", 12),
-        f"pod {CONTROL} ended with {end.reason}, exit code {end.exit_code}, not of out-of-memory: {end.message}",
+        f"pod {CONTROL} ended with {end.reason}, exit code {end.exit_code}, not OutOfMemory: {end.message}",
     )
     say.ok(f"Pod {CONTROL}: {end.reason}, exit code {end.exit_code}")
-    say.note(f"Its last word: {end.message}")
+    say.note(f"Its termination message: {end.message}")
     seen = scene.show_gpu()
     require(seen.used == SAM3_MIB, f"the GPU shows {mib(seen.used)} MiB used, not {mib(SAM3_MIB)}")
     polls = poller.polls()
     during = [poll for poll in polls if poll.sent >= began]
-    require(
-        all(poll.loaded for poll in during if poll.answered), "SAM3 lost its model to a pod that nobody made room for"
-    )
-    say.ok("SAM3 kept its model and noticed nothing")
+    require(all(poll.loaded for poll in during if poll.answered), "SAM3 unloaded its model for a pod without a turn")
+    say.ok("SAM3 kept its model loaded")
     _check_answered(scene, polls)
 
 

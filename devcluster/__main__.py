@@ -6,10 +6,11 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from devcluster import binaries, choose, cleanup, images, paths, runs
+from devcluster import binaries, choose, cleanup, image_import, images, paths, runs
 from devcluster.cluster import Cluster
 from devcluster.containerd import Containerd
 from devcluster.errors import ClusterError
+from devcluster.image_builder import Builder
 from devcluster.runs import NodeKind, Run
 
 DEFAULT_NAME = "dev"
@@ -85,7 +86,7 @@ def _up(options: argparse.Namespace) -> int:
         if run.state() is not runs.State.BROKEN:
             raise ClusterError(f"cluster {run.name} is {run.state()} already: export KUBECONFIG={run.kubeconfig}")
         print(
-            f"cluster {run.name} is broken ({', '.join(run.processes().dead())} ended): starting it anew",
+            f"cluster {run.name} is broken ({', '.join(run.processes().dead())} ended): starting it again",
             file=sys.stderr,
         )
         cleanup.tear_down(run)
@@ -125,10 +126,10 @@ def _kubeconfig(options: argparse.Namespace) -> int:
 
 
 def _images(options: argparse.Namespace) -> int:
-    chosen, builder = images.select(options.images or images.IMAGES), images.Builder()
+    chosen, builder = images.select(options.images or images.IMAGES), Builder()
     run = runs.load(options.name)
     if run and run.node is NodeKind.KUBELET:
-        images.load(chosen, builder, Containerd(run.folder, run.images_root, run.processes()))
+        image_import.load(chosen, builder, Containerd(run.folder, run.images_root, run.processes()))
     else:
         builder.build(chosen)
     for image in chosen:
@@ -144,7 +145,7 @@ def _prepare(options: argparse.Namespace) -> int:
         print(f"{name}: {path}")
     if choice.node is NodeKind.KUBELET:
         chosen = images.select(images.IMAGES)
-        images.Builder().build(chosen)
+        Builder().build(chosen)
         for image in chosen:
             print(f"{image.reference} ({image.key})")
     return 0

@@ -21,7 +21,7 @@ class Background(ABC):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Say that it is over, and wait."""
+        """Ask the thread to end, and wait for it."""
         self._over.set()
         self._thread.join()
 

@@ -1,7 +1,7 @@
 """The programs of the cluster: found where `KUBEBUILDER_ASSETS` points, else built once from pinned Go modules.
 
 Each Go module under `go/` is one group; a group's folder in the cache is named after its version and a hash of its
-files, so that a changed go.mod is built anew and an old checkout still finds its own.
+files, so that a changed go.mod is built again and an old checkout still finds its own.
 """
 
 import contextlib
@@ -32,7 +32,7 @@ class Group:
     upstream: str = ""
     """The module whose `cmd/<name>` are built; empty where the program is the module itself."""
     stamp: str = ""
-    """Further flags for the linker: the version that the programs tell of themselves."""
+    """Further flags for the linker: the version that the programs report."""
 
     @property
     def sources(self) -> Path:

@@ -1,4 +1,4 @@
-"""Which node a cluster gets when nobody decides by hand, and the one sentence that says why."""
+"""Which node a cluster gets by default, and the reason in one sentence."""
 
 import os
 import socket

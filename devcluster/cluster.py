@@ -15,10 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from devcluster import binaries, cleanup, host, images, kueue, node_lock, packages, paths, runs, versions
+from devcluster import binaries, cleanup, host, image_import, kueue, node_lock, packages, paths, runs, versions
 from devcluster.controlplane import ControlPlane, api_client, node_ready
 from devcluster.errors import ClusterError
-from devcluster.images import IMAGES, Builder, select
+from devcluster.image_builder import Builder
+from devcluster.images import IMAGES, select
 from devcluster.kubectl import Kubectl
 from devcluster.kubelet import KubeletNode
 from devcluster.processes import Processes
@@ -133,7 +134,7 @@ class Cluster:
         """
         if self._node is None:
             raise ClusterError(f"a node of kind {self.node} runs no images: only NODE=kubelet does")
-        images.load(select(names), Builder(), self._node.containerd)
+        image_import.load(select(names), Builder(), self._node.containerd)
 
     def stop(self) -> None:
         """Take the cluster down; does nothing when it is not started."""
@@ -161,7 +162,7 @@ class Cluster:
         return beside | binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
 
     def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
-        node_lock.claim(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
+        node_lock.acquire(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))
         self._node = node = KubeletNode(self.run, processes, found)
         node.prepare()
         create_ledger(self.ledger)

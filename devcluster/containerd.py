@@ -63,11 +63,11 @@ class Containerd:
             self.ctr("images", "remove", "--sync", *references)
 
     def remove_unnamed_images(self) -> None:
-        """Remove what CRI holds by image id alone once no name leads to it: it would keep its layers for ever."""
+        """Remove what CRI holds by image id alone once no name leads to it: it would keep its layers indefinitely."""
         self.remove_images(unnamed(self.ctr("images", "list")))
 
     def remove_blobs(self, digests: Iterable[str]) -> None:
-        """Remove blobs, whoever refers to them."""
+        """Remove blobs, also where something refers to them."""
         if digests := list(digests):
             self.ctr("content", "remove", *digests)
 

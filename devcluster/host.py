@@ -107,7 +107,7 @@ def kube_chains() -> list[str]:
 
 
 def _rules(table: str) -> list[str]:
-    # Where the tool was never installed, no node of ours has run.
+    # Where the tool was never installed, no node of this project has run.
     return run("iptables-save", "-t", table, check=False).splitlines() if shutil.which("iptables-save") else []
 
 

@@ -20,12 +20,12 @@ _POLL_SECONDS = 1.0
 
 
 class Holder(BaseModel):
-    """Whose turn it is."""
+    """The folder of the run that has the node."""
 
     folder: Path
 
 
-def claim(run: Run, wait: float, clean: Callable[[Run], None]) -> None:
+def acquire(run: Run, wait: float, clean: Callable[[Run], None]) -> None:
     """Take the machine's node for a run, waiting up to `wait` seconds while another process uses it.
 
     A stale holder is taken down first, by `clean`, which must release it.
@@ -33,8 +33,8 @@ def claim(run: Run, wait: float, clean: Callable[[Run], None]) -> None:
     Raises ClusterError that says who holds it, at once where the holder is not going to end by itself.
     """
     deadline = time.monotonic() + wait
-    told = False
-    while holder := _try_claim(run):
+    logged = False
+    while holder := _try_acquire(run):
         state = holder.state()
         if state is State.STALE:
             clean(holder)
@@ -47,9 +47,9 @@ def claim(run: Run, wait: float, clean: Callable[[Run], None]) -> None:
                 f"this machine's one kubelet node belongs to {who}: end it with `python -m devcluster down --name "
                 f"{holder.name}`, or choose NODE=process"
             )
-        if not told:
+        if not logged:
             logger.info("Waiting up to %.0f s for the machine's one kubelet node: it belongs to %s", wait, who)
-            told = True
+            logged = True
         time.sleep(_POLL_SECONDS)
 
 
@@ -72,8 +72,8 @@ def holder() -> Run | None:
         return _holder()
 
 
-def _try_claim(run: Run) -> Run | None:
-    """Claim the node and return None, or return its holder."""
+def _try_acquire(run: Run) -> Run | None:
+    """Take the node and return None, or return its holder."""
     with _locked():
         if found := _holder():
             return found

@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.05
 
 
 class ProcessId(BaseModel):
-    """One process, for ever: its id, and when it started (boot id and clock ticks since that boot)."""
+    """One process, distinct from any later one: its id and its start (boot id, and clock ticks since that boot)."""
 
     model_config = ConfigDict(frozen=True)
     pid: int
@@ -101,7 +101,7 @@ class Processes:
         """Return every recorded process by name, dead ones too."""
         found = {}
         for file in sorted(self._records.glob("*.json")):
-            # A record cut short by a kill names nobody; the mark in the environment still finds its process.
+            # A record cut short by a kill names no process; the mark in the environment still finds its process.
             with contextlib.suppress(ValidationError):
                 found[file.stem] = ProcessId.model_validate_json(file.read_text())
         return found

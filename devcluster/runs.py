@@ -1,6 +1,6 @@
 """Run folders: which clusters exist on this machine, who owns them, and which are stale.
 
-A run belongs to the process that started it (`with Cluster()`), or to nobody (`python -m devcluster up`), in which
+A run belongs to the process that started it (`with Cluster()`), or to no process (`python -m devcluster up`), in which
 case it lives as long as its processes do.
 """
 

@@ -18,11 +18,12 @@ from packageurl import PackageURL
 from packaging.requirements import Requirement
 
 from devcluster import paths
-from devcluster.images import IMAGES, Builder, Image, select
+from devcluster.image_builder import Builder
+from devcluster.images import IMAGES, Image, select
 
 _NAMESPACE = uuid.UUID("2b0ee8f0-7a8f-4f57-9d3b-6c1a3c8a5d11")
 DPKG = "var/lib/dpkg/status"
-"""Where an image tells its Debian packages."""
+"""The list of the Debian packages that an image has."""
 #: Where the images run: Debian's Python on Linux.
 _ENVIRONMENT = {
     "implementation_name": "cpython",

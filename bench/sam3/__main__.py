@@ -21,7 +21,7 @@ from devcluster.programs.sam3 import TOKEN, Server, tiny_model
 PARTS = ("lifecycle", "traffic", "memory", "boxes", "origin", "hostile", "abandoned")
 WITH_THE_MODEL = {"lifecycle", "traffic", "boxes", "origin"}
 T4_MIB = 15_360 - 450
-PICTURE = ("4000", "3000")
+IMAGE_SIZE = ("4000", "3000")
 
 
 def main() -> None:
@@ -113,18 +113,18 @@ def _server(folder: Path, model: Path, options: argparse.Namespace, device: str)
 
 
 def _measure_server(server: Server, model: Path, options: argparse.Namespace, report: Report) -> None:
-    picture = photograph()
-    found = lifecycle.ask(server, picture)
+    image = photograph()
+    found = lifecycle.ask(server, image)
     instances = sum(len(result["detections"]) for result in found["results"])
     size = f"{found['width']} x {found['height']}"
-    report.add("a photograph is answered", f"{instances} instances at threshold 0", f"{picture.name}, {size}")
+    report.add("a photograph is answered", f"{instances} instances at threshold 0", f"{image.name}, {size}")
     if "lifecycle" in options.parts:
         _report_lifecycle(report, lifecycle.measure(server, options.rounds))
     if "traffic" in options.parts:
         count = max(1, options.images // 4)
-        plain = _child("bench.sam3.plain", str(model), str(picture), str(count), "0.5")
+        plain = _child("bench.sam3.plain", str(model), str(image), str(count), "0.5")
         rows = [
-            traffic.measure(server.url, picture, clients, max(options.images, clients)) for clients in options.clients
+            traffic.measure(server.url, image, clients, max(options.images, clients)) for clients in options.clients
         ]
         report.keep("traffic", rows)
         report.figures["plain"] = plain
@@ -135,7 +135,7 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
             )
     if "origin" in options.parts and report.device != "cpu":
         card_mib = options.card_mib or gpu_memory.read().total_mib
-        origin = ballast.ask(server, model, picture, card_mib, options.training_mib)
+        origin = ballast.ask(server, model, image, card_mib, options.training_mib)
         report.keep("origin", origin)
         answers = {True: "gets its memory", False: "is out of memory"}
         training = f"a training of {origin.training_mib} MiB"
@@ -187,9 +187,9 @@ def _report_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
 
 
 def _measure_memory(report: Report, count: int) -> None:
-    chunked, stock = (_child("bench.sam3.memory", way, *PICTURE, str(count)) for way in ("chunked", "stock"))
+    chunked, stock = (_child("bench.sam3.memory", way, *IMAGE_SIZE, str(count)) for way in ("chunked", "stock"))
     report.figures["memory"] = {"chunked": chunked, "stock": stock}
-    what = f"post-processing {count} instances at {' x '.join(PICTURE)} adds"
+    what = f"post-processing {count} instances at {' x '.join(IMAGE_SIZE)} adds"
     report.add(what, _mib(chunked), f"stock {_mib(stock)}")
 
 

@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a training takes (default: %(default)s)")
     parser.add_argument("--window", type=float, default=600, help="longest time to measure for, in seconds")
     parser.add_argument("--sample-interval", type=float, default=0.5, help="as GPU_RELAY_SAMPLE_INTERVAL")
-    parser.add_argument("--restart", action="store_true", help="kill the operator in the middle, and start it anew")
+    parser.add_argument("--restart", action="store_true", help="kill the operator in the middle, and start it again")
     parser.add_argument(
         "--failover", action="store_true", help="kill the leader of two replicas in the middle, and end"
     )

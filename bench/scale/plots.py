@@ -16,13 +16,13 @@ _WAYS = ("relay", "plain Jobs", "Jobs in Kueue")
 
 
 def main() -> None:
-    """Read the runs and write one picture."""
+    """Read the runs and write one plot."""
     parser = argparse.ArgumentParser(prog="python -m bench.scale.plots", description=__doc__)
     parser.add_argument("runs", type=Path, nargs="+", help="outputs of `python -m bench.scale --compare`")
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     runs = sorted((json.loads(path.read_text()) for path in options.runs), key=lambda run: run["relay"]["gpus"])
-    plt.rcParams["svg.hashsalt"] = "gpu-relay"  # the same picture is the same file
+    plt.rcParams["svg.hashsalt"] = "gpu-relay"  # the same plot is the same file
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.2), layout="constrained")
     _bars(left, runs, "jobs per second", lambda each: each["jobs per second"])
     _bars(right, runs, "idle between turns, s (median)", lambda each: each["idle between turns"].get("p50", 0.0))

@@ -27,7 +27,7 @@ _JOB_OF: dict[str, Callable[[str], str]] = {
     "events": lambda name: name.partition(".")[0],
     "pods": lambda name: name.rpartition("-")[0],
 }
-"""How the name of what is written tells the job that it is written for."""
+"""How to get the name of the job from the name of the object that is written for it."""
 _POLL = 0.5
 _SAMPLES = 3
 
@@ -41,7 +41,7 @@ class Plan:
     """Longest time to measure for; a longer queue is left standing."""
     sample_interval: float = 0.5
     restart: bool = False
-    """Kill the operator in the middle and start it anew."""
+    """Kill the operator in the middle and start it again."""
     failover: bool = False
     """Have a second replica stand by, and kill the leader in the middle."""
 
@@ -181,6 +181,6 @@ def idle_gaps(lives: list[Life]) -> list[float]:
 
 
 def _manifest(name: str) -> dict[str, Any]:
-    """Return a job without claims, which the scheduler would look for."""
+    """Return a job without PVCs, which the scheduler would look for."""
     data = {"uri": "https://data.example.org/digits.zip"}
     return job_manifest(name, dataset=data, output={"uri": f"s3://results/{name}"})

@@ -32,7 +32,7 @@ class Stage:
     api: httpx.Client
     gpus: int
     log: Path
-    """What the residents were told: lines of [when, "unload" or "load", number]."""
+    """The orders that the residents received: lines of [when, "unload" or "load", number]."""
 
     def create(self, path: str, bodies: list[dict[str, Any]]) -> list[float]:
         """Create objects, several at a time; return when each was asked for (seconds since the epoch)."""
@@ -50,7 +50,7 @@ class Stage:
 def open_stage(
     gpus: int, seconds: float, folder: Path, *, init_seconds: float = 0.0, kueue: bool = False
 ) -> Iterator[Stage]:
-    """Open a stage with so many GPUs, on which trainings take `seconds`."""
+    """Open a stage with so many GPUs, on which each training run takes `seconds`."""
     program, log = kwok.ensure(), folder / "residents.jsonl"
     with Cluster(kueue=kueue) as cluster, api_client(cluster.run_dir) as api, _actors(gpus, log):
         furnish(cluster)

@@ -5,7 +5,7 @@
          └───────────────── status.py: phase, conditions, container states ┘
 
 What is as on a kubelet: the Node and its Lease, init containers, restart policies and back-off, probes (httpGet),
-environment (fieldRef, ConfigMaps, Secrets, `$(VAR)`), volumes (emptyDir, hostPath, claims on hostPath volumes,
+environment (fieldRef, ConfigMaps, Secrets, `$(VAR)`), volumes (emptyDir, hostPath, PVCs on hostPath volumes,
 ConfigMaps, Secrets, downward API, projected with bound service account tokens), termination messages, grace periods,
 `activeDeadlineSeconds`, `kubectl logs`; no process outlives its container, however the node ends.
 

@@ -17,7 +17,7 @@ class Process:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
-        self._told = False
+        self._asked = False
         self._deadline: asyncio.TimerHandle | None = None
 
     @classmethod
@@ -54,8 +54,8 @@ class Process:
 
     def stop(self, grace: float) -> None:
         """Ask it to end, and make it end after `grace` seconds. Repeating it with less grace shortens the time."""
-        if not self._told:
-            self._told = True
+        if not self._asked:
+            self._asked = True
             self._send(signal.SIGTERM)
         loop = asyncio.get_running_loop()
         when = loop.time() + grace

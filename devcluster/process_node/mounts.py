@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-# A path begins where no path goes on before it, or after `file://`; and it ends where no name goes on.
+# A path begins at the start of a path, or after `file://`, and ends at the end of a name.
 _BEFORE = r"(?:(?<![\w./\-})~*])|(?<=file://))"
 _AFTER = r"(?![\w-]|\.\w)"
 

@@ -21,12 +21,12 @@ logger = logging.getLogger(__name__)
 _LEASE_SECONDS = 40
 _RENEW_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
-#: Pods get this long, in seconds, when the node is told to end.
+#: Pods get this long, in seconds, when the node is asked to end.
 _LEAVE_GRACE = 10.0
 
 
 class ProcessNode:
-    """Runs the pods of one node until told to leave."""
+    """Runs the pods of one node until it is asked to end."""
 
     def __init__(self, services: Services, log_port: int) -> None:
         self._services = services
@@ -150,7 +150,7 @@ class ProcessNode:
         logger.info("pod %s: begins at %s", name, worker.state.ip)
         try:
             await worker.run()
-            logger.info("pod %s: is over", name)
+            logger.info("pod %s: has ended", name)
         except Exception:
             logger.exception("pod %s: its worker failed", name)
         finally:

@@ -28,7 +28,7 @@ _STABLE = 600.0
 
 
 class Ending:
-    """Tells everything of one pod that it is to end, and in how many seconds."""
+    """Asks all processes of one pod to end, within a number of seconds."""
 
     def __init__(self) -> None:
         self.grace: float | None = None

@@ -1,4 +1,4 @@
-"""What a process node is told at its start."""
+"""Settings of a process node, given at its start."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -31,7 +31,7 @@ def main(node: int, command: list[str]) -> int:
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _prctl(PR_SET_PDEATHSIG, signal.SIGUSR1)
     if os.getppid() != node:
-        return 128 + signal.SIGKILL  # the node died before the kernel was told to say so
+        return 128 + signal.SIGKILL  # the node died before the kernel was asked to signal its death
     program = os.fork()
     if program == 0:
         _become(command, former)

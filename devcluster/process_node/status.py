@@ -8,7 +8,7 @@ from typing import Any, Literal
 Object = dict[str, Any]
 Phase = Literal["Pending", "Running", "Succeeded", "Failed"]
 ALWAYS, ON_FAILURE, NEVER = "Always", "OnFailure", "Never"
-#: The exit code of a container whose end nobody saw, and the reason that goes with it (the kubelet's).
+#: The exit code of a container whose end was not observed, and the reason that goes with it (the kubelet's).
 UNKNOWN_EXIT, UNKNOWN_REASON = 137, "ContainerStatusUnknown"
 
 
@@ -186,7 +186,7 @@ def _condition(former: Object | None, kind: str, value: bool, reason: str, messa
 def recovered(spec: Object, status: Object | None, now: datetime) -> ContainerState:
     """Return the state of a container as the API has it from an earlier life of the node.
 
-    What ran then has ended with that node, and nobody saw how.
+    What ran then has ended with that node, and its end was not observed.
     """
     state = ContainerState(spec["name"], spec.get("image", ""), Waiting("ContainerCreating"))
     if status is None:

@@ -2,7 +2,7 @@
 
 <pod>/volumes/<volume>/                 emptyDir
 <pod>/<container>/files/<volume>/       ConfigMap, Secret, downward API, projected: text, translated for this container
-<pod>/<container>/mounts/<mount path>   a link to one of these, to a hostPath, or to a claim's
+<pod>/<container>/mounts/<mount path>   a link to one of these, to a hostPath, or to a PVC's
 """
 
 import asyncio
@@ -22,7 +22,7 @@ Object = dict[str, Any]
 _KINDS: dict[str, Kind] = {"configMap": "ConfigMap", "secret": "Secret"}
 _PLURALS: dict[Kind, str] = {"ConfigMap": "configmaps", "Secret": "secrets"}
 _TOKEN_SECONDS = 3600
-#: A token is renewed when this share of its life is over, as a kubelet does.
+#: A token is renewed when this share of its life has passed, as a kubelet does.
 _TOKEN_RENEWAL = 0.8
 
 
@@ -143,7 +143,7 @@ class PodVolumes:
     async def _claim(self, namespace: str, name: str) -> Path:
         claim = await self._api.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
         if claim.get("status", {}).get("phase") != "Bound":
-            raise VolumeError(f"claim {name} is not bound")
+            raise VolumeError(f"PersistentVolumeClaim {name} is not bound")
         volume = await self._api.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
         for kind in ("hostPath", "local"):
             if kind in volume["spec"]:

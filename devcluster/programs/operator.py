@@ -60,7 +60,7 @@ class OperatorProcess:
         """SIGSTOP: it neither acts nor notices that time passes."""
         self._signal(signal.SIGSTOP)
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """SIGCONT."""
         self._signal(signal.SIGCONT)
 
@@ -91,7 +91,7 @@ class OperatorProcess:
     def probe(self, path: str) -> httpx.Response:
         """GET one of its probes."""
         port = re.search(r"probes on port (\d+)", self.log())
-        assert port is not None, "it has not told its port yet"
+        assert port is not None, "it has not reported its port yet"
         return httpx.get(f"http://127.0.0.1:{port[1]}{path}", trust_env=False)
 
     def log(self) -> str:

@@ -14,7 +14,7 @@ _EXIT_CODES = {"Completed": 0, "OutOfMemory": 12, "DatasetInvalid": 13, "Error":
 
 
 class ScriptedKubelet(Background):
-    """Runs pods for the length of a `with` block; a training that was stopped goes on where it was."""
+    """Runs pods for the length of a `with` block; a stopped training run resumes where it ended."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class ScriptedKubelet(Background):
         self.order: list[str] = []
         """Names of the pods in the order in which they started."""
         self.violations: list[str] = []
-        """What broke law 2, as seen from outside: two trainings on a GPU, or one beside a loaded resident."""
+        """What broke law 2, as seen from outside: two training pods on a GPU, or one beside a loaded resident."""
 
     def _run(self) -> None:
         while not self._over.wait(_PERIOD):

@@ -125,7 +125,7 @@ class ScriptedResident:
     def load(self, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         """Answer `POST /api/v1/load`."""
         if body["fence"] < self.newest_fence:
-            return 409, {"detail": f"fence {body['fence']} is over: the newest seen is {self.newest_fence}"}
+            return 409, {"detail": f"fence {body['fence']} has ended: the newest seen is {self.newest_fence}"}
         self.hold = None
         if self.faults.load:
             return 503, {"detail": self.faults.load}

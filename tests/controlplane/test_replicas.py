@@ -87,7 +87,7 @@ def test_a_leader_that_was_asleep_does_nothing_when_it_wakes_up(
     leader.pause()
     eventually(lambda: world.leader() == "operator-two_two", "the second to lead")
     transitions = world.leader_transitions()
-    leader.go_on()
+    leader.resume()
     assert leader.wait(10) == 1
     assert world.leader() == "operator-two_two"
     assert world.leader_transitions() == transitions

@@ -132,7 +132,7 @@ def test_the_last_word_counts_though_the_pod_is_gone(
     operator.pause()
     shows(world, "digits-1", completed(), RUNS, phase="Running")
     world.delete_pod("digits-1")
-    operator.go_on()
+    operator.resume()
     world.reaches("digits", "Succeeded", "Failed")
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["Completed"]
 

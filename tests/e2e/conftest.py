@@ -24,7 +24,7 @@ def relay() -> Iterator[Relay]:
             cluster.load_images()
         volumes = Volumes(cluster.ledger.parent / "volumes")  # pods cannot enter pytest's own folders
         volumes.make_tiny_model()
-        QUICK.make_pictures(volumes.data / "digits")
+        QUICK.make_images(volumes.data / "digits")
         deploy(cluster, volumes)
         yield Relay(cluster, volumes)
 

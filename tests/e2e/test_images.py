@@ -4,7 +4,8 @@ import pytest
 
 from demo.relay import Relay
 from devcluster import NodeKind
-from devcluster.images import Builder, select
+from devcluster.image_builder import Builder
+from devcluster.images import select
 
 
 def test_an_image_that_is_built_again_has_the_same_layers(relay: Relay) -> None:

@@ -84,7 +84,7 @@ def test_a_deadline_ends_a_training_through_its_checkpoint(relay: Relay) -> None
 
 def test_what_cannot_be_trained_on_never_costs_sam3_anything(relay: Relay) -> None:
     """A label that names a class that is not there, and a container without enough memory: both end before the GPU."""
-    QUICK.make_pictures(relay.volumes.data / "broken")
+    QUICK.make_images(relay.volumes.data / "broken")
     label = sorted((relay.volumes.data / "broken" / "labels" / "train").iterdir())[0]
     label.write_text("99 0.5 0.5 0.1 0.1\n")
     claim = {"persistentVolumeClaim": {"claimName": "data"}}

@@ -20,7 +20,7 @@ TRAILER = b"\0\0SEFH" + bytes(300) + b"SEFT"
 @pytest.fixture
 def photographs(relay: Relay) -> Path:
     folder = relay.volumes.data / NAME
-    QUICK.make_pictures(folder)
+    QUICK.make_images(folder)
     for image in (folder / "images").glob("*/*.png"):
         photograph = image.with_suffix(".jpg")
         Image.open(image).save(photograph, quality=95)

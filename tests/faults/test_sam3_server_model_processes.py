@@ -1,4 +1,4 @@
-"""The machine of tests/unit/sam3/test_sam3_server_model.py with real worker processes of the tiny model.
+"""The machine of tests/unit/sam3/test_server_model.py with real worker processes of the tiny model.
 
 They are forked from one zygote; what is slow there is stopped here (SIGSTOP). `SAM3_MODEL_EXAMPLES` runs more.
 """
@@ -26,7 +26,8 @@ from sam3_server.worker.process import WorkerProcess
 from sam3_server.worker.protocol import Attached, Setup
 from sam3_server.worker.spawn import Process
 from sam3_server.worker.zygote_client import ZygoteClient
-from tests.unit.sam3.test_sam3_server_model import ServerMachine, Stage
+from tests.unit.sam3.server_model import Stage
+from tests.unit.sam3.test_server_model import ServerMachine
 
 EXAMPLES = int(os.environ.get("SAM3_MODEL_EXAMPLES", "1"))
 STEPS = 20

@@ -101,7 +101,7 @@ socket.getaddrinfo = getaddrinfo
 
 def test_a_training_completes_and_exports_cut_off_from_every_network(tmp_path: Path, cut_off: list[str]) -> None:
     """From a volume to a volume, with all plots and both exports, and nothing is even tried."""
-    QUICK.make_pictures(tmp_path / "digits")
+    QUICK.make_images(tmp_path / "digits")
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(TOLD)
     path = os.pathsep.join(map(str, [tmp_path / "site", REPOSITORY / "images/yolo", REPOSITORY / "images/common"]))

@@ -27,7 +27,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def archive(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The digits as people pack them: with a folder around."""
     folder = tmp_path_factory.mktemp("archive")
-    QUICK.make_pictures(folder / "digits")
+    QUICK.make_images(folder / "digits")
     stream = BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as tar:
         tar.add(folder / "digits", "digits")

@@ -24,7 +24,7 @@ from devcluster.programs.trainer import Attempt
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The pictures, and a font cache that every attempt would otherwise build for itself."""
     folder = tmp_path_factory.mktemp("trainer")
-    QUICK.make_pictures(folder / "digits")
+    QUICK.make_images(folder / "digits")
     return folder
 
 

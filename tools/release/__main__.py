@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import ClusterError, paths
-from devcluster.images import IMAGES, Builder, select
+from devcluster.image_builder import Builder
+from devcluster.images import IMAGES, select
 from devcluster.sbom import DPKG, bom
 from tools.release import versions
 from tools.release.manifests import Reference, chart_package, install_files

@@ -34,7 +34,7 @@ class GpuMemory:
 
 
 class _Session:
-    """The process's initialised NVML: begun anew after a fork, after an error, and for another simulated GPU."""
+    """The process's initialised NVML: initialised again after a fork, after an error, and for another simulated GPU."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -68,14 +68,14 @@ class _Session:
         try:
             pynvml.nvmlShutdown()
         except pynvml.NVMLError:
-            return  # a lost device cannot be shut down; the next reading begins anew either way
+            return  # a lost device cannot be shut down; the next reading initialises it again
 
 
 _session = _Session()
 
 
 def read(index: int = 0) -> GpuMemory:
-    """Measure the GPU that CUDA would call `cuda:<index>`, anew at each call.
+    """Measure the GPU that CUDA would call `cuda:<index>`; each call measures again.
 
     `CUDA_VISIBLE_DEVICES` is respected (numbers in PCI order, or UUIDs), so that what is measured is what is used.
 
@@ -126,7 +126,7 @@ def _sentence(error: Any, index: int) -> str:
             f"or make it with `python -m gpu_memory create-ledger {simulated}`"
         )
     if error.value == pynvml.NVML_ERROR_FUNCTION_NOT_FOUND:
-        return "the NVIDIA driver cannot tell reserved from used memory: install driver 510 or newer"
+        return "the NVIDIA driver cannot distinguish reserved from used memory: install driver 510 or newer"
     if error.value == pynvml.NVML_ERROR_NOT_SUPPORTED:
         return f"GPU {index} does not report its memory through NVML (integrated GPUs do not)"
     return f"NVML could not measure GPU {index}: {error}"

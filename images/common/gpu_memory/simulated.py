@@ -6,8 +6,8 @@
     <ledger>/bookings/<name>                         one line: MiB; counts while a process holds its flock (exclusive)
 
 The kernel drops a lock with the last process that holds it, however that ends, so memory is free exactly when
-processes end. A booking is locked before it gets its name, so that nobody sees one that is not held; readers probe with
-a shared lock, so that no reader makes a dead booking look alive to another. Every file is open to every user:
+processes end. A booking is locked before it gets its name, so that no reader sees one that is not held; readers probe
+with a shared lock, so that no reader makes a dead booking look alive to another. Every file is open to every user:
 containers on a node run under many UIDs.
 """
 
@@ -214,7 +214,7 @@ def _compile(target: Path) -> None:
 
 
 def _held_mib(path: Path) -> int | None:
-    """What a booking holds, in MiB, or None when nobody holds it (or it has just been given back)."""
+    """What a booking holds, in MiB, or None when no process holds it (or it has just been given back)."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

@@ -2,7 +2,7 @@
  * libnvidia-ml.so.1 of a simulated GPU: what nvidia-ml-py needs to report the ledger folder that
  * GPU_RELAY_SIMULATED_GPU names (its layout is in simulated.py). One folder is one GPU, with index 0.
  *
- * Every call reads the folder anew. Used memory is the sum of the bookings on which some process holds an exclusive
+ * Every call reads the folder again. Used memory is the sum of the bookings on which some process holds an exclusive
  * flock. Readers never keep a booking waiting: a reading made while one process releases and another books may count
  * both, which understates free memory and never overstates it; sums are clamped to what the device has.
  *
@@ -108,7 +108,7 @@ static nvmlReturn_t read_number(const char *folder, const char *name, unsigned l
     return result ? result : to_number(text, number);
 }
 
-/* What one booking holds: 0 when nobody holds its lock, or when it vanished meanwhile. */
+/* What one booking holds: 0 when no process holds its lock, or when it vanished meanwhile. */
 static nvmlReturn_t read_booking(int folder, const char *name, unsigned long long *mib) {
     *mib = 0;
     int descriptor = openat(folder, name, O_RDONLY | O_CLOEXEC);

@@ -70,7 +70,7 @@ def test_a_gpu_is_drawn_with_its_figures() -> None:
     assert "14,000 MiB used, 910 free of 15,360" in stream.getvalue()
 
 
-def test_a_wait_in_a_pipe_says_that_it_goes_on_and_where() -> None:
+def test_a_wait_in_a_pipe_prints_its_state_repeatedly() -> None:
     timeline, stream = piped()
     console_interval, console.HEARTBEAT_SECONDS = console.HEARTBEAT_SECONDS, 0.05
     try:

@@ -6,7 +6,7 @@ from itertools import count
 import httpx
 import pytest
 
-from demo.memory import MemoryRecorder, Reading, picture
+from demo.memory import MemoryRecorder, Reading, plot
 from devcluster.waiting import eventually
 
 
@@ -26,7 +26,7 @@ def test_a_measurement_that_fails_is_left_out() -> None:
 
 def test_each_owners_memory_is_drawn_in_its_colour() -> None:
     used = [0, 14_000, 14_000, 0, 10_240, 10_240, 0, 14_000]
-    drawn = picture([Reading(float(at), mib) for at, mib in enumerate(used)], 15_360, 14_000, 10_240)
+    drawn = plot([Reading(float(at), mib) for at, mib in enumerate(used)], 15_360, 14_000, 10_240)
     rectangles = ElementTree.fromstring(drawn).findall(".//{*}rect")
     bars = [each for each in rectangles if each.get("class") in {"sam3", "yolo"}]
     in_key, shown = bars[:2], bars[2:]
@@ -38,4 +38,4 @@ def test_each_owners_memory_is_drawn_in_its_colour() -> None:
 
 def test_nothing_can_be_drawn_of_one_reading() -> None:
     with pytest.raises(ValueError, match="two readings"):
-        picture([Reading(0.0, 1)], 15_360, 14_000, 10_240)
+        plot([Reading(0.0, 1)], 15_360, 14_000, 10_240)

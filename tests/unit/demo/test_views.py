@@ -8,7 +8,7 @@ from demo.views import Attempt, Identity, identity, job_view, terminated
 WORD = json.dumps({"reason": "OutOfMemory", "message": "out of GPU memory before the first epoch", "epoch": 0})
 
 
-def test_a_job_that_nobody_has_seen_yet() -> None:
+def test_a_job_without_a_status() -> None:
     view = job_view({"metadata": {"name": "digits"}})
     assert (view.phase, view.pod, view.epoch, view.map50, view.attempts) == ("", "", 0, None, ())
     assert not view.training_ended

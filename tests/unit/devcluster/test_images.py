@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from devcluster import images, oci, paths
+from devcluster import image_builder, images, oci, paths
 from devcluster.containerd import unnamed
 from devcluster.errors import ClusterError
-from devcluster.images import IMAGES, Image, chain_ids, hash_inputs, select
+from devcluster.image_import import chain_ids
+from devcluster.images import IMAGES, Image, hash_inputs, select
 
 ALL = list(IMAGES.values())
 
@@ -39,7 +40,7 @@ def test_a_build_sees_what_it_copies(image: Image) -> None:
 
 
 @pytest.mark.parametrize("image", ALL, ids=lambda image: image.name)
-def test_images_run_as_nobody_in_particular_and_say_their_licence(image: Image) -> None:
+def test_images_run_without_root_and_have_a_licence_label(image: Image) -> None:
     text = dockerfile(image)
     assert "\nUSER 65532:65532\n" in text
     licence = "AGPL-3.0-only" if image.name == "yolo" else "Apache-2.0"
@@ -134,9 +135,9 @@ def test_chain_ids_are_those_of_the_oci_specification() -> None:
 def test_a_build_trusts_what_the_machine_trusts(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("SSL_CERT_FILE", "PIP_CERT"):
         monkeypatch.delenv(variable, raising=False)
-    assert images._ca_flags() == []
+    assert image_builder._ca_flags() == []
     monkeypatch.setenv("PIP_CERT", "/etc/ssl/ca.pem")
-    assert images._ca_flags() == [
+    assert image_builder._ca_flags() == [
         "--volume=/etc/ssl/ca.pem:/run/ca.pem:ro",
         "--build-arg=PIP_CERT=/run/ca.pem",
         "--build-arg=SSL_CERT_FILE=/run/ca.pem",

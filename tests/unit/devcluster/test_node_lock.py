@@ -24,31 +24,31 @@ def never(run: Run) -> None:
 
 def test_the_node_is_one_runs_until_it_gives_it_back(cache: Path) -> None:
     one, two = runs.create("one", NodeKind.KUBELET), runs.create("two", NodeKind.KUBELET)
-    node_lock.claim(one, 0.0, never)
+    node_lock.acquire(one, 0.0, never)
     assert node_lock.holds(one)
     with pytest.raises(ClusterError, match=r"belongs to cluster one .*in use, process \d+.*--name one"):
-        node_lock.claim(two, 0.05, never)
+        node_lock.acquire(two, 0.05, never)
     node_lock.release(two)  # not its own: nothing happens
     assert node_lock.holds(one)
     node_lock.release(one)
-    node_lock.claim(two, 0.0, never)
+    node_lock.acquire(two, 0.0, never)
     assert node_lock.holds(two)
 
 
-def test_a_holder_that_nobody_owns_is_not_waited_for(cache: Path) -> None:
+def test_a_holder_without_a_process_is_not_waited_for(cache: Path) -> None:
     holder = runs.create("dev", NodeKind.KUBELET)
     holder.processes().start("etcd", ["sleep", "60"])
     try:
-        node_lock.claim(holder.detached(), 0.0, never)
+        node_lock.acquire(holder.detached(), 0.0, never)
         with pytest.raises(ClusterError, match="running"):
-            node_lock.claim(runs.create("two", NodeKind.KUBELET), 3600.0, never)
+            node_lock.acquire(runs.create("two", NodeKind.KUBELET), 3600.0, never)
     finally:
         holder.processes().end_rest()
 
 
 def test_a_stale_holder_is_taken_down_first(cache: Path) -> None:
     stale = runs.create("one", NodeKind.KUBELET)
-    node_lock.claim(stale, 0.0, never)
+    node_lock.acquire(stale, 0.0, never)
     stale.model_copy(update={"owner": GONE}).save()
     cleaned = []
 
@@ -58,7 +58,7 @@ def test_a_stale_holder_is_taken_down_first(cache: Path) -> None:
         node_lock.release(run)
 
     two = runs.create("two", NodeKind.KUBELET)
-    node_lock.claim(two, 0.0, clean)
+    node_lock.acquire(two, 0.0, clean)
     assert cleaned == ["one"]
     assert node_lock.holds(two)
 

@@ -26,7 +26,7 @@ def missing(source: Page, link: str) -> str:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_link_leads_somewhere(name: str) -> None:
     links = [link for link in PAGES[name].links if not ELSEWHERE.match(link)]
-    assert [told for link in links if (told := missing(PAGES[name], link))] == []
+    assert [broken for link in links if (broken := missing(PAGES[name], link))] == []
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -13,9 +13,9 @@ NOT_WAITING = {
     Reason.POD_LOST, Reason.PREPARATION_SKIPPED, Reason.PREPARATION_TIMED_OUT, Reason.MULTIPLE_RESIDENTS,
     Reason.NODE_REFUSED_POD,
 }  # fmt: skip
-"""What runs, ends or has ended is told by docs/life-of-a-job.md."""
+"""Reasons that do not wait: docs/life-of-a-job.md describes them."""
 
 
-def test_every_reason_to_wait_is_told() -> None:
+def test_every_reason_to_wait_is_documented() -> None:
     text = page("docs/why-is-my-job-waiting.md").path.read_text()
     assert [reason for reason in Reason if reason not in NOT_WAITING and f"`{reason}`" not in text] == []

@@ -145,7 +145,7 @@ for _ in range(60):
                 held.enter_context(ledger.book(chance.randint(0, capacity // 2)))
             except gpu_memory.SimulatedOutOfMemoryError:
                 refused += 1
-        with ledger._locked():  # nobody books meanwhile, so the sum is exact
+        with ledger._locked():  # no process books meanwhile, so the sum is exact
             assert ledger.used_mib <= capacity, ledger.used_mib
 print(refused)
 """
@@ -159,7 +159,7 @@ def test_eight_racing_processes_never_hold_more_than_there_is(ledger: Ledger) ->
     racers = [start(seed) for seed in range(8)]
     answers = [(racer.communicate(timeout=120)[0], racer.returncode) for racer in racers]
     assert [code for _, code in answers] == [0] * 8
-    assert sum(int(answer) for answer, _ in answers) > 0, "a race in which nobody is refused proves nothing"
+    assert sum(int(answer) for answer, _ in answers) > 0, "a race without a refusal proves nothing"
     assert ledger.used_mib == 0
 
 

@@ -30,7 +30,7 @@ def test_identity(python: Run, ledger: Ledger) -> None:
     assert shown == f"1|{ledger.uuid}|Tesla T4|0|580.0-simulated"
 
 
-def test_version_2_tells_reserved_from_used(python: Run, ledger: Ledger) -> None:
+def test_version_2_distinguishes_reserved_from_used(python: Run, ledger: Ledger) -> None:
     with ledger.book(10240):
         shown = python(
             PYNVML + "m = n.nvmlDeviceGetMemoryInfo(h, version=n.nvmlMemory_v2);"

@@ -1,5 +1,5 @@
 """Volumes laid out on disk, from a scripted API."""
-# ruff: noqa: ASYNC240 - small files in the test's own folder block nobody
+# ruff: noqa: ASYNC240 - small files in the test's own folder block no other task
 
 import base64
 from pathlib import Path
@@ -134,7 +134,7 @@ async def test_claims_lead_to_folders(layout: Layout, api: ScriptedApi, tmp_path
     claim = f"{NAMESPACE}/persistentvolumeclaims/data"
     wanted = pod({"persistentVolumeClaim": {"claimName": "data"}})
     api.objects[claim] = {"status": {"phase": "Pending"}, "spec": {}}
-    with pytest.raises(VolumeError, match="claim data is not bound"):
+    with pytest.raises(VolumeError, match="PersistentVolumeClaim data is not bound"):
         await layout.mount(wanted)
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "data.yaml").write_text("x")

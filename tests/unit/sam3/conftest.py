@@ -25,7 +25,7 @@ from sam3_server.residency.host_memory import HostBudget
 from sam3_server.residency.metrics import Metrics
 from sam3_server.residency.policy import Policy
 from sam3_server.residency.segmentation import SegmentationService
-from tests.unit.sam3.sam3_scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
+from tests.unit.sam3.scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 
 MAX_PIXELS = 10_000
 MAX_BODY = 3 << 20

@@ -41,7 +41,7 @@ class LoadRequest(BaseModel):
     fence: Fence
 
     def claim(self) -> Claim:
-        """Return the claim to the turn that ends."""
+        """Return the holder and fence of the turn that ends."""
         return Claim(self.holder, self.fence)
 
 

@@ -188,7 +188,7 @@ class Coordinator:
         return self.holds.renew(fence, renew_key)
 
     async def load(self, claim: Claim | None) -> float:
-        """End the claimant's hold and load; without a claim there must be no hold. Return the seconds it took.
+        """End the hold of `claim` and load; without `claim` there must be no hold. Return the seconds it took.
 
         Raises:
             FenceError: another holder has the hold; nothing was changed.

@@ -28,7 +28,7 @@ class RenewKeyError(Exception):
 
 @dataclass(frozen=True)
 class Claim:
-    """The holder and the fence that a caller claims."""
+    """The turn that an order comes from: its holder and its fence."""
 
     holder: str
     fence: int
@@ -77,7 +77,7 @@ class HoldBook:
 
     @property
     def newest(self) -> Claim | None:
-        """The newest claim that was accepted."""
+        """The newest turn of which an order was accepted."""
         return self._newest
 
     def restore(self, newest: Claim, hold: Hold | None) -> None:
@@ -138,7 +138,7 @@ class HoldBook:
     def end(self, claim: Claim | None, now: float) -> None:
         """End the claimant's hold. Repeating it, or ending a hold that has already ended, changes nothing.
 
-        Without a claim it passes only when there is no hold.
+        Without `claim` it passes only when there is no hold.
 
         Raises:
             FenceError: another holder or fence has the hold, or a newer fence was seen.

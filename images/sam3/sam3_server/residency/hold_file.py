@@ -30,7 +30,7 @@ class HoldFile:
         self._path = path
 
     def write(self, book: HoldBook, now: float, wall: float) -> None:
-        """Write the newest claim, and the hold in force; `now` is the holds' clock and `wall` the wall's, in seconds.
+        """Write the newest turn, and the hold in force; `now` is the holds' clock and `wall` the wall's, in seconds.
 
         A failed write is logged; it is no reason to refuse a hold.
         """

@@ -6,7 +6,7 @@ import pytest
 
 from sam3_server.errors import LoadError
 from tests.unit.sam3.conftest import Resident
-from tests.unit.sam3.sam3_scripted import NEED
+from tests.unit.sam3.scripted import NEED
 
 PRELOAD = {"preload": True, "ready_when_loaded": True}
 preload = pytest.mark.parametrize("resident", [PRELOAD], indirect=True)

@@ -10,7 +10,7 @@ import pytest
 from sam3_server.errors import LoadError
 from sam3_server.residency.host_memory import HostBudget, available_mib
 from tests.unit.sam3.conftest import Resident
-from tests.unit.sam3.sam3_scripted import WEIGHTS
+from tests.unit.sam3.scripted import WEIGHTS
 
 WAIT = pytest.mark.parametrize("resident", [{"held_wait": 5.0, "max_in_flight": 2}], indirect=True)
 CPU = pytest.mark.parametrize("resident", [{"fallback": True}], indirect=True)

@@ -1,0 +1,1 @@
+"""The generator of docs/tour.md: `make tour`."""
