@@ -39,7 +39,7 @@ def _contexts(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[C
 
 def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     try:
-        names = session_of(ctx).gatherer.namespaces()
+        names = session_of(ctx).reader.namespaces()
     except RelayError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -51,7 +51,7 @@ def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[Complet
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         session = session_of(ctx)
         try:
-            jobs = session.gatherer.jobs(session.home)
+            jobs = session.reader.jobs(session.home)
         except RelayError:
             return []
         named = [job for job in jobs if job.key.name.startswith(incomplete) and wanted(job)]

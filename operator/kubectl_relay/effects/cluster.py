@@ -3,7 +3,6 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -14,6 +13,7 @@ from kubernetes import client, config
 from kubernetes.client.rest import RESTResponse
 from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
+from gpu_relay.clients.resources import POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.resident import DEFAULT_PORT
 from kubectl_relay.exits import Exit, RelayError
@@ -22,27 +22,6 @@ _PAGE = 500
 _TIMEOUT = 15.0
 _CONNECT_TIMEOUT = 5.0
 _MERGE = "application/merge-patch+json"
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A kind of object, as rules of RBAC name it."""
-
-    group: str
-    version: str
-    plural: str
-    subresource: str = ""
-
-    def path(self, namespace: str | None, name: str = "") -> str:
-        """Return the path of an object, or of a list; `namespace` None means all of them."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        inside = f"/namespaces/{namespace}" if namespace is not None else ""
-        parts = [part for part in (self.plural, name, self.subresource) if part]
-        return f"{root}{inside}/{'/'.join(parts)}"
-
-    def __str__(self) -> str:
-        full = f"{self.plural}/{self.subresource}" if self.subresource else self.plural
-        return f"{full}.{self.group}" if self.group else full
 
 
 class ApiError(RelayError):
@@ -134,10 +113,9 @@ class Cluster:
 
     def ask_pod(self, namespace: str, pod: str, port: int, path: str, *, timeout: float) -> Object:
         """GET a path of a pod's HTTP server, by way of the API server."""
-        proxied = Resource("", "v1", "pods", f"proxy/{path}")
-        answer = self._call("GET", proxied.path(namespace, f"{pod}:{port}"), timeout=timeout)
+        answer = self._call("GET", pod_proxy_path(namespace, pod, port, path), timeout=timeout)
         if answer.status == 403:
-            raise ForbiddenError(_rule("get", Resource("", "v1", "pods", "proxy"), namespace))
+            raise ForbiddenError(_rule("get", POD_PROXY, namespace))
         if answer.status >= 400:
             raise ApiError(answer.status, f"no answer from pod {pod}: {_message(answer)}")
         return _object(answer)
@@ -237,8 +215,7 @@ def _rule(verb: str, resource: Resource, namespace: str | None) -> str:
     """Name a right as a role would grant it."""
     where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
     group = f'apiGroups ["{resource.group}"]'
-    full = f"{resource.plural}/{resource.subresource}" if resource.subresource else resource.plural
-    return f'{verb} {resource} {where} (a rule with {group}, resources ["{full}"], verbs ["{verb}"])'
+    return f'{verb} {resource} {where} (a rule with {group}, resources ["{resource.full_plural}"], verbs ["{verb}"])'
 
 
 def _object(answer: RESTResponse) -> Object:
