@@ -49,3 +49,8 @@ LEADER = Gauge("gpu_relay_leader", "1 while this operator leads, 0 while it stan
 RESYNC_AGE = Gauge("gpu_relay_resync_age_seconds", "Seconds since the last full list was read")
 WATCH_LAG = Gauge("gpu_relay_watch_lag_seconds", "Seconds for which the watches have owed what a full list has shown")
 WORK_OVERDUE = Gauge("gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has waited")
+
+
+def count_api_request(method: str, status: str) -> None:
+    """Count a request to the Kubernetes API."""
+    API_REQUESTS.labels(method, status).inc()

@@ -6,13 +6,15 @@ from math import ceil
 
 from gpu_relay.clients.resources import JOBS
 from gpu_relay.domain.objects.job import Job
-from kubectl_relay.effects.cluster import BrokenError, Cluster
+from kubectl_relay.effects.cluster import ApiError, BrokenError, Cluster
 from kubectl_relay.effects.snapshot_reader import SnapshotReader, readable
 from kubectl_relay.exits import Exit, RelayError
 
 _WATCH_SECONDS = 60
 _TRIES = 10
 _PAUSE = 2.0
+_GONE = 410
+"""Status of a watch whose version is too old: the job is read again."""
 
 
 def changes(
@@ -40,14 +42,15 @@ def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, J
     key = job.key
     try:
         for kind, raw in cluster.watch(JOBS, key.namespace, key.name, version=job.resource_version, seconds=seconds):
-            if kind == "ERROR":
-                return job  # the version is too old: it is to be read anew
             if kind == "DELETED":
                 raise _gone(job)
             job = readable(raw)
             yield job
     except BrokenError:
         time.sleep(_PAUSE)
+    except ApiError as error:
+        if error.status != _GONE:
+            raise
     return job
 
 

@@ -1,7 +1,6 @@
 """Reads what a view needs; what the user may not read becomes a sentence."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
@@ -24,7 +23,6 @@ from kubectl_relay.effects.cluster import (
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.nearest import missing_job
 
-_ASK_TIMEOUT = 4.0
 _NOT_INSTALLED = (
     f"this cluster knows no {words.KIND}s: GPU Relay's CRD {words.PLURAL}.{words.GROUP} is not installed "
     "(kubectl apply -f crds/), or --context names another cluster"
@@ -138,10 +136,9 @@ class SnapshotReader:
         if raws is None:
             return None
         pods = [resident_pod_of(raw, resident_port()) for raw in raws]
-        if not measure:
-            return tuple(_silent(pod) for pod in pods)
-        with ThreadPoolExecutor(8) as pool:
-            return tuple(pool.map(self._ask, pods))
+        running = [pod for pod in pods if measure and pod.phase == "Running"]
+        reports = dict(zip((pod.uid for pod in running), self._cluster.reports(running), strict=True))
+        return tuple(self._resident(pod, reports.get(pod.uid)) for pod in pods)
 
     def _node_labels(self, jobs: Iterable[Job], residents: Iterable[Resident]) -> dict[str, dict[str, str]]:
         """Read the labels of residents' nodes, where a waiting job asks for labels."""
@@ -159,19 +156,20 @@ class SnapshotReader:
                 continue
         return calls[-1]()
 
-    def _ask(self, pod: ResidentPod) -> Resident:
-        if pod.phase != "Running":
-            return _silent(pod)
-        try:
-            answer = self._cluster.ask_pod(pod.namespace, pod.name, pod.port, "api/v1/gpu", timeout=_ASK_TIMEOUT)
-            return resident_of(pod, report_of(answer), "")
-        except ForbiddenError as error:
-            self._note(f"Memory as residents measure it cannot be asked for: you may not {error.rule}.")
-        except RelayError as error:
-            self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {error}.")
-        except ValueError as error:
-            return resident_of(pod, None, str(error))
-        return _silent(pod)
+    def _resident(self, pod: ResidentPod, answer: Object | RelayError | None) -> Resident:
+        """Return a resident with its report, where it was asked and could be read."""
+        error = "" if pod.phase == "Running" else f"its pod is {pod.phase}"
+        match answer:
+            case dict():
+                try:
+                    return resident_of(pod, report_of(answer), "")
+                except ValueError as problem:
+                    error = str(problem)
+            case ForbiddenError():
+                self._note(f"Memory as residents measure it cannot be asked for: you may not {answer.rule}.")
+            case RelayError():
+                self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {answer}.")
+        return resident_of(pod, None, error)
 
     def _events(self, namespace: str | None) -> tuple[JobEvent, ...] | None:
         ours = f"involvedObject.kind={words.KIND}"
@@ -188,11 +186,6 @@ class SnapshotReader:
     def _note(self, sentence: str) -> None:
         if sentence not in self._unknown:
             self._unknown.append(sentence)
-
-
-def _silent(pod: ResidentPod) -> Resident:
-    """Return a resident without a report."""
-    return resident_of(pod, None, "" if pod.phase == "Running" else f"its pod is {pod.phase}")
 
 
 def readable(raw: Object) -> Job:
