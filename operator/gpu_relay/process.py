@@ -38,6 +38,7 @@ from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.handlers import registry_for
 from gpu_relay.leaderelection.elector import LeaderElector
 from gpu_relay.leaderelection.lease import LeaderLease
+from gpu_relay.observability.metrics import count_api_request
 from gpu_relay.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ T = TypeVar("T")
 async def run(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. Raises the error of a task that ends before."""
     async with (
-        Kube.connect(field_manager="gpu-relay", timeout=settings.request_timeout) as kube,
+        Kube.connect(field_manager="gpu-relay", timeout=settings.request_timeout, count=count_api_request) as kube,
         open_session() as http,
     ):
         await _expect_crd(kube)

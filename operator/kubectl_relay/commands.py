@@ -6,10 +6,12 @@ from datetime import timedelta
 import click
 
 from gpu_relay.api.words import GROUP, KIND, TERMINAL_PHASES
+from gpu_relay.clients.resources import JOBS
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import duration
+from gpu_relay.overview.gpus import gpus_of, stranded
+from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay import options
-from kubectl_relay.effects.gather import JOBS
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.options import completing_jobs, session_of
 from kubectl_relay.session import Session
@@ -19,9 +21,7 @@ from kubectl_relay.show.explanation import show_explanation
 from kubectl_relay.show.gpus import show_gpus
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.explain import explain
-from kubectl_relay.views.gpus import gpus_of, stranded
 from kubectl_relay.views.losses import losses
-from kubectl_relay.views.timeline import timeline_of
 from kubectl_relay.watching import follow
 
 _KIND = f"{KIND.lower()}.{GROUP}"
@@ -66,17 +66,22 @@ def cli(**_: object) -> None:
 def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
     """Show who has each GPU, and who waits for it."""
     session = session_of(ctx)
-    picture = session.gatherer.picture(session.scope, widen=session.widen, measure=True)
-    found = gpus_of(picture)
+    snapshot = session.reader.snapshot(session.scope, widen=session.widen, measure=True)
+    found = gpus_of(snapshot)
     if form:
         say(
             dumped(
-                {"time": picture.now, "gpus": found, "noGpuSuits": stranded(picture.jobs), "unknown": picture.unknown},
+                {
+                    "time": snapshot.now,
+                    "gpus": found,
+                    "noGpuSuits": stranded(snapshot.jobs),
+                    "unknown": snapshot.unknown,
+                },
                 form,
             )
         )
     else:
-        show_gpus(output(), found, picture)
+        show_gpus(output(), found, snapshot)
 
 
 @cli.command("explain")
@@ -87,13 +92,13 @@ def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
 def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) -> None:
     """Say why JOB waits, and what would change it."""
     session = session_of(ctx)
-    mine = session.gatherer.job(session.home, job)
-    picture = session.gatherer.picture(session.home, widen=True, events=True)
-    told = explain(picture, picture.job(mine.key) or mine)
+    mine = session.reader.job(session.home, job)
+    snapshot = session.reader.snapshot(session.home, widen=True, events=True)
+    told = explain(snapshot, snapshot.job(mine.key) or mine)
     if form:
         say(dumped(told, form))
     else:
-        show_explanation(output(), told, picture.now)
+        show_explanation(output(), told, snapshot.now)
 
 
 @cli.command()
@@ -118,8 +123,8 @@ def watch(ctx: click.Context, /, job: str, form: str | None, timeout: timedelta 
 def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, **_: object) -> None:
     """Show who had which GPU when."""
     session = session_of(ctx)
-    picture = session.gatherer.picture(session.scope, widen=session.widen, events=True)
-    found = timeline_of(picture, picture.now - since if since else None)
+    snapshot = session.reader.snapshot(session.scope, widen=session.widen, events=True)
+    found = timeline_of(snapshot, snapshot.now - since if since else None)
     if form:
         say(dumped(found, form))
     else:
@@ -145,7 +150,7 @@ def resume(ctx: click.Context, /, job: str, **_: object) -> None:
 
 
 def _set_suspend(session: Session, name: str, *, to: bool) -> None:
-    job = session.gatherer.job(session.home, name)
+    job = session.reader.job(session.home, name)
     done = "suspended" if to else "resumed"
     if not _unfinished(job):
         raise RelayError(
@@ -170,7 +175,7 @@ def cancel(ctx: click.Context, /, job: str, yes: bool, **_: object) -> None:
     `suspend` stops it so that it can go on later.
     """
     session = session_of(ctx)
-    mine = session.gatherer.job(session.home, job)
+    mine = session.reader.job(session.home, job)
     if not yes:
         _confirm(mine)
     session.cluster.delete(JOBS, mine.key.namespace, job, mine.key.uid)

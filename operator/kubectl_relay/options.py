@@ -8,6 +8,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from gpu_relay.domain.objects.job import Job
+from kubectl_relay.effects.cluster import context_names
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
 
@@ -28,18 +29,13 @@ def session_of(ctx: click.Context) -> Session:
 
 
 def _contexts(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
-    from kubernetes import config  # here, as completing a command's name must not wait for it
-
-    try:
-        known, _active = config.list_kube_config_contexts(session_of(ctx).kubeconfig)
-    except (config.ConfigException, OSError):
-        return []
-    return [CompletionItem(each["name"]) for each in known if each["name"].startswith(incomplete)]
+    names = context_names(session_of(ctx).kubeconfig)
+    return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
 def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
     try:
-        names = session_of(ctx).gatherer.namespaces()
+        names = session_of(ctx).reader.namespaces()
     except RelayError:
         return []
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
@@ -51,7 +47,7 @@ def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[Complet
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         session = session_of(ctx)
         try:
-            jobs = session.gatherer.jobs(session.home)
+            jobs = session.reader.jobs(session.home)
         except RelayError:
             return []
         named = [job for job in jobs if job.key.name.startswith(incomplete) and wanted(job)]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from kubectl_relay.effects.cluster import Cluster, relay_namespace
-from kubectl_relay.effects.gather import Gatherer
+from kubectl_relay.effects.snapshot_reader import SnapshotReader
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Session:
         return Cluster.connect(self.kubeconfig, self.context)
 
     @cached_property
-    def gatherer(self) -> Gatherer:
+    def reader(self) -> SnapshotReader:
         """What reads from it."""
-        return Gatherer(self.cluster, self.relay_namespace or relay_namespace())
+        return SnapshotReader(self.cluster, self.relay_namespace or relay_namespace())
 
     @property
     def home(self) -> str:

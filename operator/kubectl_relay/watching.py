@@ -22,7 +22,7 @@ _REDRAWS = 4
 def follow(session: Session, namespace: str, name: str, *, as_json: bool, timeout: float | None) -> Exit:
     """Follow a job until it ends; returns how. `timeout` is in seconds."""
     cluster = session.cluster
-    jobs = changes(cluster, session.gatherer, namespace, name, timeout)
+    jobs = changes(cluster, session.reader, namespace, name, timeout)
     console = output()
     if as_json:
         return _until_end(jobs, lambda job: say(json.dumps(plain(seen(job)))))

@@ -1,10 +1,10 @@
-"""The page's HTTP: static files, and three reads, each with the token that its request brings."""
+"""The page's HTTP: static files, and three reads, each with the token of its request."""
 
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import aiohttp
 from fastapi import Depends, FastAPI, Header, Query, Request, Response
@@ -12,8 +12,11 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gpu_relay.clients.resources import EVENTS, JOBS, pod_proxy_path
+from gpu_relay.domain.objects.event import job_event_of
+from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJobError, job_of
 from relay_page import jobs
-from relay_page.feed import Feed, jobs_path
+from relay_page.feed import Feed
 from relay_page.settings import PageSettings
 from relay_page.viewer_client import Object, ViewerClient, ViewerClientError, open_session
 
@@ -21,7 +24,7 @@ STATIC = Path(__file__).parent / "static"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 _POD = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _TRAINER_PORT = 8080
-_LARGEST_PICTURE = 4 * 2**20
+_LARGEST_IMAGE = 4 * 2**20
 _JPEG = b"\xff\xd8\xff"
 _MOST_EVENTS = 50
 _HEADERS = {
@@ -55,7 +58,7 @@ def create_app(settings: PageSettings) -> FastAPI:
     app = FastAPI(title="GPU Relay", openapi_url=None, lifespan=lifespan)
     app.state.settings, app.state.viewers = settings, 0
     app.add_middleware(_Headers)
-    app.add_exception_handler(ViewerClientError, _said)
+    app.add_exception_handler(ViewerClientError, _refusal)
     app.add_api_route("/", _index, include_in_schema=False)
     app.add_api_route("/healthz", _healthz)
     app.add_api_route("/api/feed", _feed)
@@ -66,7 +69,7 @@ def create_app(settings: PageSettings) -> FastAPI:
 
 
 class _Headers:
-    """Gives every answer the headers that keep a browser from doing more than the page needs."""
+    """Adds to every response the headers that keep a browser from doing more than the page needs."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -81,18 +84,18 @@ class _Headers:
         await self._app(scope, receive, sending)
 
 
-def _window(request: Request, authorization: Annotated[str, Header()] = "") -> ViewerClient:
+def _viewer_client(request: Request, authorization: Annotated[str, Header()] = "") -> ViewerClient:
     scheme, _, token = authorization.partition(" ")
     settings: PageSettings = request.app.state.settings
     session: aiohttp.ClientSession = request.app.state.session
     return ViewerClient(session, settings.api_server, token.strip() if scheme.lower() == "bearer" else "")
 
 
-Viewer = Annotated[ViewerClient, Depends(_window)]
+Viewer = Annotated[ViewerClient, Depends(_viewer_client)]
 
 
-async def _said(_: Request, error: Exception) -> Response:
-    """Answer with the sentence of a refusal."""
+async def _refusal(_: Request, error: Exception) -> Response:
+    """Answer with the message of a refusal."""
     assert isinstance(error, ViewerClientError)
     status = error.status if 400 <= error.status < 600 else 502
     return JSONResponse({"message": str(error)}, status)
@@ -106,60 +109,62 @@ async def _healthz() -> Response:
     return Response("ok", media_type="text/plain")
 
 
-async def _feed(request: Request, window: Viewer, namespace: Namespace = "") -> StreamingResponse:
+async def _feed(request: Request, client: Viewer, namespace: Namespace = "") -> StreamingResponse:
     state = request.app.state
     settings: PageSettings = state.settings
     if state.viewers >= settings.viewers:
         raise ViewerClientError(503, f"{settings.viewers} pages are open already, which is GPU_RELAY_PAGE_VIEWERS.")
     state.viewers += 1
     try:
-        feed = Feed(window, namespace, settings.namespace)
+        feed = Feed(client, namespace, settings.namespace)
         await feed.open()
     except BaseException:
         state.viewers -= 1
         raise
 
-    async def told() -> AsyncIterator[str]:
+    async def events() -> AsyncIterator[str]:
         try:
-            async for each in feed.tell():
+            async for each in feed.events():
                 yield each
         finally:
             state.viewers -= 1
 
-    return StreamingResponse(told(), media_type="text/event-stream")
+    return StreamingResponse(events(), media_type="text/event-stream")
 
 
-async def _job(window: Viewer, namespace: str, name: str) -> Object:
-    raw = await window.get(_job_path(namespace, name))
-    return {**jobs.details(raw), **await _events(window, raw)}
+async def _job(client: Viewer, namespace: str, name: str) -> Object:
+    job = await _read_job(client, namespace, name)
+    return {**jobs.details(job), **await _events(client, job.key)}
 
 
-async def _events(window: ViewerClient, job: Object) -> Object:
-    """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
-    meta = job["metadata"]
-    which = {"fieldSelector": f"involvedObject.uid={meta['uid']}", "limit": "500"}
-    try:
-        found: list[Any] = (await window.get(f"/api/v1/namespaces/{meta['namespace']}/events", which))["items"]
-    except ViewerClientError as error:
-        return {"events": [], "eventsProblem": str(error)}
-    told = sorted(map(jobs.event, found), key=lambda each: str(each["time"]), reverse=True)
-    return {"events": told[:_MOST_EVENTS], "eventsProblem": ""}
-
-
-async def _predictions(window: Viewer, namespace: str, name: str) -> Response:
-    """Return the latest picture of what the model predicts, from the trainer, through the API server."""
-    pod = (await window.get(_job_path(namespace, name))).get("status", {}).get("pod") or ""
-    if not _POD.fullmatch(pod):
-        raise ViewerClientError(404, "The job has no training pod yet.")
-    path = f"/api/v1/namespaces/{namespace}/pods/{pod}:{_TRAINER_PORT}/proxy/predictions.jpg"
-    picture = await window.read(path, most=_LARGEST_PICTURE)
-    if not picture.startswith(_JPEG):
-        raise ViewerClientError(502, "What the training pod sent is no JPEG picture.")
-    return Response(picture, media_type="image/jpeg")
-
-
-def _job_path(namespace: str, name: str) -> str:
+async def _read_job(client: ViewerClient, namespace: str, name: str) -> Job:
     for given in (namespace, name):
         if not re.fullmatch(_NAME, given):
-            raise ViewerClientError(400, f"{given!r} is no name of a namespace or job.")
-    return f"{jobs_path(namespace)}/{name}"
+            raise ViewerClientError(400, f"{given!r} is not a valid name of a namespace or job.")
+    try:
+        return job_of(await client.get(JOBS.path(namespace, name)))
+    except UnreadableJobError as error:
+        raise ViewerClientError(502, f"The page cannot read this job: {error.fields}.") from error
+
+
+async def _events(client: ViewerClient, job: JobKey) -> Object:
+    """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
+    query = {"fieldSelector": f"involvedObject.uid={job.uid}", "limit": "500"}
+    try:
+        found = (await client.get(EVENTS.path(job.namespace), query))["items"]
+    except ViewerClientError as error:
+        return {"events": [], "eventsProblem": str(error)}
+    newest_first = sorted(map(job_event_of, found), key=lambda each: each.at, reverse=True)
+    return {"events": [jobs.event(each) for each in newest_first[:_MOST_EVENTS]], "eventsProblem": ""}
+
+
+async def _predictions(client: Viewer, namespace: str, name: str) -> Response:
+    """Return the latest image of the model's predictions, from the trainer, through the API server."""
+    pod = (await _read_job(client, namespace, name)).status.pod or ""
+    if not _POD.fullmatch(pod):
+        raise ViewerClientError(404, "The job has no training pod yet.")
+    path = pod_proxy_path(namespace, pod, _TRAINER_PORT, "predictions.jpg")
+    image = await client.read(path, most=_LARGEST_IMAGE)
+    if not image.startswith(_JPEG):
+        raise ViewerClientError(502, "The training pod sent something other than a JPEG image.")
+    return Response(image, media_type="image/jpeg")

@@ -1,91 +1,55 @@
-"""What the page shows of a GPU, put together from Leases, residents' pods and jobs: pure functions."""
+"""What the page shows of a GPU and its owner: pure functions to small JSON."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from gpu_relay.api import words
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import ResidentPod, resident_of
+from gpu_relay.domain.quantities import timestamp
+from gpu_relay.overview.ownership import GpuOwnership, JobOnGpu, gpu_ownerships
 
 Object = dict[str, Any]
-_HOLDS_A_GPU = frozenset({"Acquiring", "Training", "Releasing"})
 
 
-def lease(raw: Object) -> Object:
-    """Return what a GPU's Lease tells; its renew key stays behind."""
-    meta, spec = raw["metadata"], raw.get("spec", {})
-    annotations = meta.get("annotations", {})
-    return {
-        "key": meta["name"],
-        "node": annotations.get(words.ANNOTATION_NODE, ""),
-        "holder": spec.get("holderIdentity", ""),
-        "since": spec.get("acquireTime"),
-        "fence": spec.get("leaseTransitions", 0),
-        "owed": words.ANNOTATION_RELOAD_OWED in annotations,
-    }
+def gpus(jobs: Iterable[JobOnGpu], leases: Mapping[str, GpuLease] | None, pods: Iterable[ResidentPod]) -> list[Object]:
+    """Return every GPU that is known, by node and UUID; `leases` is None where they may not be read.
 
-
-def resident(raw: Object) -> Object:
-    """Return what a resident's pod tells."""
-    meta, status = raw["metadata"], raw.get("status", {})
-    conditions = status.get("conditions", [])
-    return {
-        "id": f"{meta['namespace']}/{meta['name']}",
-        "node": raw.get("spec", {}).get("nodeName", ""),
-        "phase": "Terminating" if "deletionTimestamp" in meta else status.get("phase", "Unknown"),
-        "ready": any(each["type"] == "Ready" and each["status"] == "True" for each in conditions),
-    }
-
-
-def gpus(jobs: Iterable[Object], leases: Iterable[Object], residents: Iterable[Object]) -> list[Object]:
-    """Return every GPU that anything tells of, by node and name; takes what `summary`, `lease`, `resident` return.
-
-    A GPU is known by its Lease, by the jobs that had it, and, before its first turn, by its resident alone.
+    The renew key of a Lease is left out.
     """
-    found: dict[str, Object] = {}
-    for each in leases:
-        found[each["key"]] = _gpu(each["key"], node=each["node"]) | _owner(each)
-    for job in sorted(jobs, key=lambda job: str(job["created"])):
-        if job["gpu"] and job["gpu"]["uuid"]:
-            _learn(found, job)
-    pods = {each["id"]: each for each in residents}
-    for gpu in found.values():
-        gpu["pod"] = pods.pop(gpu["resident"], None) or _only_one_on(pods, gpu)
-    for pod in pods.values():
-        key = f"pod/{pod['id']}"
-        found[key] = _gpu(key, node=pod["node"]) | {"resident": pod["id"], "pod": pod, "owner": "resident"}
-    return sorted(found.values(), key=lambda gpu: (str(gpu["node"]), str(gpu["key"])))
+    known = {f"{pod.namespace}/{pod.name}": pod for pod in pods}
+    residents = [resident_of(pod, None, "") for pod in known.values()]
+    return [_gpu(each, known.get(each.resident_name)) for each in gpu_ownerships(jobs, leases, residents)]
 
 
-def _gpu(key: str, *, node: str) -> Object:
+def _gpu(gpu: GpuOwnership, pod: ResidentPod | None) -> Object:
+    status = gpu.last_job.gpu if gpu.last_job else None
     return {
-        "key": key, "node": node, "uuid": None, "name": None, "total": None, "resident": None, "pod": None,
-        "owner": "unknown", "job": None, "since": None, "fence": None, "owed": False,
-    }  # fmt: skip
+        "key": gpu.key or f"pod/{gpu.resident_name}",
+        "node": gpu.node,
+        "uuid": status.uuid if status else None,
+        "name": status.name if status else None,
+        "total": status.total if status else None,
+        "resident": gpu.resident_name or None,
+        "pod": _pod(pod) if pod else None,
+        "fence": gpu.lease.fence if gpu.lease else None,
+        **_owner(gpu),
+    }
 
 
-def _owner(lease: Object) -> Object:
-    kind, _, rest = lease["holder"].partition("/")
-    namespace, _, names = rest.partition("/")
-    if kind != "yolotrainingjob" or not names:
-        return {"owner": "resident", "since": lease["since"], "fence": lease["fence"], "owed": lease["owed"]}
-    job = {"namespace": namespace, "name": names.partition("/")[0]}
-    return {"owner": "job", "job": job, "since": lease["since"], "fence": lease["fence"]}
+def _owner(gpu: GpuOwnership) -> Object:
+    if gpu.holder is None:
+        return {"owner": "unknown", "job": None, "since": None, "owed": False}
+    job, since = gpu.holder.job, timestamp(gpu.holder.since) if gpu.holder.since else None
+    if job is not None:
+        return {"owner": "job", "job": {"namespace": job.namespace, "name": job.name}, "since": since, "owed": False}
+    is_reload_pending = gpu.lease is not None and bool(gpu.lease.reload_pending)
+    return {"owner": "resident", "job": None, "since": since, "owed": is_reload_pending}
 
 
-def _learn(found: dict[str, Object], job: Object) -> None:
-    """Take over what a job says of its GPU; of the owner only where there is no Lease to say it."""
-    told, key = job["gpu"], job["gpu"]["uuid"].lower()
-    gpu = found.setdefault(key, _gpu(key, node=told["node"] or ""))
-    known = {name: told[name] for name in ("uuid", "name", "total", "resident") if told[name] is not None}
-    gpu.update(known)
-    if gpu["fence"] is None and job["turn"] and job["phase"] in _HOLDS_A_GPU:
-        owner = {"namespace": job["namespace"], "name": job["name"]}
-        gpu.update(owner="job", job=owner, since=job["turn"]["since"])
-
-
-def _only_one_on(pods: dict[str, Object], gpu: Object) -> Object | None:
-    """Take a resident's pod for that of a GPU whose jobs name another: the only one on its node, or none."""
-    here = [each for each in pods.values() if each["node"] == gpu["node"]]
-    if len(here) != 1:
-        return None
-    gpu["resident"] = here[0]["id"]
-    return pods.pop(here[0]["id"])
+def _pod(pod: ResidentPod) -> Object:
+    return {
+        "id": f"{pod.namespace}/{pod.name}",
+        "node": pod.node,
+        "phase": "Terminating" if pod.deleting else pod.phase,
+        "ready": pod.ready,
+    }

@@ -1,150 +1,181 @@
 """What the page shows of a job: pure functions from the API server's objects to small JSON."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from gpu_relay.api.v1alpha1 import Curve
+from pydantic import BaseModel
+
+from gpu_relay.api.v1alpha1 import Attempt, Condition, Progress, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import ConditionType
 from gpu_relay.domain.job.metrics_curve import Point, points
+from gpu_relay.domain.objects.event import JobEvent
+from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
+from gpu_relay.overview.ownership import JobOnGpu, job_on_gpu
 
 Object = dict[str, Any]
 _HEADLINES = ("mAP50_95", "mAP50", "top1", "top5")
-_TELLING = ("Stalled", "Failed", "Complete", "Suspended", "Reconciling")
-"""Conditions that say why a job is where it is, the gravest first."""
+_EXPLAINING = ("Stalled", "Failed", "Complete", "Suspended", "Reconciling")
+"""Conditions that explain the phase of a job, the most severe first."""
 _TIMELINE = 12
-"""Attempts of a job that the timeline of its GPU shows; all are in the job's details."""
+"""Attempts of a job that the timeline of its GPU shows; the job's details have all of them."""
 _SENTENCE = 300
 
 
-def summary(job: Object) -> Object:
+@dataclass(frozen=True)
+class JobRow:
+    """A job as the feed keeps it: its line, and what it records of its GPU."""
+
+    summary: Object
+    on_gpu: JobOnGpu | None
+
+
+def row(raw: Object) -> JobRow:
+    """Read a job for the list; a job that cannot be read is shown with the fields that cannot."""
+    try:
+        job = job_of(raw)
+    except UnreadableJobError as error:
+        return JobRow(_unreadable(raw, error), None)
+    return JobRow(summary(job), job_on_gpu(job))
+
+
+def summary(job: Job) -> Object:
     """Return a job's line: enough for the list of jobs and the timeline of its GPU.
 
     Times are RFC 3339 as the API server has them, sizes MiB or as written in the spec.
     """
-    meta, spec, status = job["metadata"], job.get("spec", {}), job.get("status", {})
+    spec, status = job.spec, job.status
     reason, message = _why(status)
     return {
-        "uid": meta["uid"],
-        "namespace": meta["namespace"],
-        "name": meta["name"],
-        "version": meta["resourceVersion"],
-        "created": meta["creationTimestamp"],
-        "phase": status.get("phase") or "New",
+        "uid": job.key.uid,
+        "namespace": job.key.namespace,
+        "name": job.key.name,
+        "version": job.resource_version,
+        "created": job.created,
+        "phase": status.phase or "New",
         "reason": reason,
         "message": message[:_SENTENCE],
-        "priority": spec.get("priority", 0),
-        "need": spec.get("gpu", {}).get("memory", ""),
-        "position": status.get("queuePosition"),
-        "expected": status.get("estimatedStartTime"),
-        "gpu": _gpu(status.get("gpu", {})),
-        "turn": _turn(status.get("turn", {})),
-        "progress": _progress(status.get("progress", {})),
+        "priority": spec.priority,
+        "need": spec.gpu.memory,
+        "position": status.queue_position,
+        "expected": status.estimated_start_time,
+        "gpu": _plain(status.gpu),
+        "turn": {"since": status.turn.since, "stopping": status.turn.stopping} if status.turn else None,
+        "progress": _progress(status.progress),
         "headline": headline(status),
-        "attempts": [_attempt(each) for each in status.get("attempts", [])[-_TIMELINE:]],
-        "ended": status.get("completionTime"),
+        "attempts": [_attempt(each) for each in status.attempts[-_TIMELINE:]],
+        "ended": status.completion_time,
     }
 
 
-def details(job: Object) -> Object:
-    """Return what the page shows of a job that somebody looks at."""
-    spec, status = job.get("spec", {}), job.get("status", {})
+def details(job: Job) -> Object:
+    """Return what the page shows of the job that the viewer has opened."""
+    status = job.status
     return {
         **summary(job),
         "why": _why(status)[1],
-        "spec": _facts(spec),
-        "conditions": [_condition(each) for each in status.get("conditions", [])],
-        "attempts": [_told(each) for each in status.get("attempts", [])],
-        "curve": [_point(each) for each in points(_curve(status))],
-        "results": status.get("results", {}),
-        "preparation": status.get("preparation"),
-        "pod": status.get("pod") or "",
+        "spec": _facts(job.spec),
+        "conditions": [_condition(each) for each in status.conditions],
+        "attempts": [_attempt_details(each) for each in status.attempts],
+        "curve": [_point(each) for each in points(status.curve)],
+        "results": _plain(status.results) or {},
+        "preparation": _plain(status.preparation),
+        "pod": status.pod or "",
     }
 
 
-def headline(status: Mapping[str, Any]) -> list[Any] | None:
-    """Return name and value of the figure that a job is best judged by: of its results, or so far."""
-    for metrics in (status.get("results", {}).get("metrics", {}), status.get("progress", {}).get("metrics", {})):
+def headline(status: YoloTrainingJobStatus) -> list[Any] | None:
+    """Return name and value of the metric that a job is best compared by: of its results, or of the last epoch."""
+    known = [status.results.metrics if status.results else {}, status.progress.metrics if status.progress else {}]
+    for metrics in known:
         for name in _HEADLINES:
             if name in metrics:
                 return [name, metrics[name]]
     return None
 
 
-def event(raw: Object) -> Object:
+def event(event: JobEvent) -> Object:
     """Return an Event of a job."""
-    last = raw.get("eventTime") or raw.get("lastTimestamp") or raw["metadata"]["creationTimestamp"]
     return {
-        "time": last,
-        "warning": raw.get("type") == "Warning",
-        "reason": raw.get("reason", ""),
-        "message": raw.get("message", ""),
+        "time": event.at.isoformat(),
+        "warning": event.warning,
+        "reason": event.reason,
+        "message": event.message,
     }
 
 
-def _why(status: Object) -> tuple[str, str]:
-    true = {each["type"]: each for each in status.get("conditions", []) if each.get("status") == "True"}
-    for kind in _TELLING:
+def _unreadable(raw: Object, error: UnreadableJobError) -> Object:
+    meta, key = raw["metadata"], error.job.key
+    absent = dict.fromkeys(("position", "expected", "gpu", "turn", "progress", "headline", "ended"))
+    return {
+        "uid": key.uid,
+        "namespace": key.namespace,
+        "name": key.name,
+        "version": error.job.resource_version,
+        "created": meta["creationTimestamp"],
+        "phase": ConditionType.UNREADABLE.value,
+        "reason": ConditionType.UNREADABLE.value,
+        "message": error.fields[:_SENTENCE],
+        "priority": 0,
+        "need": "",
+        "attempts": [],
+        **absent,
+    }
+
+
+def _why(status: YoloTrainingJobStatus) -> tuple[str, str]:
+    true = {each.type: each for each in status.conditions if each.status == "True"}
+    for kind in _EXPLAINING:
         if kind in true:
-            return true[kind].get("reason", ""), true[kind].get("message", "")
+            return true[kind].reason, true[kind].message
     return "", ""
 
 
-def _gpu(gpu: Object) -> Object | None:
-    if not gpu:
+def _plain(part: BaseModel | None) -> Object | None:
+    """Return a part of a status as the API server has it, with null for what is absent."""
+    return part.model_dump(mode="json", by_alias=True) if part is not None else None
+
+
+def _progress(progress: Progress | None) -> Object | None:
+    if progress is None:
         return None
-    names = ("node", "uuid", "name", "resident", "total", "needed", "freeBefore", "freeAfter")
-    return {name: gpu.get(name) for name in names}
+    return {"epoch": progress.epoch, "epochs": progress.epochs, "stage": progress.stage, "eta": progress.eta}
 
 
-def _turn(turn: Object) -> Object | None:
-    return {"since": turn["since"], "stopping": turn.get("stopping")} if turn else None
-
-
-def _progress(progress: Object) -> Object | None:
-    if not progress:
-        return None
-    return {name: progress.get(name) for name in ("epoch", "epochs", "stage", "eta")}
-
-
-def _attempt(attempt: Object) -> Object:
+def _attempt(attempt: Attempt) -> Object:
     return {
-        "number": attempt["number"],
-        "reason": attempt.get("reason", ""),
-        "start": attempt.get("startTime"),
-        "end": attempt.get("completionTime"),
-        "gpu": attempt.get("gpu"),
+        "number": attempt.number,
+        "reason": attempt.reason,
+        "start": attempt.start_time,
+        "end": attempt.completion_time,
+        "gpu": attempt.gpu,
     }
 
 
-def _told(attempt: Object) -> Object:
-    more = {name: attempt.get(name) for name in ("pod", "message", "exitCode", "epoch", "batch")}
-    return {**_attempt(attempt), **more}
+def _attempt_details(attempt: Attempt) -> Object:
+    names = ("pod", "message", "exit_code", "epoch", "batch")
+    return {**_attempt(attempt), **attempt.model_dump(by_alias=True, include=set(names))}
 
 
-def _condition(condition: Object) -> Object:
-    names = ("type", "status", "reason", "message", "lastTransitionTime")
-    return {name: condition.get(name, "") for name in names}
-
-
-def _curve(status: Object) -> Curve | None:
-    return Curve.model_validate(status["curve"]) if "curve" in status else None
+def _condition(condition: Condition) -> Object:
+    names = ("type", "status", "reason", "message", "last_transition_time")
+    return condition.model_dump(mode="json", by_alias=True, include=set(names))
 
 
 def _point(point: Point) -> Object:
     return {"epoch": point.epoch, "metrics": dict(point.metrics), "losses": dict(point.losses)}
 
 
-def _facts(spec: Object) -> Object:
-    training, gpu = spec.get("training", {}), spec.get("gpu", {})
+def _facts(spec: YoloTrainingJobSpec) -> Object:
     return {
-        "model": spec.get("model", ""),
-        "task": spec.get("task", ""),
-        "mode": spec.get("mode"),
-        "epochs": training.get("epochs") if spec.get("mode") in (None, "Train") else None,
-        "validation": spec.get("validation", {}).get("split"),
-        "imageSize": training.get("imageSize"),
-        "batch": training.get("batch"),
-        "memory": gpu.get("memory", ""),
-        "sharing": gpu.get("sharing", ""),
-        "priority": spec.get("priority", 0),
-        "backoffLimit": spec.get("backoffLimit"),
+        "model": spec.model,
+        "task": spec.task,
+        "mode": spec.mode,
+        "epochs": spec.training.epochs if spec.trains else None,
+        "validation": spec.validation.split if spec.validation else None,
+        "imageSize": spec.training.image_size,
+        "batch": spec.training.batch,
+        "memory": spec.gpu.memory,
+        "sharing": spec.gpu.sharing,
+        "priority": spec.priority,
+        "backoffLimit": spec.backoff_limit,
     }

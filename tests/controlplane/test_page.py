@@ -55,7 +55,7 @@ def test_what_else_may_not_be_read_is_told_and_the_rest_is_shown(viewer: httpx.C
         name, problems = next(events)
     assert name == "problems"
     assert 'cannot list resource "leases"' in problems[0]
-    assert problems[0].endswith("So GPUs are shown as the jobs tell of them.")
+    assert problems[0].endswith("So GPUs are shown from the statuses of jobs.")
     assert 'cannot list resource "pods"' in problems[1]
 
 
@@ -154,7 +154,7 @@ def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
             lied = editor.get(path)
             assert (lied.status_code, lied.json()["message"]) == (
                 502,
-                "What the training pod sent is no JPEG picture.",
+                "The training pod sent something other than a JPEG image.",
             )
     finally:
         trainer.stop()

@@ -24,9 +24,13 @@ from gpu_relay.api.v1alpha1 import (
     YoloTrainingJobStatus,
 )
 from gpu_relay.api.words import ConditionType, Phase, Reason
+from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.overview.gpus import gpus_of
+from gpu_relay.overview.snapshot import ClusterSnapshot
+from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
@@ -35,11 +39,8 @@ from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.show.watching import panel
 from kubectl_relay.views.data import plain
 from kubectl_relay.views.explain import explain
-from kubectl_relay.views.gpus import gpus_of
 from kubectl_relay.views.losses import losses
-from kubectl_relay.views.picture import Picture, Told
 from kubectl_relay.views.progress import line, seen, share, sparkline
-from kubectl_relay.views.timeline import timeline_of
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = YoloTrainingJobSpec.model_validate(
@@ -132,14 +133,14 @@ LEASES = st.dictionaries(
 )
 EVENTS = st.lists(
     st.builds(
-        Told, namespace=st.just("vision"), job=st.just("a"), uid=st.sampled_from(["uid-a", "uid-gone"]),
+        JobEvent, namespace=st.just("vision"), job=st.just("a"), uid=st.sampled_from(["uid-a", "uid-gone"]),
         reason=REASONS | TEXTS, message=TEXTS, at=MOMENTS, warning=st.booleans(), turn=FENCES,
         gpu=st.sampled_from(["", "gpu-1"]) | TEXTS, node=TEXTS, outcome=REASONS | TEXTS, next_job=TEXTS,
     ),
     max_size=6,
 ).map(lambda found: tuple(sorted(found, key=lambda told: told.at)))  # fmt: skip
 PICTURES = st.builds(
-    Picture,
+    ClusterSnapshot,
     now=st.just(NOW),
     jobs=JOBS.map(tuple),
     everywhere=st.booleans(),
@@ -155,14 +156,14 @@ class Terminal(io.StringIO):
         return True
 
 
-def everything_of(picture: Picture, stream: io.StringIO) -> None:
-    """Print every view of a picture."""
+def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
+    """Print every view of a snapshot."""
     console = output(stream)
-    gpus, timeline = gpus_of(picture), timeline_of(picture)
-    show_gpus(console, gpus, picture)
+    gpus, timeline = gpus_of(snapshot), timeline_of(snapshot)
+    show_gpus(console, gpus, snapshot)
     show_timeline(console, timeline)
-    for job in picture.jobs:
-        told = explain(picture, job)
+    for job in snapshot.jobs:
+        told = explain(snapshot, job)
         show_explanation(console, told, NOW)
         console.print(panel(job, NOW))
         with redirect_stdout(stream):
@@ -187,13 +188,13 @@ def steers(character: str) -> bool:
 
 @given(PICTURES)
 @settings(max_examples=40, deadline=None)
-def test_every_view_can_be_shown_and_steers_no_terminal(picture: Picture) -> None:
+def test_every_view_can_be_shown_and_steers_no_terminal(snapshot: ClusterSnapshot) -> None:
     piped = io.StringIO()
-    everything_of(picture, piped)
+    everything_of(snapshot, piped)
     assert not [each for each in piped.getvalue() if steers(each)]
     terminal = Terminal()
     with patch.dict("os.environ", {"TERM": "xterm-256color"}):
-        everything_of(picture, terminal)
+        everything_of(snapshot, terminal)
     coloured = re.sub(r"\x1b\[[0-9;]*m", "", terminal.getvalue())
     assert not [each for each in coloured if steers(each)], "nothing but rich's own colours"
 
@@ -227,18 +228,18 @@ def test_nothing_is_printed_past_the_filter() -> None:
 
 @given(PICTURES)
 @settings(max_examples=60, deadline=None)
-def test_views_hold_together(picture: Picture) -> None:
-    gpus, timeline = gpus_of(picture), timeline_of(picture)
-    assert set(picture.leases or {}) <= {gpu.key for gpu in gpus}
+def test_views_hold_together(snapshot: ClusterSnapshot) -> None:
+    gpus, timeline = gpus_of(snapshot), timeline_of(snapshot)
+    assert set(snapshot.leases or {}) <= {gpu.key for gpu in gpus}
     for gpu in gpus:
-        lease = (picture.leases or {}).get(gpu.key)
+        lease = (snapshot.leases or {}).get(gpu.key)
         if lease is not None:
             assert gpu.owner is not None
             assert gpu.owner.job == lease.owner, "the Lease is the record of ownership"
     turns = [(turn.job.uid, turn.fence) for line in timeline.gpus for turn in line.turns]
     assert len(turns) == len(set(turns)), "no turn is told twice"
     assert timeline.begin <= max([NOW, *(t.begin for line in timeline.gpus for t in line.turns if t.begin)])
-    for job in picture.jobs:
+    for job in snapshot.jobs:
         done = share(job)
         assert done is None or 0 <= done <= 1
         fences = {attempt.fence for attempt in job.status.attempts}

@@ -1,9 +1,12 @@
-"""A thin client of the Kubernetes API on plain dicts: the typed models reject objects that the server accepts."""
+"""The client of the Kubernetes API, on plain dicts: typed models reject objects that the API server accepts.
+
+The operator, `kubectl relay` and the process node of the local Kubernetes use it; paths come from `clients.resources`.
+"""
 
 import json
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Literal, Self
 from urllib.parse import urlencode
@@ -14,27 +17,35 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
 from gpu_relay.clients import clock
-from gpu_relay.observability.metrics import API_REQUESTS
 
 Object = dict[str, Any]
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
+_STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
+_CONNECT_SECONDS = 5.0
 _FIRST_PAGE = 50
 _PAGE = 500
-"""Objects of a list that are read at once: of the first page, and at most."""
+"""Objects of a list that are read at once: in the first page, and at most."""
 _PAGE_BYTES = 4 * 1024 * 1024
 """Bytes of a page: where more come, the page is read again with fewer objects, down to a single one of any size."""
 _CHUNK = 256 * 1024
+_WATCH_GRACE = 10.0
+"""Seconds for which a watch may be silent after the API server should have ended it."""
+
+_Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class KubeError(Exception):
     """The API server answered with an error, or not at all (`status` 0)."""
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    def __init__(self, status: int, reason: str, message: str, details: Object | None = None) -> None:
         super().__init__(f"{message} ({status} {reason})" if status else message)
         self.status = status
         self.reason = reason
+        self.message = message
+        self.details = details or {}
+        """The `details` of the API server's Status."""
 
     @property
     def not_found(self) -> bool:
@@ -43,7 +54,7 @@ class KubeError(Exception):
 
     @property
     def conflict(self) -> bool:
-        """Somebody else has changed the object since it was read."""
+        """Another client has changed the object since it was read."""
         return self.status == 409 and self.reason != "AlreadyExists"
 
     @property
@@ -53,7 +64,7 @@ class KubeError(Exception):
 
     @property
     def refusal(self) -> bool:
-        """The request itself is at fault: repeating it would not help. A token may be refused for a moment (401)."""
+        """The request itself is at fault: repeating it would not help. 401 is not among them: it may be temporary."""
         return 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 429}
 
     @property
@@ -63,7 +74,7 @@ class KubeError(Exception):
 
     @property
     def unavailable(self) -> bool:
-        """The API server does not answer, or answers nobody now: another request would fare no better."""
+        """The API server does not answer, or rejects all requests now: another request would fail as well."""
         return self.status in {0, 429, 503}
 
 
@@ -75,36 +86,61 @@ class Kube:
     """Requests with a time limit; every failure is a KubeError."""
 
     def __init__(
-        self, api: client.ApiClient, *, field_manager: str, timeout: float, permit: Callable[[], None] = lambda: None
+        self,
+        api: client.ApiClient,
+        *,
+        field_manager: str,
+        timeout: float,
+        permit: Callable[[], None] = lambda: None,
+        count: Callable[[str, str], None] = lambda _method, _status: None,
     ) -> None:
-        """`permit` is called before each write, and raises when this process must not write."""
+        """`timeout` is in seconds.
+
+        `permit` is called before each write, and raises when this process must not write. `count` is called after each
+        request with its method and the status of the response, `unreachable` where there is none.
+        """
         self._api = api
         self._field_manager = field_manager
-        self._timeout_seconds = timeout
-        self._timeout = aiohttp.ClientTimeout(total=timeout, connect=min(5.0, timeout))
+        self._timeout = timeout
         self._permit = permit
+        self._count = count
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, *, field_manager: str, timeout: float) -> AsyncIterator[Self]:
-        """Connect from inside a pod, or else with `$KUBECONFIG` or the default kubeconfig."""
-        if os.environ.get("KUBERNETES_SERVICE_HOST"):
+    async def connect(
+        cls,
+        *,
+        field_manager: str,
+        timeout: float,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        count: Callable[[str, str], None] = lambda _method, _status: None,
+    ) -> AsyncIterator[Self]:
+        """Connect with a kubeconfig; without one, from inside a pod, or else with the default kubeconfig."""
+        if kubeconfig is None and os.environ.get("KUBERNETES_SERVICE_HOST"):
             config.load_incluster_config()
         else:
-            await config.load_kube_config()
+            await config.load_kube_config(kubeconfig, context)
         configuration = client.Configuration.get_default_copy()
-        # Proxies count, ~/.netrc does not: aiohttp would read it in a thread of its own for every request.
+        # Proxies count, ~/.netrc does not: aiohttp would read it in a thread for every request.
         configuration.client_session_kwargs = {"trust_env": bool(getproxies_environment())}
         async with client.ApiClient(configuration) as api:
-            yield cls(api, field_manager=field_manager, timeout=timeout)
+            yield cls(api, field_manager=field_manager, timeout=timeout, count=count)
 
     def writing_if(self, permit: Callable[[], None]) -> Self:
-        """Return a client on the same connections that asks before each write; `permit` raises to forbid it."""
-        return type(self)(self._api, field_manager=self._field_manager, timeout=self._timeout_seconds, permit=permit)
+        """Return a client on the same connections that calls `permit` before each write; it raises to forbid it."""
+        return type(self)(
+            self._api, field_manager=self._field_manager, timeout=self._timeout, permit=permit, count=self._count
+        )
 
-    async def get(self, path: str) -> Object:
-        """Read one object."""
-        return await self._request("GET", path)
+    @property
+    def configuration(self) -> client.Configuration:
+        """The API server's address, and how it is authenticated."""
+        return self._api.configuration
+
+    async def get(self, path: str, *, timeout: float | None = None) -> Object:
+        """Read one object; `timeout` in seconds replaces the client's own."""
+        return await self._request("GET", path, timeout=timeout)
 
     async def list(self, path: str, *, labels: str = "", fields: str = "") -> list[Object]:
         """Read a whole list, live (a quorum read)."""
@@ -136,6 +172,30 @@ class Kube:
             if not token:
                 return
 
+    async def watch(
+        self, path: str, *, version: str, seconds: int, fields: str = ""
+    ) -> AsyncGenerator[tuple[str, Object], None]:
+        """Yield (type, object) for each change after a version, until the API server ends the watch.
+
+        KubeError (status 410) for a version that is too old.
+        """
+        query = {
+            "watch": "1", "fieldSelector": fields, "resourceVersion": version, "timeoutSeconds": str(seconds),
+        }  # fmt: skip
+        answer = await self._send("GET", path, query, timeout=seconds + _WATCH_GRACE)
+        try:
+            if answer.status >= 400:
+                raise _error(answer.status, _payload(answer.status, await answer.read()), f"watch {path}")
+            async for line in answer.response.content:
+                change = json.loads(line)
+                if change["type"] == "ERROR":
+                    raise _error(change["object"].get("code", 500), change["object"], f"watch {path}")
+                yield change["type"], change["object"]
+        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
+            raise _unreachable(f"watch {path}", error) from error
+        finally:
+            answer.response.close()
+
     async def create(self, path: str, body: Object, *, dry_run: bool = False) -> Object:
         """Create an object; with `dry_run` it passes admission, quota included, and is not stored."""
         query = {"fieldManager": self._field_manager, "dryRun": "All" if dry_run else ""}
@@ -146,7 +206,7 @@ class Kube:
         return await self._request("PUT", path, {"fieldManager": self._field_manager}, body)
 
     async def apply(self, path: str, body: Object) -> Object:
-        """Apply on the server side, taking over the fields that are ours."""
+        """Apply on the server side, taking over these fields from other managers."""
         query = {"fieldManager": self._field_manager, "force": "true"}
         return await self._request("PATCH", path, query, body, content_type=_APPLY)
 
@@ -154,8 +214,13 @@ class Kube:
         """Change these fields, None removes one; with a `resourceVersion` in it this is a compare-and-swap."""
         return await self._request("PATCH", path, {"fieldManager": self._field_manager}, body, content_type=_MERGE)
 
+    async def strategic_merge(self, path: str, body: Object) -> Object:
+        """Change these fields; lists are merged by their keys."""
+        query = {"fieldManager": self._field_manager}
+        return await self._request("PATCH", path, query, body, content_type=_STRATEGIC_MERGE)
+
     async def set_field(self, path: str, resource_version: str, field: str, value: Object) -> Object:
-        """Replace one field of an object, whoever wrote what is in it; KubeError (conflict) if it has changed.
+        """Replace one field of an object, whichever manager owns it; KubeError (conflict) if the object has changed.
 
         `field` is a JSON pointer (RFC 6901), such as `/status`.
         """
@@ -175,9 +240,9 @@ class Kube:
         foreground: bool = False,
         grace: int | None = None,
     ) -> None:
-        """Delete the object with this UID (and version); one that is gone or replaced is none of our business.
+        """Delete the object with this UID (and version), unless it has been deleted or replaced already.
 
-        `foreground` keeps the object until those that it owns are gone. `grace` is the time in seconds that a pod gets.
+        `foreground` keeps the object until its dependents are deleted. `grace` is a pod's grace period in seconds.
         """
         body: Object = {"preconditions": {"uid": uid}}
         if resource_version is not None:
@@ -194,39 +259,72 @@ class Kube:
 
     async def _request(
         self,
-        method: Literal["GET", "POST", "PUT", "PATCH", "DELETE"],
+        method: _Method,
         path: str,
         query: Mapping[str, Any] | None = None,
         body: Object | Sequence[Object] | None = None,
         *,
         content_type: str = "application/json",
         most: int | None = None,
+        timeout: float | None = None,
     ) -> Object:
-        """Send a request and return the answer; `_PageTooLargeError` where it has more than `most` bytes."""
+        """Send a request and return the response; `_PageTooLargeError` where it has more than `most` bytes."""
+        asked = time.time()
+        answer = await self._send(method, path, query, body, content_type=content_type, timeout=timeout)
+        try:
+            payload = _payload(answer.status, await _read(answer, most))
+        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
+            self._count(method, "unreachable")
+            raise _unreachable(f"{method} {path}", error) from error
+        clock.CLUSTER.heard(answer.headers.get("Date", ""), asked, time.time())
+        self._count(method, str(answer.status))
+        if answer.status >= 400:
+            raise _error(answer.status, payload, f"{method} {path}")
+        return payload
+
+    async def _send(
+        self,
+        method: _Method,
+        path: str,
+        query: Mapping[str, Any] | None = None,
+        body: Object | Sequence[Object] | None = None,
+        *,
+        content_type: str = "application/json",
+        timeout: float | None = None,
+    ) -> rest.RESTResponse:
+        """Send a request; KubeError (status 0) where no response comes."""
         given = {key: value for key, value in (query or {}).items() if value != ""}
         url = self._api.configuration.host + path + (f"?{urlencode(given)}" if given else "")
         headers = {"Accept": "application/json", "Content-Type": content_type}
         await self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
         if method != "GET":
             self._permit()
-        asked = time.time()
+        total = self._timeout if timeout is None else timeout
+        limits = aiohttp.ClientTimeout(total=total, connect=min(_CONNECT_SECONDS, total))
         try:
-            answer = await self._api.call_api(method, url, headers, body, _request_timeout=self._timeout)
-            payload = _payload(answer.status, await _read(answer, most))
-        except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
-            API_REQUESTS.labels(method, "unreachable").inc()
-            raise KubeError(0, "Unreachable", f"{method} {path}: {type(error).__name__}: {error}") from error
-        clock.CLUSTER.heard(answer.headers.get("Date", ""), asked, time.time())
-        API_REQUESTS.labels(method, str(answer.status)).inc()
-        if answer.status >= 400:
-            raise KubeError(
-                answer.status, str(payload.get("reason", "")), str(payload.get("message", f"{method} {path}"))
-            )
-        return payload
+            return await self._api.call_api(method, url, headers, body, _request_timeout=limits)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self._count(method, "unreachable")
+            raise _unreachable(f"{method} {path}", error) from error
+
+
+def _unreachable(request: str, error: Exception) -> KubeError:
+    return KubeError(0, "Unreachable", f"{request}: {type(error).__name__}: {error}")
+
+
+def _error(status: int, payload: Object, request: str) -> KubeError:
+    """Return the error that the API server's Status describes."""
+    details = payload.get("details")
+    return KubeError(
+        status,
+        str(payload.get("reason", "")),
+        str(payload.get("message", request)),
+        details if isinstance(details, dict) else {},
+    )
 
 
 async def _read(answer: rest.RESTResponse, most: int | None) -> bytes:
-    """Return the body of an answer; `_PageTooLargeError`, without the rest of it, where there is too much."""
+    """Return the body of a response; `_PageTooLargeError` where it is larger, without reading the rest."""
     if most is None:
         return bytes(await answer.read())
     parts, size = [], 0
@@ -240,7 +338,7 @@ async def _read(answer: rest.RESTResponse, most: int | None) -> bytes:
 
 
 def _payload(status: int, raw: bytes) -> Object:
-    """Read an answer; errors of paths that the API server does not know come as plain text."""
+    """Read a response; errors of paths that the API server does not know come as plain text."""
     try:
         return dict(json.loads(raw or b"{}"))
     except json.JSONDecodeError:

@@ -4,42 +4,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import aiohttp
-from pydantic import BaseModel, Field, ValidationError
 
 from gpu_relay.clients.http import UnavailableError, call
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import GpuReport, Hold
+from gpu_relay.domain.objects.resident import GpuReport, report_of
 from gpu_relay.domain.quantities import mib
 from gpu_relay.observability.metrics import RESIDENT_REQUESTS
-
-_Mib = Annotated[int, Field(ge=0, lt=2**31)]
-
-
-class _HoldAnswer(BaseModel):
-    holder: Annotated[str, Field(max_length=512)]
-    fence: Annotated[int, Field(ge=0, lt=2**31)]
-    expires_in_seconds: Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _GpuAnswer(BaseModel):
-    uuid: Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9a-fA-F]([0-9a-fA-F-]{0,57}[0-9a-fA-F])?$")]
-    name: Annotated[str, Field(max_length=128)]
-    total_mib: _Mib
-    reserved_mib: _Mib
-    used_mib: _Mib
-    free_mib: _Mib
-    need_mib: _Mib = 0
-    model_loaded: bool
-    state: Annotated[str, Field(max_length=32)]
-    hold: _HoldAnswer | None
-    worker_allocated_mib: _Mib = 0
-    worker_cap_mib: _Mib = 0
-    in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    refused: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
 @dataclass(frozen=True)
@@ -73,14 +46,9 @@ class ResidentClient:
         """Return the resident's report, with the free memory that NVML measures now. Raises UnavailableError."""
         answer = await self._call("report", "GET", f"{url}/api/v1/gpu", None, self._limits.measure)
         try:
-            gpu = _GpuAnswer.model_validate(answer)
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise UnavailableError(
-                f"its report is invalid: {'.'.join(map(str, first['loc']))}: {first['msg']}"
-            ) from error
-        hold = Hold(**gpu.hold.model_dump()) if gpu.hold else None
-        return GpuReport(**gpu.model_dump(exclude={"hold"}), hold=hold)
+            return report_of(answer)
+        except ValueError as error:
+            raise UnavailableError(str(error)) from error
 
     async def unload(self, url: str, lease: GpuLease, eta: str | None) -> str:
         """Place or renew the hold of a turn, which unloads the resident; return a sentence with the measured memory."""

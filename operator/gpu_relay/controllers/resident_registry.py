@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from gpu_relay.api import words
 from gpu_relay.clients.http import UnavailableError
 from gpu_relay.clients.residents import ResidentClient
-from gpu_relay.controllers.runtime.store import Cache, ResidentPod
+from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.objects.resident import Resident, ResidentPod, resident_of
 from gpu_relay.domain.outage import objections
 
 logger = logging.getLogger(__name__)
@@ -124,10 +124,7 @@ class ResidentRegistry:
                 report = await self._client.report(url)
             except UnavailableError as failure:
                 error = str(failure)
-        resident = Resident(
-            pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error, pod.annotations,
-            deleting=pod.deleting, external=bool(pod.url),
-        )  # fmt: skip
+        resident = resident_of(pod, report, error, url)
         known = self._known.get(pod.uid)
         if report is not None:
             if known is None:

@@ -56,3 +56,8 @@ WATCH_LAG = Gauge(
 WORK_OVERDUE = Gauge(
     "gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has been waiting"
 )
+
+
+def count_api_request(method: str, status: str) -> None:
+    """Count a request to the Kubernetes API."""
+    API_REQUESTS.labels(method, status).inc()

@@ -1,52 +1,30 @@
-"""The API server, called with the user's own kubeconfig and rights."""
+"""The API server, called through the operator's client with the user's own kubeconfig and rights."""
 
-import json
+import asyncio
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from typing import Any
-from urllib.parse import urlencode
+import weakref
+from collections.abc import Coroutine, Iterable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeVar
 
-import urllib3
-from kubernetes import client, config
-from kubernetes.client.rest import RESTResponse
-from kubernetes.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
+from kubernetes.aio import config
+from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
+from gpu_relay.clients import clock
+from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.resources import POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
-from gpu_relay.domain.objects.resident import DEFAULT_PORT
+from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod
 from kubectl_relay.exits import Exit, RelayError
 
-_PAGE = 500
+T = TypeVar("T")
 _TIMEOUT = 15.0
-_CONNECT_TIMEOUT = 5.0
-_MERGE = "application/merge-patch+json"
-
-
-@dataclass(frozen=True)
-class Resource:
-    """A kind of object, as rules of RBAC name it."""
-
-    group: str
-    version: str
-    plural: str
-    subresource: str = ""
-
-    def path(self, namespace: str | None, name: str = "") -> str:
-        """Return the path of an object, or of a list; `namespace` None means all of them."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        inside = f"/namespaces/{namespace}" if namespace is not None else ""
-        parts = [part for part in (self.plural, name, self.subresource) if part]
-        return f"{root}{inside}/{'/'.join(parts)}"
-
-    def __str__(self) -> str:
-        full = f"{self.plural}/{self.subresource}" if self.subresource else self.plural
-        return f"{full}.{self.group}" if self.group else full
+_REPORT_TIMEOUT = 4.0
 
 
 class ApiError(RelayError):
-    """The API server's refusal."""
+    """The API server refused a request."""
 
     def __init__(self, status: int, message: str, code: Exit = Exit.ERROR) -> None:
         super().__init__(message, code)
@@ -74,156 +52,124 @@ class NotInstalledError(ApiError):
 
 
 class Cluster:
-    """Calls with time limits; every failure is a RelayError."""
+    """Calls that block; every failure is a RelayError."""
 
-    def __init__(self, api: client.ApiClient, namespace: str) -> None:
-        self._api = api
+    def __init__(self, kube: Kube, runner: asyncio.Runner, namespace: str) -> None:
+        self._kube = kube
+        self._runner = runner
         self.namespace = namespace
         """The namespace of the kubeconfig's context."""
-        self._ahead = 0.0
 
     @classmethod
     def connect(cls, kubeconfig: str | None, context: str | None) -> "Cluster":
         """Read a kubeconfig, as kubectl does: the given one, `$KUBECONFIG`, or `~/.kube/config`."""
         path = kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION
-        settings = client.Configuration()
-        settings.retries = False
+        runner = asyncio.Runner()
         try:
-            contexts, active = config.list_kube_config_contexts(config_file=path)
+            contexts, active = _contexts(path)
             chosen = active if context is None else next((each for each in contexts if each["name"] == context), None)
             if chosen is None:
                 known = ", ".join(each["name"] for each in contexts)
                 raise RelayError(f"the kubeconfig has no context {context!r}; it has: {known}")
             _refuse_impersonation(path, chosen["context"]["user"])
-            api = config.new_client_from_config(path, context, client_configuration=settings)
+            connection = Kube.connect(
+                field_manager="kubectl-relay", timeout=_TIMEOUT, kubeconfig=path, context=chosen["name"]
+            )
+            cluster = cls(runner.run(connection.__aenter__()), runner, chosen["context"].get("namespace") or "default")
         except (config.ConfigException, OSError, ValueError, TypeError) as error:
             raise RelayError(
                 f"cannot use the kubeconfig {path}: {error}; name another one with --kubeconfig"
             ) from error
-        return cls(api, chosen["context"].get("namespace") or "default")
+        weakref.finalize(cluster, _close, runner, connection)
+        return cluster
 
     @property
     def now(self) -> datetime:
-        """The time by the API server's clock as it was last heard, in this machine's time zone."""
-        return datetime.fromtimestamp(datetime.now(UTC).timestamp() + self._ahead).astimezone()
+        """The time by the API server's clock, in this machine's time zone."""
+        return clock.now().astimezone()
 
     def get(self, resource: Resource, namespace: str | None, name: str) -> Object:
         """Read one object."""
-        return self._json("GET", resource, "get", namespace, name)
+        return self._run(self._kube.get(resource.path(namespace, name)), "get", resource, namespace)
 
     def list(self, resource: Resource, namespace: str | None, *, labels: str = "", fields: str = "") -> list[Object]:
-        """Read a whole list, in pages."""
-        items: list[Object] = []
-        token = ""
-        while True:
-            query = {"labelSelector": labels, "fieldSelector": fields, "limit": _PAGE, "continue": token}
-            page = self._json("GET", resource, "list", namespace, query=query)
-            items.extend(page["items"])
-            token = page["metadata"].get("continue", "")
-            if not token:
-                return items
+        """Read a whole list."""
+        listing = self._kube.list(resource.path(namespace), labels=labels, fields=fields)
+        return self._run(listing, "list", resource, namespace)
 
     def patch(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Change fields of an object."""
-        query = {"fieldManager": "kubectl-relay"}
-        return self._json("PATCH", resource, "patch", namespace, name, query=query, body=body)
+        return self._run(self._kube.merge(resource.path(namespace, name), body), "patch", resource, namespace)
 
     def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete the object with this UID."""
-        self._json("DELETE", resource, "delete", namespace, name, body={"preconditions": {"uid": uid}})
+        """Delete the object with this UID, unless it has been deleted already."""
+        self._run(self._kube.delete(resource.path(namespace, name), uid=uid), "delete", resource, namespace)
 
-    def ask_pod(self, namespace: str, pod: str, port: int, path: str, *, timeout: float) -> Object:
-        """GET a path of a pod's HTTP server, by way of the API server."""
-        proxied = Resource("", "v1", "pods", f"proxy/{path}")
-        answer = self._call("GET", proxied.path(namespace, f"{pod}:{port}"), timeout=timeout)
-        if answer.status == 403:
-            raise ForbiddenError(_rule("get", Resource("", "v1", "pods", "proxy"), namespace))
-        if answer.status >= 400:
-            raise ApiError(answer.status, f"no answer from pod {pod}: {_message(answer)}")
-        return _object(answer)
+    def reports(self, pods: Iterable[ResidentPod]) -> "tuple[Object | RelayError, ...]":
+        """Read what residents report of their GPUs, at the same time, through the API server's pod proxy."""
+
+        async def read(pod: ResidentPod) -> Object | RelayError:
+            path = pod_proxy_path(pod.namespace, pod.name, pod.port, "api/v1/gpu")
+            try:
+                return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
+            except KubeError as error:
+                if error.status == 403:
+                    return ForbiddenError(_rule("get", POD_PROXY, pod.namespace))
+                if error.status:
+                    return ApiError(error.status, f"no answer from pod {pod.name}: {error.message}")
+                return self._error(error, "get", POD_PROXY, pod.namespace)
+
+        async def read_all() -> tuple[Object | RelayError, ...]:
+            return tuple(await asyncio.gather(*map(read, pods)))
+
+        return self._runner.run(read_all())
 
     def watch(
         self, resource: Resource, namespace: str, name: str, *, version: str, seconds: int
     ) -> Iterator[tuple[str, Object]]:
-        """Yield the changes of one object, as (type, object), for so many seconds; then return."""
-        query = {
-            "watch": "1", "fieldSelector": f"metadata.name={name}", "resourceVersion": version,
-            "timeoutSeconds": str(seconds),
-        }  # fmt: skip
-        answer = self._call("GET", resource.path(namespace), query=query, timeout=seconds + _TIMEOUT)
-        self._refuse(answer, "watch", resource, namespace)
-        pending = b""
+        """Yield the changes of one object, as (type, object), for so many seconds; then return.
+
+        ApiError (status 410) where `version` is too old.
+        """
+        fields = f"metadata.name={name}"
+        changes = self._kube.watch(resource.path(namespace), version=version, seconds=seconds, fields=fields)
+
+        async def following() -> tuple[str, Object] | None:
+            return await anext(changes, None)
+
         try:
-            for part in answer.response.stream(65536, decode_content=True):
-                *lines, pending = (pending + part).split(b"\n")
-                for line in filter(None, lines):
-                    change = json.loads(line)
-                    yield str(change["type"]), dict(change["object"])
-        except (urllib3.exceptions.HTTPError, json.JSONDecodeError) as error:
-            raise BrokenError(f"the watch was cut off: {error}") from error
+            while (change := self._run(following(), "watch", resource, namespace)) is not None:
+                yield change
         finally:
-            answer.response.release_conn()
+            self._runner.run(changes.aclose())
 
-    def _json(
-        self,
-        method: str,
-        resource: Resource,
-        verb: str,
-        namespace: str | None,
-        name: str = "",
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Object | None = None,
-    ) -> Object:
-        answer = self._call(method, resource.path(namespace, name), query=query, body=body)
-        self._refuse(answer, verb, resource, namespace)
-        return _object(answer)
-
-    def _refuse(self, answer: RESTResponse, verb: str, resource: Resource, namespace: str | None) -> None:
-        """Turn an error of the API server into a sentence."""
-        if answer.status < 400:
-            return
-        if answer.status == 401:
-            raise ApiError(401, f"{self._host} does not accept your credentials: {_message(answer)}", Exit.FORBIDDEN)
-        if answer.status == 403:
-            message = _message(answer)
-            if "cannot" not in message:  # an admission policy's words, not RBAC's
-                raise ApiError(403, message, Exit.FORBIDDEN)
-            raise ForbiddenError(_rule(verb, resource, namespace))
-        if answer.status == 404:
-            if not _object(answer).get("details", {}).get("name"):
-                raise NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
-            raise NotFoundError(404, _message(answer), Exit.NOT_FOUND)
-        raise ApiError(answer.status, f"{_message(answer)} ({answer.status})")
-
-    def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, Any] | None = None,
-        body: Object | None = None,
-        timeout: float = _TIMEOUT,
-    ) -> RESTResponse:
-        given = {key: value for key, value in (query or {}).items() if value != ""}
-        url = self._host + path + (f"?{urlencode(given)}" if given else "")
-        headers = {"Accept": "application/json", "Content-Type": _MERGE if method == "PATCH" else "application/json"}
-        self._api.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+    def _run(self, call: Coroutine[Any, Any, T], verb: str, resource: Resource, namespace: str | None) -> T:
         try:
-            answer = self._api.call_api(method, url, headers, body, _request_timeout=(_CONNECT_TIMEOUT, timeout))
-        except (urllib3.exceptions.HTTPError, client.ApiException, OSError) as error:
-            raise BrokenError(f"cannot reach the API server at {self._host}: {_cause(error)}") from error
-        self._hear(answer)
-        return answer
+            return self._runner.run(call)
+        except KubeError as error:
+            raise self._error(error, verb, resource, namespace) from error
 
-    def _hear(self, answer: RESTResponse) -> None:
-        said = answer.headers.get("Date")
-        if said:
-            self._ahead = round(parsedate_to_datetime(said).timestamp() - datetime.now(UTC).timestamp())
+    def _error(self, error: KubeError, verb: str, resource: Resource, namespace: str | None) -> RelayError:
+        """Return a failure as a sentence that says what to change."""
+        host = self._kube.configuration.host
+        if error.status == 0:
+            return BrokenError(f"cannot reach the API server at {host}: {_cause(error)}")
+        if error.status == 401:
+            return ApiError(401, f"{host} does not accept your credentials: {error.message}", Exit.FORBIDDEN)
+        if error.status == 403 and "cannot" not in error.message:  # the message of an admission policy, not RBAC's
+            return ApiError(403, error.message, Exit.FORBIDDEN)
+        if error.status == 403:
+            return ForbiddenError(_rule(verb, resource, namespace))
+        if error.not_found and not error.details.get("name"):
+            return NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
+        if error.not_found:
+            return NotFoundError(404, error.message, Exit.NOT_FOUND)
+        return ApiError(error.status, f"{error.message} ({error.status})")
 
-    @property
-    def _host(self) -> str:
-        return str(self._api.configuration.host)
+
+def _close(runner: asyncio.Runner, connection: Any) -> None:
+    runner.run(connection.__aexit__(None, None, None))
+    runner.close()
 
 
 def _refuse_impersonation(path: str, user: str) -> None:
@@ -237,28 +183,31 @@ def _rule(verb: str, resource: Resource, namespace: str | None) -> str:
     """Name a right as a role would grant it."""
     where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
     group = f'apiGroups ["{resource.group}"]'
-    full = f"{resource.plural}/{resource.subresource}" if resource.subresource else resource.plural
-    return f'{verb} {resource} {where} (a rule with {group}, resources ["{full}"], verbs ["{verb}"])'
+    return f'{verb} {resource} {where} (a rule with {group}, resources ["{resource.full_plural}"], verbs ["{verb}"])'
 
 
-def _object(answer: RESTResponse) -> Object:
+def _cause(error: KubeError) -> str:
+    """Return what the operating system or TLS reports, without the request."""
+    cause = error.__cause__
+    number = getattr(cause, "errno", None)
+    return os.strerror(number) if isinstance(number, int) and number > 0 else str(cause or error)
+
+
+def _contexts(path: str) -> tuple[list[Object], Object]:
+    """Return a kubeconfig's contexts, and the current one; `path` may name several files, as `$KUBECONFIG` does."""
+    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep)):
+        raise config.ConfigException("there is no such file")
+    contexts, active = config.list_kube_config_contexts(path)
+    return contexts, active
+
+
+def context_names(kubeconfig: str | None) -> list[str]:
+    """Return the names of a kubeconfig's contexts; an empty list where it cannot be read."""
     try:
-        read = json.loads(answer.read() or b"{}")
-    except json.JSONDecodeError:
-        return {"message": answer.read().decode(errors="replace").strip()}
-    return read if isinstance(read, dict) else {}
-
-
-def _message(answer: RESTResponse) -> str:
-    return str(_object(answer).get("message") or f"HTTP status {answer.status}")
-
-
-def _cause(error: Exception) -> str:
-    """Return the words of the operating system, or of TLS, without the layers that carried them."""
-    reason = getattr(error, "reason", None)
-    inner = reason if isinstance(reason, Exception) else error
-    text = str(inner.args[-1] if inner.args else inner)
-    return text.split(">: ", 1)[-1]
+        contexts, _ = _contexts(kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)
+    except (config.ConfigException, OSError, ValueError, TypeError):
+        return []
+    return [each["name"] for each in contexts]
 
 
 def relay_namespace() -> str:
@@ -268,5 +217,5 @@ def relay_namespace() -> str:
 
 def resident_port() -> int:
     """Return the port of residents whose pods name none, as the operator itself reads it."""
-    said = os.environ.get("GPU_RELAY_RESIDENT_PORT", "")
-    return int(said) if said.isdecimal() else DEFAULT_PORT
+    setting = os.environ.get("GPU_RELAY_RESIDENT_PORT", "")
+    return int(setting) if setting.isdecimal() else DEFAULT_PORT

@@ -4,24 +4,29 @@ import time
 from collections.abc import Generator, Iterator
 from math import ceil
 
+from gpu_relay.clients.resources import JOBS
 from gpu_relay.domain.objects.job import Job
-from kubectl_relay.effects.cluster import BrokenError, Cluster
-from kubectl_relay.effects.gather import JOBS, Gatherer, readable
+from kubectl_relay.effects.cluster import ApiError, BrokenError, Cluster
+from kubectl_relay.effects.snapshot_reader import SnapshotReader, readable
 from kubectl_relay.exits import Exit, RelayError
 
 _WATCH_SECONDS = 60
 _TRIES = 10
 _PAUSE = 2.0
+_GONE = 410
+"""Status of a watch whose version is too old: the job is read again."""
 
 
-def changes(cluster: Cluster, gatherer: Gatherer, namespace: str, name: str, timeout: float | None) -> Iterator[Job]:
+def changes(
+    cluster: Cluster, reader: SnapshotReader, namespace: str, name: str, timeout: float | None
+) -> Iterator[Job]:
     """Yield a job as it is, and after each change, until the caller has seen enough.
 
     A connection that breaks is made again. Raises RelayError when the job is deleted, replaced by another of its name,
     or when `timeout` seconds are over.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
-    job = gatherer.job(namespace, name)
+    job = reader.job(namespace, name)
     yield job
     while True:
         left = _WATCH_SECONDS if deadline is None else deadline - time.monotonic()
@@ -29,7 +34,7 @@ def changes(cluster: Cluster, gatherer: Gatherer, namespace: str, name: str, tim
             raise RelayError(f"{job.key} has not ended within {timeout:g} s", Exit.TIMED_OUT)
         seconds = min(_WATCH_SECONDS, ceil(left))
         job = yield from _watched(cluster, job, seconds)
-        job = yield from _again(gatherer, job)
+        job = yield from _again(reader, job)
 
 
 def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, Job]:
@@ -37,23 +42,24 @@ def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, J
     key = job.key
     try:
         for kind, raw in cluster.watch(JOBS, key.namespace, key.name, version=job.resource_version, seconds=seconds):
-            if kind == "ERROR":
-                return job  # the version is too old: it is to be read anew
             if kind == "DELETED":
                 raise _gone(job)
             job = readable(raw)
             yield job
     except BrokenError:
         time.sleep(_PAUSE)
+    except ApiError as error:
+        if error.status != _GONE:
+            raise
     return job
 
 
-def _again(gatherer: Gatherer, job: Job) -> Generator[Job, None, Job]:
+def _again(reader: SnapshotReader, job: Job) -> Generator[Job, None, Job]:
     """Read the job anew, patiently; yield it where it has changed."""
     key = job.key
     for attempt in range(1, _TRIES + 1):
         try:
-            now = gatherer.job(key.namespace, key.name)
+            now = reader.job(key.namespace, key.name)
         except RelayError as error:
             if error.code == Exit.NOT_FOUND:
                 raise _gone(job) from error

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain.quantities import mib
+from gpu_relay.overview.gpus import Gpu, Memory, Owner, ResidentState, Waiting, stranded
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.show.console import words
-from kubectl_relay.views.gpus import Gpu, Memory, Owner, ResidentState, Waiting, stranded
-from kubectl_relay.views.picture import Picture
 from kubectl_relay.views.times import clock, span
 
 _BAR = 30
@@ -20,25 +20,25 @@ _MOST_WAITING = 8
 _STATE_STYLES = {"loaded": "green", "unloaded": "yellow", "failed": "bold red", "unknown": "dim"}
 
 
-def show_gpus(console: Console, gpus: Sequence[Gpu], picture: Picture) -> None:
+def show_gpus(console: Console, gpus: Sequence[Gpu], snapshot: ClusterSnapshot) -> None:
     """Print every GPU, and what could not be seen."""
-    silent = picture.leader.silent_for(picture.now) if picture.leader else None
+    silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
     if silent is not None:
         console.print(
             words(("No operator leads", "bold red"), f", and none has for {span(silent)}: nothing new starts.")
         )
     for gpu in gpus:
-        console.print(_card(gpu, picture))
-    without = stranded(picture.jobs)
+        console.print(_card(gpu, snapshot))
+    without = stranded(snapshot.jobs)
     if without:
         console.print(words(("  no GPU suits  ", "red"), ", ".join(f"{w.job} ({mib(w.need_mib)})" for w in without)))
     if not gpus:
-        console.print(_no_gpu(picture))
-    show_unknown(console, picture.unknown)
+        console.print(_no_gpu(snapshot))
+    show_unknown(console, snapshot.unknown)
 
 
-def _no_gpu(picture: Picture) -> str:
-    if picture.leases is None or picture.residents is None:
+def _no_gpu(snapshot: ClusterSnapshot) -> str:
+    if snapshot.leases is None or snapshot.residents is None:
         return "No GPU can be seen with your rights."
     return "No GPU is known yet: none has had a turn, and no resident could be asked for its own."
 
@@ -51,8 +51,8 @@ def show_unknown(console: Console, sentences: Sequence[str]) -> None:
         console.print(words(("not known  ", "dim"), (sentence, "dim")))
 
 
-def _card(gpu: Gpu, picture: Picture) -> RenderableType:
-    now = picture.now
+def _card(gpu: Gpu, snapshot: ClusterSnapshot) -> RenderableType:
+    now = snapshot.now
     rows = Table.grid(padding=(0, 2, 0, 0))
     rows.add_column(style="dim", min_width=8)
     rows.add_column()
@@ -60,7 +60,7 @@ def _card(gpu: Gpu, picture: Picture) -> RenderableType:
     rows.add_row("memory", _memory(gpu))
     if gpu.resident is not None:
         rows.add_row("resident", _resident(gpu.resident, now))
-    rows.add_row("queue", _queue(gpu, picture))
+    rows.add_row("queue", _queue(gpu, snapshot))
     title = words(_state_mark(gpu), (gpu.key or "a GPU whose UUID is not known", "bold"), *_where(gpu))
     return Group(title, Padding(rows, (0, 0, 0, 2)))
 
@@ -133,14 +133,14 @@ def _resident(resident: ResidentState, now: datetime) -> Text:
     return words(*parts)
 
 
-def _queue(gpu: Gpu, picture: Picture) -> Text:
-    lines = [_waiting(each, picture.now) for each in gpu.queue[:_MOST_WAITING]]
+def _queue(gpu: Gpu, snapshot: ClusterSnapshot) -> Text:
+    lines = [_waiting(each, snapshot.now) for each in gpu.queue[:_MOST_WAITING]]
     if len(gpu.queue) > _MOST_WAITING:
         lines.append(words(f"and {len(gpu.queue) - _MOST_WAITING} more"))
     if gpu.preparing:
         named = ", ".join(map(str, gpu.preparing[:_MOST_WAITING]))
         lines.append(words(("being prepared, without a GPU: ", "dim"), named))
-    if not picture.everywhere:
+    if not snapshot.everywhere:
         lines.append(words(("jobs of other namespaces were not read, and may wait, too", "dim")))
     return Text("\n").join(lines) if lines else words(("empty", "dim"))
 

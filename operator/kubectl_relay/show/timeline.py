@@ -7,9 +7,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gpu_relay.overview.timeline import GpuTimeline, PastTurn, Timeline
 from kubectl_relay.show.console import words
 from kubectl_relay.show.gpus import show_unknown
-from kubectl_relay.views.timeline import GpuTimeline, PastTurn, Timeline
 from kubectl_relay.views.times import clock, span
 
 _COLOURS = ("cyan", "yellow", "magenta", "blue", "red", "green")

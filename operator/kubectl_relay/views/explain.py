@@ -9,11 +9,11 @@ from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.queue.placement import waits_since
+from gpu_relay.overview.gpus import Gpu, gpus_of
+from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
-from kubectl_relay.views.gpus import Gpu, gpus_of
-from kubectl_relay.views.history import Happening, history
-from kubectl_relay.views.picture import Picture
-from kubectl_relay.views.queue import could_serve, fits_nowhere, queued
+from kubectl_relay.views.job_history import HistoryEntry, history
 from kubectl_relay.views.times import clock, span
 
 _TOLD = (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING)
@@ -31,11 +31,11 @@ class Explanation:
     headline: str
     why: tuple[str, ...]
     change: tuple[str, ...]
-    history: tuple[Happening, ...]
+    history: tuple[HistoryEntry, ...]
     unknown: tuple[str, ...]
 
 
-def explain(picture: Picture, job: Job) -> Explanation:
+def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
     """Explain a job by its own status, and by what else can be seen."""
     told = _telling(job)
     reason = told.reason if told else ""
@@ -43,11 +43,11 @@ def explain(picture: Picture, job: Job) -> Explanation:
         job=job.key,
         phase=job.status.phase or "",
         reason=reason,
-        headline=_headline(picture, job),
-        why=tuple(_why(picture, job, told)),
+        headline=_headline(snapshot, job),
+        why=tuple(_why(snapshot, job, told)),
         change=() if job.status.phase == Phase.SUCCEEDED else tuple(advice(job, reason)),
-        history=tuple(history(picture, job)),
-        unknown=picture.unknown,
+        history=tuple(history(snapshot, job)),
+        unknown=snapshot.unknown,
     )
 
 
@@ -57,8 +57,8 @@ def _telling(job: Job) -> Condition | None:
     return next((known[kind] for kind in _TOLD if kind in known and known[kind].status == "True"), None)
 
 
-def _headline(picture: Picture, job: Job) -> str:
-    name, status, now = str(job.key), job.status, picture.now
+def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
+    name, status, now = str(job.key), job.status, snapshot.now
     place = f": number {status.queue_position} in the queue" if status.queue_position else ""
     epoch = f", {status.progress.summary} epochs" if status.progress and status.progress.summary else ""
     does = {"Validate": "validates", "Export": "exports"}.get(job.spec.mode or "", "trains")
@@ -66,7 +66,7 @@ def _headline(picture: Picture, job: Job) -> str:
         Phase.PREPARING: f"{name} is being prepared: its data is fetched and checked, which takes no GPU.",
         Phase.QUEUED: f"{name} waits for {'a GPU' if place or not job.local_queue else 'Kueue to admit it'}{place}.",
         Phase.ACQUIRING: f"{name} has its turn, and waits for {mib(job.need_mib)} to be measured free on its GPU.",
-        Phase.TRAINING: f"{name} {does}{epoch}{_until(picture, job)}.",
+        Phase.TRAINING: f"{name} {does}{epoch}{_until(snapshot, job)}.",
         Phase.RELEASING: f"{name} has ended its turn; the GPU goes back.",
         Phase.SUCCEEDED: f"{name} has succeeded{_ago(status.completion_time, now)}{epoch}.",
         Phase.FAILED: f"{name} has failed{_ago(status.completion_time, now)}{epoch}.",
@@ -79,83 +79,83 @@ def _headline(picture: Picture, job: Job) -> str:
     return lines.get(Phase(status.phase), f"{name} is {status.phase}, a phase of another version of GPU Relay.")
 
 
-def _until(picture: Picture, job: Job) -> str:
+def _until(snapshot: ClusterSnapshot, job: Job) -> str:
     eta = job.status.progress.eta if job.status.progress else None
     if not eta:
         return ""
     end = parse_time(eta)
-    return f"; it should end at {clock(end, picture.now)}, in {span(end - picture.now)}"
+    return f"; it should end at {clock(end, snapshot.now)}, in {span(end - snapshot.now)}"
 
 
 def _ago(moment: str | None, now: datetime) -> str:
     return f" {span(now - parse_time(moment))} ago" if moment else ""
 
 
-def _why(picture: Picture, job: Job, told: Condition | None) -> Iterator[str]:
-    yield from _operator_trouble(picture, job)
+def _why(snapshot: ClusterSnapshot, job: Job, told: Condition | None) -> Iterator[str]:
+    yield from _operator_trouble(snapshot, job)
     if told is not None and told.reason not in _SAID_BY_THE_REST:
         yield f"{told.reason}: {_sentence(told.message)}"
         if told.reason in set(Reason):
             yield Reason(told.reason).description
     if job.status.phase == Phase.QUEUED:
-        yield from _queue(picture, job)
+        yield from _queue(snapshot, job)
     yield from _resident_not_back(job)
     if job.status.phase == Phase.SUCCEEDED and job.status.results:
         yield from _results(job)
 
 
-def _operator_trouble(picture: Picture, job: Job) -> Iterator[str]:
+def _operator_trouble(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
     """Say what makes the status stale: an operator that does not lead, or has not acted on this spec yet."""
-    silent = picture.leader.silent_for(picture.now) if picture.leader else None
+    silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
     if silent is not None and job.status.phase not in TERMINAL_PHASES:
         yield f"No operator has led for {span(silent)}: nothing new starts, and what is said here may be old."
     if job.status.phase and job.status.observed_generation != job.generation:
         yield "The operator has not acted on the newest change of the spec yet."
     if not job.status.phase and silent is None:
-        age = span(picture.now - parse_time(job.created))
+        age = span(snapshot.now - parse_time(job.created))
         yield f"It was created {age} ago. An operator that runs looks within seconds: see its pods and logs."
 
 
-def _queue(picture: Picture, job: Job) -> Iterator[str]:
-    yield f"It has waited for {span(picture.now - waits_since(job))}."
+def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
+    yield f"It has waited for {span(snapshot.now - waits_since(job))}."
     if fits_nowhere(job):
         return
     if job.status.estimated_start_time:
         start = parse_time(job.status.estimated_start_time)
-        yield f"Its turn should begin at {clock(start, picture.now)}, in {span(start - picture.now)}."
+        yield f"Its turn should begin at {clock(start, snapshot.now)}, in {span(start - snapshot.now)}."
     elif job.status.queue_position:
         yield "When its turn begins nobody can tell yet: nothing is known of how long the trainings before it take."
-    yield from _ahead(picture, job)
-    residents = {str(each): each for each in picture.residents or ()}
-    for gpu in gpus_of(picture):
+    yield from _ahead(snapshot, job)
+    residents = {str(each): each for each in snapshot.residents or ()}
+    for gpu in gpus_of(snapshot):
         resident = residents.get(gpu.resident.name) if gpu.resident else None
-        if could_serve(job, gpu.key, resident, picture.node_labels):
-            yield _taken(picture, gpu)
+        if could_serve(job, gpu.key, resident, snapshot.node_labels):
+            yield _taken(snapshot, gpu)
 
 
-def _ahead(picture: Picture, job: Job) -> Iterator[str]:
-    line = queued(picture.jobs)
+def _ahead(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
+    line = queued(snapshot.jobs)
     ahead = line[: next((place for place, each in enumerate(line) if each.key == job.key), 0)]
     seen = [f"{each.key} (priority {each.spec.priority})" for each in ahead[:_MOST_AHEAD]]
     more = f" and {len(ahead) - _MOST_AHEAD} more" if len(ahead) > _MOST_AHEAD else ""
     if seen:
         yield f"Before it in the queue: {', '.join(seen)}{more}; its own priority is {job.spec.priority}."
     hidden = (job.status.queue_position or 1) - 1 - len(ahead)
-    if hidden > 0 and not picture.everywhere:
+    if hidden > 0 and not snapshot.everywhere:
         yield f"{hidden} of the jobs before it are in namespaces that you cannot see."
 
 
-def _taken(picture: Picture, gpu: Gpu) -> str:
+def _taken(snapshot: ClusterSnapshot, gpu: Gpu) -> str:
     where = f"GPU {gpu.key}" + (f" on {gpu.node}" if gpu.node else "")
     if gpu.owner is None:
         return f"{where}: who has it cannot be seen."
-    since = f" since {clock(gpu.owner.since, picture.now)}" if gpu.owner.since else ""
+    since = f" since {clock(gpu.owner.since, snapshot.now)}" if gpu.owner.since else ""
     if gpu.owner.job is None:
         state = f", which is {gpu.resident.state}" if gpu.resident else ""
         return f"{where} is its resident's{since}{state}."
     doing = f", {gpu.owner.phase}" if gpu.owner.phase else ""
     epoch = f", epoch {gpu.owner.epoch}" if gpu.owner.epoch else ""
-    until = f", expected to end at {clock(gpu.owner.until, picture.now)}" if gpu.owner.until else ""
+    until = f", expected to end at {clock(gpu.owner.until, snapshot.now)}" if gpu.owner.until else ""
     return f"{where} is {gpu.owner.job}'s{since}{doing}{epoch}{until}."
 
 

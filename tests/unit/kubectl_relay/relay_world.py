@@ -12,11 +12,11 @@ from gpu_relay.api.v1alpha1 import (
     YoloTrainingJobSpec,
     YoloTrainingJobStatus,
 )
+from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.quantities import timestamp
-from kubectl_relay.views.picture import Told
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 GPU = "gpu-1"
@@ -99,5 +99,5 @@ def report(*, used: int = 14_000, state: str = "loaded", uuid: str = "GPU-1") ->
 
 def told(
     of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW, gpu: str = GPU, **facts: str
-) -> Told:
-    return Told(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence, gpu=gpu, **facts)
+) -> JobEvent:
+    return JobEvent(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence, gpu=gpu, **facts)

@@ -6,17 +6,19 @@ from datetime import timedelta
 import pytest
 import yaml
 
+from gpu_relay.overview.gpus import gpus_of
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.show.data import dumped
-from kubectl_relay.views.gpus import gpus_of
 from kubectl_relay.views.losses import losses
-from kubectl_relay.views.picture import Picture
 from kubectl_relay.views.text import visible
 from kubectl_relay.views.times import clock, span
 from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, job, lease, training
 
 
 def test_json_and_yaml_say_the_same_in_camel_case_and_utc() -> None:
-    gpus = gpus_of(Picture(NOW, (training(),), leases={GPU: lease(training(), out_since="2026-01-01T11:30:00Z")}))
+    gpus = gpus_of(
+        ClusterSnapshot(NOW, (training(),), leases={GPU: lease(training(), out_since="2026-01-01T11:30:00Z")})
+    )
     (read,) = json.loads(dumped(gpus, "json"))
     assert read == yaml.safe_load(dumped(gpus, "yaml"))[0]
     assert read["resident"]["outSince"] == "2026-01-01T11:30:00Z"

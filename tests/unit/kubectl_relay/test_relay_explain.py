@@ -6,10 +6,11 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Results
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.lease import LeaderElectionRecord
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import ADVICE, advice
 from kubectl_relay.views.explain import Explanation, explain
 from kubectl_relay.views.nearest import missing_job
-from kubectl_relay.views.picture import Leader, Picture
 from tests.unit.kubectl_relay.relay_world import (
     GPU,
     NOW,
@@ -41,13 +42,13 @@ def test_advice_names_the_job() -> None:
             assert sentence[-1] in ".`", sentence
 
 
-def explained(picture: Picture, name: str) -> Explanation:
-    return explain(picture, next(each for each in picture.jobs if each.key.name == name))
+def explained(snapshot: ClusterSnapshot, name: str) -> Explanation:
+    return explain(snapshot, next(each for each in snapshot.jobs if each.key.name == name))
 
 
 def test_a_queued_job_hears_who_is_before_it_and_who_has_the_gpu() -> None:
     jobs = (training("running"), queued("urgent", 1, spec={"priority": 5}), queued("digits", 2))
-    found = explained(Picture(NOW, jobs, leases={GPU: lease(training("running"))}), "digits")
+    found = explained(ClusterSnapshot(NOW, jobs, leases={GPU: lease(training("running"))}), "digits")
     assert found.headline == "vision/digits waits for a GPU: number 2 in the queue."
     assert found.why == (
         "It has waited for 30m 00s.",
@@ -58,27 +59,29 @@ def test_a_queued_job_hears_who_is_before_it_and_who_has_the_gpu() -> None:
 
 
 def test_jobs_that_cannot_be_seen_are_counted() -> None:
-    found = explained(Picture(NOW, (queued("digits", 3),), everywhere=False), "digits")
+    found = explained(ClusterSnapshot(NOW, (queued("digits", 3),), everywhere=False), "digits")
     assert "2 of the jobs before it are in namespaces that you cannot see." in found.why
 
 
 def test_an_operator_that_is_gone_is_the_first_thing_to_know() -> None:
-    dead = Leader("", ago(minutes=3), NOW - ago(seconds=12))
-    found = explained(Picture(NOW, (job(),), leader=dead), "digits")
+    dead = LeaderElectionRecord("", ago(minutes=3), NOW - ago(seconds=12))
+    found = explained(ClusterSnapshot(NOW, (job(),), leader=dead), "digits")
     assert found.headline == "vision/digits has not been looked at by an operator yet."
     assert found.why[0].startswith("No operator has led for 3m 00s")
-    fresh = explained(Picture(NOW, (job(),)), "digits")
+    fresh = explained(ClusterSnapshot(NOW, (job(),)), "digits")
     assert "An operator that runs looks within seconds" in fresh.why[0]
 
 
 def test_a_spec_that_was_changed_a_moment_ago() -> None:
     changed = replace(training(), generation=2)
-    assert "The operator has not acted on the newest change of the spec yet." in explain(Picture(NOW), changed).why
+    assert (
+        "The operator has not acted on the newest change of the spec yet." in explain(ClusterSnapshot(NOW), changed).why
+    )
 
 
 def test_what_is_waited_for_comes_with_what_it_means() -> None:
     waits = condition("Reconciling", "WaitingForMemory", "5,000 MiB are in use")
-    found = explain(Picture(NOW), job(phase="Acquiring", conditions=[waits]))
+    found = explain(ClusterSnapshot(NOW), job(phase="Acquiring", conditions=[waits]))
     assert found.headline == "vision/digits has its turn, and waits for 10,240 MiB to be measured free on its GPU."
     assert found.why == ("WaitingForMemory: 5,000 MiB are in use.", "The measured free memory is not enough yet.")
     assert any("nvidia-smi" in sentence for sentence in found.change)
@@ -90,7 +93,7 @@ def test_what_has_happened_is_told_once_and_in_order() -> None:
         told(lost, "GPULeased", "owns GPU gpu-1", at=ago(minutes=26)),
         told(lost, "TrainingEnded", at=ago(minutes=20)),
     )
-    found = explained(Picture(NOW, (lost,), events=events), "digits")
+    found = explained(ClusterSnapshot(NOW, (lost,), events=events), "digits")
     assert [each.text.split(":")[0] for each in found.history] == [
         "created",
         "GPULeased",
@@ -107,7 +110,7 @@ def test_a_success_says_where_the_weights_are() -> None:
         conditions=[condition("Complete", "Completed", "100 of 100 epochs")],
         results=Results(weights={"best": "digits/best.pt"}, metrics={"mAP50": 0.91}, peak_memory=9412),
     )
-    found = explain(Picture(NOW), done)
+    found = explain(ClusterSnapshot(NOW), done)
     assert found.why[-3:] == (
         "Weights on claim results: digits/best.pt.",
         "Metrics of the best weights: mAP50 0.91.",

@@ -8,16 +8,17 @@ from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import GpuStatus
 from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.domain.objects.event import JobEvent, job_event_of
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.turn.plan import facts
+from gpu_relay.overview.snapshot import ClusterSnapshot
+from gpu_relay.overview.timeline import PastTurn, Timeline, timeline_of
 from kubectl_relay.show.timeline import show_timeline
-from kubectl_relay.views.picture import Picture, Told, told_of
-from kubectl_relay.views.timeline import PastTurn, Timeline, timeline_of
 from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, attempt, job, lease, told, training
 
 
-def turns(picture: Picture) -> dict[str, list[PastTurn]]:
-    return {line.gpu: list(line.turns) for line in timeline_of(picture).gpus}
+def turns(snapshot: ClusterSnapshot) -> dict[str, list[PastTurn]]:
+    return {line.gpu: list(line.turns) for line in timeline_of(snapshot).gpus}
 
 
 def shown(timeline: Timeline, width: int = 54) -> list[str]:
@@ -30,8 +31,8 @@ def ended() -> Job:
     return job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 6)])
 
 
-def event(name: str = "digits.uid-digi.1526370.16.gpuleased", **annotations: str) -> Told:
-    return told_of(
+def event(name: str = "digits.uid-digi.1526370.16.gpuleased", **annotations: str) -> JobEvent:
+    return job_event_of(
         {
             "metadata": {"name": name, "namespace": "vision", "annotations": annotations},
             "involvedObject": {"name": "digits", "uid": "uid-digits"},
@@ -43,7 +44,7 @@ def event(name: str = "digits.uid-digi.1526370.16.gpuleased", **annotations: str
 def test_an_events_annotations_say_to_which_turn_it_belongs() -> None:
     for gpu, node in ((GPU, "node-1"), (UNMANAGED_GPU, "")):
         read = event("anything", **facts(lease(fence=7, gpu=gpu, node=node)))
-        (line,) = timeline_of(Picture(NOW, events=(read,))).gpus
+        (line,) = timeline_of(ClusterSnapshot(NOW, events=(read,))).gpus
         assert (line.gpu, line.node, line.turns[0].fence) == (gpu, node, 7)
 
 
@@ -55,15 +56,15 @@ def test_a_fence_that_is_none_belongs_to_no_turn(fence: str) -> None:
 def test_an_event_of_an_older_operator_tells_its_turn_but_not_its_gpu() -> None:
     old = event()
     assert (old.turn, old.gpu) == (1526370, "")
-    found = timeline_of(Picture(NOW, events=(old,)))
+    found = timeline_of(ClusterSnapshot(NOW, events=(old,)))
     assert [(line.gpu, [turn.fence for turn in line.turns]) for line in found.gpus] == [("", [1526370])]
     assert "On which GPU some turns were is not on record any more." in found.unknown
     known = job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 1526370)])
-    assert [turn.begin for turn in turns(Picture(NOW, (known,), events=(old,)))[GPU]] == [old.at]
+    assert [turn.begin for turn in turns(ClusterSnapshot(NOW, (known,), events=(old,)))[GPU]] == [old.at]
 
 
 def test_a_turn_from_a_status_alone_lacks_its_exact_beginning() -> None:
-    (turn,) = turns(Picture(NOW, (ended(),)))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, (ended(),)))[GPU]
     assert (turn.begin, turn.begin_is_exact, turn.end, turn.reason) == (
         ago(minutes=15), False, ago(minutes=10), "Completed",
     )  # fmt: skip
@@ -76,7 +77,7 @@ def test_an_event_and_the_status_make_one_turn() -> None:
         told(done, "TrainingEnded", fence=6, at=ago(minutes=10)),
         told(done, "ResidentLoaded", fence=6, at=ago(minutes=9)),
     )
-    (turn,) = turns(Picture(NOW, (done,), events=events))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, (done,), events=events))[GPU]
     assert (turn.begin, turn.begin_is_exact, turn.back) == (ago(minutes=16), True, ago(minutes=9))
 
 
@@ -85,10 +86,10 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
     done = ended()
     moment = ago(minutes=10) + timedelta(seconds=0.7)
     leased_then = told(done, "GPULeased", fence=6, at=moment)
-    (turn,) = turns(Picture(NOW, (done,), events=(leased_then,)))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, (done,), events=(leased_then,)))[GPU]
     assert (turn.begin, turn.end) == (moment, moment)
     ended_then = told(done, "TrainingEnded", fence=6, at=moment + timedelta(seconds=1))
-    (turn,) = turns(Picture(NOW, (done,), events=(leased_then, ended_then)))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, (done,), events=(leased_then, ended_then)))[GPU]
     assert turn.end == ended_then.at
 
 
@@ -99,13 +100,13 @@ def test_turns_of_deleted_jobs_are_known_by_events(reason: str) -> None:
         told(gone, "GPULeased", fence=5, at=ago(minutes=30)),
         told(gone, reason, "x" * 1024, fence=5, at=ago(minutes=20), next_job="vision/next"),
     )
-    (turn,) = turns(Picture(NOW, events=events))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, events=events))[GPU]
     assert (turn.job.name, turn.end, turn.over, turn.passed_on) == ("gone", ago(minutes=20), True, True)
 
 
 def test_how_a_deleted_jobs_attempt_ended_is_known_by_its_event() -> None:
     ended_so = told(job("gone"), "TrainingEnded", "attempt 1 ended", fence=5, outcome="OutOfMemory")
-    (turn,) = turns(Picture(NOW, events=(ended_so,)))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, events=(ended_so,)))[GPU]
     assert (turn.reason, turn.begin, turn.end) == ("OutOfMemory", None, NOW)
 
 
@@ -113,14 +114,17 @@ def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
     """It was deleted while it trained: no Event tells of its end."""
     gone = told(job("gone"), "GPULeased", fence=5, at=ago(minutes=30))
     after = training("after", fence=7)
-    picture = Picture(NOW, (after,), leases={GPU: lease(after)}, events=(gone,))
-    first, second = turns(picture)[GPU]
+    snapshot = ClusterSnapshot(NOW, (after,), leases={GPU: lease(after)}, events=(gone,))
+    first, second = turns(snapshot)[GPU]
     assert (first.over, first.end, first.ended_by) == (True, None, ago(minutes=4))
     assert (second.job.name, second.over) == ("after", False)
-    text = shown(timeline_of(picture), 100)
+    text = shown(timeline_of(snapshot), 100)
     assert text[1].strip().endswith("B" * 5)
     assert text[4].split()[:5] == ["A", "vision/gone", "11:30:00", "by", "11:56:00"]
-    for nothing_after in (Picture(NOW, leases={GPU: lease(fence=5)}, events=(gone,)), Picture(NOW, events=(gone,))):
+    for nothing_after in (
+        ClusterSnapshot(NOW, leases={GPU: lease(fence=5)}, events=(gone,)),
+        ClusterSnapshot(NOW, events=(gone,)),
+    ):
         (turn,) = turns(nothing_after)[GPU]
         assert turn.over
 
@@ -128,24 +132,24 @@ def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
 def test_a_lease_counts_more_than_an_event_with_a_higher_fence() -> None:
     mine = training(fence=7)
     forged = told(job("forger"), "GPULeased", fence=10**9, at=ago(minutes=1))
-    found = turns(Picture(NOW, (mine,), leases={GPU: lease(mine)}, events=(forged,)))[GPU]
+    found = turns(ClusterSnapshot(NOW, (mine,), leases={GPU: lease(mine)}, events=(forged,)))[GPU]
     assert [(turn.job.name, turn.over) for turn in found] == [("digits", False), ("forger", True)]
 
 
 def test_a_hidden_job_may_still_own_its_gpu() -> None:
     hidden = told(job("hidden"), "GPULeased", fence=5, at=ago(minutes=3))
-    (turn,) = turns(Picture(NOW, everywhere=False, events=(hidden,)))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, everywhere=False, events=(hidden,)))[GPU]
     assert not turn.over
 
 
 def test_an_owner_whose_job_cannot_be_seen_is_known_by_the_lease() -> None:
-    (turn,) = turns(Picture(NOW, leases={GPU: lease(training("hidden"))}))[GPU]
+    (turn,) = turns(ClusterSnapshot(NOW, leases={GPU: lease(training("hidden"))}))[GPU]
     assert (turn.job.name, turn.begin, turn.over) == ("hidden", ago(minutes=4), False)
 
 
 def test_on_which_gpu_old_attempts_were_is_not_guessed() -> None:
     twice = training(attempts=[attempt(1, 5)])
-    found = turns(Picture(NOW, (twice,), leases={GPU: lease(twice), "gpu-2": lease(gpu="gpu-2", fence=4)}))
+    found = turns(ClusterSnapshot(NOW, (twice,), leases={GPU: lease(twice), "gpu-2": lease(gpu="gpu-2", fence=4)}))
     assert [turn.fence for turn in found[""]] == [5]
     assert [turn.fence for turn in found[GPU]] == [7]
 
@@ -153,12 +157,14 @@ def test_on_which_gpu_old_attempts_were_is_not_guessed() -> None:
 def test_a_fence_that_two_gpus_have_tells_nothing() -> None:
     lonely = job(phase="Queued", attempts=[attempt(1, 6)])
     both = {GPU: lease(fence=6), "gpu-2": lease(gpu="gpu-2", fence=6)}
-    assert [turn.fence for turn in turns(Picture(NOW, (lonely,), leases=both))[""]] == [6]
-    assert [turn.fence for turn in turns(Picture(NOW, (lonely,), leases={GPU: lease(fence=6)}))[GPU]] == [6]
+    assert [turn.fence for turn in turns(ClusterSnapshot(NOW, (lonely,), leases=both))[""]] == [6]
+    assert [turn.fence for turn in turns(ClusterSnapshot(NOW, (lonely,), leases={GPU: lease(fence=6)}))[GPU]] == [6]
 
 
 def test_since_leaves_out_what_was_over() -> None:
-    found = timeline_of(Picture(NOW, (ended(), training("now")), leases={GPU: lease(training("now"))}), ago(minutes=8))
+    found = timeline_of(
+        ClusterSnapshot(NOW, (ended(), training("now")), leases={GPU: lease(training("now"))}), ago(minutes=8)
+    )
     assert [turn.job.name for line in found.gpus for turn in line.turns] == ["now"]
     assert found.begin == ago(minutes=4)
 
@@ -169,8 +175,8 @@ def test_the_chart_shows_turns_gaps_and_the_way_back() -> None:
         told(done, "GPULeased", fence=6, at=ago(minutes=16)),
         told(done, "ResidentLoaded", fence=6, at=ago(minutes=8)),
     )
-    picture = Picture(NOW, (done, training("next")), leases={GPU: lease(training("next"))}, events=events)
-    chart = shown(timeline_of(picture))
+    snapshot = ClusterSnapshot(NOW, (done, training("next")), leases={GPU: lease(training("next"))}, events=events)
+    chart = shown(timeline_of(snapshot))
     assert chart[0] == "gpu-1  on node-1"
     assert chart[1].strip() == "A" * 19 + "▒" * 6 + "─" * 12 + "B" * 13
     assert chart[2].split() == ["11:44:00", "now"]

@@ -1,12 +1,17 @@
-"""What the page makes of jobs, Leases and residents: small JSON, and nothing that is not to be seen."""
+"""The JSON that the page sends of jobs, Leases and residents: small, and without secrets."""
 
 import json
 from typing import Any
 
-from relay_page import gpus, jobs
+from gpu_relay.domain.objects.job import job_of
+from gpu_relay.domain.objects.lease import lease_of
+from gpu_relay.domain.objects.resident import resident_pod_of
+from relay_page import jobs
 from relay_page.feed import DeltaEncoder, event
+from relay_page.gpus import gpus
 
 Object = dict[str, Any]
+NOW = "2026-01-01T01:00:00Z"
 UUID = "GPU-5F0C"
 GPU = {"uuid": UUID, "node": "node-1", "name": "Tesla T4", "total": 15360, "resident": "gpu-relay/sam3"}
 
@@ -16,68 +21,108 @@ def job(name: str = "digits", *, phase: str | None = "Training", **status: Any) 
         "uid": f"uid-{name}", "name": name, "namespace": "vision", "resourceVersion": "7",
         "creationTimestamp": "2026-01-01T00:00:00Z",
     }  # fmt: skip
-    return {"metadata": meta, "spec": {"gpu": {"memory": "10Gi"}}, "status": {"phase": phase, **status}}
+    spec = {
+        "model": "yolo26n.yaml", "dataset": {"persistentVolumeClaim": {"claimName": "data"}},
+        "output": {"persistentVolumeClaim": {"claimName": "results"}}, "gpu": {"memory": "10Gi"},
+    }  # fmt: skip
+    return {"metadata": meta, "spec": spec, "status": {"phase": phase, **status}}
+
+
+def attempt(number: int, **more: Any) -> Object:
+    ended = {"pod": f"digits-{number}", "fence": number, "reason": "Interrupted", "completionTime": NOW}
+    return {"number": number, "message": "m", **ended, **more}
+
+
+def condition(kind: str, reason: str, message: str, status: str = "True") -> Object:
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": NOW}
+
+
+def summary(raw: Object) -> Object:
+    return jobs.row(raw).summary
+
+
+def details(raw: Object) -> Object:
+    return jobs.details(job_of(raw))
 
 
 def lease(holder: str = "resident", **annotations: str) -> Object:
     known = {"gpurelay.dev/node": "node-1", "gpurelay.dev/renew-key": "secret", **annotations}
     spec = {"holderIdentity": holder, "acquireTime": "2026-01-01T01:00:00Z", "leaseTransitions": 5}
-    return {"metadata": {"name": UUID.lower(), "annotations": known}, "spec": spec}
+    return {"metadata": {"name": UUID.lower(), "resourceVersion": "1", "annotations": known}, "spec": spec}
 
 
 def pod(name: str = "sam3", node: str = "node-1", **meta: str) -> Object:
     ready = {"type": "Ready", "status": "True"}
     return {
-        "metadata": {"namespace": "gpu-relay", "name": name, **meta},
+        "metadata": {"namespace": "gpu-relay", "name": name, "uid": name, "creationTimestamp": NOW, **meta},
         "spec": {"nodeName": node},
         "status": {"phase": "Running", "conditions": [ready]},
     }
 
 
-def seen(jobs_: list[Object], leases: list[Object], pods: list[Object]) -> list[Object]:
-    return gpus.gpus(map(jobs.summary, jobs_), map(gpus.lease, leases), map(gpus.resident, pods))
+def seen(raw_jobs: list[Object], leases: list[Object] | None, pods: list[Object]) -> list[Object]:
+    on_gpus = [row.on_gpu for row in map(jobs.row, raw_jobs) if row.on_gpu is not None]
+    known = None if leases is None else {each.gpu: each for each in map(lease_of, leases)}
+    return gpus(on_gpus, known, map(resident_pod_of, pods))
 
 
 # jobs
 
 
-def test_a_job_that_nobody_has_looked_at_yet() -> None:
+def test_a_new_job_without_status() -> None:
     bare = job()
     del bare["status"]
-    assert jobs.summary(bare)["phase"] == "New"
-    assert jobs.details(bare)["curve"] == []
+    assert summary(bare)["phase"] == "New"
+    assert details(bare)["curve"] == []
 
 
-def test_the_gravest_condition_says_why() -> None:
+def test_the_most_severe_condition_says_why() -> None:
     conditions = [
-        {"type": "Reconciling", "status": "True", "reason": "Queued", "message": "waits"},
-        {"type": "Complete", "status": "False", "reason": "No", "message": "no"},
-        {"type": "Stalled", "status": "True", "reason": "OutOfMemory", "message": "x" * 1000},
+        condition("Reconciling", "Queued", "waits"),
+        condition("Complete", "No", "no", status="False"),
+        condition("Stalled", "OutOfMemory", "x" * 1000),
     ]
-    told = jobs.summary(job(conditions=conditions))
-    assert (told["reason"], told["message"]) == ("OutOfMemory", "x" * 300)
-    assert jobs.details(job(conditions=conditions))["why"] == "x" * 1000
+    line = summary(job(conditions=conditions))
+    assert (line["reason"], line["message"]) == ("OutOfMemory", "x" * 300)
+    assert details(job(conditions=conditions))["why"] == "x" * 1000
 
 
 def test_results_count_more_than_the_latest_validation() -> None:
-    progress = {"epoch": 3, "epochs": 3, "metrics": {"mAP50": 0.8, "mAP50_95": 0.5}}
-    assert jobs.headline({"progress": progress}) == ["mAP50_95", 0.5]
-    assert jobs.headline({"progress": progress, "results": {"metrics": {"top1": 0.9}}}) == ["top1", 0.9]
-    assert jobs.headline({}) is None
+    progress = {"epoch": 3, "epochs": 3, "summary": "3/3", "metrics": {"mAP50": 0.8, "mAP50_95": 0.5}}
+    assert summary(job(progress=progress))["headline"] == ["mAP50_95", 0.5]
+    assert summary(job(progress=progress, results={"metrics": {"top1": 0.9}}))["headline"] == ["top1", 0.9]
+    assert summary(job())["headline"] is None
+
+
+def test_details_have_the_facts_of_spec_and_status() -> None:
+    results = {"weights": {"best": "best.pt"}, "metrics": {"mAP50": 0.8}}
+    shown = details(job(gpu={**GPU, "freeBefore": 910}, results=results, attempts=[attempt(1, exitCode=1, batch=8)]))
+    assert (shown["gpu"]["freeBefore"], shown["gpu"]["freeAfter"]) == (910, None)
+    assert (shown["results"]["weights"], shown["results"]["validation"]) == ({"best": "best.pt"}, None)
+    assert (shown["attempts"][0]["exitCode"], shown["attempts"][0]["batch"]) == (1, 8)
+    assert (shown["spec"]["epochs"], shown["spec"]["imageSize"], shown["spec"]["validation"]) == (100, 640, None)
+
+
+def test_a_job_that_cannot_be_read_is_listed_with_the_field() -> None:
+    unreadable = job(progress={"epoch": "many"}, gpu=GPU)
+    row = jobs.row(unreadable)
+    assert (row.summary["name"], row.summary["phase"], row.on_gpu) == ("digits", "Unreadable", None)
+    assert "status.progress.epoch is 'many'" in row.summary["message"]
+    assert row.summary.keys() == summary(job()).keys()
 
 
 def test_the_feed_has_the_newest_attempts_and_the_details_have_all() -> None:
-    attempts = [{"number": n, "reason": "Interrupted", "message": "m", "completionTime": "t"} for n in range(1, 31)]
-    told = jobs.summary(job(attempts=attempts))["attempts"]
-    assert [each["number"] for each in told] == list(range(19, 31))
-    assert "message" not in told[0]
-    assert len(jobs.details(job(attempts=attempts))["attempts"]) == 30
+    attempts = [attempt(number) for number in range(1, 31)]
+    shown = summary(job(attempts=attempts))["attempts"]
+    assert [each["number"] for each in shown] == list(range(19, 31))
+    assert "message" not in shown[0]
+    assert len(details(job(attempts=attempts))["attempts"]) == 30
 
 
 def test_500_jobs_make_a_feed_of_half_a_megabyte() -> None:
-    attempts = [{"number": 1, "reason": "Completed", "startTime": "t" * 20, "completionTime": "t" * 20}]
-    conditions = [{"type": "Complete", "status": "True", "reason": "Completed", "message": "x" * 200}]
-    many = [jobs.summary(job(f"job-{n}", gpu=GPU, attempts=attempts, conditions=conditions)) for n in range(500)]
+    attempts = [attempt(1, reason="Completed", startTime=NOW)]
+    conditions = [condition("Complete", "Completed", "x" * 200)]
+    many = [summary(job(f"job-{n}", gpu=GPU, attempts=attempts, conditions=conditions)) for n in range(500)]
     assert len(event("jobs", {"put": many, "gone": []})) < 600_000
 
 
@@ -92,15 +137,19 @@ def test_the_lease_says_who_owns_a_gpu_and_jobs_what_it_is() -> None:
 
 
 def test_without_leases_jobs_say_who_owns_a_gpu() -> None:
-    turn = {"since": "2026-01-01T01:00:00Z"}
-    (gpu,) = seen([job(gpu=GPU, turn=turn)], [], [])
-    assert (gpu["owner"], gpu["job"]["name"], gpu["since"]) == ("job", "digits", turn["since"])
-    (gpu,) = seen([job(phase="Succeeded", gpu=GPU)], [], [])
+    (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], None, [])
+    assert (gpu["owner"], gpu["job"]["name"], gpu["since"]) == ("job", "digits", NOW)
+    (gpu,) = seen([job(phase="Succeeded", gpu=GPU)], None, [])
     assert gpu["owner"] == "unknown"
 
 
+def test_without_leases_a_resident_that_no_job_names_may_have_lent_its_gpu() -> None:
+    (gpu,) = seen([], None, [pod()])
+    assert (gpu["key"], gpu["owner"]) == ("pod/gpu-relay/sam3", "unknown")
+
+
 def test_a_lease_counts_more_than_a_job() -> None:
-    (gpu,) = seen([job(gpu=GPU, turn={"since": "t"})], [lease(**{"gpurelay.dev/reload-owed": "x"})], [])
+    (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], [lease(**{"gpurelay.dev/reload-owed": "x"})], [])
     assert (gpu["owner"], gpu["owed"]) == ("resident", True)
 
 
@@ -122,16 +171,13 @@ def test_the_renew_key_stays_behind() -> None:
 # the feed
 
 
-def test_only_differences_are_told() -> None:
-    differences = DeltaEncoder()
-    differences.replace({"a": {"n": 1}, "b": {"n": 2}})
-    assert differences.take() == {"put": [{"n": 1}, {"n": 2}], "gone": []}
-    differences.replace({"a": {"n": 1}, "b": {"n": 3}})
-    assert differences.take() == {"put": [{"n": 3}], "gone": []}
-    differences.replace({"a": {"n": 1}, "b": {"n": 3}})
-    assert differences.take() is None
-    differences.replace({"b": {"n": 3}})
-    assert differences.take() == {"put": [], "gone": ["a"]}
+def test_only_differences_are_sent() -> None:
+    encoder = DeltaEncoder()
+    first: dict[str, Object] = {"a": {"n": 1}, "b": {"n": 2}}
+    assert encoder.encode(first) == {"put": [{"n": 1}, {"n": 2}], "gone": []}
+    assert encoder.encode({**first, "b": {"n": 3}}) == {"put": [{"n": 3}], "gone": []}
+    assert encoder.encode({**first, "b": {"n": 3}}) is None
+    assert encoder.encode({"b": {"n": 3}}) == {"put": [], "gone": ["a"]}
 
 
 def test_no_text_can_end_an_event() -> None:

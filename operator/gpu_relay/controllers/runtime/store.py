@@ -6,37 +6,16 @@ Nothing that costs memory when wrong is decided from it; it says where to look, 
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from gpu_relay.api import words
 from gpu_relay.clients.workloads import workload_of
 from gpu_relay.domain.kueue.workload import Workload
 from gpu_relay.domain.objects.job import Job, UnreadableJob, UnreadableJobError, job_of
-from gpu_relay.domain.objects.resident import DEFAULT_PORT, port_of
+from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod, resident_pod_of
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class ResidentPod:
-    """A resident's pod, as the API server knows it."""
-
-    namespace: str
-    name: str
-    uid: str
-    node: str
-    ip: str | None
-    phase: str
-    deleting: bool
-    created: str
-    labels: dict[str, str]
-    annotations: dict[str, str]
-    port: int = DEFAULT_PORT
-    url: str = ""
-    """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
 
 
 class FilteredIndex(Generic[T]):
@@ -197,19 +176,7 @@ class Cache:
         if deleted or status.get("phase") in {"Succeeded", "Failed"}:
             self.residents.remove(meta["uid"], meta["resourceVersion"])
             return
-        pod = ResidentPod(
-            namespace=meta["namespace"],
-            name=meta["name"],
-            uid=meta["uid"],
-            node=raw.get("spec", {}).get("nodeName", ""),
-            ip=status.get("podIP"),
-            phase=status.get("phase", "Pending"),
-            deleting="deletionTimestamp" in meta,
-            created=meta["creationTimestamp"],
-            labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
-            annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
-            port=port_of(raw, self._resident_port),
-        )
+        pod = resident_pod_of(raw, self._resident_port)
         self.residents.put(meta["uid"], meta["resourceVersion"], pod)
 
 

@@ -2,7 +2,9 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, ValidationError
 
 from gpu_relay.api import words
 
@@ -53,6 +55,26 @@ class GpuReport:
 
 
 @dataclass(frozen=True)
+class ResidentPod:
+    """A resident's pod, as the API server knows it."""
+
+    namespace: str
+    name: str
+    uid: str
+    node: str
+    ip: str | None
+    phase: str
+    deleting: bool
+    created: str
+    labels: dict[str, str]
+    annotations: dict[str, str]
+    port: int = DEFAULT_PORT
+    url: str = ""
+    """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
+    ready: bool = False
+
+
+@dataclass(frozen=True)
 class Resident:
     """A resident pod and its report; `report` is None if it did not respond (`error` has the cause)."""
 
@@ -85,3 +107,68 @@ def port_of(pod: dict[str, Any], default: int = DEFAULT_PORT) -> int:
     containers = pod.get("spec", {}).get("containers", [])
     ports = (port for container in containers for port in container.get("ports", []))
     return next((int(port["containerPort"]) for port in ports if port.get("name") == "http"), default)
+
+
+def resident_pod_of(raw: dict[str, Any], default_port: int = DEFAULT_PORT) -> ResidentPod:
+    """Read a resident's pod. `default_port` is that of residents' APIs whose pods do not set one."""
+    meta, status = raw["metadata"], raw.get("status", {})
+    return ResidentPod(
+        namespace=meta["namespace"],
+        name=meta["name"],
+        uid=meta["uid"],
+        node=raw.get("spec", {}).get("nodeName", ""),
+        ip=status.get("podIP"),
+        phase=status.get("phase", "Pending"),
+        deleting="deletionTimestamp" in meta,
+        created=meta["creationTimestamp"],
+        labels={k: v for k, v in meta.get("labels", {}).items() if k != words.LABEL_RESIDENT},
+        annotations={k: v for k, v in meta.get("annotations", {}).items() if k.startswith(f"{words.GROUP}/")},
+        port=port_of(raw, default_port),
+        ready=any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions", [])),
+    )
+
+
+def resident_of(pod: ResidentPod, report: GpuReport | None, error: str, url: str = "") -> Resident:
+    """Return a resident with its report; `error` says why there is none, `url` is where it was asked."""
+    return Resident(
+        pod.namespace, pod.name, pod.uid, pod.node, url, pod.labels, report, error, pod.annotations,
+        deleting=pod.deleting, external=bool(pod.url),
+    )  # fmt: skip
+
+
+_Mib = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class _HoldAnswer(BaseModel):
+    holder: Annotated[str, Field(max_length=512)]
+    fence: Annotated[int, Field(ge=0, lt=2**31)]
+    expires_in_seconds: Annotated[float, Field(allow_inf_nan=False)]
+
+
+class _GpuAnswer(BaseModel):
+    uuid: Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9a-fA-F]([0-9a-fA-F-]{0,57}[0-9a-fA-F])?$")]
+    name: Annotated[str, Field(max_length=128)]
+    total_mib: _Mib
+    reserved_mib: _Mib
+    used_mib: _Mib
+    free_mib: _Mib
+    need_mib: _Mib = 0
+    model_loaded: bool
+    state: Annotated[str, Field(max_length=32)]
+    hold: _HoldAnswer | None
+    worker_allocated_mib: _Mib = 0
+    worker_cap_mib: _Mib = 0
+    in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
+    refused: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+
+def report_of(answer: dict[str, Any]) -> GpuReport:
+    """Read a resident's answer to `GET /api/v1/gpu`; ValueError names the field that cannot be read."""
+    try:
+        gpu = _GpuAnswer.model_validate(answer)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"its report makes no sense: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    hold = Hold(**gpu.hold.model_dump()) if gpu.hold else None
+    return GpuReport(**gpu.model_dump(exclude={"hold"}), hold=hold)

@@ -1,36 +1,28 @@
 """Reads what a view needs; what the user may not read becomes a sentence."""
 
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
 from gpu_relay.api import words
+from gpu_relay.clients.resources import EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS
+from gpu_relay.domain.objects.event import JobEvent, job_event_of
 from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
-from gpu_relay.domain.objects.lease import GpuLease, lease_of
-from gpu_relay.domain.objects.resident import Resident, port_of
+from gpu_relay.domain.objects.lease import GpuLease, LeaderElectionRecord, leader_election_record_of, lease_of
+from gpu_relay.domain.objects.resident import Resident, ResidentPod, report_of, resident_of, resident_pod_of
+from gpu_relay.overview.queue import queued
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.effects.cluster import (
     ApiError,
     Cluster,
     ForbiddenError,
     NotFoundError,
     NotInstalledError,
-    Resource,
     resident_port,
 )
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.nearest import missing_job
-from kubectl_relay.views.picture import Leader, Picture, Told, leader_of, told_of
-from kubectl_relay.views.queue import queued
-from kubectl_relay.views.residents import report_of, resident_of
 
-JOBS = Resource(words.GROUP, words.VERSION, words.PLURAL)
-_LEASES = Resource("coordination.k8s.io", "v1", "leases")
-_PODS = Resource("", "v1", "pods")
-_NODES = Resource("", "v1", "nodes")
-_NAMESPACES = Resource("", "v1", "namespaces")
-_EVENTS = Resource("", "v1", "events")
-_ASK_TIMEOUT = 4.0
 _NOT_INSTALLED = (
     f"this cluster knows no {words.KIND}s: GPU Relay's CRD {words.PLURAL}.{words.GROUP} is not installed "
     "(kubectl apply -f crds/), or --context names another cluster"
@@ -39,7 +31,7 @@ _NOT_INSTALLED = (
 T = TypeVar("T")
 
 
-class Gatherer:
+class SnapshotReader:
     """One look at the relay; notes what could not be seen."""
 
     def __init__(self, cluster: Cluster, relay_namespace: str) -> None:
@@ -47,7 +39,9 @@ class Gatherer:
         self._relay = relay_namespace
         self._unknown: list[str] = []
 
-    def picture(self, namespace: str | None, *, widen: bool, measure: bool = False, events: bool = False) -> Picture:
+    def snapshot(
+        self, namespace: str | None, *, widen: bool, measure: bool = False, events: bool = False
+    ) -> ClusterSnapshot:
         """Read jobs of a namespace (None: of all), GPUs' Leases and residents.
 
         `widen` reads jobs of all namespaces where that is allowed, and else those of the namespace alone.
@@ -57,7 +51,7 @@ class Gatherer:
         leases, leader = self._leases()
         residents = self._residents(measure=measure)
         told = self._events(None if everywhere else namespace) if events else None
-        return Picture(
+        return ClusterSnapshot(
             now=self._cluster.now,
             jobs=tuple(jobs),
             everywhere=everywhere,
@@ -88,7 +82,7 @@ class Gatherer:
 
     def namespaces(self) -> list[str]:
         """Read the names of all namespaces."""
-        return [raw["metadata"]["name"] for raw in self._cluster.list(_NAMESPACES, None)]
+        return [raw["metadata"]["name"] for raw in self._cluster.list(NAMESPACES, None)]
 
     def _all_names(self, namespace: str) -> list[tuple[str, str]]:
         """Return (namespace, name) of every job that may be seen."""
@@ -118,42 +112,40 @@ class Gatherer:
                 self._unknown.append(f"Job {error.job.key} cannot be read: {error.fields}.")
         return jobs, everywhere
 
-    def _leases(self) -> tuple[dict[str, GpuLease] | None, Leader | None]:
+    def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderElectionRecord | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
-        raws = self._try(
-            "Who owns each GPU by its Lease", lambda: self._cluster.list(_LEASES, self._relay, labels=mine)
-        )
+        raws = self._try("Who owns each GPU by its Lease", lambda: self._cluster.list(LEASES, self._relay, labels=mine))
         if raws is None:
             return None, None
         try:
-            leader = leader_of(self._cluster.get(_LEASES, self._relay, words.LEADER_LEASE))
+            leader = leader_election_record_of(self._cluster.get(LEASES, self._relay, words.LEADER_LEASE))
         except ApiError:
             leader = None
         return {lease.gpu: lease for lease in map(lease_of, raws)}, leader
 
     def _residents(self, *, measure: bool) -> tuple[Resident, ...] | None:
-        pods = self._try(
+        raws = self._try(
             "Resident pods and what they say of their GPUs",
             lambda: self._first_allowed(
                 *(
-                    partial(self._cluster.list, _PODS, scope, labels=words.LABEL_RESIDENT)
+                    partial(self._cluster.list, PODS, scope, labels=words.LABEL_RESIDENT)
                     for scope in dict.fromkeys((None, self._relay))
                 )
             ),
         )
-        if pods is None:
+        if raws is None:
             return None
-        if not measure:
-            return tuple(resident_of(pod, None, "") for pod in pods)
-        with ThreadPoolExecutor(8) as pool:
-            return tuple(pool.map(self._ask, pods))
+        pods = [resident_pod_of(raw, resident_port()) for raw in raws]
+        running = [pod for pod in pods if measure and pod.phase == "Running"]
+        reports = dict(zip((pod.uid for pod in running), self._cluster.reports(running), strict=True))
+        return tuple(self._resident(pod, reports.get(pod.uid)) for pod in pods)
 
     def _node_labels(self, jobs: Iterable[Job], residents: Iterable[Resident]) -> dict[str, dict[str, str]]:
         """Read the labels of residents' nodes, where a waiting job asks for labels."""
         if not any(job.node_selector for job in queued(jobs)):
             return {}
         nodes = sorted({each.node for each in residents if each.node})
-        read = (self._try("Labels of nodes", partial(self._cluster.get, _NODES, None, node)) for node in nodes)
+        read = (self._try("Labels of nodes", partial(self._cluster.get, NODES, None, node)) for node in nodes)
         return {raw["metadata"]["name"]: raw["metadata"].get("labels", {}) for raw in read if raw is not None}
 
     def _first_allowed(self, *calls: Callable[[], T]) -> T:
@@ -164,27 +156,25 @@ class Gatherer:
                 continue
         return calls[-1]()
 
-    def _ask(self, pod: Object) -> Resident:
-        meta = pod["metadata"]
-        if pod.get("status", {}).get("phase") != "Running":
-            return resident_of(pod, None, "")
-        try:
-            answer = self._cluster.ask_pod(
-                meta["namespace"], meta["name"], port_of(pod, resident_port()), "api/v1/gpu", timeout=_ASK_TIMEOUT
-            )
-        except ForbiddenError as error:
-            self._note(f"Memory as residents measure it cannot be asked for: you may not {error.rule}.")
-            return resident_of(pod, None, "")
-        except RelayError as error:
-            self._note(f"Resident {meta['namespace']}/{meta['name']} could not be asked: {error}.")
-            return resident_of(pod, None, "")
-        report = report_of(answer)
-        return resident_of(pod, report, "" if report else "its answer makes no sense to this plugin")
+    def _resident(self, pod: ResidentPod, answer: Object | RelayError | None) -> Resident:
+        """Return a resident with its report, where it was asked and could be read."""
+        error = "" if pod.phase == "Running" else f"its pod is {pod.phase}"
+        match answer:
+            case dict():
+                try:
+                    return resident_of(pod, report_of(answer), "")
+                except ValueError as problem:
+                    error = str(problem)
+            case ForbiddenError():
+                self._note(f"Memory as residents measure it cannot be asked for: you may not {answer.rule}.")
+            case RelayError():
+                self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {answer}.")
+        return resident_of(pod, None, error)
 
-    def _events(self, namespace: str | None) -> tuple[Told, ...] | None:
+    def _events(self, namespace: str | None) -> tuple[JobEvent, ...] | None:
         ours = f"involvedObject.kind={words.KIND}"
-        raws = self._try("What Events tell", lambda: self._cluster.list(_EVENTS, namespace, fields=ours))
-        return None if raws is None else tuple(sorted(map(told_of, raws), key=lambda told: told.at))
+        raws = self._try("What Events tell", lambda: self._cluster.list(EVENTS, namespace, fields=ours))
+        return None if raws is None else tuple(sorted(map(job_event_of, raws), key=lambda told: told.at))
 
     def _try(self, what: str, call: Callable[[], T]) -> T | None:
         try:

@@ -14,17 +14,17 @@ NodeLabels = Mapping[str, Mapping[str, str]]
 
 
 def queued(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs that wait for a GPU, in order; those that Kueue has not admitted have no place yet."""
+    """Return the jobs that wait for a GPU, in order; jobs that Kueue has not admitted are not queued yet."""
     return sorted((job for job in jobs if _waits(job)), key=queue_key)
 
 
 def preparing(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs whose data is fetched and checked before they join the queue, in the queue's order."""
+    """Return the jobs whose data is fetched and checked before they are queued, in the queue's order."""
     return sorted((job for job in jobs if job.status.phase == Phase.PREPARING), key=queue_key)
 
 
 def could_serve(job: Job, gpu: str, resident: Resident | None, node_labels: NodeLabels) -> bool:
-    """True unless something that can be seen keeps a job off a GPU; labels of a node that was not seen do not."""
+    """Return False where something known keeps a job off a GPU; the labels of a node that was not read do not."""
     if fits_nowhere(job):
         return False
     if resident is None:
@@ -34,7 +34,7 @@ def could_serve(job: Job, gpu: str, resident: Resident | None, node_labels: Node
 
 
 def fits_nowhere(job: Job) -> bool:
-    """True for a job of which the operator says that no GPU suits it."""
+    """Return True for a job that fits no GPU, as its conditions say."""
     return any(c.type == ConditionType.RECONCILING and c.reason == Reason.NO_GPU_FITS for c in job.status.conditions)
 
 

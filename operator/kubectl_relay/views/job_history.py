@@ -9,14 +9,14 @@ from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Reason
 from gpu_relay.domain.job.attempts import failed_attempts
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import parse_time
-from kubectl_relay.views.picture import Picture
+from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.times import span
 
 _FINE = YIELDED_REASONS | {Reason.COMPLETED, Reason.INTERRUPTED}
 
 
 @dataclass(frozen=True)
-class Happening:
+class HistoryEntry:
     """Something that has happened to the job."""
 
     at: datetime
@@ -24,29 +24,29 @@ class Happening:
     warning: bool
 
 
-def history(picture: Picture, job: Job) -> list[Happening]:
+def history(snapshot: ClusterSnapshot, job: Job) -> list[HistoryEntry]:
     """Tell attempts from the status, and what Events add, oldest first; each once."""
-    told = (each for each in picture.events or () if each.uid == job.key.uid and each.reason != Reason.TRAINING_ENDED)
+    told = (each for each in snapshot.events or () if each.uid == job.key.uid and each.reason != Reason.TRAINING_ENDED)
     found = [
-        Happening(parse_time(job.created), "created", False),
+        HistoryEntry(parse_time(job.created), "created", False),
         *(_ended(attempt) for attempt in job.status.attempts),
         *_failures(job),
-        *(Happening(each.at, f"{each.reason}: {each.message}", each.warning) for each in told),
+        *(HistoryEntry(each.at, f"{each.reason}: {each.message}", each.warning) for each in told),
     ]
     return sorted(found, key=lambda each: each.at)
 
 
-def _ended(attempt: Attempt) -> Happening:
+def _ended(attempt: Attempt) -> HistoryEntry:
     end = parse_time(attempt.completion_time)
     took = f", after {span(end - parse_time(attempt.start_time))}" if attempt.start_time else ""
     epoch = f" at epoch {attempt.epoch}" if attempt.epoch is not None else ""
     text = f"attempt {attempt.number} ended{epoch}{took}: {attempt.reason}: {attempt.message}"
-    return Happening(end, text, attempt.reason not in _FINE)
+    return HistoryEntry(end, text, attempt.reason not in _FINE)
 
 
-def _failures(job: Job) -> Iterator[Happening]:
+def _failures(job: Job) -> Iterator[HistoryEntry]:
     failures = failed_attempts(job)
     if failures and job.status.phase not in TERMINAL_PHASES:
         left = max(0, job.spec.backoff_limit + 1 - failures)
         count = f"{failures} of its attempts count as failed; it may have {left} more (spec.backoffLimit)"
-        yield Happening(parse_time(job.status.attempts[-1].completion_time), count, True)
+        yield HistoryEntry(parse_time(job.status.attempts[-1].completion_time), count, True)

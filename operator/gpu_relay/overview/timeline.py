@@ -7,10 +7,11 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
-from kubectl_relay.views.picture import Picture, Told
+from gpu_relay.overview.snapshot import ClusterSnapshot
 
 _EVENTS_FADE = (
     "Events live for about an hour: of older turns, those of deleted jobs are not known, nor exactly when a turn began "
@@ -62,40 +63,40 @@ class Timeline:
     unknown: tuple[str, ...] = field(default=())
 
 
-def timeline_of(picture: Picture, since: datetime | None = None) -> Timeline:
+def timeline_of(snapshot: ClusterSnapshot, since: datetime | None = None) -> Timeline:
     """Put together who had which GPU; `since` leaves out what was over before."""
     turns: dict[tuple[str, int], PastTurn] = {}
-    for told in picture.events or ():
+    for told in snapshot.events or ():
         _take_event(turns, told)
-    for job in picture.jobs:
+    for job in snapshot.jobs:
         _take_job(turns, job)
-    leases = (picture.leases or {}).values()
+    leases = (snapshot.leases or {}).values()
     fences = Counter(lease.fence for lease in leases)
     for lease in leases:
         _take_lease(turns, lease, alone=fences[lease.fence] == 1)
-    _end_what_is_over(turns, picture)
+    _end_what_is_over(turns, snapshot)
     ended = (replace(each, end=each.end or each.returned) for each in turns.values())
-    shown = [each for each in ended if since is None or (each.end or each.ended_by or picture.now) >= since]
+    shown = [each for each in ended if since is None or (each.end or each.ended_by or snapshot.now) >= since]
     begins = [each.begin for each in shown if each.begin is not None]
-    begin = max(since, min(begins, default=since)) if since else min(begins, default=picture.now)
-    unknown = (*picture.unknown, *([] if picture.events is None else [_EVENTS_FADE]))
+    begin = max(since, min(begins, default=since)) if since else min(begins, default=snapshot.now)
+    unknown = (*snapshot.unknown, *([] if snapshot.events is None else [_EVENTS_FADE]))
     if any(not each.gpu for each in shown):
         unknown += ("On which GPU some turns were is not on record any more.",)
-    return Timeline(begin, picture.now, tuple(_by_gpu(shown, picture)), unknown)
+    return Timeline(begin, snapshot.now, tuple(_by_gpu(shown, snapshot)), unknown)
 
 
-def _by_gpu(turns: Iterable[PastTurn], picture: Picture) -> list[GpuTimeline]:
-    nodes = {told.gpu: told.node for told in picture.events or () if told.gpu}
-    nodes |= {key: lease.node for key, lease in (picture.leases or {}).items()}
-    for job in picture.jobs:
+def _by_gpu(turns: Iterable[PastTurn], snapshot: ClusterSnapshot) -> list[GpuTimeline]:
+    nodes = {told.gpu: told.node for told in snapshot.events or () if told.gpu}
+    nodes |= {key: lease.node for key, lease in (snapshot.leases or {}).items()}
+    for job in snapshot.jobs:
         if job.status.gpu and job.status.gpu.uuid:
             nodes.setdefault(job.status.gpu.uuid.lower(), job.status.gpu.node or "")
-    ordered = sorted(turns, key=lambda each: (each.begin or each.end or picture.now, each.fence))
-    keys = sorted({each.gpu for each in ordered} | set(picture.leases or {}))
+    ordered = sorted(turns, key=lambda each: (each.begin or each.end or snapshot.now, each.fence))
+    keys = sorted({each.gpu for each in ordered} | set(snapshot.leases or {}))
     return [GpuTimeline(key, nodes.get(key, ""), tuple(t for t in ordered if t.gpu == key)) for key in keys]
 
 
-def _take_event(turns: dict[tuple[str, int], PastTurn], told: Told) -> None:
+def _take_event(turns: dict[tuple[str, int], PastTurn], told: JobEvent) -> None:
     """Add what an Event of a turn tells; operators before 0.2 say on which GPU it was to people only."""
     key = (told.uid, told.turn)
     begins = told.reason == Reason.GPU_LEASED
@@ -117,20 +118,20 @@ def _take_event(turns: dict[tuple[str, int], PastTurn], told: Told) -> None:
     turns[key] = turn
 
 
-def _end_what_is_over(turns: dict[tuple[str, int], PastTurn], picture: Picture) -> None:
+def _end_what_is_over(turns: dict[tuple[str, int], PastTurn], snapshot: ClusterSnapshot) -> None:
     """End the turns that own nothing any more.
 
     Those after which another one began on their GPU, with a higher fence; those of which neither a Lease nor their
     job's status tells any more, as of deleted jobs. What a Lease says counts most.
     """
-    leases = picture.leases or {}
+    leases = snapshot.leases or {}
     by_lease = {(lease.owner.uid, lease.fence) for lease in leases.values() if lease.owner is not None}
-    by_status = {(job.key.uid, job.status.turn.fence) for job in picture.jobs if job.status.turn is not None}
-    visible = {job.key.uid for job in picture.jobs}
+    by_status = {(job.key.uid, job.status.turn.fence) for job in snapshot.jobs if job.status.turn is not None}
+    visible = {job.key.uid for job in snapshot.jobs}
     later: dict[str, datetime | None] = {}
     """By GPU: when the earliest of the turns with a higher fence began, as far as that is known."""
     for key, turn in sorted(turns.items(), key=lambda item: -item[1].fence):
-        is_known = picture.everywhere or key[0] in visible or turn.gpu in leases
+        is_known = snapshot.everywhere or key[0] in visible or turn.gpu in leases
         if key not in by_lease and (turn.gpu in later or (is_known and key not in by_status)):
             turns[key] = replace(turn, over=True, ended_by=later.get(turn.gpu))
         if turn.gpu:

@@ -1,0 +1,176 @@
+"""Each GPU: its owner, its memory, its resident and its queue. The fields are those of `kubectl relay gpus -o json`."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from gpu_relay.api import words
+from gpu_relay.api.words import Phase
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.outage import clocks_of
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.quantities import parse_time
+from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu
+from gpu_relay.overview.queue import could_serve, fits_nowhere, preparing, queued
+from gpu_relay.overview.snapshot import ClusterSnapshot
+
+_POLICY = Policy()
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Memory of a GPU in MiB, as its resident has just measured it."""
+
+    total: int
+    reserved: int
+    used: int
+    free: int
+
+
+@dataclass(frozen=True)
+class Owner:
+    """The owner of a GPU. `job` is None for the resident; `since` is None where it is not recorded."""
+
+    job: JobKey | None
+    phase: str
+    epoch: str
+    """`12/100`; empty before the first."""
+    since: datetime | None
+    until: datetime | None
+    """When the training is expected to end; None while that is unknown."""
+
+
+@dataclass(frozen=True)
+class ResidentState:
+    """What is known of a GPU's resident."""
+
+    name: str
+    state: str
+    """As the resident reports it (loaded, unloaded, …), or as follows from the Lease; else `unknown`."""
+    measured: bool
+    """True where the resident has just reported `state` itself."""
+    out_since: datetime | None
+    max_outage: timedelta | None
+    """How long it may be unloaded, where its pod sets that; else the operator's setting holds."""
+    refused: int
+    """Requests refused in the present outage."""
+    trouble: str
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A job in the queue."""
+
+    job: JobKey
+    position: int
+    priority: int
+    need_mib: int
+    expected: datetime | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU; everything that is None or empty is not known."""
+
+    key: str
+    """Its UUID in lower case, as in Leases; empty where unknown; `gpu-unmanaged` for those without a resident."""
+    model: str
+    node: str
+    memory: Memory | None
+    proven_free: int | None
+    """Free MiB that were measured before the present training pod was created."""
+    granted: int | None
+    """MiB that the present job asked for."""
+    owner: Owner | None
+    resident: ResidentState | None
+    queue: tuple[Waiting, ...]
+    preparing: tuple[JobKey, ...]
+
+
+def gpus_of(snapshot: ClusterSnapshot) -> list[Gpu]:
+    """Return every GPU that Leases, residents or jobs name, by node and UUID."""
+    jobs = filter(None, map(job_on_gpu, snapshot.jobs))
+    return [_gpu(snapshot, each) for each in gpu_ownerships(jobs, snapshot.leases, snapshot.residents or ())]
+
+
+def stranded(jobs: Iterable[Job]) -> list[Waiting]:
+    """Return the waiting jobs that fit no GPU."""
+    return [_waiting(job) for job in queued(jobs) if fits_nowhere(job)]
+
+
+def _gpu(snapshot: ClusterSnapshot, gpu: GpuOwnership) -> Gpu:
+    owner = _owner(snapshot, gpu.holder) if gpu.holder else None
+    job = snapshot.job(owner.job) if owner and owner.job else None
+    report = gpu.resident.report if gpu.resident else None
+
+    def suits(job: Job) -> bool:
+        return could_serve(job, gpu.key, gpu.resident, snapshot.node_labels)
+
+    return Gpu(
+        key=gpu.key,
+        model=report.name if report else (gpu.last_job.gpu.name or "" if gpu.last_job else ""),
+        node=gpu.node,
+        memory=Memory(report.total_mib, report.reserved_mib, report.used_mib, report.free_mib) if report else None,
+        proven_free=job.status.gpu.free_after if job and job.status.gpu else None,
+        granted=job.need_mib if job else None,
+        owner=owner,
+        resident=_resident_state(gpu, owner),
+        queue=tuple(_waiting(each) for each in queued(snapshot.jobs) if suits(each)),
+        preparing=tuple(each.key for each in preparing(snapshot.jobs) if gpu.key and suits(each)),
+    )
+
+
+def _owner(snapshot: ClusterSnapshot, holder: Holder) -> Owner:
+    job = snapshot.job(holder.job) if holder.job else None
+    if job is None:
+        return Owner(holder.job, "", "", holder.since, None)
+    progress = job.status.progress
+    until = parse_time(progress.eta) if progress and progress.eta and job.status.phase == Phase.TRAINING else None
+    return Owner(holder.job, job.status.phase or "", progress.summary if progress else "", holder.since, until)
+
+
+def _resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | None:
+    resident, lease = gpu.resident, gpu.lease
+    if not gpu.resident_name and (lease is None or not lease.node):
+        return None
+    report = resident.report if resident else None
+    state = report.state if report else _state_by(lease, owner)
+    out = state not in {"loaded", "unknown"}
+    limited = resident is not None and words.ANNOTATION_MAX_OUTAGE in resident.annotations
+    return ResidentState(
+        name=gpu.resident_name,
+        state=state,
+        measured=report is not None,
+        out_since=_out_since(lease, owner) if out else None,
+        max_outage=clocks_of(_POLICY, resident).max_outage if limited else None,
+        refused=report.refused if report else 0,
+        trouble=resident.error if resident else "",
+    )
+
+
+def _state_by(lease: GpuLease | None, owner: Owner | None) -> str:
+    """Return the state that follows from the record of ownership, where the resident gave no report."""
+    if lease is not None and lease.owner is None:
+        return "to be loaded" if lease.reload_pending else "loaded"
+    return "unloaded" if owner is not None and owner.phase in {Phase.TRAINING, Phase.RELEASING} else "unknown"
+
+
+def _out_since(lease: GpuLease | None, owner: Owner | None) -> datetime | None:
+    if lease is not None and lease.out_since is not None:
+        return parse_time(lease.out_since)
+    return owner.since if owner is not None and owner.job is not None else None
+
+
+def _waiting(job: Job) -> Waiting:
+    reconciling = next((c for c in job.status.conditions if c.type == words.ConditionType.RECONCILING), None)
+    expected = job.status.estimated_start_time
+    return Waiting(
+        job=job.key,
+        position=job.status.queue_position or 0,
+        priority=job.spec.priority,
+        need_mib=job.need_mib,
+        expected=parse_time(expected) if expected else None,
+        reason=reconciling.reason if reconciling else "",
+    )

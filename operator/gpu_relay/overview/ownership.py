@@ -1,0 +1,135 @@
+"""Which job owns each GPU: by its Lease, else by the status of a job, else by the hold that its resident keeps."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from gpu_relay.api.v1alpha1 import GpuStatus, Turn
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.resident import Resident
+from gpu_relay.domain.quantities import parse_time
+
+
+@dataclass(frozen=True)
+class JobOnGpu:
+    """What a job's status records of the GPU that the job owns, or owned last."""
+
+    job: JobKey
+    key: str
+    gpu: GpuStatus
+    turn: Turn | None
+    """None where the job owns the GPU no longer."""
+    started: str
+
+
+@dataclass(frozen=True)
+class Holder:
+    """The owner of a GPU: a job, or the GPU's resident where `job` is None; `since` is None where it is unknown."""
+
+    job: JobKey | None
+    since: datetime | None
+
+
+@dataclass(frozen=True)
+class GpuOwnership:
+    """A GPU, with the objects that say who owns it."""
+
+    key: str
+    """Its UUID in lower case, as in Leases; empty where it is unknown."""
+    holder: Holder | None
+    """None where it is unknown."""
+    lease: GpuLease | None
+    resident: Resident | None
+    last_job: JobOnGpu | None
+    """The job that owns the GPU, else the one that owned it last."""
+
+    @property
+    def node(self) -> str:
+        """The node, empty where it is unknown."""
+        known = (
+            self.resident.node if self.resident else "",
+            self.lease.node if self.lease else "",
+            (self.last_job.gpu.node or "") if self.last_job else "",
+        )
+        return next(filter(None, known), "")
+
+    @property
+    def resident_name(self) -> str:
+        """The resident as `namespace/name`: the pod, else the one that the last job recorded; empty where unknown."""
+        recorded = self.last_job.gpu.resident if self.last_job else None
+        return str(self.resident) if self.resident else recorded or ""
+
+
+def job_on_gpu(job: Job) -> JobOnGpu | None:
+    """Return what a job records of its GPU; None for a job that has had none."""
+    gpu = job.status.gpu
+    if gpu is None or not gpu.uuid:
+        return None
+    return JobOnGpu(job.key, gpu.uuid.lower(), gpu, job.status.turn, job.status.start_time or job.created)
+
+
+def gpu_ownerships(
+    jobs: Iterable[JobOnGpu], leases: Mapping[str, GpuLease] | None, residents: Iterable[Resident]
+) -> list[GpuOwnership]:
+    """Return every GPU that a Lease, a resident's report or a job names, by node and UUID.
+
+    A resident on no such GPU has one whose UUID is not known. `leases` is None where they could not be read.
+    """
+    last_jobs: dict[str, JobOnGpu] = {}
+    for job in sorted(jobs, key=lambda each: (each.turn is not None, each.started)):
+        last_jobs[job.key] = job
+    pods = list(residents)
+    reported = {_reported_key(pod): pod for pod in reversed(pods) if pod.report is not None}
+    keys = sorted({*(leases or {}), *reported, *last_jobs})
+    on_gpu = _residents_by_gpu(keys, pods, reported, leases or {}, last_jobs)
+    found = [_ownership(key, (leases or {}).get(key), on_gpu.get(key), last_jobs.get(key)) for key in keys]
+    named = {each.resident_name for each in found}
+    found += [_unidentified(pod, leases) for pod in pods if str(pod) not in named]
+    return sorted(found, key=lambda each: (each.node, each.key))
+
+
+def _reported_key(pod: Resident) -> str:
+    return pod.report.uuid.lower() if pod.report is not None else ""
+
+
+def _residents_by_gpu(
+    keys: Iterable[str],
+    pods: Iterable[Resident],
+    reported: Mapping[str, Resident],
+    leases: Mapping[str, GpuLease],
+    last_jobs: Mapping[str, JobOnGpu],
+) -> dict[str, Resident]:
+    """Find the residents: by their reports, by the last jobs' records, else the only other one on a Lease's node."""
+    found = dict(reported)
+    silent = {str(pod): pod for pod in pods if pod.report is None}
+    without = [key for key in keys if key not in found]
+    for key in without:
+        recorded = last_jobs[key].gpu.resident if key in last_jobs else None
+        if recorded in silent:
+            found[key] = silent.pop(recorded)
+    for key in (each for each in without if each not in found and each in leases):
+        here = [pod for pod in silent.values() if pod.node and pod.node == leases[key].node]
+        if len(here) == 1:
+            found[key] = silent.pop(str(here[0]))
+    return found
+
+
+def _ownership(key: str, lease: GpuLease | None, resident: Resident | None, last: JobOnGpu | None) -> GpuOwnership:
+    report, holder = resident.report if resident else None, None
+    if lease is not None:
+        holder = Holder(lease.owner, parse_time(lease.acquired) if lease.acquired else None)
+    elif last is not None and last.turn is not None:
+        holder = Holder(last.job, parse_time(last.turn.since))
+    elif report is not None:
+        holder = Holder(JobKey.from_holder(report.hold.holder) if report.hold else None, None)
+    return GpuOwnership(key, holder, lease, resident, last)
+
+
+def _unidentified(pod: Resident, leases: Mapping[str, GpuLease] | None) -> GpuOwnership:
+    """Return the GPU of a resident that reports no UUID, and that no job has owned yet.
+
+    A Lease of the pod's node may be that of this GPU: then the owner is unknown.
+    """
+    may_be_owned = leases is None or any(lease.node == pod.node for lease in leases.values())
+    return GpuOwnership("", None if may_be_owned else Holder(None, None), None, pod, None)

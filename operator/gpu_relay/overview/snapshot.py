@@ -1,0 +1,35 @@
+"""What could be read of a cluster, and sentences on what could not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from gpu_relay.domain.objects.event import JobEvent
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.lease import GpuLease, LeaderElectionRecord
+from gpu_relay.domain.objects.resident import Resident
+
+
+@dataclass(frozen=True)
+class ClusterSnapshot:
+    """The objects as they were read. None stands for what could not be read."""
+
+    now: datetime
+    """By the API server's clock, in the reader's time zone."""
+    jobs: tuple[Job, ...] = ()
+    everywhere: bool = True
+    """True where the jobs of all namespaces are among `jobs`."""
+    leases: Mapping[str, GpuLease] | None = None
+    """By GPU."""
+    leader: LeaderElectionRecord | None = None
+    residents: tuple[Resident, ...] | None = None
+    """With their reports, where they answered."""
+    node_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of the nodes that were read, by name."""
+    events: tuple[JobEvent, ...] | None = None
+    unknown: tuple[str, ...] = field(default=())
+    """What could not be read, and which right it takes."""
+
+    def job(self, key: JobKey) -> Job | None:
+        """Return a job, None where it has been deleted or may not be read."""
+        return next((job for job in self.jobs if job.key == key), None)
