@@ -64,7 +64,8 @@ FORBIDDEN: dict[str, tuple[Object, str]] = {
         {"initContainers": [{"name": "side", "image": "x", "securityContext": {"privileged": True}}]},
         "containers of jobs may not be privileged"),
     "a capability": (
-        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}), "containers of jobs may not be privileged"),
+        in_trainer(securityContext={"capabilities": {"add": ["SYS_ADMIN"]}}),
+        "containers of jobs may not be privileged"),
     "host path": ({"volumes": [{"name": "root", "hostPath": {"path": "/"}}]}, "pods of jobs may not have a hostPath"),
     "a token": ({"automountServiceAccountToken": True}, "may not have a token for the API server"),
     "a projected token": (
