@@ -24,9 +24,9 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import training_pod_of
 from gpu_relay.domain.objects.resident import GpuReport, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.domain.untrusted import read_object
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)

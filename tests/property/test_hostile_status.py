@@ -18,11 +18,11 @@ from gpu_relay.domain.job.deadlines import deadline, expires_at
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue import placement as queue
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn.plan import plan as plan_turn
+from gpu_relay.domain.turn_view import TurnView
 from tests.support import specs
 
 NOW = datetime(2026, 11, 28, tzinfo=UTC)

@@ -23,11 +23,11 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.outage import idle_outage_left
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 
 TOTAL, RESERVED, MODEL, NEED = 15360, 450, 14000, 10240
 SMALL_MODEL = 4000

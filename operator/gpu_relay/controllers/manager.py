@@ -31,8 +31,8 @@ from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
 from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.pod import training_pod_of
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.domain.turn_view import Preemptor
 from gpu_relay.observability import metrics
 from gpu_relay.settings import Settings
 

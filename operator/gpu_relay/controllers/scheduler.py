@@ -22,7 +22,6 @@ from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.validation import objection
 from gpu_relay.domain.objects.job import Job, uid_of_holder
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
@@ -40,6 +39,7 @@ from gpu_relay.domain.queue.placement import (
 )
 from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.domain.turn_view import Preemptor
 from gpu_relay.observability import logs, metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 

@@ -33,8 +33,8 @@ from gpu_relay.domain.decision import (
     Unload,
 )
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 

@@ -22,10 +22,10 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Resident
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import CONTEXT_MIB, context_of
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 from gpu_relay.observability import logs, metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 

@@ -8,7 +8,7 @@ from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.turn_view import TurnView
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.outage import clocks_of, is_exhausted, objections, outage_since, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, timestamp
@@ -22,6 +21,7 @@ from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import explain_placement, next_for
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn.acquisition import TRAINING_CONTEXT_MIB
+from gpu_relay.domain.turn_view import TurnView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POLICY = Policy(max_outage=600, min_serve=60, idle_after=30)

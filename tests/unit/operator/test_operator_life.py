@@ -15,7 +15,6 @@ from gpu_relay.domain.job.deadlines import deadline, expires_at
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import Candidate
@@ -24,6 +23,7 @@ from gpu_relay.domain.queue.placement import explain_placement
 from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 POD = TrainingPod(
@@ -90,7 +90,7 @@ def test_what_an_end_counts_as(owner: Job, pod: TrainingPod, ended: Termination,
 
 
 def test_a_stop_told_in_another_turn_says_nothing_of_this_one() -> None:
-    assert stop_reasons.recorded_stop(told(Reason.PREEMPTED), 8) is None
+    assert told(Reason.PREEMPTED).recorded_stop(8) is None
 
 
 def test_the_deadline_counts_from_the_start_and_stands_while_suspended() -> None:

@@ -11,9 +11,9 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = JobKey("vision", "digits", "uid-1")
