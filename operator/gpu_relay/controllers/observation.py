@@ -1,7 +1,6 @@
 """What one look at a GPU reads live beside its Lease: the pods on it, the job it is about, the residents' reports."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from gpu_relay.api.words import UNMANAGED_GPU
@@ -50,7 +49,7 @@ async def survey(effects: Effects, lease: GpuLease) -> Observation:
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
     """Ask the residents of a GPU for fresh reports."""
-    return ResidentReadings(await effects.directory.on_gpu(lease), time.monotonic())
+    return ResidentReadings(await effects.directory.on_gpu(lease), effects.clock.monotonic())
 
 
 def concerned(lease: GpuLease) -> JobKey | None:

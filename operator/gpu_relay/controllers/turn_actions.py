@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
 
 from gpu_relay.api.words import Reason
+from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.http import UnavailableError
 from gpu_relay.clients.jobs import JobStore
@@ -43,8 +43,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Effects:
-    """Everything a turn can do."""
+    """The clients of everything outside the process, and the clock."""
 
+    clock: Clock
     jobs: JobStore
     pods: PodStore
     leases: LeaseStore
@@ -127,7 +128,7 @@ class Actions:
             )
         except UnavailableError as error:
             state.failure = str(error)
-            state.unwilling_since = state.unwilling_since or time.monotonic()
+            state.unwilling_since = state.unwilling_since or state.monotonic()
             return
         state.clocks.stop("unload")
         state.clocks.start("prove")
@@ -180,7 +181,7 @@ class Actions:
 
 def _note_refusal(state: TurnState, reason: Reason, message: str) -> None:
     state.refusal, state.failure = reason, message
-    state.refused_since = state.refused_since or time.monotonic()
+    state.refused_since = state.refused_since or state.monotonic()
 
 
 def _show_memory(view: TurnView) -> None:
