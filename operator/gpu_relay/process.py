@@ -21,6 +21,7 @@ import kopf
 
 from gpu_relay import probes
 from gpu_relay.api import words
+from gpu_relay.clients.clock import CLUSTER
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.http import open_session
 from gpu_relay.clients.jobs import JobStore
@@ -70,10 +71,11 @@ def _identity() -> str:
 
 
 def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector, settings: Settings) -> Manager:
-    cache = Cache(settings.trusts_residents_of, settings.resident_port)
+    cache = Cache(settings.trusts_residents_of, settings.resident_port, CLUSTER.monotonic)
     namespace = settings.watch_namespace or None
     residents = ResidentClient(http, settings.resident_token_file, settings.limits(), leadership.permit)
     effects = Effects(
+        clock=CLUSTER,
         jobs=JobStore(kube, namespace),
         pods=PodStore(kube, namespace),
         leases=LeaseStore(kube, settings.namespace),

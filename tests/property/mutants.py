@@ -43,14 +43,14 @@ MUTANTS = (
     Mutant(
         "law 1: without the hold",
         "turn/acquisition",
-        "    if not view.managed or view.job is None:\n        return None\n    if all(",
-        "    if view.samples or not view.managed or view.job is None:\n        return None\n    if all(",
+        "    if not view.managed or view.job is None:\n        return None\n    if view.held",
+        "    if view.samples or not view.managed or view.job is None:\n        return None\n    if view.held",
     ),
     Mutant(
         "law 2: beside another training",
         "turn/acquisition",
-        "others = [pod for pod in view.pods if pod.live]",
-        "others = []",
+        "others = view.live_pods",
+        "others = ()",
     ),
     Mutant(
         "law 2: the Lease goes back over a live pod",
@@ -84,16 +84,16 @@ MUTANTS = (
     Mutant(
         "law 9: a turn is never given up",
         "turn/acquisition",
-        "view.now) > 0:\n        return None",
-        "view.now) > -1e9:\n        return None",
+        "view.idle_outage_left > 0",
+        "view.idle_outage_left > -1e9",
     ),
     Mutant(
         "law 9: passed on when the outage is too long",
         "turn/handback",
-        "return min(left, idle_outage_left(lease, view.policy, view.now))",
+        "return min(left, view.idle_outage_left)",
         "return left",
     ),
-    Mutant("law 6: a lost pod is a live one's", "objects/turn_view", "p.fence == fence), None)", "True), None)"),
+    Mutant("law 6: a lost pod is a live one's", "turn_view", "p.fence == fence), None)", "True), None)"),
     Mutant(
         "the cause of a stop is not on record",
         "turn/training",

@@ -18,8 +18,8 @@ from gpu_relay.api.words import Phase
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
 from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import Hold
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.turn_view import Preemptor
 from tests.property.turn_laws import CheckedTurn
 from tests.property.turn_simulation import NEED, SMALL_MODEL
 from tests.support import builders

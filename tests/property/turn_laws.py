@@ -11,10 +11,10 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import Hold
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.outage import idle_outage_left
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 from tests.property.turn_simulation import NEED, POLICY, SimulatedTurn
 from tests.support import builders
 from tests.support.builders import FREE_MIB, KEY

@@ -9,9 +9,9 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import Hold
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 from tests.support import builders
 from tests.support.builders import FREE_MIB, KEY
 

@@ -15,10 +15,10 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.turn_view import TurnView
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FENCE = 7

@@ -7,6 +7,17 @@ if the clock of this machine is not: the `Date` of every response bounds the dif
 import time
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """The time, as the controllers read it."""
+
+    def now(self) -> datetime:
+        """Return the cluster's time."""
+
+    def monotonic(self) -> float:
+        """Return the seconds since an arbitrary moment: of this process only, and never set back."""
 
 
 class ClusterClock:
@@ -26,6 +37,10 @@ class ClusterClock:
     def now(self) -> datetime:
         """Return the cluster's time. The error is less than a second plus the duration of a request."""
         return datetime.fromtimestamp(time.time() + self._ahead, UTC)
+
+    def monotonic(self) -> float:
+        """Return the seconds of this machine's monotonic clock."""
+        return time.monotonic()
 
 
 CLUSTER = ClusterClock()

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import replace
 
 from gpu_relay.api.words import UNMANAGED_GPU
-from gpu_relay.clients import clock
 from gpu_relay.controllers.resident_registry import KnownGpu
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
@@ -30,7 +29,7 @@ class GpuInventory:
 
     async def candidates(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the GPUs there are. What keeps one from being given is asked for again each time."""
-        now = clock.now()
+        now = self._do.clock.now()
         polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
         kinds = {job.demand: job for job in waiting[:_FIRST]}.values()
 

@@ -4,15 +4,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from gpu_relay.api.words import Phase, Reason
-from gpu_relay.clients import clock
-from gpu_relay.clients.kube import KubeError
 from gpu_relay.clients.workloads import pod_set_template, request_hash
+from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.kueue import admission
-from gpu_relay.domain.kueue.admission import AdmissionView, Decision
+from gpu_relay.domain.kueue.admission import AdmissionView
 from gpu_relay.domain.kueue.workload import (
     AdmissionAction,
     AskForQuota,
@@ -68,39 +65,24 @@ class KueueController:
                 self.found()
                 return None
         template = pod_set_template(requested_pod(job, self.defaults))
-        view = AdmissionView(
-            clock.now(), job, self._workload(job), request_hash(template), self.effects.workloads.absence
-        )
+        absence = self.effects.workloads.absence
+        view = AdmissionView(self.effects.clock.now(), job, self._workload(job), request_hash(template), absence)
         decision = admission.plan(view)
-        try:
-            await self._apply(job, decision)
-        except KubeError as error:
-            if not (error.conflict or error.not_found):
-                raise
-            return None  # a newer view of job or Workload is on its way
-        return decision.requeue_after
+        applier = Applier(self.effects.jobs, self.effects.events)
+        await applier.publish_resumption(job)
+        change = Change(job, job.next_attempt, decision.status, decision.events)
+        outcome = await applier.apply(change, lambda: self._take(job, decision.action))
+        # Without success, the watch delivers a newer version of the job or of the Workload.
+        return decision.requeue_after if outcome is Outcome.APPLIED else None
 
     def _workload(self, job: Job) -> Workload | None:
         return self.cache.workloads.get(job.key.uid)
 
-    async def _apply(self, job: Job, decision: Decision) -> None:
-        """Write the status, then tell, then act."""
-        if decision.status is not None:
-            await self.effects.jobs.write_status(job, decision.status)
-        if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
-            await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
-        for notice in decision.events:
-            await self._publish(job, job.next_attempt, notice)
-        if decision.action is not None:
-            logger.info("%s: %s", job.key, type(decision.action).__name__)
-            await self._take(job, decision.action)
-
-    async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
-        await self.effects.events.emit(job.key, job.resource_version, number, notice)
-
-    async def _take(self, job: Job, step: AdmissionAction) -> None:
-        store, now = self.effects.workloads, clock.now()
-        match step:
+    async def _take(self, job: Job, action: AdmissionAction | None) -> None:
+        if action is not None:
+            logger.info("%s: %s", job.key, type(action).__name__)
+        store, now = self.effects.workloads, self.effects.clock.now()
+        match action:
             case AskForQuota():
                 await store.create(job, pod_set_template(requested_pod(job, self.defaults)))
             case WithdrawRequest(workload):

@@ -4,7 +4,6 @@ import logging
 from datetime import datetime, timedelta
 
 from gpu_relay.api.words import UNMANAGED_GPU
-from gpu_relay.clients import clock
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
@@ -28,7 +27,7 @@ class LeaseGCController:
         await self._do.directory.known_gpus(lambda _: False)
         if self._do.directory.unknown_pods():
             return  # what does not answer may be on any GPU (law 10)
-        reported, now = {known.gpu for known in self._do.directory.reported()}, clock.now()
+        reported, now = {known.gpu for known in self._do.directory.reported()}, self._do.clock.now()
         for lease in leases:
             if lease.holder != HOLDER_RESIDENT or lease.gpu == UNMANAGED_GPU:
                 continue

@@ -9,11 +9,11 @@ GPU's turn; `finished` deletes jobs that have been over for long enough; `unread
 
 import asyncio
 import logging
-import time
 from enum import StrEnum
 from typing import Any
 
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.controllers.apply import Applier
 from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.lease_gc_controller import LeaseGCController
 from gpu_relay.controllers.preparation_controller import PreparationController
@@ -31,8 +31,8 @@ from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
 from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.pod import training_pod_of
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.domain.turn_view import Preemptor
 from gpu_relay.observability import metrics
 from gpu_relay.settings import Settings
 
@@ -74,12 +74,13 @@ class Manager:
         self._effects = effects
         self._settings = settings
         self._queue = WorkQueue(self._handle)
-        self._rate_limit = RateLimit()
+        self._monotonic = effects.clock.monotonic
+        self._rate_limit = RateLimit(self._monotonic)
         self._synced = asyncio.Event()
         self._lag = WatchLag()
         self._resync = Resync(kube, cache, effects, self._lag)
         metrics.RESYNC_AGE.set_function(lambda: self._resync.age)
-        metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(time.monotonic()))
+        metrics.WATCH_LAG.set_function(lambda: self._lag.seconds(self._monotonic()))
         metrics.WORK_OVERDUE.set_function(self._queue.overdue)
         policy = settings.policy()
         defaults = settings.trainer_defaults()
@@ -89,14 +90,16 @@ class Manager:
         self._scheduler = Scheduler(
             cache, effects, self._turns, self._kueue, policy, defaults, requeue=self._requeue_soon
         )
-        self._queue_status = QueueStatusController(cache, effects.jobs, policy, self._scheduler.outcome)
+        self._queue_status = QueueStatusController(
+            cache, Applier(effects.jobs, effects.events), effects.clock, policy, self._scheduler.outcome
+        )
         self._preparations = PreparationController(
             cache, effects, self._kueue, policy, defaults, wake=self._prepare_soon, share=self._share_soon
         )
-        self._ttl = TTLController(cache, effects.jobs)
+        self._ttl = TTLController(cache, effects.jobs, effects.clock)
         self._collector = LeaseGCController(effects)
         self._unreadable = UnreadableJobController(cache, effects)
-        self._seeing = Isolation("watch")
+        self._seeing = Isolation("watch", self._monotonic)
 
     async def find_kueue(self) -> bool:
         """Say whether Kueue is there: then its Workloads are to be watched, too. KubeError where nobody can tell."""
@@ -216,7 +219,7 @@ class Manager:
     def unhealthy(self) -> str | None:
         """Say why the process no longer makes progress; None while it does."""
         settings = self._settings
-        overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(time.monotonic())
+        overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(self._monotonic())
         if overdue > 2 * settings.request_timeout:
             return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
         if runs > settings.load_timeout + 10 * settings.request_timeout:

@@ -1,7 +1,6 @@
 """What one look at a GPU reads live beside its Lease: the pods on it, the job it is about, the residents' reports."""
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from gpu_relay.api.words import UNMANAGED_GPU
@@ -49,7 +48,7 @@ async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
     """Ask the residents of a GPU for reports; no answers where its Lease concerns no job, or no resident."""
     if lease.gpu == UNMANAGED_GPU or concerned(lease) is None:
         return ResidentReadings()
-    asked = time.monotonic()
+    asked = effects.clock.monotonic()
     return ResidentReadings(await effects.directory.on_gpu(lease), asked)
 
 

@@ -1,12 +1,12 @@
 """Checks before a turn: the very pod is offered to the API server, so that what refuses it costs no outage (law 9)."""
 
 import contextlib
-import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gpu_relay.api.pod_template import PodTemplate
 from gpu_relay.api.words import UNMANAGED_GPU, Reason
+from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.kube import KubeError, Object
 from gpu_relay.clients.leases import next_fence
@@ -46,7 +46,10 @@ class _Entry:
 class Preflight:
     """Checks the pods of jobs that may have a GPU, and holds those jobs back that a check has refused."""
 
-    def __init__(self, jobs: JobStore, pods: PodStore, claims: ClaimStore, defaults: TrainerDefaults) -> None:
+    def __init__(
+        self, jobs: JobStore, pods: PodStore, claims: ClaimStore, defaults: TrainerDefaults, clock: Clock
+    ) -> None:
+        self._clock = clock
         self._jobs = jobs
         self._pods = pods
         self._claims = claims
@@ -60,7 +63,7 @@ class Preflight:
         self._entries = {
             job.key.uid: entry for job, entry in known if entry is not None and entry.generation == job.generation
         }
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return {
             uid: (entry.refusal.reason, entry.refusal.message)
             for uid, entry in self._entries.items()
@@ -69,14 +72,14 @@ class Preflight:
 
     def next_check(self) -> float | None:
         """Return the seconds until a job that is held back is checked again; None where none is."""
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return min((max(0.0, entry.again_at - now) for entry in self._entries.values()), default=None)
 
     def hold(self, job: Job, refusal: Refusal) -> None:
         """Hold a job back, for longer each time."""
         before = self._entries.get(job.key.uid)
         pause = min(_LONGEST_PAUSE, before.pause * 2) if before else _FIRST_PAUSE
-        self._entries[job.key.uid] = _Entry(refusal, job.generation, time.monotonic() + pause, pause)
+        self._entries[job.key.uid] = _Entry(refusal, job.generation, self._clock.monotonic() + pause, pause)
 
     async def check(self, job: Job, gpu: Candidate, now: datetime) -> Refusal | None:
         """Say why a job cannot have its pod: a PVC is missing, or the API server refuses it; None where it can.

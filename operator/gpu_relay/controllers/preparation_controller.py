@@ -5,20 +5,19 @@ of its own in the work queue: what fails or takes long for one job delays no oth
 """
 
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gpu_relay.api.words import Phase, Reason
-from gpu_relay.clients import clock
+from gpu_relay.api.words import Reason
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.clients.pods import PodNameTakenError
+from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.preparation_observer import PreparationObserver
 from gpu_relay.controllers.preparation_state import PreparationState, backoff
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, Prepare
+from gpu_relay.domain.decision import Decision, DeletePod, Prepare
 from gpu_relay.domain.job.preparation import PreparationView, is_due, is_under_way, pause, plan
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -50,6 +49,8 @@ class PreparationController:
         """`wake` is called with the UID of a job to be looked at soon, `share` when slots are to be shared out anew."""
         self._cache = cache
         self._do = effects
+        self._clock = effects.clock
+        self._applier = Applier(effects.jobs, effects.events)
         self._kueue = admissions
         self._policy = policy
         self._defaults = defaults
@@ -99,7 +100,7 @@ class PreparationController:
         metrics.PREPARATIONS.set(sum(is_under_way(job) and not job.spec.suspend for job in jobs))
         if not self._asked:
             return None
-        now = clock.now()
+        now = self._clock.now()
         obstructed = {uid for uid, state in self._states.items() if state.obstructed or state.rest()}
         shares = preparation_slots.share_out(jobs, obstructed, now, self._policy)
         for job in jobs:
@@ -110,7 +111,7 @@ class PreparationController:
                 state.woken_for = signature
                 self._wake(job.key.uid)
         waits = [pause(job, now, self._policy) for job in jobs if not is_under_way(job)]
-        waits += [self._states[job.key.uid].rests_until - time.monotonic() for job in jobs]
+        waits += [self._states[job.key.uid].rests_until - self._clock.monotonic() for job in jobs]
         return min((seconds for seconds in waits if seconds > 0), default=None)
 
     async def reconcile(self, uid: str) -> float | None:
@@ -128,8 +129,6 @@ class PreparationController:
                 return None
             requeue_after = await self._reconcile(job, state)
         except KubeError as error:
-            if error.conflict or error.not_found:
-                return _RETRY if error.conflict else None  # a newer view of the job is on its way
             return self._failed(state, error)
         state.errors = 0
         return requeue_after
@@ -138,14 +137,14 @@ class PreparationController:
         """Let a job rest whose look has ended with an error, and its slot go to another one; return the seconds."""
         state.errors += 1
         requeue_after = backoff("error", state.errors)
-        state.rests_until, state.woken_for = time.monotonic() + requeue_after, None
+        state.rests_until, state.woken_for = self._clock.monotonic() + requeue_after, None
         metrics.PASS_ERRORS.labels("preparation").inc()
         logger.warning("its preparation failed; tries again in %.0f s: %s", requeue_after, error)
         self._share_soon()
         return requeue_after
 
     def _upsert_state(self, uid: str) -> PreparationState:
-        return self._states.setdefault(uid, PreparationState())
+        return self._states.setdefault(uid, PreparationState(self._clock.monotonic))
 
     def _latest(self, job: Job) -> Job:
         """Return a job with the status that this process has written and not yet seen."""
@@ -179,7 +178,7 @@ class PreparationController:
         elif state.woken_for is None:
             return None  # until the slots are shared out
         place: Place | Obstacle = Place()
-        if pod is None and not job.spec.suspend and pause(job, clock.now(), self._policy) == 0:
+        if pod is None and not job.spec.suspend and pause(job, self._clock.now(), self._policy) == 0:
             job = await self._kueue.granted(job)
             place = find_place(job, await self._around.read(job), self._policy)
             if self._must_ask(job, state, place):
@@ -187,11 +186,13 @@ class PreparationController:
         refusal, state.refusal = state.refusal, None
         obstacle = (place.reason, place.message) if isinstance(place, Obstacle) else None
         view = PreparationView(
-            clock.now(), self._policy, job, pod, other, may_begin=state.share is True, obstacle=obstacle,
+            self._clock.now(), self._policy, job, pod, other, may_begin=state.share is True, obstacle=obstacle,
             refusal=refusal, failure=state.failure, retry_in=state.retry_in(),
         )  # fmt: skip
         decision = plan(view)
-        await self._apply(job, state, decision, place)
+        outcome = await self._apply(job, state, decision, place)
+        if outcome is not Outcome.APPLIED:
+            return _RETRY if outcome is Outcome.CONFLICT else None  # the watch delivers a newer version
         return 0 if state.refusal else decision.requeue_after
 
     async def _find_pod(self, job: Job) -> tuple[TrainingPod | None, TrainingPod | None]:
@@ -200,7 +201,7 @@ class PreparationController:
         pod = await self._do.pods.get(job.key.namespace, record.pod) if record is not None else None
         if pod is None or pod.job_uid != job.key.uid:
             return None, pod
-        return await self._do.pods.explain(pod, clock.now(), self._policy.progress_interval), None
+        return await self._do.pods.explain(pod, self._clock.now(), self._policy.progress_interval), None
 
     def _must_ask(self, job: Job, state: PreparationState, place: Place | Obstacle) -> bool:
         """Note whether something is in the way; True for a job that is to ask for a slot, now that nothing is."""
@@ -217,24 +218,22 @@ class PreparationController:
         self._share_soon()
         return True
 
-    async def _apply(self, job: Job, state: PreparationState, decision: Decision, place: Place | Obstacle) -> None:
-        """Emit Events, write the status, act. After a crash in between, the next look repeats what is missing."""
-        if job.status.phase == Phase.SUSPENDED and not job.spec.suspend:
-            await self._publish(job, job.generation, EventRecord(Reason.RESUMED, "spec.suspend is false again"))
+    async def _apply(self, job: Job, state: PreparationState, decision: Decision, place: Place | Obstacle) -> Outcome:
+        await self._applier.publish_resumption(job)
         record = (decision.status or job.status).preparation
-        for notice in decision.events:
-            await self._publish(job, record.number if record else 0, notice)
-        if decision.status is not None and decision.status != job.status:
-            await self._do.jobs.write_status(job, decision.status)
-            state.written = (job.resource_version, decision.status)
-        match decision.action:
-            case Prepare(number) if isinstance(place, Place):
-                await self._create(job, state, number, place)
-            case DeletePod(pod):
-                await self._do.pods.delete(pod)
+        number = record.number if record else 0
+        change = Change(job, number, decision.status, decision.events, events_first=True)
 
-    async def _publish(self, job: Job, number: int, notice: EventRecord) -> None:
-        await self._do.events.emit(job.key, job.resource_version, number, notice)
+        async def act() -> None:
+            if decision.status is not None and decision.status != job.status:
+                state.written = (job.resource_version, decision.status)
+            match decision.action:
+                case Prepare(number) if isinstance(place, Place):
+                    await self._create(job, state, number, place)
+                case DeletePod(pod):
+                    await self._do.pods.delete(pod)
+
+        return await self._applier.apply(change, act)
 
     async def _create(self, job: Job, state: PreparationState, number: int, place: Place) -> None:
         """Create a preparing pod; remember why the API server would not, or could not."""
@@ -250,7 +249,7 @@ class PreparationController:
                 state.refusal = (Reason.POD_REFUSED, message)
             elif error.refusal or error.status >= 500:
                 state.failure, state.failures = str(error), state.failures + 1
-                state.next_try = time.monotonic() + backoff("creation", state.failures)
+                state.next_try = self._clock.monotonic() + backoff("creation", state.failures)
                 logger.warning("the preparing pod could not be created: %s", error)
                 metrics.PASS_ERRORS.labels("preparation").inc()
             else:

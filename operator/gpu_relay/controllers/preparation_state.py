@@ -1,6 +1,7 @@
 """What one process remembers of a job's preparation between two looks; it is lost without harm."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
@@ -13,8 +14,9 @@ _PAUSES = {"obstacle": (10.0, 60.0), "creation": (1.0, 60.0), "error": (1.0, 15.
 
 @dataclass
 class PreparationState:
-    """One job's."""
+    """The state of one job's preparation."""
 
+    monotonic: Callable[[], float] = time.monotonic
     share: bool | None = None
     """Whether a pod may be created, as the slots were last shared out; None where that is not known, or no question."""
     woken_for: tuple[int, int, bool | None] | None = None
@@ -39,11 +41,11 @@ class PreparationState:
         """Return the seconds until an obstacle is looked at again, or a failed creation repeated; 0 repeats it now."""
         if self.obstructed:
             return backoff("obstacle", self.obstructed)
-        return max(0.0, self.next_try - time.monotonic())
+        return max(0.0, self.next_try - self.monotonic())
 
     def rest(self) -> float:
         """Return the seconds for which the job is not to be looked at."""
-        return max(0.0, self.rests_until - time.monotonic())
+        return max(0.0, self.rests_until - self.monotonic())
 
 
 def backoff(kind: str, tries: int) -> float:

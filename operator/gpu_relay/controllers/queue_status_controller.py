@@ -1,14 +1,12 @@
 """Tells waiting jobs their place, when their turn is expected, and what they wait for: in order, and not too often."""
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from gpu_relay.clients import clock
-from gpu_relay.clients.jobs import JobStore
-from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients.clock import Clock
+from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.domain.job import status
@@ -49,19 +47,21 @@ class QueueStatusController:
     def __init__(
         self,
         cache: Cache,
-        jobs: JobStore,
+        applier: Applier,
+        clock: Clock,
         policy: Policy,
         queue: Callable[[], Awaitable[tuple[list[Placement], list[Candidate]]]],
     ) -> None:
         """`queue` returns the waiting jobs, in order, and the GPUs that there are."""
         self._cache = cache
-        self._jobs = jobs
+        self._applier = applier
+        self._clock = clock
         self._policy = policy
         self._queue = queue
         self._trained = cache.jobs.part(has_trained)
         self._published: dict[str, _Published] = {}
         """By UID; lost without harm."""
-        self._isolation = Isolation("prospects")
+        self._isolation = Isolation("prospects", clock.monotonic)
         self._moved_at = -MIN_UPDATE_INTERVAL
         """When a job was last told that it has moved, and nothing else (monotonic, seconds)."""
 
@@ -69,7 +69,7 @@ class QueueStatusController:
         """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
         placements, candidates = await self._queue()
         waiting = [each for each in placements if each.gpu is None and not self._isolation.defers(each.job.key.uid)]
-        now, starts = clock.now(), dict[str, str]()
+        now, starts = self._clock.now(), dict[str, str]()
         if not self._isolation.defers(_STARTS):
             with self._isolation.guard(_STARTS, _STARTS):
                 starts = self._starts(placements, candidates, now)
@@ -103,7 +103,7 @@ class QueueStatusController:
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:
         """Return what is to be told now, and the seconds until what has to wait may be told."""
-        news, moved, pauses, now = list[Placement](), list[Placement](), list[float](), time.monotonic()
+        news, moved, pauses, now = list[Placement](), list[Placement](), list[float](), self._clock.monotonic()
         for placement in waiting:
             uid = placement.job.key.uid
             start, published = starts.get(uid), self._published.get(uid)
@@ -133,11 +133,8 @@ class QueueStatusController:
         if known is None or known.resource_version != job.resource_version:
             return False
         new = status.queued(job, now, placement.position, start, placement.reason, placement.message)
-        try:
-            await self._jobs.write_status(job, new)
-        except KubeError as error:
-            if not (error.conflict or error.not_found):
-                raise
-            return error.not_found
-        self._published[job.key.uid] = _Published(job.resource_version, time.monotonic())
+        outcome = await self._applier.apply(Change(job, job.generation, new))
+        if outcome is Outcome.CONFLICT:
+            return False
+        self._published[job.key.uid] = _Published(job.resource_version, self._clock.monotonic())
         return True

@@ -7,10 +7,10 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.clients import clock
 from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.gpu_inventory import GpuInventory
-from gpu_relay.controllers.job_controller import JobController, JobReports
+from gpu_relay.controllers.job_controller import JobController
 from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.preflight import Preflight, Refusal
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
@@ -18,11 +18,11 @@ from gpu_relay.controllers.runtime.store import Cache, FilteredIndex
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.job import status
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.validation import objection
 from gpu_relay.domain.objects.job import Job, uid_of_holder
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
@@ -40,6 +40,7 @@ from gpu_relay.domain.queue.placement import (
 )
 from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.domain.turn_view import Preemptor
 from gpu_relay.observability import logs, metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 
@@ -69,10 +70,13 @@ class Scheduler:
         self._cache = cache
         self._do = effects
         self._inventory = GpuInventory(effects, turns, policy)
-        self._isolation = Isolation("dispatch")
-        self._reports = JobReports(effects.jobs, effects.events)
-        self._job_controller = JobController(cache, self._reports, self._isolation)
-        self._preflight = Preflight(effects.jobs, effects.pods, effects.claims, defaults)
+        self._clock = effects.clock
+        self._isolation = Isolation("dispatch", effects.clock.monotonic)
+        self._applier = Applier(effects.jobs, effects.events)
+        self._conflicts = False
+        """True if a status of this pass was not written because its job had changed."""
+        self._job_controller = JobController(cache, self._apply, self._isolation)
+        self._preflight = Preflight(effects.jobs, effects.pods, effects.claims, defaults, effects.clock)
         self._turns = turns
         self._kueue = admissions
         self._policy = policy
@@ -93,7 +97,7 @@ class Scheduler:
     async def outcome(self) -> tuple[list[Placement], list[Candidate]]:
         """Return what each waiting job waits for now, by the GPUs as the last dispatch left them."""
         candidates = list(self._candidates.values())
-        placements = explain_placement(await self._queue(), candidates, clock.now(), self._policy, self._held)
+        placements = explain_placement(await self._queue(), candidates, self._clock.now(), self._policy, self._held)
         return (placements if candidates else list(map(self._without_gpus, placements))), candidates
 
     def _without_gpus(self, placement: Placement) -> Placement:
@@ -113,7 +117,7 @@ class Scheduler:
         if candidate is None:
             return ""
         queued = (job for job in self._waiting if self._still_waits(job))
-        job = next_for(queued, candidate, clock.now(), self._policy, self._held)
+        job = next_for(queued, candidate, self._clock.now(), self._policy, self._held)
         return str(job.key) if job else ""
 
     def _still_waits(self, job: Job) -> bool:
@@ -124,10 +128,10 @@ class Scheduler:
     async def schedule_once(self) -> float | None:
         """Give away what is free; return the seconds until the next dispatch."""
         self.preemptors.clear()
-        self._reports.overtaken = False
+        self._conflicts = False
         leases = {lease.gpu: lease for lease in await self._do.leases.list()}
         self._find_forgotten(leases.values())
-        await self._job_controller.settle(_involved(leases.values()))
+        await self._job_controller.settle(_involved(leases.values()), self._clock.now())
         self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values())
         await self._nominate()
         waiting = self._waiting = await self._queue()
@@ -135,21 +139,21 @@ class Scheduler:
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
             self._find_unclaimed(leases)
-            return _RETRY if self._reports.overtaken else self._isolation.requeue_after()
+            return _RETRY if self._conflicts else self._isolation.requeue_after()
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
-        given = assign(waiting, candidates, clock.now(), self._policy, self._held)
+        given = assign(waiting, candidates, self._clock.now(), self._policy, self._held)
         taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
         self._held = self._preflight.held(waiting)
         self._find_unclaimed(leases)
         self._find_preemptors(waiting, candidates, leases)
-        requeue_after = _RETRY if self._reports.overtaken or not all(taken) else self._next_look(waiting, candidates)
+        requeue_after = _RETRY if self._conflicts or not all(taken) else self._next_look(waiting, candidates)
         return soonest(requeue_after, self._isolation.requeue_after())
 
     def _find_preemptors(self, waiting: list[Job], candidates: list[Candidate], leases: dict[str, GpuLease]) -> None:
         owners = self._owners(leases.values())
         if not any(owner.spec.preemptible for owner in owners.values()):
             return
-        placements = explain_placement(waiting, candidates, clock.now(), self._policy, self._held)
+        placements = explain_placement(waiting, candidates, self._clock.now(), self._policy, self._held)
         self.preemptors.update(preemptors(placements, candidates, owners, self._policy))
         for gpu in self.preemptors:
             self._requeue(gpu)
@@ -185,21 +189,19 @@ class Scheduler:
 
     async def _nominate(self) -> None:
         """Fail those that can never run, and those whose time is up; tell those that wait again."""
-        now = clock.now()
+        now = self._clock.now()
         for job in self._waits_among(self._hopeless):
             with self._isolation.guard(job.key.uid, str(job.key)):
-                await self._reports.fail(job, now, Reason.INVALID_SPEC, str(objection(job)))
+                await self._fail(job, now, Reason.INVALID_SPEC, str(objection(job)))
         for job in self._waits_among(self._timed):
             ends = deadline(job)
             if ends is not None and ends <= now:
                 self._busy |= {job.key.uid}
                 with self._isolation.guard(job.key.uid, str(job.key)):
-                    await self._reports.fail(job, now, Reason.DEADLINE_EXCEEDED, deadline_message(job))
+                    await self._fail(job, now, Reason.DEADLINE_EXCEEDED, deadline_message(job))
         for job in self._waits_among(self._resumed):
             with self._isolation.guard(job.key.uid, str(job.key)):
-                await self._reports.emit(
-                    job, EventRecord(Reason.RESUMED, "spec.suspend is false again; waits for its next turn")
-                )
+                await self._applier.publish_resumption(job)
 
     def _waits_among(self, part: FilteredIndex[Job]) -> list[Job]:
         jobs = (job for job in part.values() if job.key.uid not in self._busy and self._kueue.admits(job))
@@ -217,7 +219,7 @@ class Scheduler:
 
     async def _acquire(self, cached: Job, known: Candidate) -> bool:
         """Take the Lease (law 5: ownership first), after a live look at all that it depends on (law 6)."""
-        now = clock.now()
+        now = self._clock.now()
         job, gpu, refusal = await asyncio.gather(
             self._do.jobs.get(cached.key),
             self._inventory.refreshed(known),
@@ -262,14 +264,24 @@ class Scheduler:
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
         """End a job that can never have a pod; hold another one back, which costs its resident nothing."""
         if refusal.final:
-            await self._reports.fail(job, now, refusal.reason, refusal.message)
+            await self._fail(job, now, refusal.reason, refusal.message)
             return
         self._preflight.hold(job, refusal)
-        await self._reports.emit(job, EventRecord(refusal.reason, refusal.message, warning=True))
+        await self._apply(Change(job, job.generation, events=(EventRecord(refusal.reason, refusal.message, True),)))
+
+    async def _fail(self, job: Job, now: datetime, reason: Reason, message: str) -> None:
+        """End a job that will not have a turn."""
+        event = EventRecord(reason, message, warning=True)
+        await self._apply(Change(job, job.generation, status.failed(job, now, reason, message), (event,)))
+
+    async def _apply(self, change: Change) -> Outcome:
+        outcome = await self._applier.apply(change)
+        self._conflicts |= outcome is Outcome.CONFLICT
+        return outcome
 
     def _next_look(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
         looks: list[float] = []
-        now = clock.now()
+        now = self._clock.now()
         if waits_for_time(waiting, candidates, now, self._policy):
             looks.append(_CLOCK_POLL)
         if self._do.directory.unknown_pods() or not self._do.directory.any_pods():

@@ -3,7 +3,7 @@
 import logging
 from datetime import datetime
 
-from gpu_relay.clients import clock
+from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.jobs import JobStore
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache
@@ -17,14 +17,15 @@ logger = logging.getLogger(__name__)
 class TTLController:
     """Looks at the jobs that are over and are not kept for ever."""
 
-    def __init__(self, cache: Cache, jobs: JobStore) -> None:
+    def __init__(self, cache: Cache, jobs: JobStore, clock: Clock) -> None:
+        self._clock = clock
         self._ended = cache.jobs.part(lambda job: expires_at(job) is not None)
         self._jobs = jobs
-        self._isolation = Isolation("finished")
+        self._isolation = Isolation("finished", clock.monotonic)
 
     async def reconcile(self) -> float | None:
         """Delete what is due; return the seconds until the next job is, None when there is none."""
-        now = clock.now()
+        now = self._clock.now()
         waits: list[float] = []
         for cached in self._ended.values():
             due = expires_at(cached)

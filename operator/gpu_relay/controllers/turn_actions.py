@@ -2,13 +2,13 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import aiohttp
 
 from gpu_relay.api.words import Reason
+from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.http import UnavailableError
 from gpu_relay.clients.jobs import JobStore
@@ -33,8 +33,8 @@ from gpu_relay.domain.decision import (
     Unload,
 )
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 
@@ -43,8 +43,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Effects:
-    """Everything a turn can do."""
+    """The clients of everything outside the process, and the clock."""
 
+    clock: Clock
     jobs: JobStore
     pods: PodStore
     leases: LeaseStore
@@ -127,7 +128,7 @@ class Actions:
             )
         except UnavailableError as error:
             state.failure = str(error)
-            state.unwilling_since = state.unwilling_since or time.monotonic()
+            state.unwilling_since = state.unwilling_since or state.monotonic()
             return
         state.clocks.stop("unload")
         state.clocks.start("prove")
@@ -156,7 +157,7 @@ class Actions:
         Law 1; the next reconcile measures again.
         """
         assert view.job is not None
-        if step.proven_mib is not None and time.monotonic() - state.reported_at > LONGEST_GAP:
+        if step.proven_mib is not None and state.monotonic() - state.reported_at > LONGEST_GAP:
             logger.info("the measurement of GPU %s is too old; measures again", view.lease.gpu)
             return
         body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
@@ -187,7 +188,7 @@ class Actions:
 
 def _note_refusal(state: TurnState, reason: Reason, message: str) -> None:
     state.refusal, state.failure = reason, message
-    state.refused_since = state.refused_since or time.monotonic()
+    state.refused_since = state.refused_since or state.monotonic()
 
 
 def _show_memory(view: TurnView) -> None:

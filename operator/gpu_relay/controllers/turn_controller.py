@@ -5,31 +5,31 @@ What is remembered between looks only saves time; no decision that could cost me
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from gpu_relay.api.words import TERMINAL_PHASES
-from gpu_relay.clients import clock, trainers
-from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients import trainers
+from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.observation import Observation, ResidentReadings, ask_residents, concerned, survey
 from gpu_relay.controllers.turn_actions import Actions, Effects
 from gpu_relay.controllers.turn_state import TurnState
-from gpu_relay.domain.decision import Decision, EventRecord
+from gpu_relay.domain.decision import Decision
 from gpu_relay.domain.job.pod_failures import is_start_failure
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Resident
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import CONTEXT_MIB, context_of
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 from gpu_relay.observability import logs, metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 
 logger = logging.getLogger(__name__)
+_MISSING_RETRY = 0.2
+"""Seconds until the next reconcile of a GPU if an object of its turn does not exist."""
 
 
 class TurnController:
@@ -49,6 +49,8 @@ class TurnController:
         `waiting_for` names the job that may have a GPU next, and the one for which a preemptible owner is to stop.
         """
         self._do = effects
+        self._clock = effects.clock
+        self._applier = Applier(effects.jobs, effects.events)
         self._actions = Actions(effects, defaults, released)
         self._waiting_for = waiting_for
         self._kueue = admissions
@@ -128,7 +130,7 @@ class TurnController:
 
     def _until_next_sample(self, state: TurnState) -> float:
         """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
-        return max(0.0, state.sampled_at + self._policy.sample_interval - time.monotonic())
+        return max(0.0, state.sampled_at + self._policy.sample_interval - self._clock.monotonic())
 
     async def _read(self, gpu: str, state: TurnState | None) -> tuple[GpuLease | None, Observation | None]:
         """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
@@ -165,13 +167,13 @@ class TurnController:
         if owner is not None:
             self.concerns[lease.gpu] = owner.holder
         self._remember_resident(state, seen.readings)
-        state.unreadable_since = (state.unreadable_since or time.monotonic()) if seen.unreadable else None
+        state.note_job(unreadable=bool(seen.unreadable))
         if any(pod.live for pod in seen.pods):
             state.forget_samples()
         successor, preemptor = self._waiting_for(lease.gpu)
         job, pods = seen.job, seen.pods
         view = TurnView(
-            now=clock.now(),
+            now=self._clock.now(),
             policy=self._policy,
             lease=lease,
             resident=seen.readings.resident,
@@ -184,16 +186,16 @@ class TurnController:
             unload_message=state.unload_message,
             failure=state.failure,
             refusal=state.refusal,
-            refused_for=_since(state.refused_since),
+            refused_for=state.seconds_since(state.refused_since),
             load_failed=state.load_failed,
-            resident_missing_for=_since(state.resident_missing_since),
-            unwilling_for=_since(state.unwilling_since),
-            silent_for=_since(state.silent_since),
+            resident_missing_for=state.seconds_since(state.resident_missing_since),
+            unwilling_for=state.seconds_since(state.unwilling_since),
+            silent_for=state.seconds_since(state.silent_since),
             successor=successor,
             preemptor=preemptor,
             withdrawal=self._kueue.withdrawal(job) if job else "",
             unreadable=seen.unreadable,
-            unreadable_for=_since(state.unreadable_since),
+            unreadable_for=state.seconds_since(state.unreadable_since),
         )
         return await self._with_pod(view, state)
 
@@ -206,41 +208,36 @@ class TurnController:
             return view
         if pod.waiting is None:
             state.clocks.stop("start")
-        if time.monotonic() - state.asked_at >= self._policy.progress_interval:
-            state.asked_at = time.monotonic()
+        if self._clock.monotonic() - state.asked_at >= self._policy.progress_interval:
+            state.asked_at = self._clock.monotonic()
             said = await trainers.progress(self._do.http, pod)
             state.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
             state.progress = said or state.progress
         pod = await self._do.pods.explain(pod, view.now, self._policy.progress_interval)
-        failing = is_start_failure(pod)
-        state.start_failing_since = (state.start_failing_since or time.monotonic()) if failing else None
+        state.note_start(failing=is_start_failure(pod))
         return replace(
             view,
             pods=tuple(pod if each.uid == pod.uid else each for each in view.pods),
             progress=state.progress,
             node_trouble=state.node_trouble,
-            start_failing_for=_since(state.start_failing_since),
+            start_failing_for=state.seconds_since(state.start_failing_since),
         )
 
     def _upsert_state(self, lease: GpuLease) -> TurnState:
         """Return what is remembered of a turn, with its Lease as it now is."""
         state = self._states.get(lease.gpu)
         if state is None or (state.lease.fence, state.lease.holder) != (lease.fence, lease.holder):
-            state = self._states[lease.gpu] = TurnState.of(lease, state)
+            state = self._states[lease.gpu] = TurnState.of(lease, state, self._clock.monotonic)
         state.lease = lease
         return state
 
     def _remember_resident(self, state: TurnState, readings: ResidentReadings) -> None:
         resident = readings.resident
-        if resident is None or any(each.report is None for each in readings.residents):
-            state.forget_samples()
-            missing = resident is None
-            state.silent_since = None if missing else state.silent_since or time.monotonic()
-            state.resident_missing_since = (state.resident_missing_since or time.monotonic()) if missing else None
+        report = resident.report if resident is not None else None
+        silent = any(each.report is None for each in readings.residents)
+        state.note_residents(missing=resident is None, silent=silent)
+        if resident is None or report is None or silent:
             return
-        state.resident_missing_since = state.silent_since = None
-        report = resident.report
-        assert report is not None
         state.reported_at = readings.at
         metrics.FREE_MEMORY.labels(state.lease.gpu).set(report.free_mib)
         if state.free_before is None and report.held_under != state.lease.fence:
@@ -258,47 +255,15 @@ class TurnController:
             self._contexts[resident.uid] = context
 
     async def _apply(self, view: TurnView, decision: Decision) -> float | None:
-        """Write the status and tell, then act: what is permitted is on record before it happens."""
-        if not await self._record(view.lease, decision) or self._is_overtaken(view.lease):
-            return 0
-        try:
-            if decision.action is not None:
-                self._upsert_state(await self._actions.take(view, self._upsert_state(view.lease), decision.action))
-        except KubeError as error:
-            if not error.conflict:
-                raise
-            logger.debug("%s: looks again", error)
-            return 0
-        return decision.requeue_after
+        job, lease = decision.job, view.lease
 
-    async def _record(self, lease: GpuLease, decision: Decision) -> bool:
-        """Write the status and tell of it, at once; a verdict is told when it stands, and not before.
+        async def act() -> None:
+            if decision.action is not None and not self._is_overtaken(lease):
+                self._upsert_state(await self._actions.take(view, self._upsert_state(lease), decision.action))
 
-        False where the job has changed meanwhile, or is gone: all is to be looked at again.
-        """
-        job = decision.job
-        if job is None:
-            return True
-        status = decision.status or job.status  # what is as it was is not written
-        writing = self._do.jobs.write_status(job, status)
-        try:
-            if status.phase in TERMINAL_PHASES:
-                await writing
-                await self._publish(job, lease, decision.events)
-            else:
-                await asyncio.gather(writing, self._publish(job, lease, decision.events))
-        except KubeError as error:
-            if not (error.conflict or error.not_found):
-                raise
-            logger.debug("%s: looks again", error)
-            return False
-        return True
-
-    async def _publish(self, job: Job, lease: GpuLease, notices: tuple[EventRecord, ...]) -> None:
-        """Tell all at once; their times, and names, keep the order."""
-        emit, facts = self._do.events.emit, turn.facts(lease)
-        await asyncio.gather(*(emit(job.key, job.resource_version, lease.fence, each, facts) for each in notices))
-
-
-def _since(moment: float | None) -> float:
-    return 0.0 if moment is None else time.monotonic() - moment
+        facts = turn.facts(lease)
+        change = Change(job, lease.fence, decision.status, decision.events, facts) if job is not None else None
+        outcome = await self._applier.apply(change, act)
+        if outcome is Outcome.GONE:
+            return _MISSING_RETRY
+        return decision.requeue_after if outcome is Outcome.APPLIED and not self._is_overtaken(lease) else 0

@@ -1,6 +1,7 @@
 """What one process remembers of a turn between two looks; it saves time, and is lost without harm."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -21,18 +22,19 @@ Measurements that are rarer by a setting have a longer `apart` of their own.
 class StepClocks:
     """Times the steps of one turn for `gpu_relay_step_seconds`; each step counts once, from its first beginning."""
 
+    monotonic: Callable[[], float] = time.monotonic
     _begun: dict[str, float] = field(default_factory=dict)
     _over: set[str] = field(default_factory=set)
 
     def start(self, step: str) -> None:
         """A step begins, or is repeated."""
-        self._begun.setdefault(step, time.monotonic())
+        self._begun.setdefault(step, self.monotonic())
 
     def stop(self, step: str) -> None:
         """A step is done; one whose beginning another process saw is not counted."""
         if step in self._begun and step not in self._over:
             self._over.add(step)
-            metrics.STEP_SECONDS.labels(step).observe(time.monotonic() - self._begun[step])
+            metrics.STEP_SECONDS.labels(step).observe(self.monotonic() - self._begun[step])
 
 
 @dataclass
@@ -41,6 +43,8 @@ class TurnState:
 
     lease: GpuLease
     """As it was last read or written."""
+    monotonic: Callable[[], float] = time.monotonic
+    """Returns the seconds in which this state counts."""
     samples: list[int] = field(default_factory=list)
     """Free MiB in a row of measurements while the resident was unloaded under a hold, and no trainer was live."""
     room: list[int] = field(default_factory=list)
@@ -72,22 +76,47 @@ class TurnState:
     progress: dict[str, Any] | None = None
     """The trainer's own words, as it last said them."""
     node_trouble: str = ""
-    clocks: StepClocks = field(default_factory=StepClocks)
+    clocks: StepClocks = field(init=False)
     ended: TrainingPod | None = None
     """This turn's pod as the watch showed it when its trainer had ended; a deleted pod is gone before the next look."""
 
+    def __post_init__(self) -> None:
+        self.clocks = StepClocks(self.monotonic)
+
     @classmethod
-    def of(cls, lease: GpuLease, before: Self | None) -> Self:
+    def of(cls, lease: GpuLease, before: Self | None, monotonic: Callable[[], float] = time.monotonic) -> Self:
         """Return what is remembered of a turn, or of a reload, when it begins; `before` is of the same GPU.
 
         A row of measurements that began when the last trainer had left goes on, where no turn lies between; and with
         the Lease that a turn returns goes whether it is the next job's.
         """
-        state = cls(lease)
+        state = cls(lease, monotonic)
         if before is not None and lease.fence - before.lease.fence in {0, 1}:
             state.samples, state.sampled_at = list(before.samples), before.sampled_at
             state.handed_over = before.handed_over and lease.fence == before.lease.fence
         return state
+
+    def seconds_since(self, moment: float | None) -> float:
+        """Return the seconds since a moment; 0 without one."""
+        return 0.0 if moment is None else self.monotonic() - moment
+
+    def note_residents(self, *, missing: bool, silent: bool) -> None:
+        """Remember since when no resident has been there, and since when one has not answered."""
+        self.resident_missing_since = self._since(self.resident_missing_since, missing)
+        self.silent_since = self._since(self.silent_since, silent)
+        if missing or silent:
+            self.forget_samples()
+
+    def note_job(self, *, unreadable: bool) -> None:
+        """Remember since when the job cannot be read."""
+        self.unreadable_since = self._since(self.unreadable_since, unreadable)
+
+    def note_start(self, *, failing: bool) -> None:
+        """Remember since when the training pod cannot be started."""
+        self.start_failing_since = self._since(self.start_failing_since, failing)
+
+    def _since(self, before: float | None, holds: bool) -> float | None:
+        return (before or self.monotonic()) if holds else None
 
     def with_ended(self, pods: tuple[TrainingPod, ...]) -> tuple[TrainingPod, ...]:
         """Add this turn's pod to those that a LIST has shown, where it has ended and is gone: nothing of it runs."""

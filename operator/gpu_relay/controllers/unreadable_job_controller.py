@@ -1,7 +1,7 @@
 """Reports which field of a job cannot be read, and withdraws that once it can be read again."""
 
 from gpu_relay.api.words import ConditionType, Reason
-from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.apply import Applier, Change
 from gpu_relay.controllers.runtime.isolation import Isolation
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
@@ -15,8 +15,9 @@ class UnreadableJobController:
     def __init__(self, cache: Cache, effects: Effects) -> None:
         self._unreported = cache.unreadable.part(lambda job: not job.is_reported)
         self._readable_again = cache.jobs.part(_says_unreadable)
-        self._do = effects
-        self._isolation = Isolation("unreadable")
+        self._jobs = effects.jobs
+        self._applier = Applier(effects.jobs, effects.events)
+        self._isolation = Isolation("unreadable", effects.clock.monotonic)
 
     async def reconcile(self) -> float | None:
         """Report what there is to report; return the seconds until the next look, None to wait for a change."""
@@ -29,16 +30,11 @@ class UnreadableJobController:
         return self._isolation.requeue_after()
 
     async def _report(self, job: UnreadableJob | Job) -> None:
-        try:
-            if isinstance(job, Job):
-                await self._do.jobs.report_readable(job)
-            else:
-                await self._do.jobs.report_unreadable(job)
-                notice = EventRecord(Reason.UNREADABLE, job.problem, warning=True)
-                await self._do.events.emit(job.key, job.resource_version, job.generation, notice)
-        except KubeError as error:
-            if not (error.conflict or error.not_found):
-                raise  # otherwise a newer view of the job is on its way
+        if isinstance(job, UnreadableJob):
+            unreadable = EventRecord(Reason.UNREADABLE, job.problem, warning=True)
+            await self._applier.apply(Change(job, job.generation, events=(unreadable,)))
+        else:
+            await self._applier.apply(Change(job, job.generation), lambda: self._jobs.report_readable(job))
 
 
 def _says_unreadable(job: Job) -> bool:

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Generic, Literal, Self, TypeVar
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.turn_view import TurnView
+from gpu_relay.domain.turn_view import TurnView
 
 
 @dataclass(frozen=True)
@@ -91,11 +91,14 @@ class EventRecord:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """The outcome of one reconcile of a GPU or a preparation. Applied in this order: status, Events, action."""
+A = TypeVar("A")
 
-    action: Action | None = None
+
+@dataclass(frozen=True, kw_only=True)
+class GenericDecision(Generic[A]):
+    """The outcome of one reconcile: a status, Events and an action. `controllers.apply` applies them in order."""
+
+    action: A | None = None
     job: Job | None = None
     status: YoloTrainingJobStatus | None = None
     events: tuple[EventRecord, ...] = ()
@@ -105,20 +108,21 @@ class Decision:
     """True where nothing but a further sample is wanted, unless something changes."""
 
     @classmethod
-    def wait(cls) -> "Decision":
+    def wait(cls) -> Self:
         """Do nothing until something changes in the cluster."""
         return cls()
 
     @classmethod
-    def act(cls, action: Action | None, *, requeue_after: float | None = None) -> "Decision":
+    def act(cls, action: A | None, *, requeue_after: float | None = None) -> Self:
         """Apply an action, without a word in the job's status."""
         return cls(action=action, requeue_after=requeue_after)
 
     @classmethod
-    def requeue(cls, after: float) -> "Decision":
+    def requeue(cls, after: float) -> Self:
         """Do nothing, and reconcile again after so many seconds."""
         return cls(requeue_after=after)
 
 
+Decision = GenericDecision[Action]
 Rule = Callable[[TurnView], Decision | None]
 """One rule of a plan: what to do, or None where it has nothing to say."""

@@ -10,9 +10,9 @@ from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import DeletePod, HandOver, Load, ReturnLease
 from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import GpuReport, Hold
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 from tests.support.builders import KEY, NOW, ago, job, lease, pod, report, resident
 
 POLICY = Policy(max_outage=600, min_serve=60, idle_after=30)

@@ -6,9 +6,9 @@ import pytest
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.job import pod_failures
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 from tests.support.builders import NOW, ago, job, lease, pod
 
 POD = pod(ip=None, created=ago(60))

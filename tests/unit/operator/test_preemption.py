@@ -5,11 +5,11 @@ from dataclasses import replace
 from gpu_relay.api.v1alpha1 import Turn
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.objects.job import Job
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import explain_placement
 from gpu_relay.domain.queue.preemption import preemptors
+from gpu_relay.domain.turn_view import Preemptor
 from tests.support.builders import NOW, ago, attempt, job, training
 
 

@@ -6,10 +6,10 @@ from typing import Any
 from gpu_relay.api.v1alpha1 import Turn
 from gpu_relay.domain.decision import CreatePod, DeletePod, ReturnLease, Unload
 from gpu_relay.domain.objects.resident import GpuReport
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn.acquisition import TRAINING_CONTEXT_MIB
+from gpu_relay.domain.turn_view import TurnView
 from tests.support.builders import ago, job, lease, pod, report, resident, view
 
 POLICY = Policy(max_outage=600, min_serve=60)

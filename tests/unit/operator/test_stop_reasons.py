@@ -8,16 +8,16 @@ import pytest
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.decision import DeletePod, ReturnLease
 from gpu_relay.domain.job import stop_reasons
-from gpu_relay.domain.objects.turn_view import Preemptor, TurnView
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import Preemptor, TurnView
 from tests.support.builders import NOW, ago, job, lease, pod, stopping
 
 POD = pod(ip=None, created=ago(60))
 
 
 def test_a_stop_told_in_another_turn_says_nothing_of_this_one() -> None:
-    assert stop_reasons.recorded_stop(stopping(Reason.PREEMPTED), 8) is None
+    assert stopping(Reason.PREEMPTED).recorded_stop(8) is None
 
 
 def test_the_cause_is_on_record_before_the_pod_is_told() -> None:

@@ -8,8 +8,8 @@ from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import CreatePod, DeletePod, Load, ReturnLease, Unload
 from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import Hold, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
 from tests.support.builders import FREE_MIB, HOLD, KEY, job, lease, pod, report, resident, view
 
 OURS = lease()

@@ -1,7 +1,6 @@
 """Full lists, diffed into the cache, so that what a watch has missed is found."""
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -44,13 +43,14 @@ class Resync:
         self._cache = cache
         self._effects = effects
         self._lag = lag
-        self._isolation = Isolation("resync")
+        self._monotonic = effects.clock.monotonic
+        self._isolation = Isolation("resync", self._monotonic)
         self._read_at: float | None = None
 
     @property
     def age(self) -> float:
         """Seconds since the last full lists were read; 0 before the first."""
-        return 0.0 if self._read_at is None else time.monotonic() - self._read_at
+        return 0.0 if self._read_at is None else self._monotonic() - self._read_at
 
     @property
     def is_done(self) -> bool:
@@ -71,14 +71,14 @@ class Resync:
         for raw in await self._effects.workloads.list():
             stood_for.add(_job_uid(raw))
             workloads.take_in(raw, cache.observe_workload)
-        self._lag.listed(jobs.versions | residents.versions | workloads.versions, told, time.monotonic())
+        self._lag.listed(jobs.versions | residents.versions | workloads.versions, told, self._monotonic())
         lists = (jobs, jobs, residents, workloads)
         shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for)
         for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
             gone = store.end_relist(uids, before) if listed.complete else ()
             if gone:
                 logger.info("resync: %d deletions had been missed", len(gone))
-        self._read_at = time.monotonic()
+        self._read_at = self._monotonic()
         return set(jobs.versions)
 
 

@@ -55,10 +55,11 @@ class FilteredIndex(Generic[T]):
 class Store(Generic[T]):
     """Objects by UID; an older version never replaces a newer one, nor brings back what is gone."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
         self._items: dict[str, tuple[int, T]] = {}
         self._parts: list[FilteredIndex[T]] = []
-        self._empty_since = time.monotonic()
+        self._empty_since = self._monotonic()
         self._gone: dict[str, int] = {}
         """The last versions of what was removed since the last full list was asked for: it may still show them."""
 
@@ -113,11 +114,11 @@ class Store(Generic[T]):
 
     def empty_for(self) -> float:
         """Return for how many seconds nothing has been known, since the start at most; 0 while something is."""
-        return 0.0 if self._items else time.monotonic() - self._empty_since
+        return 0.0 if self._items else self._monotonic() - self._empty_since
 
     def _drop(self, uid: str) -> None:
         if self._items.pop(uid, None) is not None and not self._items:
-            self._empty_since = time.monotonic()
+            self._empty_since = self._monotonic()
         for part in self._parts:
             part.remove(uid)
 
@@ -125,7 +126,12 @@ class Store(Generic[T]):
 class Cache:
     """Jobs, resident pods, and the Workloads that stand for jobs in Kueue's queues."""
 
-    def __init__(self, trusts_residents_of: Callable[[str], bool], resident_port: int = DEFAULT_PORT) -> None:
+    def __init__(
+        self,
+        trusts_residents_of: Callable[[str], bool],
+        resident_port: int = DEFAULT_PORT,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         """`trusts_residents_of` says of a namespace whether its pods may be residents.
 
         `resident_port` is that of residents' APIs whose pods do not say it.
@@ -135,7 +141,7 @@ class Cache:
         self.jobs: Store[Job] = Store()
         self.unreadable: Store[UnreadableJob] = Store()
         """Jobs that exist and cannot be read: nothing is decided about them, and they do not count as deleted."""
-        self.residents: Store[ResidentPod] = Store()
+        self.residents: Store[ResidentPod] = Store(monotonic)
         self.workloads: Store[Workload] = Store()
         """By their job's UID: a job has one."""
 

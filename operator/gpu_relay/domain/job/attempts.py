@@ -11,7 +11,7 @@ from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain.job.attempt_history import refused_in_a_row
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.pod_failures import killed_by
-from gpu_relay.domain.job.stop_reasons import attempt_reason, recorded_stop
+from gpu_relay.domain.job.stop_reasons import attempt_reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
@@ -177,7 +177,7 @@ def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason
     killed = killed_by(pod, termination)
     if said is not None and said != Reason.INTERRUPTED and not (said == Reason.ERROR and killed):
         return said, message
-    stopping = recorded_stop(job, pod.fence)
+    stopping = job.recorded_stop(pod.fence)
     if stopping is not None:
         return attempt_reason(stopping), f"told to stop ({stopping}): {message}"
     if killed is not None:

@@ -8,7 +8,6 @@ from gpu_relay.api.v1alpha1 import (
     Attempt,
     Condition,
     Curve,
-    GpuStatus,
     Preparation,
     Progress,
     Turn,
@@ -17,10 +16,9 @@ from gpu_relay.api.v1alpha1 import (
 from gpu_relay.api.words import YIELDED_REASONS, ConditionType, Phase, Reason
 from gpu_relay.domain.job.attempt_history import remembered
 from gpu_relay.domain.job.attempts import Verdict
-from gpu_relay.domain.job.stop_reasons import recorded_stop
 from gpu_relay.domain.objects.job import Job
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.domain.turn_view import TurnView
 
 Sharing = Literal["Coresident"] | None
 Fact = tuple[Literal["True", "False", "Unknown"], Reason, str]
@@ -160,7 +158,7 @@ def training(
         ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
     }
     return _changed(
-        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, sharing_of(view, job), stopping),
+        job, view.now, Phase.TRAINING, facts, **_turn_fields(view, job, view.sharing, stopping),
         attempt=job.next_attempt, pod=pod, progress=progress, curve=curve,
     )  # fmt: skip
 
@@ -174,9 +172,8 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
         ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
     }
     attempts = remembered([*job.status.attempts, attempt])
-    stopping = recorded_stop(job, view.lease.fence)
     # A short training ends before a status tells of it.
-    known = _turn_fields(view, job, sharing_of(view, job), stopping)
+    known = _turn_fields(view, job, view.sharing, view.recorded_stop)
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)
 
 
@@ -249,44 +246,17 @@ def _resumed(job: Job) -> dict[ConditionType, Fact]:
     return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; goes on from its checkpoint")}
 
 
-def sharing_of(view: TurnView, job: Job) -> Sharing:
-    """Return whether this turn's pod was created beside the loaded resident, by what was recorded before it was.
-
-    The pod's own label cannot tell: the namespace's owner may change it, and a hold would be left to expire.
-    """
-    turn = job.status.turn
-    if turn is None or turn.fence != view.lease.fence or turn.gpu not in {None, view.lease.gpu}:
-        return None
-    return turn.sharing
-
-
 def _turn_fields(view: TurnView, job: Job, sharing: Sharing, stopping: Reason | None = None) -> dict[str, Any]:
     since = view.lease.acquired or timestamp(view.now)
     return {
         "turn": Turn(fence=view.lease.fence, gpu=view.lease.gpu, since=since, stopping=stopping, sharing=sharing),
-        "gpu": gpu_of(view, job),
+        "gpu": view.gpu_status,
         "start_time": job.status.start_time or since,
     }
 
 
-def gpu_of(view: TurnView, job: Job) -> GpuStatus:
-    """Return what is known of a turn's GPU, by the status, the resident and the training pod."""
-    same_turn = job.status.turn is not None and job.status.turn.fence == view.lease.fence
-    known = job.status.gpu if same_turn and job.status.gpu is not None else GpuStatus(needed=job.need_mib)
-    pod, resident = view.own_pod, view.resident
-    facts: dict[str, Any] = {} if pod is None or pod.proven_mib is None else {"free_after": pod.proven_mib}
-    if resident is not None:
-        facts |= {"node": resident.node, "resident": str(resident)}
-    if resident is not None and resident.report is not None:
-        report = resident.report
-        facts |= {"uuid": report.uuid, "name": report.name, "total": report.total_mib}
-    if known.free_before is None and view.free_before is not None:
-        facts["free_before"] = view.free_before
-    return known.model_copy(update=facts)
-
-
 def _proof(view: TurnView, job: Job) -> str:
-    gpu = gpu_of(view, job)
+    gpu = view.gpu_status
     if gpu.free_after is None:
         return "the training pod owns the GPU"
     return f"{gpu.free_after:,} MiB measured free, {gpu.needed or job.need_mib:,} MiB needed"

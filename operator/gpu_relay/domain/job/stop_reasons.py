@@ -11,9 +11,9 @@ from gpu_relay.domain.job import pod_failures
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.turn_view import TurnView
-from gpu_relay.domain.outage import clocks_of, is_exhausted
+from gpu_relay.domain.outage import is_exhausted
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn_view import TurnView
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,6 @@ def cause(view: TurnView, job: Job, pod: TrainingPod) -> Stop | None:
     return withdrawn(view, job) or _start_is_overdue(view, pod) or _must_yield(view, job)
 
 
-def recorded_stop(job: Job, fence: int) -> Reason | None:
-    """Return why the pod of this turn was told to stop, as the status has it; None where it was not."""
-    turn = job.status.turn
-    return Reason(turn.stopping) if turn is not None and turn.fence == fence and turn.stopping else None
-
-
 def attempt_reason(stopping: Reason) -> Reason:
     """Return what the attempt of a pod that was told to stop ended as."""
     if stopping in {Reason.STOPPING, Reason.YIELDING_TO_RESIDENT}:
@@ -72,10 +66,9 @@ def _start_is_overdue(view: TurnView, pod: TrainingPod) -> Stop | None:
 
 def _must_yield(view: TurnView, job: Job) -> Stop | None:
     """A job that yields has kept its resident out for too long, and the resident is wanted."""
-    report = view.resident.report if view.resident else None
-    if not job.spec.gpu.yield_to_resident or report is None or not report.refused:
+    if not job.spec.gpu.yield_to_resident or view.report is None or not view.report.refused:
         return None
-    if not is_exhausted(view.lease, clocks_of(view.policy, view.resident), view.now):
+    if not is_exhausted(view.lease, view.clocks, view.now):
         return None
     message = f"resident {view.resident} has refused requests and was out for as long as it may be"
     return Stop(Reason.YIELDING_TO_RESIDENT, message)

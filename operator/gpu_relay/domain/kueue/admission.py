@@ -12,9 +12,8 @@ What Kueue has said is read from the Workload alone, so the operator may die aft
 from dataclasses import dataclass
 from datetime import datetime
 
-from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
-from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.decision import EventRecord, GenericDecision
 from gpu_relay.domain.job import status
 from gpu_relay.domain.kueue.workload import (
     AdmissionAction,
@@ -50,30 +49,7 @@ class AdmissionView:
     """Why Kueue cannot be asked at all; empty where it can."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Decision:
-    """What to do about a job's admission. Applied in this order: status, Events, action."""
-
-    action: AdmissionAction | None = None
-    status: YoloTrainingJobStatus | None = None
-    events: tuple[EventRecord, ...] = ()
-    requeue_after: float | None = None
-    """Seconds after which to reconcile again; None waits for a change in the cluster."""
-
-    @classmethod
-    def wait(cls) -> "Decision":
-        """Do nothing until something changes in the cluster."""
-        return cls()
-
-    @classmethod
-    def act(cls, action: AdmissionAction | None, *, requeue_after: float | None = None) -> "Decision":
-        """Apply an action, without a word in the job's status."""
-        return cls(action=action, requeue_after=requeue_after)
-
-    @classmethod
-    def requeue(cls, after: float) -> "Decision":
-        """Do nothing, and reconcile again after so many seconds."""
-        return cls(requeue_after=after)
+Decision = GenericDecision[AdmissionAction]
 
 
 def admits(job: Job, workload: Workload | None) -> bool:

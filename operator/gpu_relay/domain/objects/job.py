@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.quantities import memory_mib
 
 Object = dict[str, Any]
@@ -134,6 +135,11 @@ class Job:
     def need_mib(self) -> int:
         """Return the GPU memory that the job requests, in MiB."""
         return memory_mib(self.spec.gpu.memory)
+
+    def recorded_stop(self, fence: int) -> Reason | None:
+        """Return why the operator stopped the pod of the turn with this fence; None if it did not."""
+        turn = self.status.turn
+        return Reason(turn.stopping) if turn is not None and turn.fence == fence and turn.stopping else None
 
     @property
     def next_attempt(self) -> int:

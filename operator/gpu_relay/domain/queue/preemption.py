@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.objects.job import Job
-from gpu_relay.domain.objects.turn_view import Preemptor
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.domain.queue.placement import Placement
+from gpu_relay.domain.turn_view import Preemptor
 
 _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 

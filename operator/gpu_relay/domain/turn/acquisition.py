@@ -11,11 +11,9 @@ from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import lost_attempt, next_batch
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import Hold, Resident
-from gpu_relay.domain.objects.turn_view import TurnView
-from gpu_relay.domain.outage import idle_outage_left
 from gpu_relay.domain.quantities import mib
 from gpu_relay.domain.turn.handback import POD_POLL, RESIDENT_POLL, is_prolonged
+from gpu_relay.domain.turn_view import TurnView
 
 _SOON = 1.0
 TRAINING_CONTEXT_MIB = 500
@@ -31,9 +29,7 @@ def leased(lease: GpuLease, then: str = "") -> EventRecord:
 
 def turn_is_fruitless(view: TurnView) -> Decision | None:
     """No training pod could be created for so long that the resident gets its GPU back (law 9), whatever the cause."""
-    if not view.managed or any(pod.live for pod in view.pods):
-        return None
-    if idle_outage_left(view.lease, view.policy, view.now) > 0:
+    if not view.managed or view.live_pods or view.idle_outage_left > 0:
         return None
     return _given_up(view, *_hindrance(view))
 
@@ -47,7 +43,7 @@ def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
         if view.resident_missing_for > view.policy.resident_grace:
             return _given_up(view, Reason.RESIDENT_MISSING, message)
         return _acquiring(view, Reason.RESIDENT_MISSING, f"{message}; waits for it", RESIDENT_POLL)
-    mute = next((each for each in view.residents if each.report is None), None)
+    mute = view.silent_resident
     if mute is None:
         return None
     silence = f"resident {mute} does not answer ({mute.error})"
@@ -84,9 +80,9 @@ def hold_is_missing(view: TurnView) -> Decision | None:
     """A resident of this GPU has not yet promised to stay unloaded for this fence, or its promise runs out."""
     if not view.managed or view.job is None:
         return None
-    if all(is_held(view, each) for each in view.residents):
+    if view.held:
         soon = _SOON if view.failure else 0
-        return Decision(action=Unload(), job=view.job, requeue_after=soon) if hold_needs_care(view) else None
+        return Decision(action=Unload(), job=view.job, requeue_after=soon) if view.hold_is_due else None
     if view.failure:
         last_resort = _last_resort(view, f"resident {view.resident}: {view.failure}")
         if last_resort is not None:
@@ -116,7 +112,7 @@ def _several(view: TurnView) -> tuple[EventRecord, ...]:
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
     """Another training pod is live on this GPU: stop what overstays, and wait."""
-    others = [pod for pod in view.pods if pod.live]
+    others = view.live_pods
     if not others:
         return None
     names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in others)
@@ -161,10 +157,9 @@ def _unloaded(view: TurnView) -> tuple[EventRecord, ...]:
     """Tell what the resident has given up; nothing where it was out already, since the turn before."""
     if view.free_before is not None and view.samples and view.samples[-1] <= view.free_before + view.policy.margin_mib:
         return ()
-    report = view.resident.report if view.resident else None
-    known = f"the resident has unloaded; {mib(report.free_mib)} are free" if report else "the resident has unloaded"
+    free = f"; {mib(view.report.free_mib)} are free" if view.report else ""
     # The words of its own answer are lost with the process that asked it.
-    return (EventRecord(Reason.RESIDENT_UNLOADED, view.unload_message or known),)
+    return (EventRecord(Reason.RESIDENT_UNLOADED, view.unload_message or f"the resident has unloaded{free}"),)
 
 
 def create_pod(view: TurnView) -> Decision | None:
@@ -221,14 +216,14 @@ def _last_resort(view: TurnView, why: str) -> Decision | None:
 
 def _hindrance(view: TurnView) -> tuple[Reason, str]:
     """Say what has kept a turn from its pod."""
-    silent = next((each for each in view.residents if each.report is None), None)
+    silent = view.silent_resident
     if view.managed and view.resident is None:
         return Reason.RESIDENT_MISSING, f"no resident pod is on node {view.lease.node}"
     if silent is not None:
         return Reason.RESIDENT_UNREACHABLE, f"resident {silent} does not answer ({silent.error})"
     if view.refusal is not None:
         return view.refusal, view.failure
-    if view.managed and not all(is_held(view, each) for each in view.residents):
+    if view.managed and not view.held:
         return Reason.RESIDENT_REFUSED, f"resident {view.resident} has not unloaded: {view.failure or 'no answer yet'}"
     assert view.job is not None
     return Reason.WAITING_FOR_MEMORY, _shortage(view, view.job)
@@ -243,26 +238,6 @@ def _given_up(view: TurnView, reason: Reason, message: str) -> Decision:
     return Decision(
         job=job, status=new, events=(leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0
     )
-
-
-def is_held(view: TurnView, resident: Resident) -> bool:
-    """True when a resident has unloaded and promised to stay so for this very turn."""
-    report = resident.report
-    if report is None or report.hold is None or report.model_loaded or report.state != "unloaded":
-        return False
-    return report.hold.fence == view.lease.fence and report.hold.holder == view.lease.holder
-
-
-def hold_needs_care(view: TurnView) -> bool:
-    """True when a hold is missing (a resident restarted, or came) or a third of its ttl has passed."""
-    return view.managed and any(
-        each.report is not None and (not is_held(view, each) or _runs_out(view, each.report.hold))
-        for each in view.residents
-    )
-
-
-def _runs_out(view: TurnView, hold: Hold | None) -> bool:
-    return hold is not None and hold.expires_in_seconds < view.policy.hold_ttl * 2 / 3
 
 
 RULES: tuple[Rule, ...] = (

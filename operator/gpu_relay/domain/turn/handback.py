@@ -19,9 +19,8 @@ from gpu_relay.domain.job.attempts import Verdict, verdict
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.turn_view import TurnView
-from gpu_relay.domain.outage import clocks_of, idle_outage_left, outage_since
 from gpu_relay.domain.quantities import mib, parse_time
+from gpu_relay.domain.turn_view import TurnView
 
 POD_POLL = 2.0
 RESIDENT_POLL = 3.0
@@ -43,7 +42,7 @@ def no_reload_pending(view: TurnView) -> Decision | None:
 
 def resident_is_missing(view: TurnView) -> Decision | None:
     """Its pod is gone: the debt stays in the Lease until a pod is back (law 3)."""
-    if view.resident is not None and view.resident.report is not None:
+    if view.report is not None:
         return None
     reason = Reason.RESIDENT_MISSING if view.resident is None else Reason.RESIDENT_UNREACHABLE
     return _settle(
@@ -53,7 +52,7 @@ def resident_is_missing(view: TurnView) -> Decision | None:
 
 def resident_is_loaded(view: TurnView) -> Decision | None:
     """Loaded, and no hold of ours is left: the debt is paid."""
-    report = view.resident.report if view.resident else None
+    report = view.report
     if report is None or not report.model_loaded:
         return None
     if any(each.report is not None and each.report.hold is not None for each in view.residents):
@@ -77,11 +76,11 @@ def hand_over_to_next_turn(view: TurnView) -> Decision | None:
 
 def handover_time_left(view: TurnView) -> float:
     """Seconds for which a GPU that is passed on waits to be taken; the scheduler tells where nobody comes any more."""
-    lease, clocks = view.lease, clocks_of(view.policy, view.resident)
+    lease = view.lease
     returned = parse_time(lease.acquired) if lease.acquired and lease.holder == HOLDER_RESIDENT else view.now
-    out_since = outage_since(lease, clocks, view.now) or returned
-    left = (min(returned + _PASS_ON_LIMIT, out_since + clocks.max_outage) - view.now).total_seconds()
-    return min(left, idle_outage_left(lease, view.policy, view.now))
+    out_since = view.outage_since or returned
+    left = (min(returned + _PASS_ON_LIMIT, out_since + view.clocks.max_outage) - view.now).total_seconds()
+    return min(left, view.idle_outage_left)
 
 
 def may_hand_over(view: TurnView) -> bool:
@@ -136,15 +135,10 @@ def _has_moved_on(view: TurnView, job: Job) -> bool:
     if job.status.phase in {Phase.ACQUIRING, Phase.TRAINING}:
         return True
     if present is not None:
-        return not _is_this(view, present.fence, present.gpu)
+        return not view.is_this_turn(present.fence, present.gpu)
     if job.status.phase == Phase.RELEASING or not attempts:
         return False
-    return not _is_this(view, attempts[-1].fence, attempts[-1].gpu)
-
-
-def _is_this(view: TurnView, fence: int, gpu: str | None) -> bool:
-    """True where a fence is that of this turn; fences of two GPUs may be equal."""
-    return fence == view.lease.fence and gpu in {None, view.lease.gpu}
+    return not view.is_this_turn(attempts[-1].fence, attempts[-1].gpu)
 
 
 def verdict_event(view: TurnView, judged: Verdict, reload: status.Fact) -> EventRecord:
@@ -160,10 +154,9 @@ def _next(view: TurnView, reload: status.Fact) -> dict[str, str]:
 
 def stop_live_pods(view: TurnView) -> Decision | None:
     """Tell a live pod to stop, or wait until those that were told have ended; None where none is live."""
-    live = [pod for pod in view.pods if pod.live]
-    if not live:
+    if not view.live_pods:
         return None
-    running = next((pod for pod in live if not pod.deleting or is_prolonged(view, pod)), None)
+    running = next((pod for pod in view.live_pods if not pod.deleting or is_prolonged(view, pod)), None)
     return Decision.act(DeletePod(running) if running else None, requeue_after=POD_POLL)
 
 

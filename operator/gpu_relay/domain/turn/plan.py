@@ -30,13 +30,12 @@ from gpu_relay.api.words import NEVER_STARTED_REASONS, TERMINAL_PHASES, YIELDED_
 from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, ReturnLease, Rule, Unload
 from gpu_relay.domain.job import status, stop_reasons
 from gpu_relay.domain.job.attempts import attempt_of, lost_attempt, results_of, verdict
-from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.turn import acquisition, handback, training
-from gpu_relay.domain.turn.acquisition import hold_needs_care, leased
+from gpu_relay.domain.turn.acquisition import leased
 from gpu_relay.domain.turn.handback import POD_POLL, stop_live_pods
+from gpu_relay.domain.turn_view import TurnView
 
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 
@@ -64,12 +63,11 @@ def owner_is_unreadable(view: TurnView) -> Decision | None:
     """
     if not view.unreadable:
         return None
-    live = [pod for pod in view.pods if pod.live]
-    if live:
+    if view.live_pods:
         loaded = any(each.report is not None and each.report.model_loaded for each in view.residents)
-        runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in live)
+        runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in view.live_pods)
         # A loaded resident may run beside the training as the job asked: that cannot be read, so it stays as it is.
-        renewal = Unload() if runs and not loaded and hold_needs_care(view) else None
+        renewal = Unload() if runs and not loaded and view.hold_is_due else None
         return Decision.act(renewal, requeue_after=view.policy.progress_interval)
     if view.unreadable_for < view.policy.hold_ttl:
         return Decision.requeue(POD_POLL)
@@ -86,7 +84,7 @@ def owner_is_gone(view: TurnView) -> Decision | None:
 def turn_is_over(view: TurnView) -> Decision | None:
     """The attempt of this turn is on record: return the Lease as soon as the memory is measured free again."""
     job = view.job
-    if job is None or _attempt_in(view) is None:
+    if job is None or view.attempt is None:
         return None
     stopping, stuck = stop_live_pods(view), training.outlived(view, job)
     if stopping is not None:
@@ -95,7 +93,7 @@ def turn_is_over(view: TurnView) -> Decision | None:
     waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
     # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
     told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
-    if not _memory_is_back(view, job) and waited < view.policy.memory_return_timeout:
+    if not _memory_is_back(view) and waited < view.policy.memory_return_timeout:
         return Decision(job=job, events=told, requeue_after=view.policy.sample_interval)
     return Decision(action=_return_lease(view), job=job, events=told, requeue_after=0)
 
@@ -113,7 +111,7 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     progress = training.final_progress(job, attempt, results)
     created, ended = training.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
-    if not _memory_is_back(view, job) or any(each.live for each in view.pods):
+    if not _memory_is_back(view) or view.live_pods:
         return Decision(job=job, status=new, events=(created, ended), requeue_after=0)
     done = replace(job, status=new)
     judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
@@ -156,7 +154,7 @@ def pod_is_live(view: TurnView) -> Decision | None:
         return Decision(action=DeletePod(pod), job=job, status=new, events=events, requeue_after=POD_POLL)
     if pod.deleting:
         return decision
-    if status.sharing_of(view, job) is None and hold_needs_care(view):
+    if view.sharing is None and view.hold_is_due:
         return Decision(
             action=Unload(eta=training.eta(view)),
             job=job,
@@ -177,7 +175,7 @@ def pod_is_lost(view: TurnView) -> Decision | None:
         or job.status.turn.fence != view.lease.fence
     ):
         return None
-    reason, message = training.cause_of_loss(job, view.lease.fence)
+    reason, message = training.cause_of_loss(view, job)
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"attempt {attempt.number} ended: {message}")
     return Decision(
@@ -202,27 +200,19 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def _attempt_in(view: TurnView) -> Attempt | None:
-    """Return the attempt of this turn that is on record; None before its end. Fences are compared on one GPU only."""
-    attempts, lease = view.job.status.attempts if view.job else [], view.lease
-    mine = (each for each in reversed(attempts) if each.fence == lease.fence and each.gpu in {None, lease.gpu})
-    return next(mine, None)
-
-
 def _return_lease(view: TurnView) -> ReturnLease:
-    report = view.resident.report if view.resident else None
+    report, attempt = view.report, view.attempt
     serves = report is not None and report.model_loaded and report.hold is None
     out = view.managed and not serves
-    attempt = _attempt_in(view)
     trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
     unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
     return ReturnLease(reload_pending=view.managed, resident_out=out, unused_since=unused_since if out else None)
 
 
-def _memory_is_back(view: TurnView, job: Job) -> bool:
+def _memory_is_back(view: TurnView) -> bool:
     """True when as much is free as just before the training pod was created, give or take the margin."""
-    report = view.resident.report if view.resident else None
+    report = view.report
     if not view.managed or (report is not None and report.model_loaded):
         return True
-    before = status.gpu_of(view, job).free_after
+    before = view.gpu_status.free_after
     return before is None or (report is not None and report.free_mib >= before - view.policy.margin_mib)

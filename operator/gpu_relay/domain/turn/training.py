@@ -12,8 +12,8 @@ from gpu_relay.domain.job import metrics_curve, pod_failures, status, stop_reaso
 from gpu_relay.domain.job.stop_reasons import Stop
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.turn_view import TurnView
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
+from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.domain.untrusted import numbers, seconds
 
 _ETA_TOLERANCE = timedelta(seconds=30)
@@ -27,7 +27,7 @@ def followed(
     view: TurnView, job: Job, pod: TrainingPod, stop: Stop | None
 ) -> tuple[YoloTrainingJobStatus, tuple[EventRecord, ...]]:
     """Return the status of a job whose pod lives, and the Events that tell of it; `stop` is why it is told to stop."""
-    stopping = stop.reason if stop else stop_reasons.recorded_stop(job, view.lease.fence) if pod.deleting else None
+    stopping = stop.reason if stop else view.recorded_stop if pod.deleting else None
     heard = _progress(view, job)
     progress = heard or job.status.progress
     losses = numbers((view.progress or {}).get("epoch_losses"))
@@ -70,7 +70,7 @@ def _goes(view: TurnView, job: Job, pod: TrainingPod) -> EventRecord:
     stuck = pod_failures.stuck_message(pod, view.now, view.policy.stuck_after)
     if stuck is not None:
         return EventRecord(Reason.POD_STUCK, stuck, warning=True)
-    told = stop_reasons.recorded_stop(job, view.lease.fence)
+    told = view.recorded_stop
     if told is not None:
         return EventRecord(told, _said(job, told) or f"{pod.name} stops: {told.description}")
     return EventRecord(Reason.DISRUPTED if pod.disruption else Reason.STOPPING, pod_failures.disruption_message(pod))
@@ -93,9 +93,9 @@ def outlived(view: TurnView, job: Job) -> tuple[YoloTrainingJobStatus, EventReco
     return status.kept_waiting(job, Reason.POD_STUCK, stuck), EventRecord(Reason.POD_STUCK, stuck, warning=True)
 
 
-def cause_of_loss(job: Job, fence: int) -> tuple[Reason, str]:
+def cause_of_loss(view: TurnView, job: Job) -> tuple[Reason, str]:
     """Read the disappearance of a pod: told to stop, lost with its node, taken away, or deleted by somebody else."""
-    told = stop_reasons.recorded_stop(job, fence)
+    told = view.recorded_stop
     if told is not None:
         return stop_reasons.attempt_reason(told), _said(job, told) or f"{job.status.pod} stopped: {told.description}"
     for reason in (Reason.NODE_LOST, Reason.DISRUPTED):

@@ -1,0 +1,192 @@
+"""The input of one decision about one GPU."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Literal
+
+from gpu_relay.api.v1alpha1 import Attempt, GpuStatus
+from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.outage import Clocks, clocks_of, idle_outage_left, outage_since
+from gpu_relay.domain.policy import Policy
+
+
+@dataclass(frozen=True)
+class Preemptor:
+    """A waiting job that may take the GPU of a running job."""
+
+    name: str
+    priority: int
+
+
+@dataclass(frozen=True)
+class TurnView:
+    """The input of one decision about one GPU, read live within one reconcile."""
+
+    now: datetime
+    policy: Policy
+    lease: GpuLease
+    resident: Resident | None
+    job: Job | None
+    """The job of the turn, or of the turn after which a reload is pending; None if it no longer exists."""
+    pods: tuple[TrainingPod, ...] = ()
+    samples: tuple[int, ...] = ()
+    """Free MiB of the measurements in a row since the hold was placed, newest last."""
+    room: tuple[int, ...] = ()
+    """Free MiB beside the loaded resident, of the measurements in a row, newest last; empty if it is not loaded."""
+    free_before: int | None = None
+    """Free MiB before the unload of this turn; None if this process did not measure it."""
+    unload_message: str = ""
+    failure: str = ""
+    """Why the last action of this turn failed; empty if it succeeded."""
+    refusal: Reason | None = None
+    """Why the API server refused the training pod; `failure` has its message."""
+    refused_for: float = 0.0
+    """Seconds since it first refused, within this turn."""
+    others: tuple[Resident, ...] = ()
+    """Further residents on this GPU, although it has memory for one only: all are held."""
+    load_failed: bool = False
+    resident_missing_for: float = 0.0
+    unwilling_for: float = 0.0
+    """Seconds for which the resident has refused to unload, within this turn."""
+    silent_for: float = 0.0
+    """Seconds for which a resident has not answered, within this turn."""
+    successor: str = ""
+    """The job that gets this GPU next; empty if there is none."""
+    progress: dict[str, Any] | None = None
+    """The trainer's last response to `GET /progress`; None if there was none."""
+    start_failing_for: float = 0.0
+    """Seconds for which the kubelet has reported that the training pod's container cannot be started."""
+    node_trouble: str = ""
+    """Why the training pod's node is considered lost; empty while the node is ready, or the trainer responds."""
+    preemptor: Preemptor | None = None
+    """The waiting job for which the preemptible owner of this GPU must stop."""
+    withdrawal: str = ""
+    """Why Kueue has withdrawn the job's quota; empty if it has not, or without Kueue."""
+    unreadable: str = ""
+    """Why the job cannot be read, although it exists; `job` is then None. Empty if it can be read, or is gone."""
+    unreadable_for: float = 0.0
+    """Seconds for which this process has not been able to read it."""
+
+    @cached_property
+    def residents(self) -> tuple[Resident, ...]:
+        """Return all residents on this GPU."""
+        return (self.resident, *self.others) if self.resident is not None else ()
+
+    @property
+    def report(self) -> GpuReport | None:
+        """The report of the resident that the GPU returns to; None if there is none, or it does not answer."""
+        return self.resident.report if self.resident is not None else None
+
+    @cached_property
+    def silent_resident(self) -> Resident | None:
+        """The first resident that does not answer; None if all do."""
+        return next((each for each in self.residents if each.report is None), None)
+
+    @property
+    def managed(self) -> bool:
+        """False for turns without a resident, which have no measurement and no handover."""
+        return self.lease.node != ""
+
+    @cached_property
+    def held(self) -> bool:
+        """True if every resident is unloaded, under a hold of this turn."""
+        return all(self._holds(each.report) for each in self.residents)
+
+    @cached_property
+    def hold_is_due(self) -> bool:
+        """True if a hold is missing (a resident has started or restarted), or a third of its ttl has passed."""
+        reports = [each.report for each in self.residents if each.report is not None]
+        return self.managed and any(not self._holds(each) or self._expires_soon(each) for each in reports)
+
+    def _holds(self, report: GpuReport | None) -> bool:
+        if report is None or report.hold is None or report.model_loaded or report.state != "unloaded":
+            return False
+        return report.hold.fence == self.lease.fence and report.hold.holder == self.lease.holder
+
+    def _expires_soon(self, report: GpuReport) -> bool:
+        return report.hold is not None and report.hold.expires_in_seconds < self.policy.hold_ttl * 2 / 3
+
+    @cached_property
+    def clocks(self) -> Clocks:
+        """The clocks of the resident that the GPU returns to."""
+        return clocks_of(self.policy, self.resident)
+
+    @cached_property
+    def outage_since(self) -> datetime | None:
+        """When the current outage of the resident began; None without one."""
+        return outage_since(self.lease, self.clocks, self.now)
+
+    @cached_property
+    def idle_outage_left(self) -> float:
+        """Seconds for which the resident may stay unloaded without a live training pod (law 9)."""
+        return idle_outage_left(self.lease, self.policy, self.now)
+
+    @cached_property
+    def live_pods(self) -> tuple[TrainingPod, ...]:
+        """The training pods that use the GPU."""
+        return tuple(pod for pod in self.pods if pod.live)
+
+    @cached_property
+    def own_pod(self) -> TrainingPod | None:
+        """Return the training pod of this turn, live or ended."""
+        job, fence = self.job, self.lease.fence
+        return next((p for p in self.pods if job and p.job_uid == job.key.uid and p.fence == fence), None)
+
+    @cached_property
+    def attempt(self) -> Attempt | None:
+        """The recorded attempt of this turn; None before its end. Fences are compared on one GPU only."""
+        attempts = self.job.status.attempts if self.job is not None else []
+        return next((each for each in reversed(attempts) if self.is_this_turn(each.fence, each.gpu)), None)
+
+    @cached_property
+    def recorded_stop(self) -> Reason | None:
+        """Why the operator stopped the pod of this turn, by the job's status; None if it did not."""
+        return self.job.recorded_stop(self.lease.fence) if self.job is not None else None
+
+    @cached_property
+    def sharing(self) -> Literal["Coresident"] | None:
+        """Whether this turn's pod runs beside the loaded resident, as the status recorded before the pod was created.
+
+        The pod's own label is not used: a tenant can change it, and a hold would then expire.
+        """
+        turn = self.job.status.turn if self.job is not None else None
+        return turn.sharing if turn is not None and self.is_this_turn(turn.fence, turn.gpu) else None
+
+    @cached_property
+    def gpu_status(self) -> GpuStatus:
+        """What is known of the GPU of this turn, by the status, the resident and the training pod."""
+        known = self._recorded_gpu()
+        facts: dict[str, Any] = {}
+        if self.own_pod is not None and self.own_pod.proven_mib is not None:
+            facts["free_after"] = self.own_pod.proven_mib
+        if self.resident is not None:
+            facts |= {"node": self.resident.node, "resident": str(self.resident)}
+        if self.report is not None:
+            facts |= {"uuid": self.report.uuid, "name": self.report.name, "total": self.report.total_mib}
+        if known.free_before is None and self.free_before is not None:
+            facts["free_before"] = self.free_before
+        return known.model_copy(update=facts)
+
+    def _recorded_gpu(self) -> GpuStatus:
+        if self.job is None:
+            return GpuStatus()
+        status = self.job.status
+        same_turn = status.turn is not None and status.turn.fence == self.lease.fence
+        return status.gpu if same_turn and status.gpu is not None else GpuStatus(needed=self.job.need_mib)
+
+    def is_this_turn(self, fence: int, gpu: str | None) -> bool:
+        """True if a fence is that of this turn; fences of two GPUs may be equal."""
+        return fence == self.lease.fence and gpu in {None, self.lease.gpu}
+
+    @cached_property
+    def proven_free(self) -> int | None:
+        """Return the free MiB after enough samples in a row; None before."""
+        shares = self.job is not None and self.job.spec.gpu.sharing == "Coresident"
+        if shares and self.report is not None and len(self.room) >= self.policy.samples:
+            return self.report.free_mib
+        return self.samples[-1] if len(self.samples) >= self.policy.samples else None
