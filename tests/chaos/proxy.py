@@ -41,8 +41,10 @@ class Call:
 
     @property
     def is_order(self) -> bool:
-        """True for a write to the API server, or an order to a resident; the leader's Lease is nobody's object."""
-        return self.method != "GET" and not self.path.endswith("/leases/gpu-relay-leader")
+        """True for a write to the API server, or an order to a resident; candidates write the leader's Lease."""
+        of_leader = self.path.endswith("/leases/gpu-relay-leader")
+        creates_it = self.path.endswith("/leases") and b'"gpu-relay-leader"' in self.body
+        return self.method != "GET" and not of_leader and not creates_it
 
     @property
     def kind(self) -> str:
