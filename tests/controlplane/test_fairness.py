@@ -113,7 +113,7 @@ def test_a_polite_job_starts_when_the_resident_is_idle(
     assert not resident.loaded
 
 
-def test_a_long_job_yields_to_a_resident_that_is_wanted_and_goes_on_after_it(
+def test_a_long_job_yields_to_a_requested_resident_and_resumes(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(max_outage="1", min_serve="2", progress_interval="0.3", backoff_base="0")

@@ -57,7 +57,7 @@ def missing_since(api: httpx.Client, gpu: str) -> str | None:
     return None if since is None else str(since)
 
 
-def test_a_gpu_that_comes_back_keeps_its_lease_and_its_debt_is_paid(
+def test_a_returning_gpu_keeps_its_lease_and_its_pending_reload(
     world: World, resident: ScriptedResident, start_operator: Start, api: httpx.Client
 ) -> None:
     start_operator(resync_interval="5")

@@ -202,7 +202,7 @@ def test_a_job_that_exceeds_bounds_newer_than_itself_still_runs(
     world.reaches("digits", "Succeeded")
 
 
-def test_reasons_and_phases_of_another_version_stop_nobody(
+def test_reasons_of_another_version_stop_no_job(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     world.apply_job("digits", priority=1)

@@ -75,7 +75,7 @@ def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
         world.reaches(name, "Succeeded")
 
 
-def test_two_gpus_of_one_node_are_told_apart_by_their_uuid(
+def test_uuids_distinguish_two_gpus_of_one_node(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.add_resident(second, name="sam3-b", node="node-1", gpu="b")
@@ -117,7 +117,7 @@ def test_a_resident_outside_the_cluster(world: World, second: ScriptedResident, 
     assert world.job("digits")["status"]["gpu"]["resident"] == "external/vm"
 
 
-def test_a_resident_that_will_not_let_go_loses_its_pod_where_that_is_allowed(
+def test_a_resident_that_does_not_unload_loses_its_pod(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(restart_resident_after="1")

@@ -185,7 +185,7 @@ def test_results_without_a_claim_leave_nothing_to_prepare_on(
     assert preparation(world, "digits") == {}
 
 
-def test_a_preparing_pod_that_does_not_start_says_why_and_is_given_up(
+def test_a_preparing_pod_that_does_not_start_is_reported_and_deleted(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1", pod_start_timeout="3")

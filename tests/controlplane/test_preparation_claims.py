@@ -30,7 +30,7 @@ def on_claim(name: str) -> Object:
     return {"persistentVolumeClaim": {"claimName": name}, "path": "digits"}
 
 
-def test_a_missing_claim_is_told_before_any_pod(
+def test_a_missing_pvc_is_reported_before_any_pod(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1")

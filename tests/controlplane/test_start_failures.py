@@ -116,7 +116,7 @@ def test_a_claim_that_does_not_exist_costs_no_outage(
     assert world.attempts("digits") == []
 
 
-def test_a_claim_without_a_volume_is_said_with_the_reason(
+def test_an_unbound_pvc_is_reported_with_the_reason(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.delete_claim("data")

@@ -179,7 +179,7 @@ def column(cluster: Cluster, world: World, name: str, title: str) -> str:
     return row[header.index(title) :].split("  ")[0].strip()
 
 
-def test_the_table_tells_the_reason_in_every_phase(
+def test_the_table_shows_the_reason_in_every_phase(
     cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
 ) -> None:
     world.apply_job("digits")
@@ -202,7 +202,7 @@ def test_the_table_has_the_accuracy_of_a_classification(
     eventually(lambda: column(cluster, world, "animals", "MAP") == "0.87", "top-1 accuracy")
 
 
-def test_events_are_told_once_and_in_order_by_whichever_process(
+def test_events_are_written_once_and_in_order(
     cluster: Cluster, world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     first = start_operator()

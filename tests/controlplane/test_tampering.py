@@ -34,7 +34,7 @@ def test_numbers_of_any_length_freeze_no_gpu(
     world.finalize_pod("digits-1", [])
 
 
-def test_a_pod_that_says_it_runs_beside_the_resident_does_not_end_its_hold(
+def test_a_forged_sharing_label_does_not_end_a_hold(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     """Law 2: a hold that is not renewed expires, and the resident loads beside the training."""

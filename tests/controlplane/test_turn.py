@@ -56,7 +56,7 @@ def test_a_job_trains_and_the_resident_comes_back(
     assert operator.running
 
 
-def test_while_the_resident_unloads_the_status_says_so(
+def test_the_status_shows_that_the_resident_unloads(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     may_go_on = threading.Event()
@@ -120,7 +120,7 @@ def test_nothing_starts_while_the_resident_refuses(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 
-def test_a_mute_resident_is_unknown_not_free(world: World, resident: ScriptedResident, start_operator: Any) -> None:
+def test_a_silent_resident_is_not_taken_as_free(world: World, resident: ScriptedResident, start_operator: Any) -> None:
     start_operator(max_outage="0", min_serve="0")
     world.apply_job("first")
     eventually(lambda: world.pod_names() == ["first-1"], "the first training pod")
@@ -155,7 +155,7 @@ def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedReside
     assert resident.loaded
 
 
-def test_a_failed_load_is_told_and_tried_for_ever(
+def test_a_failed_load_is_reported_and_retried_indefinitely(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """Law 3: the job does not wait for a broken resident, the resident's debt is not forgotten."""
@@ -171,7 +171,7 @@ def test_a_failed_load_is_told_and_tried_for_ever(
     assert resident.loaded
 
 
-def test_a_residents_pod_says_at_which_port_it_is_asked(world: World, start_operator: Any) -> None:
+def test_a_residents_pod_sets_its_port(world: World, start_operator: Any) -> None:
     resident = ScriptedResident()
     try:
         world.add_resident(resident, annotations={"gpurelay.dev/port": "8000"})

@@ -59,7 +59,7 @@ COLUMNS = {
 """Which kustomizations each column of the table in docs/install.md is about."""
 
 
-def test_what_is_created_outside_the_namespace_is_said(cluster: Cluster) -> None:
+def test_objects_outside_the_namespace_are_documented(cluster: Cluster) -> None:
     for column, kustomizations in COLUMNS.items():
         for kustomization in kustomizations:
             objects = kustomized(cluster, REPOSITORY / "manifests" / kustomization)

@@ -107,13 +107,13 @@ HOSTILE: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_what_is_no_answer_is_unavailable(name: str) -> None:
+async def test_a_hostile_answer_counts_as_unavailable(name: str) -> None:
     with pytest.raises(UnavailableError) as told:
         await ask(HOSTILE[name], lambda session, url: call(session, "GET", url, timeout=0.3))
     assert len(str(told.value)) <= 600
 
 
-async def test_an_answer_in_parts_is_read_whole() -> None:
+async def test_an_answer_in_parts_is_complete() -> None:
     assert await ask(in_parts, lambda session, url: call(session, "GET", url, timeout=5)) == {"epoch": 3}
 
 
@@ -131,7 +131,7 @@ BAD_REPORTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("wrong", BAD_REPORTS)
-async def test_a_report_that_makes_no_sense_is_none(wrong: dict[str, Any]) -> None:
+async def test_an_invalid_report_is_refused(wrong: dict[str, Any]) -> None:
     def report(session: aiohttp.ClientSession, url: str) -> Awaitable[GpuReport]:
         return ResidentClient(session, None, Limits(measure=2)).report(url)
 
@@ -140,7 +140,7 @@ async def test_a_report_that_makes_no_sense_is_none(wrong: dict[str, Any]) -> No
     assert (await ask(whole(json.dumps(GOOD).encode()), report)).free_mib == 14_910
 
 
-async def test_a_trainer_that_answers_nonsense_has_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_progress_answer_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     async def progress(session: aiohttp.ClientSession, url: str) -> Any:
         monkeypatch.setattr(trainers, "PORT", int(url.rpartition(":")[2]))
         return await trainers.progress(session, replace(training_pod_of(pod_object(None)), ip="127.0.0.1"))

@@ -44,7 +44,7 @@ def test_the_policy_knows_every_key_that_the_operator_writes() -> None:
 
 @pytest.mark.parametrize("part", ["", "/status"])
 @pytest.mark.parametrize("kind", ["label", "annotation"])
-def test_nobody_else_changes_a_key_of_the_operators(
+def test_only_the_operator_changes_its_keys(
     world: World, api: httpx.Client, tenant: Tenant, pod: str, kind: str, part: str
 ) -> None:
     before = api.get(pod).json()["metadata"]
@@ -83,7 +83,7 @@ def test_a_binding_brings_no_key_of_the_operators(tenant: Tenant, world: World) 
             refused(tenant.call("POST", path, body), f"{key} is the operator's")
 
 
-def test_nobody_else_creates_a_pod_with_such_a_key(tenant: Tenant, world: World) -> None:
+def test_only_the_operator_creates_a_pod_with_its_keys(tenant: Tenant, world: World) -> None:
     path = f"/api/v1/namespaces/{world.namespace}/pods"
     job = {**job_manifest("digits"), "metadata": {"namespace": world.namespace, "name": "digits", "uid": "uid"}}
     for name, meta in (("t", shapes.training(job)["metadata"]), ("p", shapes.preparing(job)["metadata"])):

@@ -136,7 +136,7 @@ def waiting_for(pods: Pods, name: str, reason: str) -> Object | None:
     return dict(waiting) if waiting.get("reason") == reason else None
 
 
-def test_unknown_images_and_programs_are_said(pods: Pods) -> None:
+def test_unknown_images_and_programs_are_reported(pods: Pods) -> None:
     pods.create(
         {
             "apiVersion": "v1",

@@ -67,7 +67,7 @@ def test_what_a_killed_shim_left_ends_at_the_nodes_next_start(pods: Pods, node: 
     eventually(lambda: ProcessId.of(orphan) is None, "no orphan")
 
 
-def test_a_node_told_to_end_ends_its_pods_in_good_order(pods: Pods, node: Node) -> None:
+def test_a_stopped_node_ends_its_pods_gracefully(pods: Pods, node: Node) -> None:
     script = "trap 'echo saved > /dev/termination-log; exit 143' TERM; echo up; while :; do sleep 0.05; done"
     pods.run("worker", "sh", "-c", script)
     eventually(lambda: pods.logs("worker"), "its start")

@@ -105,7 +105,7 @@ def test_a_bystander_waits_for_turns_of_others_and_for_nothing_else(now: float) 
     assert judge(waits(now), running=[(101, now)], others=0) == [], "another job trains all the time"
 
 
-def test_a_bystander_does_not_wait_beside_a_gpu_that_nobody_has(now: float) -> None:
+def test_a_bystander_does_not_wait_for_a_free_gpu(now: float) -> None:
     late = waits(100 + CONSTANT + 2)
     assert late.verdict({}, {GPU: [(100, 103)]}, {}, [], others=1) == []
     told = late.verdict({}, {GPU: [(100, 101)]}, {}, [], others=1)

@@ -76,7 +76,7 @@ def test_every_poll_is_counted_on_a_connection_of_its_own() -> None:
     assert 0 < seen.slowest < 10
 
 
-def test_polls_go_on_while_the_server_stalls() -> None:
+def test_polls_continue_while_the_server_stalls() -> None:
     with serving() as (server, url), HealthPoller(url, per_second=100) as poller:
         server.gate.clear()
         eventually(lambda: server.connections >= 8, "eight polls under way at once")

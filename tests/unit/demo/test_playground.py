@@ -14,7 +14,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU_RELAY_CACHE", str(tmp_path))
 
 
-def test_without_a_cluster_a_shell_is_told_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_cluster_the_shell_prints_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env"]) == 1
     told = capsys.readouterr()
     assert (told.out, "start it with `make try`" in told.err) == ("", True)

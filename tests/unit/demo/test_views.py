@@ -8,20 +8,20 @@ from demo.views import Attempt, Identity, identity, job_view, terminated
 WORD = json.dumps({"reason": "OutOfMemory", "message": "out of GPU memory before the first epoch", "epoch": 0})
 
 
-def test_a_job_that_nobody_has_seen_yet() -> None:
+def test_a_job_without_a_status() -> None:
     view = job_view({"metadata": {"name": "digits"}})
     assert (view.phase, view.pod, view.epoch, view.map50, view.attempts) == ("", "", 0, None, ())
     assert not view.training_ended
 
 
-def test_a_job_that_waits_says_for_what() -> None:
+def test_a_waiting_job_shows_its_reason() -> None:
     waiting = {"type": "Reconciling", "status": "True", "message": "asks the resident to unload"}
     view = job_view({"status": {"phase": "Acquiring", "conditions": [waiting], "gpu": {"freeBefore": 910}}})
     assert (view.phase, view.says) == ("Acquiring", "asks the resident to unload")
     assert (view.free_before, view.free_after) == (910, None)
 
 
-def test_a_condition_that_is_false_says_nothing() -> None:
+def test_a_false_condition_is_not_shown() -> None:
     conditions = [
         {"type": kind, "status": "False", "message": "old"} for kind in ("Reconciling", "Failed", "ResidentReloaded")
     ]

@@ -51,7 +51,7 @@ def test_kube_proxy_changes_no_host_wide_setting() -> None:
         assert config[address].startswith("127.0.0.1:")
 
 
-def test_the_api_server_listens_where_it_is_told() -> None:
+def test_the_api_server_listens_on_the_given_address() -> None:
     flags = controlplane.apiserver_flags(LOOPBACK)
     assert {"--bind-address=127.0.0.1", "--secure-port=6443", "--etcd-servers=http://127.0.0.1:2379"} <= set(flags)
     assert "--endpoint-reconciler-type=none" in flags

@@ -16,6 +16,6 @@ NOT_WAITING = {
 """What runs, ends or has ended is told by docs/life-of-a-job.md."""
 
 
-def test_every_reason_to_wait_is_told() -> None:
+def test_every_reason_to_wait_is_documented() -> None:
     text = page("docs/why-is-my-job-waiting.md").path.read_text()
     assert [reason for reason in Reason if reason not in NOT_WAITING and f"`{reason}`" not in text] == []

@@ -74,7 +74,7 @@ async def test_what_programs_read_is_in_annotations_however_long_the_message_is(
     assert len(told.bodies[0]["message"]) == 1024
 
 
-async def test_an_event_outside_a_turn_says_nothing_of_one() -> None:
+async def test_an_event_outside_a_turn_has_no_turn_annotations() -> None:
     recorded = Recorded()
     await EventRecorder(cast(Kube, recorded)).emit(KEY, "1", 1, EventRecord(Reason.PREPARED, "m"))
     assert recorded.bodies[0]["metadata"]["annotations"] == {}

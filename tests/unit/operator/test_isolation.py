@@ -92,7 +92,7 @@ def test_an_answer_about_one_object_ends_the_work_on_it_alone(status: int) -> No
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), NotLeadingError()])
-def test_cancellation_and_a_lost_leadership_pass_through_and_are_nobodys_fault(error: BaseException) -> None:
+def test_cancellation_and_lost_leadership_are_not_isolated(error: BaseException) -> None:
     isolation = Isolation("test")
     with pytest.raises(type(error)):
         fail(isolation, "a", error)

@@ -30,7 +30,7 @@ def test_anothers_lease_is_waited_for_from_when_it_was_seen_to_change() -> None:
     assert me.wait(129) == 30
 
 
-def test_a_deleted_lease_ends_nobodys_time() -> None:
+def test_a_deleted_lease_shortens_no_term() -> None:
     me = Candidacy("me", DURATION)
     me.see(record(1, "other"), 100)
     me.see(None, 105)

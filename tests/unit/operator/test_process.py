@@ -19,14 +19,14 @@ from gpu_relay.settings import Settings
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
-def test_a_watch_that_tells_everything_owes_nothing() -> None:
+def test_a_complete_watch_has_no_lag() -> None:
     lag = WatchLag()
     lag.observed("a", "5", deleted=False)
     lag.listed({"a": "5"}, lag.known(), now=0)
     assert lag.seconds(100) == 0
 
 
-def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_newer() -> None:
+def test_a_listed_version_lags_until_the_watch_delivers_it_or_a_newer_one() -> None:
     lag = WatchLag()
     lag.observed("a", "5", deleted=False)
     lag.listed({"a": "7", "b": "6"}, lag.known(), now=10)
@@ -38,7 +38,7 @@ def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_new
     assert lag.seconds(30) == 0
 
 
-def test_deletions_are_owed_by_nobody() -> None:
+def test_deletions_are_no_lag() -> None:
     """After a 410 the watch's framework begins with a new list, and never tells what went in between."""
     lag = WatchLag()
     for uid in ("a", "b"):
@@ -50,7 +50,7 @@ def test_deletions_are_owed_by_nobody() -> None:
     assert not lag.known()
 
 
-def test_what_was_told_while_a_list_was_read_is_not_forgotten() -> None:
+def test_events_during_a_list_count() -> None:
     lag = WatchLag()
     before = lag.known()
     lag.observed("new", "3", deleted=False)
@@ -88,7 +88,7 @@ def line() -> Iterator[logging.LogRecord]:
     yield logging.LogRecord("gpu_relay", logging.INFO, "", 0, "%s begins", ("it",), None)
 
 
-async def test_every_line_says_what_it_is_about(line: logging.LogRecord) -> None:
+async def test_every_log_line_names_its_object(line: logging.LogRecord) -> None:
     async def turn() -> tuple[dict[str, Any], str]:
         logs.task_is_about(gpu="gpu-1", fence=7, job="vision/digits")
         return json.loads(logs.JsonLines().format(line)), logs.TextLines().format(line)

@@ -45,7 +45,7 @@ def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
         assert memory.samples == []
 
 
-def test_a_row_that_began_when_the_last_trainer_left_goes_on_in_the_next_turn() -> None:
+def test_samples_after_the_last_trainer_count_in_the_next_turn() -> None:
     turn = TurnState(LEASE)
     sample(turn, 100)
     returned = TurnState.of(replace(LEASE, holder="resident"), turn)

@@ -46,7 +46,7 @@ async def test_headers_are_sent(port: int) -> None:
         assert await probe(port, "/500", httpHeaders=[{"name": "X-Secret", "value": "y"}]).passes(session)
 
 
-async def test_nobody_listens(port: int) -> None:
+async def test_no_server_listens(port: int) -> None:
     async with aiohttp.ClientSession() as session:
         assert not await probe(port, "/200", host="127.9.9.9").passes(session)
 
