@@ -88,7 +88,7 @@ def test_a_job_in_acquiring_leaves_a_gpu_whose_resident_is_gone(
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["ResidentMissing"]
 
 
-def test_an_instant_without_a_resident_pod_is_no_cluster_without_residents(
+def test_a_short_absence_of_resident_pods_is_waited_for(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     operator = start_operator(resident_grace="20")
@@ -193,7 +193,7 @@ def test_a_silent_resident_delays_no_job_that_another_gpu_fits(
     world.shows_pod("third-1")
 
 
-def test_a_turn_whose_resident_falls_silent_is_given_up_for_another_gpu(
+def test_a_turn_with_a_silent_resident_moves_to_another_gpu(
     world: World, resident: ScriptedResident, other: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(resident_grace="1")

@@ -39,7 +39,7 @@ def two_train(world: World, second: ScriptedResident) -> None:
         world.run_pod(f"{name}-1")
 
 
-def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
+def test_two_gpus_train_two_jobs_and_a_third_waits(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     two_train(world, second)
@@ -58,7 +58,7 @@ def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
     eventually(lambda: resident.loaded and second.loaded and world.nothing_owed(), "both residents to be back")
 
 
-def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
+def test_the_second_gpu_returns_to_its_resident(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     two_train(world, second)
@@ -142,7 +142,7 @@ def test_a_claim_replaces_the_extended_resource(
     assert "nvidia.com/gpu" not in resources.get("limits", {})
 
 
-def test_without_claim_and_resource_the_gpu_is_made_visible_by_its_uuid(
+def test_without_a_gpu_resource_the_uuid_makes_the_gpu_visible(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(gpu_resource="")

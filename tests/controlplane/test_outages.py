@@ -44,7 +44,7 @@ def test_memory_that_another_process_holds_is_seen_before_the_unload(
     world.shows_pod("digits-1")
 
 
-def test_memory_that_does_not_come_gives_the_gpu_back_within_the_bound(
+def test_missing_memory_releases_the_gpu_in_time(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(max_idle_outage="5", backoff_base="600", backoff_cap="600", hold_ttl="5")

@@ -61,7 +61,7 @@ def test_no_namespace_waits_for_the_preparations_of_another(
     assert world.pod_names() == ["long-1-prepare"]
 
 
-def test_a_pod_that_does_not_start_holds_no_slot_and_is_given_up_across_a_restart(
+def test_a_pod_that_does_not_start_holds_no_slot(
     world: World, lending: ScriptedResident, start_operator: Start
 ) -> None:
     first = start_operator(preparations="1", start_failure_timeout="600")
@@ -121,7 +121,7 @@ def broken_webhook(api: httpx.Client, world: World) -> Iterator[str]:
     api.delete(f"{path}/{name}")
 
 
-def test_a_pod_that_cannot_be_created_costs_no_attempt_and_holds_no_slot(
+def test_a_pod_that_cannot_be_created_costs_no_attempt(
     api: httpx.Client, world: World, lending: ScriptedResident, broken_webhook: str, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -213,7 +213,7 @@ def test_a_job_that_no_gpu_fits_is_not_prepared_until_one_does(
         large.close()
 
 
-def test_a_job_in_a_namespace_that_no_resident_lends_to_is_not_prepared(
+def test_a_job_that_no_resident_lends_to_is_not_prepared(
     world: World, neighbour: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -222,7 +222,7 @@ def test_a_job_in_a_namespace_that_no_resident_lends_to_is_not_prepared(
     assert neighbour.pod_names() == []
 
 
-def test_a_pod_whose_deletion_was_lost_is_deleted_by_the_next_operator(
+def test_the_next_operator_repeats_a_lost_deletion(
     world: World, api: httpx.Client, lending: ScriptedResident, start_operator: Start
 ) -> None:
     """As after a crash between the status that gives a pod up and the deletion."""

@@ -68,7 +68,7 @@ def test_a_sidecar_that_crashes_ends_no_turn(
     assert resident.loaded
 
 
-def test_a_sidecar_without_an_image_is_no_reason_to_stop_the_training(
+def test_a_sidecar_without_an_image_does_not_stop_training(
     world: World, resident: ScriptedResident, start_operator: Start, template: str
 ) -> None:
     """Its pod stays Pending for as long."""

@@ -77,7 +77,7 @@ def test_a_volume_that_is_mounted_in_the_end_costs_nothing(
     told(world, "TrainingRunning")
 
 
-def test_an_operator_that_may_not_read_events_works_on_without_them(
+def test_an_operator_works_without_access_to_events(
     world: World, resident: ScriptedResident, cluster: Cluster, tmp_path: Path
 ) -> None:
     kubeconfig = kubeconfig_of_one_namespace(cluster, world, tmp_path, without=("events", "list"))

@@ -62,7 +62,7 @@ def test_a_job_at_rest_is_not_written(
     assert world.version("runs") == done
 
 
-def test_progress_is_asked_for_and_written_at_most_once_in_an_interval(
+def test_progress_is_written_at_most_once_an_interval(
     world: World, resident: ScriptedResident, start_operator: Start, trainer: ScriptedTrainer
 ) -> None:
     interval = 0.6

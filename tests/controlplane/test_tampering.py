@@ -67,7 +67,7 @@ def test_a_training_beside_the_resident_is_known_without_its_label(world: World,
     resident.close()
 
 
-def test_a_deletion_with_a_long_grace_period_is_cut_short_once_the_training_is_to_stop(
+def test_a_stop_shortens_a_long_grace_period(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """The namespace's owner deletes the pod with a day's grace; its image ignores SIGTERM. Suspension still works."""

@@ -96,9 +96,7 @@ def test_between_two_samples_nothing_but_a_sample_is_taken(
     assert "list pods" in calls[created - 6 : created], "law 6: a live list comes right before the pod"
 
 
-def test_a_change_between_two_samples_is_seen_before_the_row_is_full(
-    world: World, resident: ScriptedResident, start_operator: Any
-) -> None:
+def test_a_change_between_two_samples_is_seen(world: World, resident: ScriptedResident, start_operator: Any) -> None:
     start_operator(samples="100", sample_interval="60")
     world.apply_job("digits")
     eventually(lambda: "ResidentUnloaded" in world.events("digits"), "the first sample")
@@ -194,7 +192,7 @@ def test_deleting_a_job_in_training_gives_the_gpu_back(
     assert resident.loaded
 
 
-def test_the_hold_is_renewed_and_replaced_on_a_resident_that_restarts(
+def test_the_hold_is_replaced_on_a_restarted_resident(
     world: World, resident: ScriptedResident, start_operator: Any
 ) -> None:
     start_operator(hold_ttl="5")

@@ -94,7 +94,7 @@ def test_only_the_operator_creates_a_pod_with_its_keys(tenant: Tenant, world: Wo
                     refused(tenant.call("POST", path, body), f"the {kind[:-1]} {key} is the operator's: create a Yolo")
 
 
-def test_what_else_is_done_to_training_pods_is_not_hindered(
+def test_other_changes_of_training_pods_are_admitted(
     world: World, api: httpx.Client, tenant: Tenant, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """A tenant's own labels and finalizers, the kubelet's status, the garbage collector."""
@@ -115,7 +115,7 @@ def test_what_else_is_done_to_training_pods_is_not_hindered(
     eventually(world.nothing_owed, "the Lease to be settled")
 
 
-def test_keys_without_number_do_not_keep_the_kubelet_from_its_status(world: World, tenant: Tenant, pod: str) -> None:
+def test_many_keys_do_not_block_the_kubelets_status(world: World, tenant: Tenant, pod: str) -> None:
     """An expression that costs more than the API server allows is refused, so the number of keys has a bound."""
     for kind in ("labels", "annotations"):
         few, many = (dict.fromkeys((f"k{number}" for number in range(count)), "") for count in (400, 501))

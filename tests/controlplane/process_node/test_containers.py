@@ -117,7 +117,7 @@ def test_servers_share_a_port_on_addresses_of_their_own(pods: Pods) -> None:
             assert answer.status == 200
 
 
-def test_what_is_missing_is_waited_for(pods: Pods) -> None:
+def test_a_missing_config_map_is_waited_for(pods: Pods) -> None:
     env = [{"name": "N", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "n"}}}]
     pods.run("env", "sh", "-c", "echo $N", container={"env": env})
     volumes = [{"name": "v", "configMap": {"name": "later"}}]

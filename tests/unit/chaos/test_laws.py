@@ -122,7 +122,7 @@ def test_no_gpu_that_can_train_and_no_operator_excuse_a_wait(now: float) -> None
     assert judge(waits(late, Happenings(everyone=[(105, 115)]))) == []
 
 
-def test_an_operator_sees_the_namespaces_of_its_scenario_and_what_has_none() -> None:
+def test_an_operator_sees_only_the_namespaces_of_its_scenario() -> None:
     mine, other, node = ({"metadata": {"name": name, **more}} for name, more in (
         ("a", {"namespace": "seed-1"}), ("b", {"namespace": "seed-2"}), ("node-1", {}),
     ))  # fmt: skip

@@ -30,7 +30,7 @@ def test_the_phase_after_the_last_reason(reasons: list[str], limit: int, phase: 
     assert verdict(job(status={"attempts": attempts(*reasons)}, backoffLimit=limit), NOW).phase == phase
 
 
-def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None:
+def test_the_next_batch_is_half_of_the_smallest_failed_one() -> None:
     """Ultralytics halves the batch itself in its first epoch: what an attempt failed with is what it reports."""
 
     def after(*batches: int | None, spec: int | str = 16) -> int | str:

@@ -63,7 +63,7 @@ async def test_names_sort_in_the_order_of_a_turn() -> None:
     assert [name.rsplit(".", 1)[-1] for name in sorted(names)] == [each.lower() for each in story]
 
 
-async def test_what_programs_read_is_in_annotations_however_long_the_message_is() -> None:
+async def test_annotations_do_not_depend_on_the_message() -> None:
     told = await emitted(EventRecord(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
     assert told.bodies[0]["metadata"]["annotations"] == {
         "gpurelay.dev/gpu": "gpu-1",

@@ -120,7 +120,7 @@ def test_a_turn_ends_in_a_status_of_its_own_unless_it_hands_over(view: TurnView,
         {"lease": replace(OWED, acquired=ago(11))},
     ],
 )
-def test_the_resident_is_loaded_without_a_next_job_or_after_a_long_outage(changes: dict[str, Any]) -> None:
+def test_the_resident_is_loaded_unless_a_next_job_is_in_time(changes: dict[str, Any]) -> None:
     assert isinstance(turn.plan(after_a_turn(**changes)).action, Load)
 
 

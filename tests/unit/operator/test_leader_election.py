@@ -21,7 +21,7 @@ def test_a_free_lease_is_taken_at_once() -> None:
         assert me.wait(100) <= 0
 
 
-def test_anothers_lease_is_waited_for_from_when_it_was_seen_to_change() -> None:
+def test_another_holders_term_counts_from_its_last_change() -> None:
     me = Candidacy("me", DURATION)
     me.see(record(1, "other", 30), 100)
     me.see(record(1, "other", 30), 110)

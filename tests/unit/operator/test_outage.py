@@ -62,7 +62,7 @@ def test_a_job_waits_while_the_resident_serves() -> None:
     assert timestamp(NOW + timedelta(seconds=40)) in placement.message
 
 
-def test_a_job_that_waits_for_an_idle_resident_does_not_block_others() -> None:
+def test_waiting_for_an_idle_resident_blocks_no_other_job() -> None:
     polite, bold = job(gpu={"memory": "10Gi", "startWhen": "ResidentIdle", "idleFor": "10s"}), job("bold")
     busy, idle = candidate(LOADED), candidate(replace(LOADED, idle_seconds=10))
     assert [p.reason for p in explain_placement([polite, bold], [busy], NOW, POLICY)] == [

@@ -26,7 +26,7 @@ def test_a_complete_watch_has_no_lag() -> None:
     assert lag.seconds(100) == 0
 
 
-def test_a_listed_version_lags_until_the_watch_delivers_it_or_a_newer_one() -> None:
+def test_a_listed_version_lags_until_the_watch_delivers_it() -> None:
     lag = WatchLag()
     lag.observed("a", "5", deleted=False)
     lag.listed({"a": "7", "b": "6"}, lag.known(), now=10)

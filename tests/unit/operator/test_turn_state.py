@@ -12,7 +12,7 @@ def sample(memory: TurnState, at: float, *, loaded: bool = False, held: bool = T
     memory.take_sample(report(loaded=loaded, hold=HOLD if held and not loaded else None), at, keep=3, apart=0.5)
 
 
-def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:
+def test_the_first_sample_under_a_hold_counts_immediately() -> None:
     memory = TurnState(LEASE)
     sample(memory, 100, loaded=True)
     sample(memory, 100)
@@ -37,7 +37,7 @@ def test_a_gap_ends_a_row() -> None:
     assert memory.samples == [14_910]
 
 
-def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
+def test_a_loaded_or_unheld_resident_ends_a_row() -> None:
     for loaded, held in ((True, True), (False, False)):
         memory = TurnState(LEASE)
         sample(memory, 100)
