@@ -97,7 +97,7 @@ def test_annotations_of_the_resident_override_the_operators_clocks(world: World,
     finish(world, "first-1")
     eventually(lambda: world.waits_for("second", "ResidentServing"), "the second job to wait")
     assert resident.loaded
-    resident.idle_seconds = 31  # nobody asks it for anything
+    resident.idle_seconds = 31  # no client sends a request
     world.shows_pod("second-1")
     resident.close()
 

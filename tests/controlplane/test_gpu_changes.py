@@ -26,7 +26,7 @@ def annotate_lease(api: httpx.Client, gpu: str, annotations: dict[str, str | Non
 def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
     world: World, resident: ScriptedResident, other: ScriptedResident, start_operator: Start, api: httpx.Client
 ) -> None:
-    """Law 8: the debt of a GPU that does not come back stays in its Lease, and holds up no job."""
+    """Law 8: the pending reload of a GPU that does not return stays in its Lease, and delays no job."""
     operator = start_operator()
     world.apply_job("digits")
     world.shows_pod("digits-1")

@@ -15,7 +15,7 @@ Start = Callable[..., OperatorProcess]
 
 @pytest.fixture
 def second(world: World) -> Iterator[ScriptedResident]:
-    """A second resident, on a GPU of its own; the test says where it sits."""
+    """A second resident, on a GPU of its own; the test chooses its node."""
     resident = ScriptedResident(uuid="GPU-00000000-0000-0000-0000-000000000002")
     yield resident
     resident.close()

@@ -113,7 +113,7 @@ def test_host_memory(world: World, resident: ScriptedResident, operator: Operato
 def test_an_eviction_for_want_of_memory_costs_an_attempt(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """It may be the training's own doing, so it is not repeated for ever."""
+    """The training itself may be the cause, so it is not repeated indefinitely."""
     world.apply_job("digits", backoffLimit=0)
     world.shows_pod("digits-1")
     world.set_pod("digits-1", phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
@@ -189,7 +189,7 @@ def test_a_pod_deleted_by_hand_gets_advice_on_suspend(
 def test_a_lost_node_keeps_its_gpu_until_it_is_marked_down(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 2: nobody knows whether the pod still trains, so neither another job nor the resident gets the GPU."""
+    """Law 2: the pod may still train, so neither another job nor the resident gets the GPU."""
     world.create_node("node-3")
     world.apply_job("digits", backoffLimit=0)
     world.shows_pod("digits-1")

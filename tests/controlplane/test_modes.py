@@ -1,4 +1,4 @@
-"""Jobs that validate or export without training, and jobs that continue a finished run: rules, columns, words."""
+"""Jobs that validate or export without training, and jobs that continue a finished run: rules, columns, messages."""
 
 import json
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for what the programs really export, in words that Prometheus understands."""
+"""The dashboard and the alerts query metrics that the programs export, in valid PromQL."""
 
 import json
 import re

@@ -64,7 +64,7 @@ def test_every_line_of_a_turn_names_its_job(world: World, resident: ScriptedResi
 
 
 def test_sigterm_in_the_midst_of_a_turn(world: World, resident: ScriptedResident, start_operator: Start) -> None:
-    """It ends at once and cleanly; the training goes on, and the next process finishes the turn."""
+    """It ends immediately and cleanly; the training continues, and the next process finishes the turn."""
     operator = start_operator()
     world.apply_job("digits")
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")

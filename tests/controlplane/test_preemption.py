@@ -52,7 +52,7 @@ def test_only_a_preemptible_job_of_lower_priority_stops(
     trains(world, "high-1")
     world.apply_job("equal", priority=10)
     eventually(lambda: world.job("equal")["status"].get("queuePosition") == 1, "equal to wait")
-    world.touch_job("equal")  # the queue is looked at again
+    world.touch_job("equal")  # the queue is scheduled again
     assert world.exists("high-1")
     world.end_pod("high-1")
     world.reaches("high", "Succeeded")

@@ -84,7 +84,7 @@ def test_a_missing_tracking_secret_is_named_before_a_turn(
     )
     assert (resident.called("unload"), world.leases()) == ([], {})
 
-    world.end_pod("digits-1-prepare")  # somebody has created it
+    world.end_pod("digits-1-prepare")  # a user has created it
     world.shows_pod("digits-1")
     for name in ("digits-1-prepare", "digits-1"):
         pod = world.pod(name)

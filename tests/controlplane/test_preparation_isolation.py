@@ -42,7 +42,7 @@ def is_prepared(world: World, name: str) -> bool:
 
 
 def fail_to_start(world: World, pod: str) -> None:
-    """Say as a kubelet that the image of a preparing pod cannot be pulled."""
+    """Report, as a kubelet, that the image of a preparing pod cannot be pulled."""
     eventually(lambda: world.node_of(pod), f"{pod} to have a node")
     world.set_pod(pod, phase="Pending", containerStatuses=[container(IMAGE_MISSING)])
 
@@ -138,7 +138,7 @@ def test_a_pod_that_cannot_be_created_costs_no_attempt(
 
 @pytest.fixture
 def unwritable(api: httpx.Client, world: World) -> Iterator[None]:
-    """An admission policy that lets nobody write the status of the job `cursed`."""
+    """An admission policy that refuses every write to the status of the job `cursed`."""
     match = {"apiGroups": ["gpurelay.dev"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"]}
     rule = {**match, "resources": ["yolotrainingjobs/status"]}
     name, kind = world.namespace, f"{ADMISSION}/validatingadmissionpolicies"

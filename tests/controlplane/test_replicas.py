@@ -1,4 +1,4 @@
-"""Two operators: one acts, the other stands by and takes over, and never do both act."""
+"""Two operators: one leads, the standby takes the lead after it, and never do both act."""
 
 from collections.abc import Callable
 

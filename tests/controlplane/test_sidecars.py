@@ -1,4 +1,4 @@
-"""Pods of more than one container: the trainer's alone says how the training is, and all of them hold the GPU."""
+"""Pods with several containers: the trainer's alone decides the result, and all of them keep the GPU."""
 
 import json
 from collections.abc import Callable

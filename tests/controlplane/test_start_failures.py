@@ -18,7 +18,7 @@ Start = Callable[..., OperatorProcess]
 
 
 def creating(world: World, name: str) -> None:
-    """Have a kubelet say no more than that it makes the pod's containers."""
+    """Report, as a kubelet, only that the pod's containers are being created."""
     waiting = {"waiting": {"reason": "ContainerCreating"}}
     world.set_pod(name, phase="Pending", containerStatuses=[container(waiting)])
 

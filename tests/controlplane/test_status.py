@@ -36,7 +36,7 @@ def trains(world: World, pod: str, trainer: ScriptedTrainer) -> None:
 def test_a_job_at_rest_is_not_written(
     world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
 ) -> None:
-    """Queued, in training, suspended, done: ten looks and more at each, and not one write."""
+    """Queued, training, suspended, finished: ten reconciles and more of each, without a write."""
     trainer.eta_seconds = 600
     world.apply_job("runs")
     trains(world, "runs-1", trainer)
@@ -48,7 +48,7 @@ def test_a_job_at_rest_is_not_written(
     looks = len(trainer.asked)
     before = {name: world.version(name) for name in ("runs", "waits", "rests")}
     eventually(lambda: len(trainer.asked) > looks + 10, "ten looks")
-    world.touch_job("rests")  # the queue is looked at, too
+    world.touch_job("rests")  # the queue is scheduled, too
     eventually(lambda: len(trainer.asked) > looks + 15, "more looks")
     after = {name: world.version(name) for name in ("runs", "waits")}
     assert after == {name: before[name] for name in after}

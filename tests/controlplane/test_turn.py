@@ -72,7 +72,7 @@ def test_the_status_shows_that_the_resident_unloads(
 def test_no_pod_before_the_memory_is_measured_free(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 1: the resident says that it has unloaded, but the memory is not there."""
+    """Law 1: the resident reports that it has unloaded, but the memory is not free."""
     resident.faults.leak_mib = 5000
     world.apply_job("digits")
     condition = eventually(lambda: _reason(world, "WaitingForMemory"), "the condition WaitingForMemory")
@@ -156,7 +156,7 @@ def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedReside
 def test_a_failed_load_is_reported_and_retried_indefinitely(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 3: the job does not wait for a broken resident, the resident's debt is not forgotten."""
+    """Law 3: the job does not wait for a broken resident, and the reload stays pending."""
     resident.faults.load = "weights are missing"
     world.apply_job("digits")
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
@@ -218,7 +218,7 @@ def test_a_job_without_a_resident_trains_without_a_hand_over(
 
 
 def _story(world: World) -> list[str]:
-    """Return a job's Events, without what the scheduler says of nodes that have no room for anything."""
+    """Return a job's Events, without those of the scheduler about nodes without room."""
     return [reason for reason in world.events("digits") if reason != "Unschedulable"]
 
 

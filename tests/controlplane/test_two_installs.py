@@ -93,7 +93,7 @@ def test_what_the_cluster_shares_stays_when_an_install_goes(cluster: Cluster) ->
 
 
 def apply(cluster: Cluster, objects: list[Object]) -> None:
-    """Apply an install as its team would; whoever forces a conflict would take somebody else's object."""
+    """Apply an install as its team does; a forced conflict would take the object of another install."""
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=_manifest(objects))
 
 

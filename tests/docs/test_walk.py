@@ -20,7 +20,7 @@ ROUTE = (
 """From the start of the relay to its end."""
 WRITTEN_BY_A_PROGRAM = {"docs/tour.md"}
 _OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-"""What a `make` that runs the tests tells those that it takes for its parts, which then say where they are."""
+"""Variables that a `make` that runs the tests passes to its children, which print their folder because of them."""
 
 
 @pytest.fixture

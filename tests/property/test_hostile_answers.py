@@ -53,7 +53,7 @@ def raw(text: bytes) -> Reply:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """One byte at a time, for ever."""
+    """Send one byte at a time, indefinitely."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
     while True:
         writer.write(b" ")
@@ -62,7 +62,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def endless(writer: asyncio.StreamWriter) -> None:
-    """Chunk after chunk, as fast as they are taken."""
+    """Send chunk after chunk, as fast as the client reads them."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
@@ -70,7 +70,7 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 
 async def in_parts(writer: asyncio.StreamWriter) -> None:
-    """A good answer in three packets."""
+    """Send a valid answer in three packets."""
     body = json.dumps({"epoch": 3}).encode()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
     for part in (body[:4], body[4:9], body[9:]):

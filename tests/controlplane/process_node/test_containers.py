@@ -93,7 +93,7 @@ def annotation(path: str, key: str) -> Object:
 
 
 def volume(namespace: str, name: str, folder: Path) -> list[Object]:
-    """A claim, and the volume that is bound to it."""
+    """Return a PVC, and the volume that is bound to it."""
     shared: Object = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     own = f"{namespace}-{name}"
     claim = {**shared, "volumeName": own, "resources": {"requests": {"storage": "1Gi"}}}
@@ -168,7 +168,7 @@ def test_a_pod_reaches_the_api_as_its_account(pods: Pods) -> None:
         "spec": {"token": token_text, "audiences": ["gpu-relay"]},
     }
     answer = json.loads(pods.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review)))
-    # the pod is over, and its token with it: valid only while the pod it is bound to exists
+    # the token is valid while the pod object that it is bound to exists, although the pod has ended
     assert answer["status"]["user"]["username"] == user
     assert answer["status"]["audiences"] == ["gpu-relay"]
 

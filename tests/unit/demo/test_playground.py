@@ -1,4 +1,4 @@
-"""What the playground says where it cannot do what was asked; that it works is the walk's matter (tests/docs)."""
+"""The playground's errors; tests/docs checks that it works."""
 
 from pathlib import Path
 

@@ -22,7 +22,7 @@ POLICY = Policy(preparations=0)
 
 
 def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
-    """Return a loaded resident's report, which says that `own` of the MiB in use are its own."""
+    """Return a loaded resident's report, in which `own` of the MiB in use are its own."""
     return report(loaded=True, used=used, worker_allocated_mib=own, worker_cap_mib=own)
 
 

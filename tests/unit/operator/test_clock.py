@@ -1,4 +1,4 @@
-"""The cluster's time on a machine whose own clock is wrong."""
+"""The cluster's time on a machine whose clock is wrong."""
 
 import time
 from email.utils import formatdate

@@ -1,4 +1,4 @@
-"""Events: their names, which no version changes, and what they say for programs."""
+"""Events: their names, which no version changes, and the annotations for programs."""
 
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ LEASE = lease(KEY)
 
 
 class Recorded:
-    """Takes Events in the API server's place."""
+    """Records Events in place of the API server."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []

@@ -39,7 +39,7 @@ def test_the_next_job_goes_first_while_the_outage_is_short() -> None:
 
 
 def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 14910, **changes: Any) -> TurnView:
-    """The turn's pod has just ended, and somebody waits for the GPU."""
+    """Return the view of a turn whose pod has just ended, while another job waits for the GPU."""
     ended = Termination(0, "", {"reason": word, "message": "30 epochs"}, ago(60), ago(1))
     lease = replace(OURS, out_since=ago(out_since))
     pod = replace(POD, phase="Succeeded", termination=ended, proven_mib=14910)

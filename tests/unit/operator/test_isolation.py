@@ -69,7 +69,7 @@ def test_what_was_left_out_is_asked_for_again_when_it_is_due() -> None:
     assert isolation.requeue_after() is None
     fail(isolation, "a")
     assert isolation.requeue_after() == pytest.approx(0.5)
-    assert isolation.requeue_after() is None  # nobody asked for it in this pass: it may be gone
+    assert isolation.requeue_after() is None  # no access in this pass: the object may be deleted
     clock.seconds = 0.4
     assert isolation.defers("a")
     clock.seconds = 0.6  # due while the pass still ran

@@ -1,4 +1,4 @@
-"""What is decided about a job's admission by Kueue, rule by rule."""
+"""Decisions about a job's admission by Kueue, rule by rule."""
 
 from dataclasses import replace
 from typing import Any

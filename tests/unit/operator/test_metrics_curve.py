@@ -1,4 +1,4 @@
-"""A training's course in its status: even, bounded, and true after a training that went back."""
+"""The curve of a training in its status: even, bounded, and correct after a training restarts at an earlier epoch."""
 
 from itertools import pairwise
 

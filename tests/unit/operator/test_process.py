@@ -1,4 +1,4 @@
-"""What an operator tells of itself: progress, logs, and the tables of docs/operations.md."""
+"""What an operator reports about itself: progress, logs, and the tables of docs/operations.md."""
 
 import asyncio
 import json
@@ -39,7 +39,7 @@ def test_a_listed_version_lags_until_the_watch_delivers_it() -> None:
 
 
 def test_deletions_are_no_lag() -> None:
-    """After a 410 the watch's framework begins with a new list, and never tells what went in between."""
+    """After a 410 the framework starts with a new list, and never reports what was deleted in between."""
     lag = WatchLag()
     for uid in ("a", "b"):
         lag.observed(uid, "1", deleted=False)
@@ -60,7 +60,7 @@ def test_events_during_a_list_count() -> None:
 
 
 async def test_a_key_that_runs_for_long_is_not_overdue_but_running() -> None:
-    """A load takes minutes; meanwhile its GPU is put again and again, and nobody may call that a hang."""
+    """A load takes minutes; meanwhile its GPU is queued again and again, which is no hang."""
     done = asyncio.Event()
 
     async def handle(_: str) -> None:

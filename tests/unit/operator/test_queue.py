@@ -36,7 +36,7 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
 
 @given(st.lists(st.booleans(), max_size=6), st.integers(0, 4))
 def test_assignments_match_the_explanations(pauses: list[bool], gpus: int) -> None:
-    """Jobs that pause after a failure are passed over, and the queue is looked at again when they no longer do."""
+    """Jobs in backoff are skipped, and the queue is scheduled again when the backoff ends."""
     failed = [attempt(completion_time=ago(0))]
     waiting = [job(f"j{n}", status={"attempts": failed if each else []}) for n, each in enumerate(pauses)]
     candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]

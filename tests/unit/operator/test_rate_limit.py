@@ -1,4 +1,4 @@
-"""Looks at everything leave time for the rest."""
+"""Full passes leave time for other work."""
 
 import asyncio
 

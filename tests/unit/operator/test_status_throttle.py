@@ -1,4 +1,4 @@
-"""What waiting jobs are told, and how often: a queue moves with every turn."""
+"""How often the status of waiting jobs is updated: a queue moves with every turn."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SOON, LATER = "2026-01-01T13:00:00Z", "2026-01-01T18:00:00Z"
 
 
 def told(position: int, start: str | None = None, reason: Reason = Reason.WAITING_IN_QUEUE) -> Job:
-    """Return a job that was told its place."""
+    """Return a job with a published position."""
     said = status.queued(job(), NOW, position, start, reason, place_message(position))
     return job(status=said)
 

@@ -1,4 +1,4 @@
-"""Single rules of the plan, by table: what the model of the turn reaches too rarely."""
+"""Single rules of the plan, which the model of the turn reaches too rarely."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""Samples of free memory: a row begins at once, its measurements lie apart, and it outlives a turn that has ended."""
+"""Samples of free memory: a row begins immediately, its samples are spaced, and it may outlive its turn."""
 
 from dataclasses import replace
 
