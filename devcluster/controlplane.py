@@ -89,21 +89,20 @@ class ControlPlane:
 
     def _write_credentials(self, addresses: Addresses, node_name: str) -> None:
         authority = pki.Authority()
-        (self._dir / "ca.crt").write_bytes(authority.pair.certificate)
+        (self._dir / "ca.crt").write_bytes(authority.certificate)
         hosts = dict.fromkeys((*_API_NAMES, LOOPBACK, API_SERVICE_ADDRESS, addresses.host))
         authority.issue("kube-apiserver", hosts=tuple(hosts)).write(self._dir, "apiserver")
-        pki.write_private(self._dir / "service-accounts.key", pki.new_key())
+        pki.write_private(self._dir / "service-accounts.key", authority.issue("service-accounts").key)
         (self._dir / audit.POLICY_FILE).write_text(audit.policy())
-        users: dict[str, tuple[str, tuple[str, ...]]] = {
-            "kubeconfig": ("admin", ("system:masters",)),
-            "controller-manager.kubeconfig": ("system:kube-controller-manager", ()),
-            "scheduler.kubeconfig": ("system:kube-scheduler", ()),
-            "proxy.kubeconfig": ("system:kube-proxy", ()),
-            "node.kubeconfig": (f"system:node:{node_name}", ("system:nodes",)),
+        issued = {
+            "kubeconfig": authority.issue("admin", "system:masters"),
+            "controller-manager.kubeconfig": authority.issue("system:kube-controller-manager"),
+            "scheduler.kubeconfig": authority.issue("system:kube-scheduler"),
+            "proxy.kubeconfig": authority.issue("system:kube-proxy"),
+            "node.kubeconfig": authority.issue(f"system:node:{node_name}", "system:nodes"),
         }
-        for file, (user, groups) in users.items():
-            pair = authority.issue(user, groups)
-            pki.write_private(self._dir / file, pki.kubeconfig(addresses.server, authority.pair, pair))
+        for file, pair in issued.items():
+            pki.write_private(self._dir / file, pki.kubeconfig(addresses.server, authority.certificate, pair))
             if file == "kubeconfig":
                 pair.write(self._dir, "admin")
 

@@ -46,7 +46,7 @@ def test_two_gpus_and_twelve_jobs(world: World, resident: ScriptedResident, oper
     assert [each["reason"] for each in world.attempts("greedy")] == ["OutOfMemory", "Completed"]
     assert [each["batch"] for each in world.attempts("greedy")] == [16, 8]
     assert [each["reason"] for each in world.attempts("sleepy")] == ["Suspended", "Completed"]
-    # whoever waited from the start was given a GPU by priority, then by age; the log has the order of the Leases
+    # jobs that waited from the start got a GPU by priority, then by age; the log has the order of the Leases
     begun = re.findall(rf"{world.namespace}/(\S+)\] its turn begins", operator.log())
     plain = [name for name in begun if name.startswith(("plain", "late"))]
     assert [PRIORITIES[name] for name in plain] == [10, 10, 10, 0, 0, -5, -10]

@@ -1,4 +1,4 @@
-"""The operator dies without warning, and another one goes on (law 4)."""
+"""The operator crashes, and its replacement continues (law 4)."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def test_killed_while_training(world: World, resident: ScriptedResident, start_o
 
 
 def test_killed_while_releasing(world: World, resident: ScriptedResident, start_operator: Start) -> None:
-    """The Lease is back and the reload owed, but not done; the operator dies."""
+    """The operator crashes after it has returned the Lease, before the pending reload."""
     resident.faults.load = "not now"
     operator = start_operator()
     world.apply_job("digits")

@@ -78,7 +78,7 @@ def test_the_operator_dies_while_jobs_are_prepared(play: Play[Any], tmp_path: Pa
         assert run.state == calm.state, f"killed after order {k} of {run.orders}"
 
 
-def test_the_leader_dies_and_the_standby_goes_on(
+def test_the_leader_crashes_and_the_standby_continues(
     calm: crash.Run, play: Play[dict[int, crash.Run]], tmp_path: Path
 ) -> None:
     runs = play(lambda api: crash.run_each(api, tmp_path, sample(calm, 15), AT_ONCE, replicas=2, LEASE_DURATION="6"))
@@ -97,7 +97,7 @@ def test_the_resident_dies(calm: crash.Run, play: Play[dict[int, crash.Run]], tm
 
 
 def test_the_trainer_dies(calm: crash.Run, play: Play[dict[int, crash.Run]], tmp_path: Path) -> None:
-    """SIGKILL leaves no last word; the attempt has failed, and the next one completes."""
+    """After SIGKILL there is no termination message; the attempt fails, and the next one completes."""
     training = calm.orders.index("api POST pods") + 3
     runs = play(lambda api: crash.run_each(api, tmp_path, [training], 1, victim="trainer"))
     first = runs[training].state["jobs"]["first"]

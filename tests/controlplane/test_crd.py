@@ -1,4 +1,4 @@
-"""The CRD in crds/ is what the types say, and reads well with `kubectl explain`."""
+"""The CRD in crds/ matches the types, and `kubectl explain` describes each field."""
 
 import json
 from typing import Any

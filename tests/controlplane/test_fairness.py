@@ -97,7 +97,7 @@ def test_annotations_of_the_resident_override_the_operators_clocks(world: World,
     finish(world, "first-1")
     eventually(lambda: world.waits_for("second", "ResidentServing"), "the second job to wait")
     assert resident.loaded
-    resident.idle_seconds = 31  # nobody asks it for anything
+    resident.idle_seconds = 31  # no client sends a request
     world.shows_pod("second-1")
     resident.close()
 
@@ -113,7 +113,7 @@ def test_a_polite_job_starts_when_the_resident_is_idle(
     assert not resident.loaded
 
 
-def test_a_long_job_yields_to_a_resident_that_is_wanted_and_goes_on_after_it(
+def test_a_long_job_yields_to_a_requested_resident_and_resumes(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(max_outage="1", min_serve="2", progress_interval="0.3", backoff_base="0")

@@ -93,7 +93,7 @@ def test_a_turn_that_began_is_followed(
 
 
 def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluster, tmp_path: Path) -> None:
-    """What it has read of the Lease says that the resident is to be loaded, when the next turn has begun already."""
+    """The Lease that it has read demands a load, but the next turn has already begun."""
     slow = Fate(answer_delay=0.4)
 
     async def scene() -> int:
@@ -158,7 +158,7 @@ def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: 
 
 
 def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:
-    """What has overtaken it may be no news to anybody, and no full list comes to the rescue."""
+    """The newer version may cause no event, and no full list corrects it."""
     lists, overtakes = 0, fails("PATCH", "/rests/status", 1, Fate(instead=Canned(409, {"reason": "Conflict"})))
 
     def decide(call: Call) -> Fate:
@@ -183,7 +183,7 @@ def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path
 
 
 def test_one_watch_is_refused_while_another_is_not_answered(cluster: Cluster, tmp_path: Path) -> None:
-    """Kopf gives up, but the second watcher takes Kopf's cancellation for one of its own, and goes on for ever."""
+    """Kopf cancels the second watcher, which mistakes that for its own cancellation, and never ends."""
 
     def fate_of(call: Call) -> Fate:
         if not call.is_watch or call.number > 1:
@@ -210,7 +210,7 @@ def test_one_watch_is_refused_while_another_is_not_answered(cluster: Cluster, tm
 
 
 def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -> None:
-    """In the midst of a training somebody orders a load, creates a second pod, and moves the Lease."""
+    """During a training, a user orders a load, creates a second pod, and moves the Lease."""
 
     async def scene() -> list[str]:
         async with (
@@ -287,7 +287,7 @@ def test_the_observer_sees_what_is_unknown_and_treated_as_gone(cluster: Cluster,
 
 
 async def _told(observer: Observer, words: str) -> None:
-    """Wait until an observer has seen a violation that these words are about."""
+    """Wait until an observer has seen a violation whose text contains these words."""
     async with asyncio.timeout(30):
         while not any(words in violation for violation in observer.violations):
             await asyncio.sleep(0.1)

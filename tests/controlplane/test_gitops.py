@@ -66,7 +66,7 @@ def test_health_of_every_phase(world: World, resident: ScriptedResident, start_o
 def test_a_job_at_rest_has_seen_every_change(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Else a finished job whose ttl is changed would be in progress for ever."""
+    """Otherwise a finished job whose ttl is changed is in progress indefinitely."""
     for name in ("done", "rests"):
         world.apply_job(name, suspend=name == "rests")
     world.shows_pod("done-1")
@@ -79,7 +79,7 @@ def test_a_job_at_rest_has_seen_every_change(
 
 
 def version_at_rest(world: World, name: str) -> str:
-    """Wait until the operator has written all that it has to say of a phase."""
+    """Wait until the operator has written the status of a phase completely."""
 
     def look() -> str | None:
         seen = world.version(name)

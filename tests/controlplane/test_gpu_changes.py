@@ -26,7 +26,7 @@ def annotate_lease(api: httpx.Client, gpu: str, annotations: dict[str, str | Non
 def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
     world: World, resident: ScriptedResident, other: ScriptedResident, start_operator: Start, api: httpx.Client
 ) -> None:
-    """Law 8: the debt of a GPU that does not come back stays in its Lease, and holds up no job."""
+    """Law 8: the pending reload of a GPU that does not return stays in its Lease, and delays no job."""
     operator = start_operator()
     world.apply_job("digits")
     world.shows_pod("digits-1")
@@ -57,7 +57,7 @@ def missing_since(api: httpx.Client, gpu: str) -> str | None:
     return None if since is None else str(since)
 
 
-def test_a_gpu_that_comes_back_keeps_its_lease_and_its_debt_is_paid(
+def test_a_returning_gpu_keeps_its_lease_and_its_pending_reload(
     world: World, resident: ScriptedResident, start_operator: Start, api: httpx.Client
 ) -> None:
     start_operator(resync_interval="5")
@@ -88,7 +88,7 @@ def test_a_job_in_acquiring_leaves_a_gpu_whose_resident_is_gone(
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["ResidentMissing"]
 
 
-def test_an_instant_without_a_resident_pod_is_no_cluster_without_residents(
+def test_a_short_absence_of_resident_pods_is_waited_for(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     operator = start_operator(resident_grace="20")
@@ -193,7 +193,7 @@ def test_a_silent_resident_delays_no_job_that_another_gpu_fits(
     world.shows_pod("third-1")
 
 
-def test_a_turn_whose_resident_falls_silent_is_given_up_for_another_gpu(
+def test_a_turn_with_a_silent_resident_moves_to_another_gpu(
     world: World, resident: ScriptedResident, other: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(resident_grace="1")

@@ -68,7 +68,7 @@ def is_unreadable(world: World, name: str) -> dict[str, Any]:
     return eventually(lambda: world.condition(name, "Unreadable"), "the condition Unreadable")
 
 
-def test_an_unreadable_job_keeps_its_training_and_a_condition_names_the_field(
+def test_an_unreadable_job_keeps_its_pod_and_names_the_field(
     world: World, resident: ScriptedResident, newer_crd: None, start_operator: Start
 ) -> None:
     operator = start_operator(hold_ttl="5", progress_interval="0.2")
@@ -99,7 +99,7 @@ def test_an_unreadable_job_keeps_its_training_and_a_condition_names_the_field(
     assert world.pod_names() == ["digits-1"]
 
 
-def test_an_unreadable_job_without_a_pod_does_not_keep_others_from_its_gpu(
+def test_an_unreadable_job_without_a_pod_blocks_no_gpu(
     world: World, resident: ScriptedResident, newer_crd: None, start_operator: Start
 ) -> None:
     start_operator(hold_ttl="5")
@@ -123,7 +123,7 @@ def test_an_unreadable_job_without_a_pod_does_not_keep_others_from_its_gpu(
     assert not world.condition("digits", "Unreadable")
 
 
-def test_a_pod_that_ended_while_its_job_was_unreadable_leaves_its_name_to_the_next_attempt(
+def test_an_attempt_after_an_unreadable_job_has_a_new_pod_name(
     world: World, resident: ScriptedResident, newer_crd: None, start_operator: Start
 ) -> None:
     start_operator(hold_ttl="5")
@@ -142,7 +142,7 @@ def test_a_pod_that_ended_while_its_job_was_unreadable_leaves_its_name_to_the_ne
     world.reaches("digits", "Succeeded")
 
 
-def test_a_job_that_was_never_readable_waits_and_starts_once_it_can_be_read(
+def test_an_unreadable_job_starts_once_it_is_readable(
     world: World, resident: ScriptedResident, newer_crd: None, operator: OperatorProcess
 ) -> None:
     world.apply_job("digits", suspend=True)
@@ -202,7 +202,7 @@ def test_a_job_that_exceeds_bounds_newer_than_itself_still_runs(
     world.reaches("digits", "Succeeded")
 
 
-def test_reasons_and_phases_of_another_version_stop_nobody(
+def test_reasons_of_another_version_stop_no_job(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     world.apply_job("digits", priority=1)

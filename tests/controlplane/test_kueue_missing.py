@@ -1,4 +1,4 @@
-"""A cluster without Kueue: jobs that name no LocalQueue work, the others say what is missing."""
+"""A cluster without Kueue: jobs without a LocalQueue work, the others report what is missing."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,7 +18,7 @@ _NAME = "workloads.kueue.x-k8s.io"
 
 @pytest.fixture
 def install_workloads(cluster: Cluster, api: httpx.Client) -> Iterator[Callable[[], None]]:
-    """Install the kind Workload of Kueue's API and our rights to it, but nobody who answers; gone at the test's end."""
+    """Install the kind Workload of Kueue's API and our rights to it, without a controller; remove it at the end."""
     component = str(REPOSITORY / "manifests/components/kueue/rbac.yaml")
 
     def install() -> None:

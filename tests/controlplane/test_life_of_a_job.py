@@ -62,7 +62,7 @@ def test_a_pod_deleted_by_hand_costs_no_attempt(
     assert world.job("digits")["status"]["attempts"][0]["reason"] == "PodLost"
 
 
-def test_suspend_gives_the_gpu_back_and_resume_goes_on(
+def test_suspend_releases_the_gpu_and_resume_continues(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("digits")
@@ -97,7 +97,7 @@ def test_higher_priority_goes_first(world: World, resident: ScriptedResident, op
     assert "low-1" not in world.pod_names()
 
 
-def test_a_job_that_fits_no_gpu_says_so_and_blocks_nobody(
+def test_a_job_that_fits_no_gpu_blocks_no_other(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("huge", memory="40Gi")

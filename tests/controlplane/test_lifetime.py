@@ -104,9 +104,7 @@ def test_a_job_that_is_over_is_deleted_after_its_time(
     assert resident.loaded
 
 
-def test_suspending_and_resuming_tell_their_story(
-    world: World, resident: ScriptedResident, operator: OperatorProcess
-) -> None:
+def test_suspend_and_resume_have_events(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
     world.apply_job("digits", backoffLimit=0)
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")

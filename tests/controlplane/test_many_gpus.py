@@ -15,7 +15,7 @@ Start = Callable[..., OperatorProcess]
 
 @pytest.fixture
 def second(world: World) -> Iterator[ScriptedResident]:
-    """A second resident, on a GPU of its own; the test says where it sits."""
+    """A second resident, on a GPU of its own; the test chooses its node."""
     resident = ScriptedResident(uuid="GPU-00000000-0000-0000-0000-000000000002")
     yield resident
     resident.close()
@@ -39,7 +39,7 @@ def two_train(world: World, second: ScriptedResident) -> None:
         world.run_pod(f"{name}-1")
 
 
-def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
+def test_two_gpus_train_two_jobs_and_a_third_waits(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     two_train(world, second)
@@ -58,7 +58,7 @@ def test_two_gpus_train_two_jobs_and_the_third_takes_whichever_is_free_first(
     eventually(lambda: resident.loaded and second.loaded and world.nothing_owed(), "both residents to be back")
 
 
-def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
+def test_the_second_gpu_returns_to_its_resident(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     two_train(world, second)
@@ -75,7 +75,7 @@ def test_of_two_gpus_left_to_one_job_the_other_is_its_residents_again(
         world.reaches(name, "Succeeded")
 
 
-def test_two_gpus_of_one_node_are_told_apart_by_their_uuid(
+def test_uuids_distinguish_two_gpus_of_one_node(
     world: World, resident: ScriptedResident, second: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.add_resident(second, name="sam3-b", node="node-1", gpu="b")
@@ -117,7 +117,7 @@ def test_a_resident_outside_the_cluster(world: World, second: ScriptedResident, 
     assert world.job("digits")["status"]["gpu"]["resident"] == "external/vm"
 
 
-def test_a_resident_that_will_not_let_go_loses_its_pod_where_that_is_allowed(
+def test_a_resident_that_does_not_unload_loses_its_pod(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(restart_resident_after="1")
@@ -142,7 +142,7 @@ def test_a_claim_replaces_the_extended_resource(
     assert "nvidia.com/gpu" not in resources.get("limits", {})
 
 
-def test_without_claim_and_resource_the_gpu_is_made_visible_by_its_uuid(
+def test_without_a_gpu_resource_the_uuid_makes_the_gpu_visible(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(gpu_resource="")

@@ -100,7 +100,7 @@ def names(world: World, api: httpx.Client) -> Iterator[list[str]]:
         list(pool.map(world.delete_job, [f"large-{number:03}" for number in range(count)]))
 
 
-def test_the_largest_jobs_of_a_namespace_stay_within_the_memory_limit(
+def test_the_largest_jobs_stay_within_the_memory_limit(
     world: World, names: list[str], resident: ScriptedResident, start_operator: Start
 ) -> None:
     operator = start_operator(resync_interval="5", lease_duration="12")

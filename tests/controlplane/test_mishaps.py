@@ -54,7 +54,7 @@ def test_what_cannot_start_gives_the_gpu_back_soon(
     assert resident.loaded
 
 
-def test_a_failure_that_heals_is_told_and_waited_for(
+def test_a_failure_that_heals_is_reported_and_waited_for(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """A registry that stumbles costs nothing: the time counts from the first failure."""
@@ -68,7 +68,7 @@ def test_a_failure_that_heals_is_told_and_waited_for(
     eventually(lambda: world.waits_for("digits", "TrainingRunning"), "the training to run")
 
 
-def test_an_unschedulable_pod_is_told_and_gives_the_gpu_back_in_the_end(
+def test_an_unschedulable_pod_is_reported_and_releases_the_gpu(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(start_failure_timeout="3")
@@ -113,7 +113,7 @@ def test_host_memory(world: World, resident: ScriptedResident, operator: Operato
 def test_an_eviction_for_want_of_memory_costs_an_attempt(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """It may be the training's own doing, so it is not repeated for ever."""
+    """The training itself may be the cause, so it is not repeated indefinitely."""
     world.apply_job("digits", backoffLimit=0)
     world.shows_pod("digits-1")
     world.set_pod("digits-1", phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
@@ -157,7 +157,7 @@ def test_a_node_that_refuses_the_pod(
     ("reason", "code", "phase"),
     [("GpuMemoryUnavailable", 10, "Training"), ("WrongGpu", 11, "Training"), ("ConfigInvalid", 14, "Failed")],
 )
-def test_the_trainers_own_words(
+def test_the_trainers_reasons_are_recorded(
     world: World, resident: ScriptedResident, operator: OperatorProcess, reason: str, code: int, phase: str
 ) -> None:
     world.apply_job("digits", backoffLimit=0)
@@ -170,7 +170,7 @@ def test_the_trainers_own_words(
     world.reaches("digits", phase)
 
 
-def test_a_pod_deleted_by_hand_says_how_to_stop_a_job(
+def test_a_pod_deleted_by_hand_gets_advice_on_suspend(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("digits", backoffLimit=0)
@@ -186,10 +186,10 @@ def test_a_pod_deleted_by_hand_says_how_to_stop_a_job(
     assert first_attempt(world)["reason"] == "Interrupted"
 
 
-def test_a_lost_node_keeps_its_gpu_until_somebody_says_that_it_is_down(
+def test_a_lost_node_keeps_its_gpu_until_it_is_marked_down(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 2: nobody knows whether the pod still trains, so neither another job nor the resident gets the GPU."""
+    """Law 2: the pod may still train, so neither another job nor the resident gets the GPU."""
     world.create_node("node-3")
     world.apply_job("digits", backoffLimit=0)
     world.shows_pod("digits-1")
@@ -211,7 +211,7 @@ def test_a_lost_node_keeps_its_gpu_until_somebody_says_that_it_is_down(
     world.delete_node("node-3")
 
 
-def test_a_pod_that_will_not_end_is_told(world: World, resident: ScriptedResident, start_operator: Start) -> None:
+def test_a_stuck_pod_is_reported(world: World, resident: ScriptedResident, start_operator: Start) -> None:
     start_operator(pod_stuck_after="1")
     world.apply_job("digits")
     world.shows_pod("digits-1")

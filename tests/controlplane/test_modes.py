@@ -1,4 +1,4 @@
-"""Jobs that validate or export without training, and jobs that continue a finished run: rules, columns, words."""
+"""Jobs that validate or export without training, and jobs that continue a finished run: rules, columns, messages."""
 
 import json
 from collections.abc import Iterator
@@ -139,7 +139,7 @@ def test_a_job_that_exports_takes_a_turn_like_any_other(
     assert resident.loaded
 
 
-def test_a_further_split_stands_beside_the_figures_of_the_best_weights(
+def test_a_further_split_is_shown_beside_the_best_weights(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("digits", validation={"split": "test"})

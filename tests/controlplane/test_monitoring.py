@@ -1,4 +1,4 @@
-"""The dashboard and the alerts ask for what the programs really export, in words that Prometheus understands."""
+"""The dashboard and the alerts query metrics that the programs export, in valid PromQL."""
 
 import json
 import re
@@ -66,7 +66,7 @@ def test_what_is_asked_for_is_exported(understood: list[Parsed], known: dict[str
         assert each.labels <= labels | OF_THE_TARGET, f"{title}: {expression}"
 
 
-def test_nobody_would_miss_a_metric_that_nobody_exports(known: dict[str, Exported]) -> None:
+def test_the_check_rejects_unknown_metrics(known: dict[str, Exported]) -> None:
     """The check itself: what the programs do not export is not known."""
     assert "gpu_relay_turns_total" in known
     assert "gpu_relay_turns" not in known
@@ -74,7 +74,7 @@ def test_nobody_would_miss_a_metric_that_nobody_exports(known: dict[str, Exporte
     assert parsed(["sum by (x) (rate(y[5m])"])[0].error
 
 
-def test_alerts_say_what_to_do_and_of_what_they_speak(understood: list[Parsed]) -> None:
+def test_alerts_name_their_object_and_what_to_do(understood: list[Parsed]) -> None:
     runbook = page("docs/operations.md").anchors
     for alert, each in zip(ALERTS, understood, strict=False):
         told = alert["annotations"]

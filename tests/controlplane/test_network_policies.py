@@ -1,4 +1,4 @@
-"""The NetworkPolicies with another port, and with residents outside the cluster: what docs/security.md says to add."""
+"""The NetworkPolicies with another port, and with residents outside the cluster, as docs/security.md extends them."""
 
 import re
 import shutil

@@ -35,7 +35,7 @@ def node_1(world: World) -> Iterator[None]:
     ],
     ids=["cordon", "taint"],
 )
-def test_a_node_that_takes_no_pods_is_passed_over_and_its_resident_stays_loaded(
+def test_a_node_that_takes_no_pods_keeps_its_resident_loaded(
     world: World,
     resident: ScriptedResident,
     other: ScriptedResident,
@@ -59,7 +59,7 @@ def test_a_node_that_takes_no_pods_is_passed_over_and_its_resident_stays_loaded(
     world.shows_pod("second-1")
 
 
-def test_a_cordon_soon_after_a_placement_is_seen_before_the_next_one(
+def test_a_cordon_after_a_placement_is_seen_before_the_next(
     world: World, resident: ScriptedResident, operator: OperatorProcess, node_1: None
 ) -> None:
     world.apply_job("first")

@@ -59,7 +59,7 @@ def jobs(world: World) -> "Jobs":
 
 
 class Jobs:
-    """The jobs of a test, as somebody writes and reads them who may write anything."""
+    """The jobs of a test, as an administrator writes and reads them."""
 
     def __init__(self, world: World) -> None:
         self._world = world

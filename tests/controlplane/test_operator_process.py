@@ -45,7 +45,7 @@ def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: O
     assert operator.probe("/healthz").text == "ok"
 
 
-def test_every_line_of_a_turn_says_whose_it_is(world: World, resident: ScriptedResident, start_operator: Start) -> None:
+def test_every_line_of_a_turn_names_its_job(world: World, resident: ScriptedResident, start_operator: Start) -> None:
     operator = start_operator(log_format="json")
     run_a_job(world)
     operator.stop()
@@ -64,7 +64,7 @@ def test_every_line_of_a_turn_says_whose_it_is(world: World, resident: ScriptedR
 
 
 def test_sigterm_in_the_midst_of_a_turn(world: World, resident: ScriptedResident, start_operator: Start) -> None:
-    """It ends at once and cleanly; the training goes on, and the next process finishes the turn."""
+    """It ends immediately and cleanly; the training continues, and the next process finishes the turn."""
     operator = start_operator()
     world.apply_job("digits")
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")

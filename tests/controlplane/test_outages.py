@@ -36,7 +36,7 @@ def test_memory_that_another_process_holds_is_seen_before_the_unload(
     told = eventually(lambda: world.waits_for("digits", "WaitingForMemory"), "the condition WaitingForMemory")
     assert "Other processes hold about 6,000 MiB" in told["message"]
     world.apply_job("small", memory="6Gi")
-    world.shows_pod("small-1")  # law 8: nobody else waits for that memory
+    world.shows_pod("small-1")  # law 8: no other job waits for that memory
     world.end_pod("small-1")
     world.reaches("small", "Succeeded")
     assert unloads(resident) == 1
@@ -44,7 +44,7 @@ def test_memory_that_another_process_holds_is_seen_before_the_unload(
     world.shows_pod("digits-1")
 
 
-def test_memory_that_does_not_come_gives_the_gpu_back_within_the_bound(
+def test_missing_memory_releases_the_gpu_in_time(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(max_idle_outage="5", backoff_base="600", backoff_cap="600", hold_ttl="5")

@@ -1,4 +1,4 @@
-"""All pods of ours pass Pod Security's level `restricted`, which every namespace of this layer enforces."""
+"""All our pods pass Pod Security's level `restricted`, which every namespace of this layer enforces."""
 
 from typing import Any
 

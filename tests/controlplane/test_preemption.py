@@ -14,7 +14,7 @@ def trains(world: World, pod: str) -> None:
     eventually(lambda: world.waits_for(job, "TrainingRunning"), f"{pod} to train")
 
 
-def test_a_preemptible_job_yields_through_a_checkpoint_and_goes_on(
+def test_a_preempted_job_resumes_from_its_checkpoint(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("low", preemptible=True, backoffLimit=0)
@@ -41,7 +41,7 @@ def test_a_preemptible_job_yields_through_a_checkpoint_and_goes_on(
     eventually(lambda: "Preempted" in world.events("low"), "the Event Preempted")
 
 
-def test_nobody_is_stopped_who_does_not_allow_it_or_is_as_urgent(
+def test_only_a_preemptible_job_of_lower_priority_stops(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("low")
@@ -52,7 +52,7 @@ def test_nobody_is_stopped_who_does_not_allow_it_or_is_as_urgent(
     trains(world, "high-1")
     world.apply_job("equal", priority=10)
     eventually(lambda: world.job("equal")["status"].get("queuePosition") == 1, "equal to wait")
-    world.touch_job("equal")  # the queue is looked at again
+    world.touch_job("equal")  # the queue is scheduled again
     assert world.exists("high-1")
     world.end_pod("high-1")
     world.reaches("high", "Succeeded")

@@ -53,7 +53,7 @@ def test_a_job_is_prepared_before_the_resident_is_asked(
 
 
 @pytest.mark.parametrize(("reason", "code"), [("DatasetInvalid", 13), ("ConfigInvalid", 14)])
-def test_what_cannot_be_trained_on_never_costs_the_resident_anything(
+def test_an_invalid_dataset_causes_no_outage(
     world: World, resident: ScriptedResident, start_operator: Start, reason: str, code: int
 ) -> None:
     start_operator(preparations="2")
@@ -67,7 +67,7 @@ def test_what_cannot_be_trained_on_never_costs_the_resident_anything(
     assert [call for _, call, _ in resident.calls if call != "gpu"] == []
 
 
-def test_a_missing_secret_for_tracking_is_named_before_a_gpu_is_taken(
+def test_a_missing_tracking_secret_is_named_before_a_turn(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="2")
@@ -84,7 +84,7 @@ def test_a_missing_secret_for_tracking_is_named_before_a_gpu_is_taken(
     )
     assert (resident.called("unload"), world.leases()) == ([], {})
 
-    world.end_pod("digits-1-prepare")  # somebody has created it
+    world.end_pod("digits-1-prepare")  # a user has created it
     world.shows_pod("digits-1")
     for name in ("digits-1-prepare", "digits-1"):
         pod = world.pod(name)
@@ -185,7 +185,7 @@ def test_results_without_a_claim_leave_nothing_to_prepare_on(
     assert preparation(world, "digits") == {}
 
 
-def test_a_preparing_pod_that_does_not_start_says_why_and_is_given_up(
+def test_a_preparing_pod_that_does_not_start_is_reported_and_deleted(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1", pod_start_timeout="3")
@@ -200,7 +200,7 @@ def test_a_preparing_pod_that_does_not_start_says_why_and_is_given_up(
     assert preparation(world, "digits")["failures"] == 1
 
 
-def test_a_preparing_pod_that_breaks_the_rules_of_pods_fails_its_job_at_once(
+def test_an_invalid_preparing_pod_fails_its_job(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -212,7 +212,7 @@ def test_a_preparing_pod_that_breaks_the_rules_of_pods_fails_its_job_at_once(
     assert "correct spec.podTemplate in a new job" in failed["message"]
 
 
-def test_a_preparing_pod_that_is_refused_is_tried_again_and_costs_nothing(
+def test_a_refused_preparing_pod_is_retried(
     world: World, api: httpx.Client, resident: ScriptedResident, start_operator: Start
 ) -> None:
     quota = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "1"}}}

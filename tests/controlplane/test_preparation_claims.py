@@ -30,7 +30,7 @@ def on_claim(name: str) -> Object:
     return {"persistentVolumeClaim": {"claimName": name}, "path": "digits"}
 
 
-def test_a_missing_claim_is_told_before_any_pod(
+def test_a_missing_pvc_is_reported_before_any_pod(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -49,7 +49,7 @@ def test_a_missing_claim_is_told_before_any_pod(
     eventually(lambda: "digits-1-prepare" in world.pod_names(), "its pod, once the claim exists", within=60)
 
 
-def test_a_claim_that_is_deleted_before_the_pod_is_created_costs_nothing(
+def test_a_pvc_deleted_before_the_pod_costs_nothing(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     first = start_operator(preparations="1")
@@ -127,7 +127,7 @@ def test_a_preparing_pod_binds_claims_where_the_gpu_is(
     eventually(lambda: lazy.node_of("digits-1") == GPU_NODE, "the training pod to find its claims on its node")
 
 
-def test_without_any_resident_unbound_claims_are_left_to_the_training_pod(lazy: World, start_operator: Start) -> None:
+def test_without_a_resident_the_training_pod_binds_pvcs(lazy: World, start_operator: Start) -> None:
     start_operator(preparations="1", gpu_resource="", resident_grace="1")
     apply_lazy_job(lazy)
     lazy.shows_pod("digits-1")

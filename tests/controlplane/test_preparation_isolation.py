@@ -42,7 +42,7 @@ def is_prepared(world: World, name: str) -> bool:
 
 
 def fail_to_start(world: World, pod: str) -> None:
-    """Say as a kubelet that the image of a preparing pod cannot be pulled."""
+    """Report, as a kubelet, that the image of a preparing pod cannot be pulled."""
     eventually(lambda: world.node_of(pod), f"{pod} to have a node")
     world.set_pod(pod, phase="Pending", containerStatuses=[container(IMAGE_MISSING)])
 
@@ -61,7 +61,7 @@ def test_no_namespace_waits_for_the_preparations_of_another(
     assert world.pod_names() == ["long-1-prepare"]
 
 
-def test_a_pod_that_does_not_start_holds_no_slot_and_is_given_up_across_a_restart(
+def test_a_pod_that_does_not_start_holds_no_slot(
     world: World, lending: ScriptedResident, start_operator: Start
 ) -> None:
     first = start_operator(preparations="1", start_failure_timeout="600")
@@ -121,7 +121,7 @@ def broken_webhook(api: httpx.Client, world: World) -> Iterator[str]:
     api.delete(f"{path}/{name}")
 
 
-def test_a_pod_that_cannot_be_created_costs_no_attempt_and_holds_no_slot(
+def test_a_pod_that_cannot_be_created_costs_no_attempt(
     api: httpx.Client, world: World, lending: ScriptedResident, broken_webhook: str, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -138,7 +138,7 @@ def test_a_pod_that_cannot_be_created_costs_no_attempt_and_holds_no_slot(
 
 @pytest.fixture
 def unwritable(api: httpx.Client, world: World) -> Iterator[None]:
-    """An admission policy that lets nobody write the status of the job `cursed`."""
+    """An admission policy that refuses every write to the status of the job `cursed`."""
     match = {"apiGroups": ["gpurelay.dev"], "apiVersions": ["v1alpha1"], "operations": ["UPDATE"]}
     rule = {**match, "resources": ["yolotrainingjobs/status"]}
     name, kind = world.namespace, f"{ADMISSION}/validatingadmissionpolicies"
@@ -213,7 +213,7 @@ def test_a_job_that_no_gpu_fits_is_not_prepared_until_one_does(
         large.close()
 
 
-def test_a_job_in_a_namespace_that_no_resident_lends_to_is_not_prepared(
+def test_a_job_that_no_resident_lends_to_is_not_prepared(
     world: World, neighbour: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     start_operator(preparations="1")
@@ -222,7 +222,7 @@ def test_a_job_in_a_namespace_that_no_resident_lends_to_is_not_prepared(
     assert neighbour.pod_names() == []
 
 
-def test_a_pod_whose_deletion_was_lost_is_deleted_by_the_next_operator(
+def test_the_next_operator_repeats_a_lost_deletion(
     world: World, api: httpx.Client, lending: ScriptedResident, start_operator: Start
 ) -> None:
     """As after a crash between the status that gives a pod up and the deletion."""

@@ -1,4 +1,4 @@
-"""Two operators: one acts, the other stands by and takes over, and never do both act."""
+"""Two operators: one leads, the standby takes the lead after it, and never do both act."""
 
 from collections.abc import Callable
 
@@ -95,7 +95,7 @@ def test_a_leader_that_was_asleep_does_nothing_when_it_wakes_up(
     finish(world, resident)
 
 
-def test_a_leader_whose_lease_somebody_takes_ends(world: World, pair: tuple[OperatorProcess, OperatorProcess]) -> None:
+def test_a_leader_that_loses_its_lease_ends(world: World, pair: tuple[OperatorProcess, OperatorProcess]) -> None:
     leader, standby = pair
     world.take_leadership("somebody")
     assert leader.wait(10) == 1
@@ -104,9 +104,7 @@ def test_a_leader_whose_lease_somebody_takes_ends(world: World, pair: tuple[Oper
     assert standby.running
 
 
-def test_a_deleted_lease_is_written_anew_by_the_leader(
-    world: World, pair: tuple[OperatorProcess, OperatorProcess]
-) -> None:
+def test_the_leader_recreates_a_deleted_lease(world: World, pair: tuple[OperatorProcess, OperatorProcess]) -> None:
     leader, standby = pair
     world.delete_leader_lease()
     eventually(lambda: world.leader() == "operator-one_one", "the Lease to be back")

@@ -1,4 +1,4 @@
-"""Pods of more than one container: the trainer's alone says how the training is, and all of them hold the GPU."""
+"""Pods with several containers: the trainer's alone decides the result, and all of them keep the GPU."""
 
 import json
 from collections.abc import Callable
@@ -68,7 +68,7 @@ def test_a_sidecar_that_crashes_ends_no_turn(
     assert resident.loaded
 
 
-def test_a_sidecar_without_an_image_is_no_reason_to_stop_the_training(
+def test_a_sidecar_without_an_image_does_not_stop_training(
     world: World, resident: ScriptedResident, start_operator: Start, template: str
 ) -> None:
     """Its pod stays Pending for as long."""
@@ -85,7 +85,7 @@ def test_a_sidecar_without_an_image_is_no_reason_to_stop_the_training(
 @pytest.mark.parametrize(
     ("sidecar", "proxy"), [(RUNS, completed()), (completed(), RUNS)], ids=["a container", "a native sidecar"]
 )
-def test_a_sidecar_that_outlives_the_trainer_is_stopped_before_the_gpu_goes_on(
+def test_an_outliving_sidecar_is_stopped_before_the_gpu_is_released(
     world: World, resident: ScriptedResident, start_operator: Start, template: str, sidecar: Status, proxy: Status
 ) -> None:
     """Its pod holds a share of the GPU, so the next job's pod would find none."""
@@ -107,7 +107,7 @@ def test_a_sidecar_that_outlives_the_trainer_is_stopped_before_the_gpu_goes_on(
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["Completed"]
 
 
-def test_a_sidecar_that_will_not_end_is_told(
+def test_a_stuck_sidecar_is_reported(
     world: World, resident: ScriptedResident, start_operator: Start, template: str
 ) -> None:
     start_operator(trainer_pod_template=template, trainer_grace_period="1", pod_stuck_after="1")

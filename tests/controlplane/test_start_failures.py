@@ -18,7 +18,7 @@ Start = Callable[..., OperatorProcess]
 
 
 def creating(world: World, name: str) -> None:
-    """Have a kubelet say no more than that it makes the pod's containers."""
+    """Report, as a kubelet, only that the pod's containers are being created."""
     waiting = {"waiting": {"reason": "ContainerCreating"}}
     world.set_pod(name, phase="Pending", containerStatuses=[container(waiting)])
 
@@ -77,7 +77,7 @@ def test_a_volume_that_is_mounted_in_the_end_costs_nothing(
     told(world, "TrainingRunning")
 
 
-def test_an_operator_that_may_not_read_events_works_on_without_them(
+def test_an_operator_works_without_access_to_events(
     world: World, resident: ScriptedResident, cluster: Cluster, tmp_path: Path
 ) -> None:
     kubeconfig = kubeconfig_of_one_namespace(cluster, world, tmp_path, without=("events", "list"))
@@ -116,7 +116,7 @@ def test_a_claim_that_does_not_exist_costs_no_outage(
     assert world.attempts("digits") == []
 
 
-def test_a_claim_without_a_volume_is_said_with_the_reason(
+def test_an_unbound_pvc_is_reported_with_the_reason(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.delete_claim("data")

@@ -36,7 +36,7 @@ def trains(world: World, pod: str, trainer: ScriptedTrainer) -> None:
 def test_a_job_at_rest_is_not_written(
     world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
 ) -> None:
-    """Queued, in training, suspended, done: ten looks and more at each, and not one write."""
+    """Queued, training, suspended, finished: ten reconciles and more of each, without a write."""
     trainer.eta_seconds = 600
     world.apply_job("runs")
     trains(world, "runs-1", trainer)
@@ -48,7 +48,7 @@ def test_a_job_at_rest_is_not_written(
     looks = len(trainer.asked)
     before = {name: world.version(name) for name in ("runs", "waits", "rests")}
     eventually(lambda: len(trainer.asked) > looks + 10, "ten looks")
-    world.touch_job("rests")  # the queue is looked at, too
+    world.touch_job("rests")  # the queue is scheduled, too
     eventually(lambda: len(trainer.asked) > looks + 15, "more looks")
     after = {name: world.version(name) for name in ("runs", "waits")}
     assert after == {name: before[name] for name in after}
@@ -62,7 +62,7 @@ def test_a_job_at_rest_is_not_written(
     assert world.version("runs") == done
 
 
-def test_progress_is_asked_for_and_written_at_most_once_in_an_interval(
+def test_progress_is_written_at_most_once_an_interval(
     world: World, resident: ScriptedResident, start_operator: Start, trainer: ScriptedTrainer
 ) -> None:
     interval = 0.6
@@ -179,7 +179,7 @@ def column(cluster: Cluster, world: World, name: str, title: str) -> str:
     return row[header.index(title) :].split("  ")[0].strip()
 
 
-def test_the_table_tells_the_reason_in_every_phase(
+def test_the_table_shows_the_reason_in_every_phase(
     cluster: Cluster, world: World, resident: ScriptedResident, operator: OperatorProcess, trainer: ScriptedTrainer
 ) -> None:
     world.apply_job("digits")
@@ -202,7 +202,7 @@ def test_the_table_has_the_accuracy_of_a_classification(
     eventually(lambda: column(cluster, world, "animals", "MAP") == "0.87", "top-1 accuracy")
 
 
-def test_events_are_told_once_and_in_order_by_whichever_process(
+def test_events_are_written_once_and_in_order(
     cluster: Cluster, world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     first = start_operator()

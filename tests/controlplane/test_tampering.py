@@ -34,7 +34,7 @@ def test_numbers_of_any_length_freeze_no_gpu(
     world.finalize_pod("digits-1", [])
 
 
-def test_a_pod_that_says_it_runs_beside_the_resident_does_not_end_its_hold(
+def test_a_forged_sharing_label_does_not_end_a_hold(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
     """Law 2: a hold that is not renewed expires, and the resident loads beside the training."""
@@ -67,7 +67,7 @@ def test_a_training_beside_the_resident_is_known_without_its_label(world: World,
     resident.close()
 
 
-def test_a_deletion_with_a_long_grace_period_is_cut_short_once_the_training_is_to_stop(
+def test_a_stop_shortens_a_long_grace_period(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """The namespace's owner deletes the pod with a day's grace; its image ignores SIGTERM. Suspension still works."""

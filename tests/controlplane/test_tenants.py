@@ -130,7 +130,7 @@ def test_a_resident_is_lent_to_the_namespaces_that_it_names(
 def test_a_resident_of_a_namespace_that_is_not_trusted_is_none(
     world: World, elsewhere: World, start_operator: Start
 ) -> None:
-    """Else whoever may create pods could call one a resident, and be sent the operator's token."""
+    """Otherwise a user who may create pods could label one as a resident, and receive the operator's token."""
     start_operator(resident_namespaces=f"gpu-relay,{world.namespace}", resident_grace="1")
     impostor = ScriptedResident()
     elsewhere.add_resident(impostor, annotations={"gpurelay.dev/allowed-namespaces": "*"})

@@ -1,4 +1,4 @@
-"""Who may create jobs in a namespace gains no more than who may create pods there: a tenant tries and is told why."""
+"""The right to create jobs in a namespace gives no more than the right to create pods there: a tenant tries."""
 
 import json
 from collections.abc import Iterator

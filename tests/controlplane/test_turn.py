@@ -56,7 +56,7 @@ def test_a_job_trains_and_the_resident_comes_back(
     assert operator.running
 
 
-def test_while_the_resident_unloads_the_status_says_so(
+def test_the_status_shows_that_the_resident_unloads(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     may_go_on = threading.Event()
@@ -72,7 +72,7 @@ def test_while_the_resident_unloads_the_status_says_so(
 def test_no_pod_before_the_memory_is_measured_free(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 1: the resident says that it has unloaded, but the memory is not there."""
+    """Law 1: the resident reports that it has unloaded, but the memory is not free."""
     resident.faults.leak_mib = 5000
     world.apply_job("digits")
     condition = eventually(lambda: _reason(world, "WaitingForMemory"), "the condition WaitingForMemory")
@@ -96,9 +96,7 @@ def test_between_two_samples_nothing_but_a_sample_is_taken(
     assert "list pods" in calls[created - 6 : created], "law 6: a live list comes right before the pod"
 
 
-def test_a_change_between_two_samples_is_seen_before_the_row_is_full(
-    world: World, resident: ScriptedResident, start_operator: Any
-) -> None:
+def test_a_change_between_two_samples_is_seen(world: World, resident: ScriptedResident, start_operator: Any) -> None:
     start_operator(samples="100", sample_interval="60")
     world.apply_job("digits")
     eventually(lambda: "ResidentUnloaded" in world.events("digits"), "the first sample")
@@ -120,7 +118,7 @@ def test_nothing_starts_while_the_resident_refuses(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 
-def test_a_mute_resident_is_unknown_not_free(world: World, resident: ScriptedResident, start_operator: Any) -> None:
+def test_a_silent_resident_is_not_taken_as_free(world: World, resident: ScriptedResident, start_operator: Any) -> None:
     start_operator(max_outage="0", min_serve="0")
     world.apply_job("first")
     eventually(lambda: world.pod_names() == ["first-1"], "the first training pod")
@@ -155,10 +153,10 @@ def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedReside
     assert resident.loaded
 
 
-def test_a_failed_load_is_told_and_tried_for_ever(
+def test_a_failed_load_is_reported_and_retried_indefinitely(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 3: the job does not wait for a broken resident, the resident's debt is not forgotten."""
+    """Law 3: the job does not wait for a broken resident, and the reload stays pending."""
     resident.faults.load = "weights are missing"
     world.apply_job("digits")
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
@@ -171,7 +169,7 @@ def test_a_failed_load_is_told_and_tried_for_ever(
     assert resident.loaded
 
 
-def test_a_residents_pod_says_at_which_port_it_is_asked(world: World, start_operator: Any) -> None:
+def test_a_residents_pod_sets_its_port(world: World, start_operator: Any) -> None:
     resident = ScriptedResident()
     try:
         world.add_resident(resident, annotations={"gpurelay.dev/port": "8000"})
@@ -194,7 +192,7 @@ def test_deleting_a_job_in_training_gives_the_gpu_back(
     assert resident.loaded
 
 
-def test_the_hold_is_renewed_and_replaced_on_a_resident_that_restarts(
+def test_the_hold_is_replaced_on_a_restarted_resident(
     world: World, resident: ScriptedResident, start_operator: Any
 ) -> None:
     start_operator(hold_ttl="5")
@@ -220,7 +218,7 @@ def test_a_job_without_a_resident_trains_without_a_hand_over(
 
 
 def _story(world: World) -> list[str]:
-    """Return a job's Events, without what the scheduler says of nodes that have no room for anything."""
+    """Return a job's Events, without those of the scheduler about nodes without room."""
     return [reason for reason in world.events("digits") if reason != "Unschedulable"]
 
 

@@ -59,7 +59,7 @@ COLUMNS = {
 """Which kustomizations each column of the table in docs/install.md is about."""
 
 
-def test_what_is_created_outside_the_namespace_is_said(cluster: Cluster) -> None:
+def test_objects_outside_the_namespace_are_documented(cluster: Cluster) -> None:
     for column, kustomizations in COLUMNS.items():
         for kustomization in kustomizations:
             objects = kustomized(cluster, REPOSITORY / "manifests" / kustomization)
@@ -93,7 +93,7 @@ def test_what_the_cluster_shares_stays_when_an_install_goes(cluster: Cluster) ->
 
 
 def apply(cluster: Cluster, objects: list[Object]) -> None:
-    """Apply an install as its team would; whoever forces a conflict would take somebody else's object."""
+    """Apply an install as its team does; a forced conflict would take the object of another install."""
     cluster.kubectl("apply", "--server-side", "-f", "-", stdin=_manifest(objects))
 
 

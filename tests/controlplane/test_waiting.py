@@ -1,4 +1,4 @@
-"""What a job waits for, told in its conditions: its turn, the GPU, the resident, the memory."""
+"""The conditions of a job show what it waits for: its turn, the GPU, the resident, the memory."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ def test_for_its_turn(world: World, resident: ScriptedResident, operator: Operat
 def test_for_a_training_pod_that_no_turn_knows(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    """Law 2: it is told to stop, and nothing starts before it has."""
+    """Law 2: its deletion is requested, and nothing starts before it has ended."""
     gpu = resident.uuid.lower()
     labels = {"gpurelay.dev/gpu": gpu, "gpurelay.dev/job-uid": "another", "gpurelay.dev/fence": "1"}
     world.create_pod("stray", **labels)

@@ -85,9 +85,7 @@ def _told(folder: Path, command: str, option: str) -> str:
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
-def test_an_install_file_is_its_overlay_with_the_images_of_the_release(
-    release: Path, overlay: str, tmp_path: Path
-) -> None:
+def test_an_install_file_has_the_images_of_the_release(release: Path, overlay: str, tmp_path: Path) -> None:
     install_files(REPOSITORY, PINNED, tmp_path)
     named = (release / f"install-{overlay}.yaml").read_text()
     pinned = (tmp_path / f"install-{overlay}.yaml").read_text()
@@ -100,7 +98,7 @@ def test_an_install_file_is_its_overlay_with_the_images_of_the_release(
     assert pinned == named.replace(f":{__version__}\n", f"@{DIGEST}\n")
 
 
-def test_the_charts_package_is_the_chart_with_the_images_of_the_release(release: Path, tmp_path: Path) -> None:
+def test_the_chart_package_has_the_images_of_the_release(release: Path, tmp_path: Path) -> None:
     named = _images(release / f"gpu-relay-{__version__}.tgz", tmp_path / "named")
     pinned = _images(chart_package(REPOSITORY, PINNED, __version__, tmp_path), tmp_path / "pinned")
     assert named == {f"registry.example/{name}:{__version__}" for name in ("operator", "sam3")}

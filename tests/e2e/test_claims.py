@@ -40,9 +40,7 @@ def message_of(relay: Relay, reason: str) -> str:
     return next((str(each["message"]) for each in conditions if each["reason"] == reason), "")
 
 
-def test_results_on_a_claim_that_is_created_late_and_waits_for_a_consumer(
-    relay: Relay, lazy_class: dict[str, Any]
-) -> None:
+def test_results_on_a_late_pvc_that_waits_for_its_consumer(relay: Relay, lazy_class: dict[str, Any]) -> None:
     relay.apply(NAME, output={"persistentVolumeClaim": {"claimName": NAME}, "path": NAME})
     said = eventually(lambda: message_of(relay, "VolumeClaimMissing"), "the missing claim to be told")
     assert said == f"PersistentVolumeClaim {NAME} does not exist in namespace {NAMESPACE}: create it"

@@ -66,7 +66,7 @@ def test_operator_killed_while_releasing(relay: Relay, photograph: Path) -> None
     relay.is_back()
 
 
-def test_sam3_killed_during_training_stays_unloaded_until_the_turn_ends(relay: Relay, photograph: Path) -> None:
+def test_a_killed_sam3_stays_unloaded_until_the_turn_ends(relay: Relay, photograph: Path) -> None:
     """Law 2: a resident that restarts must not load while a training has its GPU."""
     relay.load_sam3(photograph)
     with relay.watched():

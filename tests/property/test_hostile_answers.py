@@ -53,7 +53,7 @@ def raw(text: bytes) -> Reply:
 
 
 async def drip(writer: asyncio.StreamWriter) -> None:
-    """One byte at a time, for ever."""
+    """Send one byte at a time, indefinitely."""
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n{")
     while True:
         writer.write(b" ")
@@ -62,7 +62,7 @@ async def drip(writer: asyncio.StreamWriter) -> None:
 
 
 async def endless(writer: asyncio.StreamWriter) -> None:
-    """Chunk after chunk, as fast as they are taken."""
+    """Send chunk after chunk, as fast as the client reads them."""
     writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     while True:
         writer.write(b"10000\r\n" + b" " * 0x10000 + b"\r\n")
@@ -70,7 +70,7 @@ async def endless(writer: asyncio.StreamWriter) -> None:
 
 
 async def in_parts(writer: asyncio.StreamWriter) -> None:
-    """A good answer in three packets."""
+    """Send a valid answer in three packets."""
     body = json.dumps({"epoch": 3}).encode()
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body))
     for part in (body[:4], body[4:9], body[9:]):
@@ -107,13 +107,13 @@ HOSTILE: dict[str, Reply] = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_what_is_no_answer_is_unavailable(name: str) -> None:
+async def test_a_hostile_answer_counts_as_unavailable(name: str) -> None:
     with pytest.raises(UnavailableError) as told:
         await ask(HOSTILE[name], lambda session, url: call(session, "GET", url, timeout=0.3))
     assert len(str(told.value)) <= 600
 
 
-async def test_an_answer_in_parts_is_read_whole() -> None:
+async def test_an_answer_in_parts_is_complete() -> None:
     assert await ask(in_parts, lambda session, url: call(session, "GET", url, timeout=5)) == {"epoch": 3}
 
 
@@ -131,7 +131,7 @@ BAD_REPORTS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("wrong", BAD_REPORTS)
-async def test_a_report_that_makes_no_sense_is_none(wrong: dict[str, Any]) -> None:
+async def test_an_invalid_report_is_refused(wrong: dict[str, Any]) -> None:
     def report(session: aiohttp.ClientSession, url: str) -> Awaitable[GpuReport]:
         return ResidentClient(session, None, Limits(measure=2)).report(url)
 
@@ -140,7 +140,7 @@ async def test_a_report_that_makes_no_sense_is_none(wrong: dict[str, Any]) -> No
     assert (await ask(whole(json.dumps(GOOD).encode()), report)).free_mib == 14_910
 
 
-async def test_a_trainer_that_answers_nonsense_has_nothing_to_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_invalid_progress_answer_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     async def progress(session: aiohttp.ClientSession, url: str) -> Any:
         monkeypatch.setattr(trainers, "PORT", int(url.rpartition(":")[2]))
         return await trainers.progress(session, replace(training_pod_of(pod_object(None)), ip="127.0.0.1"))

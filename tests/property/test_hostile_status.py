@@ -1,4 +1,4 @@
-"""Statuses that another version, or somebody with too many rights, has written: read, or refused with a field's name.
+"""Statuses that another version or a user has written: they are read, or refused with a field's name.
 
 Whatever can be read at all goes through every decision that looks at a job by itself, and none of them raises.
 """

@@ -83,7 +83,7 @@ def _exposed(metrics: Iterable[MetricWrapperBase]) -> str:
     """Expose metrics by themselves; those with labels have no series before one is asked for."""
     registry = CollectorRegistry()
     for metric in metrics:
-        names = metric._labelnames  # nothing public tells them
+        names = metric._labelnames  # no public API returns them
         if names:
             metric.labels(*("x" for _ in names))
         registry.register(metric)

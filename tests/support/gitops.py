@@ -19,7 +19,7 @@ CUSTOMIZATION = GITOPS / "argocd" / "resource_customizations" / "gpurelay.dev" /
 
 
 def kstatus(objects: Iterable[Object]) -> list[str]:
-    """Return what `sigs.k8s.io/cli-utils/pkg/kstatus` says of each: InProgress, Current, Failed, Terminating."""
+    """Return the status of each by `sigs.k8s.io/cli-utils/pkg/kstatus`: InProgress, Current, Failed, Terminating."""
     return [answer["status"] for answer in _ask("kstatus", objects)]
 
 
@@ -31,7 +31,7 @@ def misfits(objects: Iterable[Object]) -> list[str]:
 def rendered(chart: Path, namespace: str, values: Object) -> list[Object]:
     """Return the objects of a Helm chart, as `helm template --include-crds` prints them.
 
-    AssertionError has Helm's words where it refuses the values.
+    Raise AssertionError with Helm's message if it refuses the values.
     """
     texts = _ask("render", [{"chart": str(chart), "namespace": namespace, "values": values}])[0]
     crds = [file.read_text() for file in sorted(chart.glob("crds/*.yaml"))]

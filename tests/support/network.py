@@ -25,7 +25,7 @@ def machine(ip: str) -> Pod:
 
 
 def may_reach(policies: Iterable[Object], source: Pod, target: Pod, port: int) -> bool:
-    """Say whether a connection is let out by the policies of its source, and in by those of its target."""
+    """Return whether the policies of its source and of its target allow a connection."""
     policies = list(policies)
     out = _lets(policies, source, target, port, "Egress")
     return out and _lets(policies, target, source, port, "Ingress")

@@ -50,7 +50,7 @@ class Node:
         return self._process.pid
 
     def end(self, number: signal.Signals) -> int:
-        """Send a signal and wait; returns the exit code."""
+        """Send a signal, and return the exit code."""
         assert self._process is not None
         self._process.send_signal(number)
         return self._process.wait(timeout=30)
@@ -60,7 +60,7 @@ class Node:
         self.start()
 
     def pods_processes(self) -> set[int]:
-        """The processes of all pods, by the node's mark in their environment."""
+        """Return the processes of all pods, by the node's mark in their environment."""
         mark = f"GPU_RELAY_PROCESS_NODE={self.run_dir}".encode()
         found = set()
         for entry in Path("/proc").glob("[0-9]*"):
@@ -84,7 +84,7 @@ class Pods:
         self.kubectl("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
 
     def run(self, name: str, *command: str, container: Object | None = None, **spec: Any) -> None:
-        """Create a pod with one container; it never restarts, unless told otherwise."""
+        """Create a pod with one container, which by default never restarts."""
         main = {"name": "main", "image": "example.com/some/image:1", "command": list(command), **(container or {})}
         body = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 5, "containers": [main], **spec}
         self.create({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": body})
@@ -93,7 +93,7 @@ class Pods:
         return dict(json.loads(self.kubectl("get", "pod", name, "-o", "json")))
 
     def main(self, name: str) -> Object:
-        """The status of the only container; empty while there is none."""
+        """Return the status of the only container; empty while there is none."""
         return dict(self.get(name).get("status", {}).get("containerStatuses", [{}])[0])
 
     def until(self, name: str, phase: str) -> Object:
@@ -104,7 +104,7 @@ class Pods:
         return eventually(look, f"pod {name} {phase}")
 
     def ended(self, name: str, phase: str = "Succeeded") -> Object:
-        """Wait for the end; returns how the only container terminated."""
+        """Wait for the end, and return how the only container terminated."""
         status = self.until(name, phase)["status"]
         return dict(status["containerStatuses"][0]["state"]["terminated"])
 

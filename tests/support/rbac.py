@@ -17,7 +17,7 @@ def granted(objects: Iterable[Object], account: str) -> set[Grant]:
 
 
 def wildcards(objects: Iterable[Object]) -> list[str]:
-    """Return the names of roles in which a `*` stands for whatever there may be."""
+    """Return the names of roles with a wildcard `*`."""
     roles = (each for each in objects if each["kind"].endswith("Role"))
     return [role["metadata"]["name"] for role in roles if any("*" in part for grant in _grants(role) for part in grant)]
 

@@ -62,7 +62,7 @@ KNOWN_GOOD: Mapping[str, Drawn] = MappingProxyType(
         "podTemplate.env[].valueFrom.resourceFieldRef.divisor": st.sampled_from(["1", "1Mi"]),
     }
 )
-"""Values that the API server accepts where the schema alone does not say which those are."""
+"""Values that the API server accepts, for places where the schema alone does not define them."""
 _KEYS: Mapping[str, Drawn] = MappingProxyType(
     {
         "podTemplate.resources.requests": st.sampled_from(["cpu", "memory", "ephemeral-storage"]),
@@ -154,7 +154,7 @@ class _Generator:
 
 
 def _pattern(schema: Schema) -> str:
-    """Return the regular expression of a text: the schema's own, or that of the CEL rule that stands for it."""
+    """Return the regular expression of a text: the schema's own, or that of its CEL rule."""
     rules = [rule["rule"] for rule in schema.get("x-kubernetes-validations", ())]
     by_rule = next(filter(None, (re.match(r"self\.matches\('(.*?)'\)", rule) for rule in rules)), None)
     return str(schema.get("pattern", by_rule[1] if by_rule else ""))

@@ -14,7 +14,7 @@ AS_OPERATOR = {"Impersonate-User": "system:serviceaccount:gpu-relay:gpu-relay"}
 
 
 class Tenant:
-    """Calls the API server by impersonation; has no rights outside the namespace."""
+    """Calls the API server by impersonation, without rights outside the namespace."""
 
     def __init__(self, api: httpx.Client, namespace: str) -> None:
         """Bind the role, and wait until it includes jobs."""
@@ -31,7 +31,7 @@ class Tenant:
         eventually(lambda: self.call("GET", self.jobs).is_success, "the role `edit` to include jobs")
 
     def call(self, method: str, path: str, body: Object | str | None = None, *, strict: bool = True) -> httpx.Response:
-        """Send a request as the tenant; unless told otherwise unknown fields are errors, as for kubectl."""
+        """Send a request as the tenant; with `strict`, unknown fields are errors, as for kubectl."""
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
         headers = {"Impersonate-User": "tenant", "Content-Type": kind}
         content = body if body is None or isinstance(body, str) else json.dumps(body)

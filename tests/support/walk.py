@@ -1,4 +1,4 @@
-"""A newcomer at a terminal: the commands of a page, one after the other, and whether they print what the page says."""
+"""A newcomer at a terminal: run the commands of a page in order, and compare their output with the page."""
 
 import os
 import re
@@ -53,7 +53,7 @@ class Walker:
             self.environment = {name: value for name, value in pairs.items() if name not in _BEYOND}
 
     def walk(self, page: Page) -> None:
-        """Run a page's commands in order; raises AssertionError at the first that does not do what the page says."""
+        """Run a page's commands in order; raise AssertionError at the first whose output differs from the page."""
         for block in page.blocks:
             for step in block.steps:
                 self._take(page, step)
@@ -68,10 +68,10 @@ class Walker:
 
 
 def fits(expected: list[str], shown: str) -> bool:
-    """Say whether what was shown is what a page says.
+    """Return whether an output matches a page.
 
-    `…` stands for anything in a line, a line of `…` for any lines; spaces count as one. A page that says nothing of the
-    output leaves it to the reader.
+    `…` stands for anything in a line, a line of `…` for any lines; spaces count as one. A page without
+    output matches any.
     """
     if not expected:
         return True

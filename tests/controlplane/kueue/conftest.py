@@ -47,7 +47,7 @@ def operator_kubeconfig(cluster: Cluster) -> Path:
 
 
 class Quotas:
-    """Kueue's objects of one test, as an administrator makes them and looks at them."""
+    """Kueue's objects of one test, as an administrator creates and reads them."""
 
     def __init__(self, api: httpx.Client, world: World) -> None:
         self._api = api
@@ -70,7 +70,7 @@ class Quotas:
         self._post(self._in_namespace("localqueues"), "LocalQueue", name, {"clusterQueue": self.name})
 
     def workload(self, job: str) -> dict[str, Any]:
-        """Return the Workload that stands for a job, empty while there is none."""
+        """Return the Workload of a job; empty while there is none."""
         selector = {"labelSelector": f"gpurelay.dev/job={job}"}
         items = self._api.get(self._in_namespace("workloads"), params=selector).json()["items"]
         return dict(items[0]) if items else {}
@@ -85,7 +85,7 @@ class Quotas:
         self._patch(self._path(job), {"spec": {"active": active}})
 
     def delete_workload(self, job: str) -> None:
-        """Delete a Workload, as somebody may do by hand."""
+        """Delete a Workload, as a user may do by hand."""
         assert self._api.delete(self._path(job)).is_success
 
     def reserved(self) -> int:

@@ -69,7 +69,7 @@ def test_jobs_are_admitted_as_quota_and_kueues_order_allow(
     assert quotas.workload("plain") == {}
 
 
-def test_what_kueue_takes_back_stops_at_a_checkpoint_and_goes_on_when_admitted_again(
+def test_a_job_evicted_by_kueue_resumes_when_admitted_again(
     world: World, resident: ScriptedResident, quotas: Quotas, operator: OperatorProcess, start_operator: Start
 ) -> None:
     quotas.create(1, "team")
@@ -168,7 +168,7 @@ def test_a_workload_that_is_deleted_is_asked_for_again(
     world.reaches("digits", "Succeeded")
 
 
-def test_a_changed_request_is_made_anew_before_the_turn(
+def test_a_changed_request_replaces_the_workload(
     world: World, resident: ScriptedResident, quotas: Quotas, operator: OperatorProcess
 ) -> None:
     quotas.create(1, "team")
@@ -182,7 +182,7 @@ def test_a_changed_request_is_made_anew_before_the_turn(
     eventually(lambda: "resource cpu unavailable in ClusterQueue" in waits(world, "digits"), "Kueue's words of it")
 
 
-def test_a_flavor_says_where_the_training_runs(
+def test_a_flavor_selects_the_node(
     world: World, resident: ScriptedResident, second: ScriptedResident, quotas: Quotas, operator: OperatorProcess
 ) -> None:
     toleration = {"key": "team", "operator": "Equal", "value": "a", "effect": "NoSchedule"}

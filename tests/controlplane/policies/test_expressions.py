@@ -14,7 +14,7 @@ from devcluster.waiting import eventually
 MANIFESTS = REPOSITORY / "manifests"
 
 
-def test_no_expression_is_wrong_by_its_types(cluster: Cluster, api: httpx.Client) -> None:
+def test_expressions_have_no_type_errors(cluster: Cluster, api: httpx.Client) -> None:
     """The controller manager checks them against the schema of what they match."""
     path = "/apis/admissionregistration.k8s.io/v1/validatingadmissionpolicies"
     names = [

@@ -106,7 +106,7 @@ def test_gpus_of_a_team_are_for_jobs(borrower: Tenant, api: httpx.Client) -> Non
     eventually(lambda: borrower.call("POST", path, taken).is_success, "GPUs to be for all again")
 
 
-def test_jobs_of_such_a_team_train(
+def test_jobs_of_a_team_train(
     borrower: Tenant, world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     world.apply_job("digits")

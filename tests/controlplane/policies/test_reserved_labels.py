@@ -44,7 +44,7 @@ def test_the_policy_knows_every_key_that_the_operator_writes() -> None:
 
 @pytest.mark.parametrize("part", ["", "/status"])
 @pytest.mark.parametrize("kind", ["label", "annotation"])
-def test_nobody_else_changes_a_key_of_the_operators(
+def test_only_the_operator_changes_its_keys(
     world: World, api: httpx.Client, tenant: Tenant, pod: str, kind: str, part: str
 ) -> None:
     before = api.get(pod).json()["metadata"]
@@ -83,7 +83,7 @@ def test_a_binding_brings_no_key_of_the_operators(tenant: Tenant, world: World) 
             refused(tenant.call("POST", path, body), f"{key} is the operator's")
 
 
-def test_nobody_else_creates_a_pod_with_such_a_key(tenant: Tenant, world: World) -> None:
+def test_only_the_operator_creates_a_pod_with_its_keys(tenant: Tenant, world: World) -> None:
     path = f"/api/v1/namespaces/{world.namespace}/pods"
     job = {**job_manifest("digits"), "metadata": {"namespace": world.namespace, "name": "digits", "uid": "uid"}}
     for name, meta in (("t", shapes.training(job)["metadata"]), ("p", shapes.preparing(job)["metadata"])):
@@ -97,7 +97,7 @@ def test_nobody_else_creates_a_pod_with_such_a_key(tenant: Tenant, world: World)
                     )
 
 
-def test_what_else_is_done_to_training_pods_is_not_hindered(
+def test_other_changes_of_training_pods_are_admitted(
     world: World, api: httpx.Client, tenant: Tenant, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
     """A tenant's own labels and finalizers, the kubelet's status, the garbage collector."""
@@ -118,7 +118,7 @@ def test_what_else_is_done_to_training_pods_is_not_hindered(
     eventually(world.nothing_owed, "the Lease to be settled")
 
 
-def test_keys_without_number_do_not_keep_the_kubelet_from_its_status(world: World, tenant: Tenant, pod: str) -> None:
+def test_many_keys_do_not_block_the_kubelets_status(world: World, tenant: Tenant, pod: str) -> None:
     """An expression that costs more than the API server allows is refused, so the number of keys has a bound."""
     for kind in ("labels", "annotations"):
         few, many = (dict.fromkeys((f"k{number}" for number in range(count)), "") for count in (400, 501))

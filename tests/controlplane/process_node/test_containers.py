@@ -93,7 +93,7 @@ def annotation(path: str, key: str) -> Object:
 
 
 def volume(namespace: str, name: str, folder: Path) -> list[Object]:
-    """A claim, and the volume that is bound to it."""
+    """Return a PVC, and the volume that is bound to it."""
     shared: Object = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
     own = f"{namespace}-{name}"
     claim = {**shared, "volumeName": own, "resources": {"requests": {"storage": "1Gi"}}}
@@ -117,7 +117,7 @@ def test_servers_share_a_port_on_addresses_of_their_own(pods: Pods) -> None:
             assert answer.status == 200
 
 
-def test_what_is_missing_is_waited_for(pods: Pods) -> None:
+def test_a_missing_config_map_is_waited_for(pods: Pods) -> None:
     env = [{"name": "N", "valueFrom": {"configMapKeyRef": {"name": "later", "key": "n"}}}]
     pods.run("env", "sh", "-c", "echo $N", container={"env": env})
     volumes = [{"name": "v", "configMap": {"name": "later"}}]
@@ -136,7 +136,7 @@ def waiting_for(pods: Pods, name: str, reason: str) -> Object | None:
     return dict(waiting) if waiting.get("reason") == reason else None
 
 
-def test_unknown_images_and_programs_are_said(pods: Pods) -> None:
+def test_unknown_images_and_programs_are_reported(pods: Pods) -> None:
     pods.create(
         {
             "apiVersion": "v1",
@@ -168,7 +168,7 @@ def test_a_pod_reaches_the_api_as_its_account(pods: Pods) -> None:
         "spec": {"token": token_text, "audiences": ["gpu-relay"]},
     }
     answer = json.loads(pods.kubectl("create", "-f", "-", "-o", "json", stdin=json.dumps(review)))
-    # the pod is over, and its token with it: valid only while the pod it is bound to exists
+    # the token is valid while the pod object that it is bound to exists, although the pod has ended
     assert answer["status"]["user"]["username"] == user
     assert answer["status"]["audiences"] == ["gpu-relay"]
 

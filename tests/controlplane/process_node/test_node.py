@@ -31,7 +31,7 @@ def test_two_nodes_cannot_share_a_folder(node: Node) -> None:
     assert "choose another --run-dir" in done.stderr
 
 
-def test_controllers_work_with_it(pods: Pods) -> None:
+def test_a_deployment_rolls_out(pods: Pods) -> None:
     container = {"name": "main", "image": "i", "command": ["sleep", "600"]}
     labels = {"app": "x"}
     template = {"metadata": {"labels": labels}, "spec": {"containers": [container], "terminationGracePeriodSeconds": 1}}
@@ -40,7 +40,7 @@ def test_controllers_work_with_it(pods: Pods) -> None:
     pods.kubectl("rollout", "status", "deployment/x", "--timeout=60s")
 
 
-def test_a_killed_node_takes_its_processes_along_and_recovers(pods: Pods, node: Node, cluster: Cluster) -> None:
+def test_a_killed_node_ends_its_processes_and_recovers(pods: Pods, node: Node, cluster: Cluster) -> None:
     book(pods, "training", 9000)
     pods.run("service", "sh", "-c", "setsid sleep 600 & echo up; wait", restartPolicy="Always")
     eventually(lambda: pods.logs("training") and pods.logs("service"), "both")
@@ -55,7 +55,7 @@ def test_a_killed_node_takes_its_processes_along_and_recovers(pods: Pods, node: 
     assert pods.main("service")["restartCount"] == 1
 
 
-def test_what_a_killed_shim_left_ends_at_the_nodes_next_start(pods: Pods, node: Node) -> None:
+def test_orphans_of_a_killed_shim_end_at_the_next_start(pods: Pods, node: Node) -> None:
     pods.run("orphans", "sh", "-c", "setsid sleep 600 & echo $!; wait")
     orphan = int(eventually(lambda: pods.logs("orphans"), "its start"))
     os.kill(node.pid, signal.SIGSTOP)  # it must not see its shims die
@@ -67,7 +67,7 @@ def test_what_a_killed_shim_left_ends_at_the_nodes_next_start(pods: Pods, node: 
     eventually(lambda: ProcessId.of(orphan) is None, "no orphan")
 
 
-def test_a_node_told_to_end_ends_its_pods_in_good_order(pods: Pods, node: Node) -> None:
+def test_a_stopped_node_ends_its_pods_gracefully(pods: Pods, node: Node) -> None:
     script = "trap 'echo saved > /dev/termination-log; exit 143' TERM; echo up; while :; do sleep 0.05; done"
     pods.run("worker", "sh", "-c", script)
     eventually(lambda: pods.logs("worker"), "its start")

@@ -105,7 +105,7 @@ def test_a_bystander_waits_for_turns_of_others_and_for_nothing_else(now: float) 
     assert judge(waits(now), running=[(101, now)], others=0) == [], "another job trains all the time"
 
 
-def test_a_bystander_does_not_wait_beside_a_gpu_that_nobody_has(now: float) -> None:
+def test_a_bystander_does_not_wait_for_a_free_gpu(now: float) -> None:
     late = waits(100 + CONSTANT + 2)
     assert late.verdict({}, {GPU: [(100, 103)]}, {}, [], others=1) == []
     told = late.verdict({}, {GPU: [(100, 101)]}, {}, [], others=1)
@@ -122,7 +122,7 @@ def test_no_gpu_that_can_train_and_no_operator_excuse_a_wait(now: float) -> None
     assert judge(waits(late, Happenings(everyone=[(105, 115)]))) == []
 
 
-def test_an_operator_sees_the_namespaces_of_its_scenario_and_what_has_none() -> None:
+def test_an_operator_sees_only_the_namespaces_of_its_scenario() -> None:
     mine, other, node = ({"metadata": {"name": name, **more}} for name, more in (
         ("a", {"namespace": "seed-1"}), ("b", {"namespace": "seed-2"}), ("node-1", {}),
     ))  # fmt: skip

@@ -78,7 +78,7 @@ def test_the_pod_is_the_same_but_for_the_missing_preflight() -> None:
     assert [v for v in after["volumes"] if v["name"] != "job"] == [v for v in before["volumes"] if v["name"] != "job"]
 
 
-def test_nothing_of_the_relay_and_nothing_that_the_cluster_assigned_is_taken_over() -> None:
+def test_labels_of_the_relay_and_assigned_fields_are_not_copied() -> None:
     _, pod = objects()
     assert "gpurelay.dev" not in json.dumps(pod)
     assert set(pod["metadata"]) == {"name", "namespace", "labels"}

@@ -45,7 +45,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(OK)
 
     def handle_one_request(self) -> None:
-        with suppress(ConnectionError):  # a poll that was given up
+        with suppress(ConnectionError):  # a poll that was abandoned
             super().handle_one_request()
 
     def log_message(self, format: str, *args: object) -> None:

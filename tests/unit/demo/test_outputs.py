@@ -46,7 +46,7 @@ def test_weights_metrics_and_plots_are_collected_without_checkpoints(tmp_path: P
     assert outputs.contents(folder) == "results.csv, timeline.txt, weights/best.pt, 2 plots"
 
 
-def test_the_job_is_one_that_the_operator_takes_and_asks_for_10_gib() -> None:
+def test_the_demo_job_is_valid_and_requests_10_gib() -> None:
     job = yaml.safe_load(manifest.as_yaml(manifest.training_job(DEMO)))
     spec = YoloTrainingJobSpec.model_validate(job["spec"])
     assert (job["metadata"]["name"], job["metadata"]["namespace"]) == (manifest.NAME, manifest.NAMESPACE)

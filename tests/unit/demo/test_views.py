@@ -14,14 +14,14 @@ def test_a_job_without_a_status() -> None:
     assert not view.training_ended
 
 
-def test_a_job_that_waits_says_for_what() -> None:
+def test_a_waiting_job_shows_its_reason() -> None:
     waiting = {"type": "Reconciling", "status": "True", "message": "asks the resident to unload"}
     view = job_view({"status": {"phase": "Acquiring", "conditions": [waiting], "gpu": {"freeBefore": 910}}})
     assert (view.phase, view.says) == ("Acquiring", "asks the resident to unload")
     assert (view.free_before, view.free_after) == (910, None)
 
 
-def test_a_condition_that_is_false_says_nothing() -> None:
+def test_a_false_condition_is_not_shown() -> None:
     conditions = [
         {"type": kind, "status": "False", "message": "old"} for kind in ("Reconciling", "Failed", "ResidentReloaded")
     ]

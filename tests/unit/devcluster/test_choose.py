@@ -23,7 +23,7 @@ def test_a_kubelet_is_chosen_wherever_it_can_run() -> None:
 
 
 @pytest.mark.parametrize(("facts", "word"), CANNOT)
-def test_processes_are_chosen_elsewhere_and_the_reason_is_said(facts: Facts, word: str) -> None:
+def test_processes_are_chosen_elsewhere_with_the_reason(facts: Facts, word: str) -> None:
     choice = choose("auto", facts)
     assert choice.node is NodeKind.PROCESS
     assert word in choice.reason

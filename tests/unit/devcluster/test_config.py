@@ -11,7 +11,7 @@ RUN = Path("/var/cache/gpu-relay/run/dev")
 LOOPBACK = Addresses("127.0.0.1", 6443, 2379, 2380)
 
 
-def test_containerd_keeps_images_outside_the_run_and_everything_else_in_it() -> None:
+def test_containerd_keeps_only_images_outside_the_run() -> None:
     text = node_config.containerd_config(RUN, Path("/images"), Path("/opt/cni/bin"), "localhost/pause:1")
     config = tomllib.loads(text)
     cri = config["plugins"]["io.containerd.grpc.v1.cri"]
@@ -32,7 +32,7 @@ def test_pods_are_on_the_projects_bridge() -> None:
     assert portmap["type"] == "portmap"
 
 
-def test_the_kubelet_listens_on_the_bridge_only_and_writes_below_the_run_only() -> None:
+def test_the_kubelet_is_confined_to_the_bridge_and_its_run() -> None:
     config = json.loads(node_config.kubelet_config(RUN))
     assert config["address"] == host.GATEWAY
     assert config["healthzPort"] == 0

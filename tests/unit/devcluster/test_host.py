@@ -89,7 +89,7 @@ def test_a_long_command_that_fails_shows_the_end_of_its_output(tmp_path: Path) -
     assert log.read_text() == "fine\n"
 
 
-def test_a_disk_too_small_is_said_beforehand(tmp_path: Path) -> None:
+def test_a_small_disk_is_reported_beforehand(tmp_path: Path) -> None:
     progress.require_disk(tmp_path / "not" / "yet", -1e9, "nothing")
     with pytest.raises(ClusterError, match=r"the build needs 1000000000\.0 GiB .* GPU_RELAY_CACHE"):
         progress.require_disk(tmp_path / "not" / "yet", 1e9, "the build")

@@ -20,7 +20,7 @@ def server(tmp_path: Path) -> tuple[pki.Authority, ssl.SSLContext]:
 
 
 def handshake(server: ssl.SSLContext, authority: pki.Authority, name: str) -> None:
-    client = ssl.create_default_context(cadata=authority.pair.certificate.decode())
+    client = ssl.create_default_context(cadata=authority.certificate.decode())
     client.verify_flags |= ssl.VERIFY_X509_STRICT  # the default since Python 3.13
     ours, theirs = socket.socketpair()
 
@@ -58,7 +58,7 @@ def test_another_authority_is_not_trusted(server: tuple[pki.Authority, ssl.SSLCo
 
 def test_a_kubeconfig_embeds_everything() -> None:
     authority = pki.Authority()
-    config = json.loads(pki.kubeconfig("https://127.0.0.1:1", authority.pair, authority.issue("admin", ("g",))))
+    config = json.loads(pki.kubeconfig("https://127.0.0.1:1", authority.certificate, authority.issue("admin", "g")))
     assert config["clusters"][0]["cluster"]["server"] == "https://127.0.0.1:1"
     assert set(config["users"][0]["user"]) == {"client-certificate-data", "client-key-data"}
     assert config["contexts"][0]["name"] == config["current-context"]

@@ -222,7 +222,7 @@ def test_creating_again_keeps_the_uuid_and_the_bookings(ledger: Ledger) -> None:
         assert (again.uuid, again.total_mib, again.name, again.used_mib) == (ledger.uuid, 8192, "Small", 100)
 
 
-def test_senseless_sizes_are_refused(tmp_path: Path) -> None:
+def test_invalid_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot reserve 450 MiB"):
         create_ledger(tmp_path / "gpu", total_mib=100)
     assert not (tmp_path / "gpu").exists()

@@ -82,7 +82,7 @@ def test_cuda_device_caps_the_allocator(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @cuda
-def test_cuda_device_refuses_senseless_sizes() -> None:
+def test_cuda_device_refuses_invalid_sizes() -> None:
     with pytest.raises(ValueError, match="cannot reserve"), gpu_memory.CudaDevice().reserve(1 << 40):
         pass
 

@@ -26,11 +26,11 @@ from tests.support.builders import NOW, ago, attempts, job, pod, stopping
         ([], 0, Phase.QUEUED),
     ],
 )
-def test_the_table_of_reasons(reasons: list[str], limit: int, phase: Phase) -> None:
+def test_the_phase_after_the_last_reason(reasons: list[str], limit: int, phase: Phase) -> None:
     assert verdict(job(status={"attempts": attempts(*reasons)}, backoffLimit=limit), NOW).phase == phase
 
 
-def test_the_next_batch_is_half_of_the_smallest_that_ran_out_of_memory() -> None:
+def test_the_next_batch_is_half_of_the_smallest_failed_one() -> None:
     """Ultralytics halves the batch itself in its first epoch: what an attempt failed with is what it reports."""
 
     def after(*batches: int | None, spec: int | str = 16) -> int | str:
@@ -53,7 +53,7 @@ def test_each_out_of_memory_halves_the_batch_down_to_one() -> None:
     assert next_batch(job(status={"attempts": attempts("OutOfMemory")}, training={"batch": "auto"})) == "auto"
 
 
-def test_what_a_trainer_says_is_not_trusted() -> None:
+def test_a_termination_message_is_not_trusted() -> None:
     word = {
         "reason": "Completed",
         "metrics": {"mAP50": 0.5, "bad": "x", "inf": float("inf"), "yes": True},
@@ -71,7 +71,7 @@ def test_what_a_trainer_says_is_not_trusted() -> None:
     assert results.tracking == {"MLflow": "http://mlflow:5000/#/experiments/1/runs/2"}
 
 
-def test_an_attempt_that_fails_after_its_training_leaves_results() -> None:
+def test_a_failure_after_training_keeps_results() -> None:
     weights = {"best": "/output/a/best.pt"}
 
     left = results_of(Termination(12, "Error", {"reason": "OutOfMemory", "weights": weights}))
@@ -112,7 +112,7 @@ REFUSED, INIT_FAILED = Reason.NODE_REFUSED_POD, Reason.INIT_CONTAINER_FAILED
         (job(), POD, Termination(None, "Failed: "), Reason.POD_NOT_STARTED),
     ],
 )
-def test_what_an_end_counts_as(owner: Job, pod: TrainingPod, ended: Termination, reason: Reason) -> None:
+def test_the_reason_of_an_end(owner: Job, pod: TrainingPod, ended: Termination, reason: Reason) -> None:
     assert attempt_of(owner, pod, ended, NOW).reason == reason
 
 

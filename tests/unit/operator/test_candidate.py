@@ -22,7 +22,7 @@ POLICY = Policy(preparations=0)
 
 
 def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
-    """Return a loaded resident's report, which says that `own` of the MiB in use are its own."""
+    """Return a loaded resident's report, in which `own` of the MiB in use are its own."""
     return report(loaded=True, used=used, worker_allocated_mib=own, worker_cap_mib=own)
 
 
@@ -31,11 +31,11 @@ def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
     [(14_000, 14_000, 14_910), (8_000, 8_500, 14_910), (8_000, 14_000, 9_934), (0, 14_000, None)],
     ids=["all is its own", "its context", "6,000 MiB are others'", "it does not say"],
 )
-def test_what_an_unload_can_free_at_most(own: int, used: int, most: int | None) -> None:
+def test_how_much_an_unload_can_free(own: int, used: int, most: int | None) -> None:
     assert most_free_mib(loaded(used=used, own=own), CONTEXT_MIB) == most
 
 
-def test_memory_of_others_is_counted_between_turns_only() -> None:
+def test_memory_of_others_counts_between_turns_only() -> None:
     full = report(used=6_000)
     found = blocked_reason(job(), candidate(full), NOW, POLICY)
     assert found is not None
@@ -47,7 +47,7 @@ def test_memory_of_others_is_counted_between_turns_only() -> None:
     assert too_full(job(), candidate(held), POLICY) is not None
 
 
-def test_what_an_unload_has_shown_narrows_the_bound() -> None:
+def test_a_measured_context_narrows_the_bound() -> None:
     """1,910 MiB are free and 8,000 the resident's model: with a context of up to 1,024 the job would have a place."""
     before = candidate(loaded(used=13_000, own=8_000))
     assert blocked_reason(job(), before, NOW, POLICY) is None
@@ -57,7 +57,7 @@ def test_what_an_unload_has_shown_narrows_the_bound() -> None:
 
 
 @pytest.mark.parametrize(("after", "context"), [(9_910, 0), (10_210, 300), (8_000, None), (14_000, None)])
-def test_a_context_is_learned_where_nothing_else_has_changed(after: int, context: int | None) -> None:
+def test_a_context_is_measured_only_if_nothing_else_changed(after: int, context: int | None) -> None:
     assert context_of(1_910, 8_000, after) == context
 
 
@@ -68,7 +68,7 @@ def test_a_resident_that_does_not_answer_is_an_obstacle() -> None:
     assert "no answer within 5 s" in found[1]
 
 
-def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
+def test_unreadable_labels_are_not_missing_labels() -> None:
     selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(loaded()), node_labels=None)
     assert filter_reason(selective, unread, POLICY) is None
     found = blocked_reason(selective, unread, NOW, POLICY)
@@ -84,7 +84,7 @@ def test_labels_that_cannot_be_read_are_unknown_and_not_missing() -> None:
         ("visionary", False), ("vis*", False), ("VISION", False),
     ],
 )  # fmt: skip
-def test_a_resident_lends_its_gpu_to_those_it_names(annotation: str | None, lends: bool) -> None:
+def test_a_resident_lends_its_gpu_to_the_named_namespaces(annotation: str | None, lends: bool) -> None:
     annotations = {} if annotation is None else {"gpurelay.dev/allowed-namespaces": annotation}
     lender = resident(annotations=annotations)
     assert lends_to(lender, "vision") is lends

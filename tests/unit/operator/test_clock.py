@@ -1,4 +1,4 @@
-"""The cluster's time on a machine whose own clock is wrong."""
+"""The cluster's time on a machine whose clock is wrong."""
 
 import time
 from email.utils import formatdate
@@ -17,7 +17,9 @@ from tests.support.builders import NOW, job, pod
     st.floats(-1e6, 1e6),
     st.lists(st.tuples(st.floats(0, 10), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=1, max_size=20),
 )
-def test_it_is_right_to_within_a_second_and_a_request(skew: float, answers: list[tuple[float, float, float]]) -> None:
+def test_the_clock_is_right_within_a_second_and_a_request(
+    skew: float, answers: list[tuple[float, float, float]]
+) -> None:
     """`skew` is how far this machine is behind; each answer has a pause before it and two ways."""
     clock, local = ClusterClock(), 1_800_000_000.0
     for pause, there, back in answers:

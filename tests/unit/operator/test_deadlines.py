@@ -7,7 +7,7 @@ from gpu_relay.domain.job.deadlines import deadline, expires_at
 from tests.support.builders import NOW, ago, job
 
 
-def test_the_deadline_counts_from_the_start_and_stands_while_suspended() -> None:
+def test_the_deadline_pauses_while_suspended() -> None:
     begun = {"start_time": ago(60)}
     assert deadline(job()) is None
     assert deadline(job(activeDeadlineSeconds=50)) is None, "not before the first turn"
@@ -16,7 +16,7 @@ def test_the_deadline_counts_from_the_start_and_stands_while_suspended() -> None
     assert deadline(job(activeDeadlineSeconds=50, status={**begun, "phase": Phase.SUCCEEDED})) is None
 
 
-def test_only_jobs_that_are_over_expire() -> None:
+def test_only_finished_jobs_expire() -> None:
     over = {"phase": Phase.FAILED, "completion_time": ago(60)}
     assert expires_at(job(status=over)) is None
     assert expires_at(job(ttlSecondsAfterFinished=0, status={"phase": Phase.TRAINING})) is None

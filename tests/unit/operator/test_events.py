@@ -1,4 +1,4 @@
-"""Events: their names, which no version changes, and what they say for programs."""
+"""Events: their names, which no version changes, and the annotations for programs."""
 
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ LEASE = lease(KEY)
 
 
 class Recorded:
-    """Takes Events in the API server's place."""
+    """Records Events in place of the API server."""
 
     def __init__(self) -> None:
         self.bodies: list[dict[str, Any]] = []
@@ -63,7 +63,7 @@ async def test_names_sort_in_the_order_of_a_turn() -> None:
     assert [name.rsplit(".", 1)[-1] for name in sorted(names)] == [each.lower() for each in story]
 
 
-async def test_what_programs_read_is_in_annotations_however_long_the_message_is() -> None:
+async def test_annotations_do_not_depend_on_the_message() -> None:
     told = await emitted(EventRecord(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
     assert told.bodies[0]["metadata"]["annotations"] == {
         "gpurelay.dev/gpu": "gpu-1",
@@ -74,7 +74,7 @@ async def test_what_programs_read_is_in_annotations_however_long_the_message_is(
     assert len(told.bodies[0]["message"]) == 1024
 
 
-async def test_an_event_outside_a_turn_says_nothing_of_one() -> None:
+async def test_an_event_outside_a_turn_has_no_turn_annotations() -> None:
     recorded = Recorded()
     await EventRecorder(cast(Kube, recorded)).emit(KEY, "1", 1, EventRecord(Reason.PREPARED, "m"))
     assert recorded.bodies[0]["metadata"]["annotations"] == {}

@@ -1,4 +1,4 @@
-"""Every field of the CRD's spec reaches the training pod or its job file, or is one that the operator goes by."""
+"""Every field of the CRD's spec reaches the training pod or its job file, or is one that the operator itself uses."""
 
 import contextlib
 import json
@@ -17,7 +17,7 @@ DECISIONS = {
     "priority", "preemptible", "suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
     "gpu.residentSelector.matchLabels{}", "gpu.sharing", "gpu.startWhen", "gpu.idleFor", "gpu.yieldToResident",
 }  # fmt: skip
-"""What the operator itself goes by; other tests show what each does."""
+"""Fields that the operator itself uses; other tests show what each does."""
 LEAVES = dict(specs.leaves())
 LEASE, RESIDENT = lease(), resident(report())
 
@@ -31,7 +31,7 @@ def pod_of(spec: specs.Spec) -> dict[str, Any]:
 
 
 def meaning(path: str, value: Any) -> Any:
-    """Return what a value says: two ways to write one thing are one thing."""
+    """Return the meaning of a value: equal for two spellings of one quantity."""
     match path:
         case "gpu.memory":
             return memory_mib(value)

@@ -29,7 +29,7 @@ def after_a_turn(**changes: Any) -> TurnView:
     return replace(view, **changes)
 
 
-def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
+def test_the_next_job_goes_first_while_the_outage_is_short() -> None:
     decision = turn.plan(after_a_turn())
     assert isinstance(decision.action, HandOver)
     assert decision.status is not None
@@ -39,7 +39,7 @@ def test_the_next_turn_goes_first_while_the_outage_is_short() -> None:
 
 
 def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 14910, **changes: Any) -> TurnView:
-    """The turn's pod has just ended, and somebody waits for the GPU."""
+    """Return the view of a turn whose pod has just ended, while another job waits for the GPU."""
     ended = Termination(0, "", {"reason": word, "message": "30 epochs"}, ago(60), ago(1))
     lease = replace(OURS, out_since=ago(out_since))
     pod = replace(POD, phase="Succeeded", termination=ended, proven_mib=14910)
@@ -48,7 +48,7 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
     return replace(view, **changes)
 
 
-def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> None:
+def test_a_finished_job_hands_over_in_one_status_and_one_event() -> None:
     decision = turn.plan(at_the_end())
     assert decision.action == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z")
     assert decision.status is not None
@@ -64,7 +64,7 @@ def test_a_job_that_is_done_passes_the_gpu_on_in_one_status_and_one_event() -> N
     assert verdict.message == "30 epochs; vision/next has the GPU next; the resident is loaded after it"
 
 
-def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_same() -> None:
+def test_handover_is_repeated_after_a_crash() -> None:
     view = at_the_end()
     decision = turn.plan(view)
     assert view.job is not None
@@ -79,7 +79,7 @@ def test_who_dies_before_the_gpu_is_passed_on_passes_it_on_later_and_says_the_sa
     assert returned.events == decision.events[1:], "by name, it is the same Event"
 
 
-def test_who_comes_next_is_no_news_once_it_was_told() -> None:
+def test_another_next_job_is_not_reported_again() -> None:
     first = turn.plan(after_a_turn(job=replace(job(), status=YoloTrainingJobStatus(phase=Phase.RELEASING))))
     assert first.status is not None
     assert first.status.phase == Phase.QUEUED
@@ -102,7 +102,7 @@ def test_who_comes_next_is_no_news_once_it_was_told() -> None:
         (at_the_end("DatasetInvalid"), Phase.FAILED),
     ],
 )
-def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnView, phase: Phase) -> None:
+def test_a_turn_ends_in_a_status_of_its_own_unless_it_hands_over(view: TurnView, phase: Phase) -> None:
     decision = turn.plan(view)
     assert decision.status is not None
     assert decision.status.phase == phase
@@ -120,7 +120,7 @@ def test_the_end_of_a_turn_is_told_by_itself_where_more_is_to_come(view: TurnVie
         {"lease": replace(OWED, acquired=ago(11))},
     ],
 )
-def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(changes: dict[str, Any]) -> None:
+def test_the_resident_is_loaded_unless_a_next_job_is_in_time(changes: dict[str, Any]) -> None:
     assert isinstance(turn.plan(after_a_turn(**changes)).action, Load)
 
 
@@ -133,7 +133,9 @@ def test_the_resident_is_loaded_where_nobody_comes_or_it_was_out_for_too_long(ch
         (True, replace(HELD, refused=0), 700, False),
     ],
 )
-def test_a_job_yields_only_when_asked_wanted_and_due(yields: bool, report: GpuReport, out: float, stops: bool) -> None:
+def test_a_job_yields_when_the_resident_is_requested_and_due(
+    yields: bool, report: GpuReport, out: float, stops: bool
+) -> None:
     lease = replace(OURS, out_since=ago(out))
     view = TurnView(
         NOW, POLICY, lease, resident(report), job(gpu={"memory": "10Gi", "yieldToResident": yields}), pods=(POD,)

@@ -35,7 +35,7 @@ def test_an_error_ends_the_work_on_its_object_alone() -> None:
     assert [uid for uid in ("a", "b", "c") if isolation.defers(uid)] == ["b"]
 
 
-def test_an_object_that_keeps_failing_is_tried_less_and_less_often_up_to_a_limit() -> None:
+def test_a_failing_object_backs_off_up_to_a_limit() -> None:
     clock = Clock()
     isolation, pauses = Isolation("test", clock), []
     for _ in range(12):
@@ -69,7 +69,7 @@ def test_what_was_left_out_is_asked_for_again_when_it_is_due() -> None:
     assert isolation.requeue_after() is None
     fail(isolation, "a")
     assert isolation.requeue_after() == pytest.approx(0.5)
-    assert isolation.requeue_after() is None  # nobody asked for it in this pass: it may be gone
+    assert isolation.requeue_after() is None  # no access in this pass: the object may be deleted
     clock.seconds = 0.4
     assert isolation.defers("a")
     clock.seconds = 0.6  # due while the pass still ran
@@ -77,7 +77,7 @@ def test_what_was_left_out_is_asked_for_again_when_it_is_due() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 429, 503])
-def test_an_unavailable_api_server_ends_the_pass_and_the_next_one_leaves_the_object_out(status: int) -> None:
+def test_an_unavailable_api_server_ends_the_pass(status: int) -> None:
     isolation = Isolation("test")
     with pytest.raises(KubeError):
         fail(isolation, "a", KubeError(status, "", "no answer"))
@@ -92,7 +92,7 @@ def test_an_answer_about_one_object_ends_the_work_on_it_alone(status: int) -> No
 
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError(), NotLeadingError()])
-def test_cancellation_and_a_lost_leadership_pass_through_and_are_nobodys_fault(error: BaseException) -> None:
+def test_cancellation_and_lost_leadership_are_not_isolated(error: BaseException) -> None:
     isolation = Isolation("test")
     with pytest.raises(type(error)):
         fail(isolation, "a", error)

@@ -89,7 +89,7 @@ def test_a_checkpoint_interval_is_written_where_it_is_given(tmp_path: Path) -> N
         assert load_job(file).training.checkpoint_interval == (interval or 1)
 
 
-def test_fields_that_an_older_trainer_lacks_are_written_where_they_are_given(tmp_path: Path) -> None:
+def test_new_fields_are_written_only_where_they_are_set(tmp_path: Path) -> None:
     file = tmp_path / "job.json"
 
     def read(output: dict[str, Any], **fields: Any) -> tuple[dict[str, Any], TrainerJob]:
@@ -113,7 +113,7 @@ def test_fields_that_an_older_trainer_lacks_are_written_where_they_are_given(tmp
     assert read({**CLAIM, "export": ["onnx"]}, mode="Export", model="best.pt")[1].epochs == 0
 
 
-def test_tracking_is_written_where_it_is_given_and_its_secret_becomes_the_environment(tmp_path: Path) -> None:
+def test_tracking_is_written_and_its_secret_becomes_environment(tmp_path: Path) -> None:
     given = {
         "mlflow": {"uri": "http://mlflow:5000", "experiment": "digits"},
         "tensorBoard": True,

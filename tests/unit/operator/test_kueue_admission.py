@@ -1,4 +1,4 @@
-"""What is decided about a job's admission by Kueue, rule by rule."""
+"""Decisions about a job's admission by Kueue, rule by rule."""
 
 from dataclasses import replace
 from typing import Any
@@ -61,12 +61,12 @@ def told(decision: Decision) -> tuple[str, str]:
     return condition.reason, condition.message
 
 
-def test_a_new_job_asks_and_says_nothing_yet() -> None:
+def test_a_new_job_requests_quota_without_a_condition() -> None:
     assert decide(a_job(), None) == Decision.act(AskForQuota(), requeue_after=5.0)
     assert decide(a_job(), NEW) == Decision.requeue(5.0)
 
 
-def test_kueues_silence_is_told_after_a_while() -> None:
+def test_a_silent_kueue_is_reported_after_a_while() -> None:
     reason, message = told(decide(a_job(), replace(NEW, created="2026-01-01T11:00:00Z")))
     assert (reason, message.endswith("does its controller run?")) == ("WaitingForKueue", True)
 
@@ -79,14 +79,14 @@ def test_kueues_silence_is_told_after_a_while() -> None:
         (replace(NEW, reserved=True, conditions=(said("QuotaReserved", "True"),)), "admission checks are not done yet"),
     ],
 )
-def test_kueues_words_are_told(workload: Workload, words: str) -> None:
+def test_kueues_message_is_shown(workload: Workload, words: str) -> None:
     reason, message = told(decide(a_job(), workload))
     assert reason == "WaitingForKueue"
     assert message.startswith("Kueue's LocalQueue vision/team: ")
     assert message.endswith(words)
 
 
-def test_admission_is_told_once_and_lets_the_job_go_on() -> None:
+def test_admission_is_reported_once_and_admits_the_job() -> None:
     assert [each.reason for each in decide(a_job(), ADMITTED).events] == [Reason.ADMITTED]
     assert decide(a_job(Phase.QUEUED, Reason.WAITING_IN_QUEUE), ADMITTED) == Decision.wait()
     assert admission.admits(a_job(), ADMITTED)
@@ -100,26 +100,26 @@ def test_admission_is_told_once_and_lets_the_job_go_on() -> None:
         replace(ADMITTED, reserved=False), also(ADMITTED, said("Finished", "True")),
     ],
 )  # fmt: skip
-def test_what_is_not_admitted_does_not_go_on(workload: Workload | None) -> None:
+def test_a_job_without_admission_does_not_continue(workload: Workload | None) -> None:
     assert not admission.admits(a_job(), workload)
     assert "Kueue's LocalQueue vision/team has withdrawn the quota: " in admission.withdrawal(a_job(), workload)
     assert admission.admits(replace(a_job(), local_queue=""), workload), "nobody asks Kueue"
 
 
 @pytest.mark.parametrize("phase", [Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING])
-def test_quota_is_used_until_the_turn_is_over(phase: Phase) -> None:
+def test_quota_is_used_until_the_turn_ends(phase: Phase) -> None:
     for workload in (EVICTED, replace(ADMITTED, queue="other"), replace(ADMITTED, request="other"), None):
         assert decide(a_job(phase), workload) == Decision.wait()
     assert decide(a_job(phase, suspend=True), ADMITTED) == Decision.wait()
 
 
-def test_quota_is_given_back_when_nothing_runs() -> None:
+def test_quota_is_returned_when_nothing_runs() -> None:
     decision = decide(a_job(Phase.QUEUED, Reason.QUOTA_WITHDRAWN), EVICTED)
     assert decision.action == ReturnQuota(EVICTED)
     assert told(decision) == ("WaitingForKueue", "Kueue's LocalQueue vision/team: Preempted to accommodate")
 
 
-def test_pods_are_said_to_be_ready_once() -> None:
+def test_pods_are_reported_ready_once() -> None:
     job = a_job(Phase.TRAINING, Reason.TRAINING_RUNNING)
     assert decide(job, ADMITTED).action == SayPodsReady(ADMITTED)
     assert decide(a_job(Phase.TRAINING, Reason.POD_NOT_STARTED), ADMITTED).action is None
@@ -137,14 +137,14 @@ def test_changes_of_the_job_reach_kueue() -> None:
     assert decide(a_job(), outdated).action == WithdrawRequest(outdated)
 
 
-def test_who_does_not_wait_holds_no_quota() -> None:
+def test_a_job_that_does_not_wait_holds_no_quota() -> None:
     assert decide(a_job(Phase.SUSPENDED, suspend=True), ADMITTED).action == WithdrawRequest(ADMITTED)
     assert decide(replace(a_job(), local_queue=""), ADMITTED).action == WithdrawRequest(ADMITTED)
     assert decide(a_job(suspend=True), replace(ADMITTED, deleting=True)).action is None
 
 
 @pytest.mark.parametrize(("phase", "kind"), [(Phase.SUCCEEDED, "Complete"), (Phase.FAILED, "Failed")])
-def test_the_end_is_told_once(phase: Phase, kind: str) -> None:
+def test_the_end_is_reported_to_kueue_once(phase: Phase, kind: str) -> None:
     job = a_job(phase)
     job = replace(job, status=job.status.model_copy(update={"conditions": [a_condition(kind, "R", "why")]}))
     assert decide(job, ADMITTED).action == FinishWorkload(ADMITTED, str(phase), "why")
@@ -152,14 +152,14 @@ def test_the_end_is_told_once(phase: Phase, kind: str) -> None:
     assert decide(job, finished) == decide(job, None) == Decision.wait(), "Kueue may have deleted it already"
 
 
-def test_without_kueue_the_job_says_so() -> None:
+def test_a_missing_kueue_is_reported() -> None:
     decision = decide(a_job(), None, absence="there is none")
     assert told(decision) == ("KueueMissing", "the label names Kueue's LocalQueue vision/team, but there is none")
     assert decision.requeue_after == 30.0
     assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision.wait()
 
 
-def test_a_request_has_what_kueue_reads_and_no_more() -> None:
+def test_a_request_has_only_what_kueue_reads() -> None:
     resources = {"requests": {"cpu": "2"}}
     job = a_job(
         podTemplate={"resources": resources, "nodeSelector": {"zone": "a"}, "env": [{"name": "A", "value": "1"}]}

@@ -1,4 +1,4 @@
-"""Leader election: never two leaders, whatever clocks, delays and lost answers do; and no waiting where none is due."""
+"""Leader election: never two leaders, with any clocks, delays and lost answers, and no needless wait."""
 
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ def test_a_free_lease_is_taken_at_once() -> None:
         assert me.wait(100) <= 0
 
 
-def test_anothers_lease_is_waited_for_from_when_it_was_seen_to_change() -> None:
+def test_another_holders_term_counts_from_its_last_change() -> None:
     me = Candidacy("me", DURATION)
     me.see(record(1, "other", 30), 100)
     me.see(record(1, "other", 30), 110)
@@ -30,7 +30,7 @@ def test_anothers_lease_is_waited_for_from_when_it_was_seen_to_change() -> None:
     assert me.wait(129) == 30
 
 
-def test_a_deleted_lease_ends_nobodys_time() -> None:
+def test_a_deleted_lease_shortens_no_term() -> None:
     me = Candidacy("me", DURATION)
     me.see(record(1, "other"), 100)
     me.see(None, 105)
@@ -80,12 +80,12 @@ class Server:
 delays = st.sampled_from([0.0, 0.01, 0.5, 2.0, 7.0, 20.0])
 attempts = st.tuples(
     st.integers(0, 2),  # who
-    st.sampled_from([0.1, 1.0, 2.0, 5.0, 13.0]),  # seconds since the last attempt of anybody
+    st.sampled_from([0.1, 1.0, 2.0, 5.0, 13.0]),  # seconds since the last attempt of any candidate
     delays,  # from reading to asking
     delays,  # from asking to the write
     delays,  # from the write to the answer
     st.booleans(),  # whether the answer is lost
-    st.sampled_from([False] * 9 + [True]),  # whether somebody deletes the Lease before
+    st.sampled_from([False] * 9 + [True]),  # whether a user deletes the Lease before
 )
 
 
@@ -97,14 +97,14 @@ attempts = st.tuples(
 def test_never_two_leaders(
     schedule: list[tuple[int, float, float, float, float, bool, bool]], rates: list[float], zeros: list[float]
 ) -> None:
-    """Attempts overlap as a queue of timed steps; after each step nobody leads beside another.
+    """Run attempts as a queue of timed steps; after each step there is at most one leader.
 
-    Somebody deletes the Lease once: of one that comes and goes between two readings no candidate can know.
+    A user deletes the Lease once: no candidate can notice one that appears and disappears between two reads.
     """
     first_deletion = next((number for number, attempt in enumerate(schedule) if attempt[-1]), None)
     replicas = [Replica(Candidacy(f"r{i}", DURATION), rates[i], zeros[i]) for i in range(3)]
     server, steps, time = Server(record(1, ""), 1), [], 0.0
-    for each in replicas:  # whoever has never seen a Lease cannot know that one was deleted
+    for each in replicas:  # a candidate that has never seen a Lease cannot know that one was deleted
         each.me.see(server.newest, each.clock(0))
     for number, (who, pause, ask, write, answer, lost, _) in enumerate(schedule):
         time += pause

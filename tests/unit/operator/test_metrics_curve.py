@@ -1,4 +1,4 @@
-"""A training's course in its status: even, bounded, and true after a training that went back."""
+"""The curve of a training in its status: even, bounded, and correct after a training restarts at an earlier epoch."""
 
 from itertools import pairwise
 
@@ -71,7 +71,7 @@ def test_a_training_that_went_back_forgets_what_it_repeats() -> None:
     assert epochs_of(extended(curve, progress(4, 10), {})) == [1, 2, 3, 4]
 
 
-def test_a_trainer_that_says_too_much_is_cut_short() -> None:
+def test_a_long_curve_is_truncated() -> None:
     much = {f"{n}-" + "x" * 64: 1.0 for n in range(32)}
     curve = None
     for epoch in range(1, 1001):

@@ -49,6 +49,6 @@ def pod(phase: str, shares: str, labels: dict[str, str] | None = None) -> dict[s
     return {"metadata": {"labels": labels or {}}, "spec": {"containers": [container]}, "status": {"phase": phase}}
 
 
-def test_what_is_unknown_of_a_node_is_no_obstacle() -> None:
+def test_unknown_facts_of_a_node_are_no_obstacle() -> None:
     assert placement_error(node_state({"metadata": {"name": "n"}}, None, "nvidia.com/gpu"), "gpu-1", []) is None
     assert placement_error(NodeState("n", shares=2), "gpu-1", []) is None

@@ -18,7 +18,7 @@ LOADED = report(loaded=True, idle_seconds=5)
 AT_REST = lease(None, acquired=None)
 
 
-def test_annotations_override_the_settings_and_bad_ones_are_passed_over() -> None:
+def test_valid_annotations_override_the_settings() -> None:
     annotations = {words.ANNOTATION_MAX_OUTAGE: "2h", words.ANNOTATION_MIN_SERVE: "soon"}
     theirs = resident(LOADED, annotations=annotations)
     clocks = clocks_of(POLICY, theirs)
@@ -49,20 +49,20 @@ def test_an_outage_lasts_until_the_resident_has_served(
     assert (outage_since(lease, clocks, NOW) is None) is (out is None or served == 61)
 
 
-def test_a_resident_that_nobody_asks_is_not_left_alone_for_the_clocks_sake() -> None:
+def test_an_idle_resident_is_not_kept_loaded_for_min_serve() -> None:
     lease = replace(AT_REST, out_since=ago(900), served_since=ago(1))
     idle = resident(replace(LOADED, idle_seconds=31))
     assert serves_until(lease, idle, clocks_of(POLICY, idle), NOW) is None
 
 
-def test_a_job_waits_while_the_resident_serves_and_is_told_until_when() -> None:
+def test_a_job_waits_while_the_resident_serves() -> None:
     gpu = candidate(LOADED, lease=replace(AT_REST, out_since=ago(900), served_since=ago(20)))
     placement = explain_placement([job()], [gpu], NOW, POLICY)[0]
     assert (placement.gpu, placement.reason) == (None, Reason.RESIDENT_SERVING)
     assert timestamp(NOW + timedelta(seconds=40)) in placement.message
 
 
-def test_a_polite_job_waits_for_an_idle_resident_and_lets_others_pass() -> None:
+def test_waiting_for_an_idle_resident_blocks_no_other_job() -> None:
     polite, bold = job(gpu={"memory": "10Gi", "startWhen": "ResidentIdle", "idleFor": "10s"}), job("bold")
     busy, idle = candidate(LOADED), candidate(replace(LOADED, idle_seconds=10))
     assert [p.reason for p in explain_placement([polite, bold], [busy], NOW, POLICY)] == [

@@ -12,7 +12,7 @@ from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_
 from tests.support.builders import job, lease
 
 
-def test_the_training_pod_carries_everything() -> None:
+def test_the_training_pod_has_fields_of_job_site_and_lease() -> None:
     template = {
         "metadata": {"labels": {"team": "vision"}},
         "spec": {
@@ -35,7 +35,7 @@ def test_the_training_pod_carries_everything() -> None:
     assert (read_back.job_uid, read_back.fence, read_back.live) == ("uid-digits", 7, True)
 
 
-def test_one_claim_for_data_and_results_is_mounted_once() -> None:
+def test_one_pvc_for_data_and_results_is_mounted_once() -> None:
     one = job(output={"persistentVolumeClaim": {"claimName": "data"}, "path": "out"})
     body = training_pod(one, lease(), None, CreatePod(1, 8), TrainerDefaults("i", "", 60))
     assert [v["name"] for v in body["spec"]["volumes"] if "persistentVolumeClaim" in v] == ["data"]
@@ -43,7 +43,7 @@ def test_one_claim_for_data_and_results_is_mounted_once() -> None:
     assert mounts["/output"] == mounts["/data"] == "data"
 
 
-def test_what_the_site_has_set_stays() -> None:
+def test_the_sites_fields_are_kept() -> None:
     site: dict[str, Any] = {
         "spec": {
             "nodeSelector": {"pool": "gpu"},

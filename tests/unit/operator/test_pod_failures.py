@@ -28,7 +28,7 @@ def test_why_a_pod_does_not_start(word: str, reason: Reason, failing: bool) -> N
     assert (pod_failures.start_reason(pod), pod_failures.is_start_failure(pod)) == (reason, failing)
 
 
-def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
+def test_a_lost_node_and_a_stuck_pod_keep_the_gpu() -> None:
     owner = job()
     gone = replace(POD, deleting=True, delete_by=ago(120))
     for view in (
@@ -55,7 +55,7 @@ def test_a_lost_node_and_a_pod_that_will_not_end_keep_the_gpu() -> None:
         ("node(s) had a mood", ["free what the scheduler misses", "spec.podTemplate"], "PersistentVolumeClaim"),
     ],
 )
-def test_what_the_scheduler_misses_has_its_own_remedy(said: str, remedies: list[str], not_said: str) -> None:
+def test_each_scheduling_failure_has_its_advice(said: str, remedies: list[str], not_said: str) -> None:
     waiting = f"not scheduled: 0/2 nodes are available: {said}"
     message = pod_failures.start_message(replace(POD, waiting=waiting, waiting_reason="Unschedulable"))
     for remedy in remedies:

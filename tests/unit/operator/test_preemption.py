@@ -19,7 +19,7 @@ def choose(waiting: list[Job], *turns: tuple[Job, Candidate]) -> dict[str, Preem
     return preemptors(explain_placement(waiting, candidates, NOW, Policy()), candidates, owners, Policy())
 
 
-def test_the_least_urgent_is_stopped_and_among_equals_the_last_that_began() -> None:
+def test_the_lowest_priority_then_the_latest_start_is_preempted() -> None:
     high = job("high", priority=5)
     a = training("a", "gpu-a", 500, preemptible=True, priority=1)
     b = training("b", "gpu-b", 500, preemptible=True)
@@ -30,7 +30,7 @@ def test_the_least_urgent_is_stopped_and_among_equals_the_last_that_began() -> N
     assert choose([job("equal", priority=1)], a) == {}, "an equal stops nobody"
 
 
-def test_nobody_is_stopped_where_a_gpu_comes_free_anyway() -> None:
+def test_no_job_is_preempted_when_a_gpu_becomes_free() -> None:
     victim = training("victim", "gpu-a", 500, preemptible=True)
     ends, candidate = training("ends", "gpu-b", 50)
     ends = replace(ends, status=ends.status.model_copy(update={"phase": Phase.RELEASING}))
@@ -39,7 +39,7 @@ def test_nobody_is_stopped_where_a_gpu_comes_free_anyway() -> None:
     assert list(choose([high, job("next", priority=4)], victim, (ends, candidate))) == ["gpu-a"]
 
 
-def test_one_who_stops_already_is_not_joined_by_another() -> None:
+def test_a_stopping_job_is_the_only_victim() -> None:
     first = training("first", "gpu-a", 500, preemptible=True)
     owner, candidate = training("second", "gpu-b", 600, preemptible=True)
     stopping = Turn(fence=7, since=ago(600), stopping=Reason.PREEMPTED)
@@ -47,7 +47,7 @@ def test_one_who_stops_already_is_not_joined_by_another() -> None:
     assert list(choose([job("high", priority=5)], first, (owner, candidate))) == ["gpu-b"]
 
 
-def test_one_that_has_failed_or_waits_for_an_idle_resident_stops_nobody() -> None:
+def test_a_failed_or_idle_waiting_job_preempts_no_job() -> None:
     victim = training("victim", "gpu-a", 500, preemptible=True)
     failed = attempt(1, Reason.GPU_MEMORY_UNAVAILABLE, completion_time=ago(500))
     assert choose([job("failed", priority=5, status={"attempts": [failed]})], victim) == {}

@@ -42,17 +42,17 @@ DONE = UNDER_WAY.model_copy(update={"reason": "Completed"})
         (job(training={"args": {"epochs": 3}}), False),
     ],
 )
-def test_who_is_prepared(subject: Job, due: bool) -> None:
+def test_which_jobs_are_prepared(subject: Job, due: bool) -> None:
     assert is_due(subject, POLICY) is due
 
 
-def test_a_setting_leaves_it_to_the_training_pods_but_ends_what_it_began() -> None:
+def test_without_preparations_only_running_ones_finish() -> None:
     nobody = Policy(preparations=0)
     assert not is_due(job(), nobody)
     assert is_due(job(status={"preparation": UNDER_WAY}), nobody)
 
 
-def test_it_is_on_record_before_the_pod_is_created() -> None:
+def test_a_preparation_is_recorded_before_the_pod_is_created() -> None:
     decision = plan(PreparationView(NOW, POLICY, job(), may_begin=True))
     assert decision.action == Prepare(1)
     assert decision.status is not None
@@ -72,7 +72,7 @@ def test_it_is_on_record_before_the_pod_is_created() -> None:
         {"seconds": True, "bytes": True, "images": {"train": True}},
     ],
 )
-def test_a_senseless_last_word_prepares_all_the_same(said: Any) -> None:
+def test_an_invalid_termination_message_still_counts_as_prepared(said: Any) -> None:
     decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), ended(prepared=said)))
     assert decision.status is not None
     record = decision.status.preparation
@@ -99,7 +99,7 @@ def pauses_after(end: TrainingPod, count: int) -> tuple[list[float], YoloTrainin
     return pauses, status
 
 
-def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
+def test_failures_back_off_and_end_at_the_limit() -> None:
     failed = replace(POD, termination=Termination(1, "Error", {"reason": "Error", "message": "no route"}))
     pauses, status = pauses_after(failed, 3)
     assert pauses == [10, 20, 40]
@@ -108,7 +108,7 @@ def test_failures_pause_longer_and_longer_and_end_at_the_limit() -> None:
     assert (last.status.phase, last.action) == (Phase.FAILED, None)
 
 
-def test_ends_that_cost_no_attempt_pause_longer_and_longer() -> None:
+def test_ends_that_cost_no_attempt_back_off() -> None:
     drained = replace(POD, termination=Termination(143, "Error", {}), disruption="EvictionByEvictionAPI")
     pauses, status = pauses_after(drained, 8)
     assert pauses == [10, 20, 40, 80, 160, 320, 360, 360]
@@ -116,14 +116,14 @@ def test_ends_that_cost_no_attempt_pause_longer_and_longer() -> None:
     assert (status.preparation.number, status.preparation.failures) == (9, 0)
 
 
-def test_a_suspended_job_has_its_pod_stopped_once() -> None:
+def test_the_pod_of_a_suspended_job_is_deleted_once() -> None:
     suspended = job(status={"preparation": UNDER_WAY}, suspend=True)
     assert plan(PreparationView(NOW, POLICY, suspended, POD)).action == DeletePod(POD)
     assert plan(PreparationView(NOW, POLICY, suspended, replace(POD, deleting=True))).action is None
     assert plan(PreparationView(NOW, POLICY, suspended)).action is None
 
 
-def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
+def test_an_invalid_pod_is_final() -> None:
     subject = job(status={"preparation": UNDER_WAY}, backoffLimit=3)
     decision = plan(PreparationView(NOW, POLICY, subject, refusal=(Reason.POD_REFUSED, "requests above limits")))
     assert decision.status is not None
@@ -131,7 +131,7 @@ def test_a_pod_that_breaks_the_rules_of_pods_is_final() -> None:
     assert "requests above limits" in decision.events[0].message
 
 
-def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> None:
+def test_a_start_failure_ends_the_pod_after_the_timeout() -> None:
     failing = replace(POD, phase="Pending", waiting="ErrImagePull: no such host", waiting_reason="ErrImagePull")
     first = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), failing))
     assert first.status is not None
@@ -148,7 +148,7 @@ def test_a_start_failure_is_noted_once_and_ends_the_pod_after_its_timeout() -> N
     assert again.status.preparation == UNDER_WAY, "it runs after all"
 
 
-def test_a_failure_of_the_api_server_is_said_and_repeated_when_it_is_time() -> None:
+def test_a_failure_of_the_api_server_is_reported_and_retried() -> None:
     subject = job(status={"preparation": UNDER_WAY}, backoffLimit=0)
     waits = plan(PreparationView(NOW, POLICY, subject, failure="webhook is down", retry_in=4))
     assert (waits.action, waits.requeue_after) == (None, 4)
@@ -181,7 +181,7 @@ def test_a_preparing_pod_that_does_not_end_blocks_no_gpu() -> None:
     assert "so the preparation stays blocked" in condition.message
 
 
-def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -> None:
+def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted() -> None:
     class _StillLive(TrainingPod):
         live = True
 
@@ -201,7 +201,7 @@ def test_a_pod_whose_sidecar_outlives_the_trainer_is_deleted_with_its_record() -
         ({"reason": "DatasetInvalid"}, "DatasetInvalid"),
     ],
 )
-def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], reason: str) -> None:
+def test_a_verdict_before_the_deadline_counts(word: dict[str, Any], reason: str) -> None:
     end = Termination(143, "Error", word, pod_reason="DeadlineExceeded", pod_message="Pod was active for too long")
     decision = plan(PreparationView(NOW, POLICY, job(status={"preparation": UNDER_WAY}), replace(POD, termination=end)))
     assert decision.status is not None
@@ -210,7 +210,7 @@ def test_what_a_pod_found_before_its_time_was_up_counts(word: dict[str, Any], re
     assert decision.status.preparation.failures == (reason != "Completed")
 
 
-def test_a_job_that_is_left_to_its_training_pod_is_not_due() -> None:
+def test_a_skipped_preparation_is_not_due() -> None:
     decision = plan(PreparationView(NOW, POLICY, job(), obstacle=(Reason.PREPARATION_SKIPPED, "no GPU is known")))
     assert decision.status is not None
     assert not is_due(replace(job(), status=decision.status), POLICY)

@@ -28,7 +28,7 @@ def obstacle(seen: Surroundings, **spec: Any) -> Reason:
     return found.reason
 
 
-def test_unbound_claims_bind_where_a_gpu_fits_and_bound_ones_are_free() -> None:
+def test_unbound_pvcs_bind_where_a_gpu_fits() -> None:
     gpus = [gpu("small", total=4096), gpu("large"), gpu("also-large")]
     assert find_place(job(), Surroundings(gpus, claims=BOUND), POLICY) == Place(("also-large", "large"))
     assert find_place(job(), Surroundings(gpus, claims=UNBOUND), POLICY) == Place(
@@ -36,7 +36,7 @@ def test_unbound_claims_bind_where_a_gpu_fits_and_bound_ones_are_free() -> None:
     )
 
 
-def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> None:
+def test_unknown_gpus_obstruct_only_unbound_pvcs() -> None:
     unknown = Surroundings([gpu("small", total=4096)], all_reported=False, claims=BOUND)
     assert find_place(job(), unknown, POLICY) == Place(("small",))
     assert obstacle(replace(unknown, claims=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
@@ -46,7 +46,7 @@ def test_what_is_unknown_is_no_obstacle_but_to_a_claim_that_would_be_bound() -> 
     assert obstacle(replace(alone, claims=UNBOUND)) == Reason.PREPARATION_SKIPPED
 
 
-def test_a_missing_claim_comes_first() -> None:
+def test_a_missing_pvc_is_the_first_obstacle() -> None:
     missing = {**BOUND, "data": None}
     assert obstacle(Surroundings([gpu("small", total=4096)], claims=missing)) == Reason.VOLUME_CLAIM_MISSING
     found = find_place(job(), Surroundings(claims=missing), POLICY)

@@ -20,19 +20,19 @@ FAILING = UNDER_WAY.model_copy(update={"failing_since": ago(0)})
 PAUSED = UNDER_WAY.model_copy(update={"reason": "Error", "failures": 1, "completion_time": ago(0)})
 
 
-def test_each_namespace_has_slots_of_its_own_in_the_queues_order() -> None:
+def test_each_namespace_has_slots_in_the_order_of_the_queue() -> None:
     jobs = [named("a", UNDER_WAY), named("b"), named("c", priority=1), named("d", namespace="other")]
     assert share_out(jobs, (), NOW, POLICY) == {"uid-b": False, "uid-c": True, "uid-d": True}
 
 
-def test_who_pauses_or_is_obstructed_needs_no_slot() -> None:
+def test_a_paused_or_obstructed_job_needs_no_slot() -> None:
     jobs = [named("a", PAUSED), named("b"), named("c"), named("d")]
     shares = share_out(jobs, {"uid-b"}, NOW, Policy(preparations=1, backoff_base=10))
     assert shares == {"uid-a": None, "uid-b": None, "uid-c": True, "uid-d": False}
 
 
 @pytest.mark.parametrize(("failing", "free"), [(0, 2), (1, 2), (2, 2), (3, 1), (4, 0), (5, 0)])
-def test_pods_that_do_not_start_leave_the_slots_to_others_up_to_a_bound(failing: int, free: int) -> None:
+def test_failing_pods_free_a_bounded_number_of_slots(failing: int, free: int) -> None:
     stuck = [named(f"stuck-{number}", FAILING) for number in range(failing)]
     shares = share_out([*stuck, *(named(f"waits-{number}") for number in range(3))], (), NOW, POLICY)
     assert sum(share is True for share in shares.values()) == free

@@ -1,4 +1,4 @@
-"""What an operator tells of itself: progress, logs, and the tables of docs/operations.md."""
+"""What an operator reports about itself: progress, logs, and the tables of docs/operations.md."""
 
 import asyncio
 import json
@@ -19,14 +19,14 @@ from gpu_relay.settings import Settings
 OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text()
 
 
-def test_a_watch_that_tells_everything_owes_nothing() -> None:
+def test_a_complete_watch_has_no_lag() -> None:
     lag = WatchLag()
     lag.observed("a", "5", deleted=False)
     lag.listed({"a": "5"}, lag.known(), now=0)
     assert lag.seconds(100) == 0
 
 
-def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_newer() -> None:
+def test_a_listed_version_lags_until_the_watch_delivers_it() -> None:
     lag = WatchLag()
     lag.observed("a", "5", deleted=False)
     lag.listed({"a": "7", "b": "6"}, lag.known(), now=10)
@@ -38,8 +38,8 @@ def test_what_a_list_has_shown_is_owed_until_the_watch_tells_it_or_something_new
     assert lag.seconds(30) == 0
 
 
-def test_deletions_are_owed_by_nobody() -> None:
-    """After a 410 the watch's framework begins with a new list, and never tells what went in between."""
+def test_deletions_are_no_lag() -> None:
+    """After a 410 the framework starts with a new list, and never reports what was deleted in between."""
     lag = WatchLag()
     for uid in ("a", "b"):
         lag.observed(uid, "1", deleted=False)
@@ -50,7 +50,7 @@ def test_deletions_are_owed_by_nobody() -> None:
     assert not lag.known()
 
 
-def test_what_was_told_while_a_list_was_read_is_not_forgotten() -> None:
+def test_events_during_a_list_count() -> None:
     lag = WatchLag()
     before = lag.known()
     lag.observed("new", "3", deleted=False)
@@ -60,7 +60,7 @@ def test_what_was_told_while_a_list_was_read_is_not_forgotten() -> None:
 
 
 async def test_a_key_that_runs_for_long_is_not_overdue_but_running() -> None:
-    """A load takes minutes; meanwhile its GPU is put again and again, and nobody may call that a hang."""
+    """A load takes minutes; meanwhile its GPU is queued again and again, which is no hang."""
     done = asyncio.Event()
 
     async def handle(_: str) -> None:
@@ -88,7 +88,7 @@ def line() -> Iterator[logging.LogRecord]:
     yield logging.LogRecord("gpu_relay", logging.INFO, "", 0, "%s begins", ("it",), None)
 
 
-async def test_every_line_says_what_it_is_about(line: logging.LogRecord) -> None:
+async def test_every_log_line_names_its_object(line: logging.LogRecord) -> None:
     async def turn() -> tuple[dict[str, Any], str]:
         logs.task_is_about(gpu="gpu-1", fence=7, job="vision/digits")
         return json.loads(logs.JsonLines().format(line)), logs.TextLines().format(line)

@@ -22,7 +22,7 @@ def test_durations(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("bad", ["", "90", "1d", "-5s", "1.5h", "m", " 5s"])
-def test_what_is_no_duration_is_said(bad: str) -> None:
+def test_an_invalid_duration_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="for example 90s"):
         duration(bad)
     assert objections({words.ANNOTATION_MIN_SERVE: bad}) == [f"{words.ANNOTATION_MIN_SERVE}: {_why(bad)}"]

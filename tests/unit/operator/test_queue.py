@@ -35,8 +35,8 @@ def test_the_queue_is_a_total_order(given_jobs: list[tuple[int, int]]) -> None:
 
 
 @given(st.lists(st.booleans(), max_size=6), st.integers(0, 4))
-def test_what_is_given_is_what_is_told(pauses: list[bool], gpus: int) -> None:
-    """Jobs that pause after a failure are passed over, and the queue is looked at again when they no longer do."""
+def test_assignments_match_the_explanations(pauses: list[bool], gpus: int) -> None:
+    """Jobs in backoff are skipped, and the queue is scheduled again when the backoff ends."""
     failed = [attempt(completion_time=ago(0))]
     waiting = [job(f"j{n}", status={"attempts": failed if each else []}) for n, each in enumerate(pauses)]
     candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]
@@ -63,7 +63,7 @@ POLICY = Policy(preparations=0)
 LOADED = report(loaded=True, worker_allocated_mib=MODEL_MIB, worker_cap_mib=MODEL_MIB)
 
 
-def test_a_job_that_is_held_back_is_passed_over() -> None:
+def test_a_held_job_is_skipped() -> None:
     first, second = job("first"), job("second")
     held = {"uid-first": (Reason.POD_REFUSED, "exceeded quota")}
     gpus = [candidate(LOADED)]
@@ -73,7 +73,7 @@ def test_a_job_that_is_held_back_is_passed_over() -> None:
     assert next_for([first, second], gpus[0], NOW, POLICY, held) == second
 
 
-def test_the_gpu_of_a_fruitless_attempt_comes_last() -> None:
+def test_the_gpu_of_a_fruitless_attempt_is_the_last_choice() -> None:
     gpus = [candidate(LOADED, "gpu-1"), candidate(LOADED, "gpu-2")]
     for reason, chosen in (("ResidentUnreachable", "gpu-2"), ("Completed", "gpu-1")):
         waiting = [job(status={"attempts": [attempt(1, reason, completion_time=ago(3600))]})]
@@ -83,7 +83,7 @@ def test_the_gpu_of_a_fruitless_attempt_comes_last() -> None:
 
 
 @given(st.lists(st.sampled_from(["gpu-1", "gpu-2", "gpu-3"]), unique=True), st.sets(st.integers(0, 4)))
-def test_each_gpu_is_given_once_and_no_job_that_is_held(free: list[str], held: set[int]) -> None:
+def test_each_gpu_is_assigned_once_and_never_to_a_held_job(free: list[str], held: set[int]) -> None:
     jobs = [job(f"job-{number}") for number in range(5)]
     reasons = {f"uid-job-{number}": (Reason.POD_REFUSED, "m") for number in held}
     given_away = assign(jobs, [candidate(LOADED, gpu) for gpu in free], NOW, POLICY, reasons)

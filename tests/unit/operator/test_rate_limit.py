@@ -1,4 +1,4 @@
-"""Looks at everything leave time for the rest."""
+"""Full passes leave time for other work."""
 
 import asyncio
 
@@ -12,7 +12,7 @@ async def looks(seconds: float, requeue_after: float | None) -> float | None:
     return requeue_after
 
 
-async def test_a_rest_is_longer_than_the_look_before() -> None:
+async def test_a_rest_is_longer_than_the_pass_before_it() -> None:
     pace = RateLimit()
     assert pace.rest("queue") == 0
     assert await pace.keep("queue", looks(0.05, None)) is None
@@ -20,14 +20,14 @@ async def test_a_rest_is_longer_than_the_look_before() -> None:
     assert pace.rest("other") == 0
 
 
-async def test_a_look_that_wants_the_next_one_at_once_rests_all_the_same() -> None:
+async def test_an_immediate_requeue_rests() -> None:
     requeue_after = await RateLimit().keep("queue", looks(0.05, 0))
     assert requeue_after is not None
     assert requeue_after > 0.05
     assert await RateLimit().keep("queue", looks(0.0, 3600)) == 3600
 
 
-async def test_a_look_that_fails_rests_too() -> None:
+async def test_a_failed_pass_rests() -> None:
     async def fails() -> float | None:
         await asyncio.sleep(0.05)
         raise ValueError("no")

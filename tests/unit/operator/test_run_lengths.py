@@ -29,7 +29,7 @@ def seconds(lengths: Lengths, of: Job) -> float | None:
     return None if length is None else length.total_seconds()
 
 
-def test_a_length_is_epochs_times_the_seconds_per_epoch_of_the_same_training() -> None:
+def test_a_length_follows_from_the_seconds_per_epoch() -> None:
     pace = Lengths([completed("a", 100, 600), completed("b", 200, 2400), completed("c", 50, 100)])
     assert seconds(pace, job(training={"epochs": 50})) == 50 * 6, "the median of 6, 12 and 2 s per epoch"
     assert seconds(pace, job(training={"epochs": 400})) == 400 * 9, "50 epochs are no basis for 400"
@@ -42,7 +42,7 @@ def test_a_short_run_is_no_basis_for_a_long_one() -> None:
     assert seconds(short, job(training={"epochs": 12})) == 120
 
 
-def test_other_data_another_model_or_another_namespace_are_no_basis() -> None:
+def test_only_the_same_training_is_a_basis() -> None:
     pace = Lengths([completed("a", 100, 600)])
     assert seconds(pace, job()) == 600
     assert seconds(pace, job(model="yolo26x.pt")) is None
@@ -53,13 +53,13 @@ def test_other_data_another_model_or_another_namespace_are_no_basis() -> None:
     assert seconds(Lengths([]), job()) is None
 
 
-def test_what_was_trained_before_an_interruption_is_not_trained_again() -> None:
+def test_epochs_before_an_interruption_are_not_counted_again() -> None:
     pace = Lengths([completed("a", 100, 400, INTERRUPTED)])
     assert seconds(pace, job()) == 1000, "40 epochs took 400 s"
     assert seconds(pace, job(status={"attempts": [INTERRUPTED]})) == 400
 
 
-def test_jobs_whose_epochs_are_not_known_are_neither_estimated_nor_a_basis() -> None:
+def test_unknown_epochs_are_no_basis() -> None:
     """A continued run has epochs before its first attempt; the other modes have none at all."""
     pace = Lengths([completed("a", 100, 600)])
     assert seconds(pace, job(resumeFrom="runs/one")) is None
@@ -68,7 +68,7 @@ def test_jobs_whose_epochs_are_not_known_are_neither_estimated_nor_a_basis() -> 
     assert seconds(Lengths([completed("b", 100, 60, resumeFrom="runs/one")]), job()) is None
 
 
-def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took() -> None:
+def test_starts_are_estimated_from_etas_and_finished_jobs() -> None:
     finished = completed("finished", epochs=100, took=600)
     owner, candidate = training("owner", "gpu-a", 200)
     progress = Progress(epoch=1, epochs=2, summary="1/2", eta=timestamp(NOW + timedelta(seconds=120)))

@@ -10,7 +10,7 @@ from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 
 LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri", "resumeFrom"}
-"""What cannot stand beside the rest: a claim replaces the extended resource, a URI the volume."""
+"""Fields that exclude others: a ResourceClaim replaces the extended resource, a URI the volume."""
 
 
 def sample(name: str) -> dict[str, Any]:

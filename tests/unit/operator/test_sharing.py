@@ -23,7 +23,7 @@ def acquiring(reported: GpuReport, room: tuple[int, ...], **gpu: Any) -> TurnVie
     return view(policy=POLICY, lease=OURS, resident=resident(reported), job=shared, room=room)
 
 
-def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
+def test_a_job_that_fits_beside_the_resident_needs_no_unload() -> None:
     assert ROOMY.room_mib == 7910
     proven = turn.plan(acquiring(ROOMY, (7910,) * 3))
     assert proven.action == CreatePod(1, 16, coresident=True, proven_mib=10910)
@@ -36,12 +36,12 @@ def test_what_fits_beside_the_resident_is_not_bought_with_an_unload() -> None:
     assert isinstance(turn.plan(acquiring(ROOMY, ())).action, Unload)
 
 
-def test_law_2_holds_beside_the_resident_too() -> None:
+def test_law_2_holds_beside_the_resident() -> None:
     stray = replace(POD, name="stray", job_uid="other", fence=3)
     assert turn.plan(replace(acquiring(ROOMY, (7910,) * 3), pods=(stray,))).action == DeletePod(stray)
 
 
-def test_a_pod_beside_the_resident_needs_no_hold_and_its_turn_was_no_outage() -> None:
+def test_a_pod_beside_the_resident_needs_no_hold() -> None:
     beside = replace(acquiring(ROOMY, ()), pods=(POD,))
     assert beside.job is not None
     recorded = Turn(fence=8, since=ago(500), sharing="Coresident")

@@ -1,4 +1,4 @@
-"""What waiting jobs are told, and how often: a queue moves with every turn."""
+"""How often the status of waiting jobs is updated: a queue moves with every turn."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ SOON, LATER = "2026-01-01T13:00:00Z", "2026-01-01T18:00:00Z"
 
 
 def told(position: int, start: str | None = None, reason: Reason = Reason.WAITING_IN_QUEUE) -> Job:
-    """Return a job that was told its place."""
+    """Return a job with a published position."""
     said = status.queued(job(), NOW, position, start, reason, place_message(position))
     return job(status=said)
 
@@ -23,7 +23,7 @@ def at(waiting: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, me
     return Placement(waiting, position, None, reason, message or place_message(position))
 
 
-def test_a_job_is_told_at_once_what_it_waits_for() -> None:
+def test_a_new_reason_to_wait_is_published_immediately() -> None:
     new = job()
     assert needs_immediate_update(at(new, 9_999), None)
     assert not needs_immediate_update(at(told(9_999), 9_998), None)
@@ -33,7 +33,7 @@ def test_a_job_is_told_at_once_what_it_waits_for() -> None:
     assert needs_immediate_update(at(told(3), 3), SOON), "an estimate where there was none"
 
 
-def test_places_are_exact_at_the_head_and_coarse_behind() -> None:
+def test_positions_are_exact_at_the_head_and_coarse_behind() -> None:
     for before, now, moved in [
         (3, 2, True), (11, 10, True), (10, 11, True), (12, 11, False), (100, 26, False), (100, 25, True),
         (10_000, 9_999, False), (10_000, 2_500, True), (50, 51, False), (50, 200, True), (7, 7, False),
@@ -50,7 +50,7 @@ def test_a_long_queue_costs_each_job_few_writes() -> None:
         assert writes <= most, "without the pause between two of them"
 
 
-def test_the_most_outdated_place_is_told_first() -> None:
+def test_the_most_outdated_position_is_published_first() -> None:
     moved = [at(told(9), 8), at(told(40), 10), at(told(10_000), 2_500), at(told(100, SOON), 100)]
     assert max(moved, key=position_error) == moved[1], "the nearer of two that are equally wrong"
     assert sorted(map(position_error, moved)) == [1, 9 / 8, 4, 4]
@@ -62,7 +62,7 @@ def test_estimates_move_places_too() -> None:
     assert not needs_update(at(told(100, SOON), 100), None), "an estimate that cannot be made any more stays"
 
 
-def test_what_a_job_was_told_of_its_prospects_makes_it_no_other() -> None:
+def test_a_published_position_does_not_change_the_job() -> None:
     seen = told(7)
     assert is_same(replace(told(2, SOON), resource_version="3"), seen)
     assert is_same(seen, replace(seen, status=YoloTrainingJobStatus()))

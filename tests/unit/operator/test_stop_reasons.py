@@ -16,11 +16,11 @@ from tests.support.builders import NOW, ago, job, lease, pod, stopping
 POD = pod(ip=None, created=ago(60))
 
 
-def test_a_stop_told_in_another_turn_says_nothing_of_this_one() -> None:
+def test_a_stop_of_another_turn_does_not_count() -> None:
     assert stopping(Reason.PREEMPTED).recorded_stop(8) is None
 
 
-def test_the_cause_is_on_record_before_the_pod_is_told() -> None:
+def test_the_cause_is_recorded_before_the_pod_is_deleted() -> None:
     low = job(preemptible=True)
     view = TurnView(NOW, Policy(), lease(low), None, low, pods=(POD,), preemptor=Preemptor("vision/high", 5))
     decision = turn.plan(view)
@@ -42,7 +42,9 @@ def test_the_cause_is_on_record_before_the_pod_is_told() -> None:
     ("spec", "priority", "stops_"),
     [({"preemptible": True}, 1, True), ({"preemptible": True}, 0, False), ({"preemptible": False}, 9, False)],
 )
-def test_who_is_preempted(spec: dict[str, Any], priority: int, stops_: bool) -> None:
+def test_only_a_preemptible_job_of_lower_priority_is_preempted(
+    spec: dict[str, Any], priority: int, stops_: bool
+) -> None:
     owner = job(**spec)
     view = TurnView(NOW, Policy(), lease(owner), None, owner, preemptor=Preemptor("vision/high", priority))
     stopped = stop_reasons.withdrawn(view, owner)

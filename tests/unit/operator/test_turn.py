@@ -1,4 +1,4 @@
-"""Single rules of the plan, by table: what the model of the turn reaches too rarely."""
+"""Single rules of the plan, which the model of the turn reaches too rarely."""
 
 from dataclasses import replace
 from typing import Any
@@ -43,7 +43,7 @@ def test_the_hold_is_renewed_after_a_third_of_its_ttl() -> None:
     assert isinstance(turn.plan(measured(pods=(pod(),), resident=held(hold=due))).action, Unload)
 
 
-def test_a_mute_resident_is_not_free() -> None:
+def test_a_silent_resident_counts_as_not_free() -> None:
     mute = replace(held(), report=None, error="no answer within 5 s")
     decision = turn.plan(measured(resident=mute))
     assert decision.action is None
@@ -57,11 +57,11 @@ def test_a_stray_pod_is_stopped_before_anything_starts_or_loads() -> None:
     assert turn.plan(measured(lease=THEIRS, pods=(replace(stray, deleting=True),))).action is None
 
 
-def test_the_load_is_asked_for_when_nothing_runs() -> None:
+def test_the_load_starts_when_nothing_runs() -> None:
     assert isinstance(turn.plan(measured(lease=THEIRS, job=job(status={"phase": Phase.RELEASING}))).action, Load)
 
 
-def test_a_pod_that_the_api_server_refuses_is_tried_again_and_then_given_up() -> None:
+def test_a_refused_pod_is_retried_until_the_timeout() -> None:
     refused = measured(refusal=Reason.POD_REFUSED, failure="the API server refuses the training pod: exceeded quota")
     decision = turn.plan(refused)
     assert isinstance(decision.action, CreatePod)
@@ -73,7 +73,7 @@ def test_a_pod_that_the_api_server_refuses_is_tried_again_and_then_given_up() ->
     assert "exceeded quota" in given_up.status.attempts[-1].message
 
 
-def test_the_lease_waits_until_the_memory_is_back() -> None:
+def test_the_lease_is_returned_after_the_memory_is_free() -> None:
     ended = Attempt(number=1, pod="digits-1", fence=7, reason=Reason.COMPLETED, completion_time="2026-01-01T11:59:58Z")
     turn_ = {"fence": 7, "since": "2026-01-01T11:59:00Z"}
     done = job(status={"phase": Phase.RELEASING, "attempts": [ended], "turn": turn_, "gpu": {"freeAfter": 14_910}})
@@ -81,13 +81,13 @@ def test_the_lease_waits_until_the_memory_is_back() -> None:
     assert isinstance(turn.plan(measured(job=done)).action, ReturnLease)
 
 
-def test_the_pod_knows_what_was_free_before_it_where_no_status_does() -> None:
+def test_the_pod_records_the_free_memory_before_it() -> None:
     ended = pod(phase="Succeeded", termination=Termination(0, "", {"reason": "Completed"}), proven_mib=14_910)
     assert turn.plan(measured(pods=(ended,), resident=held(free=4_670))).action is None
     assert isinstance(turn.plan(measured(pods=(ended,))).action, ReturnLease)
 
 
-def test_a_pod_that_never_starts_gives_the_gpu_back() -> None:
+def test_a_pod_that_never_starts_releases_the_gpu() -> None:
     stuck = pod(
         phase="Pending",
         waiting="ErrImagePull: no such image",

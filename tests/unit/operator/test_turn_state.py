@@ -1,4 +1,4 @@
-"""Samples of free memory: a row begins at once, its measurements lie apart, and it outlives a turn that has ended."""
+"""Samples of free memory: a row begins immediately, its samples are spaced, and it may outlive its turn."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ def sample(memory: TurnState, at: float, *, loaded: bool = False, held: bool = T
     memory.take_sample(report(loaded=loaded, hold=HOLD if held and not loaded else None), at, keep=3, apart=0.5)
 
 
-def test_the_first_sample_under_the_hold_need_not_wait_for_one_before_it() -> None:
+def test_the_first_sample_under_a_hold_counts_immediately() -> None:
     memory = TurnState(LEASE)
     sample(memory, 100, loaded=True)
     sample(memory, 100)
@@ -37,7 +37,7 @@ def test_a_gap_ends_a_row() -> None:
     assert memory.samples == [14_910]
 
 
-def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
+def test_a_loaded_or_unheld_resident_ends_a_row() -> None:
     for loaded, held in ((True, True), (False, False)):
         memory = TurnState(LEASE)
         sample(memory, 100)
@@ -45,7 +45,7 @@ def test_a_resident_that_is_loaded_or_has_promised_nothing_ends_a_row() -> None:
         assert memory.samples == []
 
 
-def test_a_row_that_began_when_the_last_trainer_left_goes_on_in_the_next_turn() -> None:
+def test_samples_after_the_last_trainer_count_in_the_next_turn() -> None:
     turn = TurnState(LEASE)
     sample(turn, 100)
     returned = TurnState.of(replace(LEASE, holder="resident"), turn)

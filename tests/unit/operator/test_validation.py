@@ -10,7 +10,7 @@ def test_arguments_fit_into_an_annotation() -> None:
     assert objection(job(training={"args": {"lr0": 0.01}})) is None
 
 
-def test_all_arguments_of_the_relays_own_are_named_at_once() -> None:
+def test_all_managed_arguments_are_named_at_once() -> None:
     said = objection(job(training={"args": {"epochs": 3, "lr0": 0.1, "resume": True, "data": "coco8.yaml"}}))
     assert said == (
         "the relay sets these arguments itself: training.args.epochs: use spec.training.epochs, training.args.resume: "

@@ -1,4 +1,4 @@
-"""Every word that a status may say is said by a test on the real control plane."""
+"""Every reason, phase and condition of a status is reached by a test on a real control plane."""
 
 import ast
 from functools import cache

@@ -76,7 +76,7 @@ async def test_an_earlier_put_wins_over_a_delay() -> None:
     await run_until(queue, lambda: seen == ["a"])
 
 
-async def test_a_cancellation_that_a_library_lets_out_is_a_failure_like_others() -> None:
+async def test_a_librarys_cancellation_is_a_failure() -> None:
     async def leaks_once(_: str) -> float | None:
         if len(seen) == 1:
             queue.put("a")
@@ -90,7 +90,7 @@ async def test_a_cancellation_that_a_library_lets_out_is_a_failure_like_others()
     assert seen == ["a", "a"]
 
 
-async def test_it_ends_although_a_key_is_put_in_the_moment_of_its_cancellation() -> None:
+async def test_it_ends_though_a_key_is_put_during_its_cancellation() -> None:
     _, queue = recording(nothing)
     queue.put("later", 60)
     task = asyncio.create_task(queue.run())

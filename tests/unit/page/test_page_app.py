@@ -6,8 +6,8 @@ from pathlib import Path
 
 import httpx
 import pytest
+import trustme
 
-from devcluster.pki import Authority
 from relay_page.app import STATIC, create_app
 from relay_page.settings import PageSettings
 
@@ -17,7 +17,7 @@ TOKEN = {"Authorization": "Bearer some.token"}
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("pki") / "ca.crt"
-    file.write_bytes(Authority().pair.certificate)
+    trustme.CA().cert_pem.write_to_path(file)
     return file
 
 

@@ -127,7 +127,7 @@ def test_a_shim_whose_node_is_dead_already_starts_nothing(tmp_path: Path) -> Non
     assert not (tmp_path / "started").exists()
 
 
-def test_last_words(tmp_path: Path) -> None:
+def test_termination_messages(tmp_path: Path) -> None:
     file, log = tmp_path / "message", tmp_path / "log"
     log.write_text("\n".join(f"line {number}" for number in range(500)))
     assert last_word(file, log, from_log=False) == ""

@@ -56,7 +56,7 @@ def test_the_termination_log_has_a_place(tmp_path: Path) -> None:
         ({"command": ["true"], "resources": {"limits": {"nvidia.com/gpu": "0"}}}, False),
     ],
 )
-def test_who_sees_the_gpu(tmp_path: Path, container: dict[str, Any], sees: bool) -> None:
+def test_which_containers_see_the_gpu(tmp_path: Path, container: dict[str, Any], sees: bool) -> None:
     env = launch(tmp_path, container).env
     assert ("GPU_RELAY_SIMULATED_GPU" in env, "LD_LIBRARY_PATH" in env) == (sees, sees)
     assert sees or not wants_gpu(container)
