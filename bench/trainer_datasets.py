@@ -1,4 +1,4 @@
-"""Small data sets for every task, from the same real handwriting: one digit to a picture, in one class.
+"""Small data sets for every task, from the same real handwriting: one digit to an image, in one class.
 
 Outlines, corners and keypoints are found in the ink itself, as a person would draw them.
 """
@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 Pixels = NDArray[np.uint8]
 EDGE = 64
-"""Width and height of a picture in pixels."""
+"""Width and height of an image in pixels."""
 
 
 def make_dataset(task: str, folder: Path, train: int = 48, val: int = 12) -> Path:
@@ -27,11 +27,11 @@ def make_dataset(task: str, folder: Path, train: int = 48, val: int = 12) -> Pat
     chosen = rng.permutation(np.flatnonzero(bunch.target < 2))
     for number, index in enumerate(chosen[: train + val]):
         split = "train" if number < train else "val"
-        picture, ink = _written(bunch.images[index], rng)
+        image, ink = _written(bunch.images[index], rng)
         if task == "classify":
-            _save(picture, folder / split / str(bunch.target[index]) / f"{number}.png")
+            _save(image, folder / split / str(bunch.target[index]) / f"{number}.png")
             continue
-        _save(picture, folder / "images" / split / f"{number}.png")
+        _save(image, folder / "images" / split / f"{number}.png")
         label = folder / "labels" / split / f"{number}.txt"
         label.parent.mkdir(parents=True, exist_ok=True)
         label.write_text(" ".join(["0", *(f"{value:.6f}" for value in _LABELS[task](ink))]) + "\n")
@@ -44,7 +44,7 @@ def make_dataset(task: str, folder: Path, train: int = 48, val: int = 12) -> Pat
 
 
 def _written(scan: NDArray[np.float64], rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """Return a picture of a scan on paper, and where its ink is."""
+    """Return an image of a scan on paper, and where its ink is."""
     size = int(rng.integers(EDGE // 2, EDGE - 8))
     left, top = (int(rng.integers(EDGE - size)) for _ in range(2))
     strength = np.zeros((EDGE, EDGE))
@@ -54,9 +54,9 @@ def _written(scan: NDArray[np.float64], rng: np.random.Generator) -> tuple[Pixel
     return np.clip(paper, 0, 255).astype(np.uint8), (strength > 0.4).astype(np.uint8)
 
 
-def _save(picture: Pixels, file: Path) -> None:
+def _save(image: Pixels, file: Path) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(picture).convert("RGB").save(file)
+    Image.fromarray(image).convert("RGB").save(file)
 
 
 def _box(ink: Pixels) -> list[float]:

@@ -26,7 +26,7 @@ def show_choices(image_size: int) -> None:
     from yolo_trainer.inputs.batch_size import SHARE, measure_need
 
     grants = " | ".join(f"{grant} MiB" for grant in GRANTS)
-    print(f"| model at {image_size} pixels | MiB, and for each picture | {grants} |")
+    print(f"| model at {image_size} pixels | MiB, and for each image | {grants} |")
     print("| --- | --- |" + " --- |" * len(GRANTS))
     for model in MODELS:
         need = measure_need(model, "detect", image_size, {})

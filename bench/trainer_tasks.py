@@ -48,7 +48,7 @@ class Task:
 TASKS = {
     "detect": Task("yolo26n.yaml", "metrics/mAP50(B)"),
     "segment": Task("yolo26n-seg.yaml", "metrics/mAP50(M)"),
-    # What Ultralytics does to pictures by default leaves nothing to read of digits in 64 pixels.
+    # Ultralytics' default augmentation makes digits in 64 pixels unreadable.
     "classify": Task("yolo26n-cls.yaml", "metrics/accuracy_top1", {"auto_augment": None, "erasing": 0.0, "lr0": 0.001}),
     "pose": Task("yolo26n-pose.yaml", "metrics/mAP50(P)"),
     "obb": Task("yolo26n-obb.yaml", "metrics/mAP50(B)"),
@@ -70,11 +70,11 @@ def job(name: str, data: Path, output: Path, epochs: int) -> dict[str, Any]:
     }
 
 
-def train(name: str, folder: Path, epochs: int, pictures: int) -> tuple[list[float], str]:
+def train(name: str, folder: Path, epochs: int, images: int) -> tuple[list[float], str]:
     """Train a task, and return its figure after each epoch, and the trainer's message. Exits if it fails."""
     place, data = folder / name, folder / f"data-{name}"
     place.mkdir()
-    make_dataset(name, data, train=pictures, val=pictures // 4)
+    make_dataset(name, data, train=images, val=images // 4)
     (place / "job.json").write_text(json.dumps(job(name, data, place / "output", epochs)))
     attempt = ColdAttempt(place, folder)
     if attempt.wait():
@@ -89,7 +89,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.trainer_tasks", description=__doc__.partition("\n")[0])
     parser.add_argument("--tasks", default=",".join(TASKS), help="which, with commas (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=EPOCHS, help="epochs of each (default %(default)s)")
-    parser.add_argument("--pictures", type=int, default=160, help="training pictures (default %(default)s)")
+    parser.add_argument("--images", type=int, default=160, help="training images (default %(default)s)")
     options = parser.parse_args()
     names = options.tasks.split(",")
     if unknown := set(names) - TASKS.keys():
@@ -99,7 +99,7 @@ def main() -> None:
         print("| task | figure | after each epoch | best weights | seconds |\n| --- | --- | --- | --- | --- |")
         for name in names:
             task, began = TASKS[name], time.monotonic()
-            values, message = train(name, Path(temporary), options.epochs, options.pictures)
+            values, message = train(name, Path(temporary), options.epochs, options.images)
             course = " ".join(f"{value:.2f}" for value in values)
             seconds = time.monotonic() - began
             print(f"| {name} | {task.column} | {course} | {message} | {seconds:.0f} |", flush=True)

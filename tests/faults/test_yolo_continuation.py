@@ -145,7 +145,7 @@ def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
 
 
 def test_the_data_may_differ(start: Callable[..., Attempt], finished: Path, shared: Path) -> None:
-    """As many batches of fewer images: what was kept of the finished run's images and random numbers is left aside."""
+    """As many batches of fewer images: the finished run's images and random numbers are not used."""
     fewer = make_dataset("detect", shared / "fewer", train=20, val=8)
     attempt = start("other-data", FINISHED + 1, str(finished), dataset={"path": str(fewer)})
     code, report = attempt.ended()

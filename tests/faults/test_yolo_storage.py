@@ -1,4 +1,4 @@
-"""Data from, and results to, a real S3 API server, with an output folder that does not outlive its attempt."""
+"""Data from, and results to, a real S3 API server, with an output folder that is lost after each attempt."""
 
 import hashlib
 import json

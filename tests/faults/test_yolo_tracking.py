@@ -159,9 +159,7 @@ def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shar
         server.stop()
 
 
-def test_a_run_that_an_attempt_could_not_make_is_made_by_the_next_one(
-    start: Start, server: MlflowServer, shared: Path
-) -> None:
+def test_a_run_without_its_record_file_is_found_by_its_tag(start: Start, server: MlflowServer, shared: Path) -> None:
     """The run is found by its tag where the note beside the checkpoint is lost."""
     tracking = {"mlflow": {"uri": server.uri, "experiment": EXPERIMENT}}
     first = start("lost-note", tracking)

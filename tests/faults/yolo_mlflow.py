@@ -1,4 +1,4 @@
-"""A real MLflow tracking server for the trainer's tests, as a process in an environment of its own."""
+"""A real MLflow tracking server for the trainer's tests, as a process in a Python environment apart."""
 
 import os
 import subprocess

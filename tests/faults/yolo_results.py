@@ -1,4 +1,4 @@
-"""What a run leaves behind, to be compared with that of another."""
+"""The results of a run, to be compared with those of another."""
 
 import csv
 from pathlib import Path
