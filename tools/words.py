@@ -54,6 +54,7 @@ CLEAN = (
     "docs/architecture.md",
     "docs/contracts.md",
     "docs/local-cluster.md",
+    "images/yolo/README.md",
     "manifests/samples/classify.yaml",
     "manifests/samples/complete.yaml",
     "manifests/samples/first-training.yaml",

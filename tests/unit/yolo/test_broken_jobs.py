@@ -103,7 +103,7 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: export(c, resumeFrom="/run"), "mode Export trains nothing: leave resumeFrom and output.keepCheckpoint"),
     (lambda c: export(c), "model is yolo26n.yaml, and mode Export needs weights: name a .pt file"),
     (lambda c: c.job.update(mode="Validate"), "model is yolo26n.yaml, and mode Validate needs weights"),
-    (lambda c: validates_own_output(c), "lies in output.path, whose results this job would replace"),
+    (lambda c: validates_own_output(c), "is in output.path, whose results this job would replace"),
     (lambda c: c.job.update(validation={"split": "test"}), "validation.split is test, and the data set has train, val"),
     (lambda c: c.job.update(validation={"split": "all"}), "validation.split: Input should be 'train', 'val' or 'test'"),
 ]
