@@ -23,11 +23,11 @@ WEIGHT_ARGUMENTS = ("pretrained", "distill_model")
 
 
 def find_model(name: str, folders: Sequence[Path]) -> str:
-    """Return what Ultralytics takes as `model`: a file, or the name of an architecture that it brings along.
+    """Return what Ultralytics takes as `model`: a file, or the name of an architecture that is part of it.
 
     Args:
         name: a path, or a name that is looked for in `folders`, in their order.
-        folders: where weights and architectures of the user's own may lie.
+        folders: folders that may hold weights and architectures of the user.
 
     Raises:
         ConfigInvalidError: there is no such model.

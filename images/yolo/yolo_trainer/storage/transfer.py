@@ -21,7 +21,7 @@ TRIES = 3
 PAUSE_SECONDS = 2.0
 """Before the second try; it doubles after each."""
 DENIED = ("PermissionDeniedError", "UnauthenticatedError")
-SENSELESS = ("InvalidPathError", "UnknownConfigurationKeyError", "NotSupportedError", "InvalidURL")
+UNUSABLE = ("InvalidPathError", "UnknownConfigurationKeyError", "NotSupportedError", "InvalidURL")
 """Names of errors of obstore and aiohttp, which are imported only where they are used."""
 
 
@@ -134,7 +134,7 @@ def _refusal(error: Exception) -> str | None:
         return "may not be accessed: check the credentials in podTemplate.env, or sign the address again"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "does not fit: the volume is full"
-    if type(error).__name__ in SENSELESS or status == 400:
+    if type(error).__name__ in UNUSABLE or status == 400:
         return f"cannot be used: {_in_short(error)}"
     return None
 

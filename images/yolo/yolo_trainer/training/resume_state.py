@@ -74,7 +74,7 @@ class ResumeState:
         model.load_state_dict({**model.state_dict(), **state["model"]})
         trainer.ema.ema.load_state_dict(state["ema"])
         for saved, group in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
-            saved["fused"] = group.get("fused")  # the device at hand picks the kernel
+            saved["fused"] = group.get("fused")  # the device decides which kernel
         trainer.optimizer.load_state_dict(state["optimizer"])
         loader = trainer.train_loader
         same = state["batch_size"] == trainer.batch_size and state.get("images") in (None, len(loader.dataset))
