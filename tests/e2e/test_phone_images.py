@@ -44,7 +44,7 @@ def test_photographs_are_all_trained_on_and_left_as_they_are(relay: Relay, photo
     relay.apply(NAME, epochs=LONG, dataset={**claim, "path": NAME})
     relay.trains(NAME)
     said = eventually(lambda: log_of(relay).partition("Training ")[2].partition("\n")[0], "the start", within=90)
-    assert f": {QUICK.train} pictures, epochs 1 to {LONG}" in said
+    assert f": {QUICK.train} images, epochs 1 to {LONG}" in said
     relay.reaches(NAME, "Succeeded", "Failed", within=300)
 
     assert relay.phase(NAME) == "Succeeded", relay.job(NAME)["status"]

@@ -12,7 +12,7 @@ import pytest
 
 from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
-from tests.faults.yolo_results import assert_same_weights, figures
+from tests.faults.yolo_results import assert_same_run, figures
 from yolo_trainer.storage.sealed_file import seal
 from yolo_trainer.training.checkpoint_file import read_snapshot, write_snapshot
 
@@ -98,8 +98,7 @@ def test_more_epochs_give_what_one_uninterrupted_training_gives(
     assert (code, report["epoch"], report["epochs"]) == (0, TOTAL, TOTAL), attempt.log
     assert f"Continuing the run in {finished}, which has {FINISHED} epochs" in attempt.log
     assert f"epochs {FINISHED + 1} to {TOTAL}" in attempt.log
-    assert figures(shared / "continued") == figures(uninterrupted)
-    assert_same_weights(uninterrupted, shared / "continued")
+    assert_same_run(uninterrupted, shared / "continued")
     assert digests(finished) == before, "the finished run is only read"
     manifest = json.loads((shared / "continued" / "manifest.json").read_text())
     assert (manifest["resumedFrom"], manifest["epochs"]) == (str(finished), TOTAL)
@@ -123,8 +122,7 @@ def test_a_killed_continuation_resumes_its_own_checkpoint(
     assert (code, report["epoch"]) == (0, TOTAL), second.log
     assert f"Resuming from the checkpoint: {trained} of {TOTAL} epochs are finished" in second.log
     assert "Continuing the run" not in second.log
-    assert figures(shared / "killed") == figures(uninterrupted)
-    assert_same_weights(uninterrupted, shared / "killed")
+    assert_same_run(uninterrupted, shared / "killed")
 
 
 def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
@@ -147,7 +145,7 @@ def test_the_time_limit_counts_the_seconds_of_the_continuation_alone(
 
 
 def test_the_data_may_differ(start: Callable[..., Attempt], finished: Path, shared: Path) -> None:
-    """As many batches of fewer images: what was kept of the finished run's images and random numbers is left aside."""
+    """As many batches of fewer images: the finished run's images and random numbers are not used."""
     fewer = make_dataset("detect", shared / "fewer", train=20, val=8)
     attempt = start("other-data", FINISHED + 1, str(finished), dataset={"path": str(fewer)})
     code, report = attempt.ended()

@@ -1,4 +1,4 @@
-"""What a training is foreseen to need, on PyTorch's meta device, against published figures."""
+"""The estimated memory of a training run, on PyTorch's meta device, against published figures."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Without a network: nothing is reached for, and a training from a volume to a volume completes."""
+"""Without a network: the trainer opens no connection, and a run from a volume to a volume completes."""
 
 import os
 import socket
@@ -39,7 +39,7 @@ from ultralytics import YOLO
 try:
     YOLO(WEIGHTS_DIR / "yolo26n.pt")
 except ConnectionError as error:
-    # Just this type: Ultralytics' check of mixed precision on a GPU takes it for "offline" and goes on.
+    # Just this type: Ultralytics' check of mixed precision on a GPU takes it for "offline" and continues.
     print(error)
 """
 
@@ -78,17 +78,17 @@ def cut_off() -> list[str]:
     pytest.skip("network namespaces cannot be made here: run as root, or allow them to users")
 
 
-TOLD = """
+REPORTING = """
 import socket, sys
 
-def told(kind):
+def reporting(kind):
     def connect(self, address):
         if self.family != socket.AF_UNIX:
             print("NETWORK", address, file=sys.stderr, flush=True)
         return getattr(socket.SocketType, kind)(self, address)
     return connect
 
-socket.socket.connect, socket.socket.connect_ex = told("connect"), told("connect_ex")
+socket.socket.connect, socket.socket.connect_ex = reporting("connect"), reporting("connect_ex")
 find = socket.getaddrinfo
 
 def getaddrinfo(host, *arguments, **settings):
@@ -103,7 +103,7 @@ def test_a_training_completes_and_exports_cut_off_from_every_network(tmp_path: P
     """From a volume to a volume, with all plots and both exports, and nothing is even tried."""
     QUICK.make_images(tmp_path / "digits")
     (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(TOLD)
+    (tmp_path / "site" / "sitecustomize.py").write_text(REPORTING)
     path = os.pathsep.join(map(str, [tmp_path / "site", REPOSITORY / "images/yolo", REPOSITORY / "images/common"]))
     job = {
         "model": QUICK.model,

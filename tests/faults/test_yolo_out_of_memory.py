@@ -119,7 +119,7 @@ def test_an_export_that_fails_withholds_neither_the_weights_nor_another_export(s
     assert not (output / "work").exists()
 
     again = start("onnx", fits=32, export=["onnx", "torchscript"])
-    assert again.ended() == (0, report), "what cannot be exported is not tried for ever"
+    assert again.ended() == (0, report), "what cannot be exported is not tried indefinitely"
 
 
 def test_running_out_in_an_export_leaves_it_to_the_next_attempt(start: Start, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Data from, and results to, a real S3 API server, with an output folder that does not outlive its attempt."""
+"""Data from, and results to, a real S3 API server, with an output folder that is lost after each attempt."""
 
 import hashlib
 import json
@@ -84,7 +84,7 @@ def test_a_job_of_uris_alone_survives_the_loss_of_its_pods_folder(
     second = start(job)
     code, report = second.ended()
     assert code == 0, second.log
-    assert "The checkpoint came back from s3://models/results/digits" in second.log
+    assert "The checkpoint was restored from s3://models/results/digits" in second.log
     assert "Resuming from the checkpoint: 2 of 3 epochs are finished" in second.log
     manifest = json.loads(s3.get("results/digits/manifest.json") or b"")
     assert manifest["job"]["uid"] == "uid-1"

@@ -1,10 +1,8 @@
 """Experiment tracking: against a real MLflow server, with event files and W&B runs that are read back."""
 
-import csv
 import http.server
 import signal
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +14,8 @@ from bench.trainer_datasets import make_dataset
 from devcluster.programs.trainer import Attempt
 from tests.faults.test_yolo_training import EPOCHS, TRAINING
 from tests.faults.yolo_mlflow import PASSWORD, USER, MlflowServer
-from tests.faults.yolo_results import figures, weights
+from tests.faults.yolo_results import assert_same_run, columns
+from tests.faults.yolo_tracking_records import event_files, wandb_records
 
 EXPERIMENT = "digits"
 ALL = list(range(1, EPOCHS + 1))
@@ -78,22 +77,6 @@ def untracked(start: Start, shared: Path) -> Path:
     return shared / "untracked"
 
 
-def assert_same_training(expected: Path, found: Path) -> None:
-    """Tracking changes neither a figure nor a weight."""
-    assert figures(found) == figures(expected)
-    for file in ("best.pt", "last.pt"):
-        one, other = weights(expected / "weights" / file), weights(found / "weights" / file)
-        assert one.keys() == other.keys()
-        assert all(tensor.equal(other[key]) for key, tensor in one.items()), "bit for bit"
-
-
-def columns(folder: Path) -> dict[str, list[float]]:
-    """Return the columns of results.csv that are figures."""
-    with (folder / "results.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [float(row[name]) for row in rows] for name in rows[0] if name not in ("epoch", "time")}
-
-
 def assert_recorded(server: MlflowServer, name: str, output: Path) -> None:
     """There is one run, which has every epoch of results.csv once."""
     assert not (output / "checkpoint").exists(), "nothing is left that only an unfinished job needs"
@@ -130,7 +113,7 @@ def test_a_job_is_one_run_however_often_it_is_interrupted(
     assert "Resuming from the checkpoint" in second.log
     assert "not recorded" not in report["message"]
     assert_recorded(server, name, shared / name)
-    assert_same_training(untracked, shared / name)
+    assert_same_run(untracked, shared / name)
     (run,) = [run for run in server.runs(EXPERIMENT) if run.info.run_name == name]
     assert report["tracking"] == {
         "MLflow": f"{server.uri}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}"
@@ -138,22 +121,8 @@ def test_a_job_is_one_run_however_often_it_is_interrupted(
     curves = {
         tag: pytest.approx(values, rel=1e-6) for tag, values in columns(shared / name).items()
     }  # single precision
-    assert event_files(shared / name) == curves
+    assert event_files(shared / name, ALL) == curves
     assert not any((shared / "home").iterdir()), "nothing is written outside the output"
-
-
-def event_files(output: Path) -> dict[str, list[float]]:
-    """Return the published curves as TensorBoard shows them."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    accumulator = EventAccumulator(str(output / "tensorboard"))
-    accumulator.Reload()
-    found = {}
-    for tag in accumulator.Tags()["scalars"]:
-        events = accumulator.Scalars(tag)
-        assert [event.step for event in events] == ALL, tag
-        found[tag] = [event.value for event in events]
-    return found
 
 
 def test_a_job_that_only_validates_is_a_run_with_its_figures(
@@ -190,9 +159,7 @@ def test_what_a_server_that_was_down_has_missed_is_sent_later(start: Start, shar
         server.stop()
 
 
-def test_a_run_that_an_attempt_could_not_make_is_made_by_the_next_one(
-    start: Start, server: MlflowServer, shared: Path
-) -> None:
+def test_a_run_without_its_record_file_is_found_by_its_tag(start: Start, server: MlflowServer, shared: Path) -> None:
     """The run is found by its tag where the note beside the checkpoint is lost."""
     tracking = {"mlflow": {"uri": server.uri, "experiment": EXPERIMENT}}
     first = start("lost-note", tracking)
@@ -219,7 +186,7 @@ def test_a_server_that_never_answers_costs_a_warning(start: Start, untracked: Pa
 
     assert (code, report["reason"], report["epoch"]) == (0, "Completed", EPOCHS), attempt.log
     assert f"; MLflow has not recorded everything: tracking.mlflow: the server {uri} could not" in report["message"]
-    assert_same_training(untracked, shared / "silent")
+    assert_same_run(untracked, shared / "silent")
 
 
 def test_wrong_settings_are_found_before_a_gpu_is_taken(start: Start, server: MlflowServer, shared: Path) -> None:
@@ -280,26 +247,6 @@ def test_an_offline_run_of_weights_and_biases_has_each_epoch_once(
     assert [row["epoch"] for row in rows] == ALL
     for column, values in columns(shared / "offline").items():
         assert [row[column] for row in rows] == values, column
-    assert_same_training(untracked, shared / "offline")
+    assert_same_run(untracked, shared / "offline")
     assert not any((shared / "home").iterdir()), "nothing is written outside the output"
     assert not list(tmp_path.glob("yolo-trainer-*")), "the scratch folders are removed"
-
-
-def wandb_records(file: Path) -> Iterator[Any]:
-    """Read a run's file: W&B's records in blocks as LevelDB has them, after a header of 7 bytes."""
-    from wandb.proto.wandb_internal_pb2 import Record  # type: ignore[attr-defined]  # its types are generated
-
-    content, position, parts = file.read_bytes(), 7, b""
-    while position + 7 <= len(content):
-        left = 32768 - position % 32768
-        if left < 7:
-            position += left
-            continue
-        _, length, kind = struct.unpack_from("<IHB", content, position)
-        parts += content[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            record = Record()
-            record.ParseFromString(parts)
-            parts = b""
-            yield record

@@ -1,6 +1,6 @@
-"""The trainer as a process: real trainings that end well, are interrupted, are killed, or are refused.
+"""The trainer as a process: real training runs that complete, are interrupted, killed or refused.
 
-Every training is from scratch on the CPU with a handful of small pictures; an attempt takes some 10 s, most of it to
+Every run trains from scratch on the CPU with a few small images; an attempt takes some 10 s, most of it to
 import libraries.
 """
 
@@ -22,7 +22,7 @@ from devcluster.programs.trainer import Attempt
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The pictures, and a font cache that every attempt would otherwise build for itself."""
+    """The images, and a font cache that every attempt would otherwise build for itself."""
     folder = tmp_path_factory.mktemp("trainer")
     QUICK.make_images(folder / "digits")
     return folder

@@ -134,7 +134,7 @@ def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
         assert expected.keys() == found.keys()
         assert all(torch.equal(tensor, found[key]) for key, tensor in expected.items()), "bit for bit"
 
-    # The node was lost before anybody read the termination message: what is published is not trained again.
+    # The node was lost before the operator read the termination message: what is published is not trained again.
     third = start(name)
     assert third.ended() == (0, report)
     assert "Training" not in third.log
@@ -243,7 +243,7 @@ def test_a_time_limit_counts_over_attempts_and_ends_a_training_well(
     found = read_snapshot(checkpoint)
     trained = found.course.epochs
     assert found.course.seconds > 0
-    days = replace(found.course, seconds=10.0**6)  # of training, that nobody has time for
+    days = replace(found.course, seconds=10.0**6)  # of training: more than any limit allows
     (shared / "last.pt").write_bytes(found.checkpoint)
     write_snapshot(checkpoint, days, shared / "last.pt", found.state)
     seal(checkpoint)

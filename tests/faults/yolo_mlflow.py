@@ -1,10 +1,7 @@
-"""A real MLflow tracking server for the trainer's tests, as a process in an environment of its own."""
+"""A real MLflow tracking server for the trainer's tests, as a process in a Python environment apart."""
 
-import hashlib
 import os
-import socket
 import subprocess
-import sys
 import urllib.request
 from base64 import b64encode
 from dataclasses import dataclass, field
@@ -14,10 +11,9 @@ from typing import Any
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from devcluster import paths
 from devcluster.waiting import eventually
+from tests.faults.yolo_server_environment import free_port, server_environment, without_pythonpath
 
-REQUIREMENTS = paths.REPOSITORY / "requirements" / "mlflow-server.txt"
 USER, PASSWORD = "admin", "a-long-enough-password"
 
 
@@ -33,9 +29,7 @@ class MlflowServer:
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     @property
     def uri(self) -> str:
@@ -43,8 +37,8 @@ class MlflowServer:
 
     def start(self) -> "MlflowServer":
         """Start the server and wait until it answers."""
-        python = _environment() / "bin" / "python"
-        environment = {**_without_paths(), "MLFLOW_DISABLE_TELEMETRY": "true", "HOME": str(self.folder)}
+        python = server_environment("mlflow-server") / "bin" / "python"
+        environment = {**without_pythonpath(), "MLFLOW_DISABLE_TELEMETRY": "true", "HOME": str(self.folder)}
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         options += ["--backend-store-uri", f"sqlite:///{self.folder}/runs.db"]
         options += ["--artifacts-destination", str(self.folder / "artifacts")]
@@ -115,19 +109,3 @@ class MlflowServer:
             for item in client.list_artifacts(run.info.run_id, folders.pop()):
                 folders.append(item.path) if item.is_dir else found.add(item.path)
         return found
-
-
-def _environment() -> Path:
-    """Return the server's Python environment, made on first use from its locked requirements."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = paths.cache() / f"mlflow-server-{digest}"
-    if not (folder / ".complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-        subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True, env=_without_paths())
-        (folder / ".complete").touch()
-    return folder
-
-
-def _without_paths() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

@@ -1,4 +1,4 @@
-"""What a run leaves behind, to be compared with that of another."""
+"""The results of a run, to be compared with those of another."""
 
 import csv
 from pathlib import Path
@@ -24,3 +24,16 @@ def assert_same_weights(one: Path, other: Path) -> None:
         expected, found = weights(one / "weights" / name), weights(other / "weights" / name)
         assert expected.keys() == found.keys()
         assert all(tensor.equal(found[key]) for key, tensor in expected.items()), f"{name} differs"
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Compare the figures of each epoch and the weights."""
+    assert figures(other) == figures(one)
+    assert_same_weights(one, other)
+
+
+def columns(folder: Path) -> dict[str, list[float]]:
+    """Return the columns of results.csv that are figures."""
+    with (folder / "results.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0] if name not in ("epoch", "time")}

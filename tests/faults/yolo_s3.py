@@ -1,10 +1,6 @@
 """A real S3 API server for the trainer's tests: moto as a process, in an environment of its own."""
 
-import hashlib
-import os
-import socket
 import subprocess
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -16,10 +12,9 @@ from pathlib import Path
 import obstore
 from obstore.store import S3Store
 
-from devcluster import paths
 from devcluster.waiting import eventually
+from tests.faults.yolo_server_environment import free_port, server_environment
 
-REQUIREMENTS = paths.REPOSITORY / "requirements" / "s3-server.txt"
 BUCKET = "models"
 USER = "test"
 REGION = "us-east-1"
@@ -53,12 +48,10 @@ class S3:
 @contextmanager
 def s3_server(folder: Path) -> Iterator[S3]:
     """Serve S3 on a free port for the length of a `with` block; the log goes into `folder`."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     with (folder / "s3.log").open("wb") as log:
-        command = [str(_environment() / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+        command = [str(server_environment("s3-server") / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             eventually(lambda: _answers(endpoint), "the S3 server answers", within=60)
@@ -84,22 +77,6 @@ def s3_server(folder: Path) -> Iterator[S3]:
         finally:
             process.terminate()
             process.wait()
-
-
-def _environment() -> Path:
-    """Return the server's Python environment, made on first use from its locked requirements."""
-    digest = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
-    folder = paths.cache() / f"s3-server-{digest}"
-    if not (folder / ".complete").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        pip = [str(folder / "bin" / "pip"), "install", "--quiet", "--require-hashes", "--only-binary", ":all:"]
-        subprocess.run([*pip, "--requirement", str(REQUIREMENTS)], check=True, env=_without_paths())
-        (folder / ".complete").touch()
-    return folder
-
-
-def _without_paths() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
 
 
 def _answers(endpoint: str) -> bool:

@@ -23,12 +23,12 @@ from yolo_trainer.training.progress_bar import Terminal
 
 RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
-keeps a checkpoint after every epoch, and goes on from it when the same job is run again. Nothing is downloaded but
+keeps a checkpoint after every epoch, and resumes from it when the same job is run again. Nothing is downloaded except
 what the job names by URI.
 """
 PREPARE = """\
-Do for a job all that needs no GPU: check every field, fetch what is named by URI, check the data set. A later `run` of
-the same job takes it from there.
+Do the part of a job that needs no GPU: check every field, fetch what is named by URI, check the data set. A later `run`
+of the same job does not repeat it.
 """
 
 _CODES = "\n".join(f"  {code:<4} {reason}" for reason, code in EXIT_CODES.items())
@@ -90,8 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         "--no-preflight",
         dest="preflight",
         action="store_false",
-        help="do not look at the GPU's free memory and do not cap the training's own, as a plain `yolo train` does: "
-        "shows what happens without GPU Relay",
+        help="do not check the GPU's free memory, and do not cap the memory of the training run, as a plain "
+        "`yolo train` does: shows what happens without GPU Relay",
     )
     return parser
 

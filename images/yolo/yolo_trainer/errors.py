@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """Why the process ended, in one word."""
+    """Why the process ended."""
 
     COMPLETED = "Completed"
     INTERRUPTED = "Interrupted"
@@ -21,13 +21,13 @@ class Reason(StrEnum):
 
 
 class TrainerError(Exception):
-    """Something ended the training; the message is a sentence for the job's owner."""
+    """Something ended the attempt; the message is a sentence for the job's owner."""
 
     reason = Reason.ERROR
 
 
 class ConfigInvalidError(TrainerError):
-    """The job asks for something that cannot be; only its owner can change that."""
+    """The job asks for something impossible; only its owner can change that."""
 
     reason = Reason.CONFIG_INVALID
 
@@ -37,15 +37,15 @@ _MESSAGE_LIMIT = 900
 
 
 def in_one_sentence(problems: Sequence[str]) -> str:
-    """Join problems; those that would not fit are counted, so that none is cut in two."""
-    told = ""
+    """Join problems into one sentence, and count those that do not fit, so that no problem is cut in two."""
+    joined = ""
     for number, problem in enumerate(problems):
-        longer = f"{told}; {problem}" if told else problem
+        longer = f"{joined}; {problem}" if joined else problem
         left = len(problems) - number
-        if told and len(longer) > _MESSAGE_LIMIT:
-            return f"{told}; and {left} more"
-        told = longer
-    return told
+        if joined and len(longer) > _MESSAGE_LIMIT:
+            return f"{joined}; and {left} more"
+        joined = longer
+    return joined
 
 
 class DatasetInvalidError(TrainerError):
@@ -55,7 +55,7 @@ class DatasetInvalidError(TrainerError):
 
 
 class WrongGpuError(TrainerError):
-    """The process does not sit on the GPU that the job was given."""
+    """The process sees another GPU than the job was assigned."""
 
     reason = Reason.WRONG_GPU
 

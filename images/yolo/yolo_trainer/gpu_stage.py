@@ -47,7 +47,7 @@ class AttemptContext:
     tracking: TrackingSession
     interruption: Interruption
     dataset_limit_gib: int
-    """The most that an archive may unpack to."""
+    """Largest size that an archive may unpack to."""
     show: Callable[[Progress], None] | None
     """Draws the progress after each batch; None without a terminal."""
 
@@ -75,7 +75,7 @@ class GpuStage:
         """Copies checkpoints to `output.uri`; None for a job without it, and before a training run."""
 
     def run(self, manifest: Manifest | None) -> Manifest:
-        """Train and publish, unless `manifest` says that it was done; then validate further, and export.
+        """Train and publish, unless `manifest` shows that it was done; then validate on the further split, and export.
 
         A job in another mode than Train validates weights, or publishes them as they are, in place of a training run.
 
@@ -133,7 +133,7 @@ class GpuStage:
         import_libraries(self._context.interruption)
 
     def _beginning(self, prepared: Prepared, device: str) -> Callable[[], Manifest]:
-        """Return what makes the first results of a job, in its work folder, once it has the GPU."""
+        """Return a function that makes the first results of a job in its work folder; it needs the GPU."""
         if self._job.mode == "Train":
             return partial(self._train, prepared, self._new_training(prepared, device))
         shutil.rmtree(self._job.output.work_folder, ignore_errors=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""All that can be done for a job before it has a GPU: checks, and bringing what it names by URI.
+"""Prepare a job without a GPU: check it, and fetch what it names by URI.
 
 What was found is written to `<output>/prepared.json`, so that it is done once: by `yolo-trainer prepare` in a pod of
 its own, or by the first attempt. It is trusted only for the very same job, and an unchanged description of the data.
@@ -50,17 +50,17 @@ PROBE = ".writable"
 
 
 def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline.import_ultralytics) -> Prepared:
-    """Check a job and fetch what it names, or find that this was done before.
+    """Check a job and fetch what it names, unless this was done before.
 
     Args:
         job: the job.
-        dataset_limit_gib: the most that an archive may unpack to.
+        dataset_limit_gib: the largest size that an archive may unpack to.
         seal: imports Ultralytics, which takes seconds: called when the cheap checks have passed.
 
     Raises:
-        ConfigInvalidError: the job asks for what cannot be.
+        ConfigInvalidError: the job asks for something impossible.
         DatasetInvalidError: the data set cannot be trained on.
-        TrainerError: something could not be fetched, and may be later.
+        TrainerError: something could not be fetched; another attempt may succeed.
         StorageError: `output.uri` cannot be written.
 
     """
@@ -71,7 +71,7 @@ def prepare(job: Job, dataset_limit_gib: int, seal: Callable[[], None] = offline
     _make_output(job)
     found = read_record(job)
     if found is not None:
-        log.info("Prepared before, in %.1f s; not checked again", found.seconds)
+        log.info("Prepared before, in %.1f s; the checks are not repeated", found.seconds)
         _check_room(job, found)
         return found
     if job.output.uri is not None:
@@ -97,7 +97,7 @@ class _Data:
 
 
 def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
-    """Do what costs time: cheap checks first."""
+    """Do what takes time, cheap checks first."""
     run = find_run(job, cache) if job.resume_from is not None and not _has_checkpoint(job) else None
     names = {label_cache.working_folder(job.output.path): ""}
     fetched = cache.dataset(job.dataset) if job.dataset.uri is not None else None
@@ -112,7 +112,7 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         model, args, transferred = _with_weights(job, cache, folders)
         check_weights_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
-            log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
+            log.warning("training.args.cache is disk, which writes beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
         seal()
         check_model(model, job.task)
@@ -156,7 +156,7 @@ def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -
 def _report(dataset: Dataset) -> None:
     log.info("Data set %s: %s", dataset.folder, ", ".join(f"{n} {split}" for split, n in dataset.images.items()))
     for sentence in dataset.unlabelled_sentences:
-        log.warning("%s: they show nothing", sentence)
+        log.warning("%s: they contain no objects", sentence)
 
 
 def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[str, dict[str, Any], int]:
@@ -176,7 +176,7 @@ def _with_weights(job: Job, cache: Cache, folders: tuple[Path, ...]) -> tuple[st
 
 
 def _check_room(job: Job, prepared: Prepared) -> None:
-    """See that the volume has room. Where this job has trained on it already, a full volume costs an attempt only."""
+    """Check that the volume has room. If this job has trained on it already, a full volume costs only an attempt."""
     if job.mode != "Train" or _has_checkpoint(job):
         return
     output = job.output.path
@@ -190,7 +190,7 @@ def _has_checkpoint(job: Job) -> bool:
 
 @contextmanager
 def _with_users_paths(names: Mapping[Path, str]) -> Iterator[None]:
-    """Name files in sentences as the user knows them: those in our own folders by what was fetched."""
+    """Replace the trainer's own folders in error messages by the names that the user knows."""
     try:
         yield
     except DatasetInvalidError as error:
@@ -216,7 +216,7 @@ def _make_output(job: Job) -> None:
 
 
 def _try_remote_output(output: Path, remote: RemoteFolder) -> None:
-    """See that results can be published, before a training is spent on them. Raises StorageError."""
+    """Check that results can be published, before a training run is spent on them. Raises StorageError."""
     probe = output / PROBE
     probe.write_text("The trainer has seen that it can write here.\n")
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The trainer's environment; what the job wants stands in the job file."""
+"""The trainer's environment variables; the job's own settings are in the job file."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Settings(BaseSettings):
     termination_message_path: Path = Field(
         default=DEFAULT_TERMINATION_MESSAGE_PATH, validation_alias="TERMINATION_MESSAGE_PATH"
     )
-    """Where the termination message goes; the default only where the kubelet has made it."""
+    """Where the termination message is written; the default only if the kubelet has created that file."""
 
     bind_address: str = Field(default="0.0.0.0", validation_alias="BIND_ADDRESS")
     """Address of `/progress` and `/metrics`."""
@@ -31,4 +31,4 @@ class Settings(BaseSettings):
     """Their port; 0 takes any free one."""
 
     dataset_limit_gib: int = Field(default=500, ge=1, validation_alias="DATASET_LIMIT_GIB")
-    """The most that an archive may unpack to."""
+    """Largest size that an archive may unpack to."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What somebody may have meant."""
+"""Suggests the known name that an unknown one resembles."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""How a training ends: the reasons, their exit codes, and the termination message that the operator reads."""
+"""The exit codes of the trainer, and the termination message that the operator reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXIT_CODES: Mapping[Reason, int] = {
 
 @dataclass(frozen=True)
 class TerminationMessage:
-    """What a training leaves behind for the operator. Memory in MiB."""
+    """How an attempt ended, for the operator. Memory in MiB."""
 
     reason: Reason
     message: str
@@ -50,14 +50,14 @@ class TerminationMessage:
     export_errors: Mapping[str, str] = field(default_factory=dict)
     """Formats that could not be made, and why."""
     validation: Mapping[str, Any] | None = None
-    """Split and figures of a further validation; None where there was none."""
+    """Split and metrics of a further validation; None if there was none."""
     prepared: Mapping[str, Any] | None = None
-    """What `prepare` found and fetched; None for a training."""
+    """What `prepare` found and fetched; None for a training run."""
     tracking: Mapping[str, str] = field(default_factory=dict)
-    """Where the training is recorded, by service."""
+    """Where the run is recorded, by tracking service."""
 
     def __post_init__(self) -> None:
-        """Take colours out of the message, which libraries put into theirs."""
+        """Remove terminal colours from the message: libraries put them into theirs."""
         object.__setattr__(self, "message", without_colours(self.message))
 
     @property
@@ -75,7 +75,7 @@ class TerminationMessage:
         return TerminationMessage(self.reason, "", self.epoch, self.epochs)._json()
 
     def _cut_to(self, limit: int) -> bytes | None:
-        """Return the JSON with as much of the message as fits, or None when hardly any would."""
+        """Return the JSON with as much of the message as fits; None if less than 100 characters fit."""
         message = self.message
         while True:
             shown = message if message == self.message else f"{message}…"
@@ -110,7 +110,7 @@ class TerminationMessage:
 
 
 def write_termination_message(termination: TerminationMessage, path: Path) -> None:
-    """Write the termination message where the kubelet looks for it, which has made that file; by hand there is none."""
+    """Write the termination message to a file. The default file exists only if the kubelet has created it."""
     if path == DEFAULT_TERMINATION_MESSAGE_PATH and not path.exists():
         return
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Text from outside: files that somebody else wrote, and messages of libraries."""
+"""Text from outside: files of users, and messages of libraries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class EncodingError(Exception):
 
 
 def without_colours(text: str) -> str:
-    """Return a text without what colours it on a terminal."""
+    """Return a text without terminal colours."""
     return _COLOURS.sub("", text)
 
 

@@ -1,4 +1,4 @@
-"""A right job with a right data set, in which tests break one thing."""
+"""A valid job with a valid data set, in which tests break one thing."""
 
 import json
 import zipfile
@@ -22,13 +22,13 @@ Job = dict[str, Any]
 
 
 class Case:
-    """A right job and data set, in which one thing is then broken."""
+    """A valid job and data set, in which one thing is then broken."""
 
     def __init__(self, folder: Path) -> None:
         self.data = folder / "data"
         for split, count in (("train", 3), ("val", 2)):
             for number in range(count):
-                self.picture(split, number)
+                self.image(split, number)
                 self.label(split, number, BOX)
         self.description: dict[str, Any] = {"train": "images/train", "val": "images/val", "names": ["zero", "one"]}
         self.job: Job = {
@@ -42,7 +42,7 @@ class Case:
         self.yaml: str | bytes | None = None
         self.folder = folder
 
-    def picture(self, split: str, number: int, edge: int = 32, suffix: str = "png") -> Path:
+    def image(self, split: str, number: int, edge: int = 32, suffix: str = "png") -> Path:
         file = self.data / "images" / split / f"{number}.{suffix}"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.effect_noise((edge, edge), 50).convert("RGB").save(file)
@@ -66,7 +66,7 @@ class Case:
             file.unlink()
 
     def cut(self, suffix: str) -> None:
-        file = self.picture("train", 0, 64, suffix)
+        file = self.image("train", 0, 64, suffix)
         content = file.read_bytes()
         file.write_bytes(content[: len(content) // 2])
 
@@ -86,7 +86,7 @@ class Case:
         return (self.folder / "mine.zip").as_uri()
 
     def refusal(self, seal: Callable[[], None] = offline.import_ultralytics) -> TrainerError:
-        """Let the job be prepared, where no GPU may be touched, and return why it is refused."""
+        """Prepare the job without a GPU, and return why it is refused."""
         content = yaml.safe_dump(self.description) if self.yaml is None else self.yaml
         (self.data / "data.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
         file = self.folder / "job.json"
@@ -132,7 +132,7 @@ def listed(case: Case, line: str) -> None:
 
 
 def finished(case: Case, **manifest: Any) -> None:
-    """Have the job continue a finished run, of which there is a manifest and nothing else."""
+    """Have the job continue a finished run, which has only a manifest."""
     run = case.folder / "run"
     run.mkdir()
     content = {

@@ -3,7 +3,7 @@
     python -m tests.unit.yolo.plain_loader FILE    reads JSON [[task, folder, data, single_cls], …] from its standard
                                                    input, and writes the outcomes to a file, as JSON
 
-In a process of its own, since it writes label caches and repaired images, which the trainer keeps it from.
+In a process of its own, since it writes label caches and repaired images, which the trainer prevents.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def test_an_unknown_argument_is_refused_with_the_nearest(wrong: str, right: str)
     assert refusal(wrong) == (f"training.args.{wrong} is not an Ultralytics training argument, did you mean '{right}'?")
 
 
-def test_nonsense_gets_no_suggestion() -> None:
+def test_a_name_that_resembles_none_gets_no_suggestion() -> None:
     assert refusal("qqqq") == "training.args.qqqq is not an Ultralytics training argument"
 
 
@@ -52,9 +52,9 @@ def test_every_problem_is_named_at_once() -> None:
 def test_problems_that_do_not_fit_are_counted_and_none_is_cut() -> None:
     said = refusal(*(f"mosiac_{number:03}" for number in range(100)))
     assert len(said) < 1000
-    *told, more = said.split("; ")
-    assert all(each.startswith("training.args.mosiac_") and each.endswith(("argument", "'mosaic'?")) for each in told)
-    assert more == f"and {100 - len(told)} more"
+    *named, more = said.split("; ")
+    assert all(each.startswith("training.args.mosiac_") and each.endswith(("argument", "'mosaic'?")) for each in named)
+    assert more == f"and {100 - len(named)} more"
 
 
 def test_the_operator_refuses_what_the_trainer_would_refuse_as_the_relays_own() -> None:

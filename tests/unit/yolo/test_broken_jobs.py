@@ -1,6 +1,6 @@
-"""Ways in which a job or its data set can be wrong: each is refused without a GPU, with what to do about it.
+"""Invalid jobs and data sets: each is refused without a GPU, with a message that says what to change.
 
-These are told within milliseconds, before Ultralytics is imported; what it judges itself is in test_ultralytics.
+These are found within milliseconds, before Ultralytics is imported; what it checks itself is in test_ultralytics.
 """
 
 from collections.abc import Callable
@@ -103,7 +103,7 @@ CONFIG: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: export(c, resumeFrom="/run"), "mode Export trains nothing: leave resumeFrom and output.keepCheckpoint"),
     (lambda c: export(c), "model is yolo26n.yaml, and mode Export needs weights: name a .pt file"),
     (lambda c: c.job.update(mode="Validate"), "model is yolo26n.yaml, and mode Validate needs weights"),
-    (lambda c: validates_own_output(c), "lies in output.path, whose results this job would replace"),
+    (lambda c: validates_own_output(c), "is in output.path, whose results this job would replace"),
     (lambda c: c.job.update(validation={"split": "test"}), "validation.split is test, and the data set has train, val"),
     (lambda c: c.job.update(validation={"split": "all"}), "validation.split: Input should be 'train', 'val' or 'test'"),
 ]
@@ -118,7 +118,7 @@ DATA: list[tuple[Callable[[Case], object], str]] = [
         "1 of the images in train cannot be used: mine.zip/",
     ),
     (lambda c: c.job["dataset"].update(path=c.packed()[7:]), "unpack it, or give dataset.uri file:///"),
-    (lambda c: c.job["dataset"].update(path=str(c.picture("train", 0))), "name a YAML file, an .ndjson file, or the"),
+    (lambda c: c.job["dataset"].update(path=str(c.image("train", 0))), "name a YAML file, an .ndjson file, or the"),
     (lambda c: setattr(c, "yaml", "names: [yes, no]\ntrain: a\nval: b\n"), "quote it, for example 'yes'"),
     (
         lambda c: setattr(c, "yaml", "names: [caf\xe9]".encode("latin-1")),
@@ -141,7 +141,7 @@ DATA: list[tuple[Callable[[Case], object], str]] = [
     (lambda c: (c.data / "images/train/0.png").write_bytes(b"<html>"), "images/train/0.png: not an image"),
     (lambda c: c.cut("png"), "images/train/0.png: "),
     (lambda c: c.cut("jpg"), "images/train/0.jpg: image file is truncated"),
-    (lambda c: c.picture("train", 0, 5), "images/train/0.png: 5 x 5 pixels; the smallest is 10 x 10"),
+    (lambda c: c.image("train", 0, 5), "images/train/0.png: 5 x 5 pixels; the smallest is 10 x 10"),
     (lambda c: listed(c, "images/train/0.png"), "must be an absolute path, or begin with './'"),
     (lambda c: listed(c, "./images/train/9.png"), "images/train/9.png: No such file"),
     (lambda c: c.label("train", 1, "2 0.5 0.5 0.2 0.2"), "train/1.txt: line 1: class 2 is not in names"),

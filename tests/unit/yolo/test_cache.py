@@ -124,7 +124,7 @@ def test_an_archive_comes_over_http(tmp_path: Path, served: str) -> None:
         ("file:///nowhere/", DatasetInvalidError, "does not exist"),
     ],
 )
-def test_what_cannot_be_had_is_said(
+def test_a_uri_that_cannot_be_read_is_explained(
     tmp_path: Path, served: str, address: str, kind: type[TrainerError], problem: str
 ) -> None:
     with pytest.raises(TrainerError, match=problem) as caught:
@@ -149,7 +149,7 @@ def test_weights_come_with_their_digest(tmp_path: Path) -> None:
         cache(tmp_path).file("ftp://h/w.pt", "training.args.pretrained")
 
 
-def test_a_cache_that_cannot_be_written_may_be_mended(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_written_is_tried_again(tmp_path: Path) -> None:
     uri, _ = packed(tmp_path)
     (tmp_path / "file").touch()
 

@@ -152,7 +152,7 @@ def saved_twice(folder: Path, best: Path | None = None) -> Path:
     return folder / "checkpoint"
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_skipped_for_the_one_before(tmp_path: Path) -> None:
     folder = saved_twice(tmp_path)
     damage(folder / "resume.pt")
 
@@ -230,7 +230,7 @@ def test_a_kill_at_any_step_leaves_a_whole_checkpoint(tmp_path: Path, uid: str) 
     (tmp_path / "old.pt").write_bytes(old)
     (tmp_path / "new.pt").write_bytes(new)
     for step in itertools.count(1):
-        opened(tmp_path, "nobody").discard()
+        opened(tmp_path, "another").discard()
         opened(tmp_path, "u1").save(written("old" * 1000), tmp_path / "old.pt")
         command = [sys.executable, "-c", KILLED_AT_A_STEP, str(tmp_path), uid, str(step)]
         process = subprocess.run(command, env={"PYTHONPATH": os.pathsep.join(sys.path)}, check=False)

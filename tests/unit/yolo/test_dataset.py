@@ -13,13 +13,13 @@ from yolo_trainer.job.spec import Task
 
 @pytest.fixture
 def digits(tmp_path: Path) -> Path:
-    """A small right data set; each test breaks one thing."""
+    """A small valid data set; each test breaks one thing."""
     for split, count in (("train", 4), ("val", 2)):
         for number in range(count):
-            picture = tmp_path / "images" / split / f"{number}.png"
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (32, 32)).save(picture)
-            label = Path(label_name(str(picture)))
+            image = tmp_path / "images" / split / f"{number}.png"
+            image.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (32, 32)).save(image)
+            label = Path(label_name(str(image)))
             label.parent.mkdir(parents=True, exist_ok=True)
             label.write_text("1 0.5 0.5 0.2 0.2\n")
     describe(tmp_path)
@@ -38,7 +38,7 @@ def refusal(path: Path, task: Task = "detect") -> str:
     return str(caught.value)
 
 
-def test_a_right_data_set_passes_by_folder_and_by_file(digits: Path) -> None:
+def test_a_valid_data_set_passes_by_folder_and_by_file(digits: Path) -> None:
     by_folder = check_dataset(digits, "detect")
 
     assert by_folder.images == {"train": 4, "val": 2}
@@ -58,13 +58,13 @@ def test_ultralytics_gets_absolute_paths_and_no_script(digits: Path, tmp_path: P
     assert "download" not in given
 
 
-def test_a_picture_without_labels_shows_nothing_and_is_right(digits: Path) -> None:
+def test_an_image_without_labels_contains_no_objects_and_is_valid(digits: Path) -> None:
     (digits / "labels" / "train" / "0.txt").unlink()
 
     assert check_dataset(digits, "detect").images["train"] == 4
 
 
-def test_paths_that_count_from_a_folder_below_are_understood(digits: Path) -> None:
+def test_paths_may_be_relative_to_a_folder_below(digits: Path) -> None:
     describe(digits, train="../images/train")
 
     assert check_dataset(digits, "detect").images["train"] == 4
@@ -121,9 +121,9 @@ def test_a_missing_description_says_what_the_path_must_be(tmp_path: Path) -> Non
     assert "dataset.path must be a folder that holds data.yaml" in refusal(tmp_path)
 
 
-def test_a_split_without_pictures_is_refused(digits: Path) -> None:
-    for picture in (digits / "images" / "val").iterdir():
-        picture.unlink()
+def test_a_split_without_images_is_refused(digits: Path) -> None:
+    for image in (digits / "images" / "val").iterdir():
+        image.unlink()
 
     assert "val has no images in" in refusal(digits)
 
@@ -134,7 +134,7 @@ def test_no_labels_at_all_says_where_they_are_looked_for(digits: Path) -> None:
     assert f"is looked for at {digits}/labels/train/0.txt" in refusal(digits)
 
 
-def test_broken_pictures_are_named(digits: Path) -> None:
+def test_broken_images_are_named(digits: Path) -> None:
     (digits / "images" / "train" / "1.png").write_bytes(b"GIF? no")
     Image.new("RGB", (5, 32)).save(digits / "images" / "train" / "3.png")
 
@@ -188,12 +188,12 @@ def test_classification_goes_by_folders(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "label"),
+    ("image", "label"),
     [
         ("/d/images/train/a.png", "/d/labels/train/a.txt"),
         ("/images/x/images/a.b.jpg", "/images/x/labels/a.b.txt"),
         ("/d/train/a.png", "/d/train/a.txt"),
     ],
 )
-def test_labels_lie_where_ultralytics_looks(picture: str, label: str) -> None:
-    assert label_name(picture) == label
+def test_labels_lie_where_ultralytics_looks(image: str, label: str) -> None:
+    assert label_name(image) == label

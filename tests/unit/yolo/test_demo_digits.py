@@ -35,10 +35,10 @@ def test_a_smaller_set_replaces_a_larger_one(tmp_path: Path) -> None:
 
 def test_every_box_has_ink_at_its_edges_and_the_paper_has_none(tmp_path: Path) -> None:
     make_digits(tmp_path, train=6, val=1, image_size=128)
-    for picture in sorted((tmp_path / "images" / "train").iterdir()):
-        pixels = np.asarray(Image.open(picture).convert("L")).astype(int)
+    for image in sorted((tmp_path / "images" / "train").iterdir()):
+        pixels = np.asarray(Image.open(image).convert("L")).astype(int)
         paper = np.ones_like(pixels, dtype=bool)
-        label = tmp_path / "labels" / "train" / f"{picture.stem}.txt"
+        label = tmp_path / "labels" / "train" / f"{image.stem}.txt"
         for line in label.read_text().splitlines():
             x, y, width, height = (float(column) * 128 for column in line.split()[1:])
             left, top = round(x - width / 2), round(y - height / 2)
@@ -51,6 +51,6 @@ def test_every_box_has_ink_at_its_edges_and_the_paper_has_none(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("wrong", [{"train": 0}, {"val": 0}, {"image_size": 8}, {"classes": 11}])
-def test_senseless_arguments_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
+def test_invalid_arguments_are_refused(tmp_path: Path, wrong: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least"):
         make_digits(tmp_path, **{"train": 1, "val": 1, "image_size": 64, **wrong})

@@ -47,7 +47,7 @@ NEITHER = [
 
 
 @pytest.mark.parametrize("text", FULL_GPU)
-def test_each_face_of_a_full_gpu_is_out_of_memory(text: str) -> None:
+def test_each_error_of_a_full_gpu_is_out_of_memory(text: str) -> None:
     assert is_out_of_memory(RuntimeError(text))
     assert shared_memory_problem(RuntimeError(text)) is None
 

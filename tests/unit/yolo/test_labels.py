@@ -56,7 +56,7 @@ _share = st.floats(0, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), _share, _share, _share, _share)))
-def test_boxes_within_the_picture_are_right(boxes: list[tuple[int, float, float, float, float]]) -> None:
+def test_boxes_within_the_image_are_valid(boxes: list[tuple[int, float, float, float, float]]) -> None:
     text = "\n".join(" ".join(map(str, box)) for box in boxes)
 
     assert first_problem(text, DETECT) is None

@@ -1,4 +1,4 @@
-"""A picture of predictions at most every five minutes, and only of a validation's first batch."""
+"""The preview of predictions: at most every five minutes, and only of a validation's first batch."""
 
 import urllib.error
 import urllib.request
@@ -12,7 +12,7 @@ from yolo_trainer.training.preview import FILE_NAME, MAX_BYTES, PAUSE_SECONDS, P
 from yolo_trainer.training.progress import ProgressTracker
 from yolo_trainer.training.progress_server import ProgressServer, Sources
 
-JPEG = b"\xff\xd8\xff picture \xff\xd9"
+JPEG = b"\xff\xd8\xff image \xff\xd9"
 
 
 def validate(samples: Preview, *, plots: bool = False, batches: int = 3) -> list[bool]:
@@ -26,7 +26,7 @@ def validate(samples: Preview, *, plots: bool = False, batches: int = 3) -> list
     return drawn
 
 
-def test_the_first_batch_is_drawn_and_again_when_the_picture_is_old() -> None:
+def test_the_first_batch_is_drawn_and_again_when_the_image_is_old() -> None:
     now = 0.0
     samples = Preview(wanted=True, clock=lambda: now)
     assert validate(samples) == [True, False, False]
@@ -49,7 +49,7 @@ def test_a_job_without_plots_gets_none() -> None:
     [(JPEG, JPEG), (JPEG[:-1], None), (b"", None), (JPEG + bytes(MAX_BYTES) + b"\xff\xd9", None), (None, None)],
     ids=["whole", "half", "empty", "huge", "none"],
 )
-def test_only_a_whole_picture_is_served(tmp_path: Path, content: bytes | None, served: bytes | None) -> None:
+def test_only_a_complete_image_is_served(tmp_path: Path, content: bytes | None, served: bytes | None) -> None:
     if content is not None:
         (tmp_path / FILE_NAME).write_bytes(content)
     nothing: Any = int  # sources that are not asked

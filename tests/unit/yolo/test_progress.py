@@ -103,7 +103,7 @@ def test_later_ones_go_by_finished_epochs(tracker: ProgressTracker, clock: Clock
     assert tracker.snapshot().eta_seconds == pytest.approx(3 * 15 - 6)
 
 
-def test_no_epoch_is_foreseen_after_the_time_limit(tracker: ProgressTracker, clock: Clock) -> None:
+def test_no_epoch_is_expected_after_the_time_limit(tracker: ProgressTracker, clock: Clock) -> None:
     tracker.plan(100)
     tracker.begin_epoch(4, seconds_left=35)
     clock.now += 5
@@ -119,7 +119,7 @@ def test_no_epoch_is_foreseen_after_the_time_limit(tracker: ProgressTracker, clo
     assert tracker.snapshot().eta_seconds == pytest.approx(5)
 
 
-def test_a_resumed_training_counts_on(tracker: ProgressTracker, clock: Clock) -> None:
+def test_a_resumed_run_continues_the_count(tracker: ProgressTracker, clock: Clock) -> None:
     tracker.plan(5, finished=3)
     assert tracker.snapshot().epoch == 3
 

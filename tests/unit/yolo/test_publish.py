@@ -30,7 +30,7 @@ def volume(output: Path) -> Volume:
 
 
 def is_consistent(output: Path) -> bool:
-    """Say whether a reader who goes by the manifest is never misled."""
+    """Return whether the manifest never misleads a reader."""
     file = output / MANIFEST
     if not file.exists():
         return True
@@ -69,7 +69,7 @@ def test_another_runs_files_do_not_stay_behind(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"job": 1}'])
-def test_a_manifest_of_somebody_else_is_none(tmp_path: Path, content: str) -> None:
+def test_a_foreign_manifest_is_ignored(tmp_path: Path, content: str) -> None:
     (tmp_path / MANIFEST).write_text(content)
 
     assert volume(tmp_path).published("u1") is None
@@ -94,8 +94,8 @@ def publish_and_die(output: Path, kill_at: int) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
-def test_a_kill_at_any_step_misleads_nobody_and_is_made_good(tmp_path: Path) -> None:
-    """Job u1's results are there; u2 publishes its own, is killed at the first, second, third … step, and goes on."""
+def test_a_kill_at_any_step_misleads_no_reader_and_is_repaired(tmp_path: Path) -> None:
+    """Job u1's results are there; u2 publishes its own, is killed at the first, second, third … step, and continues."""
     resumed = 0
     for step in itertools.count(1):
         output = tmp_path / str(step)
@@ -189,7 +189,7 @@ def test_where_only_the_uri_has_the_run_a_file_is_brought_and_added(tmp_path: Pa
     assert not (output / MANIFEST).exists(), "it would name files that are not here"
 
 
-def test_weights_that_are_nowhere_are_an_error(tmp_path: Path) -> None:
+def test_missing_weights_are_an_error(tmp_path: Path) -> None:
     output, remote = tmp_path / "output", tmp_path / "remote"
     made = publisher(output, remote)
     first = made.publish(run(output, "u1", NEW))

@@ -33,7 +33,7 @@ def test_the_job_file_of_the_command_line_goes_before_the_environments(tmp_path:
     assert "the job file /named.json cannot be read" in report.read_text()
 
 
-def test_a_wrong_environment_is_a_last_word_too(tmp_path: Path) -> None:
+def test_a_wrong_environment_has_a_termination_message(tmp_path: Path) -> None:
     report = tmp_path / "report"
 
     result = run("run", PROGRESS_PORT="eighty", TERMINATION_MESSAGE_PATH=str(report))

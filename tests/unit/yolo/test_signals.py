@@ -26,7 +26,7 @@ def test_a_signal_ends_the_process_at_once_with_143(interruption: Interruption, 
     assert caught.value.code == 143
 
 
-def test_no_except_exception_holds_it_up(interruption: Interruption) -> None:
+def test_no_except_exception_catches_it(interruption: Interruption) -> None:
     with pytest.raises(Interrupted):
         try:
             os.kill(os.getpid(), signal.SIGTERM)

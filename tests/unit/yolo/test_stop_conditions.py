@@ -58,7 +58,7 @@ def test_a_training_has_one_ending(epoch: int, stop: bool, left: float | None, e
         (Ending.TIME_LIMIT, "; the time limit of 60 s ended it there"),
     ],
 )
-def test_the_last_word_says_what_ended_it(ended: Ending, end: str) -> None:
+def test_the_termination_message_says_what_ended_it(ended: Ending, end: str) -> None:
     job = Job.model_validate(
         {
             "model": "yolo26n.yaml",

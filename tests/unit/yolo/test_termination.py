@@ -48,7 +48,7 @@ def test_a_message_has_no_colours() -> None:
     assert json.loads(report.encode())["message"] == "ValueError: train: no labels"
 
 
-def test_a_short_word_is_kept_whole() -> None:
+def test_a_short_message_is_kept_whole() -> None:
     report = TerminationMessage(
         Reason.COMPLETED, "10 of 10 epochs", 10, 10, {"mAP50": 0.9}, {"best": "/o/best.pt"}, {}, 10240, 8
     )
@@ -78,7 +78,7 @@ def test_a_long_message_keeps_its_beginning_and_the_paths() -> None:
     assert len(report.encode()) > LIMIT_BYTES / 2
 
 
-def test_a_file_name_that_is_no_utf8_is_survived() -> None:
+def test_a_file_name_that_is_not_utf8_is_replaced() -> None:
     name = b"\xff.png".decode(errors="surrogateescape")
 
     assert json.loads(TerminationMessage(Reason.DATASET_INVALID, name).encode())["message"] == "?.png"

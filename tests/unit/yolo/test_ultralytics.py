@@ -1,4 +1,4 @@
-"""What only Ultralytics can judge, and what follows from its own lists: all that makes the unit tests import it."""
+"""What only Ultralytics can check, and what follows from its own lists: the unit tests that import it."""
 
 import pickle
 from collections.abc import Callable
@@ -82,7 +82,7 @@ def test_a_model_that_fits_the_task_passes() -> None:
 
 
 def test_weights_of_a_model_that_is_trained_with_text_are_refused(tmp_path: Path) -> None:
-    """Once fused with its classes its head is that of any YOLO: the class tells."""
+    """Once fused with its classes, it has the head of any YOLO; its class is another."""
     import torch
     from ultralytics.nn.tasks import YOLOEModel
 

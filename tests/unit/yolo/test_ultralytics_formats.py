@@ -47,7 +47,7 @@ def put(folder: Path, file: str, content: Any) -> None:
     (folder / file).write_text(content if isinstance(content, str) else json.dumps(content))
 
 
-def pictures(folder: Path, *names: str) -> list[str]:
+def make_images(folder: Path, *names: str) -> list[str]:
     for number, name in enumerate(names):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         drawing(number).save(folder / name)
@@ -57,7 +57,7 @@ def pictures(folder: Path, *names: str) -> list[str]:
 def official(folder: Path) -> None:
     """Write it as COCO itself is laid out."""
     for split, count in (("train", 3), ("val", 2)):
-        names = pictures(folder, *(f"{split}2017/{number}.jpg" for number in range(count)))
+        names = make_images(folder, *(f"{split}2017/{number}.jpg" for number in range(count)))
         put(folder, f"annotations/instances_{split}2017.json", coco(names))
         put(folder, f"annotations/captions_{split}2017.json", {"images": [], "annotations": [], "type": "captions"})
         put(folder, f"annotations/person_keypoints_{split}2017.json", coco(names))
@@ -66,7 +66,7 @@ def official(folder: Path) -> None:
 def roboflow(folder: Path) -> None:
     """Write it as Roboflow exports it, where category 0 is the group of the others."""
     for split, count in (("train", 3), ("valid", 2), ("test", 1)):
-        names = pictures(folder, *(f"{split}/{number}.jpg" for number in range(count)))
+        names = make_images(folder, *(f"{split}/{number}.jpg" for number in range(count)))
         group = [{"id": 0, "name": "pets", "supercategory": "none"}]
         others = [{"id": 3, "name": "cat", "supercategory": "pets"}, {"id": 7, "name": "dog", "supercategory": "pets"}]
         put(folder, f"{split}/_annotations.coco.json", coco(names, categories=group + others))
@@ -76,7 +76,7 @@ def with_folders(folder: Path) -> None:
     """Write it with folders in the images' names, one of them `images`."""
     for split, count in (("train", 3), ("val", 2)):
         names = [f"images/{split}/a/{number}.jpg" for number in range(count)]
-        pictures(folder, *names)
+        make_images(folder, *names)
         put(folder, f"{split}.json", coco(names))
 
 
@@ -135,7 +135,7 @@ WRONG: list[tuple[str, Any, Task, str]] = [
 
 @pytest.mark.parametrize(("file", "content", "task", "sentence"), WRONG, ids=[each[3][:50] for each in WRONG])
 def test_what_is_wrong_with_coco_is_said(tmp_path: Path, file: str, content: Any, task: Task, sentence: str) -> None:
-    names = pictures(tmp_path / "data", "images/0.jpg", "images/1.jpg")
+    names = make_images(tmp_path / "data", "images/0.jpg", "images/1.jpg")
     for each in ("train", "val"):
         put(tmp_path / "data", f"{each}.json", coco(names))
     put(tmp_path / "data", file, content)
@@ -147,7 +147,7 @@ def test_what_is_wrong_with_coco_is_said(tmp_path: Path, file: str, content: Any
 
 
 def test_one_coco_file_without_a_split_says_what_is_missing(tmp_path: Path) -> None:
-    put(tmp_path / "data", "result.json", coco(pictures(tmp_path / "data", "images/0.jpg")))
+    put(tmp_path / "data", "result.json", coco(make_images(tmp_path / "data", "images/0.jpg")))
 
     with pytest.raises(
         DatasetInvalidError, match=r"COCO JSON \(result\.json\), which is taken with one file for train"
@@ -170,7 +170,7 @@ FOREIGN = [
 
 @pytest.mark.parametrize(("file", "content", "sentence"), FOREIGN, ids=[file for file, *_ in FOREIGN])
 def test_other_formats_are_named(tmp_path: Path, file: str, content: str, sentence: str) -> None:
-    pictures(tmp_path / "data", "images/0.jpg")
+    make_images(tmp_path / "data", "images/0.jpg")
     put(tmp_path / "data", file, content)
     put(tmp_path / "data", "readme.txt", "x")
 
@@ -191,7 +191,7 @@ def ndjson(folder: Path, task: Task = "detect", url: str | None = None, **record
     }[task]
     for split, count in (("train", 3), ("val", 2)):
         for number in range(count):
-            pictures(folder, f"files/images/{split}/{number}.jpg")
+            make_images(folder, f"files/images/{split}/{number}.jpg")
             line = {"type": "image", "file": f"{number}.jpg", "split": split, "annotations": labels}
             lines.append(line | ({} if url is None else {"url": f"{url}/files/images/{split}/{number}.jpg"}))
     (folder / "pets.ndjson").write_text("\n".join(json.dumps(line) for line in lines) + "\n")

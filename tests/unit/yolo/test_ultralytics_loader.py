@@ -47,11 +47,11 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Outcome]:
         folder = root / str(number)
         asked.append((variant.task, str(folder), str(variant.make(folder)), variant.single_class))
     environment = {**os.environ, "YOLO_CONFIG_DIR": str(root)}
-    told = subprocess.run(
+    loaded = subprocess.run(
         [sys.executable, "-m", "tests.unit.yolo.plain_loader", str(root / "outcomes")],
         input=json.dumps(asked), capture_output=True, text=True, check=False, cwd=ROOT, env=environment,
     )  # fmt: skip
-    assert told.returncode == 0, told.stderr[-3000:]
+    assert loaded.returncode == 0, loaded.stderr[-3000:]
     outcomes = json.loads((root / "outcomes").read_text())
     return {variant.name: found for variant, found in zip(VARIANTS, outcomes, strict=True)}
 

@@ -31,7 +31,7 @@ def test_a_model_whose_checkpoints_do_not_fit_is_refused_with_path_and_volume(tm
     )
 
 
-def test_the_files_of_an_earlier_attempt_are_room(tmp_path: Path) -> None:
+def test_the_files_of_an_earlier_attempt_count_as_free_space(tmp_path: Path) -> None:
     more = shutil.disk_usage(tmp_path).free * 2
     parameters = more // BYTES_PER_PARAMETER
     work = tmp_path / "work"
@@ -63,7 +63,7 @@ def test_a_full_volume_is_named(tmp_path: Path) -> None:
     assert f"The volume at {mount_point(tmp_path)} has " in said
 
 
-def test_a_quota_and_a_named_file_are_told_apart(tmp_path: Path) -> None:
+def test_a_quota_and_a_named_file_have_messages_of_their_own(tmp_path: Path) -> None:
     error = OSError(errno.EDQUOT, "Disk quota exceeded", str(tmp_path / "best.pt"))
 
     said = full_volume_problem(error, tmp_path / "output")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""How many pictures to a batch: what the job says, or what fits into the memory granted; half after running out.
+"""The batch size: the job's own, or the largest that fits into the granted memory; half of it after an OOM error.
 
-Nobody probes until memory runs out here, as `batch=-1` does in Ultralytics: on a shared GPU that takes what others
-count on. What one picture needs is counted instead: the bytes that autograd keeps of it for the backward pass, in the
-precision that the GPU will train in, seen in one pass of the real model on the CPU.
+Ultralytics' `batch=-1` probes until memory runs out, which on a shared GPU takes memory from other processes. Here the
+memory of one image is counted: the bytes that autograd keeps of it for the backward pass, in the precision of the
+training run, measured in one pass of the real model on the CPU.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 MIB = 2**20
 DEFAULT_BATCH = 16
-"""`auto` where no GPU limits it: Ultralytics' own default."""
+"""Batch size of `auto` without a GPU: Ultralytics' own default."""
 MAX_BATCH = 512
 STEPS_PER_EPOCH = 32
 """Batches that an epoch has at least with `auto`, unless 16 images to a batch are fewer already."""
@@ -40,25 +40,25 @@ WORKSPACE_MIB = 256
 """What cuDNN's algorithms take beside the tensors."""
 OVERHEAD: Mapping[str, float] = {"segment": 2.2}
 OVERHEAD_OTHERWISE = 1.3
-"""By task, what the loss, the backward pass and the allocator's rounding make of the bytes kept for a picture. Measured
+"""By task, what the loss, the backward pass and the allocator's rounding make of the bytes kept for an image. Measured
 against a T4's figures for yolov8s (1.2 GB for a batch of 4, 4.2 for 16) and yolov8l-seg (5.4 and 19.6)."""
 SHARE = 0.9
-"""Share of the grant that is planned with: pictures with very many objects need more for their loss."""
+"""Share of the granted memory that is planned with: the loss of images with very many objects needs more."""
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """What a training needs of GPU memory, in MiB."""
+    """GPU memory that a training run needs, in MiB."""
 
     fixed: float
     per_image: float
 
     def of(self, batch: int) -> float:
-        """Return the need of a batch."""
+        """Return the memory that a batch needs."""
         return self.fixed + batch * self.per_image
 
     def largest_batch(self, mib: float) -> int:
-        """Return the largest batch that fits, at least 1; multiples of 8 from 8 up, which tensor cores like."""
+        """Return the largest batch that fits, at least 1; from 8 up a multiple of 8, which suits tensor cores."""
         fits = min(MAX_BATCH, math.floor((mib - self.fixed) / self.per_image))
         return max(1, fits - fits % 8 if fits >= 8 else fits)
 
@@ -71,14 +71,14 @@ class OutOfMemoryRecord:
         self._uid = job_uid
 
     def add(self, batch: int) -> None:
-        """Remember a batch that did not fit; a full disk must not cost the job its termination message."""
+        """Record a batch that did not fit. An error is only logged, so that the attempt can still be reported."""
         earlier = self.smallest_failed()
         smallest = batch if earlier is None else min(batch, earlier)
         try:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(self._file, json.dumps({"uid": self._uid, "batch": smallest}).encode())
         except OSError as error:
-            log.warning("%s could not be written (%s): the next attempt will not know of it", self._file, error)
+            log.warning("%s could not be written (%s): the next attempt may not reduce its batch", self._file, error)
 
     def smallest_failed(self) -> int | None:
         """Return the smallest batch that did not fit; None where none was too large."""
@@ -122,9 +122,9 @@ def _fitting(need: MemoryNeed | None, granted_mib: int | None, images: int) -> i
 
 
 def largest_for(images: int) -> int:
-    """Return the largest batch with which a set of so many images still has a sensible number of steps.
+    """Return the largest batch that leaves a set of so many images a sensible number of steps in each epoch.
 
-    With more images to a batch than this an epoch would have few steps, and the training would learn little in it.
+    With a larger batch, an epoch would have few steps, and the model would learn little in it.
     Ultralytics' default is never too large.
     """
     steps = images // STEPS_PER_EPOCH

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Brings what a job names by URI into the cache, once: checked against its sha256, and whole or not there at all.
+"""Fetch what a job names by URI into a cache, once: checked against its sha256, and put there in one step.
 
     <cache>/datasets/<key>/          a data set, unpacked
     <cache>/weights/<key>/<name>     a file that `model` or a training argument names
@@ -32,7 +32,7 @@ HASH_IN_FRAGMENT = "sha256="
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was brought. `transferred` counts bytes; 0 when all was there already."""
+    """What was fetched. `transferred` counts bytes; 0 if it was in the cache."""
 
     path: Path
     transferred: int
@@ -42,7 +42,7 @@ class Cache:
     """The cache, as one job sees it."""
 
     def __init__(self, folder: Path, job_uid: str, limit_gib: int) -> None:
-        """Prepare a cache; `limit_gib` is the most that a data set may unpack to."""
+        """Prepare a cache; `limit_gib` is the largest size that a data set may unpack to."""
         self._folder = folder
         self._uid = job_uid
         self._limit = limit_gib * GIB
@@ -52,7 +52,7 @@ class Cache:
 
         Raises:
             DatasetInvalidError: it is not there, may not be read, has another sha256, or is no archive to be unpacked.
-            TrainerError: it could not be reached, or the cache cannot be written; both may pass.
+            TrainerError: it could not be reached, or the cache cannot be written; another attempt may succeed.
 
         """
         uri = wanted.uri or ""
@@ -90,7 +90,7 @@ class Cache:
 
         Raises:
             ConfigInvalidError: it is not there, may not be read, or has another sha256.
-            TrainerError: it could not be reached, or the cache cannot be written; both may pass.
+            TrainerError: it could not be reached, or the cache cannot be written; another attempt may succeed.
 
         """
         address, _, fragment = uri.partition("#")
@@ -125,7 +125,7 @@ class Cache:
         if place.is_dir():
             log.info("%s is in the cache", backends.redacted(uri))
             return Fetched(place, 0)
-        # One attempt of a job at a time, so what an earlier one left half done can go.
+        # A job has one attempt at a time, so unfinished files of an earlier attempt can be removed.
         temporary = place.with_name(f".{place.name}-{_digest(self._uid)[:8]}")
         began = time.monotonic()
         try:
@@ -144,7 +144,7 @@ class Cache:
 
 
 class _HashError(Exception):
-    """The file that came is another one."""
+    """The fetched file has another sha256."""
 
 
 def _check_hash(file: Path, wanted: str | None, uri: str) -> None:
@@ -159,7 +159,7 @@ def _put_in_place(temporary: Path, place: Path) -> None:
     try:
         temporary.rename(place)
     except OSError:
-        if not place.is_dir():  # else another job has just brought the same
+        if not place.is_dir():  # else another job has just fetched the same
             raise
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""COCO JSON: found by its files, and converted by Ultralytics' own converter.
+"""COCO JSON: find its annotation files, and convert them with Ultralytics' own converter.
 
-That one takes categories numbered from 1 without a gap, and images below one folder for each split. So it is given
-annotation files in which both are so, and the images are links.
+The converter needs categories numbered from 1 without a gap, and the images of each split below one folder. So it gets
+annotation files that are rewritten in that way, and links to the images.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ def convert(files: Mapping[str, Path], place: Path, task: Task, target: Path) ->
 
 
 def _split_of(file: Path, place: Path) -> str | None:
-    """Return the split that a file's name says, or else its folder's."""
+    """Return the split in a file's name, or else in its folder's name."""
     words = [re.sub(r"\d+$", "", file.stem)] + ([file.parent.name] if file.parent != place else [])
     return next((split for word in words for split, pattern in SPLITS.items() if pattern.search(word)), None)
 
@@ -212,7 +212,7 @@ def _refuse_masks(contents: Mapping[str, dict[str, Any]], files: Mapping[str, Pa
 
 
 def _link(images: Mapping[str, Path], folder: Path, labels: Path) -> None:
-    """Link a split's images into a folder; one without annotations gets an empty label file, as it shows nothing."""
+    """Link a split's images into a folder; an image without annotations gets an empty label file."""
     folder.mkdir(parents=True, exist_ok=True)
     labels.mkdir(parents=True, exist_ok=True)
     for name, file in images.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Converts data sets in formats that Ultralytics has a converter for: COCO JSON and its own NDJSON."""
+"""Convert data sets in formats that Ultralytics has a converter for: COCO JSON and its own NDJSON."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Checks a data set before the training: what is wrong is said by file name, and before GPU memory is taken."""
+"""Check a data set before the training run takes GPU memory; each error names the file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ T = TypeVar("T")
 PROBLEMS_SHOWN = 5
 CLASSES_SHOWN = 20
 READERS = 8
-"""Threads that read files: data sets often lie on network volumes."""
+"""Threads that read files: data sets are often on network volumes."""
 NEEDED = ("train", "val")
 """Splits that every data set has."""
 VAL_FOLDERS = ("val", "validation", "valid")
@@ -49,11 +49,11 @@ class Dataset:
     splits: dict[str, list[str]]
     """Folders and lists of images of each split that was checked."""
     unlabelled: dict[str, int] = field(default_factory=dict)
-    """Images without a label file in each split, where there are any: they show nothing."""
+    """Images without a label file, by split, for splits that have any: they contain no objects."""
 
     @property
     def unlabelled_sentences(self) -> list[str]:
-        """Say for each split how many images have no label file, where there are any."""
+        """A sentence for each split that has images without a label file."""
         return [
             f"{missing} of {self.images[split]} {split} images have no label file"
             for split, missing in self.unlabelled.items()
@@ -84,7 +84,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Examined:
-    """A data set that passed its checks, and what was seen in each of its images."""
+    """A data set that passed its checks, and what was found in each of its images."""
 
     dataset: Dataset
     images: Mapping[str, Inspection]
@@ -178,7 +178,7 @@ def _source(root: Path, place: str, split: str, file: Path) -> Path:
 
 
 def _inspected(images: list[str], split: str) -> dict[str, Inspection]:
-    """Open every image, and return what is seen."""
+    """Open every image, and return what was found."""
     found = dict(zip(images, mapped(lambda image: inspect_image(Path(image)), images), strict=True))
     raise_for(
         (f"{image}: {seen.problem}" for image, seen in found.items() if seen.problem),
@@ -218,7 +218,7 @@ def _read_label_file(file: Path, rules: LabelRules) -> Labels:
 
 
 def _report_classes(objects: Counter[int], rules: LabelRules, split: str) -> None:
-    """Say how many objects each class has: what is never seen cannot be learnt."""
+    """Log how many objects each class has: a class without objects cannot be learnt."""
     if rules.single_class or not rules.names:
         return
     counts = ", ".join(f"{name} {objects[number]}" for number, name in enumerate(rules.names[:CLASSES_SHOWN]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Finds the data set in a folder: archives are packed, and volumes filled, with or without a folder around it."""
+"""Find the data set in a folder: archives and volumes may have a folder around it."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from yolo_trainer.storage.archive import is_archive
 from yolo_trainer.text import EncodingError
 
 DEPTH = 3
-"""How many folders with nothing else in them are stepped through."""
+"""How many folders without other content are entered."""
 SHOWN = 8
 YAML_SUFFIXES = (".yaml", ".yml")
 
 
 def find_dataset(folder: Path, inside: Path | None, task: Task) -> Path:
-    """Return the data set in what `dataset.uri` named; `inside` is where the job says that it lies.
+    """Return the data set in what `dataset.uri` named; `inside` is the job's `dataset.path`, relative to it.
 
     The result is a YAML file, a folder with `data.yaml`, a folder of class folders, an `.ndjson` file, or the folder of
     a COCO data set.
@@ -124,7 +124,7 @@ def _describes(file: Path) -> bool:
     try:
         content = read_yaml(file)
     except EncodingError:
-        return True  # what is wrong with it is said when it is read
+        return True  # the error comes when it is read
     except (yaml.YAMLError, OSError):
         return False
     return isinstance(content, dict) and "train" in content

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The description of a data set, `data.yaml`: read as Ultralytics reads it, with a sentence for what is wrong."""
+"""The description of a data set, `data.yaml`: read as Ultralytics reads it, with a sentence for each error."""
 
 from __future__ import annotations
 
@@ -56,19 +56,19 @@ class Description(BaseModel):
 
     @property
     def classes(self) -> int:
-        """How many there are."""
+        """The number of classes."""
         return len(self.names) if self.names is not None else self.nc or 0
 
     def passed_on(self) -> dict[str, Any]:
-        """Return what Ultralytics is given of it."""
+        """Return the fields that are passed to Ultralytics."""
         return self.model_dump(exclude_none=True, exclude=set(NOT_PASSED_ON))
 
 
 def read_description(file: Path, task: Task) -> Description:
-    """Read a description, and see that it says all that the task needs.
+    """Read a description, and check that it has all that the task needs.
 
     Raises:
-        DatasetInvalidError: the file cannot be read, or says what cannot be.
+        DatasetInvalidError: the file cannot be read, or a field is wrong.
 
     """
     content = _read_yaml(file)

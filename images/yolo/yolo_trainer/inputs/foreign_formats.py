@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Recognises other formats of data sets by their files, to say what to do with them."""
+"""Recognise other formats of data sets by their files; the error says what to do with them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolo_trainer.inputs.image_lists import IMAGE_SUFFIXES
 from yolo_trainer.job.spec import Task
 
 LOOKED_AT = 5000
-"""Files whose names and beginnings are looked at."""
+"""Files whose names and first bytes are read."""
 HEAD = 4096
 """Bytes of a file that show what it is."""
 FORMATS: tuple[tuple[str, str, bytes], ...] = (
@@ -34,7 +34,7 @@ FORMATS: tuple[tuple[str, str, bytes], ...] = (
 
 
 def foreign_format(place: Path, task: Task) -> str | None:
-    """Return what to do with a data set in another format, as part of a sentence; None where none is recognised."""
+    """Return what to do with a data set in another format, as part of a sentence; None if no format is recognised."""
     for file in islice(_files(place), LOOKED_AT):
         for name, pattern, content in FORMATS:
             if fnmatch(file.name.lower(), pattern) and (not content or content in _head(file)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Which images a split has, and where their labels are: by the rules of Ultralytics' own loaders, to the letter.
+"""Which images a split has, and where their labels are: exactly by the rules of Ultralytics' own loaders.
 
 Their names are strings, as Ultralytics has them, since its label cache compares them.
 """

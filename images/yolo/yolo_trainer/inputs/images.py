@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Whether an image can be trained on. Ultralytics drops those that it cannot read; a job should fail.
+"""Check whether an image can be trained on. Ultralytics drops images that it cannot read; here the job fails.
 
-The rules are those of Ultralytics' `check_image`, but for one: it writes a JPEG that has bytes behind its end mark, as
-phones and cameras make them, anew in place. Nothing needs that, since OpenCV reads such a file, and it is not ours.
+The rules are those of Ultralytics' `check_image`, with one exception: it rewrites a JPEG that has bytes behind its end
+mark, as phones and cameras make them. That is not needed, since OpenCV reads such a file, and the file is the user's.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TURNED = (5, 6, 7, 8)
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is known of an image file that was opened."""
+    """What was found in an image file."""
 
     problem: str | None = None
     """Why it cannot be used, as the end of a sentence."""
@@ -39,7 +39,7 @@ class Inspection:
 
 
 def inspect_image(file: Path) -> Inspection:
-    """Open an image and judge it, without decoding it where that is not needed."""
+    """Open an image and check it; decode it only if that is needed."""
     try:
         with _opened(file) as image:
             image.verify()

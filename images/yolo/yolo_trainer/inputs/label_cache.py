@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Ultralytics' own reading of a data set, made once before the training, and kept in its own label cache format.
+"""Ultralytics' own reading of a data set, done once before the training run, and kept in its own label cache format.
 
     <output>/dataset/labels/<hash>.cache     removed when the job has completed
 
-Ultralytics keeps these caches beside the labels, and repairs JPEGs in place; here neither it nor a training writes to
-the user's data. A cache counts for as long as no image and no label file has changed, by Ultralytics' own hash. What
-was seen in the images is taken from our own check, so that none is opened twice.
+Ultralytics keeps these caches beside the labels, and repairs JPEGs in place; here neither it nor a training run writes
+to the user's data. A cache is valid while no image and no label file has changed, by Ultralytics' own hash. What
+is known of the images comes from our own check, so that no image is opened twice.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def keep_in(output: Path) -> None:
 def read_as_ultralytics(
     examined: Examined, arguments: Mapping[str, Any], output: Path, also: str | None = None
 ) -> None:
-    """Have Ultralytics read the labels of a data set that was examined, and see that it drops nothing.
+    """Have Ultralytics read the labels of a data set that was examined, and check that it drops nothing.
 
     Args:
         examined: the data set, and what was seen in its images.
@@ -100,7 +100,7 @@ def read_as_ultralytics(
 
 
 def wanted(dataset: Dataset, split: str, settings: Any) -> list[str]:
-    """Return the images of a split that a training with these settings uses."""
+    """Return the images of a split that a training run with these settings uses."""
     from ultralytics.data.utils import get_split_fraction
 
     names = dataset.names(split)
@@ -144,7 +144,7 @@ def _built(data: dict[str, Any], settings: Any, mode: str, split: str) -> Any:
 
 
 def _check_decoding(examined: Examined, settings: Any, data: Mapping[str, Any]) -> None:
-    """Decode the images in formats that only decoding can judge, with the reader that the training uses."""
+    """Decode the images in formats that only decoding can check, with the reader that the training run uses."""
     import cv2
     from ultralytics.data import ClassificationDataset
     from ultralytics.utils.patches import imread
@@ -207,6 +207,6 @@ def _known(images: Mapping[str, Inspection]) -> Iterator[None]:
 
 
 def _leave_alone(image: str, _write: object) -> None:
-    """Take the place of Ultralytics' repair of a JPEG: see that the image can be read, and write nothing."""
+    """Replace Ultralytics' repair of a JPEG: check that the image can be read, and write nothing."""
     with Image.open(image) as opened:
         opened.load()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What a label file must look like. Ultralytics drops images whose labels it cannot read; a job should fail.
+"""Check label files. Ultralytics drops images whose labels it cannot read; here the job fails.
 
 The rules are those of Ultralytics' `verify_image_label`, whose figures are single precision.
 """
@@ -46,7 +46,7 @@ class LabelRules:
 
 @dataclass(frozen=True)
 class Labels:
-    """What a label file says."""
+    """The content of a label file."""
 
     problem: str | None
     objects: Counter[int]
@@ -54,7 +54,7 @@ class Labels:
 
 
 def read_labels(text: str, rules: LabelRules) -> Labels:
-    """Read a label file; the first problem names the line. An empty file is right: nothing is there."""
+    """Read a label file; the first problem names the line. An empty file is valid: the image contains no objects."""
     rows = [(number, line.split()) for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
     if rules.task != "pose" and rules.keypoints[0]:
         rows = [(number, row[:BOX_COLUMNS] if len(row) == rules.pose_columns else row) for number, row in rows]
@@ -112,7 +112,7 @@ def _class_problem(value: np.float32, rules: LabelRules) -> str | None:
 
 
 def _place_problem(row: Figures, rules: LabelRules) -> str | None:
-    """Judge coordinates: those of a polygon by the box around it, as Ultralytics does."""
+    """Check coordinates: those of a polygon by the box around it, as Ultralytics does."""
     if rules.task == "pose":
         box, places = row[1:BOX_COLUMNS], _keypoint_places(row[BOX_COLUMNS:], rules.keypoints[1])
         low, high, shown = row, places, np.concatenate((box, places))

@@ -25,7 +25,7 @@ RECORD = "prepared.json"
 
 @dataclass(frozen=True)
 class Prepared:
-    """A job that passed its checks, with everything at hand."""
+    """A job that passed its checks, with everything that its run needs."""
 
     dataset: Dataset
     model: str

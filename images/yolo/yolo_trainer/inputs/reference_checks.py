@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Checks splits, classes and folders that a job names against its data set and its weights."""
+"""Check splits, classes and folders that a job names against its data set and its weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolo_trainer.storage import backends
 
 
 def check_references(job: Job, dataset: Dataset, home: Path) -> None:
-    """See that a data set has the splits and classes that a job names, and that its folder is not the output.
+    """Check that a data set has the splits and classes that a job names, and that its folder is not the output.
 
     Raises:
         ConfigInvalidError: it has not, or it is.
@@ -40,22 +40,22 @@ def check_references(job: Job, dataset: Dataset, home: Path) -> None:
 
 
 def check_weights_kept(job: Job, model: str) -> None:
-    """See that a job that trains nothing does not replace the run that its weights are of.
+    """Check that a job without training does not replace the run that its weights come from.
 
     Raises:
-        ConfigInvalidError: its weights lie in its output folder.
+        ConfigInvalidError: its weights are in its output folder.
 
     """
     if job.mode == "Train" or backends.is_uri(job.model):
         return
     if Path(model).resolve().is_relative_to(job.output.path.resolve()):
         raise ConfigInvalidError(
-            f"model {model} lies in output.path, whose results this job would replace: give output another folder"
+            f"model {model} is in output.path, whose results this job would replace: give output another folder"
         )
 
 
 def check_classes(job: Job, model: str, dataset: Dataset) -> None:
-    """See that weights know as many classes as the data set has that they are validated on. Needs Ultralytics.
+    """Check that weights have as many classes as the data set that they are validated on. Needs Ultralytics.
 
     Raises:
         ConfigInvalidError: they do not.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What is trained, after all checks, and the arguments that Ultralytics is given for it."""
+"""The request for a training run that passed all checks, and Ultralytics' arguments for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "auto_augment": ("randaugment", "augmix", "autoaugment"),
     "copy_paste_mode": ("flip", "mixup"),
 }
-"""Values that Ultralytics judges only when it trains."""
+"""Values that Ultralytics checks only when it trains."""
 SHARED_MEMORY_FOR_WORKERS = 512 * 2**20
 """Bytes of /dev/shm from which data-loading processes are used: batches pass through it, and a pod has 64 MiB."""
 MAX_WORKERS = 8
@@ -71,7 +71,7 @@ def default_workers(torch_device: str, shared_memory: int, cpus: int) -> int:
 
 
 def check_values(arguments: Mapping[str, Any]) -> None:
-    """Let Ultralytics judge the arguments' values, one by one: it names the first that is wrong, and no other.
+    """Let Ultralytics check the arguments' values one by one: it names only the first that is wrong.
 
     Raises:
         ConfigInvalidError: with a sentence on each value of the wrong type or outside its range.
@@ -83,7 +83,7 @@ def check_values(arguments: Mapping[str, Any]) -> None:
 
 
 def check_compiler(args: Mapping[str, Any]) -> None:
-    """See that `compile` has a compiler: Ultralytics trains without it where there is none, or fails in the first step.
+    """Check that `compile` has a compiler: without one, Ultralytics ignores it, or fails in the first step.
 
     Raises:
         ConfigInvalidError: the compiler, or Triton for a GPU, is missing.
@@ -109,7 +109,7 @@ def check_compiler(args: Mapping[str, Any]) -> None:
 
 
 def check_device(args: Mapping[str, Any], torch_device: str) -> None:
-    """See that the device at hand has the precision that is asked for.
+    """Check that the device has the precision that is asked for.
 
     Raises:
         ConfigInvalidError: `amp: bf16` where the device has no bfloat16 of its own.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Finds the model that a job names on the volumes, and sees that it can be trained and fits the task."""
+"""Find the model that a job names on the volumes, and check that it can be trained and fits the task."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ WEIGHT_ARGUMENTS = ("pretrained", "distill_model")
 
 
 def find_model(name: str, folders: Sequence[Path]) -> str:
-    """Return what Ultralytics takes as `model`: a file, or the name of an architecture that it brings along.
+    """Return what Ultralytics takes as `model`: a file, or the name of an architecture that is part of it.
 
     Args:
         name: a path, or a name that is looked for in `folders`, in their order.
-        folders: where weights and architectures of the user's own may lie.
+        folders: folders that may hold weights and architectures of the user.
 
     Raises:
         ConfigInvalidError: there is no such model.
@@ -50,7 +50,7 @@ def find_model(name: str, folders: Sequence[Path]) -> str:
 
 
 def check_weights(job: Job) -> None:
-    """See that a job that trains nothing names weights.
+    """Check that a job without training names weights.
 
     Raises:
         ConfigInvalidError: it names an architecture.
@@ -75,7 +75,7 @@ def _address_of(name: str) -> str:
 
 
 def check_model(model: str, task: Task) -> None:
-    """Load the architecture or the weights far enough to see that they can be trained and fit the task.
+    """Load the architecture or the weights far enough to check that they can be trained and fit the task.
 
     Raises:
         ConfigInvalidError: unknown architecture, unreadable weights, a model that is trained in another way
@@ -88,7 +88,7 @@ def check_model(model: str, task: Task) -> None:
         head, network = _head(model)
         models_task = "detect" if RTDETR in head else getattr(network, "task", None) or guess_model_task(network)
     except Exception as error:
-        # Unpickling and parsing somebody's file can fail in any way; all of them mean the same.
+        # Unpickling and parsing a user's file can fail in any way; every failure means the same.
         raise ConfigInvalidError(f"model {model} cannot be used: {' '.join(str(error).split())}") from error
     family = next((family for part, family in PROMPTED.items() if part in head), None)
     if family is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Which of Ultralytics' arguments a job may give in `training.args`.
+"""Check which of Ultralytics' arguments a job gives in `training.args`.
 
 The list of arguments is Ultralytics' own (`cfg/default.yaml`), read without importing it, so that a misspelt name is
 refused within milliseconds. Values are checked later, by Ultralytics.
@@ -47,7 +47,7 @@ _NOT_FOR_TRAINING = frozenset(
 
 
 def check_names(args: Iterable[str]) -> None:
-    """Refuse what is no training argument, and what another field of the job decides.
+    """Refuse names that are no training arguments, and arguments that another field of the job sets.
 
     Raises:
         ConfigInvalidError: with a sentence on each argument that must change.
@@ -59,7 +59,7 @@ def check_names(args: Iterable[str]) -> None:
 
 
 def place_of(name: str) -> str | None:
-    """Say where an Ultralytics argument belongs that stands beside `training.args`; None for what is no argument."""
+    """Say where an Ultralytics argument belongs that is beside `training.args`; None if it is no argument."""
     if name in _OWNED:
         return _OWNED[name]
     known = name in _default_cfg() and name not in _NOT_FOR_TRAINING

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Reads the job file, and names every field in it that is wrong."""
+"""Read the job file, and name every field in it that is wrong."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from yolo_trainer.suggestions import suggestion
 
 
 class _Yaml(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as it is for everybody but YAML 1.1."""
+    """YAML in which `1e-3` is a number, as in YAML 1.2, and unlike YAML 1.1."""
 
 
 _Yaml.add_implicit_resolver(
@@ -45,7 +45,7 @@ def load_job(path: Path) -> Job:
     """Read and check the job file.
 
     Raises:
-        ConfigInvalidError: the file cannot be read, is no JSON, or has fields that are missing, unknown or senseless;
+        ConfigInvalidError: the file cannot be read, is no JSON, or has fields that are missing, unknown or invalid;
             every problem is named.
 
     """

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: AGPL-3.0-only
 """The job file: what to train, on what, and with how much of which GPU (docs/contracts.md).
 
-By hand only the model, the data set, the training and the output need be said.
+By hand, only the model, the data set and the output are required.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Split = Literal["train", "val", "test"]
 
 
 class _Section(BaseModel):
-    """camelCase in the file, snake_case here; a field that nobody knows is a mistake."""
+    """camelCase in the file, snake_case here; unknown fields are refused."""
 
     model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
 
@@ -44,7 +44,7 @@ class JobReference(_Section):
 
 
 class DatasetReference(_Section):
-    """Where the data set lies: on a volume (`path`), or behind a URI, with `path` inside of what is fetched."""
+    """Where the data set is: on a volume (`path`), or behind a URI, with `path` relative to what is fetched."""
 
     path: Path | None = None
     uri: str | None = None
@@ -73,7 +73,7 @@ class DatasetReference(_Section):
         if self.uri is not None and self.uri.endswith("/") and self.sha256 is not None:
             raise ValueError("sha256 is that of one file, and uri names a folder: leave it out, or give an archive")
         if self.uri is not None and self.path is not None and (self.path.is_absolute() or ".." in self.path.parts):
-            raise ValueError("beside a uri, path is inside of what is fetched: relative, without '..'")
+            raise ValueError("beside a uri, path is inside of what is fetched: make it relative, without '..'")
         return self
 
 
@@ -86,7 +86,7 @@ class Training(_Section):
     patience: int = Field(default=100, ge=0)
     seed: int = Field(default=0, ge=0)
     time_limit: PositiveInt | None = None
-    """Seconds of training, in all attempts together, after which no further epoch is begun."""
+    """Seconds of training, in all attempts together, after which no further epoch begins."""
     checkpoint_interval: PositiveInt = 1
     """Epochs from one checkpoint to the next."""
     args: dict[str, Any] = Field(default_factory=dict)
@@ -134,7 +134,7 @@ class Validation(_Section):
 
 
 class Gpu(_Section):
-    """The GPU that the job was given; `uuid` is null where nobody shares GPUs out, memory where all that is free."""
+    """The GPU that the job was assigned: without `uuid` any GPU, without `memory_mib` all of its free memory."""
 
     uuid: str | None = None
     memory_mib: PositiveInt | None = Field(default=None, alias="memoryMiB")
@@ -194,7 +194,7 @@ class Job(_Section):
 
     @model_validator(mode="after")
     def _identify_local_job(self) -> Job:
-        """Name a job that nobody named by what it trains: run again it goes on, and changed it is another."""
+        """Identify a job file without `job` by what it trains: run again it resumes, and changed it is another job."""
         if self.job.uid:
             return self
         parts = self.model_dump_json(
@@ -206,7 +206,7 @@ class Job(_Section):
         return self.model_copy(update={"job": reference})
 
     def _distinguishing_values(self) -> Iterator[str]:
-        """Yield what tells two jobs by hand apart besides what they train, where it is given."""
+        """Yield what distinguishes two jobs by hand besides what they train, if it is given."""
         if self.mode != "Train":
             yield self.mode
         if self.validation is not None:

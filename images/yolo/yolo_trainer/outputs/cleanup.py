@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Removes what only an unfinished job needs."""
+"""Remove what only an unfinished job needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from yolo_trainer.training.checkpoint_store import CheckpointStore
 
 
 def clean_up(job: Job, mirror: CheckpointMirror | None) -> None:
-    """Remove checkpoint, fetched and converted data of a completed job; the last checkpoint stays where it is kept.
+    """Remove the checkpoint (without `output.keepCheckpoint`) and fetched or converted data of a completed job.
 
     Raises:
         StorageError: the copy of the checkpoint behind `output.uri` cannot be removed.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Makes the exports of a published run: each is published when it is made, and one that fails withholds nothing."""
+"""Make the exports of a published run: each is published when it is made, and a failed one delays no other."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 def make_exports(
     job: Job, manifest: Manifest, publisher: Publisher, images: Sequence[Path], torch_device: str
 ) -> Manifest:
-    """Make every export that is still to be made, and return the manifest with them.
+    """Make every export that is still pending, and return the manifest with them.
 
     Raises:
         Exception: where the GPU has too little memory for one, as PyTorch or CUDA's libraries raise it: that one and

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Exports of the best weights, each run on real images against the weights before it is published."""
+"""Export the best weights, and compare each export with them on real images before it is published."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ FORMATS: Mapping[str, tuple[str, ...]] = {
 }
 """Formats that can be made offline, and the packages that each needs. `engine` is TensorRT, on a CUDA device."""
 COMPARED_IMAGES = 4
-"""How many validation pictures an export is compared on."""
+"""How many validation images an export is compared on."""
 TOLERANCE = 1e-2
 """Largest difference between the weights' figures and the export's: absolute up to 1, and relative above."""
 LONGEST_ERROR = 300
-"""Characters of an exporter's error: the manifest and the termination message have it."""
+"""Characters of an exporter's error in the manifest and in the termination message."""
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -50,7 +50,7 @@ class Export:
 
 
 def check_formats(formats: Iterable[str]) -> None:
-    """See that every format can be made here, before a training is spent on it.
+    """Check that every format can be made here, before a training run is spent on it.
 
     Raises:
         ConfigInvalidError: a format that cannot.
@@ -71,7 +71,7 @@ def check_formats(formats: Iterable[str]) -> None:
 
 
 def check_device(formats: Iterable[str], torch_device: str) -> None:
-    """See that the device at hand can make every format.
+    """Check that the device can make every format.
 
     Raises:
         ConfigInvalidError: TensorRT without CUDA.
@@ -107,7 +107,7 @@ def export(weights: Path, name: str, image_size: int, images: Sequence[Path], to
         log.info("Exported to %s", made.file)
     elif made.difference > TOLERANCE:
         raise ExportFailedError(
-            f"it gives other results than the weights: they differ by {made.difference:.3g} on "
+            f"its results differ from those of the weights by {made.difference:.3g} on "
             f"{len(images[:COMPARED_IMAGES])} validation images, and {TOLERANCE} is the most that is accepted"
         )
     else:
@@ -135,7 +135,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _difference(weights: Path, file: Path, name: str, image_size: int, images: Sequence[Path]) -> float:
-    """Return the largest difference of any figure that the two give for the same pictures."""
+    """Return the largest difference of any figure that the two give for the same images."""
     import torch
     from ultralytics import YOLO
     from ultralytics.utils.checks import check_imgsz
@@ -162,7 +162,7 @@ def _gap(expected: NDArray[np.float32], found: NDArray[np.float32], sorted_rows:
     if not (sorted_rows and expected.ndim == 3):
         return float(np.max(np.abs(expected - found) / np.maximum(1, np.abs(expected)), initial=0))
     rows, others = expected[0], found[0]
-    # What lies at the cut, where the next best was left out, may be another one.
+    # The rows at the cut, where the next best row was left out, may be others.
     rows = rows[rows[:, 4] > rows[-1, 4] + TOLERANCE]
     if not len(rows):
         return float(np.max(np.abs(np.sort(expected[0, :, 4]) - np.sort(others[:, 4])), initial=0))
@@ -171,7 +171,7 @@ def _gap(expected: NDArray[np.float32], found: NDArray[np.float32], sorted_rows:
 
 
 def _pixels(image_file: Path, edge: int, channels: int) -> Any:
-    """Return an image as the model's input: 1 x channels x edge x edge, from 0 to 1, read as for a training."""
+    """Return an image as the model's input: 1 x channels x edge x edge, from 0 to 1, read as for a training run."""
     import cv2
     import torch
     from ultralytics.data.augment import LetterBox

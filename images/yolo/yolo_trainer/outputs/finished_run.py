@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Continues a finished run for more epochs (`resumeFrom`), from the checkpoint that it kept (`output.keepCheckpoint`).
+"""Continue a finished run for more epochs (`resumeFrom`), from the checkpoint that it kept (`output.keepCheckpoint`).
 
 The finished run is only read. Its snapshot becomes the first checkpoint of the new job, with the new job's arguments in
 it: Ultralytics takes `epochs` and most other arguments of a resumed training from the checkpoint.
@@ -69,7 +69,7 @@ def find_run(job: Job, cache: Cache) -> FinishedRun:
 
     Raises:
         ConfigInvalidError: there is none, it kept no checkpoint, or the job cannot continue it.
-        TrainerError: it could not be fetched, and may be later.
+        TrainerError: it could not be fetched; another attempt may succeed.
 
     """
     source = job.resume_from or ""
@@ -88,7 +88,7 @@ def find_run(job: Job, cache: Cache) -> FinishedRun:
 
 
 def check_run(job: Job, run: FinishedRun, dataset: Dataset) -> None:
-    """See that a run can be continued with a job's arguments and on its data. Needs PyTorch.
+    """Check that a run can be continued with a job's arguments and on its data. Needs PyTorch.
 
     Raises:
         ConfigInvalidError: optimizer, classes or the shape of the data differ.
@@ -174,7 +174,7 @@ def _manifest(source: str, cache: Cache) -> Manifest:
 
 
 def _check_fits(job: Job, manifest: Manifest, source: str) -> None:
-    """Compare what the job trains with what the finished run is."""
+    """Check that the job trains the same model and task as the finished run, and for more epochs."""
     model = backends.redacted(job.model) if backends.is_uri(job.model) else job.model
     for field, wanted, found in (("model", model, manifest.model), ("task", job.task, manifest.task)):
         if wanted != found:
@@ -195,7 +195,7 @@ def _check_fits(job: Job, manifest: Manifest, source: str) -> None:
 
 
 def _difference(model: Any, dataset: Dataset, single_class: bool) -> str | None:
-    """Say how the data set differs from that of the finished run in what the weights are made for; None if not."""
+    """Say how classes or shape of the data set differ from those of the finished run; None if they do not."""
     before = list(getattr(model, "names", {}).values())
     now = before[:1] if single_class else _class_names(dataset)
     if len(before) != len(now):

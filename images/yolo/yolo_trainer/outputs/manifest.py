@@ -33,14 +33,14 @@ class PublishedFile(BaseModel):
 
 
 class Validation(BaseModel):
-    """Figures of the weights on another split than `metrics` are of, or of a job that validates."""
+    """Metrics of the weights on a further split, or of a job in mode Validate."""
 
     split: str
     metrics: dict[str, float]
 
 
 class Manifest(BaseModel, extra="allow"):
-    """What a run is and which files it has left; fields that only readers need pass through (docs/contracts.md)."""
+    """What a run is, and its files; fields that only readers need pass through (docs/contracts.md)."""
 
     job: dict[str, str]
     model: str = ""
@@ -61,7 +61,7 @@ class Manifest(BaseModel, extra="allow"):
 
 @dataclass(frozen=True)
 class Run:
-    """How a training went. Memory in MiB; `epochs` are those that were trained. No `ending`: nothing was trained."""
+    """The figures of a run. Memory in MiB. `epochs` are those that were trained; without training, `ending` is None."""
 
     metrics: Mapping[str, float]
     epochs: int
@@ -113,7 +113,7 @@ def with_validation(manifest: Manifest, split: str, metrics: Mapping[str, float]
 
 
 def pending_exports(job: Job, manifest: Manifest) -> list[str]:
-    """Return the formats that the job asks for, and that were neither made nor found impossible."""
+    """Return the formats that the job asks for, and that were neither made nor failed."""
     return [
         name
         for name in dict.fromkeys(job.output.export)
@@ -163,7 +163,7 @@ def with_results(
 
 
 def _done(job: Job, manifest: Manifest) -> str:
-    """Say what was done, in one sentence."""
+    """Return a sentence on what was done."""
     further = manifest.validation
     if job.mode == "Export":
         return f"exported to {', '.join(manifest.exports) or 'no format'}"
@@ -178,7 +178,7 @@ def _finite(figures: Mapping[str, float]) -> dict[str, float]:
 
 
 def _why(job: Job, manifest: Manifest) -> str:
-    """Say what ended a training before its last epoch, as the end of a sentence."""
+    """Return why a training run ended before its last epoch, as the end of a sentence."""
     if manifest.ended == Ending.PATIENCE:
         return f"; stopped early: no improvement in {job.training.patience} epochs"
     if manifest.ended == Ending.TIME_LIMIT:

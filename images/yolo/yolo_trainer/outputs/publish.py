@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Puts a finished run's files where readers look for them, so that nobody ever takes half a run for a whole one.
+"""Publish a finished run's files, so that no reader takes a part of a run for all of it.
 
-`manifest.json` is there when, and only when, every file that it names is: whole, and with the sha256 that it says. On
-a volume the files are moved out of `<output>/work`; a journal in there lets the next attempt finish what a kill cut
-short, without a GPU. Behind a URI they are copied, the manifest last.
+`manifest.json` exists only while every file that it names exists, with the sha256 in the manifest. On a volume, the
+files are moved out of `<output>/work`; a journal in that folder lets the next attempt finish a publication that was cut
+short, without a GPU. Behind a URI, the files are copied, the manifest last.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Volume:
         self._work = work
 
     def published(self, job_uid: str) -> Manifest | None:
-        """Return this job's manifest if its results are there: published before, or by finishing what was begun.
+        """Return this job's manifest if its results are published; finish a publication that an earlier attempt began.
 
         Raises:
             OSError: the volume cannot be read or written.
@@ -64,7 +64,7 @@ class Volume:
         """Publish every file of the work folder, and return the manifest with their names.
 
         Raises:
-            OSError: the volume is full or cannot be written; a later attempt goes on.
+            OSError: the volume is full or cannot be written; a later attempt continues.
 
         """
         files = sorted(file for file in self._work.rglob("*") if file.is_file() and file.name != JOURNAL)
@@ -81,7 +81,7 @@ class Volume:
     def add(self, manifest: Manifest, names: Sequence[str]) -> Manifest:
         """Publish further files of the run that is published, and return the manifest with them.
 
-        The files that the manifest on the volume names stay, so that it is right until the new one is there.
+        The files that the manifest on the volume names stay, so it is correct until the new one is written.
 
         Raises:
             OSError: the volume is full or cannot be written; a later attempt makes them again.
@@ -99,7 +99,7 @@ class Volume:
         return whole
 
     def _finish(self, journal: _Journal) -> None:
-        """Do what is left of a publication; each step may be repeated."""
+        """Do the remaining steps of a publication; each may be repeated."""
         (self._output / MANIFEST).unlink(missing_ok=True)
         for name in journal.stale:
             (self._output / name).unlink(missing_ok=True)
@@ -115,7 +115,7 @@ class Volume:
         for name, file in manifest.files.items():
             place = self._output / name
             if not place.is_file() or place.stat().st_size != file.bytes or sha256_of(place) != file.sha256:
-                log.warning("%s names %s, which is missing or changed: training anew", MANIFEST, name)
+                log.warning("%s names %s, which is missing or changed: the job is trained again", MANIFEST, name)
                 return False
         return True
 
@@ -145,10 +145,10 @@ class Publisher:
         return there if there is not None and there.job.get("uid") == self._job.job.uid else None
 
     def publish(self, manifest: Manifest) -> Manifest:
-        """Publish what lies in the work folder, and return the manifest with the files' names.
+        """Publish the files in the work folder, and return the manifest with the files' names.
 
         Raises:
-            OSError: the volume is full or cannot be written; a later attempt goes on.
+            OSError: the volume is full or cannot be written; a later attempt continues.
             StorageError: the results are on the volume, but could not be copied to the URI.
 
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What a job does first that trains nothing: it validates weights, or takes them as they are to be exported."""
+"""The first results of a job without training: metrics of its weights, or the weights themselves, to be exported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Validates weights on a split of the data set: at the end of a training, or as all that a job does."""
+"""Validate published weights on a further split (`validation.split`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from yolo_trainer.training.validation import validate
 def validate_best(
     job: Job, manifest: Manifest, publisher: Publisher, new_request: Callable[[], TrainingRequest]
 ) -> Manifest:
-    """Validate the published best weights of a training on a further split, and publish figures and plots.
+    """Validate the published best weights on a further split, and publish metrics and plots.
 
     Raises:
         torch.OutOfMemoryError: the GPU, or what was granted of it, is full.

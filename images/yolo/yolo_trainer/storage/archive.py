@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Unpacks an archive that somebody else made: nothing lands outside the folder, and no more than a limit.
+"""Unpack an archive that is not trusted: nothing is written outside the folder, and no more than a limit.
 
 Files are written by our own code and not by `tarfile`, whose filters the first releases of Python 3.11 lack.
 """

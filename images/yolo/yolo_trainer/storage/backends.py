@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The kinds of places that a URI names: `https` and `http` through fsspec, `s3` and `gs` through obstore, and `file`.
+"""The backends of URIs: `https` and `http` through fsspec, `s3` and `gs` through obstore, and `file`.
 
-obstore takes credentials from its own environment variables (`AWS_…`, `GOOGLE_…`). Its fsspec face is left aside, which
-reads whole files into memory.
+obstore takes credentials from its own environment variables (`AWS_…`, `GOOGLE_…`). Its fsspec interface is not
+used, since it reads whole files into memory.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Files that end in a checksum of what is before it, so that a damaged one is known as such without a second file."""
+"""Files that end in a checksum of their content, so that damage is detected without a second file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def seal(file: Path) -> None:
 def is_intact(file: Path) -> bool:
     """Return False where a file is missing, or differs from what was sealed.
 
-    A file without a seal passes, as release 0.1.0 wrote them: what reads it must see for itself whether it was cut.
+    A file without a checksum passes, as release 0.1.0 wrote them: its reader must detect whether it was cut.
 
     Raises:
         OSError: the file is there and cannot be read.

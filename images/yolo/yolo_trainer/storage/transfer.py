@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Copies files from and to URIs. What a user must change is told from what the world may mend: see `StorageError`."""
+"""Copy files from and to URIs. `StorageError` says whether another try may succeed."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 TRIES = 3
-"""How often one transfer is tried before the attempt is given up."""
+"""How often one transfer is tried before the attempt fails."""
 PAUSE_SECONDS = 2.0
 """Before the second try; it doubles after each."""
 DENIED = ("PermissionDeniedError", "UnauthenticatedError")
-SENSELESS = ("InvalidPathError", "UnknownConfigurationKeyError", "NotSupportedError", "InvalidURL")
+UNUSABLE = ("InvalidPathError", "UnknownConfigurationKeyError", "NotSupportedError", "InvalidURL")
 """Names of errors of obstore and aiohttp, which are imported only where they are used."""
 
 
@@ -29,7 +29,7 @@ def fetch_file(uri: str, target: Path) -> int:
     """Copy one file from a URI to `target` and return its size in bytes.
 
     Raises:
-        StorageError: it is not there, may not be read, or could not be had in several tries.
+        StorageError: it does not exist, may not be read, or could not be read in several tries.
 
     """
 
@@ -126,15 +126,15 @@ def sha256_of(file: Path) -> str:
 
 
 def _refusal(error: Exception) -> str | None:
-    """Say what is wrong when only the job's owner can mend it; None for what may pass."""
+    """Return what is wrong if only the job's owner can fix it; None if another try may succeed."""
     status = getattr(error, "status", None)
     if isinstance(error, FileNotFoundError) or status in (404, 410):
         return "does not exist: check the address"
     if isinstance(error, PermissionError) or status in (401, 403) or type(error).__name__ in DENIED:
-        return "may not be accessed: check the credentials in podTemplate.env, or that the address was signed anew"
+        return "may not be accessed: check the credentials in podTemplate.env, or sign the address again"
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "does not fit: the volume is full"
-    if type(error).__name__ in SENSELESS or status == 400:
+    if type(error).__name__ in UNUSABLE or status == 400:
         return f"cannot be used: {_in_short(error)}"
     return None
 
@@ -145,7 +145,7 @@ def _in_short(error: Exception) -> str:
 
 
 def _tried(transfer: Callable[[], T], uri: str) -> T:
-    """Do a transfer, several times if need be."""
+    """Do a transfer, several times if it fails."""
     pause = PAUSE_SECONDS
     for number in range(1, TRIES + 1):
         try:
@@ -153,7 +153,7 @@ def _tried(transfer: Callable[[], T], uri: str) -> T:
         except StorageError:
             raise
         except Exception as error:
-            # Storage libraries raise what their transports do; only a few of those mean that the user is wrong.
+            # Storage libraries raise the errors of their transports; only a few of those need the user.
             refusal = _refusal(error)
             if refusal:
                 raise StorageError(f"{redacted(uri)} {refusal}", refused=True) from error

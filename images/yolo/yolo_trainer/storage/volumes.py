@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Room on the output's volume: whether a training's checkpoints fit, and what to say when the volume is full."""
+"""The space on the output's volume: check that checkpoints fit, and explain errors of a full volume."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from yolo_trainer.errors import ConfigInvalidError
 
 MIB = 2**20
 BYTES_PER_PARAMETER = 120
-"""Of a training's files, at most and while a checkpoint is written: Ultralytics' `last.pt` and `best.pt` (10 each), the
+"""Of a run's files, at most and while a checkpoint is written: Ultralytics' `last.pt` and `best.pt` (10 each), the
 best weights of the checkpoint (10), and three snapshots (30 each: the newest, the one before, and the next). Measured
 with AdamW; with MuSGD they are 95."""
 WITH_SGD = 72
@@ -24,7 +24,7 @@ _TORCH_WRITER = ("pytorchstreamwriter failed", "file write failed")
 
 
 def check_room(output: Path, parameters: int, optimizer: object = None, existing: tuple[Path, ...] = ()) -> None:
-    """See that weights and checkpoints of a model with so many parameters fit into the output's volume.
+    """Check that weights and checkpoints of a model with so many parameters fit on the output's volume.
 
     Args:
         output: the output folder, which exists.
@@ -63,7 +63,7 @@ def full_volume_problem(error: BaseException, output: Path) -> str | None:
     what = "the quota is used up" if number == errno.EDQUOT else "the volume is full"
     return (
         f"{path} could not be written: {what}. The volume at {mount} has {usage.free // MIB:,} of "
-        f"{usage.total // MIB:,} MiB free; free space on it, or enlarge it. The checkpoint before is kept"
+        f"{usage.total // MIB:,} MiB free; free space on it, or enlarge it. The previous checkpoint is kept"
     )
 
 

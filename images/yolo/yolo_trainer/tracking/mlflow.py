@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Records a training job as one MLflow run, whatever number of attempts it takes. Imported by recorders only.
+"""Record a training job, with all its attempts, as one MLflow run. Imported by recorders only.
 
 Ultralytics' own callback gives a run up when the training resumes: it logs all arguments again, and MLflow refuses
 those that have changed.
@@ -33,7 +33,7 @@ _MOST_METRICS = 1000
 """How many of each MLflow takes in one request."""
 _LONGEST_PARAM = 500
 _OF_AN_ATTEMPT = {"resume", "save_dir", "project", "name", "exist_ok"}
-"""Arguments that say how an attempt runs, and not what is trained."""
+"""Arguments that decide how an attempt runs, and not what is trained."""
 _DENIED = {401: "does not accept the credentials", 403: "does not permit this"}
 _CREDENTIALS = (
     "give MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN, in the Secret of "
@@ -42,7 +42,7 @@ _CREDENTIALS = (
 
 
 class MlflowRecorder:
-    """Brings one run up to date, again and again: each step looks at what the server has, and adds what it lacks."""
+    """Keeps one run up to date: each step reads what the server has, and adds what it lacks."""
 
     name = "MLflow"
 
@@ -61,7 +61,7 @@ class MlflowRecorder:
 
     @property
     def place(self) -> str | None:
-        """Where a person finds the run; None until it is known."""
+        """Where users find the run; None until it is known."""
         if self._run is None:
             return None
         info = self._run.info
@@ -170,7 +170,7 @@ class MlflowRecorder:
         return str(found.experiment_id)
 
     def _stored(self) -> Run | None:
-        """Return the run that an earlier attempt has noted beside the checkpoint."""
+        """Return the run that an earlier attempt has recorded beside the checkpoint."""
         try:
             uid, run_id = self._file.read_text(encoding="utf-8").split()
         except (OSError, ValueError):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What the trainer tells a recorder, and what a recorder answers: lines of JSON on its standard input and output.
+"""Messages between the trainer and a recorder: lines of JSON on the recorder's standard input and output.
 
 A recorder is a process of its own. So what a tracking library does to random numbers, signals, threads and memory never
 reaches the training, and a server that does not answer never holds it up: the process is ended when its time is up.
@@ -16,7 +16,7 @@ from yolo_trainer.job.tracking import Mlflow, Wandb
 
 
 class RunStatus(StrEnum):
-    """How a run or an attempt at it ended, in MLflow's words."""
+    """How a run or an attempt at it ended, by MLflow's names."""
 
     FINISHED = "FINISHED"
     KILLED = "KILLED"
@@ -58,7 +58,7 @@ class Answer(BaseModel, frozen=True):
     """A line that a recorder writes."""
 
     run: str | None = None
-    """Where a person finds the run."""
+    """Where users find the run."""
     problem: str | None = None
     """What could not be recorded, and why; None where everything is."""
     wrong: bool = False

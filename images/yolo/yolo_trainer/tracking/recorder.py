@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""A recorder's loop: follow the trainer, try again what failed, and end within the time that is left."""
+"""A recorder's loop: follow the trainer, retry what failed, and end within the time that is left."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recorder(Protocol):
 
     @property
     def place(self) -> str | None:
-        """Where a person finds the run; None until it is known."""
+        """Where users find the run; None until it is known."""
 
     def record(self, progress: RunProgress) -> None:
         """Bring parameters and figures up to date; raise where that fails, and continue when called again."""

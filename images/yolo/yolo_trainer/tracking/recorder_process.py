@@ -22,9 +22,9 @@ PREFIX = "GPU_RELAY_TRACKING_"
 """Of the variables that the operator makes of the Secret in `tracking.secretName`: only recorders see them without it.
 """
 CHECK_SECONDS = 40.0
-"""How long the check in preparation may take: importing MLflow alone takes up to 10 s on a busy node."""
+"""Time limit of the check in preparation: importing MLflow alone takes up to 10 s on a busy node."""
 _SPARE_SECONDS = 6.0
-"""Beyond what a recorder is granted at the end: it may be inside a request."""
+"""Added to the time that a recorder has at the end: it may be inside a request."""
 _ENVIRONMENT = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
@@ -34,7 +34,7 @@ _ENVIRONMENT = {
     "DO_NOT_TRACK": "true",
     "GIT_PYTHON_REFRESH": "quiet",
 }
-"""What the libraries read: nothing is reported to their makers, and trying again is the recorder's business."""
+"""What the libraries read: no telemetry, and no retries of their own, since the recorder tries again."""
 _FOLDERS = ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR", "WANDB_ARTIFACT_DIR", "TMPDIR")
 """Variables that name folders to which the libraries write."""
 
@@ -51,7 +51,7 @@ class RecorderProcess:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         self._answer = Answer(problem="the recorder did not answer")
         self.run: str | None = None
-        """Where a person finds the run; None until the recorder says so."""
+        """Where users find the run; None until the recorder reports it."""
 
     def report(self, progress: RunProgress) -> None:
         """Report how far the training is; the first report starts the process."""
@@ -66,7 +66,7 @@ class RecorderProcess:
         return self._finished(patience).problem
 
     def check(self) -> Answer:
-        """Let the recorder look at the settings."""
+        """Let the recorder check the settings."""
         self._start("check")
         return self._finished(CHECK_SECONDS)
 

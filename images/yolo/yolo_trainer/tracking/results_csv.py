@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The rows of Ultralytics' results.csv: what is recorded of a training, as often as it takes."""
+"""The rows of Ultralytics' results.csv: the figures that are recorded, and recorded again after a failure."""
 
 from __future__ import annotations
 

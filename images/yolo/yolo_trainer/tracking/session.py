@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Records one attempt at a job wherever its `tracking` section says.
+"""Record one attempt at a job with the services in its `tracking` section.
 
 What is recorded is read from results.csv, and only epochs that will not be trained again: those in a checkpoint. So a
-service that was down gets later what it lacks, and no epoch is recorded twice. A service that is down, slow or refuses
-never fails, stops or slows a training.
+service that was down gets later what it lacks, and no epoch is recorded twice. A service that is down, is slow or
+refuses requests never fails, stops or slows a run.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _WANDB_KEYS = ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE")
 
 
 class TrackingSession:
-    """Where one job is recorded, in one attempt; without a `tracking` section, nowhere."""
+    """The recorders of one attempt; none without a `tracking` section."""
 
     def __init__(self, job: Job | None = None) -> None:
         self._output = job.output.path if job else Path()
@@ -58,7 +58,7 @@ class TrackingSession:
 
     @property
     def runs(self) -> Mapping[str, str]:
-        """Where a person finds the runs, as far as it is known yet: by service."""
+        """Where users find the runs, as far as it is known, by service."""
         return {recorder.name: recorder.run for recorder in self._recorders if recorder.run is not None}
 
     def end(self, termination: TerminationMessage) -> TerminationMessage:
@@ -93,7 +93,7 @@ class TrackingSession:
 
 
 def check_tracking(job: Job) -> None:
-    """See that the tracking settings can be used. A server that cannot be reached is a warning.
+    """Check that the tracking settings can be used. A server that cannot be reached is a warning.
 
     Raises:
         ConfigInvalidError: the server refuses the credentials or the experiment, or credentials are missing.

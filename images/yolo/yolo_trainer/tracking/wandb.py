@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Records a training job as one run of Weights & Biases, whatever number of attempts it takes.
+"""Record a training job, with all its attempts, as one run of Weights & Biases.
 
 Imported by recorders only. Offline, the library keeps what it is given in memory for a while, and a kill loses it. So
 an offline run is written at the end of an attempt, from results.csv, and a file beside it says which epochs it has.
@@ -42,7 +42,7 @@ class WandbRecorder:
 
     @property
     def place(self) -> str | None:
-        """Where a person finds the run: its page, or offline the folder that `wandb sync` takes."""
+        """Where users find the run: its page, or offline the folder that `wandb sync` takes."""
         if self._settings.offline:
             return str(self._subject.output / "wandb")
         return None if self._run is None else self._run.url
@@ -76,7 +76,7 @@ class WandbRecorder:
             write_atomically(self._record_file, json.dumps({"epochs": self._recorded}).encode())
 
     def check(self) -> Answer:
-        """Find nothing wrong: only the service itself can judge a key."""
+        """Report no problem: only the service itself can check a key."""
         return Answer()
 
     def explain(self, error: Exception) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""All of a training at the end of an epoch, in one file, which is so either old or new as a whole.
+"""The whole state of a run at the end of an epoch, in one file, so no part of it can be older than the rest.
 
 It holds Ultralytics' own checkpoint byte for byte, since to read that and write it again with more in it would cost
 several times as much, in every epoch. What is added goes past `torch.save`, which is slow with thousands of tensors.
@@ -21,7 +21,7 @@ _MOVED = {"yolo_trainer.snapshot": __name__, "yolo_trainer.ending": Ending.__mod
 
 @dataclass(frozen=True)
 class Course:
-    """How far a training has come."""
+    """How far a run has come."""
 
     epochs: int = 0
     """Finished ones."""
@@ -33,13 +33,13 @@ class Course:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a later attempt goes on from."""
+    """What a later attempt resumes from."""
 
     course: Course
     checkpoint: bytes
     """Ultralytics' own, as a file."""
     state: dict[str, Any]
-    """What that leaves out (`continuity`)."""
+    """What that leaves out (`resume_state`)."""
 
 
 def write_snapshot(target: Path, course: Course, checkpoint: Path, state: dict[str, Any]) -> None:
@@ -54,10 +54,10 @@ def write_snapshot(target: Path, course: Course, checkpoint: Path, state: dict[s
 
 
 def read_snapshot(file: Path) -> Snapshot:
-    """Read a snapshot, and see that Ultralytics will be able to read its checkpoint.
+    """Read a snapshot, and check that Ultralytics can read its checkpoint.
 
     Raises:
-        Exception: of many kinds: the file is not what `write_snapshot` writes.
+        Exception: of any type: `write_snapshot` did not write the file.
 
     """
     import torch
@@ -71,7 +71,7 @@ def read_snapshot(file: Path) -> Snapshot:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads checkpoints of the trainer, also those of earlier versions: it trusts the job's own output."""
+    """Reads snapshots of this version and of earlier ones. The job's own output is trusted."""
 
     def find_class(self, module: str, name: str) -> Any:
         return super().find_class(_MOVED.get(module, module), name)

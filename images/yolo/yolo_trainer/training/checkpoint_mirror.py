@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""A copy of the checkpoint behind `output.uri`, for pods whose output folder does not outlive them."""
+"""A copy of the checkpoint behind `output.uri`, for pods that lose their output folder."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from yolo_trainer.training.checkpoint_store import BEST, OWNER, RESUME, Checkpoi
 log = logging.getLogger(__name__)
 
 FILES = (RECORD, BEST, RESUME, OWNER)
-"""In the order in which they are written; the last one says whose the others are."""
+"""In the order in which they are written; the last one names the job that owns the others."""
 LAST_COPY_SECONDS = 40.0
-"""How long an interrupted training waits for its newest checkpoint to arrive: less than a pod's grace period."""
+"""How long an interrupted run waits for its newest checkpoint to be copied: less than a pod's grace period."""
 
 
 class CheckpointMirror:
@@ -37,25 +37,25 @@ class CheckpointMirror:
         self._thread = threading.Thread(target=self._run, name="checkpoint-mirror", daemon=True)
 
     def start(self) -> None:
-        """Begin to copy; a failed copy is logged, and made good by the next."""
+        """Begin to copy; a failed copy is logged, and the next one replaces it."""
         self._thread.start()
 
     def notify(self) -> None:
-        """Say that there is a new checkpoint."""
+        """Report a new checkpoint."""
         with self._changed:
             self._wanted += 1
             self._changed.notify_all()
 
     def wait(self, seconds: float = LAST_COPY_SECONDS) -> bool:
-        """Wait until the newest checkpoint has been copied, or could not be; False when that takes too long."""
+        """Wait until the newest checkpoint has been copied, or its copy has failed; return False after too long."""
         with self._changed:
             return self._changed.wait_for(lambda: self._copied == self._wanted, seconds)
 
     def restore(self, job_uid: str, store: CheckpointStore) -> None:
-        """Fetch this job's checkpoint where the output folder has none.
+        """Fetch this job's checkpoint if the output folder has none.
 
         Raises:
-            StorageError: whether there is one could not be found out; training anew would throw it away.
+            StorageError: it is unknown whether there is one; a new training run would discard it.
 
         """
         if store.find() is not None:
@@ -69,7 +69,7 @@ class CheckpointMirror:
             for name in FILES[:-1]:
                 self._remote.get(f"checkpoint/{name}", self._folder / name)
             store.own()
-            log.info("The checkpoint came back from %s", self._remote.shown)
+            log.info("The checkpoint was restored from %s", self._remote.shown)
         finally:
             copy.unlink(missing_ok=True)
 
@@ -85,7 +85,7 @@ class CheckpointMirror:
             self._copy()
 
     def remove_out_of_memory_record(self) -> None:
-        """Remove from the copy what only an unfinished job needs."""
+        """Remove the record of OOM errors from the copy: only an unfinished job needs it."""
         self._remote.remove(f"checkpoint/{RECORD}")
 
     def remove(self) -> None:

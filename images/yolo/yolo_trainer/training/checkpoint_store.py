@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The checkpoint that a later attempt resumes from: whole at every moment, whenever the process is killed.
+"""The checkpoint that a later attempt resumes from: it stays intact whenever the process is killed.
 
 Ultralytics writes `weights/last.pt` in place, so a kill can leave half a file there. After each epoch a copy, with what
 Ultralytics leaves out of it, goes to a temporary file, to the disk, and then to its place in a single rename:
@@ -9,7 +9,7 @@ Ultralytics leaves out of it, goes to a temporary file, to the disk, and then to
     <output>/checkpoint/resume.pt      the snapshot that is resumed
     <output>/checkpoint/previous.pt    the snapshot before it
 
-The weights and the snapshots end in a checksum (`sealed`). A snapshot that differs from it, because the disk or a
+The weights and the snapshots end in a checksum (`sealed_file`). A snapshot that differs from it, because the disk or a
 person has changed it, is removed, and the one before is resumed.
 
 `job.json` is written after the first `resume.pt`, and removed before another job's first checkpoint is written, so
@@ -43,7 +43,7 @@ class CheckpointStore:
     """The checkpoint of one job on the volume."""
 
     def __init__(self, folder: Path, work: Path, job_uid: str) -> None:
-        """Open the checkpoint in `folder` of a training whose files lie in `work`."""
+        """Open the checkpoint in `folder` of a run whose files are in `work`."""
         self.folder = folder
         self._work = work
         self._uid = job_uid
@@ -63,7 +63,7 @@ class CheckpointStore:
         return self._owned
 
     def find(self) -> Path | None:
-        """Return this job's newest whole snapshot, or None; damaged ones are removed. Another job's is left alone.
+        """Return this job's newest whole snapshot, or None; damaged ones are removed. Another job's stays.
 
         Raises:
             OSError: a snapshot is there and cannot be read.
@@ -111,7 +111,7 @@ class CheckpointStore:
         self.on_save()
 
     def own(self) -> None:
-        """Say that the checkpoint is this job's."""
+        """Record that the checkpoint is this job's."""
         write_atomically(self._owner, json.dumps({"uid": self._uid}).encode())
         self._owned = True
 
@@ -141,14 +141,14 @@ class CheckpointStore:
                 file.unlink()
 
     def discard(self) -> None:
-        """Forget the checkpoint. The owner goes first: what has no owner is never resumed."""
+        """Remove the checkpoint. The owner's file is removed first: a checkpoint without it is never resumed."""
         for file in (self._owner, self._resume, self._previous, self._best):
             file.unlink(missing_ok=True)
         self._owned, self._whole = False, None
 
 
 def owner_of(file: Path) -> str | None:
-    """Return the UID of the job whose checkpoint lies beside this file; None where it does not say."""
+    """Return the UID of the job that owns the checkpoint beside this file; None if it is unknown."""
     try:
         owner = json.loads(file.read_bytes())
     except (OSError, ValueError):
@@ -171,7 +171,7 @@ def _number(cell: str) -> float:
 
 
 def _written(target: Path, write: Callable[[Path], object]) -> Path:
-    """Let a file be written beside its place, seal it and put it on the disk; return where it is."""
+    """Write a temporary file, seal it and write it to the disk; return its path."""
     temporary = target.with_name(f".{target.name}.tmp")
     write(temporary)
     seal(temporary)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What an exception from PyTorch or the operating system means for the job: full GPU memory, or full shared memory."""
+"""Recognise errors of PyTorch and the operating system: out of GPU memory, or out of shared memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SHARED_MEMORY = re.compile(
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return True where an error means that the GPU, or the share of it that was granted, is full.
+    """Return True if an error means that the GPU, or the granted share of it, is out of memory.
 
     A full GPU has many faces: PyTorch's own error, and what CUDA's libraries raise when they get no workspace or
     cannot create their handle.
@@ -55,7 +55,7 @@ def shared_memory_problem(error: BaseException) -> str | None:
 
 @dataclass(frozen=True)
 class MemoryFigures:
-    """What is known about the GPU's memory. Sizes in MiB."""
+    """The figures of the GPU's memory. Sizes in MiB."""
 
     granted_mib: int | None
     peak_mib: int | None
@@ -64,7 +64,7 @@ class MemoryFigures:
 
 
 def out_of_memory_sentence(error: BaseException, now: Progress, batch: int, memory: MemoryFigures) -> str:
-    """Return a sentence on running out of memory: when, with which batch (0: none yet), the figures, what to change."""
+    """Return a message on an OOM error: when, with which batch (0: none yet), the figures, and what to change."""
     granted = f"{memory.granted_mib} MiB were granted" if memory.granted_mib else ""
     peak = "" if memory.peak_mib is None else f"the training's peak was {memory.peak_mib} MiB"
     facts = "; ".join(part for part in (granted, peak, memory.device) if part)

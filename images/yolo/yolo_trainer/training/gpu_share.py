@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The GPU that an attempt was given: the last look at it, the device, and the cap on what the attempt may take."""
+"""The GPU that an attempt was assigned: preflight, device, and the cap on the memory that the attempt may take."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class GpuShare:
     """One attempt's share of a GPU. Sizes in MiB."""
 
     def __init__(self, with_preflight: bool) -> None:
-        """Know of no GPU yet; `with_preflight` says whether its free memory is looked at and the share is capped."""
+        """Create a share without a GPU; `with_preflight` checks the GPU's free memory in `open`, and caps the share."""
         self._with_preflight = with_preflight
         self._device: gpu_memory.Device | None = None
         self.granted_mib: int | None = None
         """What the attempt may take; None without a GPU."""
 
     def open(self, gpu: Gpu) -> gpu_memory.Device:
-        """Look at the GPU that the job was given, then open the device.
+        """Check the GPU that the job was assigned, then open the device.
 
         Raises:
             WrongGpuError, GpuMemoryUnavailableError: as `preflight.check_gpu`.
@@ -37,7 +37,7 @@ class GpuShare:
         return self._device
 
     def reserved(self) -> AbstractContextManager[object]:
-        """Keep within what was granted for the length of a `with` block."""
+        """Cap the memory at the grant for the length of a `with` block."""
         if self._device is None or self.granted_mib is None:
             return nullcontext()
         if self._device.kind == "cuda" and not self._with_preflight:
@@ -45,15 +45,15 @@ class GpuShare:
         return self._device.reserve(self.granted_mib)
 
     def allocated_mib(self) -> int:
-        """Return what this process holds."""
+        """Return the memory that this process holds."""
         return self._device.allocated_mib() if self._device else 0
 
     def peak_mib(self) -> int:
-        """Return the most that this process has held."""
+        """Return the most memory that this process has held."""
         return self._device.peak_mib() if self._device else 0
 
     def figures(self) -> MemoryFigures:
-        """Return what is known of the GPU's memory, for a sentence."""
+        """Return the figures of the GPU's memory, for a message."""
         try:
             seen = preflight.figures(gpu_memory.read())
         except gpu_memory.GpuUnavailable:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Renews the resident's hold while the training lives, so that it stays unloaded even when the operator is down."""
+"""Renew the resident's hold while the process lives, so that the resident stays unloaded even without the operator."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from yolo_trainer.job.spec import Hold
 log = logging.getLogger(__name__)
 
 SHARE_OF_TTL = 3
-"""A hold is renewed every third of its ttl, so two renewals may fail before it runs out."""
+"""A hold is renewed every third of its ttl, so two renewals may fail before it expires."""
 REQUEST_TIMEOUT_SECONDS = 5.0
 
-# In-cluster addresses: a proxy from the environment would only be in the way.
+# In-cluster addresses: no proxy from the environment.
 _opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -35,11 +35,11 @@ class HoldRenewer:
         """How many it refused or never received."""
 
     def start(self) -> None:
-        """Renew at once, then every third of the ttl."""
+        """Renew immediately, then every third of the ttl."""
         self._thread.start()
 
     def stop(self) -> None:
-        """Renew no more."""
+        """Stop renewing."""
         self._stopped.set()
         self._thread.join(REQUEST_TIMEOUT_SECONDS)
 

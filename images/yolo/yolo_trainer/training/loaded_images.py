@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Sees that a training has all images that were checked: Ultralytics leaves out what it cannot read, and continues."""
+"""Check that a run has loaded all images that were checked: Ultralytics omits what it cannot read, and continues."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NOT_READ = re.compile(r"Image Not Found (.+)")
 
 
 def check_trained(trainer: Any, dataset: Dataset) -> None:
-    """Compare what a trainer has loaded with what was checked. Call when its data loaders are made.
+    """Compare the images that a trainer has loaded with those that were checked. Call when its data loaders exist.
 
     Raises:
         DatasetInvalidError: they differ in number.
@@ -40,7 +40,7 @@ def check_trained(trainer: Any, dataset: Dataset) -> None:
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Name the image that could not be decoded, where that ends a training.
+    """Name the image that could not be decoded, if that ends a run.
 
     Raises:
         DatasetInvalidError: an image could not be decoded.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The figures by which a training is judged."""
+"""The metrics that the trainer reports, by task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _METRICS: Mapping[Task, Mapping[str, str]] = {
 
 
 def metrics_of(task: Task, raw: Mapping[str, Any] | None) -> dict[str, float]:
-    """Return the figures by which the task is judged, from Ultralytics' many."""
+    """Return the metrics of the task, out of Ultralytics' own."""
     return {name: float(raw[key]) for name, key in _METRICS[task].items() if raw and key in raw}
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Makes Ultralytics work with no network at all, as a non-root user, on a read-only root file system.
+"""Make Ultralytics work without a network, as a non-root user, on a read-only root file system.
 
 Ultralytics reads its environment when it is imported, so `configure_environment` must run before that.
 """
@@ -22,13 +22,13 @@ FONTS = ("Arial.ttf", "Arial.Unicode.ttf")
 INTEGRATIONS = ("clearml", "comet", "dvc", "mlflow", "raytune", "tensorboard", "wandb")
 """Ultralytics' own callbacks for tracking services, some of which are on where their package is installed."""
 PLATFORM_KEY = "ULTRALYTICS_API_KEY"
-"""Environment variable with which Ultralytics streams a training to its own platform."""
+"""Environment variable with which Ultralytics streams a run to its own platform."""
 FONT_CACHE = "MATPLOTLIB_FONT_CACHE"
 """Environment variable of the image: where its matplotlib has listed the fonts, which takes seconds."""
 
 
 def configure_environment() -> Path:
-    """Set the environment up, and return a scratch folder that can be written.
+    """Set environment variables, and return a scratch folder that can be written.
 
     Raises:
         ConfigInvalidError: no temporary folder can be written.
@@ -55,7 +55,7 @@ def configure_environment() -> Path:
 
 
 def import_ultralytics() -> None:
-    """Import Ultralytics, take over its log, and let nothing in it reach for the network."""
+    """Import Ultralytics, redirect its log, and replace its functions that download."""
     from ultralytics.utils import LOGGER, SETTINGS, downloads
 
     for handler in list(LOGGER.handlers):
@@ -84,7 +84,7 @@ def _no_assets(*_args: Any, **_settings: Any) -> tuple[str, list[str]]:
 
 
 def _font_cache(folder: Path) -> Path:
-    """Return a folder that matplotlib can write, with the font cache that the image brings along, if it does."""
+    """Return a folder that matplotlib can write, with the font cache of the image, if it has one."""
     ready = os.environ.get(FONT_CACHE)
     if ready and Path(ready).is_dir():
         shutil.copytree(ready, folder)

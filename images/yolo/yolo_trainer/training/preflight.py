@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The last look at the GPU before CUDA is touched: the right one, with the memory really free."""
+"""The check before CUDA is used: the right GPU, with the granted memory free."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from yolo_trainer.job.spec import Gpu
 
 
 def check_gpu(wanted: Gpu, seen: GpuMemory | GpuUnavailable) -> int | None:
-    """Compare what the job was given with what NVML reports, and return the MiB that it may take; None without a GPU.
+    """Compare the job's grant with what NVML reports, and return the MiB that it may take; None without a GPU.
 
-    A job that was given no particular GPU may run where there is none, and one that was granted no particular amount
-    may take what is free.
+    A job without a GPU's UUID may run without a GPU, and a job without an amount of memory may take all that is free.
 
     Raises:
         WrongGpuError: this process sees another GPU, or none.

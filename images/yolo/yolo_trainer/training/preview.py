@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""A picture of what the model predicts by now: Ultralytics draws one at the end only."""
+"""An image of the model's present predictions: Ultralytics draws one only at the end."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from typing import Any
 FILE_NAME = "val_batch0_pred.jpg"
 """What Ultralytics calls it."""
 MAX_BYTES = 4 * 2**20
-"""Bytes; a larger picture is not served."""
+"""Bytes; a larger image is not served."""
 PAUSE_SECONDS = 300.0
 _JPEG_END = b"\xff\xd9"
 
 
 class Preview:
-    """Has a validation draw the predictions of its first batch, if the last picture is old enough."""
+    """Lets a validation draw the predictions of its first batch, if the last image is old enough."""
 
     def __init__(self, wanted: bool, clock: Callable[[], float] = time.monotonic) -> None:
-        """`wanted` is whether the job has plots at all."""
+        """`wanted` is whether the job has plots."""
         self._wanted = wanted
         self._clock = clock
         self._drawn_at: float | None = None
         self._drawing = False
 
     def follow(self, trainer: Any) -> None:
-        """Take part in a training's validations."""
+        """Register with the validations of a training run."""
         trainer.add_callback("on_val_start", self.begin)
         trainer.add_callback("on_val_batch_end", self.end_batch)
 
@@ -40,13 +40,13 @@ class Preview:
             self._drawn_at, self._drawing, validator.args.plots = now, True, True
 
     def end_batch(self, validator: Any) -> None:
-        """Turn them off again: the other plots are worth their time at the end only."""
+        """Turn them off again: the other plots are drawn only at the end."""
         if self._drawing:
             self._drawing, validator.args.plots = False, False
 
 
 def latest_preview(folder: Path) -> bytes | None:
-    """Return the newest picture (JPEG) in a run's folder; None while there is none, or half of one."""
+    """Return the newest image (JPEG) in a run's folder; None while there is none, or it is incomplete."""
     try:
         with (folder / FILE_NAME).open("rb") as stream:
             preview = stream.read(MAX_BYTES + 1)

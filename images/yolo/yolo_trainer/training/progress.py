@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""How far the training is: written by the training, read by the HTTP server's threads."""
+"""The progress of a run: written by the training, read by the HTTP server's threads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class Progress:
-    """A moment of the training. `epoch` counts finished epochs, `batch` finished batches of the present one."""
+    """The progress at one moment. `epoch` counts finished epochs, `batch` finished batches of the present one."""
 
     stage: Stage = Stage.PREPARING
     epoch: int = 0
@@ -39,7 +39,7 @@ class Progress:
     eta_seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the answer of `GET /progress`, less the device's share of it."""
+        """Return the answer of `GET /progress`, without the GPU memory."""
         return {
             "stage": self.stage.value,
             "epoch": self.epoch,
@@ -67,16 +67,16 @@ class ProgressTracker:
         self._last_epoch_by = math.inf
 
     def snapshot(self) -> Progress:
-        """Return the present moment."""
+        """Return the present progress."""
         with self._lock:
             return self._now
 
     def enter(self, stage: Stage) -> None:
-        """Go on to a stage."""
+        """Enter a stage."""
         self._set(stage=stage)
 
     def plan(self, epochs: int, finished: int = 0) -> None:
-        """Say how many epochs there are, and how many a checkpoint brings along."""
+        """Set the number of epochs, and how many of them are in the checkpoint."""
         self._set(epochs=epochs, epoch=min(finished, epochs))
 
     def begin_epoch(self, batches: int, seconds_left: float | None = None) -> None:
@@ -109,7 +109,7 @@ class ProgressTracker:
         return seconds
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Note the final validation's figures."""
+        """Record the final validation's metrics."""
         self._set(metrics=dict(metrics), eta_seconds=0.0)
 
     def _eta(self, rest: float, epochs: int, per_epoch: float) -> float:
@@ -128,5 +128,5 @@ class ProgressTracker:
 
 
 def _finite(figures: Mapping[str, float]) -> dict[str, float | None]:
-    """Round for people, and let NaN be null: JSON has no NaN."""
+    """Round for readers, and return None for NaN: JSON has no NaN."""
     return {name: round(value, 4) if math.isfinite(value) else None for name, value in figures.items()}

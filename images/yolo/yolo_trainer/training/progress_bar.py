@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""The progress bar: in each epoch's line of the log, and alive in the last line of a terminal."""
+"""The progress bar: in each epoch's line of the log, and in the last line of a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def bar(done: float, width: int = WIDTH) -> str:
 
 
 def line(now: Progress) -> str:
-    """Return a moment of the training as one line, with its bar."""
+    """Return the progress as one line, with its bar."""
     batches = now.batch / now.batches if now.batches and now.epoch < now.epochs else 0.0
     parts = [f"epoch {min(now.epoch + 1, now.epochs)}/{now.epochs} {bar((now.epoch + batches) / max(1, now.epochs))}"]
     if now.batches:
@@ -45,17 +45,17 @@ class Terminal:
         return len(text)
 
     def flush(self) -> None:
-        """Let everything be seen."""
+        """Flush the stream."""
         self._stream.flush()
 
     def show(self, now: Progress) -> None:
-        """Bring the bar up to date."""
+        """Update the bar."""
         self._bar = line(now)
         self._stream.write(f"{_CLEAR}{self._bar}")
         self._stream.flush()
 
     def close(self) -> None:
-        """Take the bar away."""
+        """Remove the bar."""
         if self._bar:
             self._stream.write(_CLEAR)
         self._bar = ""

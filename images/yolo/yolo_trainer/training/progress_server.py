@@ -32,7 +32,7 @@ class Sources:
     hold_renewals: Callable[[], tuple[int, int]]
     """Accepted and failed ones."""
     preview: Callable[[], bytes | None]
-    """What the model predicts on validation data by now (JPEG)."""
+    """The model's present predictions on validation data (JPEG)."""
 
 
 class ProgressServer:
@@ -50,7 +50,7 @@ class ProgressServer:
 
     @property
     def port(self) -> int:
-        """The port that is listened on."""
+        """The port that the server listens on."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
@@ -120,7 +120,7 @@ def _handler(sources: Sources) -> type[BaseHTTPRequestHandler]:
     def preview() -> Answer:
         found = sources.preview()
         if found is None:
-            return HTTPStatus.NOT_FOUND, "text/plain", b"no picture yet: the first validation draws one\n"
+            return HTTPStatus.NOT_FOUND, "text/plain", b"no image yet: the first validation draws one\n"
         return HTTPStatus.OK, "image/jpeg", found
 
     routes: dict[str, Callable[[], Answer]] = {

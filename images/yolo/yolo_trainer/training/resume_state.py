@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""What Ultralytics' checkpoint leaves out, so that a resumed training goes on as if it had never stopped.
+"""What Ultralytics' checkpoint leaves out, so that a resumed run continues as if it had never stopped.
 
 Its own checkpoint holds averaged weights (EMA) in half precision, from which a resumed run starts with fresh random
 numbers. Here the weights as they are trained, optimizer and average in full precision, gradients that wait for the next
 optimizer step, and the state of every random number generator are kept with it. On the CPU, or wherever kernels are
 deterministic, and with `workers: 0`, a resumed run then gives bit for bit what the uninterrupted one gives; only within
 the warm-up epochs of a run that accumulates gradients over several batches may the first step differ. Data-loading
-processes draw random numbers of their own that cannot be brought back: with them the order of pictures differs.
+processes draw random numbers of their own that cannot be brought back: with them the order of images differs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TEACHER = "teacher_model."
 
 
 class ResumeState:
-    """Follows one Ultralytics trainer, and takes and gives back its whole state."""
+    """Follows one Ultralytics trainer, and saves and restores its whole state."""
 
     def __init__(self) -> None:
         self._batch = -1
@@ -30,7 +30,7 @@ class ResumeState:
         self._restored: dict[str, Any] | None = None
 
     def follow(self, trainer: Any) -> None:
-        """Watch the optimizer's steps. Call before the training."""
+        """Watch the optimizer's steps. Call before the training starts."""
         step: Callable[[], None] = trainer.optimizer_step
 
         def watched() -> None:
@@ -67,14 +67,14 @@ class ResumeState:
         }
 
     def restore(self, trainer: Any, state: dict[str, Any] | None) -> None:
-        """Bring a trainer that Ultralytics has resumed back to a state. Call when its training starts."""
+        """Restore the state of a trainer that Ultralytics has resumed. Call when its training starts."""
         if state is None:
             return
         model = _unwrapped(trainer.model)
         model.load_state_dict({**model.state_dict(), **state["model"]})
         trainer.ema.ema.load_state_dict(state["ema"])
         for saved, group in zip(state["optimizer"]["param_groups"], trainer.optimizer.param_groups, strict=True):
-            saved["fused"] = group.get("fused")  # the device at hand picks the kernel
+            saved["fused"] = group.get("fused")  # the device decides which kernel
         trainer.optimizer.load_state_dict(state["optimizer"])
         loader = trainer.train_loader
         same = state["batch_size"] == trainer.batch_size and state.get("images") in (None, len(loader.dataset))
@@ -94,7 +94,7 @@ class ResumeState:
         _restore_random(trainer, state)
 
     def _wait_for_step(self, trainer: Any) -> None:
-        """Let the optimizer step where it would have: Ultralytics steps at the first batch after it resumes."""
+        """Delay the optimizer's step to its batch: Ultralytics steps at the first batch after it resumes."""
         due, every, batch_size = self._last_step + trainer.accumulate, trainer.accumulate, trainer.batch_size
 
         def at_batch(trainer: Any) -> None:
@@ -114,11 +114,11 @@ def _restore_random(trainer: Any, state: dict[str, Any]) -> None:
     import torch
 
     loader, numbers = trainer.train_loader, state["random"]
-    for index in state["recent_pictures"]:  # mosaics are made of pictures that are in memory
+    for index in state["recent_pictures"]:  # mosaics are made of images that are in memory
         loader.dataset.load_image(index)
 
     def into_loader() -> None:
-        # To the end of a pass through the data, as after an epoch: the sampler draws numbers there too.
+        # Advance to the end of a pass through the data, as after an epoch: the sampler draws numbers there too.
         loader.iterator = loader._get_iterator()
         for _ in range(len(loader)):
             next(loader.iterator._sampler_iter)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""SIGTERM and SIGINT: end at once where nothing is lost, and between two batches where something would be."""
+"""Handle SIGTERM and SIGINT: end immediately if no work is lost, else between two batches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(SystemExit):
-    """The process was asked to end. A SystemExit, so that no `except Exception` on its way holds it up."""
+    """The process was asked to end. A SystemExit, so that no `except Exception` catches it."""
 
     def __init__(self) -> None:
         super().__init__(EXIT_CODES[Reason.INTERRUPTED])
@@ -31,18 +31,18 @@ class Interruption:
         self._pid = os.getpid()
 
     def install(self) -> None:
-        """Take the signals over. Call in the main thread."""
+        """Handle the signals. Call in the main thread."""
         for number in SIGNALS:
             signal.signal(number, self._on_signal)
 
     def ignore(self) -> None:
-        """Let nothing interrupt the termination message."""
+        """Ignore the signals, so that nothing interrupts the termination message."""
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
-        """Within the block a signal waits for the next `check`, or for the block's end."""
+        """Defer signals to the next `check`, or to the end of the block."""
         self.check()
         self._deferred = True
         try:
@@ -53,7 +53,7 @@ class Interruption:
 
     @property
     def requested(self) -> bool:
-        """Whether a signal has come, which waits for the next `check`."""
+        """Whether a signal has come that waits for the next `check`."""
         return self._requested
 
     def check(self) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""When a training is over: its epochs are done, it no longer gets better, or its time is up.
+"""When a training run ends: after its epochs, without improvement (patience), or at its time limit.
 
 Time is counted over all attempts: each checkpoint says how much its epochs have taken. So what an interrupted attempt
 did after its last checkpoint does not count, as it is done again.
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Ending(StrEnum):
-    """Why no further epoch is trained, as the manifest says it."""
+    """Why no further epoch is trained, by its name in the manifest."""
 
     EPOCHS = "epochs"
     PATIENCE = "patience"
@@ -22,7 +22,7 @@ class Ending(StrEnum):
 
 
 class TrainingTime:
-    """Counts the seconds of a training, those of earlier attempts included."""
+    """Counts the seconds of a run, those of earlier attempts included."""
 
     def __init__(self, limit_seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
         self._limit = limit_seconds

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Drives one Ultralytics training, from its checkpoint if there is one."""
+"""Run one Ultralytics training, from its checkpoint if there is one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of a training."""
+    """The result of a training run."""
 
     metrics: dict[str, float]
     """The final validation's figures."""
@@ -40,7 +40,7 @@ class TrainingResult:
 
 
 class TrainingRun:
-    """One training, observed and interruptible."""
+    """One training run, observed and interruptible."""
 
     def __init__(
         self,
@@ -53,15 +53,15 @@ class TrainingRun:
         on_too_large: Callable[[int], None] = lambda _: None,
         on_saved: Callable[[int], None] = lambda _: None,
     ) -> None:
-        """Prepare a training.
+        """Prepare a training run.
 
         Args:
             request: what is trained.
             dataset: the data set that was checked; Ultralytics has to train on as many images.
             store: where its checkpoint is.
-            tracker: is told how far it is.
+            tracker: gets the progress.
             interruption: ends it.
-            show: draws a moment of it after each batch.
+            show: draws the progress after each batch.
             on_too_large: is called with each batch that ran out of memory where Ultralytics retries with half of it.
             on_saved: is called with the number of epochs that are in a checkpoint, whenever it has changed.
 
@@ -86,7 +86,7 @@ class TrainingRun:
         """Epochs that are in the checkpoint."""
 
     def run(self) -> TrainingResult:
-        """Train, or go on from this job's checkpoint, and validate the best weights.
+        """Train, or resume from this job's checkpoint, and validate the best weights.
 
         Raises:
             Interrupted: a signal came; the epochs finished before it are in the checkpoint.
@@ -103,7 +103,7 @@ class TrainingRun:
         if earlier:
             log.info("Resuming from the checkpoint: %d of %d epochs are finished", course.epochs, epochs)
             if not self._store.restore(course.epochs, earlier.checkpoint):
-                log.warning("The best weights so far are lost: those of a later epoch take their place")
+                log.warning("The best weights so far are lost; those of a later epoch replace them")
                 self._best_is_lost = True
         self._on_saved(course.epochs)
         if course.ending is None:
@@ -114,14 +114,14 @@ class TrainingRun:
         return TrainingResult(metrics, self._ending)
 
     def _earlier(self) -> Snapshot | None:
-        """Return what earlier attempts leave: the newest snapshot that can be read."""
+        """Return the newest snapshot of earlier attempts that can be read."""
         while (file := self._store.find()) is not None:
             try:
                 return read_snapshot(file)
             except OSError:
                 raise
             except Exception:
-                # Whatever is wrong with the file: an earlier one or a new start is right, repeated failure is not.
+                # Whatever is wrong with the file: an earlier snapshot or a new start is better than failing again.
                 log.exception("The checkpoint %s cannot be read", file)
                 self._store.drop(file)
         return None
@@ -136,7 +136,7 @@ class TrainingRun:
             stack.enter_context(decoding())
             trainer.add_callback("on_pretrain_routine_end", lambda trainer: check_trained(trainer, self._dataset))
             trainer.add_callback("on_train_start", lambda _: self._time.begin(seconds))
-            # Until the first epoch nothing is lost by ending at once, and reading a large data set takes its time.
+            # Before the first epoch nothing is lost by ending immediately, and reading a large data set takes long.
             trainer.add_callback("on_train_start", lambda _: stack.enter_context(self._interruption.deferred()))
             for event, callback in self._callbacks().items():
                 trainer.add_callback(event, callback)
@@ -162,7 +162,7 @@ class TrainingRun:
             trainer.best_fitness = None  # so that the next epoch is the best
         self._tracker.plan(trainer.epochs, trainer.start_epoch)
         log.info(
-            "Training %s on %s: %d pictures, epochs %d to %d, batch %d, image size %d, %d data-loading processes",
+            "Training %s on %s: %d images, epochs %d to %d, batch %d, image size %d, %d data-loading processes",
             self._job.model,
             self._request.torch_device,
             len(trainer.train_loader.dataset),
@@ -233,7 +233,7 @@ class TrainingRun:
         )
 
     def _validate_best(self) -> dict[str, float]:
-        """Do what is left when an attempt ended between the last epoch and its termination message."""
+        """Do the remaining steps if an attempt ended between the last epoch and its termination message."""
         from ultralytics.utils.torch_utils import strip_optimizer
 
         weights = self._request.work / "weights"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: AGPL-3.0-only
-"""Validates weights on a split of the data set, as Ultralytics does at the end of a training run."""
+"""Validate weights on a split of the data set, as Ultralytics does at the end of a training run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yolo_trainer.inputs.training_arguments import TrainingRequest
 from yolo_trainer.training.metrics import metrics_of
 
 _ARGUMENTS = ("data", "imgsz", "batch", "device", "workers", "plots", "conf", "iou", "max_det", "single_cls", "classes")
-"""Arguments of a training that decide how Ultralytics validates."""
+"""Training arguments that decide how Ultralytics validates."""
 
 
 def validate(request: TrainingRequest, weights: Path, split: str, folder: Path) -> dict[str, float]:
