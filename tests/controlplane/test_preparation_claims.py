@@ -13,8 +13,8 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import Object, World
 from devcluster.waiting import eventually
 from gpu_relay.clients.kube import Kube
-from gpu_relay.clients.pvcs import ClaimStore
-from gpu_relay.domain.objects.pvc import Claim
+from gpu_relay.clients.pvcs import PvcStore
+from gpu_relay.domain.objects.pvc import Pvc
 
 Start = Callable[..., OperatorProcess]
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
@@ -136,10 +136,10 @@ def test_without_any_resident_unbound_claims_are_left_to_the_training_pod(lazy: 
 
 
 async def test_claims_that_may_not_be_read_are_taken_to_be_unbound(cluster: Cluster, world: World) -> None:
-    unknown = Claim(bound=False)
-    for account, data, missing in (("gpu-relay", Claim(bound=True), None), ("sam3", unknown, unknown)):
+    unknown = Pvc(bound=False)
+    for account, data, missing in (("gpu-relay", Pvc(bound=True), None), ("sam3", unknown, unknown)):
         kubeconfig = str(service_account_kubeconfig(cluster, account))
         async with await config.new_client_from_config(kubeconfig) as api:
-            store = ClaimStore(Kube(api, field_manager="test", timeout=10))
+            store = PvcStore(Kube(api, field_manager="test", timeout=10))
             assert await store.get(world.namespace, "data") == data
             assert await store.get(world.namespace, "missing") == missing

@@ -100,5 +100,5 @@ def _name_taken(body: Object) -> str:
     meta = body["metadata"]
     return (
         f"another pod named {meta['name']} exists in namespace {meta['namespace']}; the job waits until it is gone: "
-        "delete the pod, or rename the job"
+        "delete it, or rename the job"
     )

@@ -12,7 +12,7 @@ from gpu_relay.domain.decision import DeletePod, Prepare
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
-from gpu_relay.domain.objects.pvc import Claim, claim_names
+from gpu_relay.domain.objects.pvc import Pvc, claim_names
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
@@ -250,7 +250,7 @@ def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
     return Candidate(f"gpu-{node}", sam3, {})
 
 
-BOUND, UNBOUND = {"c": Claim(bound=True)}, {"c": Claim(bound=False)}
+BOUND, UNBOUND = {"c": Pvc(bound=True)}, {"c": Pvc(bound=False)}
 
 
 def obstacle(seen: Surroundings, **spec: Any) -> Reason:

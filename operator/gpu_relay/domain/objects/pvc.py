@@ -6,7 +6,7 @@ from gpu_relay.domain.objects.job import Job
 
 
 @dataclass(frozen=True)
-class Claim:
+class Pvc:
     """A PersistentVolumeClaim."""
 
     bound: bool
