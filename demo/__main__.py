@@ -97,7 +97,7 @@ def run(output: Path, *, keep: bool) -> int:
 
 def _play(timeline: Timeline, output: Path, *, keep: bool) -> bool:
     timeline.headline(
-        "GPU Relay: one GPU, two masters",
+        "GPU Relay: SAM3 and YOLO training share one GPU",
         "A (simulated) 15,360 MiB Tesla T4. SAM3 takes 14,000 MiB of it, the training needs 10,240: only one fits.",
         "About 3 minutes once everything is built; whatever has to be built first says what it costs.",
         "",
