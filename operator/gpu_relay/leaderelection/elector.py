@@ -33,7 +33,7 @@ class LeaderElector:
 
     @property
     def leads(self) -> bool:
-        """True while this process may act."""
+        """Return whether this process may act."""
         return self._me.lead_left(monotonic()) > 0
 
     def permit(self) -> None:
