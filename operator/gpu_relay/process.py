@@ -29,7 +29,7 @@ from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.clients.leases import LeaseStore
 from gpu_relay.clients.nodes import NodeStore
 from gpu_relay.clients.pods import PodStore
-from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.clients.residents import ResidentClient
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.manager import Manager
@@ -88,7 +88,7 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
         ),
         nodes=NodeStore(kube, settings.gpu_resource, lists_pods=not settings.watch_namespace),
         workloads=WorkloadStore(kube, namespace),
-        claims=ClaimStore(kube),
+        claims=PvcStore(kube),
         http=http,
     )
     return Manager(kube, cache, effects, settings)

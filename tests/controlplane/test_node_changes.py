@@ -93,7 +93,7 @@ def test_a_gpu_without_a_free_share_is_not_taken(
     api.post(pods, json={"metadata": {"name": "notebook"}, "spec": {"nodeName": "node-1", **notebook}})
     world.apply_job("digits")
     told = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert "pods on it have 1 of 1" in told["message"]
+    assert "its pods use 1 of 1" in told["message"]
     assert not resident.called("unload")
     world.delete_pod("notebook")
     world.shows_pod("digits-1")

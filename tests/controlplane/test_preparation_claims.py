@@ -14,8 +14,8 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from gpu_relay.clients.kube import Kube
-from gpu_relay.clients.pvcs import ClaimStore
-from gpu_relay.domain.objects.pvc import Claim
+from gpu_relay.clients.pvcs import PvcStore
+from gpu_relay.domain.objects.pvc import Pvc
 
 Start = Callable[..., OperatorProcess]
 CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
@@ -137,10 +137,10 @@ def test_without_a_resident_the_training_pod_binds_pvcs(lazy: World, start_opera
 
 
 async def test_claims_that_may_not_be_read_are_taken_to_be_unbound(cluster: Cluster, world: World) -> None:
-    unknown = Claim(bound=False)
-    for account, data, missing in (("gpu-relay", Claim(bound=True), None), ("sam3", unknown, unknown)):
+    unknown = Pvc(bound=False)
+    for account, data, missing in (("gpu-relay", Pvc(bound=True), None), ("sam3", unknown, unknown)):
         kubeconfig = str(service_account_kubeconfig(cluster, account))
         async with await config.new_client_from_config(kubeconfig) as api:
-            store = ClaimStore(Kube(api, field_manager="test", timeout=10))
+            store = PvcStore(Kube(api, field_manager="test", timeout=10))
             assert await store.get(world.namespace, "data") == data
             assert await store.get(world.namespace, "missing") == missing

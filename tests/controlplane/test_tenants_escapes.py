@@ -131,7 +131,7 @@ BESIDE: dict[str, tuple[tuple[str, str, Object], str]] = {
     ),
     "a pod made a training": (
         ("PATCH", f"{CORE}/pods/plain", {"metadata": {"labels": {"gpurelay.dev/gpu": "gpu-1"}}}),
-        "the label gpurelay.dev/gpu is the operator's",
+        "the label gpurelay.dev/gpu is reserved for the operator",
     ),
     "a pod on a node of one's choice": (
         (

@@ -1,1 +1,1 @@
-"""The `gpurelay.dev/v1alpha1` API: its types, its words, and the CRD generated from them."""
+"""The `gpurelay.dev/v1alpha1` API: its types and names, and the CRD generated from them."""

@@ -94,7 +94,7 @@ def _structural(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, 
     if "x-kubernetes-int-or-string" in result:
         result.pop("type", None)
     if "x-kubernetes-validations" in result:
-        result.pop("pattern", None)  # a rule of `api.sentences` replaces it, with a message
+        result.pop("pattern", None)  # a rule of `api.value_rules` replaces it, with a message
     if "properties" in node:
         result["properties"] = {name: _structural(child, definitions) for name, child in node["properties"].items()}
     if "items" in node:

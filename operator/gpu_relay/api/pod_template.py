@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, WithJsonSchema
 from pydantic.config import JsonDict
 
 from gpu_relay.api.schema import LABEL_NAMES, LIST_TYPE, MAP_KEYS, RULES, ApiType, object_name
-from gpu_relay.api.sentences import IMAGE, QUANTITY, VARIABLE
+from gpu_relay.api.value_rules import IMAGE, QUANTITY, VARIABLE
 
 _RESOURCES = "cpu, memory, ephemeral-storage and hugepages-*"
 _COMPUTE: JsonDict = {
@@ -91,7 +91,7 @@ class EnvVar(ApiType):
         json_schema_extra={
             RULES: [
                 {
-                    "rule": "!['GPU_RELAY_', 'NVIDIA_', 'LD_'].exists(ours, self.name.startsWith(ours)) "
+                    "rule": "!['GPU_RELAY_', 'NVIDIA_', 'LD_'].exists(prefix, self.name.startsWith(prefix)) "
                     "&& self.name != 'CUDA_VISIBLE_DEVICES'",
                     ("message"): (
                         "GPU_RELAY_*, NVIDIA_*, LD_* and CUDA_VISIBLE_DEVICES are reserved: they decide which GPU the "

@@ -250,7 +250,7 @@ class Reason(_Described):
         "NodeRefusedPod",
         "The node's kubelet refused the pod before any container started; the message quotes the kubelet.",
     )
-    ERROR = "Error", "The training ended with an error that has no reason of its own."
+    ERROR = "Error", "The training ended with an error for which there is no other reason."
     POD_LOST = "PodLost", "The training pod was deleted by another client, or disappeared."
     UNREADABLE = (
         "Unreadable",

@@ -1,7 +1,8 @@
 """Events on jobs. Each is written once: its name has job, turn and reason, so a restarted operator repeats none.
 
 They are written through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts
-by it. It has whole seconds; Events of the same second are shown in the order of their names.
+by it (https://github.com/kubernetes/kubernetes/pull/93663). It has whole seconds; Events of the same second are shown
+in the order of their names.
 """
 
 import os

@@ -41,30 +41,30 @@ class StartEvents:
         self._kube = kube
         self._answers: dict[str, _Answer] = {}
         self._refused_at: float | None = None
-        self._turnstile = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
-    async def explain(self, pod: TrainingPod, now: datetime, apart: float) -> TrainingPod:
+    async def explain(self, pod: TrainingPod, now: datetime, interval: float) -> TrainingPod:
         """Return a waiting pod with the cause from its Events, if its status does not have the cause.
 
-        The Events of a pod are read at most once in `apart` seconds, and not before the pod is twice as old. If they
-        cannot be read, the pod is returned unchanged.
+        The Events of a pod are read at most once in `interval` seconds, and not of a pod younger than two intervals. If
+        they cannot be read, the pod is returned unchanged.
         """
-        if pod.waiting is None or pod.deleting or (now - parse_time(pod.created)).total_seconds() < 2 * apart:
+        if pod.waiting is None or pod.deleting or (now - parse_time(pod.created)).total_seconds() < 2 * interval:
             return pod
         unbound = _UNBOUND in pod.waiting
         if pod.waiting_on or not (unbound or pod.waiting_reason in QUIET_WAITING):
             return pod
-        async with self._turnstile:
-            answer = await self._answer(pod, apart)
+        async with self._lock:
+            answer = await self._answer(pod, interval)
         if not answer.reason:
             return pod
         if unbound:
             return replace(pod, waiting=f"{pod.waiting.rstrip('.')}. {answer.message}")
         return replace(pod, waiting=f"{answer.reason}: {answer.message}", waiting_reason=answer.reason)
 
-    async def _answer(self, pod: TrainingPod, apart: float) -> _Answer:
+    async def _answer(self, pod: TrainingPod, interval: float) -> _Answer:
         known, now = self._answers.get(pod.uid), time.monotonic()
-        if known is not None and now - known.at < apart:
+        if known is not None and now - known.at < interval:
             return known
         if self._refused_at is not None and now - self._refused_at < _ASK_AGAIN:
             return _Answer(now)

@@ -47,7 +47,7 @@ class PodStore:
         return {raw["metadata"]["namespace"] for raw in found}
 
     async def get(self, namespace: str, name: str) -> TrainingPod | None:
-        """Read a pod, live; None where it does not exist."""
+        """Read a pod, live; None if it does not exist."""
         try:
             return training_pod_of(await self._kube.get(f"/api/v1/namespaces/{namespace}/pods/{name}"))
         except KubeError as error:
@@ -55,12 +55,12 @@ class PodStore:
                 return None
             raise
 
-    async def explain(self, pod: TrainingPod, now: datetime, apart: float) -> TrainingPod:
+    async def explain(self, pod: TrainingPod, now: datetime, interval: float) -> TrainingPod:
         """Return a waiting pod with the cause from its Events, if its status does not have the cause.
 
-        `domain.job.pod_failures` then classifies it. Events are read at most once in `apart` seconds.
+        `domain.job.pod_failures` then classifies it. Events are read at most once in `interval` seconds.
         """
-        return await self._start_events.explain(pod, now, apart)
+        return await self._start_events.explain(pod, now, interval)
 
     async def create(self, body: Object) -> None:
         """Create a pod. Success if it exists already, for the same attempt. Raises PodNameTakenError, KubeError."""
@@ -100,5 +100,5 @@ def _name_taken(body: Object) -> str:
     meta = body["metadata"]
     return (
         f"another pod named {meta['name']} exists in namespace {meta['namespace']}; the job waits until it is gone: "
-        "delete the pod, or rename the job"
+        "delete it, or rename the job"
     )

@@ -3,22 +3,22 @@
 import logging
 
 from gpu_relay.clients.kube import Kube, KubeError
-from gpu_relay.domain.objects.pvc import Claim
+from gpu_relay.domain.objects.pvc import Pvc
 
 logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
-_UNKNOWN = Claim(bound=False)
+_UNKNOWN = Pvc(bound=False)
 """The assumption for a PVC that the operator may not read: it exists, and may still be bound to a node."""
 
 
-class ClaimStore:
+class PvcStore:
     """The PVCs of the cluster. One that the operator may not read is assumed to exist, unbound."""
 
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
         self._may_read = True
 
-    async def get(self, namespace: str, name: str) -> Claim | None:
+    async def get(self, namespace: str, name: str) -> Pvc | None:
         """Read a PVC, live; None if it does not exist. Raises KubeError."""
         try:
             raw = await self._kube.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
@@ -33,4 +33,4 @@ class ClaimStore:
                     "PVCs cannot be read, so a missing PVC is only reported once a pod waits for it: %s", error
                 )
             return _UNKNOWN
-        return Claim(bound=raw.get("status", {}).get("phase") == "Bound")
+        return Pvc(bound=raw.get("status", {}).get("phase") == "Bound")

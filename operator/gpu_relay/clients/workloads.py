@@ -49,17 +49,17 @@ class WorkloadStore:
         if time.monotonic() - self._probed_at < _PROBE_AGE:
             return
         self._probed_at = time.monotonic()
-        self.absence = await self._obstacle()
+        self.absence = await self._unavailable_reason()
 
-    async def _obstacle(self) -> str:
+    async def _unavailable_reason(self) -> str:
         """Return why Kueue's API cannot be read. Its group is read first: that needs no rights."""
-        for path, obstacle in ((_API, _NO_KUEUE), (f"{self.list_path}?limit=1", _NO_RIGHTS)):
+        for path, reason in ((_API, _NO_KUEUE), (f"{self.list_path}?limit=1", _NO_RIGHTS)):
             try:
                 await self._kube.get(path)
             except KubeError as error:
                 if not (error.not_found or error.refusal):
                     raise
-                return obstacle
+                return reason
         return ""
 
     async def list(self) -> list[Object]:
@@ -127,7 +127,7 @@ class WorkloadStore:
         status = {"admission": None, "conditions": kept + changed}
         await self._kube.merge(f"{_path(workload)}/status", {"metadata": _version(workload), "status": status})
 
-    async def say_pods_ready(self, workload: Workload, now: datetime) -> None:
+    async def report_pods_ready(self, workload: Workload, now: datetime) -> None:
         """Report to Kueue that the job's pod runs."""
         condition = _condition(workload, now, "PodsReady", "True", "Started", "The training pod runs")
         await self._apply_condition(workload, condition)

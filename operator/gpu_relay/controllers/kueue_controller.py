@@ -92,6 +92,6 @@ class KueueController:
             case ReturnQuota(workload):
                 await store.return_quota(workload, now)
             case SayPodsReady(workload):
-                await store.say_pods_ready(workload, now)
+                await store.report_pods_ready(workload, now)
             case FinishWorkload(workload, reason, message):
                 await store.finish(workload, now, reason, message)

@@ -11,7 +11,7 @@ from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.kube import KubeError, Object
 from gpu_relay.clients.leases import next_fence
 from gpu_relay.clients.pods import PodNameTakenError, PodStore
-from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.attempts import next_batch
 from gpu_relay.domain.objects.job import Job, UnreadableJobError
@@ -47,7 +47,7 @@ class Preflight:
     """Checks the pods of jobs that may have a GPU, and holds those jobs back that a check has refused."""
 
     def __init__(
-        self, jobs: JobStore, pods: PodStore, claims: ClaimStore, defaults: TrainerDefaults, clock: Clock
+        self, jobs: JobStore, pods: PodStore, claims: PvcStore, defaults: TrainerDefaults, clock: Clock
     ) -> None:
         self._clock = clock
         self._jobs = jobs

@@ -16,7 +16,7 @@ from gpu_relay.clients.kube import KubeError
 from gpu_relay.clients.leases import LeaseStore
 from gpu_relay.clients.nodes import NodeStore
 from gpu_relay.clients.pods import PodNameTakenError, PodStore
-from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.clients.residents import ResidentClient
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.resident_registry import ResidentRegistry
@@ -54,7 +54,7 @@ class Effects:
     directory: ResidentRegistry
     nodes: NodeStore
     workloads: WorkloadStore
-    claims: ClaimStore
+    claims: PvcStore
     http: aiohttp.ClientSession
 
 

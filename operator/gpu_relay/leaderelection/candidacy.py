@@ -2,7 +2,7 @@
 
 ::
 
-    standby ── the Lease is free, ours, or has not changed for its duration ──► compare-and-swap ──► leader
+    standby ── the Lease is free, its own, or has not changed for its duration ──► compare-and-swap ──► leader
     leader ─── not renewed within two thirds of the duration ──► lost: it must not act any more, and exits
 
 `now` is always the monotonic clock of this machine, in seconds. Times of other machines are in the Lease for people,

@@ -5,7 +5,7 @@ import logging
 
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.leaderelection.candidacy import Candidacy
-from gpu_relay.leaderelection.lease import DeadMansSwitch, LeaderLease, monotonic
+from gpu_relay.leaderelection.lease import LeaderLease, Watchdog, monotonic
 from gpu_relay.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -28,12 +28,12 @@ class LeaderElector:
         """Create an elector. `duration` is in seconds; a leader that has not renewed for two thirds of it exits."""
         self._lease = lease
         self._me = Candidacy(identity, duration)
-        self._switch = DeadMansSwitch()
+        self._watchdog = Watchdog()
         self._logged = ""
 
     @property
     def leads(self) -> bool:
-        """True while this process may act."""
+        """Return whether this process may act."""
         return self._me.lead_left(monotonic()) > 0
 
     def permit(self) -> None:
@@ -68,7 +68,7 @@ class LeaderElector:
         metrics.LEADER.set(0)
         record = self._me.record if self.leads else None
         self._me.stood_down()
-        self._switch.disarm()
+        self._watchdog.disarm()
         if record is None:
             return
         try:
@@ -93,7 +93,7 @@ class LeaderElector:
             self._say(logging.WARNING, f"the leader's Lease: {str(error) or 'no answer in time'}")
             return False
         me.won(record, asked_at, monotonic())
-        self._switch.hold(me.lead_left(monotonic()))
+        self._watchdog.hold(me.lead_left(monotonic()))
         return True
 
     def _say(self, level: int, message: str) -> None:

@@ -72,7 +72,7 @@ def monotonic() -> float:
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
-class DeadMansSwitch:
+class Watchdog:
     """A watchdog that ends this process unless it is held again in time, even if Python itself hangs.
 
     It is that of the standard library: a thread that needs no interpreter writes the traceback of every thread to

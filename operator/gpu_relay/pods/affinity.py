@@ -7,7 +7,7 @@ from gpu_relay.domain.queue.preparation_placement import Place
 
 
 def node_affinity(place: Place) -> Object | None:
-    """Return the affinity of a preparing pod to the nodes of its place; None where it may run on any node."""
+    """Return the affinity of a preparing pod to the nodes of its place; None if it may run on any node."""
     if not place.nodes:
         return None
     return require(place.nodes) if place.required else _prefer(place.nodes)

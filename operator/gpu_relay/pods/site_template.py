@@ -22,7 +22,7 @@ from gpu_relay.domain.job.attempts import OUTPUT_MOUNT
 from gpu_relay.pods.job_file import DATA_MOUNT, JOB_DIR
 
 SETTING = "GPU_RELAY_TRAINER_POD_TEMPLATE"
-_Place = tuple[str | int, ...]
+_Location = tuple[str | int, ...]
 _TRAINER = "trainer"
 _LONGEST = 60
 """Characters of a wrong value that are shown in a message."""
@@ -57,13 +57,13 @@ def read_template(path: Path | None) -> dict[str, Any]:
         raise ValueError(f"{SETTING}: cannot read {path}: {error}") from error
     if not isinstance(template, dict) or not set(template) <= {"metadata", "spec"}:
         raise ValueError(f"{SETTING}: {path} is not a PodTemplateSpec: its fields are `metadata` and `spec`")
-    found = list(_not_kubernetes(template)) or list(_ours(template))
+    found = list(_invalid_fields(template)) or list(_reserved(template))
     if found:
         raise ValueError(f"{SETTING}: {path}: {'; '.join(found)}")
     return template
 
 
-def _not_kubernetes(template: Mapping[str, Any]) -> Iterator[str]:
+def _invalid_fields(template: Mapping[str, Any]) -> Iterator[str]:
     """Yield what Kubernetes would refuse: unknown and missing fields, values of another type."""
     yield from _bad_values(template, ())
     try:
@@ -72,30 +72,30 @@ def _not_kubernetes(template: Mapping[str, Any]) -> Iterator[str]:
         yield from filter(None, map(_sentence, error.errors()))
 
 
-def _bad_values(value: Any, place: _Place) -> Iterator[str]:
+def _bad_values(value: Any, location: _Location) -> Iterator[str]:
     """Yield unknown fields, fields without a value (which the operator refuses), and wrong quantities."""
     if isinstance(value, dict | list):
-        known = _fields(place) if isinstance(value, dict) else None
+        known = _fields(location) if isinstance(value, dict) else None
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             if known is None or key in known:
-                yield from _bad_values(inner, (*place, key))
+                yield from _bad_values(inner, (*location, key))
             else:
                 near = get_close_matches(str(key), known, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                yield f"{_path((*place, key))} is not a field of Kubernetes{hint}"
+                yield f"{_path((*location, key))} is not a field of Kubernetes{hint}"
     elif value is None:
-        yield f"{_path(place)} has no value: set it, or remove it"
-    elif isinstance(value, str) and _is_quantity(place):
+        yield f"{_path(location)} has no value: set it, or remove it"
+    elif isinstance(value, str) and _is_quantity(location):
         try:
             parse_quantity(value)
         except ValueError:
-            yield f"{_path(place)}: {value!r} is not a quantity; write for example 500m, 2 or 8Gi"
+            yield f"{_path(location)}: {value!r} is not a quantity; write for example 500m, 2 or 8Gi"
 
 
-def _fields(place: _Place) -> list[str] | None:
-    """Return the fields that an object at a place may have; None for a map, which may have any key."""
+def _fields(location: _Location) -> list[str] | None:
+    """Return the fields that an object may have at a location; None for a map, which may have any key."""
     kind = "V1PodTemplateSpec"
-    for step in place:
+    for step in location:
         model = getattr(models, kind, None)
         if isinstance(step, str) and model is not None:
             attribute = next(name for name, field in model.attribute_map.items() if field == step)
@@ -105,16 +105,16 @@ def _fields(place: _Place) -> list[str] | None:
 
 def _sentence(error: ErrorDetails) -> str | None:
     """Return an error of the client's models as a sentence; None if it is reported already, or is no mistake."""
-    place, given, kind = error["loc"], error["input"], error["type"]
-    if given is None or kind == "extra_forbidden" or (place == ("spec", "containers") and kind == "missing"):
+    location, given, kind = error["loc"], error["input"], error["type"]
+    if given is None or kind == "extra_forbidden" or (location == ("spec", "containers") and kind == "missing"):
         return None  # the operator adds the trainer's container
     if kind == "missing":
-        return f"{_path(place)} is missing"
+        return f"{_path(location)} is missing"
     if kind != "string_type":
-        return f"{_path(place)}: {_shown(given)} cannot be used: {error['msg']}"
-    if _is_quantity(place) and type(given) in {int, float}:
+        return f"{_path(location)}: {_shown(given)} cannot be used: {error['msg']}"
+    if _is_quantity(location) and type(given) in {int, float}:
         return None
-    return f"{_path(place)}: {_shown(given)} is not a string; put it into quotation marks"
+    return f"{_path(location)}: {_shown(given)} is not a string; put it into quotation marks"
 
 
 def _shown(value: Any) -> str:
@@ -122,15 +122,15 @@ def _shown(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
-def _is_quantity(place: _Place) -> bool:
-    return not _QUANTITIES.isdisjoint(place[-2:])
+def _is_quantity(location: _Location) -> bool:
+    return not _QUANTITIES.isdisjoint(location[-2:])
 
 
-def _path(place: _Place) -> str:
-    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in place).lstrip(".")
+def _path(location: _Location) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in location).lstrip(".")
 
 
-def _ours(template: Mapping[str, Any]) -> Iterator[str]:
+def _reserved(template: Mapping[str, Any]) -> Iterator[str]:
     """Yield the fields that the operator sets: the template's value would have no effect, or break every pod."""
     metadata, spec = template.get("metadata", {}), template.get("spec", {})
     yield from (f"metadata.{name} is set by the operator: remove it" for name in metadata if name not in _METADATA)
@@ -138,24 +138,26 @@ def _ours(template: Mapping[str, Any]) -> Iterator[str]:
         for key in metadata[kind]:
             if key.startswith(f"{words.GROUP}/") or key in _LABELS:
                 yield f"metadata.{kind}[{key}] is set by the operator: remove it"
-    yield from _set_by_us(spec, _SPEC, "spec")
-    yield from _named_as_ours(spec, "volumes", "name", _VOLUMES, "spec")
-    yield from _named_as_ours(spec, "resourceClaims", "name", _CLAIMS, "spec")
+    yield from _reserved_fields(spec, _SPEC, "spec")
+    yield from _reserved_names(spec, "volumes", "name", _VOLUMES, "spec")
+    yield from _reserved_names(spec, "resourceClaims", "name", _CLAIMS, "spec")
     for number, container in enumerate(spec.get("containers", [])):
         if container["name"] == _TRAINER:
             where = f"spec.containers[{number}]"
-            yield from _set_by_us(container, _CONTAINER, where)
-            yield from _named_as_ours(container, "env", "name", _ENV, where)
-            yield from _named_as_ours(container, "volumeMounts", "mountPath", _MOUNTS, where)
+            yield from _reserved_fields(container, _CONTAINER, where)
+            yield from _reserved_names(container, "env", "name", _ENV, where)
+            yield from _reserved_names(container, "volumeMounts", "mountPath", _MOUNTS, where)
 
 
-def _set_by_us(given: Mapping[str, Any], ours: Mapping[str, str], path: str) -> Iterator[str]:
+def _reserved_fields(given: Mapping[str, Any], reserved: Mapping[str, str], path: str) -> Iterator[str]:
     for name in given:
-        if name in ours:
-            yield f"{path}.{name} is set by the operator: remove it; {ours[name]}"
+        if name in reserved:
+            yield f"{path}.{name} is set by the operator: remove it; {reserved[name]}"
 
 
-def _named_as_ours(given: Mapping[str, Any], name: str, key: str, ours: frozenset[str], path: str) -> Iterator[str]:
+def _reserved_names(
+    given: Mapping[str, Any], name: str, key: str, reserved: frozenset[str], path: str
+) -> Iterator[str]:
     for number, item in enumerate(given.get(name, [])):
-        if item[key] in ours:
+        if item[key] in reserved:
             yield f"{path}.{name}[{number}].{key}: {item[key]} is reserved for the operator: use another one"

@@ -1,4 +1,4 @@
-"""The volumes of a job's pod, and where the trainer mounts them."""
+"""The volumes of a job's pod, and their mounts in the trainer's container."""
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import ClaimSource

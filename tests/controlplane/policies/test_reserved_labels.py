@@ -58,7 +58,7 @@ def test_only_the_operator_changes_its_keys(
         for value in values:
             refused(
                 tenant.call("PATCH", pod + part, {"metadata": {f"{kind}s": {key: value}}}),
-                f"the {kind} {key} is the operator's",
+                f"the {kind} {key} is reserved for the operator",
             )
     assert api.get(pod).json()["metadata"][f"{kind}s"] == before[f"{kind}s"]
 
@@ -80,7 +80,7 @@ def test_a_binding_brings_no_key_of_the_operators(tenant: Tenant, world: World) 
     for kind, key in (("labels", "gpurelay.dev/gpu"), ("annotations", "gpurelay.dev/proven-free-mib")):
         body = {"metadata": {"name": "plain", kind: {key: "x"}}, "target": {"kind": "Node", "name": "node-1"}}
         for path in (f"{pods}/pods/plain/binding", f"{pods}/bindings"):
-            refused(tenant.call("POST", path, body), f"{key} is the operator's")
+            refused(tenant.call("POST", path, body), f"{key} is reserved for the operator")
 
 
 def test_only_the_operator_creates_a_pod_with_its_keys(tenant: Tenant, world: World) -> None:

@@ -41,7 +41,7 @@ def test_a_node_is_read() -> None:
     assert placement_error(replace(node, taints=()), "gpu-1", []) is None, "its own training's share comes free"
     full = placement_error(replace(node, taints=()), "gpu-2", [])
     assert full is not None
-    assert "pods on it have 3 of 3" in full
+    assert "its pods use 3 of 3" in full
 
 
 def pod(phase: str, shares: str, labels: dict[str, str] | None = None) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
 from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.pods import PodStore
-from gpu_relay.clients.pvcs import ClaimStore
+from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.controllers.preflight import Preflight, Refusal
 from gpu_relay.controllers.runtime.rate_limit import RateLimit
 from gpu_relay.domain.objects.job import Job, JobKey
@@ -43,7 +43,7 @@ class Time:
 def preflight(clock: Time) -> Preflight:
     nothing = object()
     return Preflight(
-        cast(JobStore, nothing), cast(PodStore, nothing), cast(ClaimStore, nothing),
+        cast(JobStore, nothing), cast(PodStore, nothing), cast(PvcStore, nothing),
         cast(TrainerDefaults, nothing), clock,
     )  # fmt: skip
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.objects.pvc import Claim, claim_names
+from gpu_relay.domain.objects.pvc import Pvc, claim_names
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.preparation_placement import Obstacle, Place, Surroundings, find_place
@@ -19,7 +19,7 @@ def gpu(node: str, *, total: int = 15360, **labels: str) -> Candidate:
 
 
 CLAIMS = ("data", "results")
-BOUND, UNBOUND = dict.fromkeys(CLAIMS, Claim(bound=True)), dict.fromkeys(CLAIMS, Claim(bound=False))
+BOUND, UNBOUND = dict.fromkeys(CLAIMS, Pvc(bound=True)), dict.fromkeys(CLAIMS, Pvc(bound=False))
 
 
 def obstacle(seen: Surroundings, **spec: Any) -> Reason:

@@ -6,7 +6,7 @@ from pydantic import Field
 
 from gpu_relay.api import words
 from gpu_relay.api.schema import LABEL_NAMES, RULES, ApiType, object_name
-from gpu_relay.api.sentences import DURATION, GPU_MEMORY
+from gpu_relay.api.value_rules import DURATION, GPU_MEMORY
 
 
 class LabelSelector(ApiType):

@@ -4,7 +4,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gpu_relay.api.schema import RULES, ApiType, object_name
-from gpu_relay.api.sentences import DATA_URI, RESULTS_URI, SHA256
+from gpu_relay.api.value_rules import DATA_URI, RESULTS_URI, SHA256
 
 
 class ClaimSource(ApiType):

@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from gpu_relay.api.schema import ApiType, object_name
-from gpu_relay.api.sentences import TRACKING_URI
+from gpu_relay.api.value_rules import TRACKING_URI
 
 
 class MlflowTracking(ApiType):

@@ -7,7 +7,7 @@ from pydantic.config import JsonDict
 
 from gpu_relay.api import words
 from gpu_relay.api.schema import RULES, ApiType
-from gpu_relay.api.sentences import DURATION
+from gpu_relay.api.value_rules import DURATION
 
 _BATCH: JsonDict = {
     "x-kubernetes-int-or-string": True,

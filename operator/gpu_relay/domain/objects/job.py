@@ -74,7 +74,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Demand:
-    """What a job requires of a GPU. Jobs with equal demands are eligible for the same GPUs."""
+    """The requirements of a job for a GPU. Jobs with equal demands are eligible for the same GPUs."""
 
     namespace: str
     need_mib: int

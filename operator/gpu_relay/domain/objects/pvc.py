@@ -6,11 +6,11 @@ from gpu_relay.domain.objects.job import Job
 
 
 @dataclass(frozen=True)
-class Claim:
+class Pvc:
     """A PersistentVolumeClaim."""
 
     bound: bool
-    """True once it has a volume. The first pod that uses an unbound PVC may determine the volume's node."""
+    """True if it has a volume. The first pod that uses an unbound PVC may determine the volume's node."""
 
 
 def claim_names(job: Job) -> tuple[str, ...]:

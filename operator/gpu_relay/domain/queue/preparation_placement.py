@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
-from gpu_relay.domain.objects.pvc import Claim, missing_message
+from gpu_relay.domain.objects.pvc import Pvc, missing_message
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 
@@ -32,7 +32,7 @@ class Surroundings:
     """False where no resident exists, and none has for a while."""
     all_reported: bool = True
     """False while a resident has not said yet which GPU it sits on."""
-    claims: Mapping[str, Claim | None] = field(default_factory=dict)
+    claims: Mapping[str, Pvc | None] = field(default_factory=dict)
     """The job's PVCs by name; None for one that does not exist."""
 
 

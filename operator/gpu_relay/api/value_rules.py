@@ -12,7 +12,7 @@ Hint = tuple[str, str]
 """A CEL condition, and the CEL expression of the advice that is given if this condition is the first that is true."""
 
 
-def _spelt(rule: str, problem: str, *hints: Hint, otherwise: str) -> JsonDict:
+def _spelling_rule(rule: str, problem: str, *hints: Hint, otherwise: str) -> JsonDict:
     """Return the schema of a string with a rule; other values get `'<value>' <problem>; <what to write>`."""
     advice = f"'{otherwise}'"
     for condition, text in reversed(hints):
@@ -32,7 +32,7 @@ _SCHEME = "self.find('^[a-zA-Z0-9]+').lowerAscii()"
 _REST = "self.substring(self.find('^[a-zA-Z0-9]+:?/*').size())"
 _DURATION = "([0-9]{1,5}(h|m|s|ms)){1,4}"
 
-GPU_MEMORY = _spelt(
+GPU_MEMORY = _spelling_rule(
     "self.matches('^[1-9][0-9]{0,6}(Mi|Gi)$')",
     "is not a quantity",
     (f"{_like('[1-9][0-9]{0,2}')} || {_like('[1-9][0-9]{0,6} *gi?b?')}", f"'write ' + {_NUMBER} + 'Gi'"),
@@ -40,7 +40,7 @@ GPU_MEMORY = _spelt(
     (_like("[0-9]*[.][0-9]* *gi?b?"), "'write fractions in Mi, for example 10752Mi for 10.5Gi'"),
     otherwise="write for example 10Gi or 10240Mi",
 )
-DURATION = _spelt(
+DURATION = _spelling_rule(
     f"self.matches('^{_DURATION}$')",
     "is not a duration",
     (_like("([1-9]|1[0-4]) *d(ays?)?"), f"'write ' + {_DAYS}[int({_NUMBER}) - 1]"),
@@ -52,7 +52,7 @@ DURATION = _spelt(
     (f"self.replace(' ', '').matches('^{_DURATION}$')", "'write ' + self.replace(' ', '')"),
     otherwise="write it in h, m, s or ms, for example 90s or 1h30m",
 )
-DATA_URI = _spelt(
+DATA_URI = _spelling_rule(
     "self.matches('^(https?|s3|gs)://[^/?#]+/.+$')",
     "cannot be fetched",
     (_like("(https?|s3|gs)://[^/?#]+/?"), "'add the path of an archive, or of a folder that ends in /'"),
@@ -63,14 +63,14 @@ DATA_URI = _spelt(
     ),
     otherwise="write for example s3://bucket/digits.zip or https://host/digits.zip",
 )
-RESULTS_URI = _spelt(
+RESULTS_URI = _spelling_rule(
     "self.matches('^(s3|gs)://[^/?#]+(/.*)?$')",
     "is not a folder for results",
     (_like("(s3|gs)(:/*|//)[^:/]+(/.*)?"), f"'write ' + {_SCHEME} + '://' + {_REST}"),
     ("self.matches('^(file:/*)?[.]?/')", "'for a volume, set output.persistentVolumeClaim and output.path'"),
     otherwise="write for example s3://bucket/folder or gs://bucket/folder",
 )
-TRACKING_URI = _spelt(
+TRACKING_URI = _spelling_rule(
     "self.matches('^https?://[^/?#@]+(/[^?#]*)?$')",
     "is not the address of a tracking server",
     (
@@ -80,19 +80,19 @@ TRACKING_URI = _spelt(
     (_like("https?(:/*|//)[^:/?#@]+(:[0-9]+)?(/[^?#]*)?"), f"'write ' + {_SCHEME} + '://' + {_REST}"),
     otherwise="write for example http://mlflow.example:5000",
 )
-SHA256 = _spelt(
+SHA256 = _spelling_rule(
     "self.matches('^[0-9a-f]{64}$')",
     "is not a SHA-256 checksum",
     (_like("(sha256:)?[0-9a-f]{64}"), "'write ' + self.find('[0-9a-fA-F]{64}').lowerAscii()"),
     otherwise="write the 64 hexadecimal digits that `sha256sum` prints for the archive",
 )
-IMAGE = _spelt(
+IMAGE = _spelling_rule(
     "self.matches('^[a-zA-Z0-9][^ \\t\\r\\n]*$') && !self.contains('://')",
     "is not an image reference",
     ("self.matches('^[a-z]+://[^ /]')", "'write ' + self.substring(self.find('^[a-z]+://').size())"),
     otherwise="write for example registry.example/team/yolo:1.2, without spaces",
 )
-VARIABLE = _spelt(
+VARIABLE = _spelling_rule(
     "self.matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')",
     "is not the name of a variable",
     ("self.replace(' ', '_').matches('^[-._a-zA-Z][-._a-zA-Z0-9]*$')", "'write ' + self.replace(' ', '_')"),
