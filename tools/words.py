@@ -48,7 +48,6 @@ NOT_YET = (
     "operator/",
     "tests/chaos/",
     "tests/controlplane/",
-    "tests/docs/",
     "tests/e2e/",
     "tests/faults/test_yolo",
     "tests/property/",

@@ -20,7 +20,7 @@ ROUTE = (
 """From the start of the relay to its end."""
 WRITTEN_BY_A_PROGRAM = {"docs/tour.md"}
 _OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-"""What a `make` that runs the tests tells those that it takes for its parts, which then say where they are."""
+"""Variables by which a `make` that runs the tests makes the others print the folder that they run in."""
 
 
 @pytest.fixture
@@ -33,8 +33,8 @@ def walker() -> Iterator[Walker]:
     outer = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
     walker = Walker(REPOSITORY, {**outer, **mine})
     yield walker
-    code, told = walker.run(f"make -C {REPOSITORY} try-down")
-    assert code == 0, told
+    code, output = walker.run(f"make -C {REPOSITORY} try-down")
+    assert code == 0, output
 
 
 def test_every_command_of_the_newcomers_pages_does_what_they_say(walker: Walker) -> None:

@@ -44,7 +44,7 @@ def test_results_on_a_claim_that_is_created_late_and_waits_for_a_consumer(
     relay: Relay, lazy_class: dict[str, Any]
 ) -> None:
     relay.apply(NAME, output={"persistentVolumeClaim": {"claimName": NAME}, "path": NAME})
-    said = eventually(lambda: message_of(relay, "VolumeClaimMissing"), "the missing claim to be told")
+    said = eventually(lambda: message_of(relay, "VolumeClaimMissing"), "the message on the missing PVC")
     assert said == f"PersistentVolumeClaim {NAME} does not exist in namespace {NAMESPACE}: create it"
     create(relay, "v1", "PersistentVolumeClaim", lazy_class)
     relay.reaches(NAME, "Succeeded", "Failed", within=300)
