@@ -71,7 +71,7 @@ def job(name: str, data: Path, output: Path, epochs: int) -> dict[str, Any]:
 
 
 def train(name: str, folder: Path, epochs: int, images: int) -> tuple[list[float], str]:
-    """Train a task, and return its figure after each epoch, and the termination message. Exits where it fails."""
+    """Train a task, and return its figure after each epoch, and the trainer's message. Exits if it fails."""
     place, data = folder / name, folder / f"data-{name}"
     place.mkdir()
     make_dataset(name, data, train=images, val=images // 4)

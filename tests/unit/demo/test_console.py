@@ -36,7 +36,7 @@ def test_a_pipe_gets_long_lines_whole() -> None:
     assert stream.getvalue().count("\n") == 1
 
 
-def test_a_terminal_gets_colours_and_the_same_words() -> None:
+def test_a_terminal_gets_the_same_text_in_colour() -> None:
     timeline, stream = on_a_terminal()
     timeline.ok("It loads")
     assert "\x1b[" in stream.getvalue()
@@ -70,7 +70,7 @@ def test_a_gpu_is_drawn_with_its_figures() -> None:
     assert "14,000 MiB used, 910 free of 15,360" in stream.getvalue()
 
 
-def test_a_wait_in_a_pipe_prints_its_state_repeatedly() -> None:
+def test_a_wait_in_a_pipe_reports_progress() -> None:
     timeline, stream = piped()
     console_interval, console.HEARTBEAT_SECONDS = console.HEARTBEAT_SECONDS, 0.05
     try:
@@ -81,7 +81,7 @@ def test_a_wait_in_a_pipe_prints_its_state_repeatedly() -> None:
         console.HEARTBEAT_SECONDS = console_interval
 
 
-def test_a_wait_that_is_short_says_nothing_in_a_pipe() -> None:
+def test_a_short_wait_prints_nothing_in_a_pipe() -> None:
     timeline, stream = piped()
     with timeline.wait("training") as wait:
         wait.update("epoch 3 of 8", 3 / 8)
@@ -96,9 +96,9 @@ def test_a_wait_on_a_terminal_draws_a_bar() -> None:
     assert "━" in stream.getvalue()
 
 
-def test_a_loggers_words_become_lines_for_as_long_as_they_are_shown() -> None:
+def test_log_records_become_lines_while_they_are_shown() -> None:
     timeline, stream = piped()
-    logger = logging.getLogger("test_demo_console")
+    logger = logging.getLogger("test_console")
     with timeline.showing(logger):
         logger.info("Cluster %s is up", "demo")
     logger.info("never seen")

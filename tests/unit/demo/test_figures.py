@@ -9,7 +9,7 @@ def test_mib_are_grouped() -> None:
     assert (mib(910), mib(14000)) == ("910", "14,000")
 
 
-def test_a_clock_counts_minutes_past_an_hour() -> None:
+def test_a_clock_continues_past_an_hour() -> None:
     assert [clock(seconds) for seconds in (0, 59.9, 125, 3700)] == ["00:00", "00:59", "02:05", "61:40"]
 
 

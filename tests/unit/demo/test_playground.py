@@ -1,4 +1,4 @@
-"""What the playground says where it cannot do what was asked; that it works is the walk's matter (tests/docs)."""
+"""The playground's errors; tests/docs checks that it works."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPU_RELAY_CACHE", str(tmp_path))
 
 
-def test_without_a_cluster_the_error_says_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_cluster_the_shell_prints_how_to_start_one(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["env"]) == 1
     printed = capsys.readouterr()
     assert (printed.out, "start it with `make try`" in printed.err) == ("", True)

@@ -36,7 +36,7 @@ def test_a_gpu_is_read() -> None:
     assert client(body=GPU).gpu() == Gpu("Tesla T4", total=15360, reserved=450, used=14000, free=910)
 
 
-def test_an_error_has_the_message_of_sam3() -> None:
+def test_an_error_has_sam3s_message() -> None:
     sam3 = client(503, {"status": 503, "detail": "no model.safetensors"})
     with pytest.raises(Sam3Error, match=r"POST /api/v1/segment: status 503: no model\.safetensors"):
         sam3.detect(photograph())

@@ -24,7 +24,7 @@ def test_the_kubeconfig_of_a_cluster_is_printed(cache: Path, capsys: pytest.Capt
     assert capsys.readouterr().out == f"{run.kubeconfig}\n"
 
 
-def test_status_lists_what_was_left_behind_and_down_ends_it(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_status_lists_leftovers_and_down_ends_them(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stale = runs.create("old", NodeKind.NONE).model_copy(update={"owner": GONE})
     stale.save()
     stale.processes().start("etcd", ["sleep", "60"])

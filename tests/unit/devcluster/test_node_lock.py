@@ -35,7 +35,7 @@ def test_the_node_is_one_runs_until_it_gives_it_back(cache: Path) -> None:
     assert node_lock.holds(two)
 
 
-def test_a_holder_without_a_process_is_not_waited_for(cache: Path) -> None:
+def test_a_holder_without_an_owner_is_not_waited_for(cache: Path) -> None:
     holder = runs.create("dev", NodeKind.KUBELET)
     holder.processes().start("etcd", ["sleep", "60"])
     try:

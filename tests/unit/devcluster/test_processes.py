@@ -98,7 +98,7 @@ def test_what_no_record_names_is_found_by_its_mark_and_ended(processes: Processe
     assert not orphans[0].alive()
 
 
-def test_a_record_cut_short_names_no_process(processes: Processes) -> None:
+def test_a_truncated_record_names_no_process(processes: Processes) -> None:
     processes.start("one", SLEEP)
     (processes.run_dir / "processes" / "one.json").write_text('{"pid": 1')
     assert processes.all() == {}

@@ -104,7 +104,7 @@ def test_logs_are_kept_where_the_environment_says(cache: Path, monkeypatch: pyte
     assert (cache / "logs" / "dev" / "etcd.log").read_text() == "it was like this"
 
 
-def test_a_newer_run_of_the_same_name_is_not_taken_for_the_stale_one(cache: Path) -> None:
+def test_a_new_run_is_not_removed_as_stale(cache: Path) -> None:
     stale = make("dev", GONE)
     stale.model_copy(update={"owner": ProcessId.own()}).save()
     cleanup.tear_down(stale, only_if_stale=True)

@@ -13,7 +13,7 @@ NOT_WAITING = {
     Reason.POD_LOST, Reason.PREPARATION_SKIPPED, Reason.PREPARATION_TIMED_OUT, Reason.MULTIPLE_RESIDENTS,
     Reason.NODE_REFUSED_POD,
 }  # fmt: skip
-"""Reasons that do not wait: docs/life-of-a-job.md describes them."""
+"""docs/life-of-a-job.md documents the reasons of running and ended jobs."""
 
 
 def test_every_reason_to_wait_is_documented() -> None:

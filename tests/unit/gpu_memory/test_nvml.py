@@ -30,7 +30,7 @@ def test_identity(python: Run, ledger: Ledger) -> None:
     assert shown == f"1|{ledger.uuid}|Tesla T4|0|580.0-simulated"
 
 
-def test_version_2_distinguishes_reserved_from_used(python: Run, ledger: Ledger) -> None:
+def test_version_2_separates_reserved_from_used(python: Run, ledger: Ledger) -> None:
     with ledger.book(10240):
         shown = python(
             PYNVML + "m = n.nvmlDeviceGetMemoryInfo(h, version=n.nvmlMemory_v2);"
@@ -140,7 +140,7 @@ def test_a_corrupted_ledger_is_an_error(python: Run, ledger: Ledger, file: str, 
     assert "measured" not in python(SENTENCE)
 
 
-def test_sentences_say_what_to_change(python: Run, python_without_gpu: Run, ledger: Ledger) -> None:
+def test_messages_say_what_to_change(python: Run, python_without_gpu: Run, ledger: Ledger) -> None:
     assert "LD_LIBRARY_PATH must contain" in python(SENTENCE, LD_LIBRARY_PATH="")
     assert "create-ledger /nowhere" in python(SENTENCE, GPU_RELAY_SIMULATED_GPU="/nowhere")
     shutil.rmtree(ledger.path / "bookings")
