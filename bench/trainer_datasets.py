@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 Pixels = NDArray[np.uint8]
 EDGE = 64
-"""Width and height of a image in pixels."""
+"""Width and height of an image in pixels."""
 
 
 def make_dataset(task: str, folder: Path, train: int = 48, val: int = 12) -> Path:
@@ -44,7 +44,7 @@ def make_dataset(task: str, folder: Path, train: int = 48, val: int = 12) -> Pat
 
 
 def _written(scan: NDArray[np.float64], rng: np.random.Generator) -> tuple[Pixels, Pixels]:
-    """Return a image of a scan on paper, and where its ink is."""
+    """Return an image of a scan on paper, and where its ink is."""
     size = int(rng.integers(EDGE // 2, EDGE - 8))
     left, top = (int(rng.integers(EDGE - size)) for _ in range(2))
     strength = np.zeros((EDGE, EDGE))

@@ -1,9 +1,9 @@
-"""Kills training runs at random moments, with SIGTERM or SIGKILL, until each has finished all the same.
+"""Kill training runs at random moments, with SIGTERM or SIGKILL, until each has finished.
 
     python -m bench.trainer_kills --kills 100
 
 A job is started again after every kill, as the operator would. It must never start over, and must end with the figures
-and the weights of a training run without interruption, bit for bit. Needs no GPU.
+and the weights of an uninterrupted run, bit for bit. Needs no GPU.
 
 Each attempt is a process of its own that runs the whole trainer, forked from one that has done nothing but import
 PyTorch and Ultralytics: that takes the trainer longer than the training that is killed here. `--cold` starts the
@@ -137,7 +137,7 @@ class Bench:
         return killed
 
     def _check_start(self, attempt: Attempt, name: str, finished: int) -> int:
-        """Check that an attempt resumed where the last one ended, and return how far it came."""
+        """Check that an attempt resumed where the last one was, and return how far it came."""
         log = attempt.log
         resumed = _number(r"Resuming from the checkpoint: (\d+) of", log) or 0
         began = _number(r"epochs (\d+) to", log)

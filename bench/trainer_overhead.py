@@ -3,7 +3,7 @@
     python -m bench.trainer_overhead --pairs 3
 
 Both train the same images with the same arguments and seed, and must end with the same figures, digit for digit. Wall
-time means little on a machine that others use: CPU time stands beside it, and pairs begin with the one and the other in
+time means little on a shared machine: CPU time stands beside it, and pairs begin with the one and the other in
 turn. An epoch is what lies between two lines of results.csv: training, validation and checkpoint.
 """
 
@@ -143,7 +143,7 @@ def report(theirs: list[Run], mine: list[Run]) -> None:
 def main() -> None:
     """Run the benchmark from the command line."""
     parser = argparse.ArgumentParser(prog="python -m bench.trainer_overhead", description=__doc__.partition("\n")[0])
-    parser.add_argument("--pairs", type=int, default=3, help="training runs of each kind (default %(default)s)")
+    parser.add_argument("--pairs", type=int, default=3, help="runs of each kind (default %(default)s)")
     parser.add_argument("--epochs", type=int, default=8, help="epochs of each (default %(default)s)")
     parser.add_argument("--images", type=int, default=256, help="training images (default %(default)s)")
     parser.add_argument("--image-size", type=int, default=160, help="pixels (default %(default)s)")
@@ -164,7 +164,7 @@ def main() -> None:
                 runs[kind].append(run)
                 print(f"pair {pair + 1}, {kind}: {run.total.cpu:.1f} s CPU, {run.total.wall:.1f} s", flush=True)
             if figures(outputs["plain"]) != figures(outputs["ours"]):
-                sys.exit("the two training runs have different figures")
+                sys.exit("the two runs have different figures")
         print(f"{options.epochs} epochs, {options.images} images of {options.image_size} pixels: same figures")
         report(runs["plain"], runs["ours"])
 

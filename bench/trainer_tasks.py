@@ -48,7 +48,7 @@ class Task:
 TASKS = {
     "detect": Task("yolo26n.yaml", "metrics/mAP50(B)"),
     "segment": Task("yolo26n-seg.yaml", "metrics/mAP50(M)"),
-    # With the default augmentation of Ultralytics, a digit of 64 pixels cannot be read.
+    # Ultralytics' default augmentation makes digits in 64 pixels unreadable.
     "classify": Task("yolo26n-cls.yaml", "metrics/accuracy_top1", {"auto_augment": None, "erasing": 0.0, "lr0": 0.001}),
     "pose": Task("yolo26n-pose.yaml", "metrics/mAP50(P)"),
     "obb": Task("yolo26n-obb.yaml", "metrics/mAP50(B)"),

@@ -15,7 +15,7 @@ FONT = re.compile(r"""url\(["']?(?:https?:)?//[^)]+|@import[^;]*//""")
 
 @pytest.fixture(scope="module")
 def site() -> Path:
-    """The site, from a strict build."""
+    """The site, built again in strict mode."""
     done = subprocess.run(["make", "docs"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return REPOSITORY / "build" / "docs"

@@ -20,7 +20,7 @@ ROUTE = (
 """From the start of the relay to its end."""
 WRITTEN_BY_A_PROGRAM = {"docs/tour.md"}
 _OF_MAKE = {"MAKEFLAGS", "MAKELEVEL", "MFLAGS"}
-"""Variables by which a `make` that runs the tests makes the others print the folder that they run in."""
+"""Variables that a `make` that runs the tests passes to its children, which print their folder because of them."""
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_every_command_of_the_newcomers_pages_does_what_they_say(walker: Walker)
         walker.walk(page(name))
 
 
-def test_every_other_console_block_says_why_it_is_not_run() -> None:
+def test_every_unrun_console_block_has_a_reason() -> None:
     others = [each for each in pages() if each.name not in {*ROUTE, *WRITTEN_BY_A_PROGRAM}]
     blocks = [(each, block) for each in others for block in each.blocks]
     blocks += [(each, script) for each in pages() for script in each.scripts]
