@@ -1,5 +1,5 @@
-# make demo    the whole relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 is back    (KEEP=1 keeps it)
-# make try     the same relay to try by hand, see docs/try-it.md; `make try-down` ends it
+# make demo    GPU Relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 loads again    (KEEP=1 keeps it)
+# make try     the same, to try by hand: docs/try-it.md; `make try-down` ends it
 # make test    every test; on a fresh machine this builds Kubernetes and the images first
 #
 # Both install what they need into $(CACHE), nothing into the checkout. NODE=process|kubelet chooses the node by hand.

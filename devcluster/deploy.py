@@ -1,4 +1,4 @@
-"""The whole relay in a local cluster, from manifests/overlays/local: what demo and end-to-end tests start from."""
+"""GPU Relay in a local cluster, from manifests/overlays/local, for the demo and the end-to-end tests."""
 
 import subprocess
 import sys

@@ -61,7 +61,7 @@ class Attempt:
             time.sleep(0.02)
 
     def ended(self) -> tuple[int, dict[str, Any]]:
-        """Wait for the end, and return exit code and last word."""
+        """Wait for the end, and return exit code and termination message."""
         code = self.process.wait(DEADLINE_SECONDS)
         return code, json.loads(self.word_file.read_bytes())
 
