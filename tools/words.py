@@ -47,7 +47,6 @@ NOT_YET = (
     "manifests/",
     "crds/",
     "operator/",
-    "tests/chaos/",
     "tests/controlplane/",
     "tests/e2e/",
     "tests/faults/test_yolo",
