@@ -1,12 +1,12 @@
-# make demo    the whole relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 is back    (KEEP=1 keeps it)
-# make try     the same relay to try by hand, see docs/try-it.md; `make try-down` ends it
+# make demo    GPU Relay on a local Kubernetes: SAM3 unloads, YOLO trains, SAM3 loads again    (KEEP=1 keeps it)
+# make try     the same, to try by hand: docs/try-it.md; `make try-down` ends it
 # make test    every test; on a fresh machine this builds Kubernetes and the images first
 #
 # Both install what they need into $(CACHE), nothing into the checkout. NODE=process|kubelet chooses the node by hand.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo try try-env try-down test test-fast test-unit test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release environment down
+.PHONY: help demo try try-env try-down test test-fast test-unit test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release environment down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -20,7 +20,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release down"
+	@echo "also: test-fast test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release down"
 
 demo: environment
 	@$(PY) -m demo
@@ -36,7 +36,7 @@ try-env: environment
 try-down: environment
 	@$(PY) -m devcluster down --name $(TRY)
 
-test: lint test-unit test-controlplane test-faults test-e2e test-docs
+test: lint test-unit test-mutants test-controlplane test-faults test-e2e test-docs
 
 test-fast: lint test-unit
 
@@ -45,6 +45,10 @@ test-fast: lint test-unit
 test-unit: environment
 	$(PYTEST) --numprocesses 2 --dist loadfile --ignore tests/unit/yolo tests/unit tests/property
 	$(PYTEST) --numprocesses 2 --dist loadgroup tests/unit/yolo
+
+# The model of the turn must find every law that a change of the planner breaks.
+test-mutants: environment
+	$(PY) -m tests.property.mutants
 
 test-controlplane: environment
 	@$(PY) -m devcluster prepare --node none --gitops

@@ -1,4 +1,4 @@
-"""What each policy does to the resident's outage and to the jobs' time: `python -m bench.fairness [--write FILE]`.
+"""The outage of the resident and the time of the jobs under each policy: `python -m bench.fairness [--write FILE]`.
 
 A real API server and the real operator; the resident and the kubelet follow a script, and requests come five times a
 second. The resident loads and unloads in no time and a training lasts seconds, so that what is seen is the policy.
@@ -64,7 +64,7 @@ SCENARIOS = (
 
 @dataclass
 class Measured:
-    """What a scenario came to. Times are seconds."""
+    """The results of a scenario. Times are in seconds."""
 
     makespan: float = 0.0
     served: int = 0
@@ -74,7 +74,7 @@ class Measured:
 
 
 class Clients:
-    """Asks the resident for something again and again, and keeps count of what came of it."""
+    """Sends requests to the resident periodically, and counts the results."""
 
     def __init__(self, resident: ScriptedResident, scenario: Scenario) -> None:
         self._resident, self._busy = resident, scenario.busy

@@ -1,4 +1,4 @@
-"""What preparing without a GPU spares SAM3: `python -m bench.preparation [--mib 100] [--mib-per-second 5]`.
+"""How much outage a preparation without a GPU saves: `python -m bench.preparation [--mib 100] [--mib-per-second 5]`.
 
 The whole relay on a local Kubernetes. The same job twice, with its data behind a slow URI: prepared before it joins
 the queue, and left to the training pod. Prints how long SAM3 was off the GPU each time.
@@ -83,7 +83,7 @@ def measure(relay: Relay, uri: str) -> None:
 
 
 def main() -> None:
-    """Bring the relay up, make the data, measure."""
+    """Start GPU Relay, write the data, measure."""
     parser = argparse.ArgumentParser(prog="bench.preparation", description=__doc__)
     parser.add_argument("--mib", type=int, default=100, help="size of the archive")
     parser.add_argument("--mib-per-second", type=float, default=5.0, help="speed of the link")

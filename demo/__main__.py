@@ -97,7 +97,7 @@ def run(output: Path, *, keep: bool) -> int:
 
 def _play(timeline: Timeline, output: Path, *, keep: bool) -> bool:
     timeline.headline(
-        "GPU Relay: one GPU, shared by SAM3 inference and YOLO training",
+        "GPU Relay: SAM3 and YOLO training share one GPU",
         "A simulated Tesla T4 with 15,360 MiB. SAM3 takes 14,000 MiB, the training job needs 10,240: only one fits.",
         "Takes about 3 minutes once everything is built; each build prints its cost first.",
         "",

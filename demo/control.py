@@ -36,7 +36,7 @@ def job_file(training_pod: Object, name: str) -> Object:
 def control_objects(training_pod: Object, name: str) -> Object:
     """Return a List of the ConfigMap `name` with the job file and the pod `name` that runs it.
 
-    Raises ValueError when the pod is none that the operator built.
+    Raises ValueError if the operator has not built the pod.
     """
     namespace = training_pod["metadata"]["namespace"]
     contents = json.dumps(job_file(training_pod, name), indent=2)

@@ -1,4 +1,4 @@
-"""What to look at when a step has failed."""
+"""The report on a failed step."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -30,7 +30,7 @@ _SHOWN = ("the pods", "the job", "the operator's log")
 
 
 def report(kubectl: Callable[..., str], timeline: Timeline, output: Path) -> None:
-    """Print the ends of what explains most, and write everything to failure.txt."""
+    """Print the most useful outputs, shortened, and write all of them to failure.txt."""
     seen = {what: _look(kubectl, command) for what, command in _LOOKS.items()}
     for what in _SHOWN:
         command, text = f"kubectl {' '.join(_LOOKS[what])}", seen[what].rstrip().splitlines()

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: the first one stops the demo, and whatever is being taken down then is taken down whole."""
+"""Ctrl-C and SIGTERM: the first one stops the demo; a removal that has begun is completed."""
 
 import signal
 from types import FrameType

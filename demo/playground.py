@@ -1,4 +1,4 @@
-"""`python -m demo.playground`: the relay on a local Kubernetes, to be tried by hand (docs/try-it.md).
+"""`python -m demo.playground`: GPU Relay on a local Kubernetes, to try by hand (docs/try-it.md).
 
 `up` starts a cluster with operator, SAM3 and a small data set, which stays; `env` prints what a shell needs to use it;
 `python -m devcluster down --name try` ends it.
@@ -21,7 +21,7 @@ from devcluster.deploy import resident_address
 from devcluster.kubectl import Kubectl
 
 DEFAULT_NAME = "try"
-_DESCRIPTION = "The whole relay on a local Kubernetes, to be tried by hand: docs/try-it.md."
+_DESCRIPTION = "GPU Relay on a local Kubernetes, to try by hand: docs/try-it.md."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

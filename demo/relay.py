@@ -1,4 +1,4 @@
-"""The relay as its users and its node see it: jobs by kubectl, SAM3 by HTTP, the GPU by its ledger."""
+"""GPU Relay from outside: jobs by kubectl, SAM3 by HTTP, the GPU by its ledger."""
 
 import json
 import threading
@@ -109,7 +109,7 @@ class Relay:
         return self._ledger.used_mib
 
     def kill_pod(self, labels: str, namespace: str = SYSTEM) -> None:
-        """Kill a pod at once: SIGKILL, no grace."""
+        """Kill a pod immediately: SIGKILL, without grace period."""
         self.kubectl("-n", namespace, "delete", "pod", "-l", labels, "--grace-period=0", "--force", "--wait=false")
 
     # the operator's settings
@@ -128,7 +128,7 @@ class Relay:
 
     @contextmanager
     def watched(self) -> Iterator[Watched]:
-        """Look at the GPU from outside, five times a second: it must never be SAM3's and a job's at once."""
+        """Measure the GPU from outside, five times a second: SAM3 and a job must never hold memory at the same time."""
         seen, stop = Watched(), threading.Event()
         watcher = threading.Thread(target=self._watch, args=(seen, stop))
         watcher.start()

@@ -1,4 +1,4 @@
-"""Where the demo plays: a cluster with the relay deployed in it, and how that goes away again."""
+"""The cluster of the demo with GPU Relay deployed in it, and its removal."""
 
 import contextlib
 import shutil
@@ -21,7 +21,7 @@ _OVERLAY = REPOSITORY / "manifests" / "overlays" / "local"
 
 
 class Stage:
-    """A cluster that takes pods, the volumes of its node, and the relay once `deploy` has returned."""
+    """A cluster that takes pods, the volumes of its node, and GPU Relay once `deploy` has returned."""
 
     def __init__(self, cluster: Cluster | ExistingCluster, timeline: Timeline) -> None:
         self._cluster = cluster

@@ -10,7 +10,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Attempt:
-    """One training pod that has ended, in the job's words."""
+    """One training pod that has ended, from the status of the job."""
 
     number: int
     pod: str
@@ -21,7 +21,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class JobView:
-    """A YoloTrainingJob as far as it has come. Memory is MiB."""
+    """The state of a YoloTrainingJob. Memory is in MiB."""
 
     phase: str
     says: str
@@ -84,7 +84,7 @@ class Terminated:
     started: float
     finished: float
     reason: str
-    """The trainer's, from its last word; empty where it left none."""
+    """From the trainer's termination message; empty without one."""
     message: str
 
 
@@ -92,7 +92,7 @@ def terminated(pod: Object) -> Terminated | None:
     """Read how a pod's first container ended; None while it has not."""
     for status in pod.get("status", {}).get("containerStatuses", []):
         if state := status.get("state", {}).get("terminated"):
-            word = _last_word(state.get("message", ""))
+            word = _termination_message(state.get("message", ""))
             return Terminated(
                 state["exitCode"],
                 _seconds(state["startedAt"]),
@@ -117,7 +117,7 @@ def identity(pod: Object) -> Identity:
     return Identity(pod["metadata"]["uid"], restarts)
 
 
-def _last_word(message: str) -> Object:
+def _termination_message(message: str) -> Object:
     try:
         word = json.loads(message)
     except ValueError:

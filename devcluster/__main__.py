@@ -1,4 +1,4 @@
-"""`python -m devcluster`: the local Kubernetes by hand."""
+"""`python -m devcluster`: the command line of the local Kubernetes."""
 
 import argparse
 import logging

@@ -12,7 +12,7 @@ from devcluster.images import FIRST_USE_GIB
 from devcluster.progress import require_disk
 from devcluster.runs import NodeKind
 
-#: The environment variable that decides by hand.
+#: The environment variable that overrides the choice.
 VARIABLE = "NODE"
 EXISTING = "existing"
 

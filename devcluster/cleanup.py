@@ -28,7 +28,7 @@ def tear_down(run: Run, processes: Processes | None = None, *, only_if_stale: bo
             return  # another process was faster, and may have made a new run of this name since
         problems = _end(run, processes or run.processes()) + leftovers(run)
         if problems:
-            raise ClusterError(f"cluster {run.name} was not taken down cleanly:\n" + "\n".join(problems))
+            raise ClusterError(f"cluster {run.name} was not removed cleanly:\n" + "\n".join(problems))
         if run.node is NodeKind.KUBELET:
             node_lock.release(run)
         _keep_logs(run)

@@ -1,4 +1,4 @@
-"""The whole relay in a local cluster, from manifests/overlays/local: what demo and end-to-end tests start from."""
+"""GPU Relay in a local cluster, from manifests/overlays/local, for the demo and the end-to-end tests."""
 
 import subprocess
 import sys
@@ -39,9 +39,10 @@ class Volumes:
             folder.chmod(_OPEN)  # pods run as a user of their own
 
     def make_tiny_model(self) -> None:
-        """Put a random-weight SAM3 there: the real architecture, small, whose masks mean nothing."""
+        """Write a small SAM3 with the real architecture and random weights to the folder of the models."""
         command = [sys.executable, "-m", "sam3_server", "make-tiny-model", str(self.models / "sam3")]
-        subprocess.run(command, check=True, env={"PYTHONPATH": PYTHONPATH}, stdout=subprocess.DEVNULL)
+        environment = {"PYTHONPATH": PYTHONPATH, "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+        subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
 
 def deploy(cluster: ClusterLike, volumes: Volumes) -> None:

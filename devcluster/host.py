@@ -169,7 +169,7 @@ def remove_log_links(run_dir: Path, folder: Path = Path("/var/log/containers")) 
 
 
 def _rmdir(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # it is not there, or somebody else still uses it
+    with contextlib.suppress(OSError):  # it is not there, or another process still uses it
         folder.rmdir()
 
 

@@ -28,12 +28,12 @@ class Builder:
         Raises ClusterError when this is not root, the disk is too small, or a build fails.
         """
         if os.geteuid() != 0:
-            raise ClusterError("building images needs root here; with Docker, build the three Dockerfiles by hand")
+            raise ClusterError("building images needs root here; with Docker, build the three Dockerfiles yourself")
         packages.ensure(packages.IMAGE_TOOLS)
         self._cache.mkdir(parents=True, exist_ok=True)
         # The base image may be one made here, which has no signature.
         self._policy.write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
-        with runs.locked("images"):  # two builds at once would build everything twice
+        with runs.locked("images"):  # two concurrent builds would build everything twice
             for image in images:
                 if not self._has(image.keyed):
                     self._build(image)

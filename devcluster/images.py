@@ -104,7 +104,7 @@ IMAGES = {
 
 
 def select(names: Iterable[str]) -> list[Image]:
-    """Return the images of these names; raises ClusterError for a name that is none."""
+    """Return the images of these names; raises ClusterError for an unknown name."""
     names = list(names)
     if unknown := [name for name in names if name not in IMAGES]:
         raise ClusterError(f"no such image: {', '.join(unknown)}; there are {', '.join(IMAGES)}")

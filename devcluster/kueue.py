@@ -65,7 +65,7 @@ class Kueue:
         webhooks, health = _free_ports(2)
         documents = list(yaml.safe_load_all((self._program.parent / _MANIFESTS).read_text()))
         wanted = [reachable(each, webhooks) for each in documents if each["kind"] not in _LEFT_OUT]
-        # Namespaces come before what lies in them; kubectl orders a list by nothing.
+        # Namespaces come before their objects; kubectl keeps the order of a list.
         wanted.sort(key=lambda each: each["kind"] != "Namespace")
         self._apply(*wanted, _external_service())
         self._kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kueue")

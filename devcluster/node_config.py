@@ -12,7 +12,7 @@ _PROXY_METRICS = "127.0.0.1:10249"
 
 
 def containerd_config(run_dir: Path, root: Path, cni_bin: Path, pause_image: str) -> str:
-    """Return containerd's configuration: images in `root` outlive the run, everything else lies in `run_dir`."""
+    """Return containerd's configuration: images in `root` outlive the run, everything else is in `run_dir`."""
     cri = 'plugins."io.containerd.grpc.v1.cri"'
     # restrict_oom_score_adj: where the kernel forbids lowering oom_score_adj, runc would fail on every pod.
     return f"""\

@@ -28,9 +28,9 @@ class Holder(BaseModel):
 def acquire(run: Run, wait: float, clean: Callable[[Run], None]) -> None:
     """Take the machine's node for a run, waiting up to `wait` seconds while another process uses it.
 
-    A stale holder is taken down first, by `clean`, which must release it.
+    A stale holder is removed first, by `clean`, which must release the node.
 
-    Raises ClusterError that says who holds it, at once where the holder is not going to end by itself.
+    Raises ClusterError that names the holder; immediately if the holder does not end by itself.
     """
     deadline = time.monotonic() + wait
     logged = False

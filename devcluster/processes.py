@@ -111,7 +111,7 @@ class Processes:
         return [name for name, identity in self.all().items() if not identity.alive()]
 
     def wait_for(self, what: str, ready: Callable[[], bool], timeout: float, needs: Iterable[str]) -> None:
-        """Poll until `ready()`; fail at once, with the end of its log, when a process in `needs` has ended.
+        """Poll until `ready()`; fail immediately, with the end of its log, when a process in `needs` has ended.
 
         `timeout` is in seconds.
         """
@@ -140,7 +140,7 @@ class Processes:
         return "\n".join([f"--- {log}:", *text[-lines:]])
 
     def end(self, names: Iterable[str], grace: float = 0.0) -> None:
-        """End processes by name, all at once: SIGTERM, then SIGKILL after `grace` seconds; without grace, SIGKILL."""
+        """End processes by name, in parallel: SIGTERM, then SIGKILL after `grace` seconds; without grace, SIGKILL."""
         recorded = self.all()
         doomed = [recorded[name] for name in names if name in recorded]
         if grace:

@@ -1,8 +1,9 @@
-"""A software bill of materials for each image (CycloneDX 1.6): what its lock file and its Debian packages say it is of.
+"""Write a software bill of materials (CycloneDX 1.6) of each image: the packages of its lock files and of Debian.
 
     python -m devcluster.sbom sbom/        # writes sbom/<image>.cdx.json; builds images that have changed
 
 The same image gives the same file, byte for byte: it has no time, and its serial number is made from the image's key.
+`cyclonedx-py requirements` ignores environment markers, and so lists two versions of NumPy: lock files are read here.
 """
 
 import argparse

@@ -29,7 +29,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> str:
-    """Lead links out of docs/ to the pages made for them."""
+    """Change links out of docs/ to the pages made for them."""
     source = page.file.src_uri
 
     def led(match: re.Match[str]) -> str:
@@ -40,7 +40,7 @@ def on_page_markdown(markdown: str, page: Page, config: Any, files: Files) -> st
 
 
 def _outside(source: str, target: str) -> str | None:
-    """Return the path in the repository of a link's target, or None where it lies in docs/."""
+    """Return the path in the repository of a link's target, or None for one in docs/."""
     path = posixpath.normpath(posixpath.join("docs", posixpath.dirname(source), target))
     return None if path.startswith("docs/") else path
 

@@ -1,4 +1,4 @@
-"""What hostile and careless clients cost everybody else: the longest silence of /health, an honest request, memory.
+"""What hostile and careless clients cost the other clients: the longest silence of /health, an honest request, memory.
 
 The server is that of this checkout, or of another one, so that two can be compared on one machine.
 """

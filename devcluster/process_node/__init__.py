@@ -10,7 +10,7 @@ ConfigMaps, Secrets, downward API, projected with bound service account tokens),
 `activeDeadlineSeconds`, `kubectl logs`; no process outlives its container, however the node ends.
 
 What is not, because nothing is isolated:
-- There is no mount namespace. A volume lies in the pod's folder, and the node writes that place wherever a mount path
+- There is no mount namespace. A volume is in the pod's folder, and the node writes that place wherever a mount path
   occurs in the command, the environment, or the text of ConfigMap and downward API files (not where that text says
   `mountPath` itself: a pod template); termination messages are translated back. A program that has a mount path built
   in does not find it. `readOnly` is not enforced, and `/tmp` is the machine's.
@@ -22,7 +22,7 @@ What is not, because nothing is isolated:
 - Resource limits and securityContext are not applied; the user is the node's own. A container that asks for
   `nvidia.com/gpu`, or runs an image that asks for GPUs, sees the simulated GPU.
 - Pods reach the API through KUBECONFIG (with their service account's token) instead of KUBERNETES_SERVICE_HOST.
-- A pod that asks for what is not here (lifecycle hooks, sidecar init containers, other volumes or probes) fails at once
+- A pod with an unsupported feature (lifecycle hooks, sidecar init containers, other volumes or probes) fails at once
   with a message that says so. Nothing is recorded as Events.
 
 Files: `<run-dir>/pods/<uid>/` (volumes), `<run-dir>/logs/<namespace>_<pod>_<uid>/<container>/<restart>.log` (kept).

@@ -15,7 +15,7 @@ Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
 STRATEGIC_MERGE = "application/strategic-merge-patch+json"
 _TIMEOUT_SECONDS = 10.0
-#: A watch without an event for this long is started again; the server is asked to end it before.
+#: A watch that says nothing for this long is begun anew; the server is asked to end it before.
 _WATCH_SECONDS = 240
 _LONGEST_EVENT = 16 << 20
 

@@ -111,7 +111,7 @@ def wants_gpu(container: Object) -> bool:
 
 
 def kubeconfig(server: str, authority: bytes, account: Path, namespace: str) -> str:
-    """Return a kubeconfig (JSON, which is YAML) for a service account whose token lies in `account`."""
+    """Return a kubeconfig (JSON, which is YAML) for a service account with its token in `account`."""
     cluster = {"server": server, "certificate-authority-data": base64.b64encode(authority).decode()}
     return json.dumps(
         {

@@ -57,15 +57,15 @@ class OperatorProcess:
             self._process = subprocess.Popen(self._command, env=self._environment, stdout=log, stderr=log)
 
     def pause(self) -> None:
-        """SIGSTOP: it neither acts nor notices that time passes."""
+        """Stop the process with SIGSTOP."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
-        """SIGCONT."""
+        """Continue the process with SIGCONT."""
         self._signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """SIGKILL: it gets no chance to tidy up."""
+        """Kill the process with SIGKILL."""
         self._end(signal.SIGKILL)
 
     def stop(self) -> int | None:

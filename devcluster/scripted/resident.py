@@ -78,7 +78,7 @@ class ScriptedResident:
 
     @property
     def used_mib(self) -> int:
-        """Memory used on the GPU by everybody."""
+        """Memory used on the GPU by all processes."""
         own = self.model_mib if self.loaded else self.faults.leak_mib
         return own + self.trainer_mib + self.other_mib + self.beside()
 

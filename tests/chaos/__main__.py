@@ -69,7 +69,7 @@ async def _all(run_dir: Path, folder: Path, plans: list[Plan], at_once: int, pat
         async def one(plan: Plan) -> Outcome:
             async with gate:
                 outcome = await storm.run(api, folder, plan, patience)
-            tell(outcome)
+            print_outcome(outcome)
             return outcome
 
         outcomes = await asyncio.gather(*map(one, plans))
@@ -77,7 +77,7 @@ async def _all(run_dir: Path, folder: Path, plans: list[Plan], at_once: int, pat
         return list(outcomes)
 
 
-def tell(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """Print one run, with all there is where it went wrong."""
     good = not outcome.violations
     events = "".join(f"; {name}" for _, name in outcome.plan.events)

@@ -73,7 +73,7 @@ class Api:
                 raise
 
     async def watch(self, path: str, version: str, **query: str) -> AsyncIterator[tuple[str, Object]]:
-        """Yield (type, object) of every change after a version, for ever."""
+        """Yield (type, object) of every change after a version, without end."""
         while True:
             given = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "600", **query}
             timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)

@@ -1,4 +1,4 @@
-"""Claims that are bound: each PersistentVolumeClaim with a volume of its own, as an administrator makes them."""
+"""PVCs that are bound: each has a volume of its own, as an administrator makes it."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ NAMES = ("data", "results")
 
 
 async def create_claims(api: Api, namespace: str, names: Sequence[str] = NAMES) -> None:
-    """Create claims and their volumes; the volume controller binds them."""
+    """Create PVCs and their volumes; the volume controller binds them."""
     for name in names:
         volume = f"{namespace}-{name}"
         shared = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
@@ -23,6 +23,6 @@ async def create_claims(api: Api, namespace: str, names: Sequence[str] = NAMES) 
 
 
 async def delete_volumes(api: Api, namespace: str, names: Sequence[str] = NAMES) -> None:
-    """Delete the volumes; the claims go with their namespace."""
+    """Delete the volumes; the PVCs are deleted with their namespace."""
     for name in names:
         await api.delete(f"{_VOLUMES}/{namespace}-{name}")

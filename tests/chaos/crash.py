@@ -33,7 +33,7 @@ class Orders:
         if not call.is_order:
             return UNTOUCHED
         self.seen.append(call.kind)
-        self.last = call.operator or self.last  # the residents' door cannot tell who calls: who wrote last
+        self.last = call.operator or self.last  # the residents' door does not know its caller: the last that wrote
         if len(self.seen) != self.k:
             return UNTOUCHED
 

@@ -42,5 +42,5 @@ EVENTS: dict[str, Event] = {
     "reason unknown": Event(job_events.reason_unknown),
     "same name again": Event(job_events.same_name_again),
     "preparations hang": Event(job_events.preparations_hang, preparations=2),
-    "claims missing": Event(job_events.claims_missing, preparations=2),
+    "PVCs missing": Event(job_events.claims_missing, preparations=2),
 }

@@ -25,7 +25,7 @@ class Happenings:
     """All of one run. Moments are those of the monotonic clock, in seconds."""
 
     everyone: Spans = field(default_factory=list)
-    """When something went on that no operator can hide from anybody: it was down, or a call was lost."""
+    """When an event affected all jobs: the operator was down, or a call was lost."""
     unusable: dict[str, Spans] = field(default_factory=dict)
     """When a GPU could take no training, for reasons that are no operator's."""
     silent: dict[str, Spans] = field(default_factory=dict)

@@ -94,7 +94,7 @@ async def preparations_hang(stage: Stage, draw: Random) -> None:
 
 
 async def claims_missing(stage: Stage, draw: Random) -> None:
-    """Two jobs name a claim that does not exist."""
+    """Two jobs name a PVC that does not exist."""
     claim = {"persistentVolumeClaim": {"claimName": "misspelt"}, "path": "digits"}
     for number in range(2):
         stage.happenings.unjudged.add(f"lost-{number}")
@@ -103,7 +103,7 @@ async def claims_missing(stage: Stage, draw: Random) -> None:
 
 @contextlib.contextmanager
 def _cannot_be_read(stage: Stage, name: str) -> Iterator[None]:
-    """Have it judged that a job's training goes on in the block."""
+    """Check that a job's training run continues in the block."""
     stage.happenings.unreadable[stage.name, name] = time.monotonic()
     try:
         yield

@@ -1,6 +1,6 @@
-"""A kubelet that hears of pods at once: it runs and ends them, stops them when told, and books their memory.
+"""A kubelet that sees pods immediately: it runs and ends them, stops them on request, and books their memory.
 
-The scheduler binds the pods. Their claims exist and are bound, unless an event leaves one out.
+The scheduler binds the pods. Their PVCs exist and are bound, unless an event leaves one out.
 """
 
 import asyncio
@@ -35,9 +35,9 @@ class Kubelet:
         self._stop: dict[str, asyncio.Future[str]] = {}
         self._bound: dict[str, asyncio.Future[str]] = {}
         self.checkpoint = 0.4
-        """Seconds that a training which is told to stop goes on to hold its memory."""
+        """Seconds for which a training pod that is asked to stop holds its memory."""
         self.overbooked: list[str] = []
-        """Trainings that took more memory than there was."""
+        """Training pods that took more memory than was free."""
 
     async def run(self) -> None:
         """Work until cancelled."""

@@ -172,7 +172,7 @@ class Observer:
             self._births.ordered(json.loads(call.body))
 
     def _may_be_deleted(self, call: Call) -> None:
-        """Law 10: a job that cannot be read is not gone, so its training goes on."""
+        """Law 10: a job that cannot be read is not gone, so its training run continues."""
         namespace, name = call.path.split("/")[-3], call.path.rsplit("/", 1)[-1]
         jobs = [
             pod["metadata"]["labels"]["gpurelay.dev/job"]
@@ -184,7 +184,7 @@ class Observer:
             after = time.monotonic() - since
             self._violated(f"law 10: {name} was deleted {after:.1f} s after its job became unreadable")
 
-    # when it is over
+    # at the end
 
     def verdict(self) -> list[str]:
         """Return all violations, those included that only whole histories show."""
@@ -192,7 +192,7 @@ class Observer:
         self._judge_orders()
         for kubelet in (self.stage.kubelet, self.stage.neighbour):
             self.violations += [f"{name} took more memory than there was" for name in kubelet.overbooked]
-        self._end_what_goes_on()
+        self._close_open_spans()
         gone = self.stage.lenders.gone
         self.violations += self._outages.verdict(self._on_gpu, gone)
         self.violations += self._waits.verdict(self._on_gpu, self._turns, self._for_bystander, gone, self._others())
@@ -206,7 +206,7 @@ class Observer:
             if taken and taken[-1] not in {"", call.operator} and not late:
                 self._violated(f"{call.operator} gave an order ({call.kind}) while {taken[-1]} led")
 
-    def _end_what_goes_on(self) -> None:
+    def _close_open_spans(self) -> None:
         """Close what has no end yet."""
         for uid in list(self._running):
             self._ran(uid)

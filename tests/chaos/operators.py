@@ -21,7 +21,7 @@ class Operator:
         self.log = log
         self.starts = 0
         self.continued = float("-inf")
-        """When it was last told to go on after a pause (monotonic, seconds)."""
+        """When it last resumed after a pause (monotonic, seconds)."""
         self._environment = {**environment, "POD_NAME": name, "POD_UID": name}
         self._skew = skew
         self._process: BaseProcess | None = None

@@ -1,8 +1,8 @@
-"""An HTTP proxy that stands between an operator and all that it talks to, and does to each call what it is told.
+"""An HTTP proxy between an operator and all its servers, which does to each call what a decider says.
 
     operator ──► front door ──► fate of the call? ──► API server or resident ──► fate of the answer? ──► operator
 
-Whoever decides the fates sees every call, so crashes "right after the k-th write" and faults by seed are two deciders.
+A decider sees every call: crashes "right after the k-th write" and faults by seed are two of them.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ class Proxy:
         if call.is_watch:
             return await self._stream(request, upstream, fate)
         forwarding = asyncio.create_task(self._forward(request, call, upstream, self.admit(call, body), fate))
-        self._lost.add(forwarding)  # it goes on even if the caller gives up
+        self._lost.add(forwarding)  # it continues even if the caller gives up
         forwarding.add_done_callback(self._lost.discard)
         return await asyncio.shield(forwarding)
 
@@ -184,11 +184,11 @@ class Proxy:
                 raw = await answer.read()
                 if self._hides(request):
                     raw = scope.visible_list(raw, self._namespaces or frozenset())
-                told = (answer.status, raw, _headers(answer))
+                answered = (answer.status, raw, _headers(answer))
         except (aiohttp.ClientError, TimeoutError):
             return _cut(request)
         if request.method == "GET":
-            self._remember(str(request.rel_url), told)
+            self._remember(str(request.rel_url), answered)
         if fate.after_forwarding is not None:
             await fate.after_forwarding()
         if fate.lose_answer:
@@ -196,7 +196,7 @@ class Proxy:
         if fate.hang_answer:
             await self._until_the_caller_goes(request)
         await asyncio.sleep(fate.answer_delay)
-        response = _answer(*told)
+        response = _answer(*answered)
         self.on_answer(call)
         if fate.after_answering is not None:
             with contextlib.suppress(ConnectionError):
@@ -244,10 +244,10 @@ class Proxy:
     def _hides(self, request: web.BaseRequest) -> bool:
         return self._namespaces is not None and scope.spans_namespaces(request.method, request.path)
 
-    def _remember(self, url: str, told: tuple[int, bytes, dict[str, str]]) -> None:
+    def _remember(self, url: str, answered: tuple[int, bytes, dict[str, str]]) -> None:
         """Keep the last few answers to a question, oldest first."""
         answers = self._answers.setdefault(url, [])
-        answers.append(told)
+        answers.append(answered)
         del answers[:-3]
 
     async def _until_the_caller_goes(self, request: web.BaseRequest) -> None:

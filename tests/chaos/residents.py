@@ -93,7 +93,7 @@ class Residents:
         return pod
 
     async def remove(self, pod: ResidentPod) -> None:
-        """Delete a pod at once; nobody answers at its address any more."""
+        """Delete a pod immediately; its address stops answering."""
         self.present.remove(pod)
         pod.proxy.event = lambda _: Fate(lose_request=True)
         await self._api.delete(f"{self._pods}/{pod.name}", gracePeriodSeconds=0)

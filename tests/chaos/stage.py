@@ -112,7 +112,7 @@ class Stage:
         await self.api.patch(f"{self.jobs_path()}/{name}", {"spec": spec})
 
     async def delete(self, name: str) -> None:
-        """Delete a job and leave its pods behind: the operator has to stop a training that nobody wants any more."""
+        """Delete a job and leave its pods behind: the operator has to stop a training run without a job."""
         self.happenings.unreadable.pop((self.name, name), None)  # its training may be stopped from now on
         await self.api.delete(f"{self.jobs_path()}/{name}", propagationPolicy="Orphan")
 
@@ -137,7 +137,7 @@ class Stage:
         return str(lease["spec"].get("holderIdentity", "")).split("_")[0] if lease else ""
 
     async def at_rest(self) -> bool:
-        """True when every job is over, every GPU the resident's, and every resident loaded, or free to load.
+        """True when every job has ended, every GPU belongs to its resident, and every resident is loaded or may load.
 
         A GPU that has gone, or whose resident does not answer, may keep its Lease; jobs that no law promises an end may
         wait.
@@ -151,7 +151,7 @@ class Stage:
             for lease in await self.gpu_leases()
             if lease["metadata"]["name"] not in gone
         )
-        over = all(_is_over(job) for job in await self.judged_jobs())
+        over = all(_has_ended(job) for job in await self.judged_jobs())
         return (
             over
             and settled
@@ -280,7 +280,7 @@ async def _cancelled(task: "asyncio.Task[None]") -> None:
         raise end
 
 
-def _is_over(job: Object) -> bool:
+def _has_ended(job: Object) -> bool:
     phase = job.get("status", {}).get("phase")
     return phase in {"Succeeded", "Failed"} or (phase == "Suspended" and bool(job["spec"].get("suspend")))
 

@@ -48,7 +48,7 @@ class Waits:
         violations = []
         for what, taken, bound in (
             ("could train", running, CONSTANT + others * self.turn),
-            ("nobody had", _both(running, turns), CONSTANT),
+            ("no job had", _both(running, turns), CONSTANT),
         ):
             excused = [*self.happenings.everyone, *self._nothing_free(taken, gone)]
             for name in self.began:

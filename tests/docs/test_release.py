@@ -72,12 +72,12 @@ def test_its_commands_start_from_a_fresh_environment(wheel: Path, tmp_path: Path
     subprocess.run([pip, "install", "--quiet", "--no-deps", "--no-index", str(wheel)], check=True, env={})
     site = next((tmp_path / "venv" / "lib").glob("python*/site-packages"))
     (site / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"] + "\n")
-    assert _told(tmp_path, "gpu-relay", "--version") == f"gpu-relay {__version__}\n"
+    assert _output(tmp_path, "gpu-relay", "--version") == f"gpu-relay {__version__}\n"
     for command in PROJECT["project"]["scripts"]:
-        assert _told(tmp_path, command, "--help"), command
+        assert _output(tmp_path, command, "--help"), command
 
 
-def _told(folder: Path, command: str, option: str) -> str:
+def _output(folder: Path, command: str, option: str) -> str:
     done = subprocess.run(
         [folder / "venv" / "bin" / command, option], cwd=folder, env={}, capture_output=True, text=True, check=True
     )

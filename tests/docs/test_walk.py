@@ -33,8 +33,8 @@ def walker() -> Iterator[Walker]:
     outer = {name: value for name, value in os.environ.items() if name not in _OF_MAKE}
     walker = Walker(REPOSITORY, {**outer, **mine})
     yield walker
-    code, told = walker.run(f"make -C {REPOSITORY} try-down")
-    assert code == 0, told
+    code, output = walker.run(f"make -C {REPOSITORY} try-down")
+    assert code == 0, output
 
 
 def test_every_command_of_the_newcomers_pages_does_what_they_say(walker: Walker) -> None:

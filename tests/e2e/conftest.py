@@ -30,7 +30,7 @@ def relay() -> Iterator[Relay]:
 
 
 @pytest.fixture(autouse=True)
-def told_on_failure(relay: Relay, request: pytest.FixtureRequest) -> Iterator[None]:
+def report_on_failure(relay: Relay, request: pytest.FixtureRequest) -> Iterator[None]:
     """Show jobs, pods and the operator's log when a test has failed; leave no job behind."""
     failed = request.session.testsfailed
     yield

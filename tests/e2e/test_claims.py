@@ -42,7 +42,7 @@ def message_of(relay: Relay, reason: str) -> str:
 
 def test_results_on_a_late_pvc_that_waits_for_its_consumer(relay: Relay, lazy_class: dict[str, Any]) -> None:
     relay.apply(NAME, output={"persistentVolumeClaim": {"claimName": NAME}, "path": NAME})
-    said = eventually(lambda: message_of(relay, "VolumeClaimMissing"), "the missing claim to be told")
+    said = eventually(lambda: message_of(relay, "VolumeClaimMissing"), "the message on the missing PVC")
     assert said == f"PersistentVolumeClaim {NAME} does not exist in namespace {NAMESPACE}: create it"
     create(relay, "v1", "PersistentVolumeClaim", lazy_class)
     relay.reaches(NAME, "Succeeded", "Failed", within=300)

@@ -1,6 +1,7 @@
 """Mutants of the planner, each of which breaks a law: the model of the turn must catch every one.
 
-`python -m tests.property.mutants` copies the operator, makes one change at a time, and runs the model on it.
+`python -m tests.property.mutants` (`make test-mutants`) makes each change in a copy of the operator, and runs the model
+on it, with one process per core.
 """
 
 import os
@@ -8,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,10 +128,10 @@ MUTANTS = (
 def main() -> int:
     """Run the model on each mutant; return 1 when one survives."""
     survivors = []
-    for mutant in MUTANTS:
-        caught = _is_caught(mutant)
-        print(f"{'caught  ' if caught else 'SURVIVED'}  {mutant.breaks}", flush=True)
-        survivors += [] if caught else [mutant]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # each thread waits for a process
+        for mutant, caught in zip(MUTANTS, pool.map(_is_caught, MUTANTS), strict=True):
+            print(f"{'caught  ' if caught else 'SURVIVED'}  {mutant.breaks}", flush=True)
+            survivors += [] if caught else [mutant]
     print(f"{len(MUTANTS) - len(survivors)} of {len(MUTANTS)} caught")
     return bool(survivors)
 

@@ -1,4 +1,4 @@
-"""`python -m tools.release`: everything of a release, from this checkout, into a folder (`make release`)."""
+"""`python -m tools.release`: write all files of a release, from this checkout, into a folder (`make release`)."""
 
 import argparse
 import hashlib
@@ -65,7 +65,7 @@ def release(version: str, registry: str, output: Path, hatchling: Path, *, image
 
 def _empty(output: Path) -> None:
     if output.exists() and any(output.iterdir()) and not (output / "SHA256SUMS").exists():
-        raise OSError(f"{output} holds something that no release left there: choose another folder")
+        raise OSError(f"{output} has files that are not from a release: choose another folder")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
 

@@ -1,4 +1,4 @@
-"""The version of the project, wherever it stands, and whether all of these agree."""
+"""The version of the project in all files that have it."""
 
 import re
 from pathlib import Path
@@ -20,7 +20,7 @@ _RELEASED = re.compile(rf"^## \[{_NUMBER}\] - \d{{4}}-\d\d-\d\d$", re.MULTILINE)
 
 
 class VersionError(Exception):
-    """Versions disagree; the message says where, and what stands there."""
+    """The versions differ; the message names the file and the version in it."""
 
 
 def check(root: Path, version: str) -> None:

@@ -1,4 +1,4 @@
-"""The page docs/tour.md, section by section, and the world in which its jobs reach their states."""
+"""The page docs/tour.md, section by section, and the cluster in which its jobs reach their states."""
 
 from devcluster import Cluster
 from devcluster.scripted.manifests import Object

@@ -109,7 +109,7 @@ def test_a_bystander_does_not_wait_for_a_free_gpu(now: float) -> None:
     late = waits(100 + CONSTANT + 2)
     assert late.verdict({}, {GPU: [(100, 103)]}, {}, [], others=1) == []
     told = late.verdict({}, {GPU: [(100, 101)]}, {}, [], others=1)
-    assert "law 8: bystander waited 16.0 s for a GPU that nobody had" in told[0]
+    assert "law 8: bystander waited 16.0 s for a GPU that no job had" in told[0]
 
 
 def test_no_gpu_that_can_train_and_no_operator_excuse_a_wait(now: float) -> None:

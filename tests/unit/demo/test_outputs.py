@@ -30,7 +30,7 @@ def test_what_no_demo_left_is_never_deleted(tmp_path: Path) -> None:
     precious.touch()
     with pytest.raises(ClusterError, match="--output"):
         outputs.prepare(tmp_path)
-    with pytest.raises(ClusterError, match="is no folder"):
+    with pytest.raises(ClusterError, match="is not a folder"):
         outputs.prepare(precious)
     assert precious.exists()
 
