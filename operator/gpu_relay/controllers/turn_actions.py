@@ -101,10 +101,10 @@ class Actions:
     ) -> GpuLease:
         lease = view.lease
         match step:
-            case ReturnLease(owed, out, handed_over, unused_since):
+            case ReturnLease(reload_pending, unloaded, handed_over, unused_since):
                 state.handed_over = handed_over
                 lease = await self.effects.leases.give_back(
-                    lease, reload_pending=owed, resident_out=out, unused_since=unused_since, now=view.now
+                    lease, reload_pending=reload_pending, resident_out=unloaded, unused_since=unused_since, now=view.now
                 )
                 state.clocks.stop("return")
             case HandOver():

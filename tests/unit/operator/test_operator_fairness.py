@@ -64,7 +64,7 @@ def test_what_is_no_duration_is_said(bad: str) -> None:
 
 
 def _why(bad: str) -> str:
-    return f"{bad!r} is no duration; write it in h, m, s or ms, for example 90s or 1h30m"
+    return f"{bad!r} is not a duration; write it in h, m, s or ms, for example 90s or 1h30m"
 
 
 def test_annotations_override_the_settings_and_bad_ones_are_passed_over() -> None:

@@ -314,7 +314,7 @@ def test_the_wait_is_estimated_from_etas_and_from_what_finished_trainings_took()
         ("1 node(s) were unschedulable, 1 node(s) didn't match Pod's node affinity/selector", ["uncordon"], "taint"),
         ("1 node(s) didn't match Pod's node affinity/selector", ["spec.podTemplate.nodeSelector"], "resources"),
         ("1 node(s) had volume node affinity conflict", ["use storage that can"], "nodeSelector"),
-        ("node(s) had a mood", ["free what the scheduler misses", "spec.podTemplate"], "PersistentVolumeClaim"),
+        ("node(s) had a mood", ["free what the scheduler lacks", "spec.podTemplate"], "PersistentVolumeClaim"),
     ],
 )
 def test_what_the_scheduler_misses_has_its_own_remedy(said: str, remedies: list[str], not_said: str) -> None:
