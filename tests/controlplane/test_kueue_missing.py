@@ -79,4 +79,4 @@ def test_without_kueue_and_with_kueue_installed_later(
     assert asked[0]["spec"]["queueName"] == "team-a"
     assert asked[0]["metadata"]["ownerReferences"][0]["name"] == "queued"
     told = eventually(lambda: world.waits_for("queued", "WaitingForKueue"), "the condition WaitingForKueue")
-    assert told["message"].endswith("Kueue has not looked at it yet: does its controller run?")
+    assert told["message"].endswith("Kueue has not processed it yet: does its controller run?")

@@ -219,7 +219,7 @@ def test_a_stuck_pod_is_reported(world: World, resident: ScriptedResident, start
     world.run_pod("digits-1")
     world.delete_pod("digits-1", grace=1)
     told = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
-    assert "look at the kubelet of node node-1" in told["message"]
+    assert "check the kubelet of node node-1" in told["message"]
     assert not resident.loaded
     eventually(lambda: "PodStuck" in world.events("digits"), "the Event PodStuck")
 

@@ -52,7 +52,7 @@ def test_a_foreign_pod_of_that_name_is_waited_for(
     world.create_pod("digits-1-prepare")
     start_operator(preparations="1")
     world.apply_job("digits", backoffLimit=0)
-    assert "delete it, or rename the job" in name_is_taken(world, "not this job's")
+    assert "delete it, or rename the job" in name_is_taken(world, "belongs to another owner")
     world.apply_job("other")
     world.shows_pod("other-1-prepare")
     world.delete_pod("digits-1-prepare")

@@ -114,7 +114,7 @@ def test_a_stuck_sidecar_is_reported(
     starts(world, "digits")
     shows(world, "digits-1", completed(), RUNS, phase="Running")
     told = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
-    assert "look at the kubelet of node node-1" in told["message"]
+    assert "check the kubelet of node node-1" in told["message"]
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["Completed"]
     eventually(lambda: "PodStuck" in world.events("digits"), "the Event PodStuck")
     assert not resident.loaded

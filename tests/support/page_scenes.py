@@ -46,7 +46,7 @@ class Scene:
 
     def acquiring(self, name: str, node: int = 1) -> None:
         """A job for which the resident is being unloaded."""
-        said = f"asks resident gpu-relay/sam3-{node} to unload: 910 MiB free, 10,240 MiB needed"
+        said = f"asking resident gpu-relay/sam3-{node} to unload (910 MiB free, 10,240 MiB needed)"
         why = condition("Reconciling", "UnloadingResident", said)
         self._tell(name, "Acquiring", [why], gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)})
 
@@ -84,7 +84,7 @@ class Scene:
 
     def suspended(self, name: str, began: float, ended: float, node: int = 1) -> None:
         """A job that was stopped on request."""
-        why = condition("Suspended", "Suspended", "spec.suspend is true; set it to false to go on")
+        why = condition("Suspended", "Suspended", "spec.suspend is true; set it to false to resume")
         attempts = [_attempt(1, "Interrupted", began, ended, node, "asked to end; 31 epochs are in the checkpoint", 31)]
         self._tell(name, "Suspended", [why], gpu=_gpu(node), attempts=attempts, progress=_progress(31, "training"),
                    curve=course(31))  # fmt: skip

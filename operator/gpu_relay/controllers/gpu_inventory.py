@@ -1,4 +1,4 @@
-"""The GPUs there are: what residents have reported, the state of their nodes, their Leases."""
+"""The known GPUs: what residents have reported, the state of their nodes, their Leases."""
 
 import asyncio
 from dataclasses import replace
@@ -14,13 +14,13 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason
 
 _FIRST = 100
-"""Jobs of the queue for whose sake a GPU that cannot be given now is asked again."""
+"""Jobs of the queue for which the resident of a blocked GPU is asked again."""
 _NODE_AGE = 10.0
 """Seconds for which the state of a node that a placement depends on is not read again."""
 
 
 class GpuInventory:
-    """Names the GPUs that a waiting job may be given."""
+    """Lists the GPUs that a waiting job can get."""
 
     def __init__(self, effects: Effects, turns: TurnController, policy: Policy) -> None:
         self._do = effects
@@ -28,13 +28,13 @@ class GpuInventory:
         self._policy = policy
 
     async def candidates(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
-        """Return the GPUs there are. What keeps one from being given is asked for again each time."""
+        """Return the known GPUs. Residents of blocked GPUs are asked again each time."""
         now = self._do.clock.now()
         polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
         kinds = {job.demand: job for job in waiting[:_FIRST]}.values()
 
         def outdated(known: KnownGpu) -> bool:
-            """True where it matters what the resident reports now."""
+            """True if the current report of the resident matters."""
             lease, resident = leases.get(known.gpu), known.resident
             if polite or serves_until(lease, None, clocks_of(self._policy, resident), now) is not None:
                 return True
@@ -59,9 +59,9 @@ class GpuInventory:
         return replace(candidate, resident=resident, node=node)
 
     async def _unmanaged(self, leases: dict[str, GpuLease]) -> list[Candidate]:
-        """Return the one GPU that no resident manages, where no resident has been known for long enough.
+        """Return the unmanaged GPU if no resident has been known for long enough.
 
-        A rollout leaves an instant without a resident pod, and a new process knows nothing of the time before it.
+        A rollout leaves a moment without a resident pod, and a new process does not know the time before its start.
         """
         if self._do.directory.absent_for() <= self._policy.resident_grace:
             return []
@@ -70,7 +70,7 @@ class GpuInventory:
         return [Candidate(UNMANAGED_GPU, None, {}, leases.get(UNMANAGED_GPU))]
 
     async def _candidate(self, known: KnownGpu, leases: dict[str, GpuLease], selective: bool) -> Candidate:
-        """Return a GPU with its node as far as it matters: its labels, or what keeps pods away from it."""
+        """Return a GPU with what matters of its node: its labels, or why it takes no pods."""
         node = self._do.nodes.known(known.resident.node)
         if selective or (node is not None and node.is_restricted):
             node = await self._do.nodes.state(known.resident.node, _NODE_AGE)

@@ -1,4 +1,4 @@
-"""Has Kueue admit those jobs whose label names a LocalQueue, one job at a look."""
+"""Request admission by Kueue for jobs whose label names a LocalQueue."""
 
 import logging
 from collections.abc import Callable
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KueueController:
-    """Kueue's side of the engine. `found` is called when Kueue is there, and was not at the start."""
+    """Reconciles the Workloads of jobs. `found` is called when Kueue has been installed since the start."""
 
     cache: Cache
     effects: Effects
@@ -36,7 +36,7 @@ class KueueController:
     found: Callable[[], None]
 
     def concerns(self, job: Job) -> bool:
-        """True for a job that Kueue is to be asked about, or was."""
+        """True for a job that Kueue manages, or has managed."""
         return bool(job.local_queue) or job.key.uid in self.cache.workloads
 
     def admits(self, job: Job) -> bool:
@@ -44,7 +44,7 @@ class KueueController:
         return not job.local_queue or admission.admits(job, self._workload(job))
 
     def withdrawal(self, job: Job) -> str:
-        """Say why a job may not go on with its turn; empty where it may. Kueue gone altogether stops nobody."""
+        """Return why a job must not continue its turn; empty if it may. A missing Kueue stops no job."""
         return "" if self.effects.workloads.absence else admission.withdrawal(job, self._workload(job))
 
     async def granted(self, job: Job) -> Job:
@@ -55,7 +55,7 @@ class KueueController:
         return replace(job, grant=await self.effects.workloads.grant_of(workload))
 
     async def reconcile(self, uid: str) -> float | None:
-        """Take one step for a job; return the seconds until the next look, None to wait for a change."""
+        """Reconcile one job; return the seconds until the next reconcile, None to wait for a change."""
         job = self.cache.jobs.get(uid)
         if job is None:
             return None

@@ -1,4 +1,4 @@
-"""Removes the Leases of GPUs that are gone for good: replaced nodes, replaced cards."""
+"""Delete the Leases of GPUs that no longer exist: replaced nodes, replaced cards."""
 
 import logging
 from datetime import datetime, timedelta
@@ -14,16 +14,16 @@ _KEPT_FOR = timedelta(days=1)
 
 
 class LeaseGCController:
-    """Notes in a Lease since when no resident has reported its GPU, and deletes it after a day.
+    """Records in a Lease since when no resident has reported its GPU, and deletes it after a day.
 
-    A reload that is owed is kept until then: the GPU may come back.
+    A pending reload is kept until then: the GPU may return.
     """
 
     def __init__(self, effects: Effects) -> None:
         self._do = effects
 
     async def collect(self, leases: list[GpuLease]) -> None:
-        """Go through the Leases of GPUs that no job owns; raises KubeError."""
+        """Collect the Leases of GPUs that no job owns; raise KubeError."""
         await self._do.directory.known_gpus(lambda _: False)
         if self._do.directory.unknown_pods():
             return  # what does not answer may be on any GPU (law 10)
@@ -32,17 +32,19 @@ class LeaseGCController:
             if lease.holder != HOLDER_RESIDENT or lease.gpu == UNMANAGED_GPU:
                 continue
             try:
-                await self._judge(lease, is_there=lease.gpu in reported, now=now)
+                await self._update(lease, is_reported=lease.gpu in reported, now=now)
             except KubeError as error:
                 if not error.conflict:
                     raise
 
-    async def _judge(self, lease: GpuLease, *, is_there: bool, now: datetime) -> None:
-        if is_there:
+    async def _update(self, lease: GpuLease, *, is_reported: bool, now: datetime) -> None:
+        if is_reported:
             if lease.missing_since is not None:
                 await self._do.leases.note_missing(lease, None)
         elif lease.missing_since is None:
             await self._do.leases.note_missing(lease, timestamp(now))
         elif now >= parse_time(lease.missing_since) + _KEPT_FOR:
-            logger.info("GPU %s: no resident has reported it since %s; its Lease goes", lease.gpu, lease.missing_since)
+            logger.info(
+                "GPU %s: no resident has reported it since %s; deletes its Lease", lease.gpu, lease.missing_since
+            )
             await self._do.leases.delete(lease)

@@ -1,10 +1,10 @@
-"""The engine: a cache that watches and resyncs fill, and a work queue with several kinds of keys.
+"""The manager: a cache that watches and resyncs fill, and a work queue with several kinds of keys.
 
-`admission/<uid>` has Kueue admit a job; `preparations` decides which jobs may be prepared without a GPU, and
-`preparation/<uid>` prepares one; `residents` asks new residents for their GPU while jobs are to be prepared; `queue`
-gives free GPUs to waiting jobs, `prospects` tells the others what they wait for; `gpu/<name>` takes one look at one
-GPU's turn; `finished` deletes jobs that have been over for long enough; `unreadable` reports jobs that cannot be read;
-`leases` is the first thing that a new leader does: to look at every GPU with a Lease.
+`admission/<uid>` requests admission by Kueue; `preparations` decides which jobs may be prepared without a GPU, and
+`preparation/<uid>` prepares one; `residents` asks new residents for their GPU while jobs must be prepared; `queue`
+assigns free GPUs to waiting jobs, and `prospects` writes what the others wait for; `gpu/<name>` reconciles the turn of
+one GPU; `finished` deletes jobs after their time to live; `unreadable` reports jobs that cannot be read; `leases`, the
+first key of a new leader, requeues every GPU with a Lease.
 """
 
 import asyncio
@@ -45,10 +45,10 @@ _LEASES = "leases"
 _LIST_RETRY = 2.0
 _SECOND_LIST = 5.0
 _MOST_LAG = 150.0
-"""Seconds in which a watch must have told what a list has shown; a silent one is opened anew after 70 s."""
+"""Seconds in which a watch must deliver what a list has shown; a silent watch is reopened after 70 s."""
 
 _SHARE_OF_QUEUE = 0.5
-"""Of the time: a queue of thousands is gone through more often than anything else, and hand-overs go on meanwhile."""
+"""Share of the time for the queue: it has more passes than anything else, and handovers continue meanwhile."""
 
 
 class _Key(StrEnum):
@@ -65,8 +65,7 @@ class _Key(StrEnum):
 class Manager:
     """Ties cache, queue, scheduler and turns together.
 
-    The handlers call `see_*`, and `follow` reads full lists, at all times; `work` acts, and runs while this process
-    leads.
+    The handlers call `observe_*`, and `follow` reads full lists, at all times; `work` acts, while this process leads.
     """
 
     def __init__(self, kube: Kube, cache: Cache, effects: Effects, settings: Settings) -> None:
@@ -99,10 +98,10 @@ class Manager:
         self._ttl = TTLController(cache, effects.jobs, effects.clock)
         self._collector = LeaseGCController(effects)
         self._unreadable = UnreadableJobController(cache, effects)
-        self._seeing = Isolation("watch", self._monotonic)
+        self._watch_isolation = Isolation("watch", self._monotonic)
 
     async def find_kueue(self) -> bool:
-        """Say whether Kueue is there: then its Workloads are to be watched, too. KubeError where nobody can tell."""
+        """Return whether Kueue is installed: then its Workloads are watched, too. Raise KubeError if unknown."""
         await self._effects.workloads.probe()
         return not self._effects.workloads.absence
 
@@ -112,9 +111,9 @@ class Manager:
         logger.warning("Kueue has been installed: this process ends, and the next one watches its Workloads")
 
     async def follow(self) -> None:
-        """Take in full lists until cancelled, so that what a watch has missed is found.
+        """Read full lists until cancelled, to find what a watch has missed.
 
-        The second one follows soon: what is deleted between the first one and the watches' beginning, no watch tells.
+        The second one follows soon: no watch delivers what is deleted between the first one and its start.
         """
         pauses = iter((_SECOND_LIST,))
         while True:
@@ -131,15 +130,15 @@ class Manager:
                 await asyncio.sleep(next(pauses, self._settings.resync_interval))
 
     async def work(self) -> None:
-        """Act until cancelled, once the first full lists are there; every GPU with a Lease is looked at first."""
+        """Act until cancelled, after the first full lists; every GPU with a Lease is reconciled first."""
         await self._synced.wait()
         self._queue.put(_LEASES)
         self._queue_soon()
         await self._queue.run()
 
     def observe_job(self, raw: Object, *, deleted: bool) -> None:
-        """Take in a job from the watch; wake its GPU, and the queue unless the job was only told its place."""
-        with self._seeing.guard(*identity(raw)):
+        """Store a job from the watch; requeue its GPU, and the queue unless only its position has changed."""
+        with self._watch_isolation.guard(*identity(raw)):
             self._observe_job(raw, deleted)
 
     def _observe_job(self, raw: Object, deleted: bool) -> None:
@@ -157,8 +156,8 @@ class Manager:
             self._queue_soon()
 
     def observe_workload(self, raw: Object, *, deleted: bool) -> None:
-        """Take in a Workload from the watch; wake its job's admission, its GPU, and the queue."""
-        with self._seeing.guard(*identity(raw)):
+        """Store a Workload from the watch; requeue its job's admission, its GPU, and the queue."""
+        with self._watch_isolation.guard(*identity(raw)):
             self._observe_workload(raw, deleted)
 
     def _observe_workload(self, raw: Object, deleted: bool) -> None:
@@ -188,23 +187,23 @@ class Manager:
         self._queue.put(_Key.PREPARATIONS, self._rate_limit.rest(_Key.PREPARATIONS))
 
     def observe_training_pod(self, raw: Object) -> None:
-        """A training pod has changed: wake its GPU, if it is one that has a turn."""
-        with self._seeing.guard(*identity(raw)):
+        """Requeue the GPU of a changed training pod, if it has a turn."""
+        with self._watch_isolation.guard(*identity(raw)):
             pod = training_pod_of(raw)
             if pod.gpu in self._turns.concerns:
                 self._turns.observe_end(pod)
                 self._requeue_soon(pod.gpu)
 
     def observe_preparing_pod(self, raw: Object, *, deleted: bool) -> None:
-        """A preparing pod has changed: wake its job's preparation."""
-        with self._seeing.guard(*identity(raw)):
+        """Store a changed preparing pod; requeue its job's preparation."""
+        with self._watch_isolation.guard(*identity(raw)):
             pod = training_pod_of(raw)
             self._preparations.observe_pod(pod, deleted=deleted)
             self._reconcile_preparation(pod.job_uid)
 
     def observe_resident(self, raw: Object, *, deleted: bool) -> None:
-        """Take in a resident's pod; wake every GPU with a turn, since it may be theirs."""
-        with self._seeing.guard(*identity(raw)):
+        """Store a resident's pod; requeue every GPU with a turn, since it may be theirs."""
+        with self._watch_isolation.guard(*identity(raw)):
             self._observe_resident(raw, deleted)
 
     def _observe_resident(self, raw: Object, deleted: bool) -> None:
@@ -217,7 +216,7 @@ class Manager:
         self._queue_soon()
 
     def unhealthy(self) -> str | None:
-        """Say why the process no longer makes progress; None while it does."""
+        """Return why the process makes no progress; None while it does."""
         settings = self._settings
         overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(self._monotonic())
         if overdue > 2 * settings.request_timeout:
@@ -227,7 +226,7 @@ class Manager:
         if self._resync.age > 3 * settings.resync_interval:
             return f"no full list has been read for {self._resync.age:.0f} s"
         if lag > _MOST_LAG:
-            return f"the watches have not told in {lag:.0f} s what a full list has shown"
+            return f"the watches have not delivered for {lag:.0f} s what a full list has shown"
         return None
 
     def ready(self) -> bool:
@@ -261,7 +260,7 @@ class Manager:
                 return await self._reconcile_gpu(key)
 
     async def _reconcile_gpu(self, key: str) -> float | None:
-        """Take one look at what a key names: a job's admission, its preparation, or a GPU."""
+        """Reconcile what a key names: a job's admission, its preparation, or a GPU."""
         if key.startswith(_ADMISSION):
             return await self._kueue.reconcile(key.removeprefix(_ADMISSION))
         if key.startswith(_PREPARATION):
@@ -269,7 +268,7 @@ class Manager:
         return await self._turns.reconcile(key.removeprefix(_GPU))
 
     async def _reconcile_gpus(self) -> float | None:
-        """Have every GPU with a Lease looked at, and the Leases of GPUs that are gone removed in time."""
+        """Requeue every GPU with a Lease, and collect the Leases of GPUs that no longer exist."""
         leases = await self._effects.leases.list()
         for lease in leases:
             self._requeue_soon(lease.gpu)
@@ -277,7 +276,7 @@ class Manager:
         return self._settings.resync_interval
 
     def _requeue_soon(self, gpu: str) -> None:
-        """Have everything about a GPU looked at, since something has changed."""
+        """Requeue a GPU for a complete reconcile, since something has changed."""
         self._turns.observe_change(gpu)
         self._queue.put(_GPU + gpu)
 

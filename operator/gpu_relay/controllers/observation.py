@@ -1,4 +1,4 @@
-"""What one look at a GPU reads live beside its Lease: the pods on it, the job it is about, the residents' reports."""
+"""What a reconcile of a GPU reads live besides its Lease: the pods on it, its job, the reports of its residents."""
 
 import asyncio
 from dataclasses import dataclass
@@ -23,13 +23,13 @@ class ResidentReadings:
 
     @property
     def resident(self) -> Resident | None:
-        """The one that the GPU goes back to; None where there is none."""
+        """The resident that the GPU returns to; None if there is none."""
         return self.residents[0] if self.residents else None
 
 
 @dataclass(frozen=True)
 class Observation:
-    """What was read live beside a Lease."""
+    """What was read live besides a Lease."""
 
     pods: tuple[TrainingPod, ...]
     job: Job | None
@@ -53,12 +53,12 @@ async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:
 
 
 def concerned(lease: GpuLease) -> JobKey | None:
-    """Return the job that a GPU's turn, or its reload, is about."""
+    """Return the job of a GPU's turn, or of its pending reload."""
     return lease.owner or JobKey.from_holder(lease.reload_pending)
 
 
 async def _job(effects: Effects, owner: JobKey | None) -> tuple[Job | None, str]:
-    """Read a turn's job; where it cannot be read, return why."""
+    """Read a turn's job; if it cannot be read, return why."""
     try:
         return (await effects.jobs.get(owner) if owner else None), ""
     except UnreadableJobError as error:

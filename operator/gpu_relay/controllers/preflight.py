@@ -1,4 +1,4 @@
-"""Checks before a turn: the very pod is offered to the API server, so that what refuses it costs no outage (law 9)."""
+"""Check a job before its turn: a dry run of its pod, so that a refusal costs no outage (law 9)."""
 
 import contextlib
 from dataclasses import dataclass, replace
@@ -27,7 +27,7 @@ _LONGEST_PAUSE = 60.0
 
 @dataclass(frozen=True)
 class Refusal:
-    """Why a job cannot have a turn; `final` where nothing but another spec helps."""
+    """Why a job cannot have a turn; `final` if only another spec helps."""
 
     reason: Reason
     message: str
@@ -44,7 +44,7 @@ class _Entry:
 
 
 class Preflight:
-    """Checks the pods of jobs that may have a GPU, and holds those jobs back that a check has refused."""
+    """Checks the pods of jobs that may have a GPU, and holds back jobs that a check has refused."""
 
     def __init__(
         self, jobs: JobStore, pods: PodStore, claims: PvcStore, defaults: TrainerDefaults, clock: Clock
@@ -55,10 +55,10 @@ class Preflight:
         self._claims = claims
         self._defaults = defaults
         self._entries: dict[str, _Entry] = {}
-        """By the job's UID; lost without harm."""
+        """By the job's UID; its loss does no harm."""
 
     def held(self, jobs: list[Job]) -> Held:
-        """Return why some of these jobs are held back for now; forget all others, and those whose spec has changed."""
+        """Return why some of these jobs are held back for now; forget all others, and jobs whose spec has changed."""
         known = ((job, self._entries.get(job.key.uid)) for job in jobs) if self._entries else ()
         self._entries = {
             job.key.uid: entry for job, entry in known if entry is not None and entry.generation == job.generation
@@ -71,7 +71,7 @@ class Preflight:
         }
 
     def next_check(self) -> float | None:
-        """Return the seconds until a job that is held back is checked again; None where none is."""
+        """Return the seconds until a held job is checked again; None if none is held."""
         now = self._clock.monotonic()
         return min((max(0.0, entry.again_at - now) for entry in self._entries.values()), default=None)
 
@@ -82,9 +82,9 @@ class Preflight:
         self._entries[job.key.uid] = _Entry(refusal, job.generation, self._clock.monotonic() + pause, pause)
 
     async def check(self, job: Job, gpu: Candidate, now: datetime) -> Refusal | None:
-        """Say why a job cannot have its pod: a PVC is missing, or the API server refuses it; None where it can.
+        """Return why a job cannot have its pod: a PVC is missing, or the API server refuses it; None if it can.
 
-        Raises KubeError where the API server answers nobody.
+        Raise KubeError if the API server is unavailable.
         """
         for name in claim_names(job):
             if await self._claims.get(job.key.namespace, name) is None:
@@ -98,13 +98,13 @@ class Preflight:
         except KubeError as error:
             if error.unavailable:
                 raise
-            return await self._judged(job, gpu, now, error)
+            return await self._explain(job, gpu, now, error)
         return None
 
     async def _delete_unrecorded(self, job: Job, name: str) -> None:
-        """Delete the job's own pod where it has the next attempt's name and has ended: nothing can record it any more.
+        """Delete an ended pod of the job that has the name of the next attempt: no turn can record it.
 
-        Such a pod ended while its job could not be read, so that its turn was given up.
+        Such a pod ended while its job could not be read, so its turn was ended without it.
         """
         pod = await self._pods.get(job.key.namespace, name)
         if pod is None or pod.live or pod.job_uid != job.key.uid:
@@ -114,8 +114,8 @@ class Preflight:
             if latest is not None and latest.next_attempt == job.next_attempt:
                 await self._pods.delete(pod)
 
-    async def _judged(self, job: Job, gpu: Candidate, now: datetime, error: KubeError) -> Refusal:
-        """Tell what is the job's fault, which is final, from what is the cluster's: that may change at any time."""
+    async def _explain(self, job: Job, gpu: Candidate, now: datetime, error: KubeError) -> Refusal:
+        """Return whether the spec causes the refusal, which is final, or the cluster, which can change."""
         message = f"the API server refuses the training pod: {error}"
         if not error.invalid:
             return Refusal(Reason.POD_REFUSED, message)
@@ -128,7 +128,7 @@ class Preflight:
         return Refusal(Reason.POD_REFUSED, f"{message}; correct spec.podTemplate in a new job", final=True)
 
     def _body(self, job: Job, gpu: Candidate, now: datetime) -> Object:
-        """Build the pod of the turn that would begin."""
+        """Return the pod of the turn that would begin."""
         node = gpu.resident.node if gpu.resident else ""
         name = UNMANAGED_GPU if gpu.resident is None else gpu.gpu
         lease = GpuLease(name, "", name, job.key.holder, next_fence(gpu.lease, now), None, "", node, "")

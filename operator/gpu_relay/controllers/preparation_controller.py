@@ -1,7 +1,7 @@
-"""Prepares jobs, each in a pod without a GPU: so many of each namespace at a time, in the queue's order.
+"""Prepare jobs, each in a pod without a GPU: a fixed number in each namespace, in the queue's order.
 
-`share_out` decides which jobs may have a pod, from the cache alone. `reconcile` takes one step for one job, under a key
-of its own in the work queue: what fails or takes long for one job delays no other.
+`share_out` decides which jobs may have a pod, from the cache alone. `reconcile` takes one step for one job, under its
+own key in the work queue: a failure or a slow call for one job delays no other.
 """
 
 import logging
@@ -33,7 +33,7 @@ _PROBE_POLL = 2.0
 
 
 class PreparationController:
-    """All jobs that are to be prepared."""
+    """Reconciles the jobs that must be prepared."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class PreparationController:
         wake: Callable[[str], None],
         share: Callable[[], None],
     ) -> None:
-        """`wake` is called with the UID of a job to be looked at soon, `share` when slots are to be shared out anew."""
+        """`wake` is called with the UID of a job to reconcile soon, `share` when slots must be distributed again."""
         self._cache = cache
         self._do = effects
         self._clock = effects.clock
@@ -60,7 +60,7 @@ class PreparationController:
         self._states: dict[str, PreparationState] = {}
         self._around = PreparationObserver(effects, policy)
         self._asked = False
-        """True once all residents have had the time to say which GPU they sit on."""
+        """True after all residents have had the time to report their GPUs."""
 
     def observe_pod(self, pod: TrainingPod, *, deleted: bool) -> None:
         """Take in a preparing pod from the watch."""
@@ -73,25 +73,25 @@ class PreparationController:
             del self._states[pod.job_uid]
 
     def concerns(self, uid: str) -> bool:
-        """True where a change of a job, or of its preparing pod, is to be looked at."""
+        """True if a change of a job, or of its preparing pod, needs a reconcile."""
         job, state = self._cache.jobs.get(uid), self._states.get(uid)
         return bool(state is not None and state.pods) or (uid in self._due and job is not None and is_under_way(job))
 
     async def ask_residents(self) -> float | None:
-        """Ask new residents for their GPU while some job is to be prepared; return the seconds until the next time."""
+        """Ask new residents for their GPU while some job must be prepared; return the seconds until the next time."""
         if not len(self._due):
             return None
-        news = await self._around.ask_residents()
+        changed = await self._around.ask_residents()
         if not self._asked:
             self._asked = True
             self._share_soon()
-        elif news:
+        elif changed:
             for uid in [uid for uid, state in self._states.items() if state.obstructed]:
                 self._wake(uid)
         return _PROBE_POLL if self._do.directory.unknown_pods() else None
 
     async def share_out(self) -> float | None:
-        """Share the slots out and wake the jobs that this concerns; return the seconds until the next time."""
+        """Distribute the slots and wake the jobs concerned; return the seconds until the next time."""
         due = {job.key.uid: self._latest(job) for job in self._due.values()}
         self._states = {uid: state for uid, state in self._states.items() if uid in due or state.pods}
         jobs = [job for job in due.values() if self._concerned(job)]
@@ -115,7 +115,7 @@ class PreparationController:
         return min((seconds for seconds in waits if seconds > 0), default=None)
 
     async def reconcile(self, uid: str) -> float | None:
-        """Take one step for one job; return the seconds until the next look, None to wait for a change."""
+        """Reconcile one job; return the seconds until the next reconcile, None to wait for a change."""
         job, state = self._cache.jobs.get(uid), self._upsert_state(uid)
         if job is None:
             return None
@@ -134,12 +134,12 @@ class PreparationController:
         return requeue_after
 
     def _failed(self, state: PreparationState, error: KubeError) -> float:
-        """Let a job rest whose look has ended with an error, and its slot go to another one; return the seconds."""
+        """Pause a job after an error, and free its slot; return the seconds of the pause."""
         state.errors += 1
         requeue_after = backoff("error", state.errors)
         state.rests_until, state.woken_for = self._clock.monotonic() + requeue_after, None
         metrics.PASS_ERRORS.labels("preparation").inc()
-        logger.warning("its preparation failed; tries again in %.0f s: %s", requeue_after, error)
+        logger.warning("preparation failed; tries again in %.0f s: %s", requeue_after, error)
         self._share_soon()
         return requeue_after
 
@@ -147,7 +147,7 @@ class PreparationController:
         return self._states.setdefault(uid, PreparationState(self._clock.monotonic))
 
     def _latest(self, job: Job) -> Job:
-        """Return a job with the status that this process has written and not yet seen."""
+        """Return a job with the status that this process has written and the cache lacks."""
         state = self._states.get(job.key.uid)
         if state is None or state.written is None or state.written[0] != job.resource_version:
             return job
@@ -157,7 +157,7 @@ class PreparationController:
         return self._kueue.admits(job) and (is_under_way(job) or not job.spec.suspend)
 
     async def _stop_strays(self, cached: Job, state: PreparationState) -> None:
-        """Delete preparing pods that the job's status does not name any more: what followed their end was lost."""
+        """Delete preparing pods that the job's status no longer names, for example after a crash."""
         pods = [pod for pod in state.pods.values() if not pod.deleting]
         if all(_names(self._latest(cached), pod) for pod in pods):
             return
@@ -174,9 +174,9 @@ class PreparationController:
         if is_under_way(job):
             pod, other = await self._find_pod(job)
             if pod is None and await self._do.jobs.get(job.key) is None:
-                return None  # deleted just now, and its pod with it
+                return None  # the job was just deleted, with its pod
         elif state.woken_for is None:
-            return None  # until the slots are shared out
+            return None  # until the slots are distributed
         place: Place | Obstacle = Place()
         if pod is None and not job.spec.suspend and pause(job, self._clock.now(), self._policy) == 0:
             job = await self._kueue.granted(job)
@@ -204,7 +204,7 @@ class PreparationController:
         return await self._do.pods.explain(pod, self._clock.now(), self._policy.progress_interval), None
 
     def _must_ask(self, job: Job, state: PreparationState, place: Place | Obstacle) -> bool:
-        """Note whether something is in the way; True for a job that is to ask for a slot, now that nothing is."""
+        """Record whether there is an obstacle; True for a job without one that must request a slot."""
         before = state.obstructed
         state.obstructed = before + 1 if isinstance(place, Obstacle) else 0
         if is_under_way(job):
@@ -236,13 +236,13 @@ class PreparationController:
         return await self._applier.apply(change, act)
 
     async def _create(self, job: Job, state: PreparationState, number: int, place: Place) -> None:
-        """Create a preparing pod; remember why the API server would not, or could not."""
+        """Create a preparing pod; remember why the API server refused, or failed."""
         logger.info("preparation %d begins", number)
         try:
             await self._do.pods.create(preparing_pod(job, number, place, self._defaults))
         except PodNameTakenError as error:
             state.failure, state.failures = "", 0
-            logger.info("%s", error)  # the next look says so
+            logger.info("%s", error)  # the next reconcile writes it into the status
         except KubeError as error:
             if error.invalid:
                 message = f"the API server refuses the preparing pod: {error}; correct spec.podTemplate in a new job"
@@ -264,6 +264,6 @@ def _signature(job: Job, share: bool | None) -> tuple[int, int, bool | None]:
 
 
 def _names(job: Job, pod: TrainingPod) -> bool:
-    """True where a job's status names this pod as the one that prepares it."""
+    """True if a job's status names this pod as the one that prepares it."""
     record = job.status.preparation
     return record is not None and is_under_way(job) and record.pod == pod.name

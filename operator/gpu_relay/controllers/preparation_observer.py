@@ -13,7 +13,7 @@ from gpu_relay.domain.queue.preparation_placement import Surroundings
 _NODE_AGE = 60.0
 """Seconds for which a node's labels are not read again."""
 _IN_FLIGHT = 4
-"""Jobs whose surroundings are read at the same time, so that a hand-over's calls do not wait behind thousands."""
+"""Jobs whose surroundings are read in parallel, so that the calls of a handover do not wait for thousands."""
 
 
 class PreparationObserver:
@@ -27,17 +27,17 @@ class PreparationObserver:
         """What the residents that have answered offer to jobs."""
 
     async def ask_residents(self) -> bool:
-        """Ask the residents that never answered for their GPU; True where other GPUs are offered than before."""
+        """Ask the residents that never answered for their GPU; True if their offers have changed."""
         directory = self._do.directory
         offers = {_offer(known) for known in await directory.known_gpus(lambda _: False)}
         before, self._offers = self._offers, offers
         return offers != before
 
     async def read(self, job: Job) -> Surroundings:
-        """Read what decides where a job's pod may go. Raises KubeError."""
+        """Read what decides where a job's pod may run. Raise KubeError."""
         names, gpus = claim_names(job), self._do.directory.reported()
         async with self._gate:
-            claims, candidates = await asyncio.gather(
+            pvcs, candidates = await asyncio.gather(
                 asyncio.gather(*(self._do.claims.get(job.key.namespace, name) for name in names)),
                 asyncio.gather(*(self._candidate(job, known) for known in gpus)),
             )
@@ -45,11 +45,11 @@ class PreparationObserver:
             gpus=candidates,
             has_residents=self._do.directory.absent_for() <= self._policy.resident_grace,
             all_reported=not self._do.directory.unknown_pods(),
-            claims=dict(zip(names, claims, strict=True)),
+            claims=dict(zip(names, pvcs, strict=True)),
         )
 
     async def _candidate(self, job: Job, known: KnownGpu) -> Candidate:
-        """Return a GPU with its node's labels; those of a node that cannot be read are taken to be what is asked."""
+        """Return a GPU with its node's labels; a node that cannot be read counts as suitable."""
         wanted = job.node_selector
         node = await self._do.nodes.state(known.resident.node, _NODE_AGE) if wanted else None
         return Candidate(known.gpu, known.resident, wanted if node is None else node.labels)

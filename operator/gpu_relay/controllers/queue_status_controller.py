@@ -1,4 +1,4 @@
-"""Tells waiting jobs their place, when their turn is expected, and what they wait for: in order, and not too often."""
+"""Write the position, the estimated start and the reason to wait of waiting jobs, at a limited rate."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -24,25 +24,25 @@ from gpu_relay.domain.queue.status_throttle import (
     position_error,
 )
 
-_AT_ONCE = 200
-"""Jobs told in one look; the first of the queue first."""
+_MOST_WRITES = 200
+"""Jobs written in one pass; the first of the queue first."""
 _IN_FLIGHT = 4
-"""Of these at the same time: a hand-over's calls are not to stand in line behind a whole queue's."""
+"""Of these in parallel, so that the calls of a handover do not wait for a whole queue's."""
 _RETRY = 1.0
 _STARTS = "estimated starts"
-"""They are computed from all jobs at once; where that fails, jobs are still told their places."""
+"""They are computed from all jobs together; if that fails, positions are still written."""
 
 
 @dataclass(frozen=True)
 class _Published:
-    """What this process told a job last: to which version, and when (monotonic, seconds)."""
+    """The last write of this process for a job: on which version, and when (monotonic, seconds)."""
 
     version: str
     at: float
 
 
 class QueueStatusController:
-    """What waiting jobs may expect."""
+    """Keeps the status of waiting jobs current."""
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class QueueStatusController:
         policy: Policy,
         queue: Callable[[], Awaitable[tuple[list[Placement], list[Candidate]]]],
     ) -> None:
-        """`queue` returns the waiting jobs, in order, and the GPUs that there are."""
+        """`queue` returns the waiting jobs, in order, and the known GPUs."""
         self._cache = cache
         self._applier = applier
         self._clock = clock
@@ -60,13 +60,13 @@ class QueueStatusController:
         self._queue = queue
         self._trained = cache.jobs.part(has_trained)
         self._published: dict[str, _Published] = {}
-        """By UID; lost without harm."""
+        """By UID; its loss does no harm."""
         self._isolation = Isolation("prospects", clock.monotonic)
         self._moved_at = -MIN_UPDATE_INTERVAL
-        """When a job was last told that it has moved, and nothing else (monotonic, seconds)."""
+        """When a status was last written for its position alone (monotonic, seconds)."""
 
     async def reconcile(self) -> float | None:
-        """Tell those that there is something to tell; return the seconds until the next look, None for a change."""
+        """Write what has changed; return the seconds until the next pass, None to wait for a change."""
         placements, candidates = await self._queue()
         waiting = [each for each in placements if each.gpu is None and not self._isolation.defers(each.job.key.uid)]
         now, starts = self._clock.now(), dict[str, str]()
@@ -75,24 +75,24 @@ class QueueStatusController:
                 starts = self._starts(placements, candidates, now)
         uids = {each.job.key.uid for each in waiting}
         self._published = {uid: published for uid, published in self._published.items() if uid in uids}
-        news, later = self._sort(waiting, starts)
+        due, later = self._sort(waiting, starts)
         gate = asyncio.Semaphore(_IN_FLIGHT)
 
-        async def tell(placement: Placement) -> bool:
+        async def publish(placement: Placement) -> bool:
             async with gate:
                 return await self._publish_alone(placement, starts.get(placement.job.key.uid), now)
 
-        all_told = all(await asyncio.gather(*map(tell, news[:_AT_ONCE])))
-        if len(news) > _AT_ONCE:
+        all_written = all(await asyncio.gather(*map(publish, due[:_MOST_WRITES])))
+        if len(due) > _MOST_WRITES:
             return 0
-        return soonest(later, None if all_told else _RETRY, self._isolation.requeue_after())
+        return soonest(later, None if all_written else _RETRY, self._isolation.requeue_after())
 
     async def _publish_alone(self, placement: Placement, start: str | None, now: datetime) -> bool:
-        """Write a job's prospects; an error about it delays it alone."""
+        """Write a job's position; an error about it delays only this job."""
         job = placement.job
         with self._isolation.guard(job.key.uid, str(job.key)):
             return await self._publish(placement, start, now)
-        return True  # it is tried again when its back-off ends
+        return True  # retried when its back-off ends
 
     def _starts(self, placements: list[Placement], candidates: list[Candidate], now: datetime) -> dict[str, str]:
         holders = {each.lease.holder for each in candidates if each.lease is not None}
@@ -102,16 +102,16 @@ class QueueStatusController:
         return estimated_starts(placements, candidates, known, lengths, now, self._policy)
 
     def _sort(self, waiting: list[Placement], starts: dict[str, str]) -> tuple[list[Placement], float | None]:
-        """Return what is to be told now, and the seconds until what has to wait may be told."""
-        news, moved, pauses, now = list[Placement](), list[Placement](), list[float](), self._clock.monotonic()
+        """Return what to write now, and the seconds until the rest may be written."""
+        due, moved, pauses, now = list[Placement](), list[Placement](), list[float](), self._clock.monotonic()
         for placement in waiting:
             uid = placement.job.key.uid
             start, published = starts.get(uid), self._published.get(uid)
             age = now - published.at if published is not None else AGAIN_AFTER
             if published is not None and published.version == placement.job.resource_version and age < AGAIN_AFTER:
-                continue  # what it was told is on its way into the cache
+                continue  # the written status is not in the cache yet
             if needs_immediate_update(placement, start):
-                news.append(placement)
+                due.append(placement)
             elif needs_update(placement, start):
                 if age >= AGAIN_AFTER:
                     moved.append(placement)
@@ -120,14 +120,14 @@ class QueueStatusController:
         if moved and now - self._moved_at >= MIN_UPDATE_INTERVAL:
             self._moved_at = now
             worst = max(moved, key=position_error)
-            news.append(worst)
+            due.append(worst)
             moved.remove(worst)
         if moved:
             pauses.append(self._moved_at + MIN_UPDATE_INTERVAL - now)
-        return news, min(pauses, default=None)
+        return due, min(pauses, default=None)
 
     async def _publish(self, placement: Placement, start: str | None, now: datetime) -> bool:
-        """Write a job's prospects; False where it has changed meanwhile and is to be looked at again."""
+        """Write a job's position; False if the job has changed meanwhile, to retry."""
         job = placement.job
         known = self._cache.jobs.get(job.key.uid)
         if known is None or known.resource_version != job.resource_version:

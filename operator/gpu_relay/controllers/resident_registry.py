@@ -1,4 +1,4 @@
-"""Which resident sits on which GPU: found by asking the residents themselves."""
+"""Which resident uses which GPU, as the residents report it."""
 
 import asyncio
 import logging
@@ -14,8 +14,8 @@ from gpu_relay.domain.objects.resident import Resident, ResidentPod, resident_of
 from gpu_relay.domain.outage import objections
 
 logger = logging.getLogger(__name__)
-_PATIENCE = 1.0
-"""Seconds for which answers are waited for before the GPUs are named without them."""
+_ANSWER_TIMEOUT = 1.0
+"""Seconds to wait for answers before the GPUs are listed without them."""
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class ResidentRegistry:
     """Probes resident pods and remembers which GPU each pod reported; a pod keeps its GPU as long as it lives."""
 
     def __init__(self, cache: Cache, client: ResidentClient, external: Sequence[ResidentPod] = ()) -> None:
-        """`external` are residents that are no pods; they are always there."""
+        """`external` are residents outside the cluster; they always exist."""
         self._cache = cache
         self._external = tuple(external)
         self._client = client
         self._known: dict[str, KnownGpu] = {}
         self._probes: dict[str, asyncio.Task[Resident]] = {}
-        """Those that run, by the pod's UID."""
+        """Running probes, by the UID of the pod."""
 
     def any_pods(self) -> bool:
-        """True when there is any resident at all, reachable or not."""
+        """True if there is any resident, reachable or not."""
         return bool(self._pods())
 
     def absent_for(self) -> float:
@@ -50,21 +50,21 @@ class ResidentRegistry:
         return [*self._cache.residents.values(), *self._external]
 
     async def known_gpus(self, outdated: Callable[[KnownGpu], bool]) -> list[KnownGpu]:
-        """Return one GPU for each resident that ever answered; asks those that do not, and the outdated ones.
+        """Return one GPU for each resident that ever answered; ask those that have not, and the outdated ones.
 
-        A resident that hangs does not delay the others (law 8): its answer is taken in when it comes.
+        A resident that hangs does not delay the others (law 8): its answer is used when it comes.
         """
         pods = [pod for pod in self._pods() if pod.ip or pod.url]
         for pod in pods:
-            told = self._known.get(pod.uid)
-            if told is None or told.resident.report is None or outdated(told):
+            known = self._known.get(pod.uid)
+            if known is None or known.resident.report is None or outdated(known):
                 self._start_probe(pod)
         if self._probes:
-            await asyncio.wait(self._probes.values(), timeout=_PATIENCE)
+            await asyncio.wait(self._probes.values(), timeout=_ANSWER_TIMEOUT)
         return self.reported()
 
     def reported(self) -> list[KnownGpu]:
-        """Return one GPU for each resident that ever answered, as it was last reported; asks none."""
+        """Return one GPU for each resident that ever answered, as it was last reported, without asking."""
         pods = sorted(self._pods(), key=_precedence, reverse=True)
         self._known = {pod.uid: _as_labelled(self._known[pod.uid], pod) for pod in pods if pod.uid in self._known}
         return list({known.gpu: known for known in self._known.values()}.values())
@@ -85,30 +85,30 @@ class ResidentRegistry:
         return replace(resident, report=None, error="its pod is gone") if pod is None else await self.probe(pod)
 
     def trusts(self, namespace: str) -> bool:
-        """True where pods of a namespace may be residents."""
+        """True if pods of a namespace may be residents."""
         return self._cache.trusts(namespace)
 
     def unknown_pods(self) -> int:
-        """Count the resident pods that do not say which GPU they sit on, or how it is."""
+        """Count the resident pods that have not reported their GPU, or do not answer."""
         known = (self._known.get(pod.uid) for pod in self._pods())
         return sum(each is None or each.resident.report is None for each in known)
 
     async def on_gpu(self, lease: GpuLease) -> tuple[Resident, ...]:
-        """Ask the residents of a GPU for fresh reports; empty when no resident pod is on the GPU's node.
+        """Ask the residents of a GPU for new reports; empty if no resident pod is on the GPU's node.
 
-        The first is the one that the GPU goes back to. A pod that does not answer counts as this GPU's resident where
-        no other does, or where it was on this GPU: unknown is not free.
+        The first is the one that the GPU returns to. A pod that does not answer counts as this GPU's resident if no
+        other does, or if it was on this GPU: unknown is not free.
         """
-        pods = [pod for pod in self._pods() if pod.node == lease.node and self._may_sit_on(pod, lease)]
+        pods = [pod for pod in self._pods() if pod.node == lease.node and self._may_use(pod, lease)]
         pods.sort(key=_precedence)
         asked = await asyncio.gather(*map(self.probe, pods))
         answered = [each for each in asked if each.report is not None and gpu_key(each.report.uuid) == lease.gpu]
-        mute = [each for each in asked if each.report is None]
+        silent = [each for each in asked if each.report is None]
         if not answered:
-            return tuple(mute[:1])
-        return *answered, *(each for each in mute if each.uid in self._known and not each.deleting)
+            return tuple(silent[:1])
+        return *answered, *(each for each in silent if each.uid in self._known and not each.deleting)
 
-    def _may_sit_on(self, pod: ResidentPod, lease: GpuLease) -> bool:
+    def _may_use(self, pod: ResidentPod, lease: GpuLease) -> bool:
         known = self._known.get(pod.uid)
         return known is None or known.gpu == lease.gpu
 
@@ -128,7 +128,7 @@ class ResidentRegistry:
         known = self._known.get(pod.uid)
         if report is not None:
             if known is None:
-                _tell_objections(resident)
+                _log_objections(resident)
             self._known[pod.uid] = KnownGpu(gpu_key(report.uuid), resident)
         elif known is not None:
             self._known[pod.uid] = replace(known, resident=resident)
@@ -136,7 +136,7 @@ class ResidentRegistry:
 
 
 def external_resident(name: str, url: str, node: str, labels: dict[str, str], allowed_namespaces: str) -> ResidentPod:
-    """Describe a resident that is no pod as the directory sees one."""
+    """Return the entry of a resident outside the cluster."""
     return ResidentPod(
         namespace="external", name=name, uid=url, node=node, ip=None, phase="Running", deleting=False,
         created="", labels=labels, annotations={words.ANNOTATION_ALLOWED_NAMESPACES: allowed_namespaces}, url=url,
@@ -153,7 +153,7 @@ def _as_labelled(known: KnownGpu, pod: ResidentPod) -> KnownGpu:
     return replace(known, resident=replace(known.resident, labels=pod.labels, annotations=pod.annotations))
 
 
-def _tell_objections(resident: Resident) -> None:
+def _log_objections(resident: Resident) -> None:
     for objection in objections(resident.annotations):
         logger.warning("resident %s: the operator's own setting is used, because of %s", resident, objection)
 

@@ -1,4 +1,4 @@
-"""Gives free GPUs to waiting jobs. It runs in one worker, so that no job is ever given two GPUs."""
+"""Assign free GPUs to waiting jobs, in one worker, so that no job gets two GPUs."""
 
 import asyncio
 import logging
@@ -51,10 +51,7 @@ _RETRY = 0.5
 
 
 class Scheduler:
-    """The queue's side of the engine.
-
-    It goes through the jobs that wait, and through those few that there is something to do about, never through all.
-    """
+    """Schedules the jobs that wait for a GPU. A pass never iterates over all jobs."""
 
     def __init__(
         self,
@@ -66,7 +63,7 @@ class Scheduler:
         defaults: TrainerDefaults,
         requeue: Callable[[str], None],
     ) -> None:
-        """`requeue` is called with a GPU whose turn is to be reconciled soon."""
+        """`requeue` is called with a GPU to reconcile soon."""
         self._cache = cache
         self._do = effects
         self._inventory = GpuInventory(effects, turns, policy)
@@ -89,30 +86,30 @@ class Scheduler:
         self._held: Held = {}
         """Why some of them are held back."""
         self._busy: frozenset[str] = frozenset()
-        """UIDs of the jobs that had a GPU at the last dispatch."""
+        """UIDs of the jobs that owned a GPU at the last pass."""
         self._candidates: dict[str, Candidate] = {}
         self.preemptors: dict[str, Preemptor] = {}
-        """The waiting job for which a preemptible owner of a GPU is to stop, by GPU."""
+        """The waiting job that preempts the owner of a GPU, by GPU."""
 
     async def outcome(self) -> tuple[list[Placement], list[Candidate]]:
-        """Return what each waiting job waits for now, by the GPUs as the last dispatch left them."""
+        """Return what each waiting job waits for now, by the GPUs as the last pass left them."""
         candidates = list(self._candidates.values())
         placements = explain_placement(await self._queue(), candidates, self._clock.now(), self._policy, self._held)
         return (placements if candidates else list(map(self._without_gpus, placements))), candidates
 
     def _without_gpus(self, placement: Placement) -> Placement:
-        """Say why no GPU is known at all."""
+        """Return a placement that explains why no GPU is known."""
         if placement.reason != Reason.WAITING_IN_QUEUE:
             return placement
         if self._do.directory.any_pods():
-            message = "no resident has said yet which GPU it sits on"
+            message = "no resident has reported its GPU yet"
             return replace(placement, reason=Reason.RESIDENT_UNREACHABLE, message=message)
         grace = f"{self._policy.resident_grace:.0f} s"
         message = f"no resident pod exists; jobs start without a resident when there has been none for {grace}"
         return replace(placement, reason=Reason.RESIDENT_MISSING, message=message)
 
     def successor(self, gpu: str) -> str:
-        """Name the job that waits for a GPU and may have it next; empty when there is none."""
+        """Return the name of the waiting job that can get a GPU next; empty if there is none."""
         candidate = self._candidates.get(gpu)
         if candidate is None:
             return ""
@@ -126,11 +123,11 @@ class Scheduler:
         return waits and self._kueue.admits(job)
 
     async def schedule_once(self) -> float | None:
-        """Give away what is free; return the seconds until the next dispatch."""
+        """Assign what is free; return the seconds until the next pass."""
         self.preemptors.clear()
         self._conflicts = False
         leases = {lease.gpu: lease for lease in await self._do.leases.list()}
-        self._find_forgotten(leases.values())
+        self._requeue_unfollowed(leases.values())
         await self._job_controller.settle(_involved(leases.values()), self._clock.now())
         self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values())
         await self._nominate()
@@ -138,15 +135,15 @@ class Scheduler:
         self._held = self._preflight.held(waiting)
         metrics.QUEUE_LENGTH.set(len(waiting))
         if not waiting:
-            self._find_unclaimed(leases)
+            self._requeue_without_successor(leases)
             return _RETRY if self._conflicts else self._isolation.requeue_after()
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
         given = assign(waiting, candidates, self._clock.now(), self._policy, self._held)
         taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
         self._held = self._preflight.held(waiting)
-        self._find_unclaimed(leases)
+        self._requeue_without_successor(leases)
         self._find_preemptors(waiting, candidates, leases)
-        requeue_after = _RETRY if self._conflicts or not all(taken) else self._next_look(waiting, candidates)
+        requeue_after = _RETRY if self._conflicts or not all(taken) else self._next_pass(waiting, candidates)
         return soonest(requeue_after, self._isolation.requeue_after())
 
     def _find_preemptors(self, waiting: list[Job], candidates: list[Candidate], leases: dict[str, GpuLease]) -> None:
@@ -158,15 +155,15 @@ class Scheduler:
         for gpu in self.preemptors:
             self._requeue(gpu)
 
-    def _find_forgotten(self, leases: Iterable[GpuLease]) -> None:
-        """Have turns looked at that nobody follows: a call that seemed to fail may have taken the Lease."""
+    def _requeue_unfollowed(self, leases: Iterable[GpuLease]) -> None:
+        """Requeue turns that no controller follows: a call that seemed to fail may have taken the Lease."""
         for lease in leases:
             holder = lease.holder if lease.owner else lease.reload_pending
             if holder and self._turns.concerns.get(lease.gpu) != holder:
                 self._requeue(lease.gpu)
 
-    def _find_unclaimed(self, leases: Iterable[str]) -> None:
-        """Have GPUs looked at that were passed on, and that nobody comes for any more: their residents are to load."""
+    def _requeue_without_successor(self, leases: Iterable[str]) -> None:
+        """Requeue GPUs that were handed over and have no next job: their residents must load."""
         for gpu in leases:
             if self._turns.is_handed_over(gpu) and not self.successor(gpu):
                 self._requeue(gpu)
@@ -188,7 +185,7 @@ class Scheduler:
         return [await self._kueue.granted(job) if job.local_queue else job for job in waiting]
 
     async def _nominate(self) -> None:
-        """Fail those that can never run, and those whose time is up; tell those that wait again."""
+        """Fail jobs that can never run or are past their deadline; publish which jobs wait again."""
         now = self._clock.now()
         for job in self._waits_among(self._hopeless):
             with self._isolation.guard(job.key.uid, str(job.key)):
@@ -212,13 +209,13 @@ class Scheduler:
         return candidates
 
     async def _try(self, job: Job, gpu: Candidate) -> bool:
-        """Begin a job's turn; leave the job out for a while where that ends with an error (law 8)."""
+        """Begin a job's turn; after an error, leave the job out for a while (law 8)."""
         with self._isolation.guard(job.key.uid, str(job.key)):
             return await self._acquire(job, gpu)
         return False
 
     async def _acquire(self, cached: Job, known: Candidate) -> bool:
-        """Take the Lease (law 5: ownership first), after a live look at all that it depends on (law 6)."""
+        """Take the Lease (law 5: ownership first), after a live read of all that it depends on (law 6)."""
         now = self._clock.now()
         job, gpu, refusal = await asyncio.gather(
             self._do.jobs.get(cached.key),
@@ -255,14 +252,14 @@ class Scheduler:
         return True
 
     def _is_unfit(self, job: Job, gpu: Candidate, now: datetime) -> bool:
-        """True where a live look at a GPU shows that an unload would not help."""
+        """True if live readings of a GPU show that an unload would not help."""
         if gpu.resident is None:
             return False
         full = too_full(job, gpu, self._policy)
         return bool(full or filter_reason(job, gpu, self._policy) or blocked_reason(job, gpu, now, self._policy))
 
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
-        """End a job that can never have a pod; hold another one back, which costs its resident nothing."""
+        """Fail a job that can never have a pod; hold any other one back, without an unload."""
         if refusal.final:
             await self._fail(job, now, refusal.reason, refusal.message)
             return
@@ -279,20 +276,20 @@ class Scheduler:
         self._conflicts |= outcome is Outcome.CONFLICT
         return outcome
 
-    def _next_look(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
-        looks: list[float] = []
+    def _next_pass(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
+        waits: list[float] = []
         now = self._clock.now()
         if waits_for_time(waiting, candidates, now, self._policy):
-            looks.append(_CLOCK_POLL)
+            waits.append(_CLOCK_POLL)
         if self._do.directory.unknown_pods() or not self._do.directory.any_pods():
-            looks.append(_PROBE_POLL)
+            waits.append(_PROBE_POLL)
         held_until = self._preflight.next_check()
-        looks.extend([] if held_until is None else [held_until])
+        waits.extend([] if held_until is None else [held_until])
         ends = (deadline(job) for job in self._waits_among(self._timed))
-        looks.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
-        return min(looks, default=None)
+        waits.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
+        return min(waits, default=None)
 
 
 def _involved(leases: Iterable[GpuLease]) -> frozenset[str]:
-    """UIDs of the jobs that own a GPU, or whose turn has ended with a reload still owed."""
+    """Return the UIDs of the jobs that own a GPU, or whose turn has ended with a pending reload."""
     return frozenset(uid_of_holder(holder) for lease in leases for holder in (lease.holder, lease.reload_pending))

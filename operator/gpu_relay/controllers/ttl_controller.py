@@ -1,4 +1,4 @@
-"""Deletes jobs that have been over for as long as `spec.ttlSecondsAfterFinished` says."""
+"""Delete finished jobs after `spec.ttlSecondsAfterFinished`."""
 
 import logging
 from datetime import datetime
@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class TTLController:
-    """Looks at the jobs that are over and are not kept for ever."""
+    """Reconciles the finished jobs that have a time to live."""
 
     def __init__(self, cache: Cache, jobs: JobStore, clock: Clock) -> None:
         self._clock = clock
@@ -24,7 +24,7 @@ class TTLController:
         self._isolation = Isolation("finished", clock.monotonic)
 
     async def reconcile(self) -> float | None:
-        """Delete what is due; return the seconds until the next job is, None when there is none."""
+        """Delete what is due; return the seconds until the next job is due, None if there is none."""
         now = self._clock.now()
         waits: list[float] = []
         for cached in self._ended.values():
@@ -39,9 +39,9 @@ class TTLController:
         return soonest(*waits, self._isolation.requeue_after())
 
     async def _delete(self, cached: Job, now: datetime) -> None:
-        job = await self._jobs.get(cached.key)  # a mistake cannot be undone: the spec of this moment decides
+        job = await self._jobs.get(cached.key)  # a deletion cannot be undone, so the current spec decides
         due = expires_at(job) if job is not None else None
         if job is not None and due is not None and due <= now:
             await self._jobs.delete(job)
             with logs.about(job=str(job.key)):
-                logger.info("was over for %s s and is deleted", job.spec.ttl_seconds_after_finished)
+                logger.info("deleted %s s after it has finished", job.spec.ttl_seconds_after_finished)

@@ -1,4 +1,4 @@
-"""The steps of a turn, taken: what a decision asks for, done to residents, pods and Leases."""
+"""The actions of a turn on residents, pods and Leases."""
 
 import asyncio
 import logging
@@ -60,16 +60,16 @@ class Effects:
 
 @dataclass(frozen=True)
 class Actions:
-    """Takes steps. `released` is called when a GPU may have become free."""
+    """Takes actions. `released` is called when a GPU may have become free."""
 
     effects: Effects
     defaults: TrainerDefaults
     released: Callable[[], None]
 
     async def take(self, view: TurnView, state: TurnState, step: Action) -> GpuLease:
-        """Take one step and return the Lease as it then is; what else the next look needs goes into `state`.
+        """Take one action and return the resulting Lease; what else the next reconcile needs goes into `state`.
 
-        Raises KubeError.
+        Raise KubeError.
         """
         logger.info("%s", step)
         match step:
@@ -101,10 +101,10 @@ class Actions:
     ) -> GpuLease:
         lease = view.lease
         match step:
-            case ReturnLease(owed, out, handed_over, unused_since):
+            case ReturnLease(reload_pending, unloaded, handed_over, unused_since):
                 state.handed_over = handed_over
                 lease = await self.effects.leases.give_back(
-                    lease, reload_pending=owed, resident_out=out, unused_since=unused_since, now=view.now
+                    lease, reload_pending=reload_pending, resident_out=unloaded, unused_since=unused_since, now=view.now
                 )
                 state.clocks.stop("return")
             case HandOver():
@@ -178,7 +178,7 @@ class Actions:
             state.clocks.start("start")
 
     async def _end_other_holds(self, view: TurnView) -> None:
-        """Have further residents of this GPU load, too, or find that they have no room: their holds end in any case."""
+        """Load the other residents of this GPU, if they fit: their holds end in any case."""
         for other in view.others:
             try:
                 await self.effects.residents.load(other.url, view.lease.reload_pending, view.lease.fence)

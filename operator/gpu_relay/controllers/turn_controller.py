@@ -1,6 +1,6 @@
-"""One look at one GPU: observe live, plan, apply.
+"""Reconcile one GPU: observe live, plan, apply.
 
-What is remembered between looks only saves time; no decision that could cost memory depends on it.
+What a process remembers between reconciles only saves time; no decision that could cost memory depends on it.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class TurnController:
     ) -> None:
         """`released` is called when a GPU may have become free.
 
-        `waiting_for` names the job that may have a GPU next, and the one for which a preemptible owner is to stop.
+        `waiting_for` returns the job that can get a GPU next, and the job that preempts its owner.
         """
         self._do = effects
         self._clock = effects.clock
@@ -57,20 +57,20 @@ class TurnController:
         self._policy = policy
         self._states: dict[str, TurnState] = {}
         self._contexts: dict[str, int] = {}
-        """What each resident has freed beside its model at an unload, in MiB, by UID; lost without harm."""
+        """What each resident freed besides its model at an unload, in MiB, by UID; its loss does no harm."""
         self.concerns: dict[str, str] = {}
-        """The holder whose turn, or whose reload, a GPU is about, by GPU; a job may have a turn beside an old debt."""
+        """The holder of the turn or of the pending reload, by GPU; a job can have a turn and an older reload."""
 
     def gpus_of(self, job: JobKey) -> list[str]:
         """Return the GPUs that a change of a job concerns."""
         return [gpu for gpu, holder in self.concerns.items() if holder == job.holder]
 
     def context_of(self, resident: Resident) -> int:
-        """Return what a resident holds beside its model at most, in MiB."""
+        """Return the most that a resident holds besides its model, in MiB."""
         return self._contexts.get(resident.uid, CONTEXT_MIB)
 
     def open_despite_pending_reload(self, gpu: str) -> bool:
-        """True when the queue need not wait for a reload: the next turn goes first, or the last load failed."""
+        """True if the queue need not wait for a reload: the next turn goes first, or the last load failed."""
         state = self._states.get(gpu)
         return state is not None and (state.load_failed or state.handed_over)
 
@@ -80,23 +80,23 @@ class TurnController:
         return state is not None and state.handed_over
 
     def observe_end(self, pod: TrainingPod) -> None:
-        """Remember how a trainer ended: what the watch has shown is final, and may be gone at the next look."""
+        """Remember how a trainer ended: that is final, and the pod may be gone at the next reconcile."""
         state = self._states.get(pod.gpu)
         if state is not None and state.lease.fence == pod.fence and pod.termination is not None:
             state.ended = pod
 
     def observe_change(self, gpu: str) -> None:
-        """Have the next look look at everything."""
+        """Make the next reconcile read everything."""
         state = self._states.get(gpu)
         if state is not None:
             state.changed = True
 
     def observe_lease(self, lease: GpuLease) -> None:
-        """Remember a Lease as this process has just written it: the next look need not wait to be told of it."""
+        """Remember a Lease as this process has just written it, before a watch or a read shows it."""
         self._upsert_state(lease)
 
     async def reconcile(self, gpu: str) -> float | None:
-        """Take one look at a GPU; return the seconds until the next one, None to wait for a change."""
+        """Reconcile a GPU; return the seconds until the next reconcile, None to wait for a change."""
         with metrics.PASS_SECONDS.time():
             state = self._states.get(gpu)
             if state is not None and self._is_between_samples(state):
@@ -113,32 +113,32 @@ class TurnController:
             if state is None or self._is_overtaken(lease):
                 return 0
             decision = turn.plan(view)
-            logger.debug("looked: %s, then %s", view.job and view.job.status.phase, decision.action)
+            logger.debug("reconciled: %s, then %s", view.job and view.job.status.phase, decision.action)
             state.measuring = decision.measuring
             requeue_after = await self._apply(view, decision)
             return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
 
     def _is_between_samples(self, state: TurnState) -> bool:
-        """True where only a further sample is wanted: the last one of a row comes with a look at everything."""
+        """True if only another sample is needed: the last one of a row comes with a complete reconcile."""
         return state.measuring and not state.changed and state.lacks_samples(self._policy.samples)
 
     async def _measure(self, state: TurnState) -> float:
-        """Take a sample, and nothing but a sample."""
+        """Take one sample, without reading anything else."""
         logs.task_is_about(gpu=state.lease.gpu, fence=state.lease.fence)
         self._remember_resident(state, await ask_residents(self._do, state.lease))
         return self._until_next_sample(state)
 
     def _until_next_sample(self, state: TurnState) -> float:
-        """Return the seconds until the next sample is due, counted from the last one: looks take time, too."""
+        """Return the seconds until the next sample is due, counted from the last one."""
         return max(0.0, state.sampled_at + self._policy.sample_interval - self._clock.monotonic())
 
     async def _read(self, gpu: str, state: TurnState | None) -> tuple[GpuLease | None, Observation | None]:
-        """Read a GPU's Lease and all that it concerns, live; both None where there is no Lease.
+        """Read a GPU's Lease and all that it concerns, live; both None without a Lease.
 
-        The objects are read together by the Lease as it was known, and again where that has changed. So a Lease that is
-        returned was in force all the while that they were read. Where the scheduler has written it meanwhile, all is
-        read again: a turn that goes first is no reason to load. The residents are asked last: a slow API server does
-        not make the measurement old.
+        The objects are read in parallel, by the last known Lease, and again if that has changed. So the returned Lease
+        was in force while they were read. If the scheduler has written it meanwhile, everything is read again: a turn
+        that goes first is no reason to load. The residents are asked last, so that a slow API server does not make the
+        measurement old.
         """
         if state is None:
             lease, seen = await self._do.leases.get(gpu), None
@@ -157,7 +157,7 @@ class TurnController:
         return lease, replace(seen, readings=await ask_residents(self._do, lease))
 
     def _is_overtaken(self, lease: GpuLease) -> bool:
-        """True where the scheduler has given the GPU to a job since this Lease was read."""
+        """True if the scheduler has assigned the GPU to a job since this Lease was read."""
         state = self._states.get(lease.gpu)
         return state is not None and state.lease.fence != lease.fence
 
@@ -200,7 +200,7 @@ class TurnController:
         return await self._with_pod(view, state)
 
     async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
-        """Ask the training how it is, and its node where it does not say; at most once in a progress interval."""
+        """Request the progress of the training, and without an answer the state of its node; once in an interval."""
         pod = view.own_pod
         if pod is None or pod.termination is not None:
             if pod is not None:
@@ -210,9 +210,9 @@ class TurnController:
             state.clocks.stop("start")
         if self._clock.monotonic() - state.asked_at >= self._policy.progress_interval:
             state.asked_at = self._clock.monotonic()
-            said = await trainers.progress(self._do.http, pod)
-            state.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and said is None else ""
-            state.progress = said or state.progress
+            progress = await trainers.progress(self._do.http, pod)
+            state.node_trouble = await self._do.nodes.trouble(pod.node) if pod.node and progress is None else ""
+            state.progress = progress or state.progress
         pod = await self._do.pods.explain(pod, view.now, self._policy.progress_interval)
         state.note_start(failing=is_start_failure(pod))
         return replace(
@@ -224,7 +224,7 @@ class TurnController:
         )
 
     def _upsert_state(self, lease: GpuLease) -> TurnState:
-        """Return what is remembered of a turn, with its Lease as it now is."""
+        """Return the state of a turn, with its current Lease."""
         state = self._states.get(lease.gpu)
         if state is None or (state.lease.fence, state.lease.holder) != (lease.fence, lease.holder):
             state = self._states[lease.gpu] = TurnState.of(lease, state, self._clock.monotonic)
@@ -246,7 +246,7 @@ class TurnController:
         state.take_sample(report, readings.at, keep=self._policy.samples, apart=self._policy.sample_interval)
 
     def _learn_context(self, state: TurnState, resident: Resident, report: GpuReport) -> None:
-        """Learn from the first report after an unload; a later one may count a training's memory."""
+        """Learn from the first report after an unload; a later one may include the memory of a training."""
         if report.held_under != state.lease.fence or not state.allocated_before or state.free_before is None:
             return
         context = context_of(state.free_before, state.allocated_before, report.free_mib)

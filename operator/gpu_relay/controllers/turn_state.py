@@ -1,4 +1,4 @@
-"""What one process remembers of a turn between two looks; it saves time, and is lost without harm."""
+"""What one process remembers of a turn between two reconciles; it saves time, and its loss does no harm."""
 
 import time
 from collections.abc import Callable
@@ -20,42 +20,42 @@ Measurements that are rarer by a setting have a longer `apart` of their own.
 
 @dataclass
 class StepClocks:
-    """Times the steps of one turn for `gpu_relay_step_seconds`; each step counts once, from its first beginning."""
+    """Times the steps of one turn for `gpu_relay_step_seconds`; each step counts once, from its first start."""
 
     monotonic: Callable[[], float] = time.monotonic
     _begun: dict[str, float] = field(default_factory=dict)
-    _over: set[str] = field(default_factory=set)
+    _done: set[str] = field(default_factory=set)
 
     def start(self, step: str) -> None:
-        """A step begins, or is repeated."""
+        """Start a step; a repetition changes nothing."""
         self._begun.setdefault(step, self.monotonic())
 
     def stop(self, step: str) -> None:
-        """A step is done; one whose beginning another process saw is not counted."""
-        if step in self._begun and step not in self._over:
-            self._over.add(step)
+        """Record the time of a step; a step that another process started is not counted."""
+        if step in self._begun and step not in self._done:
+            self._done.add(step)
             metrics.STEP_SECONDS.labels(step).observe(self.monotonic() - self._begun[step])
 
 
 @dataclass
 class TurnState:
-    """What one process remembers of a turn; lost without harm when it dies."""
+    """What one process remembers of a turn; its loss does no harm."""
 
     lease: GpuLease
-    """As it was last read or written."""
+    """The Lease as it was last read or written."""
     monotonic: Callable[[], float] = time.monotonic
     """Returns the seconds in which this state counts."""
     samples: list[int] = field(default_factory=list)
     """Free MiB in a row of measurements while the resident was unloaded under a hold, and no trainer was live."""
     room: list[int] = field(default_factory=list)
-    """The same of the room in MiB beside a loaded resident."""
+    """The same for the MiB free beside a loaded resident."""
     sampled_at: float = 0.0
     reported_at: float = 0.0
     """When the residents were asked for the last report that all of them have given (monotonic, seconds)."""
     measuring: bool = False
-    """The last look wanted nothing but a further sample."""
+    """The last reconcile needed only another sample."""
     changed: bool = False
-    """Something that may concern the turn has changed since the last look at everything began."""
+    """Something that may concern the turn has changed since the last complete reconcile began."""
     free_before: int | None = None
     allocated_before: int = 0
     """What the resident's model held when `free_before` was measured, in MiB."""
@@ -74,21 +74,21 @@ class TurnState:
     unreadable_since: float | None = None
     asked_at: float = 0.0
     progress: dict[str, Any] | None = None
-    """The trainer's own words, as it last said them."""
+    """The progress that the trainer last reported."""
     node_trouble: str = ""
     clocks: StepClocks = field(init=False)
     ended: TrainingPod | None = None
-    """This turn's pod as the watch showed it when its trainer had ended; a deleted pod is gone before the next look."""
+    """This turn's pod, as the watch showed its end; a deleted pod may be gone at the next reconcile."""
 
     def __post_init__(self) -> None:
         self.clocks = StepClocks(self.monotonic)
 
     @classmethod
     def of(cls, lease: GpuLease, before: Self | None, monotonic: Callable[[], float] = time.monotonic) -> Self:
-        """Return what is remembered of a turn, or of a reload, when it begins; `before` is of the same GPU.
+        """Return the state of a turn, or of a reload, that begins; `before` is the last state of the same GPU.
 
-        A row of measurements that began when the last trainer had left goes on, where no turn lies between; and with
-        the Lease that a turn returns goes whether it is the next job's.
+        A row of measurements continues if no other turn lies between. A returned Lease keeps whether the GPU was handed
+        over to the next job.
         """
         state = cls(lease, monotonic)
         if before is not None and lease.fence - before.lease.fence in {0, 1}:
@@ -119,25 +119,25 @@ class TurnState:
         return (before or self.monotonic()) if holds else None
 
     def with_ended(self, pods: tuple[TrainingPod, ...]) -> tuple[TrainingPod, ...]:
-        """Add this turn's pod to those that a LIST has shown, where it has ended and is gone: nothing of it runs."""
+        """Add this turn's pod to those of a LIST if it has ended and is gone."""
         if self.ended is None or any(pod.uid == self.ended.uid for pod in pods):
             return pods
         return (*pods, replace(self.ended, outlived=False))
 
     def lacks_samples(self, wanted: int) -> bool:
-        """True while a row has begun and is more than one sample short."""
+        """True if a row has begun and lacks more than one sample."""
         return 0 < max(len(self.samples), len(self.room)) < wanted - 1
 
     def forget_samples(self) -> None:
-        """Begin the row of samples anew."""
+        """Begin a new row of samples."""
         self.samples.clear()
         self.room.clear()
 
     def take_sample(self, report: GpuReport, at: float, *, keep: int, apart: float) -> None:
-        """Add a measurement: of free memory under a hold, whosever it is, or of the room beside a loaded resident.
+        """Add a measurement: of free memory under a hold of any holder, or beside a loaded resident.
 
-        `at` is when it was made. A row begins with any measurement; each further one is `apart` seconds from the last
-        at least, and after a gap that is much longer a row begins anew.
+        `at` is its time. A row begins with any measurement. Each further one is at least `apart` seconds after the
+        last, and a much longer gap begins a new row.
         """
         held = report.held_under is not None
         if not held:

@@ -1,4 +1,4 @@
-"""Reports which field of a job cannot be read, and withdraws that once it can be read again."""
+"""Report which field of a job cannot be read, and remove the report when it can be read again."""
 
 from gpu_relay.api.words import ConditionType, Reason
 from gpu_relay.controllers.apply import Applier, Change
@@ -10,7 +10,7 @@ from gpu_relay.domain.objects.job import Job, UnreadableJob
 
 
 class UnreadableJobController:
-    """Looks at the jobs whose condition Unreadable is not as it should be; it is all that is written about them."""
+    """Keeps the condition Unreadable of jobs; nothing else of an unreadable job is written."""
 
     def __init__(self, cache: Cache, effects: Effects) -> None:
         self._unreported = cache.unreadable.part(lambda job: not job.is_reported)
@@ -20,7 +20,7 @@ class UnreadableJobController:
         self._isolation = Isolation("unreadable", effects.clock.monotonic)
 
     async def reconcile(self) -> float | None:
-        """Report what there is to report; return the seconds until the next look, None to wait for a change."""
+        """Write what has changed; return the seconds until the next pass, None to wait for a change."""
         jobs: list[UnreadableJob | Job] = [*self._unreported.values(), *self._readable_again.values()]
         for job in jobs:
             if self._isolation.defers(job.key.uid):

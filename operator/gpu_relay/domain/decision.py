@@ -1,4 +1,4 @@
-"""What a decision may ask for: one effect at most, a status, Events, and when to look again."""
+"""What a decision can contain: one action at most, a status, Events, and when to reconcile again."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ class Unload:
 
 @dataclass(frozen=True)
 class RestartResident:
-    """Delete the resident's pod, so that its controller makes a new one: the last resort, off by default."""
+    """Delete the resident's pod, so that its controller creates a new one; off by default."""
 
 
 @dataclass(frozen=True)
@@ -43,18 +43,17 @@ class Prepare:
 
 @dataclass(frozen=True)
 class DeletePod:
-    """Tell a pod of the job to stop: SIGTERM, checkpoint, end."""
+    """Stop a pod of the job: SIGTERM, checkpoint, exit."""
 
     pod: TrainingPod
 
 
 @dataclass(frozen=True)
 class ReturnLease:
-    """Give the GPU's Lease back to the resident; whether a reload is then owed is written in the same update.
+    """Return the GPU's Lease to the resident, and record in the same update whether a reload is pending.
 
-    `resident_out` is False where the resident was seen to serve: the turn did not unload it. `handed_over` is True
-    where the next job goes first, without a reload in between. `unused_since` is since when no training pod has been
-    live.
+    `resident_out` is False if the resident is loaded: the turn did not unload it. `handed_over` is True if the
+    next job gets the GPU without a reload in between. `unused_since` is since when no training pod has been live.
     """
 
     reload_pending: bool = True
@@ -83,7 +82,7 @@ Action = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLeas
 
 @dataclass(frozen=True)
 class EventRecord:
-    """An Event on the job. `facts` are for programs: they become the Event's annotations."""
+    """An Event on the job. Programs read `facts`, which become the annotations of the Event."""
 
     reason: Reason
     message: str
@@ -105,7 +104,7 @@ class GenericDecision(Generic[A]):
     requeue_after: float | None = None
     """Seconds after which to reconcile again; None waits for a change in the cluster."""
     measuring: bool = False
-    """True where nothing but a further sample is wanted, unless something changes."""
+    """True if only another sample is needed, unless something changes."""
 
     @classmethod
     def wait(cls) -> Self:
@@ -114,7 +113,7 @@ class GenericDecision(Generic[A]):
 
     @classmethod
     def act(cls, action: A | None, *, requeue_after: float | None = None) -> Self:
-        """Apply an action, without a word in the job's status."""
+        """Take an action, without a change of the job's status."""
         return cls(action=action, requeue_after=requeue_after)
 
     @classmethod
@@ -125,4 +124,4 @@ class GenericDecision(Generic[A]):
 
 Decision = GenericDecision[Action]
 Rule = Callable[[TurnView], Decision | None]
-"""One rule of a plan: what to do, or None where it has nothing to say."""
+"""One rule of a plan: returns a decision, or None if it does not apply."""

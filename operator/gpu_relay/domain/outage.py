@@ -1,7 +1,7 @@
-"""The two clocks that serve both sides of a GPU: how long a resident may be out, and how long it then serves.
+"""The two clocks of a resident: how long it may be unloaded, and how long it then serves.
 
-An *outage* begins with the first turn that unloads the resident. It ends when the resident has been back for
-`min_serve`: turns that follow one another closely share one outage, even where it was loaded for a moment between them.
+An *outage* begins with the first turn that unloads the resident. It ends when the resident has served for `min_serve`:
+turns that follow one another closely share one outage, even if the resident was loaded for a moment between them.
 """
 
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Clocks:
 
 
 def clocks_of(policy: Policy, resident: Resident | None) -> Clocks:
-    """Return a resident's clocks; an annotation that is no duration is passed over (see `objections`)."""
+    """Return a resident's clocks; an annotation that is not a duration is ignored (see `objections`)."""
     annotations = resident.annotations if resident else {}
 
     def clock(annotation: str, default: float) -> timedelta:
@@ -41,7 +41,7 @@ def clocks_of(policy: Policy, resident: Resident | None) -> Clocks:
 
 
 def objections(annotations: dict[str, str]) -> list[str]:
-    """Say which annotations of a resident's pod are passed over, and why."""
+    """Return which annotations of a resident's pod are ignored, and why."""
     found = []
     for name in (words.ANNOTATION_MAX_OUTAGE, words.ANNOTATION_MIN_SERVE, words.ANNOTATION_IDLE_AFTER):
         try:
@@ -52,7 +52,7 @@ def objections(annotations: dict[str, str]) -> list[str]:
 
 
 def outage_since(lease: GpuLease | None, clocks: Clocks, now: datetime) -> datetime | None:
-    """Return when the outage that still counts began; None when the resident has been back for long enough."""
+    """Return when the current outage began; None if the resident has served for long enough since."""
     if lease is None or lease.out_since is None:
         return None
     if lease.served_since is not None and now >= parse_time(lease.served_since) + clocks.min_serve:
@@ -61,7 +61,7 @@ def outage_since(lease: GpuLease | None, clocks: Clocks, now: datetime) -> datet
 
 
 def is_exhausted(lease: GpuLease | None, clocks: Clocks, now: datetime) -> bool:
-    """True when the resident has been out for as long as it may be: it is to be loaded, and to serve."""
+    """True if the resident has been unloaded for its `max_outage`: it is loaded next, and serves."""
     since = outage_since(lease, clocks, now)
     return since is not None and now >= since + clocks.max_outage
 
@@ -74,9 +74,9 @@ def idle_outage_left(lease: GpuLease, policy: Policy, now: datetime) -> float:
 
 
 def serves_until(lease: GpuLease | None, resident: Resident | None, clocks: Clocks, now: datetime) -> datetime | None:
-    """Return until when a resident that is back after too long an outage is left alone; None when it need not be.
+    """Return until when a resident serves after an exhausted outage; None if a turn may begin.
 
-    A resident that nobody asks for anything is not left alone for the sake of the clock.
+    An idle resident is not kept loaded just because `min_serve` has not elapsed.
     """
     if lease is None or lease.served_since is None or not is_exhausted(lease, clocks, now):
         return None
@@ -87,5 +87,5 @@ def serves_until(lease: GpuLease | None, resident: Resident | None, clocks: Cloc
 
 
 def is_idle(report: GpuReport, idle_for: timedelta) -> bool:
-    """True when a resident has had no request for a while, and has none now."""
+    """True if a resident has no request in flight, and has had none for this long."""
     return report.in_flight == 0 and report.idle_seconds >= idle_for.total_seconds()

@@ -1,4 +1,4 @@
-"""The operator's settings, as far as decisions depend on them."""
+"""The settings of the operator that decisions depend on."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,15 +23,15 @@ class Policy:
     min_serve: float = 60.0
     idle_after: float = 30.0
     restart_resident_after: float = 0.0
-    """Seconds after which an unwilling resident's pod is deleted; 0 never does."""
+    """Seconds after which the pod of a resident that does not unload is deleted; 0 disables this."""
     resident_grace: float = 60.0
-    """Seconds for which a resident that is missing or silent is waited for; also before its absence counts as none."""
+    """Seconds for which the operator waits for a missing or silent resident, and after which there is none."""
     max_idle_outage: float = 120.0
-    """Seconds for which a resident may stay unloaded while no training pod is live; then it is loaded (law 9)."""
+    """Seconds for which a resident may stay unloaded without a live training pod; then it is loaded (law 9)."""
     tolerations: tuple[Mapping[str, Any], ...] = ()
-    """What every training pod tolerates, by the site's pod template."""
+    """The tolerations of every training pod, by the site's pod template."""
     preparations: int = 2
-    """Jobs of one namespace that are prepared at the same time; 0 prepares none."""
+    """Jobs of one namespace that are prepared at the same time; 0 disables preparation."""
     stuck_after: float = 60.0
     grace_period: float = 60.0
-    """Seconds in which a training that is told to stop writes its checkpoint."""
+    """Seconds that a training pod has for its checkpoint after SIGTERM."""

@@ -21,7 +21,7 @@ def memory_mib(quantity: str) -> int:
 def duration(text: str) -> timedelta:
     """Read a duration such as `30m` or `1h30m`; ValueError for anything else."""
     if not re.fullmatch(DURATION, text):
-        raise ValueError(f"{text!r} is no duration; write it in h, m, s or ms, for example 90s or 1h30m")
+        raise ValueError(f"{text!r} is not a duration; write it in h, m, s or ms, for example 90s or 1h30m")
     parts = re.findall(r"([0-9]+)(ms|h|m|s)", text)
     return sum((timedelta(**{_UNITS[unit]: int(number)}) for number, unit in parts), timedelta())
 
@@ -32,10 +32,10 @@ def timestamp(moment: datetime) -> str:
 
 
 def parse_time(text: str) -> datetime:
-    """Read an RFC 3339 time; ValueError where it is none."""
+    """Read an RFC 3339 time; ValueError for anything else."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def mib(value: int) -> str:
-    """Write a size for people: `14,000 MiB`."""
+    """Return a size for messages: `14,000 MiB`."""
     return f"{value:,} MiB"

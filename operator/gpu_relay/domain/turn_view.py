@@ -1,4 +1,4 @@
-"""The input of one decision about one GPU."""
+"""Everything that a decision about one GPU depends on."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +17,7 @@ from gpu_relay.domain.policy import Policy
 
 @dataclass(frozen=True)
 class Preemptor:
-    """A waiting job that may take the GPU of a running job."""
+    """A waiting job that preempts a running one."""
 
     name: str
     priority: int
@@ -25,30 +25,30 @@ class Preemptor:
 
 @dataclass(frozen=True)
 class TurnView:
-    """The input of one decision about one GPU, read live within one reconcile."""
+    """Everything that a decision about one GPU depends on, read live within one pass; derived facts are cached."""
 
     now: datetime
     policy: Policy
     lease: GpuLease
     resident: Resident | None
     job: Job | None
-    """The job of the turn, or of the turn after which a reload is pending; None if it no longer exists."""
+    """The owner of the turn, or of the turn after which a reload is pending; None if it no longer exists."""
     pods: tuple[TrainingPod, ...] = ()
     samples: tuple[int, ...] = ()
     """Free MiB of the measurements in a row since the hold was placed, newest last."""
     room: tuple[int, ...] = ()
-    """Free MiB beside the loaded resident, of the measurements in a row, newest last; empty if it is not loaded."""
+    """MiB free beside the loaded resident, measured in a row, newest last; empty if it is not loaded."""
     free_before: int | None = None
-    """Free MiB before the unload of this turn; None if this process did not measure it."""
+    """Free MiB before the unload of this turn, if this process measured it."""
     unload_message: str = ""
     failure: str = ""
     """Why the last action of this turn failed; empty if it succeeded."""
     refusal: Reason | None = None
-    """Why the API server refused the training pod; `failure` has its message."""
+    """Why the API server refuses the training pod; `failure` has its message."""
     refused_for: float = 0.0
-    """Seconds since it first refused, within this turn."""
+    """Seconds since it first refused the pod, within this turn."""
     others: tuple[Resident, ...] = ()
-    """Further residents on this GPU, although it has memory for one only: all are held."""
+    """More residents that are known to be on this GPU, which has room for one: all of them are held."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
     unwilling_for: float = 0.0
@@ -56,21 +56,21 @@ class TurnView:
     silent_for: float = 0.0
     """Seconds for which a resident has not answered, within this turn."""
     successor: str = ""
-    """The job that gets this GPU next; empty if there is none."""
+    """The job that waits for this GPU and can get it next; empty if there is none."""
     progress: dict[str, Any] | None = None
-    """The trainer's last response to `GET /progress`; None if there was none."""
+    """The progress that the trainer last reported; None before."""
     start_failing_for: float = 0.0
     """Seconds for which the kubelet has reported that the training pod's container cannot be started."""
     node_trouble: str = ""
-    """Why the training pod's node is considered lost; empty while the node is ready, or the trainer responds."""
+    """Why the state of the training pod's node is unknown; empty if the node is ready, or the trainer answers."""
     preemptor: Preemptor | None = None
-    """The waiting job for which the preemptible owner of this GPU must stop."""
+    """The waiting job that preempts the owner of this GPU."""
     withdrawal: str = ""
-    """Why Kueue has withdrawn the job's quota; empty if it has not, or without Kueue."""
+    """Why Kueue does not let the job continue; empty while it does, or if it does not manage the job."""
     unreadable: str = ""
-    """Why the job cannot be read, although it exists; `job` is then None. Empty if it can be read, or is gone."""
+    """Why a job that exists cannot be read; `job` is then None. Empty if it can be read, or is gone."""
     unreadable_for: float = 0.0
-    """Seconds for which this process has not been able to read it."""
+    """Seconds for which this process could not read it."""
 
     @cached_property
     def residents(self) -> tuple[Resident, ...]:

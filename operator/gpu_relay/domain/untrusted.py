@@ -1,4 +1,4 @@
-"""What a trainer reports, and what people write on pods, cut to what a status may hold; nothing in here raises."""
+"""Readers of untrusted values: reports of trainers, and what tenants write on pods, within bounds. None raises."""
 
 import json
 import math
@@ -12,7 +12,7 @@ _LARGEST = 2**63
 _LONGEST_TEXT = 1024
 _LONGEST_TIME = 40
 _YEARS = range(1970, 9000)
-"""Far enough from the last year that can be represented for any setting to be added."""
+"""Far enough from the last representable year for any setting to be added."""
 
 
 def numbers(value: Any) -> dict[str, float]:
@@ -67,7 +67,7 @@ def mappings(value: Any) -> list[dict[str, Any]]:
 
 
 def digits(value: Any, below: int = _INT32) -> int | None:
-    """Return the whole number below a limit that a label or annotation spells in ASCII digits; None for anything else.
+    """Return the whole number below a limit that a label or annotation has in ASCII digits; None for anything else.
 
     The length is checked first: `int` raises ValueError above 4,300 digits.
     """
@@ -88,7 +88,7 @@ def moment(value: Any) -> str | None:
 
 
 def read_object(raw: bytes | str) -> dict[str, Any] | None:
-    """Return the JSON object that a text is; None for anything else, and for what nests too deep to be read at all."""
+    """Return the JSON object that a text is; None for anything else, and for what nests too deep to be read."""
     try:
         value = json.loads(raw)
     except (ValueError, RecursionError):
@@ -97,7 +97,7 @@ def read_object(raw: bytes | str) -> dict[str, Any] | None:
 
 
 def _plain(value: Any, depth: int) -> Any:
-    """Copy a value; what nests deeper than `depth`, and numbers that are none, become null."""
+    """Copy a value; what nests deeper than `depth`, and numbers that are not finite, become null."""
     if isinstance(value, str):
         return _text(value)
     if isinstance(value, bool) or value is None:

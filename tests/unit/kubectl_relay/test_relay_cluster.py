@@ -145,4 +145,4 @@ def test_options_may_stand_before_a_command_or_after_it(answers: Answers, order:
 
 def test_a_duration_that_is_none(answers: Answers) -> None:
     result = run("timeline", "--since", "yesterday")
-    assert "'yesterday' is no duration; write it in h, m, s or ms, for example 90s or 1h30m" in str(result.exception)
+    assert "'yesterday' is not a duration; write it in h, m, s or ms, for example 90s or 1h30m" in str(result.exception)

@@ -90,7 +90,7 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
 def test_what_has_happened_is_told_once_and_in_order() -> None:
     lost = queued("digits", 1, attempts=[attempt(1, 5, "OutOfMemory", minutes_ago=20), attempt(2, 6, "Interrupted")])
     events = (
-        told(lost, "GPULeased", "owns GPU gpu-1", at=ago(minutes=26)),
+        told(lost, "GPULeased", "GPU gpu-1 on node node-1 assigned", at=ago(minutes=26)),
         told(lost, "TrainingEnded", at=ago(minutes=20)),
     )
     found = explained(ClusterSnapshot(NOW, (lost,), events=events), "digits")

@@ -52,7 +52,7 @@ def test_a_lost_node_and_a_stuck_pod_keep_the_gpu() -> None:
         ("1 node(s) were unschedulable, 1 node(s) didn't match Pod's node affinity/selector", ["uncordon"], "taint"),
         ("1 node(s) didn't match Pod's node affinity/selector", ["spec.podTemplate.nodeSelector"], "resources"),
         ("1 node(s) had volume node affinity conflict", ["use storage that can"], "nodeSelector"),
-        ("node(s) had a mood", ["free what the scheduler misses", "spec.podTemplate"], "PersistentVolumeClaim"),
+        ("node(s) had a mood", ["free what the scheduler lacks", "spec.podTemplate"], "PersistentVolumeClaim"),
     ],
 )
 def test_each_scheduling_failure_has_its_advice(said: str, remedies: list[str], not_said: str) -> None:

@@ -29,4 +29,4 @@ def test_an_invalid_duration_is_refused(bad: str) -> None:
 
 
 def _why(bad: str) -> str:
-    return f"{bad!r} is no duration; write it in h, m, s or ms, for example 90s or 1h30m"
+    return f"{bad!r} is not a duration; write it in h, m, s or ms, for example 90s or 1h30m"

@@ -7,7 +7,7 @@
             continue
         with isolation.guard(job.key.uid, str(job.key)):
             ...  # may await; an error ends this block and nothing else
-    return soonest(again_in, isolation.again_in())
+    return soonest(requeue_after, isolation.requeue_after())
 """
 
 import logging
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 _FIRST_BACKOFF = 0.5
 _LONGEST_BACKOFF = 60.0
 _FORGOTTEN_AFTER = 600.0
-"""Seconds after which an object that nobody has tried again is taken to be gone."""
+"""Seconds after which an object without a new try counts as gone."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Isolation:
         return max(0.0, min(dues) - self._now()) if dues else None
 
     def _defer(self, uid: str, name: str) -> None:
-        """Take note of an error that is being handled."""
+        """Record an error and the pause of its object."""
         now = self._now()
         before = self._failures.get(uid)
         count = before.count if before else 0
@@ -87,7 +87,7 @@ class Isolation:
         self._failures[uid] = _Failure(count + 1, now + pause)
         self._deferred.add(uid)
         PASS_ERRORS.labels(self._kind).inc()
-        logger.exception("%s: %s failed; it alone is tried again in %.1f s", self._kind, name, pause)
+        logger.exception("%s: %s failed; only this object is retried in %.1f s", self._kind, name, pause)
 
 
 def soonest(*waits: float | None) -> float | None:

@@ -1,25 +1,25 @@
-"""How often everything may be gone through: looks at thousands of jobs take time that hand-overs need."""
+"""Limit how often passes over thousands of jobs run: they take time that handovers need."""
 
 import time
 from collections.abc import Awaitable, Callable
 
 _SHARE = 0.25
-"""Share of the time that looks of one kind may take, where nothing else is said."""
+"""Default share of the time that the passes of one kind may take."""
 
 
 class RateLimit:
-    """Rests between looks of one kind that are as long as the last one was, several times over."""
+    """Pauses between two passes of one kind, for a multiple of the length of the last one."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._until: dict[str, float] = {}
 
     def rest(self, kind: str) -> float:
-        """Return the seconds until the next look of a kind."""
+        """Return the seconds until the next pass of a kind."""
         return max(0.0, self._until.get(kind, 0.0) - self._monotonic())
 
     async def keep(self, kind: str, reconcile: Awaitable[float | None], share: float = _SHARE) -> float | None:
-        """Take a look, and return the seconds until it wants the next one, not before the rest is over."""
+        """Run a pass; return the seconds until the next one, which is not before the end of the pause."""
         began = self._monotonic()
         try:
             requeue_after = await reconcile

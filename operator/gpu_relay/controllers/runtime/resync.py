@@ -1,4 +1,4 @@
-"""Full lists, diffed into the cache, so that what a watch has missed is found."""
+"""Full lists, compared with the cache, to find what a watch has missed."""
 
 import logging
 from collections.abc import Callable
@@ -16,23 +16,23 @@ Object = dict[str, Any]
 
 
 class Listed:
-    """What a full list has shown: the versions of its objects by UID."""
+    """The versions of the objects of a full list, by UID."""
 
     def __init__(self, isolation: Isolation) -> None:
         self.versions: dict[str, str] = {}
         self.complete = True
-        """False where an object could not even be identified: then nothing that is missing counts as deleted."""
+        """False if an object could not be identified: then no missing object counts as deleted."""
         self._isolation = isolation
 
-    def take_in(self, raw: Object, see: Callable[[Object], object]) -> None:
-        """Note an object and have it seen; an error about one is logged, and the list continues."""
+    def take_in(self, raw: Object, observe: Callable[[Object], object]) -> None:
+        """Store an object with `observe`; an error about one is logged, and the list continues."""
         with self._isolation.guard(*identity(raw)):
             try:
                 self.versions[raw["metadata"]["uid"]] = raw["metadata"]["resourceVersion"]
             except (KeyError, TypeError):
                 self.complete = False
                 raise
-            see(raw)
+            observe(raw)
 
 
 class Resync:
@@ -58,8 +58,8 @@ class Resync:
         return self._read_at is not None
 
     async def read(self) -> set[str]:
-        """Read full lists and take them in; return the UIDs of the jobs that there are. Raises KubeError."""
-        cache, told = self._cache, self._lag.known()
+        """Read full lists into the cache; return the UIDs of all jobs. Raise KubeError."""
+        cache, known_before = self._cache, self._lag.known()
         stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads)
         known = [store.begin_relist() for store in stores]
         jobs, residents, workloads = (Listed(self._isolation) for _ in range(3))
@@ -71,7 +71,7 @@ class Resync:
         for raw in await self._effects.workloads.list():
             stood_for.add(_job_uid(raw))
             workloads.take_in(raw, cache.observe_workload)
-        self._lag.listed(jobs.versions | residents.versions | workloads.versions, told, self._monotonic())
+        self._lag.listed(jobs.versions | residents.versions | workloads.versions, known_before, self._monotonic())
         lists = (jobs, jobs, residents, workloads)
         shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for)
         for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
@@ -88,6 +88,6 @@ def _job_uid(workload: Object) -> str:
 
 
 def identity(raw: Object) -> tuple[str, str]:
-    """Return the UID and the name of an object, for logs; empty and `?` where it lacks them."""
+    """Return the UID and the name of an object, for logs; empty and `?` if it lacks them."""
     meta = raw.get("metadata") or {}
     return str(meta.get("uid", "")), f"{meta.get('namespace', '?')}/{meta.get('name', '?')}"

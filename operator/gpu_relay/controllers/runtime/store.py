@@ -1,6 +1,6 @@
 """What the watches have shown: jobs, resident pods, Workloads. Full lists are diffed in: they find missed deletions.
 
-Nothing that costs memory when wrong is decided from it; it says where to look, live.
+No decision that could cost memory is made from it alone; it shows what to read live.
 """
 
 import logging
@@ -19,7 +19,7 @@ T = TypeVar("T")
 
 
 class FilteredIndex(Generic[T]):
-    """Those objects of a store that something is true of, kept up with every change: nobody goes through the rest."""
+    """The objects of a store that match a predicate, updated with every change, so no pass iterates over the rest."""
 
     def __init__(self, belongs: Callable[[T], bool]) -> None:
         self._belongs = belongs
@@ -36,11 +36,11 @@ class FilteredIndex(Generic[T]):
         return len(self._items)
 
     def put(self, uid: str, item: T) -> None:
-        """Take in a new version of an object; one that cannot be judged does not belong, and harms no other (law 8)."""
+        """Store a new version of an object; one for which the predicate fails is left out (law 8)."""
         try:
             belongs = self._belongs(item)
         except Exception:
-            logger.exception("object %s cannot be judged: it is left out", uid)
+            logger.exception("the predicate of object %s failed: it is left out", uid)
             belongs = False
         if belongs:
             self._items[uid] = item
@@ -53,7 +53,7 @@ class FilteredIndex(Generic[T]):
 
 
 class Store(Generic[T]):
-    """Objects by UID; an older version never replaces a newer one, nor brings back what is gone."""
+    """Objects by UID; an older version never replaces a newer one, or a deletion."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -61,10 +61,10 @@ class Store(Generic[T]):
         self._parts: list[FilteredIndex[T]] = []
         self._empty_since = self._monotonic()
         self._gone: dict[str, int] = {}
-        """The last versions of what was removed since the last full list was asked for: it may still show them."""
+        """The last versions of objects removed since the last full list was requested, which may still contain them."""
 
     def part(self, belongs: Callable[[T], bool]) -> FilteredIndex[T]:
-        """Return a part that follows this store. `belongs` must depend on nothing that changes but the object."""
+        """Return an index that follows this store. `belongs` must depend on the object alone."""
         part = FilteredIndex(belongs)
         for uid, (_, item) in self._items.items():
             part.put(uid, item)
@@ -76,7 +76,7 @@ class Store(Generic[T]):
         return [item for _, item in self._items.values()]
 
     def get(self, uid: str) -> T | None:
-        """Return an object, None where it is not known."""
+        """Return an object; None if it is not known."""
         known = self._items.get(uid)
         return None if known is None else known[1]
 
@@ -84,14 +84,14 @@ class Store(Generic[T]):
         return uid in self._items
 
     def put(self, uid: str, version: str, item: T) -> None:
-        """Add or update an object, unless a newer version is known, or is known to be gone."""
+        """Add or update an object, unless a newer version or its deletion is known."""
         if not self.outdates(uid, version):
             self._items[uid] = (_number(version), item)
             for part in self._parts:
                 part.put(uid, item)
 
     def outdates(self, uid: str, version: str) -> bool:
-        """True where a newer version of an object is known, or this one is known to be gone."""
+        """True if a newer version of an object, or the deletion of this one, is known."""
         number, known = _number(version), self._items.get(uid)
         return number <= self._gone.get(uid, -1) or (known is not None and known[0] > number)
 
@@ -106,14 +106,14 @@ class Store(Generic[T]):
         return set(self._items)
 
     def end_relist(self, uids: set[str], known_before: set[str]) -> set[str]:
-        """Forget what was known before a full list and is not in it; return the UIDs forgotten."""
+        """Remove what was known before a full list and is not in it; return the removed UIDs."""
         gone = {uid for uid in known_before if uid not in uids and uid in self._items}
         for uid in gone:
             self._drop(uid)
         return gone
 
     def empty_for(self) -> float:
-        """Return for how many seconds nothing has been known, since the start at most; 0 while something is."""
+        """Return for how many seconds the store has been empty, since the start at most; 0 if it is not."""
         return 0.0 if self._items else self._monotonic() - self._empty_since
 
     def _drop(self, uid: str) -> None:
@@ -124,7 +124,7 @@ class Store(Generic[T]):
 
 
 class Cache:
-    """Jobs, resident pods, and the Workloads that stand for jobs in Kueue's queues."""
+    """Jobs, resident pods, and the Workloads of jobs in Kueue's queues."""
 
     def __init__(
         self,
@@ -132,21 +132,21 @@ class Cache:
         resident_port: int = DEFAULT_PORT,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`trusts_residents_of` says of a namespace whether its pods may be residents.
+        """`trusts_residents_of` returns whether the pods of a namespace may be residents.
 
-        `resident_port` is that of residents' APIs whose pods do not say it.
+        `resident_port` is the port of the API of residents whose pods do not declare one.
         """
         self.trusts = trusts_residents_of
         self._resident_port = resident_port
         self.jobs: Store[Job] = Store()
         self.unreadable: Store[UnreadableJob] = Store()
-        """Jobs that exist and cannot be read: nothing is decided about them, and they do not count as deleted."""
+        """Jobs that exist and cannot be read: no decision is made about them, and they do not count as deleted."""
         self.residents: Store[ResidentPod] = Store(monotonic)
         self.workloads: Store[Workload] = Store()
         """By their job's UID: a job has one."""
 
     def observe_job(self, raw: Object, *, deleted: bool = False) -> None:
-        """Take in a job from a watch or a list."""
+        """Store a job from a watch or a list."""
         uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
         if deleted:
             self.jobs.remove(uid, version)
@@ -164,7 +164,7 @@ class Cache:
             self.jobs.put(uid, version, job)
 
     def observe_workload(self, raw: Object, *, deleted: bool = False) -> str:
-        """Take in a Workload from a watch or a list; return its job's UID, empty where it is none of ours."""
+        """Store a Workload from a watch or a list; return its job's UID, empty for other Workloads."""
         workload = workload_of(raw)
         known = self.workloads.get(workload.job_uid)
         if deleted:
@@ -175,7 +175,7 @@ class Cache:
         return workload.job_uid
 
     def observe_resident(self, raw: Object, *, deleted: bool = False) -> None:
-        """Take in a resident's pod; pods that have ended hold no memory and are forgotten, strangers' never known."""
+        """Store a resident's pod; ended pods hold no memory and are removed, untrusted ones are never stored."""
         meta, status = raw["metadata"], raw.get("status", {})
         if not self.trusts(meta["namespace"]):
             return

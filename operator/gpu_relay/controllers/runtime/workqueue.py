@@ -17,7 +17,7 @@ _LONGEST_BACKOFF = 15.0
 
 
 class WorkQueue:
-    """Runs `handler(key)`; what it returns is the seconds after which to run again, None for not by itself."""
+    """Runs `handler(key)`; it returns the seconds after which to run again, None to wait for a put."""
 
     def __init__(self, handler: Handler) -> None:
         self._handler = handler
@@ -40,8 +40,8 @@ class WorkQueue:
     def overdue(self) -> float:
         """Return how many seconds the oldest due key has been waiting to be started; 0 when none waits.
 
-        A key that runs waits for nobody but itself, however often it was put meanwhile: see `longest_run`. While the
-        queue does not run, keys gather and nothing is overdue.
+        A key that runs waits only for itself, even if put again: see `longest_run`. While the queue does not run,
+        nothing is overdue.
         """
         if not self._runs:
             return 0.0
@@ -96,7 +96,7 @@ class WorkQueue:
         except asyncio.CancelledError:
             if not self._runs:
                 raise
-            requeue_after = self._failed(key)  # nobody has asked for it: a library let it out
+            requeue_after = self._failed(key)  # no one cancelled it: a library raised it
         except Exception:
             requeue_after = self._failed(key)
         finally:
@@ -108,7 +108,7 @@ class WorkQueue:
         self._changed.set()
 
     def _failed(self, key: str) -> float:
-        """Take note of a failure that is being handled; return the seconds until the next attempt."""
+        """Record a failure; return the seconds until the next attempt."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         requeue_after = float(min(_LONGEST_BACKOFF, _FIRST_BACKOFF * 2**failures))

@@ -1,4 +1,4 @@
-"""The record of a job's attempts, kept to a size that the API server has room for, however many they become."""
+"""The record of a job's attempts, limited to a size that the API server accepts."""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,12 @@ _SHORT_MESSAGE = 128
 
 
 def remembered(attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Shorten the messages of all but the newest attempts; forget old ones that neither count nor cost anything."""
+    """Shorten the messages of all but the newest attempts; remove old ones that cost nothing."""
     old, newest = attempts[:-_IN_FULL], attempts[-_IN_FULL:]
     kept = [attempt for attempt in old if attempt.reason not in COST_FREE_REASONS]
     interrupted = [attempt for attempt in old if attempt.reason in COST_FREE_REASONS][-_REMEMBERED:]
-    told = sorted((*kept, *interrupted), key=lambda attempt: attempt.number)
-    return [*map(_shortened, told), *newest]
+    history = sorted((*kept, *interrupted), key=lambda attempt: attempt.number)
+    return [*map(_shortened, history), *newest]
 
 
 def _shortened(attempt: Attempt) -> Attempt:
@@ -25,7 +25,7 @@ def _shortened(attempt: Attempt) -> Attempt:
 
 
 def fruitless_in_a_row(attempts: Sequence[Attempt]) -> int:
-    """Count the newest attempts in a row that cost nothing and finished no further epoch, by no wish of others."""
+    """Count the newest attempts in a row that cost nothing and finished no further epoch, and did not yield."""
     count = 0
     for place in range(len(attempts) - 1, -1, -1):
         attempt, before = attempts[place], attempts[place - 1] if place else None

@@ -1,4 +1,4 @@
-"""What the end of an attempt means for the job: each reason of docs/contracts.md, as functions."""
+"""What the end of an attempt means for the job: each reason of docs/contracts.md."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ _TRAINER_REASONS = frozenset(
 )  # fmt: skip
 _REFUSAL_REMEDY: Mapping[str, str] = MappingProxyType(
     {
-        Reason.GPU_MEMORY_UNAVAILABLE: "End what else uses the GPU's memory, or lower spec.gpu.memory. ",
+        Reason.GPU_MEMORY_UNAVAILABLE: "End the other processes on the GPU, or lower spec.gpu.memory. ",
         Reason.WRONG_GPU: "Make the device plugin offer the resident's GPU to training pods (docs/install.md). ",
     }
 )
@@ -42,7 +42,7 @@ _MOST_REFUSALS = 6
 
 @dataclass(frozen=True)
 class Verdict:
-    """Where a job goes after its turn."""
+    """The phase of a job after its turn, with its reason."""
 
     phase: Phase
     reason: Reason
@@ -50,13 +50,13 @@ class Verdict:
 
 
 def verdict(job: Job, now: datetime) -> Verdict:
-    """Judge a job whose turn is over by its attempts; a turn that never had a pod leaves the job where it was."""
+    """Return the phase of a job after its turn, by its attempts; a turn without a pod leaves it in the queue."""
     last = job.status.attempts[-1] if job.status.attempts else None
     final = _final(job, last) if last is not None else None
     if final is not None:
         return final
     if job.spec.suspend:
-        return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true; set it to false to go on")
+        return Verdict(Phase.SUSPENDED, Reason.SUSPENDED, "spec.suspend is true; set it to false to resume")
     ends = deadline(job)
     if ends is not None and ends <= now:
         return Verdict(Phase.FAILED, Reason.DEADLINE_EXCEEDED, deadline_message(job))
@@ -70,7 +70,7 @@ def verdict(job: Job, now: datetime) -> Verdict:
 
 
 def _final(job: Job, last: Attempt) -> Verdict | None:
-    """Return where a job goes for good after its last attempt; None where it may be tried again."""
+    """Return the terminal verdict after the last attempt; None if the job may be retried."""
     reason = Reason(last.reason)
     if reason == Reason.COMPLETED:
         return Verdict(Phase.SUCCEEDED, reason, last.message)
@@ -97,10 +97,10 @@ def failed_attempts(job: Job) -> int:
 
 
 def next_batch(job: Job) -> int | Literal["auto"]:
-    """Images per batch of the next attempt: half of the smallest that ran out of memory, at least 1.
+    """Return the batch size of the next attempt: half of the smallest that ran out of memory, at least 1.
 
-    An attempt that does not say its batch (the node ended it) had what this function gives for those before it. `auto`
-    stays until an attempt says what it chose.
+    An attempt that did not report its batch size (its node ended it) had what this function returns for the attempts
+    before it. `auto` stays until an attempt reports what it chose.
     """
     batch = job.spec.training.batch
     for attempt in job.status.attempts:
@@ -114,7 +114,7 @@ def next_batch(job: Job) -> int | Literal["auto"]:
 
 def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: datetime) -> Attempt:
     """Record how a training pod ended."""
-    word = termination.last_word
+    report = termination.last_word
     reason, message = end_of(job, pod, termination)
     return Attempt(
         number=job.next_attempt,
@@ -124,15 +124,15 @@ def attempt_of(job: Job, pod: TrainingPod, termination: Termination, now: dateti
         reason=reason,
         message=message[:MESSAGE_LIMIT],
         exit_code=termination.exit_code,
-        epoch=whole(word.get("epoch")) if job.spec.trains else None,
-        batch=whole(word.get("batch")) or _known(next_batch(job)),
+        epoch=whole(report.get("epoch")) if job.spec.trains else None,
+        batch=whole(report.get("batch")) or _known(next_batch(job)),
         start_time=termination.started,
         completion_time=_not_later(termination.finished, now),
     )
 
 
 def _not_later(finished: str | None, now: datetime) -> str:
-    """Return when a container ended, by its node's clock unless that is ahead: pauses are counted from it."""
+    """Return when a container ended, by its node's clock unless that is ahead: pauses count from it."""
     return timestamp(now if finished is None else min(now, parse_time(finished)))
 
 
@@ -145,54 +145,54 @@ def lost_attempt(job: Job, lease: GpuLease, now: datetime, reason: Reason, messa
 
 
 def results_of(termination: Termination) -> Results | None:
-    """Read what an attempt has published; None where it has not. What does not fit the types is dropped.
+    """Read what an attempt has published; None if it has not. What does not fit the types is dropped.
 
-    An attempt that fails after its training, in an export, leaves weights too.
+    An attempt that fails after training, in an export, has published weights, too.
     """
-    word = termination.last_word
-    if word.get("reason") != Reason.COMPLETED and not word.get("weights"):
+    report = termination.last_word
+    if report.get("reason") != Reason.COMPLETED and not report.get("weights"):
         return None
     return Results(
-        weights=paths(word.get("weights"), OUTPUT_MOUNT),
-        metrics=numbers(word.get("metrics")),
-        validation=_further(word.get("validation")),
-        exports=paths(word.get("exports"), OUTPUT_MOUNT),
-        export_errors=texts(word.get("exportErrors")),
-        tracking=texts(word.get("tracking")),
-        peak_memory=whole(word.get("peakMemoryMiB")),
+        weights=paths(report.get("weights"), OUTPUT_MOUNT),
+        metrics=numbers(report.get("metrics")),
+        validation=_further(report.get("validation")),
+        exports=paths(report.get("exports"), OUTPUT_MOUNT),
+        export_errors=texts(report.get("exportErrors")),
+        tracking=texts(report.get("tracking")),
+        peak_memory=whole(report.get("peakMemoryMiB")),
     )
 
 
-def _further(said: Any) -> FurtherValidation | None:
-    """Read the figures on a further split; None where there are none."""
-    found = mapping(said)
+def _further(value: Any) -> FurtherValidation | None:
+    """Read the metrics of a further split; None without them."""
+    found = mapping(value)
     split = text(found.get("split"), _LONGEST_SPLIT)
     return FurtherValidation(split=split, metrics=numbers(found.get("metrics"))) if split else None
 
 
 def end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
-    """Judge an end: by the trainer's own word, by why it was told to stop, by who killed it; in this order."""
-    word, message = termination.last_word.get("reason"), _message(termination)
-    said = Reason(word) if isinstance(word, str) and word in _TRAINER_REASONS else None
+    """Return why a pod ended: as the trainer reported, else as it was stopped, else as it was killed."""
+    value, message = termination.last_word.get("reason"), _message(termination)
+    reported = Reason(value) if isinstance(value, str) and value in _TRAINER_REASONS else None
     killed = killed_by(pod, termination)
-    if said is not None and said != Reason.INTERRUPTED and not (said == Reason.ERROR and killed):
-        return said, message
+    if reported not in {None, Reason.INTERRUPTED} and not (reported == Reason.ERROR and killed):
+        return reported, message
     stopping = job.recorded_stop(pod.fence)
     if stopping is not None:
-        return attempt_reason(stopping), f"told to stop ({stopping}): {message}"
+        return attempt_reason(stopping), f"stopped by the operator ({stopping}): {message}"
     if killed is not None:
         return killed
-    if said is not None or termination.exit_code == _SIGTERM_EXIT:
+    if reported is not None or termination.exit_code == _SIGTERM_EXIT:
         return Reason.INTERRUPTED, message
     return Reason.ERROR, message
 
 
 def _message(termination: Termination) -> str:
-    said = termination.last_word.get("message")
-    if isinstance(said, str) and said:
-        return said
+    message = termination.last_word.get("message")
+    if isinstance(message, str) and message:
+        return message
     code = "no exit code" if termination.exit_code is None else f"exit code {termination.exit_code}"
-    return f"the container ended without a last word: {termination.reason or 'unknown cause'}, {code}"
+    return f"the container ended without a termination message: {termination.reason or 'unknown cause'}, {code}"
 
 
 def _known(batch: int | Literal["auto"]) -> int | None:

@@ -1,4 +1,4 @@
-"""How long a job may be active, and how long it is kept when it is over: as batch/v1 Job has it."""
+"""How long a job may be active, and how long it is kept after it has finished, as in batch/v1 Job."""
 
 from datetime import datetime, timedelta
 
@@ -8,7 +8,7 @@ from gpu_relay.domain.quantities import parse_time
 
 
 def deadline(job: Job) -> datetime | None:
-    """Return when an active job fails with DeadlineExceeded; None while it has no deadline, or its clock stands."""
+    """Return when an active job fails with DeadlineExceeded; None while it has no deadline, or is suspended."""
     seconds, started = job.spec.active_deadline_seconds, job.status.start_time
     if seconds is None or started is None or job.spec.suspend or job.status.phase in TERMINAL_PHASES:
         return None
@@ -16,12 +16,12 @@ def deadline(job: Job) -> datetime | None:
 
 
 def deadline_message(job: Job) -> str:
-    """Say which deadline a job has missed."""
+    """Return the message of a job past its deadline."""
     return f"active for longer than activeDeadlineSeconds ({job.spec.active_deadline_seconds} s)"
 
 
 def expires_at(job: Job) -> datetime | None:
-    """Return when a job that is over is deleted; None for one that is not, or is kept."""
+    """Return when a finished job is deleted; None if it has not finished, or is kept."""
     seconds, ended = job.spec.ttl_seconds_after_finished, job.status.completion_time
     if seconds is None or ended is None or job.deleting or job.status.phase not in TERMINAL_PHASES:
         return None

@@ -1,4 +1,4 @@
-"""The course of a training, kept to a size that every job's status, and whoever reads it, has room for."""
+"""The training curve of a job, limited to a size that fits into its status."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class Point:
 
 
 def extended(curve: Curve | None, progress: Progress, losses: Mapping[str, float]) -> Curve | None:
-    """Return the course with the epoch that has just been finished, if it is one that is kept.
+    """Return the curve with the epoch that has just finished, if it is one that is kept.
 
-    Of `progress.epochs` about sixty are kept, evenly, and the last. A training that goes on from an older checkpoint
-    goes through epochs again: those are forgotten.
+    About sixty of `progress.epochs` are kept, evenly spaced, and the last. A training that resumes from an older
+    checkpoint repeats epochs: their earlier points are removed.
     """
     epoch, seen = progress.epoch, points(curve)
     if epoch == 0 or not (progress.metrics or losses) or any(point.epoch == epoch for point in seen[-1:]):
@@ -38,7 +38,7 @@ def extended(curve: Curve | None, progress: Progress, losses: Mapping[str, float
 
 
 def points(curve: Curve | None) -> list[Point]:
-    """Read a course, oldest epoch first; what is no number there is left out."""
+    """Read a curve, oldest epoch first, without values that are not numbers."""
     if curve is None:
         return []
     epochs = [int(text) if text.isdecimal() else 0 for text in curve.epochs.split()]
@@ -46,14 +46,14 @@ def points(curve: Curve | None) -> list[Point]:
     return [Point(epoch, metrics[at], losses[at]) for at, epoch in enumerate(epochs) if epoch > 0]
 
 
-def written(course: Sequence[Point]) -> Curve | None:
-    """Return a course as it stands in the status; None of no epoch."""
-    if not course:
+def written(curve: Sequence[Point]) -> Curve | None:
+    """Return a curve as the status has it; None without an epoch."""
+    if not curve:
         return None
     return Curve(
-        epochs=" ".join(str(point.epoch) for point in course),
-        metrics=_rows([point.metrics for point in course]),
-        losses=_rows([point.losses for point in course]),
+        epochs=" ".join(str(point.epoch) for point in curve),
+        metrics=_rows([point.metrics for point in curve]),
+        losses=_rows([point.losses for point in curve]),
     )
 
 

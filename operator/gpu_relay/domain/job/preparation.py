@@ -1,8 +1,8 @@
-"""Before the queue: a pod without a GPU fetches and checks a job's data, while the resident keeps its memory.
+"""Before the queue: a pod without a GPU fetches and checks a job's data, while the resident stays loaded.
 
-What is written down is in `status.preparation`; the pod is created after that, and again if it is gone before it has
-ended (law 4). A job that has been prepared, or cannot be, waits for a GPU like any other. What keeps a pod from being
-created, other than a pod that breaks the rules of pods, costs no attempt: the job waits.
+The record is `status.preparation`. The pod is created after that is written, and again if it disappears before it has
+ended (law 4). A job that is prepared, or cannot be prepared, waits for a GPU like any other. What prevents the creation
+of a valid pod costs no attempt: the job waits.
 """
 
 from dataclasses import dataclass
@@ -19,49 +19,49 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
-from gpu_relay.domain.untrusted import counts, seconds, whole
+from gpu_relay.domain.untrusted import counts, mapping, seconds, whole
 
 _BEFORE_A_TURN = frozenset({None, Phase.QUEUED, Phase.PREPARING, Phase.SUSPENDED})
 _POLL = 5.0
 _MOST_BYTES = 2**63
 _DONE = frozenset({Reason.COMPLETED, Reason.PREPARATION_SKIPPED})
 _DEADLINE_EXCEEDED = "DeadlineExceeded"
-"""The kubelet's reason of a pod that ran into its activeDeadlineSeconds."""
+"""The kubelet's reason for a pod that exceeded its activeDeadlineSeconds."""
 
 
 @dataclass(frozen=True)
 class PreparationView:
-    """All that one decision about one job's preparation is made from. Read live, within one pass."""
+    """Everything that a decision about one job's preparation depends on, read live within one pass."""
 
     now: datetime
     policy: Policy
     job: Job
     pod: TrainingPod | None = None
-    """The preparing pod that the status names; None where it does not exist."""
+    """The preparing pod that the status names; None if it does not exist."""
     taken_by: TrainingPod | None = None
-    """A pod of that name that is not this job's."""
+    """A pod of that name that belongs to another owner."""
     may_begin: bool = False
-    """True where another preparation may run beside those that do."""
+    """True if the job has a slot for a preparation."""
     obstacle: tuple[Reason, str] | None = None
-    """Why no pod is to be created as things are; looked at only where there is none."""
+    """Why no pod can be created now; used only while there is none."""
     refusal: tuple[Reason, str] | None = None
-    """Why the API server would not have the pod, and its words."""
+    """Why the API server refuses the pod, with its message."""
     failure: str = ""
-    """Why the API server could not create the pod, through no fault of the pod's."""
+    """Why the API server could not create a valid pod."""
     retry_in: float = 0.0
-    """Seconds until an obstacle is looked at again, or a failed creation repeated; 0 repeats it now."""
+    """Seconds until an obstacle is checked again, or a failed creation retried; 0 retries it now."""
 
 
 def pod_name(job: Job, number: int) -> str:
-    """Return the name of a preparing pod; no training pod of any job can have it, theirs end in a number."""
+    """Return the name of a preparing pod; names of training pods end in a number."""
     return f"{job.key.name}-{number}-prepare"
 
 
 def is_due(job: Job, policy: Policy) -> bool:
-    """True for a job that is to be prepared before it may wait for a GPU.
+    """True for a job that must be prepared before it may wait for a GPU.
 
-    Without a claim for its output, nothing of a preparation would outlive its pod. What has been attempted has been
-    prepared by the attempt. What can never run is not worth it.
+    Without a PVC for the output, nothing of a preparation would outlive its pod. An attempt has prepared its job. A job
+    that can never run needs no preparation.
     """
     if job.status.attempts or job.status.phase not in _BEFORE_A_TURN:
         return False
@@ -80,24 +80,24 @@ def is_under_way(job: Job) -> bool:
 
 
 def plan(view: PreparationView) -> Decision:
-    """Decide the next step of one job that is to be prepared."""
+    """Decide the next step of one job that must be prepared."""
     record = view.job.status.preparation
     if view.job.spec.suspend:
         live = view.pod is not None and view.pod.live and not view.pod.deleting
         return Decision.act(DeletePod(view.pod) if live and view.pod is not None else None)
     if record is None or record.reason is not None:
-        return _begins(view, record)
+        return _begin(view, record)
     if view.refusal is not None:
-        return _failed(view, record, *view.refusal)
+        return _fail(view, record, *view.refusal)
     if view.pod is None:
-        return _creates(view, record)
+        return _create(view, record)
     if view.pod.termination is not None:
-        return _ended(view, record, view.pod, view.pod.termination)
-    return _follows(view, record, view.pod)
+        return _finish(view, record, view.pod, view.pod.termination)
+    return _follow(view, record, view.pod)
 
 
-def _begins(view: PreparationView, last: Preparation | None) -> Decision:
-    """Write down that a pod prepares the job, then create it; unless others go first, or the last one has failed."""
+def _begin(view: PreparationView, last: Preparation | None) -> Decision:
+    """Record the preparation, then create its pod, unless others go first or the last one has just failed."""
     job = view.job
     wait = pause(job, view.now, view.policy)
     if last is not None and wait > 0:
@@ -115,9 +115,9 @@ def _begins(view: PreparationView, last: Preparation | None) -> Decision:
     record = Preparation(
         number=number, pod=pod_name(job, number), failures=last.failures if last else 0, start_time=timestamp(view.now)
     )
-    told = _begun(record)
-    new = status.preparing(job, view.now, Reason.PREPARING, told.message, record)
-    return Decision(action=Prepare(number), job=job, status=new, events=(told,), requeue_after=_POLL)
+    event = _begun(record)
+    new = status.preparing(job, view.now, Reason.PREPARING, event.message, record)
+    return Decision(action=Prepare(number), job=job, status=new, events=(event,), requeue_after=_POLL)
 
 
 def _begun(record: Preparation) -> EventRecord:
@@ -141,7 +141,7 @@ def pause(job: Job, now: datetime, policy: Policy) -> float:
 
 
 def _obstructed(view: PreparationView, record: Preparation | None, reason: Reason, message: str) -> Decision:
-    """Say what is in the way of a pod; where nothing can be done about that, leave its work to the training pod."""
+    """Record an obstacle; if it cannot be removed, the training pod does the work."""
     job = view.job
     if reason == Reason.PREPARATION_SKIPPED:
         now, last = timestamp(view.now), record or Preparation(number=0, pod="", start_time=timestamp(view.now))
@@ -150,25 +150,25 @@ def _obstructed(view: PreparationView, record: Preparation | None, reason: Reaso
         )
         new = status.prepared(job, view.now, left, reason, message)
         return Decision(job=job, status=new, events=(EventRecord(reason, message),))
-    told = (EventRecord(reason, message, warning=True),) if reason == Reason.VOLUME_CLAIM_MISSING else ()
+    events = (EventRecord(reason, message, warning=True),) if reason == Reason.VOLUME_CLAIM_MISSING else ()
     new = status.preparing(job, view.now, reason, message, _stalled(view, record))
-    return Decision(job=job, status=new, events=told, requeue_after=view.retry_in)
+    return Decision(job=job, status=new, events=events, requeue_after=view.retry_in)
 
 
-def _creates(view: PreparationView, record: Preparation) -> Decision:
-    """Create the pod that the status names, or wait for what is in the way of it."""
+def _create(view: PreparationView, record: Preparation) -> Decision:
+    """Create the pod that the status names, or record what prevents it."""
     job, other = view.job, view.taken_by
     if view.obstacle is not None:
         return _obstructed(view, record, *view.obstacle)
     if other is not None:
-        message = f"pod {other.name} of an earlier job is still ending; this job is prepared after it"
+        message = f"pod {other.name} of an earlier job is still ending; this job is prepared afterwards"
         if not other.deleting:
-            message = f"a pod named {other.name} exists that is not this job's: delete it, or rename the job"
+            message = f"a pod named {other.name} exists and belongs to another owner: delete it, or rename the job"
         new = status.preparing(job, view.now, Reason.POD_NAME_TAKEN, message, _stalled(view, record))
         return Decision(job=job, status=new, requeue_after=_POLL)
     if not view.failure:
         return Decision(action=Prepare(record.number), job=job, events=(_begun(record),), requeue_after=_POLL)
-    message = f"the API server could not create the preparing pod: {view.failure}; it is tried again"[:MESSAGE_LIMIT]
+    message = f"the API server could not create the preparing pod: {view.failure}; tries again"[:MESSAGE_LIMIT]
     new = status.preparing(job, view.now, Reason.POD_REFUSED, message, _stalled(view, record))
     if view.retry_in > 0:
         return Decision(job=job, status=new, requeue_after=view.retry_in)
@@ -176,14 +176,14 @@ def _creates(view: PreparationView, record: Preparation) -> Decision:
 
 
 def _stalled(view: PreparationView, record: Preparation | None) -> Preparation | None:
-    """Note since when a preparation's pod has not been created or started; None for one that has not begun."""
+    """Record since when a pod could not be created or started; return a record that has no pod as it is."""
     if record is None or record.reason is not None:
         return record
     return record.model_copy(update={"failing_since": record.failing_since or timestamp(view.now)})
 
 
-def _follows(view: PreparationView, record: Preparation, pod: TrainingPod) -> Decision:
-    """Say how a pod that has not ended is; give up one that does not start."""
+def _follow(view: PreparationView, record: Preparation, pod: TrainingPod) -> Decision:
+    """Record the state of a pod that has not ended; end one that does not start."""
     reason, message = Reason.PREPARING, _begun(record).message
     failing = pod_failures.is_start_failure(pod) and not pod.deleting
     record = (_stalled(view, record) if failing else None) or record.model_copy(update={"failing_since": None})
@@ -198,18 +198,17 @@ def _follows(view: PreparationView, record: Preparation, pod: TrainingPod) -> De
         since = record.failing_since
         failed_for = (view.now - parse_time(since)).total_seconds() if since is not None else 0.0
         if waited > view.policy.pod_start_timeout or failed_for > view.policy.start_failure_timeout:
-            return _failed(view, record, reason, f"{message}; given up after {waited:.0f} s", DeletePod(pod))
+            return _fail(view, record, reason, f"{message}; did not start in {waited:.0f} s", DeletePod(pod))
     new = status.preparing(view.job, view.now, reason, message, record)
     return Decision(job=view.job, status=new, requeue_after=_POLL)
 
 
-def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termination: Termination) -> Decision:
+def _finish(view: PreparationView, record: Preparation, pod: TrainingPod, termination: Termination) -> Decision:
     reason, message = _end_of(view.job, pod, termination)
     step = DeletePod(pod) if pod.live and not pod.deleting else None  # a sidecar may outlive the trainer
     if reason != Reason.COMPLETED:
-        return _failed(view, record, reason, message, step)
-    said = termination.last_word.get("prepared")
-    found = said if isinstance(said, dict) else {}
+        return _fail(view, record, reason, message, step)
+    found = mapping(termination.last_word.get("prepared"))
     done = record.model_copy(
         update={
             "reason": Reason.COMPLETED.value,
@@ -221,26 +220,26 @@ def _ended(view: PreparationView, record: Preparation, pod: TrainingPod, termina
             "images": counts(found.get("images")),
         }
     )
-    told = EventRecord(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
-    new = status.prepared(view.job, view.now, done, told.reason, told.message)
-    return Decision(action=step, job=view.job, status=new, events=(told,))
+    event = EventRecord(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
+    new = status.prepared(view.job, view.now, done, event.reason, event.message)
+    return Decision(action=step, job=view.job, status=new, events=(event,))
 
 
 def _end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:
-    """Judge how a preparing pod ended; one that ran into its time limit was stopped, which is no excuse for it."""
+    """Return why a preparing pod ended; an exceeded time limit counts as a failure."""
     reason, message = end_of(job, pod, termination)
     if termination.pod_reason != _DEADLINE_EXCEEDED or reason in FINAL_REASONS | {Reason.COMPLETED}:
         return reason, message
     return Reason.PREPARATION_TIMED_OUT, (
-        f"pod {pod.name} ran into the time limit, and what it was doing is unknown: see that the data can be reached, "
-        f"or raise the operator's GPU_RELAY_PREPARATION_TIMEOUT ({termination.pod_message or message})"
+        f"pod {pod.name} exceeded its time limit at an unknown step: check that the data can be reached, or "
+        f"raise the operator's GPU_RELAY_PREPARATION_TIMEOUT ({termination.pod_message or message})"
     )
 
 
-def _failed(
+def _fail(
     view: PreparationView, record: Preparation, reason: Reason, message: str, step: DeletePod | None = None
 ) -> Decision:
-    """Record a preparation that came to nothing: final, or to be tried again."""
+    """Record a failed preparation: the job fails, or the next preparation follows after a pause."""
     job, failures = view.job, record.failures + (reason not in COST_FREE_REASONS)
     ended = record.model_copy(
         update={
@@ -251,16 +250,14 @@ def _failed(
             "completion_time": timestamp(view.now),
         }
     )
-    said = f"preparation {record.number} ended: {reason}: {ended.message}"
+    text = f"preparation {record.number} ended: {reason}: {ended.message}"
     if reason in FINAL_REASONS | {Reason.POD_REFUSED}:
         new = status.failed(job, view.now, reason, ended.message, preparation=ended)
     elif failures > job.spec.backoff_limit:
         count = f"{failures} preparations failed, backoffLimit is {job.spec.backoff_limit}"
-        reason, said = Reason.BACKOFF_LIMIT_EXCEEDED, f"{count}; the last one: {reason}: {ended.message}"
-        new = status.failed(job, view.now, reason, said, preparation=ended)
+        reason, text = Reason.BACKOFF_LIMIT_EXCEEDED, f"{count}; the last one: {reason}: {ended.message}"
+        new = status.failed(job, view.now, reason, text, preparation=ended)
     else:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(ended), ended)
-        return Decision(
-            action=step, job=job, status=new, events=(EventRecord(Reason.PREPARATION_FAILED, said, warning=True),)
-        )
-    return Decision(action=step, job=job, status=new, events=(EventRecord(reason, said, warning=True),))
+        reason = Reason.PREPARATION_FAILED
+    return Decision(action=step, job=job, status=new, events=(EventRecord(reason, text, warning=True),))

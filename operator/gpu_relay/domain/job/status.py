@@ -1,4 +1,4 @@
-"""The status of a job in each of its phases: conditions after kstatus, with stable transition times."""
+"""The status of a job in each phase: conditions follow kstatus, with stable transition times."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -26,7 +26,7 @@ _SHOWN_ORDER = tuple(ConditionType)
 
 
 def conditions(job: Job, now: datetime, facts: Mapping[ConditionType, Fact]) -> list[Condition]:
-    """Return exactly the conditions in `facts`, each keeping its transition time where its status has not changed."""
+    """Return exactly the conditions in `facts`; each keeps its transition time unless its status has changed."""
     before = {condition.type: condition for condition in job.status.conditions}
     result = []
     for kind in _SHOWN_ORDER:
@@ -66,7 +66,7 @@ def _changed(
 def queued(
     job: Job, now: datetime, position: int, start: str | None, reason: Reason, message: str
 ) -> YoloTrainingJobStatus:
-    """Status of a job that waits for a GPU; `start` is when its turn is expected to begin, None while unknown."""
+    """Return the status of a job that waits for a GPU; `start` is when its turn should begin, None if unknown."""
     facts = _reload_fact(job) | {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
@@ -75,7 +75,7 @@ def queued(
 
 
 def awaiting_admission(job: Job, now: datetime, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job that Kueue has not admitted; it has no place in our queue."""
+    """Return the status of a job that Kueue has not admitted; it has no place in the queue."""
     facts = _reload_fact(job) | {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
@@ -84,8 +84,8 @@ def awaiting_admission(job: Job, now: datetime, reason: Reason, message: str) ->
 
 
 def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
-    """Status of a job that is stopped on request and owns nothing."""
-    message = "spec.suspend is true; set it to false to go on"
+    """Return the status of a job that is suspended and owns no GPU."""
+    message = "spec.suspend is true; set it to false to resume"
     facts = _reload_fact(job) | {
         ConditionType.SUSPENDED: ("True", Reason.SUSPENDED, message),
         ConditionType.GPU_ACQUIRED: ("False", Reason.SUSPENDED, "suspended jobs own no GPU"),
@@ -94,7 +94,7 @@ def suspended(job: Job, now: datetime) -> YoloTrainingJobStatus:
 
 
 def observed(job: Job) -> YoloTrainingJobStatus:
-    """Status of a job at rest whose spec has changed: nothing follows from it, which is to be seen (kstatus)."""
+    """Return the status of a job at rest whose spec has changed without effect, as observed (kstatus)."""
     seen = [condition.model_copy(update={"observed_generation": job.generation}) for condition in job.status.conditions]
     return job.status.model_copy(update={"observed_generation": job.generation, "conditions": seen})
 
@@ -102,7 +102,7 @@ def observed(job: Job) -> YoloTrainingJobStatus:
 def preparing(
     job: Job, now: datetime, reason: Reason, message: str, record: Preparation | None = None
 ) -> YoloTrainingJobStatus:
-    """Status of a job whose data is fetched and checked; `record` replaces what is known of that."""
+    """Return the status of a job whose data is fetched and checked; `record` replaces the record of it."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "not yet in the queue for a GPU"),
@@ -111,7 +111,7 @@ def preparing(
 
 
 def prepared(job: Job, now: datetime, record: Preparation, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job that has just been prepared, or is not to be, and joins the queue."""
+    """Return the status of a job that joins the queue, prepared or not to be prepared."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, "waits for its turn"),
@@ -120,7 +120,7 @@ def prepared(job: Job, now: datetime, record: Preparation, reason: Reason, messa
 
 
 def failed(job: Job, now: datetime, reason: Reason, message: str, **fields: Any) -> YoloTrainingJobStatus:
-    """Status of a job that fails without a turn: its spec can never run, or its time is up."""
+    """Return the status of a job that fails without a turn: its spec cannot run, or it is past its deadline."""
     facts = _reload_fact(job) | {
         ConditionType.STALLED: ("True", reason, message),
         ConditionType.FAILED: ("True", reason, message),
@@ -131,7 +131,7 @@ def failed(job: Job, now: datetime, reason: Reason, message: str, **fields: Any)
 def acquiring(
     view: TurnView, job: Job, reason: Reason, message: str, *, sharing: Sharing = None
 ) -> YoloTrainingJobStatus:
-    """Status of a job that owns the Lease but not yet proven memory; `sharing` says how its pod is about to run."""
+    """Return the status of a job that owns a GPU without proven memory yet; `sharing` is how its pod will run."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("False", reason, message),
@@ -152,7 +152,7 @@ def training(
     curve: Curve | None,
     stopping: Reason | None,
 ) -> YoloTrainingJobStatus:
-    """Status of a job whose training pod exists; `stopping` is why it was told to stop."""
+    """Return the status of a job whose training pod exists; `stopping` is why the operator stops it."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
         ConditionType.GPU_ACQUIRED: ("True", Reason.MEMORY_PROVEN, _proof(view, job)),
@@ -164,33 +164,33 @@ def training(
 
 
 def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields: Any) -> YoloTrainingJobStatus:
-    """Status of a job whose turn is over, with the attempt that it was."""
+    """Return the status of a job whose turn has ended, with its attempt."""
     reason = Reason(attempt.reason)
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
-        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
-        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn has ended"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is loaded next"),
     }
     attempts = remembered([*job.status.attempts, attempt])
-    # A short training ends before a status tells of it.
+    # A short training ends before a status shows its turn.
     known = _turn_fields(view, job, view.sharing, view.recorded_stop)
     return _changed(job, view.now, Phase.RELEASING, facts, attempts=attempts, **known, **fields)
 
 
 def kept_waiting(job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job whose attempt is on record, and whose GPU is not free yet; it says why."""
+    """Return the status of a job whose attempt is recorded and whose GPU is not free yet, with the reason."""
     kind = ConditionType.RECONCILING
-    said = {"reason": reason, "message": message, "observed_generation": job.generation}
-    changed = [c.model_copy(update=said) if c.type == kind else c for c in job.status.conditions]
+    update = {"reason": reason, "message": message, "observed_generation": job.generation}
+    changed = [c.model_copy(update=update) if c.type == kind else c for c in job.status.conditions]
     return job.status.model_copy(update={"observed_generation": job.generation, "conditions": changed})
 
 
 def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Status of a job whose turn is over before it had a pod."""
+    """Return the status of a job whose turn has ended before it had a pod."""
     facts: dict[ConditionType, Fact] = {
         ConditionType.RECONCILING: ("True", reason, message),
-        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn is over"),
-        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is about to be loaded again"),
+        ConditionType.GPU_ACQUIRED: ("False", reason, "the turn has ended"),
+        ConditionType.RESIDENT_RELOADED: ("False", Reason.GPU_RETURNED, "the resident is loaded next"),
     }
     start = None if reason in YIELDED_REASONS else job.status.start_time
     known = _turn_fields(view, job, None)
@@ -198,9 +198,9 @@ def withdrawn(view: TurnView, job: Job, reason: Reason, message: str) -> YoloTra
 
 
 def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrainingJobStatus:
-    """Status of a job after its turn: succeeded, failed, suspended, or back in the queue."""
+    """Return the status of a job after its turn: succeeded, failed, suspended, or in the queue again."""
     facts: dict[ConditionType, Fact] = {
-        ConditionType.GPU_ACQUIRED: ("False", verdict.reason, "the turn is over"),
+        ConditionType.GPU_ACQUIRED: ("False", verdict.reason, "the turn has ended"),
         ConditionType.RESIDENT_RELOADED: reload,
     }
     match verdict.phase:
@@ -219,31 +219,31 @@ def settled(job: Job, now: datetime, verdict: Verdict, reload: Fact) -> YoloTrai
 
 
 def with_reload(job: Job, now: datetime, reload: Fact) -> YoloTrainingJobStatus:
-    """Status of a job that waits again, with what has become of the resident since its turn, and no other change."""
+    """Return the status of a job that waits again, with only the condition ResidentReloaded changed."""
     kind = ConditionType.RESIDENT_RELOADED
     others = [each for each in job.status.conditions if each.type != kind]
     return job.status.model_copy(update={"conditions": [*others, *conditions(job, now, {kind: reload})]})
 
 
 def reload_of(job: Job | None) -> Fact | None:
-    """Return what the status says of the resident after the last turn; None where it says nothing."""
-    said = job.status.conditions if job is not None else []
-    old = next((condition for condition in said if condition.type == ConditionType.RESIDENT_RELOADED), None)
+    """Return the condition ResidentReloaded of the last turn; None without it."""
+    found = job.status.conditions if job is not None else []
+    old = next((condition for condition in found if condition.type == ConditionType.RESIDENT_RELOADED), None)
     return None if old is None else (old.status, Reason(old.reason), old.message)
 
 
 def _reload_fact(job: Job) -> dict[ConditionType, Fact]:
-    """Carry what the last turn said of the resident, so that waiting for the next one does not forget it."""
-    told = reload_of(job)
-    return {} if told is None else {ConditionType.RESIDENT_RELOADED: told}
+    """Keep the condition ResidentReloaded of the last turn while the job waits for the next one."""
+    fact = reload_of(job)
+    return {} if fact is None else {ConditionType.RESIDENT_RELOADED: fact}
 
 
 def _resumed(job: Job) -> dict[ConditionType, Fact]:
-    """Carry that the job was suspended once, as batch/v1 Job does."""
+    """Keep the condition Suspended of a job that was suspended, as batch/v1 Job does."""
     kind = ConditionType.SUSPENDED
     if all(condition.type != kind for condition in job.status.conditions):
         return {}
-    return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; goes on from its checkpoint")}
+    return {kind: ("False", Reason.RESUMED, "spec.suspend is false again; resumes from its checkpoint")}
 
 
 def _turn_fields(view: TurnView, job: Job, sharing: Sharing, stopping: Reason | None = None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
-"""Why a training is told to stop, in order of precedence, and what its end then counts as.
+"""Why the operator stops a training pod, in order of precedence, and what the end of its attempt then counts as.
 
-The cause is written to `status.turn.stopping` before the pod is told (law 5's way of doing things), so that the pod's
-end is read right by whichever process sees it.
+The cause is written to `status.turn.stopping` before the pod is stopped, so any process knows why the pod ended.
 """
 
 from dataclasses import dataclass
@@ -18,44 +17,44 @@ from gpu_relay.domain.turn_view import TurnView
 
 @dataclass(frozen=True)
 class Stop:
-    """A cause to stop, with a sentence."""
+    """A cause to stop, with its message."""
 
     reason: Reason
     message: str
 
 
 def withdrawn(view: TurnView, job: Job) -> Stop | None:
-    """Return why a job should not have its turn any longer, pod or no pod; None while it should."""
+    """Return why the turn of a job must end, with or without a pod; None if it may continue."""
     if job.deleting:
         return Stop(Reason.STOPPING, "the job is being deleted")
     if job.spec.suspend:
-        return Stop(Reason.SUSPENDED, "suspended on request; goes on from its checkpoint when resumed")
+        return Stop(Reason.SUSPENDED, "suspended on request; continues from its checkpoint when resumed")
     ends = deadline(job)
     if ends is not None and ends <= view.now:
         return Stop(Reason.DEADLINE_EXCEEDED, deadline_message(job))
     if view.withdrawal:
-        return Stop(Reason.QUOTA_WITHDRAWN, f"{view.withdrawal}; goes on from its checkpoint when admitted again")
+        return Stop(Reason.QUOTA_WITHDRAWN, f"{view.withdrawal}; resumes from its checkpoint when admitted again")
     other = view.preemptor
     if other is not None and job.spec.preemptible and job.spec.priority < other.priority:
-        message = f"{other.name} (priority {other.priority}) has the GPU next; goes on from its checkpoint after it"
+        message = f"{other.name} (priority {other.priority}) has the GPU next; resumes from its checkpoint after it"
         return Stop(Reason.PREEMPTED, message)
     return None
 
 
 def cause(view: TurnView, job: Job, pod: TrainingPod) -> Stop | None:
-    """Return why a live pod is to be told to stop; None while it may go on."""
+    """Return why a live pod must stop; None if it may continue."""
     return withdrawn(view, job) or _start_is_overdue(view, pod) or _must_yield(view, job)
 
 
 def attempt_reason(stopping: Reason) -> Reason:
-    """Return what the attempt of a pod that was told to stop ended as."""
+    """Return the reason of the attempt whose pod was stopped for a cause."""
     if stopping in {Reason.STOPPING, Reason.YIELDING_TO_RESIDENT}:
         return Reason.INTERRUPTED
     return stopping
 
 
 def _start_is_overdue(view: TurnView, pod: TrainingPod) -> Stop | None:
-    """A pod that has not started for so long that the resident should have its GPU back."""
+    """Return why a pod has not started in time; None if it may still start."""
     if pod.waiting is None:
         return None
     waited = (view.now - parse_time(pod.created)).total_seconds()
@@ -65,10 +64,10 @@ def _start_is_overdue(view: TurnView, pod: TrainingPod) -> Stop | None:
 
 
 def _must_yield(view: TurnView, job: Job) -> Stop | None:
-    """A job that yields has kept its resident out for too long, and the resident is wanted."""
+    """Return why a job must yield to its resident, which has refused requests; None if it need not."""
     if not job.spec.gpu.yield_to_resident or view.report is None or not view.report.refused:
         return None
     if not is_exhausted(view.lease, view.clocks, view.now):
         return None
-    message = f"resident {view.resident} has refused requests and was out for as long as it may be"
+    message = f"resident {view.resident} has refused requests and was unloaded for its maximum outage"
     return Stop(Reason.YIELDING_TO_RESIDENT, message)

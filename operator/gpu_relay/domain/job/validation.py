@@ -1,4 +1,4 @@
-"""What a job may not ask for, beyond what the CRD's schema and CEL rules already refuse."""
+"""What a spec must not contain, beyond what the CRD's schema and CEL rules refuse."""
 
 from gpu_relay.domain.objects.job import MOST_ARGS_BYTES, Job, args_bytes
 
@@ -27,7 +27,7 @@ MANAGED_ARGS = {
 
 
 def objection(job: Job) -> str | None:
-    """Say all that must be changed in a spec that can never run; None for a good one."""
+    """Return what to change in a spec that can never run; None for a valid one."""
     args = job.spec.training.args
     managed = [f"training.args.{name}: {MANAGED_ARGS[name]}" for name in args if name in MANAGED_ARGS]
     problems = [f"the relay sets these arguments itself: {', '.join(managed)}"] if managed else []

@@ -1,4 +1,4 @@
-"""What Kueue is asked for a job, and what its answers mean.
+"""What the operator asks Kueue for a job, and what the answers mean.
 
 The Workload's client is `clients.workloads`.
 """

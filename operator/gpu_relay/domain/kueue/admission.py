@@ -1,12 +1,12 @@
-"""Kueue before everything else: a job whose label names a LocalQueue waits until Kueue has admitted it.
+"""Admission by Kueue: a job whose label names a LocalQueue waits until Kueue has admitted it.
 
-A Workload of ours stands for the job in Kueue's queue and asks for what its training pod will ask for::
+A Workload represents the job in Kueue's queue and requests what its training pod will request::
 
     job ──► Workload ──► Kueue: Admitted ──► prepared, queued, trained ──► Workload: Finished
                ▲              │ Evicted: the training stops at a checkpoint
-               └── quota given back: Kueue may admit it again
+               └── quota returned: Kueue may admit it again
 
-What Kueue has said is read from the Workload alone, so the operator may die after any step (law 4).
+The state of the admission is in the Workload alone, so the operator can crash after any step (law 4).
 """
 
 from dataclasses import dataclass
@@ -30,71 +30,71 @@ from gpu_relay.domain.quantities import parse_time
 
 _IN_A_TURN = frozenset({Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING})
 _SILENCE = 5.0
-"""Seconds after which it is worth a sentence that Kueue has not said anything."""
+"""Seconds after which a condition reports that Kueue has not processed the Workload."""
 _POLL = 1.0
 _ABSENT_POLL = 30.0
-_SILENT = "Kueue has not looked at it yet: does its controller run?"
+_SILENT = "Kueue has not processed it yet: does its controller run?"
 
 
 @dataclass(frozen=True)
 class AdmissionView:
-    """All that one decision about one job's admission is made from."""
+    """Everything that a decision about one job's admission depends on."""
 
     now: datetime
     job: Job
     workload: Workload | None
     request: str
-    """A hash of what the job asks for now."""
+    """A hash of what the job requests now."""
     absence: str = ""
-    """Why Kueue cannot be asked at all; empty where it can."""
+    """Why Kueue is not available; empty if it is."""
 
 
 Decision = GenericDecision[AdmissionAction]
 
 
 def admits(job: Job, workload: Workload | None) -> bool:
-    """True for a job that may go on: Kueue has admitted it, or is not to be asked."""
+    """True for a job that may continue: Kueue has admitted it, or does not manage it."""
     return not job.local_queue or (workload is not None and workload.admitted)
 
 
 def withdrawal(job: Job, workload: Workload | None) -> str:
-    """Say why a job may not go on with its turn; empty where it may."""
+    """Return why a job must not continue its turn; empty if it may."""
     if admits(job, workload):
         return ""
-    said = "its Workload was deleted" if workload is None else workload.words
-    return f"{_queue(job)} has withdrawn the quota: {said or 'the workload is not admitted'}"
+    reason = "its Workload was deleted" if workload is None else workload.reason
+    return f"{_queue(job)} has withdrawn the quota: {reason or 'the workload is not admitted'}"
 
 
 def plan(view: AdmissionView) -> Decision:
-    """Decide the next step of one job whose label names a LocalQueue, or which a Workload stands for."""
+    """Decide the next step of one job whose label names a LocalQueue, or that has a Workload."""
     job, workload = view.job, view.workload
     if job.deleting:
         return Decision.wait()  # its Workload goes with it
     if job.status.phase in TERMINAL_PHASES:
-        return _is_over(view, workload)
+        return _finish(view, workload)
     if job.status.phase in _IN_A_TURN:
-        return _takes_its_turn(view, workload)
+        return _follow_turn(view, workload)
     if not job.local_queue or job.spec.suspend:
         return Decision.act(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
     if view.absence:
         message = f"the label names {_queue(job)}, but {view.absence}"
-        return _waits(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
+        return _wait(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
     if workload is None:
         return Decision.act(AskForQuota(), requeue_after=_SILENCE)
-    return _is_asked_for(view, workload)
+    return _follow_request(view, workload)
 
 
-def _is_over(view: AdmissionView, workload: Workload | None) -> Decision:
-    """Say that the job has ended, which gives its quota back."""
+def _finish(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Finish the Workload of a finished job, which returns its quota."""
     if workload is None or workload.holds("Finished"):
         return Decision.wait()
     kind = ConditionType.COMPLETE if view.job.status.phase == Phase.SUCCEEDED else ConditionType.FAILED
-    said = next((each.message for each in view.job.status.conditions if each.type == kind), "")
-    return Decision.act(FinishWorkload(workload, str(view.job.status.phase), said))
+    message = next((each.message for each in view.job.status.conditions if each.type == kind), "")
+    return Decision.act(FinishWorkload(workload, str(view.job.status.phase), message))
 
 
-def _takes_its_turn(view: AdmissionView, workload: Workload | None) -> Decision:
-    """Tell Kueue once that the training runs: where it waits for pods to be ready, it would evict the job."""
+def _follow_turn(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Report to Kueue that the training runs: if it waits for ready pods, it would evict the job."""
     job = view.job
     if workload is None or not workload.admitted:
         return Decision.wait()
@@ -104,7 +104,7 @@ def _takes_its_turn(view: AdmissionView, workload: Workload | None) -> Decision:
     return Decision.act(SayPodsReady(workload) if runs and not workload.holds("PodsReady") else None)
 
 
-def _is_asked_for(view: AdmissionView, workload: Workload) -> Decision:
+def _follow_request(view: AdmissionView, workload: Workload) -> Decision:
     job = view.job
     if workload.deleting:
         return Decision.requeue(_POLL)
@@ -114,26 +114,26 @@ def _is_asked_for(view: AdmissionView, workload: Workload) -> Decision:
     if moved or workload.priority != job.spec.priority:
         return Decision.act(ChangeRequest(workload, job.local_queue, job.spec.priority))
     if workload.holds("Evicted") and workload.reserved:
-        waits = _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words}")
-        return Decision(action=ReturnQuota(workload), status=waits.status, events=waits.events)
+        waiting = _wait(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.reason}")
+        return Decision(action=ReturnQuota(workload), status=waiting.status, events=waiting.events)
     if workload.admitted:
         return Decision(events=_admitted(job))
-    silent = not workload.words
+    silent = not workload.reason
     if silent and (view.now - parse_time(workload.created)).total_seconds() < _SILENCE:
         return Decision.requeue(_SILENCE)
-    return _waits(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.words or _SILENT}")
+    return _wait(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.reason or _SILENT}")
 
 
-def _waits(view: AdmissionView, reason: Reason, message: str, requeue_after: float | None = None) -> Decision:
+def _wait(view: AdmissionView, reason: Reason, message: str, requeue_after: float | None = None) -> Decision:
     new = status.awaiting_admission(view.job, view.now, reason, message)
-    notice = EventRecord(reason, message, warning=reason == Reason.KUEUE_MISSING)
-    return Decision(status=new, events=(notice,), requeue_after=requeue_after)
+    event = EventRecord(reason, message, warning=reason == Reason.KUEUE_MISSING)
+    return Decision(status=new, events=(event,), requeue_after=requeue_after)
 
 
 def _admitted(job: Job) -> tuple[EventRecord, ...]:
-    """Tell of it while the job has not gone on to what comes next."""
-    said = next((each.reason for each in job.status.conditions if each.type == ConditionType.RECONCILING), None)
-    if said not in {None, Reason.WAITING_FOR_KUEUE, Reason.QUOTA_WITHDRAWN}:
+    """Return the Event of the admission, until the job has continued with its next step."""
+    reason = next((each.reason for each in job.status.conditions if each.type == ConditionType.RECONCILING), None)
+    if reason not in {None, Reason.WAITING_FOR_KUEUE, Reason.QUOTA_WITHDRAWN}:
         return ()
     return (EventRecord(Reason.ADMITTED, f"{_queue(job)} has admitted the job"),)
 

@@ -1,4 +1,4 @@
-"""What stands for a job in Kueue's queue, and what may be done to it.
+"""The Workload of a job in Kueue's queue, and the actions on it.
 
 The types of conditions and their reasons are Kueue's own (`kueue.x-k8s.io/v1beta2`).
 """
@@ -12,7 +12,7 @@ from gpu_relay.domain.objects.job import Grant
 
 @dataclass(frozen=True)
 class Workload:
-    """What stands for a job in Kueue's queue, with what Kueue says of it."""
+    """The Workload of a job in Kueue's queue, with the state that Kueue reports."""
 
     namespace: str
     name: str
@@ -24,7 +24,7 @@ class Workload:
     queue: str
     priority: int
     request: str
-    """A hash of what was asked for; another one means that the job now asks for something else."""
+    """A hash of what was requested; another one means that the job has changed its request."""
     active: bool
     deleting: bool
     conditions: tuple[Mapping[str, Any], ...]
@@ -33,14 +33,14 @@ class Workload:
     reserved: bool = False
     """True while quota is reserved for it, even if it is not, or no longer, admitted."""
     checks: Grant = field(default_factory=Grant)
-    """What admission checks ask of the pod."""
+    """What admission checks require of the pod."""
 
     def condition(self, kind: str) -> Mapping[str, Any]:
-        """Return a condition, empty while there is none of that type."""
+        """Return a condition; empty if there is none of that type."""
         return next((each for each in self.conditions if each["type"] == kind), {})
 
     def holds(self, kind: str) -> bool:
-        """True when a condition is True."""
+        """True if a condition is True."""
         return self.condition(kind).get("status") == "True"
 
     @property
@@ -50,8 +50,8 @@ class Workload:
         return self.holds("Admitted") and self.reserved and self.active and not ends
 
     @property
-    def words(self) -> str:
-        """Why it is not admitted, as Kueue says it; empty while it has not said anything."""
+    def reason(self) -> str:
+        """Why Kueue has not admitted it; empty while Kueue has not reported why."""
         if self.deleting:
             return "its Workload is being deleted"
         if not self.active and not self.holds("Evicted"):
@@ -65,12 +65,12 @@ class Workload:
 
 @dataclass(frozen=True)
 class AskForQuota:
-    """Create the Workload that stands for the job."""
+    """Create the Workload of the job."""
 
 
 @dataclass(frozen=True)
 class WithdrawRequest:
-    """Delete the Workload: the job leaves Kueue's queue, or is about to ask anew."""
+    """Delete the Workload: the job leaves Kueue's queue, or is about to request quota again."""
 
     workload: Workload
 
@@ -86,21 +86,21 @@ class ChangeRequest:
 
 @dataclass(frozen=True)
 class ReturnQuota:
-    """Give the quota of an evicted Workload back, now that nothing of the job runs."""
+    """Return the quota of an evicted Workload after the job has stopped."""
 
     workload: Workload
 
 
 @dataclass(frozen=True)
 class SayPodsReady:
-    """Tell Kueue that the job's pod runs."""
+    """Report to Kueue that the job's pod runs."""
 
     workload: Workload
 
 
 @dataclass(frozen=True)
 class FinishWorkload:
-    """Tell Kueue that the job is over, which frees its quota."""
+    """Report to Kueue that the job has finished, which frees its quota."""
 
     workload: Workload
     reason: str

@@ -1,4 +1,4 @@
-"""A GPU that a waiting job may be given, and what keeps it from being given: for good, or for now."""
+"""A GPU that a waiting job may get, and why it does not get it: never, or not yet."""
 
 import json
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, mib, timestamp
 
 CONTEXT_MIB = 1024
-"""What a resident's process holds beside its model, at most: the CUDA context and its libraries."""
+"""The most that the process of a resident holds besides its model: the CUDA context and its libraries."""
 SELF_HEALING = frozenset(
     {
         Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY, Reason.RESIDENT_UNREACHABLE, Reason.NODE_UNAVAILABLE,
         Reason.WAITING_FOR_MEMORY,
     }
 )  # fmt: skip
-"""Reasons why a GPU is not given for now, which may end without any event in the cluster: they are checked again."""
+"""Reasons not to assign a GPU yet that may end without an event in the cluster: they are checked again."""
 
 
 @dataclass(frozen=True)
@@ -33,44 +33,44 @@ class Candidate:
     gpu: str
     resident: Resident | None
     node_labels: Mapping[str, str] | None
-    """None where they are wanted and cannot be read."""
+    """None if they are needed and cannot be read."""
     lease: GpuLease | None = None
-    """None where it has never had a turn."""
-    open_though_owed: bool = False
-    """True when the next turn need not wait for the reload that is owed: it goes first, or the reload keeps failing."""
+    """None before its first turn."""
+    skips_reload: bool = False
+    """True if the next turn need not wait for the pending reload: it goes first, or the load has failed."""
     node: NodeState | None = None
-    """Its node as it was last read; None where it was not, or could not be."""
+    """Its node as it was last read; None if it was not or could not be read."""
     context_mib: int = CONTEXT_MIB
-    """What the resident holds beside its model, as its last unload has shown; before one, the most that it may be."""
+    """What the resident holds besides its model, as measured at its last unload; the maximum before one."""
 
     def is_between_turns(self) -> bool:
-        """True when no job owns the GPU and no reload is to be waited for."""
+        """True if no job owns the GPU and the next turn need not wait for a reload."""
         if self.lease is None:
             return True
-        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_pending or self.open_though_owed)
+        return self.lease.holder == HOLDER_RESIDENT and (not self.lease.reload_pending or self.skips_reload)
 
 
 def lends_to(resident: Resident, namespace: str) -> bool:
-    """True where jobs of a namespace may have a resident's GPU: its own, and those that its annotation lists."""
+    """True if a resident lends its GPU to jobs of a namespace: its own, and those that its annotation lists."""
     allowed = resident.annotations.get(words.ANNOTATION_ALLOWED_NAMESPACES, "").split(",")
     return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
 
 
 def filter_reason(job: Job, gpu: Candidate, policy: Policy) -> str | None:
-    """Say why a job can never run on a GPU; None where it can."""
+    """Return why a job can never run on a GPU; None if it can."""
     resident = gpu.resident
     if resident is None:
         return None
     if not lends_to(resident, job.key.namespace):
         return (
-            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}: it lends it to those of its "
-            f"annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
+            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}, only to its own and those of "
+            f"its annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
         )
     return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
 
 
 def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
-    """Say why a GPU between turns is not given to a job yet; None where it is."""
+    """Return why a job does not get a GPU between turns yet; None if it does."""
     resident = candidate.resident
     if resident is None:
         return None
@@ -90,11 +90,11 @@ def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy
 def _wanted(
     job: Job, candidate: Candidate, resident: Resident, report: GpuReport, now: datetime, policy: Policy
 ) -> tuple[Reason, str] | None:
-    """Say that the resident needs its GPU for now, by its clocks or by the job's own choice."""
+    """Return that the resident needs its GPU now, by its clocks or by the job's own choice."""
     clocks = clocks_of(policy, resident)
     until = serves_until(candidate.lease, resident, clocks, now)
     if until is not None:
-        message = f"resident {resident} was out for as long as it may be; it serves until {timestamp(until)}"
+        message = f"resident {resident} was unloaded for its maximum outage; it serves until {timestamp(until)}"
         return Reason.RESIDENT_SERVING, message
     if job.spec.gpu.start_when == "ResidentIdle":
         idle_for = duration(job.spec.gpu.idle_for) if job.spec.gpu.idle_for else clocks.idle_after
@@ -105,7 +105,7 @@ def _wanted(
 
 
 def _closed(job: Job, candidate: Candidate, resident: Resident, policy: Policy) -> str | None:
-    """Say why the GPU's node takes no training pod for now."""
+    """Return why the GPU's node takes no training pod now; None if it does."""
     if candidate.node_labels is None and job.node_selector:
         return f"node {resident.node} cannot be read, so whether it has the labels of nodeSelector is unknown"
     if candidate.node is None:
@@ -137,9 +137,9 @@ def _too_small(job: Job, resident: Resident, policy: Policy) -> str | None:
 
 
 def too_full(job: Job, candidate: Candidate, policy: Policy) -> tuple[Reason, str] | None:
-    """Say that others hold so much of a GPU's memory that an unload would not help (law 9): it is not tried.
+    """Return that other processes hold so much of a GPU's memory that an unload would not help (law 9).
 
-    While a turn has the GPU its training is among the others: ask only between turns.
+    During a turn its training is one of these processes: ask only between turns.
     """
     resident = candidate.resident
     report = resident.report if resident else None
@@ -158,9 +158,9 @@ def too_full(job: Job, candidate: Candidate, policy: Policy) -> tuple[Reason, st
 
 
 def most_free_mib(report: GpuReport, context_mib: int) -> int | None:
-    """Return the MiB that can be free at most when the resident has unloaded; None where it does not say what it holds.
+    """Return the most MiB that an unload can leave free; None if the resident does not report what it holds.
 
-    An upper bound: of what belongs to no known process, `context_mib` may be the resident's.
+    An upper bound: `context_mib` of what belongs to no known process may be the resident's.
     """
     if not report.model_loaded:
         return report.free_mib if report.state == "unloaded" else None
@@ -170,6 +170,6 @@ def most_free_mib(report: GpuReport, context_mib: int) -> int | None:
 
 
 def context_of(free_before: int, allocated_before: int, free_after: int) -> int | None:
-    """Return what an unload has freed beside the model, in MiB; None where another process got or gave memory then."""
+    """Return what an unload freed besides the model, in MiB; None if other processes changed their memory, too."""
     context = free_after - free_before - allocated_before
     return context if 0 <= context <= CONTEXT_MIB else None

@@ -1,4 +1,4 @@
-"""When waiting jobs may expect their turns: by the etas of running jobs, and by how long others should take."""
+"""When the turns of waiting jobs should begin: by the etas of running jobs and the expected lengths of others."""
 
 import heapq
 from collections.abc import Mapping, Sequence
@@ -24,9 +24,9 @@ def estimated_starts(
     now: datetime,
     policy: Policy,
 ) -> dict[str, str]:
-    """Return the expected start of each waiting job's turn as a time stamp, by UID; jobs that nobody can tell lack.
+    """Return the expected start of each waiting job's turn as a timestamp, by UID, if it can be estimated.
 
-    `owners` are jobs by Lease holder, `lengths` says how long trainings should take, as far as that is known.
+    `owners` are jobs by Lease holder; `lengths` has the expected lengths of training runs that are known.
     """
     free = {each.gpu: at for each in candidates if (at := _free_at(each, owners, lengths, now)) is not None}
     heaps: dict[Demand, list[tuple[datetime, str]]] = {}
@@ -51,9 +51,9 @@ def estimated_starts(
 
 
 def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) -> str | None:
-    """Return the GPU of a heap that is free first; entries that jobs before have outdated are put right as they come.
+    """Return the GPU of a heap that is free first, and correct entries that earlier jobs have outdated.
 
-    A GPU is never free earlier than its entry says: looking through all of them for each job of a long queue is spared.
+    A GPU is never free before the time of its entry, so a long queue need not scan all GPUs for each job.
     """
     while heap:
         at, gpu = heap[0]
@@ -67,7 +67,7 @@ def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) 
 
 
 def _free_at(candidate: Candidate, owners: Mapping[str, Job], lengths: Lengths, now: datetime) -> datetime | None:
-    """Return when a GPU's present turn is expected to end; None where nobody can tell."""
+    """Return when the current turn of a GPU should end; None if unknown."""
     owner = owners.get(candidate.lease.holder) if candidate.lease else None
     if owner is None or owner.status.phase == Phase.RELEASING:
         return now
@@ -81,8 +81,8 @@ def _free_at(candidate: Candidate, owners: Mapping[str, Job], lengths: Lengths, 
 
 
 def _steady(job: Job, start: datetime, now: datetime) -> str:
-    """Keep an estimate that moved by less than a quarter of the wait, or half a minute: it is no news."""
-    said = job.status.estimated_start_time
-    if said is not None and abs(parse_time(said) - start) < max(_TOLERANCE, (start - now) / 4):
-        return said
+    """Keep an estimate that moved by less than a quarter of the wait, or half a minute."""
+    published = job.status.estimated_start_time
+    if published is not None and abs(parse_time(published) - start) < max(_TOLERANCE, (start - now) / 4):
+        return published
     return timestamp(start)

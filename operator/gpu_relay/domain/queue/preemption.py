@@ -1,7 +1,7 @@
-"""Which running job makes room for a waiting one: by opt-in, through a checkpoint, and never back and forth.
+"""Which running job a waiting one preempts: by opt-in, through a checkpoint, and never in turns.
 
-A waiting job preempts when it is strictly more urgent, could start at once, and no GPU comes free for it by itself. One
-that has failed an attempt does not preempt again: it would stop others again and again without getting anywhere.
+A waiting job preempts if its priority is higher, it could start immediately, and no GPU becomes free for it by itself.
+A job that has failed an attempt does not preempt again: it could stop other jobs repeatedly without progress.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,28 +20,28 @@ _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 def preemptors(
     placements: Sequence[Placement], candidates: Sequence[Candidate], owners: Mapping[str, Job], policy: Policy
 ) -> dict[str, Preemptor]:
-    """Return the waiting job for which the owner of a GPU is to stop, by GPU. `owners` are jobs by Lease holder."""
+    """Return the waiting job that preempts the owner of a GPU, by GPU. `owners` are jobs by Lease holder."""
     found: dict[str, Preemptor] = {}
-    claimed = {placement.gpu.gpu for placement in placements if placement.gpu is not None}
+    taken = {placement.gpu.gpu for placement in placements if placement.gpu is not None}
     for placement in placements:
         waiting = placement.job
         if placement.gpu is not None or placement.reason != Reason.WAITING_IN_QUEUE:
             continue
-        left = [each for each in candidates if each.gpu not in claimed and filter_reason(waiting, each, policy) is None]
+        left = [each for each in candidates if each.gpu not in taken and filter_reason(waiting, each, policy) is None]
         coming = next((each for each in left if _comes_free(each, owners)), None)
         if coming is not None:
-            claimed.add(coming.gpu)
+            taken.add(coming.gpu)
             continue
         victims = [(_order(owner), each.gpu) for each in left if (owner := _victim(each, owners, waiting)) is not None]
         if victims and _may_preempt(waiting):
             gpu = min(victims)[1]
-            claimed.add(gpu)
+            taken.add(gpu)
             found[gpu] = Preemptor(str(waiting.key), waiting.spec.priority)
     return found
 
 
 def _may_preempt(job: Job) -> bool:
-    """True for a job that wants to start at once and has not failed yet."""
+    """True for a job that starts immediately and has not failed yet."""
     harmless = not job.status.attempts or job.status.attempts[-1].reason in _HARMLESS_ENDS
     return harmless and job.spec.gpu.start_when == "Immediately"
 
@@ -54,7 +54,7 @@ def _victim(candidate: Candidate, owners: Mapping[str, Job], waiting: Job) -> Jo
 
 
 def _order(owner: Job) -> tuple[bool, int, float, str]:
-    """Whom to stop first: (1) who stops already, (2) the least urgent, (3) who began last, (4) by UID."""
+    """Return the order of preemption: (1) already stopping, (2) lowest priority, (3) latest start, (4) UID."""
     turn = owner.status.turn
     stops = turn is not None and turn.stopping == Reason.PREEMPTED
     began = parse_time(turn.since).timestamp() if turn else float("inf")
@@ -62,7 +62,7 @@ def _order(owner: Job) -> tuple[bool, int, float, str]:
 
 
 def _comes_free(candidate: Candidate, owners: Mapping[str, Job]) -> bool:
-    """True where a turn is about to end anyway: nobody else need stop for this GPU."""
+    """True if the turn of a GPU ends anyway: no other job need stop for it."""
     owner = owners.get(candidate.lease.holder) if candidate.lease else None
     if owner is None:
         return True

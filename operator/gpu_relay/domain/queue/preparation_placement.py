@@ -1,7 +1,7 @@
-"""Where a preparing pod may go, or why none is to be created for a job as things are.
+"""Where a preparing pod may run, or why none can be created for a job now.
 
 A PVC of a StorageClass with `volumeBindingMode: WaitForFirstConsumer` gets its volume on the node of the first pod that
-uses it, for good. So while a PVC is unbound, that pod has to go where a GPU that suits the job is.
+uses it, permanently. So while a PVC is unbound, that pod must run on a node with a GPU that suits the job.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,43 +29,45 @@ class Surroundings:
     gpus: Sequence[Candidate] = ()
     """The GPUs that residents have reported so far."""
     has_residents: bool = True
-    """False where no resident exists, and none has for a while."""
+    """False if no resident has existed for a while."""
     all_reported: bool = True
-    """False while a resident has not said yet which GPU it sits on."""
+    """False while a resident has not reported its GPU."""
     claims: Mapping[str, Pvc | None] = field(default_factory=dict)
     """The job's PVCs by name; None for one that does not exist."""
 
 
 @dataclass(frozen=True)
 class Obstacle:
-    """Why no preparing pod is created for a job as things are. It costs the job nothing but time."""
+    """Why no preparing pod is created for a job now. It costs the job only time."""
 
     reason: Reason
     message: str
 
 
 def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle:
-    """Return where the preparing pod of a job may go, or what is in the way of creating one.
+    """Return where the preparing pod of a job may run, or what prevents its creation.
 
-    An unknown GPU is no obstacle, unless a PVC would be bound to some node before it is known.
+    An unknown GPU is an obstacle only if a PVC would be bound to some node before it is known.
     """
-    for name, claim in seen.claims.items():
-        if claim is None:
+    for name, pvc in seen.claims.items():
+        if pvc is None:
             return Obstacle(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
-    objections = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
-    suits = _nodes(each for each in seen.gpus if objections[each.gpu] is None)
+    misfits = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
+    suits = _nodes(each for each in seen.gpus if misfits[each.gpu] is None)
     if seen.gpus and not suits and seen.all_reported:
-        sentences = dict.fromkeys(map(str, objections.values()))
+        sentences = dict.fromkeys(map(str, misfits.values()))
         return Obstacle(Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(sentences)}")
-    unbound = [name for name, claim in seen.claims.items() if claim is not None and not claim.bound]
+    unbound = [name for name, pvc in seen.claims.items() if pvc is not None and not pvc.bound]
     if not unbound:
         return Place(suits or _nodes(seen.gpus))
     if suits:
         return Place(suits, required=True)
-    said = f"PersistentVolumeClaim {unbound[0]} is unbound, and a preparing pod could bind it to a node without a GPU"
+    unbound_pvc = (
+        f"PersistentVolumeClaim {unbound[0]} is unbound, and a preparing pod could bind it to a node without a GPU"
+    )
     if seen.has_residents:
-        return Obstacle(Reason.RESIDENT_UNREACHABLE, f"no resident has said yet which GPU it sits on; {said}")
-    return Obstacle(Reason.PREPARATION_SKIPPED, f"no node with a GPU is known, as there is no resident; {said}")
+        return Obstacle(Reason.RESIDENT_UNREACHABLE, f"no resident has reported its GPU yet; {unbound_pvc}")
+    return Obstacle(Reason.PREPARATION_SKIPPED, f"no node with a GPU is known, as there is no resident; {unbound_pvc}")
 
 
 def _nodes(gpus: Iterable[Candidate]) -> tuple[str, ...]:

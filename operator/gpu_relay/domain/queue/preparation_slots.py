@@ -1,7 +1,7 @@
-"""Which jobs may be prepared now: so many of each namespace, whatever other namespaces do.
+"""Which jobs may be prepared now: a fixed number in each namespace, independent of other namespaces.
 
-A preparation whose pod cannot be created or started holds no slot, as long as there are no more of them than slots. So
-a namespace has twice as many preparing pods as slots at most, and nothing delays another namespace.
+A preparation whose pod cannot be created or started takes no slot, while there are no more of them than slots. So a
+namespace has at most twice as many preparing pods as slots, and delays no other namespace.
 """
 
 from collections.abc import Container, Iterable
@@ -14,9 +14,9 @@ from gpu_relay.domain.queue.placement import queue_key
 
 
 def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, policy: Policy) -> dict[str, bool | None]:
-    """Say by UID of each job without a preparing pod whether one may be created, in the queue's order.
+    """Return by UID for each job without a preparing pod whether one may be created, in the queue's order.
 
-    None stands for a job that needs no slot now: one that is paused, or one of the `obstructed`.
+    None is for a job that needs no slot now: one that is paused, or one of the `obstructed`.
     """
     shares: dict[str, bool | None] = {}
     by_namespace: dict[str, list[Job]] = {}

@@ -1,4 +1,4 @@
-"""How long a training is expected to take: by the seconds per epoch of completed jobs that trained the same."""
+"""The expected length of a training run: by the seconds per epoch of completed jobs that trained the same."""
 
 from collections.abc import Hashable, Iterable
 from datetime import timedelta
@@ -10,19 +10,19 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import duration, parse_time
 
 _MOST_LONGER = 4
-"""Times its own epochs for which a run is a basis: starting and validating dominate a short one."""
+"""A run is a basis for at most this many times its own epochs: start and validation dominate short runs."""
 
 
 def has_trained(job: Job) -> bool:
-    """True for a job of which an attempt was completed: it shows how long an epoch takes."""
+    """True for a job with a completed attempt, which shows how long an epoch takes."""
     return any(attempt.reason == Reason.COMPLETED for attempt in job.status.attempts)
 
 
 class Lengths:
-    """Lengths of turns to come. Jobs train the same where namespace, model, task, data and image size are equal."""
+    """The lengths of future turns. Jobs train the same where namespace, model, task, data and image size are equal."""
 
     def __init__(self, jobs: Iterable[Job]) -> None:
-        """Learn from completed attempts of jobs; others are passed over."""
+        """Learn from completed attempts of jobs; others are ignored."""
         self._runs: dict[Hashable, list[tuple[int, float]]] = {}
         """Epochs of an attempt and its seconds per epoch, by what was trained."""
         self._known: dict[tuple[Hashable, int], float | None] = {}
@@ -35,7 +35,7 @@ class Lengths:
                     self._runs.setdefault(_trains(job), []).append((epochs, seconds / epochs))
 
     def of(self, job: Job) -> timedelta | None:
-        """Return how long a job's next or present turn is expected to train for; None where there is no basis."""
+        """Return how long a job's next or current turn should train; None without a basis."""
         if not self._runs:
             return None
         finished = _epochs(job, job.status.attempts)
@@ -66,7 +66,7 @@ def _trains(job: Job) -> Hashable:
 def _epochs(job: Job, attempts: Iterable[Attempt]) -> int | None:
     """Return the epochs after which the last checkpoint of these attempts was written.
 
-    None before the first of a job that continues a finished run: how many epochs that has is not known here.
+    None before the first of a job that continues a finished run, whose epochs are unknown here.
     """
     finished = max((attempt.epoch or 0 for attempt in attempts), default=0)
     return None if job.spec.resume_from is not None and not finished else finished

@@ -1,6 +1,6 @@
 """The rules of a turn before it has a training pod: unload every resident, prove free memory, create the pod.
 
-A turn that comes to nothing is given up after a bounded time, whatever the cause (law 9).
+A turn without a training pod ends after a bounded time, for any cause (law 9).
 """
 
 from dataclasses import replace
@@ -17,47 +17,46 @@ from gpu_relay.domain.turn_view import TurnView
 
 _SOON = 1.0
 TRAINING_CONTEXT_MIB = 500
-"""The most that a training's CUDA context takes beside what the job asks for: a loaded resident must not lack it."""
+"""The most that a CUDA context takes besides what the job requests; a loaded resident must not lack it."""
 
 
 def leased(lease: GpuLease, then: str = "") -> EventRecord:
-    """Tell that a job's turn has begun, and what comes first; told before that, whoever does it."""
-    where = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
-    first = f"; {then}" if then else ""
-    return EventRecord(Reason.GPU_LEASED, f"owns {where} under fence {lease.fence}{first}")
+    """Return the Event of the beginning of a turn, with its first step; every rule that may be first publishes it."""
+    gpu = f"GPU {lease.gpu} on node {lease.node}" if lease.node else "a GPU without a resident"
+    return EventRecord(Reason.GPU_LEASED, f"{gpu} assigned{f'; {then}' if then else ''}")
 
 
-def turn_is_fruitless(view: TurnView) -> Decision | None:
-    """No training pod could be created for so long that the resident gets its GPU back (law 9), whatever the cause."""
+def idle_outage_is_exhausted(view: TurnView) -> Decision | None:
+    """End a turn that has had no training pod for too long, for any cause (law 9)."""
     if not view.managed or view.live_pods or view.idle_outage_left > 0:
         return None
-    return _given_up(view, *_hindrance(view))
+    return _end_without_pod(view, *_obstacle(view))
 
 
-def resident_is_missing_or_mute(view: TurnView) -> Decision | None:
-    """No pod, or one that does not answer: its memory is unknown, and unknown is not free (law 10)."""
+def resident_is_missing_or_silent(view: TurnView) -> Decision | None:
+    """Wait for a resident without a pod or an answer: its memory is unknown, not free (law 10)."""
     if not view.managed:
         return None
     if view.resident is None:
         message = f"no resident pod is on node {view.lease.node}"
         if view.resident_missing_for > view.policy.resident_grace:
-            return _given_up(view, Reason.RESIDENT_MISSING, message)
+            return _end_without_pod(view, Reason.RESIDENT_MISSING, message)
         return _acquiring(view, Reason.RESIDENT_MISSING, f"{message}; waits for it", RESIDENT_POLL)
-    mute = view.silent_resident
-    if mute is None:
+    silent = view.silent_resident
+    if silent is None:
         return None
-    silence = f"resident {mute} does not answer ({mute.error})"
+    silence = f"resident {silent} does not answer ({silent.error})"
     message = f"{silence}; its memory is unknown, so nothing starts"
     last_resort = _last_resort(view, silence)
     if last_resort is not None:
         return last_resort
     if view.silent_for > max(view.policy.resident_grace, view.policy.restart_resident_after):
-        return _given_up(view, Reason.RESIDENT_UNREACHABLE, message)
+        return _end_without_pod(view, Reason.RESIDENT_UNREACHABLE, message)
     return _acquiring(view, Reason.RESIDENT_UNREACHABLE, message, RESIDENT_POLL, warning=True)
 
 
 def fits_beside_resident(view: TurnView) -> Decision | None:
-    """Opt-in: where as many samples show room beside the loaded resident, it need not be unloaded."""
+    """Start beside the loaded resident if the job allows it and enough samples show room."""
     job = view.job
     if job is None or job.spec.gpu.sharing != "Coresident" or not view.room or view.others:
         return None
@@ -71,13 +70,13 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     step = CreatePod(job.next_attempt, next_batch(job), coresident=True, proven_mib=view.proven_free)
     if view.refusal is not None:
         return _refused(view, view.refusal, step)
-    message = f"{mib(view.room[-1])} of room beside the loaded resident, {mib(job.need_mib)} needed: no unload"
+    message = f"{mib(view.room[-1])} free beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message, sharing="Coresident")
     return Decision(action=step, job=job, status=proven, events=(leased(view.lease, message),), requeue_after=_SOON)
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
-    """A resident of this GPU has not yet promised to stay unloaded for this fence, or its promise runs out."""
+    """Place or renew the hold on every resident, which unloads it (law 5: the Lease was written first)."""
     if not view.managed or view.job is None:
         return None
     if view.held:
@@ -92,17 +91,17 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         )
         return replace(decision, action=Unload())
     free = view.free_before
-    figures = "" if free is None else f": {mib(free)} free, {mib(view.job.need_mib)} needed"
-    is_out = all(each.report is not None and each.report.held_under is not None for each in view.residents)
+    figures = "" if free is None else f" ({mib(free)} free, {mib(view.job.need_mib)} needed)"
+    unloaded = all(each.report is not None and each.report.held_under is not None for each in view.residents)
     names = ", ".join(map(str, view.residents))
-    message = f"asks resident {names} to {'stay unloaded' if is_out else 'unload'}{figures}"
+    message = f"asking resident {names} to {'stay unloaded' if unloaded else 'unload'}{figures}"
     asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
     events = leased(view.lease, message), *_several(view)
     return Decision(action=Unload(), job=view.job, status=asking, events=events, requeue_after=0)
 
 
 def _several(view: TurnView) -> tuple[EventRecord, ...]:
-    """Warn where several residents are on a GPU that has room for one."""
+    """Return a warning if several residents are on a GPU that has room for one."""
     if not view.others:
         return ()
     names = ", ".join(map(str, view.residents))
@@ -111,26 +110,20 @@ def _several(view: TurnView) -> tuple[EventRecord, ...]:
 
 
 def gpu_is_in_use(view: TurnView) -> Decision | None:
-    """Another training pod is live on this GPU: stop what overstays, and wait."""
+    """Wait until no other training pod is live on this GPU, and stop those that are not ending (law 2)."""
     others = view.live_pods
     if not others:
         return None
     names = ", ".join(f"{pod.namespace}/{pod.name}" for pod in others)
-    waiting = _acquiring(view, Reason.GPU_STILL_IN_USE, f"waits until {names} has left the GPU", POD_POLL, warning=True)
+    waiting = _acquiring(view, Reason.GPU_STILL_IN_USE, f"waits until {names} has ended", POD_POLL, warning=True)
     overstaying = next((pod for pod in others if not pod.deleting or is_prolonged(view, pod)), None)
     if overstaying is None:
         return waiting
-    return Decision(
-        action=DeletePod(overstaying),
-        job=waiting.job,
-        status=waiting.status,
-        events=waiting.events,
-        requeue_after=POD_POLL,
-    )
+    return replace(waiting, action=DeletePod(overstaying))
 
 
 def memory_is_unproven(view: TurnView) -> Decision | None:
-    """Law 1: enough free memory in as many samples in a row as the policy demands."""
+    """Take samples until enough of them in a row show enough free memory (law 1)."""
     job = view.job
     if not view.managed or job is None:
         return None
@@ -148,22 +141,22 @@ def memory_is_unproven(view: TurnView) -> Decision | None:
 def _shortage(view: TurnView, job: Job) -> str:
     free = view.samples[-1] if view.samples else 0
     return (
-        f"{mib(free)} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: another process "
-        f"holds the GPU's memory (nvidia-smi on node {view.lease.node} lists them)"
+        f"{mib(free)} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: other processes "
+        f"hold the GPU's memory (nvidia-smi on node {view.lease.node} lists them)"
     )
 
 
 def _unloaded(view: TurnView) -> tuple[EventRecord, ...]:
-    """Tell what the resident has given up; nothing where it was out already, since the turn before."""
+    """Return the Event of the unload; none if the resident has been unloaded since an earlier turn."""
     if view.free_before is not None and view.samples and view.samples[-1] <= view.free_before + view.policy.margin_mib:
         return ()
     free = f"; {mib(view.report.free_mib)} are free" if view.report else ""
-    # The words of its own answer are lost with the process that asked it.
+    # A process that did not ask for the unload does not know the resident's answer.
     return (EventRecord(Reason.RESIDENT_UNLOADED, view.unload_message or f"the resident has unloaded{free}"),)
 
 
 def create_pod(view: TurnView) -> Decision | None:
-    """All is proven: create the training pod, which carries the proof until the status does; the watch tells of it."""
+    """Create the training pod; it carries the proof of the free memory until the status does."""
     job = view.job
     assert job is not None
     step = CreatePod(job.next_attempt, next_batch(job), proven_mib=view.proven_free if view.managed else None)
@@ -173,11 +166,11 @@ def create_pod(view: TurnView) -> Decision | None:
 
 
 def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
-    """The API server would not have the pod: try for a while, as it may be about to restart, then give the GPU back."""
+    """Retry a pod that the API server refused, for a limited time, then end the turn."""
     job = view.job
     assert job is not None
     if view.refused_for > view.policy.start_failure_timeout:
-        return _given_up(view, reason, view.failure)
+        return _end_without_pod(view, reason, view.failure)
     message = f"{view.failure}; tries again"
     sharing: status.Sharing = "Coresident" if step.coresident else None
     new = status.acquiring(view, job, reason, message, sharing=sharing)
@@ -204,7 +197,7 @@ def _acquiring(
 
 
 def _last_resort(view: TurnView, why: str) -> Decision | None:
-    """Opt-in: a resident that will not let go for long enough loses its pod; a new one starts unloaded."""
+    """Delete the pod of a resident that does not unload, if the settings allow it; a new pod starts unloaded."""
     limit, resident = view.policy.restart_resident_after, view.resident
     stuck_for = max(view.unwilling_for, view.silent_for)
     if not limit or stuck_for < limit or resident is None or resident.external or resident.deleting:
@@ -214,8 +207,8 @@ def _last_resort(view: TurnView, why: str) -> Decision | None:
     return replace(restarted, action=RestartResident())
 
 
-def _hindrance(view: TurnView) -> tuple[Reason, str]:
-    """Say what has kept a turn from its pod."""
+def _obstacle(view: TurnView) -> tuple[Reason, str]:
+    """Return why a turn has had no training pod."""
     silent = view.silent_resident
     if view.managed and view.resident is None:
         return Reason.RESIDENT_MISSING, f"no resident pod is on node {view.lease.node}"
@@ -229,18 +222,18 @@ def _hindrance(view: TurnView) -> tuple[Reason, str]:
     return Reason.WAITING_FOR_MEMORY, _shortage(view, view.job)
 
 
-def _given_up(view: TurnView, reason: Reason, message: str) -> Decision:
-    """Record a turn that came to nothing, which costs no attempt; then the Lease goes back, and the job pauses."""
+def _end_without_pod(view: TurnView, reason: Reason, message: str) -> Decision:
+    """Record a turn that had no pod, which costs no attempt; then the Lease is returned, and the job pauses."""
     job = view.job
     assert job is not None
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
-    new = status.releasing(view, job, attempt, f"gives the GPU back before training began: {message}")
+    new = status.releasing(view, job, attempt, f"returns the GPU before training began: {message}")
     return Decision(
         job=job, status=new, events=(leased(view.lease), EventRecord(reason, message, warning=True)), requeue_after=0
     )
 
 
 RULES: tuple[Rule, ...] = (
-    fits_beside_resident, turn_is_fruitless, resident_is_missing_or_mute, hold_is_missing, gpu_is_in_use,
+    fits_beside_resident, idle_outage_is_exhausted, resident_is_missing_or_silent, hold_is_missing, gpu_is_in_use,
     memory_is_unproven, create_pod,
 )  # fmt: skip

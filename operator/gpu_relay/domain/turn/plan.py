@@ -1,25 +1,8 @@
-"""The plan of a turn: a chain of named rules, read from top to bottom; the first that speaks decides.
+"""The plan of a turn: a chain of named rules, read from top to bottom; the first that returns a decision applies.
 
-::
-
-    owner_is_unreadable ── unknown is not gone: its pod continues under the hold
-    owner_is_gone ── stop its pods, return the Lease
-    turn_is_over ─── memory back? return the Lease
-    pod_has_ended ── record the attempt, pass on
-    pod_is_live ──── keep the hold, follow, stop
-    pod_is_lost ──── record the attempt
-    turn_is_withdrawn
-                      and, of `domain.acquisition`:
-    fits_beside_resident ─ opt-in: no unload
-    turn_is_fruitless ── too long without a pod: give the GPU back (law 9)
-    resident_is_missing_or_mute ── unknown is not free
-    hold_is_missing ─ unload, or renew (law 5: the Lease came first)
-    gpu_is_in_use ─── another trainer is live (law 2)
-    memory_is_unproven ── sample (law 1)
-    create_pod
-
-While the resident owns the Lease the chain of `domain.handback` decides. Every rule of both judges by what was observed
-in this pass, so the operator may die after any step and goes on (law 4).
+`RULES` and the rules of `domain.acquisition` decide while a job owns the GPU, those of `domain.handback` while the
+resident does. `python -m tools.turn_rules` draws both chains in docs/architecture.md. Every rule decides by what was
+observed in this pass, so the operator can crash after any step and continue (law 4).
 """
 
 from dataclasses import replace
@@ -47,26 +30,26 @@ def plan(view: TurnView) -> Decision:
         decision = rule(view)
         if decision is not None:
             return decision
-    raise AssertionError("the last rule of each chain always decides")
+    raise AssertionError("the last rule of each chain returns a decision in every case")
 
 
 def facts(lease: GpuLease) -> dict[str, str]:
-    """Return what every Event of a turn says of it for programs."""
+    """Return the annotations of every Event of a turn."""
     return {words.LABEL_GPU: lease.gpu, words.ANNOTATION_NODE: lease.node, words.LABEL_FENCE: str(lease.fence)}
 
 
 def owner_is_unreadable(view: TurnView) -> Decision | None:
-    """A job that cannot be read is neither gone nor over (law 10): its training pod continues, and nothing is recorded.
+    """Keep the training pod of a job that cannot be read (law 10), and record nothing.
 
-    Without a live pod nothing renews the hold. When that has expired, the Lease goes back: other jobs need the GPU, and
-    this one takes its next turn when it can be read again.
+    Without a live pod nothing renews the hold. When the hold has expired, return the Lease: other jobs need the GPU,
+    and this job gets its next turn when it can be read again.
     """
     if not view.unreadable:
         return None
     if view.live_pods:
         loaded = any(each.report is not None and each.report.model_loaded for each in view.residents)
         runs = any(pod.fence == view.lease.fence and not pod.deleting for pod in view.live_pods)
-        # A loaded resident may run beside the training as the job asked: that cannot be read, so it stays as it is.
+        # The job may have asked to run beside the loaded resident. That cannot be read, so do not unload it.
         renewal = Unload() if runs and not loaded and view.hold_is_due else None
         return Decision.act(renewal, requeue_after=view.policy.progress_interval)
     if view.unreadable_for < view.policy.hold_ttl:
@@ -75,14 +58,14 @@ def owner_is_unreadable(view: TurnView) -> Decision | None:
 
 
 def owner_is_gone(view: TurnView) -> Decision | None:
-    """The job was deleted: its pods end first, then the Lease goes back (laws 2 and 3)."""
+    """Stop the pods of a deleted job, then return the Lease (laws 2 and 3)."""
     if view.job is not None:
         return None
     return stop_live_pods(view) or Decision.act(_return_lease(view), requeue_after=0)
 
 
-def turn_is_over(view: TurnView) -> Decision | None:
-    """The attempt of this turn is on record: return the Lease as soon as the memory is measured free again."""
+def turn_has_ended(view: TurnView) -> Decision | None:
+    """Return the Lease after the recorded attempt, as soon as the memory is measured free."""
     job = view.job
     if job is None or view.attempt is None:
         return None
@@ -91,17 +74,17 @@ def turn_is_over(view: TurnView) -> Decision | None:
         return stopping if stuck is None else replace(stopping, job=job, status=stuck[0], events=(stuck[1],))
     attempt = job.status.attempts[-1]
     waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
-    # Once more, lest a crash has swallowed it; a verdict is told again when the GPU goes where it is to go.
-    told = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
+    # A crash may have prevented this Event. The handback publishes the Event of a verdict again.
+    events = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
     if not _memory_is_back(view) and waited < view.policy.memory_return_timeout:
-        return Decision(job=job, events=told, requeue_after=view.policy.sample_interval)
-    return Decision(action=_return_lease(view), job=job, events=told, requeue_after=0)
+        return Decision(job=job, events=events, requeue_after=view.policy.sample_interval)
+    return Decision(action=_return_lease(view), job=job, events=events, requeue_after=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
-    """The training pod's containers have ended: record how, then the Lease goes back, if the memory is back already.
+    """Record the attempt of an ended pod, and return the Lease if the memory is already free.
 
-    Where the job is done with that and the next one goes first, nothing is left to wait for: one status says it all.
+    If the job has finished with that and another job gets the GPU first, write one status for all of it.
     """
     pod, job = view.own_pod, view.job
     if job is None or pod is None or pod.termination is None:
@@ -118,13 +101,11 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
     if judged.phase in TERMINAL_PHASES and step.resident_out and handback.may_hand_over(after):
         fact = handback.handover_condition(view)
-        passing = replace(step, handed_over=True)
-        told = created, handback.verdict_event(view, judged, fact)
         return Decision(
-            action=passing,
+            action=replace(step, handed_over=True),
             job=job,
             status=status.settled(done, view.now, judged, fact),
-            events=told,
+            events=(created, handback.verdict_event(view, judged, fact)),
             requeue_after=handback.handover_time_left(after),
         )
     return Decision(action=step, job=job, status=new, events=(created, ended), requeue_after=0)
@@ -138,7 +119,7 @@ def _ended(attempt: Attempt) -> EventRecord:
 
 
 def pod_is_live(view: TurnView) -> Decision | None:
-    """The training pod lives: keep the resident's promise alive, follow the progress, stop it for a cause."""
+    """Renew the hold, record the progress, and stop the training pod for a cause."""
     pod, job = view.own_pod, view.job
     if job is None or pod is None:
         return None
@@ -166,7 +147,7 @@ def pod_is_live(view: TurnView) -> Decision | None:
 
 
 def pod_is_lost(view: TurnView) -> Decision | None:
-    """The status says that this turn had a pod, and a live LIST does not show it any more."""
+    """Record the attempt of a pod that the status names and a live LIST does not show."""
     job = view.job
     if (
         job is None
@@ -184,7 +165,7 @@ def pod_is_lost(view: TurnView) -> Decision | None:
 
 
 def turn_is_withdrawn(view: TurnView) -> Decision | None:
-    """Suspended, deleted, preempted or out of time before there was a pod."""
+    """Return the GPU of a job that is suspended, deleted, preempted or past its deadline before it has a pod."""
     job = view.job
     stop = stop_reasons.withdrawn(view, job) if job is not None else None
     if job is None or stop is None:
@@ -195,7 +176,7 @@ def turn_is_withdrawn(view: TurnView) -> Decision | None:
 
 
 RULES: tuple[Rule, ...] = (
-    owner_is_unreadable, owner_is_gone, turn_is_over, pod_has_ended, pod_is_live, pod_is_lost, turn_is_withdrawn,
+    owner_is_unreadable, owner_is_gone, turn_has_ended, pod_has_ended, pod_is_live, pod_is_lost, turn_is_withdrawn,
     *acquisition.RULES,
 )  # fmt: skip
 
@@ -203,14 +184,16 @@ RULES: tuple[Rule, ...] = (
 def _return_lease(view: TurnView) -> ReturnLease:
     report, attempt = view.report, view.attempt
     serves = report is not None and report.model_loaded and report.hold is None
-    out = view.managed and not serves
+    unloaded = view.managed and not serves
     trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
     unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
-    return ReturnLease(reload_pending=view.managed, resident_out=out, unused_since=unused_since if out else None)
+    return ReturnLease(
+        reload_pending=view.managed, resident_out=unloaded, unused_since=unused_since if unloaded else None
+    )
 
 
 def _memory_is_back(view: TurnView) -> bool:
-    """True when as much is free as just before the training pod was created, give or take the margin."""
+    """True if as much memory is free as before the training pod was created, within the margin."""
     report = view.report
     if not view.managed or (report is not None and report.model_loaded):
         return True
