@@ -146,6 +146,11 @@ class Kube:
         """Read a whole list, live (a quorum read)."""
         return [item async for item in self.each(path, labels=labels, fields=fields)]
 
+    async def list_with_version(self, path: str, *, fields: str) -> tuple[Sequence[Object], str]:
+        """Read a whole list in one page, live; return the items, and the version after which to watch."""
+        page = await self._request("GET", path, {"fieldSelector": fields})
+        return tuple(page["items"]), str(page["metadata"]["resourceVersion"])
+
     async def list_cached(self, path: str, *, fields: str) -> Sequence[Object]:
         """Read a short list from the API server's cache, where it is indexed: cheap, and seconds old at most."""
         page = await self._request("GET", path, {"fieldSelector": fields, "resourceVersion": "0"})

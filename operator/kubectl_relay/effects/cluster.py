@@ -5,6 +5,7 @@ import os
 import weakref
 from collections.abc import Coroutine, Iterable, Iterator
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from kubernetes.aio import config
@@ -194,7 +195,7 @@ def _cause(error: KubeError) -> str:
 
 def _contexts(path: str) -> tuple[list[Object], Object]:
     """Return a kubeconfig's contexts, and the current one; `path` may name several files, as `$KUBECONFIG` does."""
-    if not any(os.path.exists(os.path.expanduser(file)) for file in path.split(os.pathsep)):
+    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep) if file):
         raise config.ConfigException("there is no such file")
     contexts, active = config.list_kube_config_contexts(path)
     return contexts, active
