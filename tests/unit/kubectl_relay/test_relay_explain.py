@@ -68,7 +68,7 @@ def test_an_operator_that_is_gone_is_the_first_thing_to_know() -> None:
     dead = LeaderElectionRecord("", ago(minutes=3), NOW - ago(seconds=12))
     found = explained(ClusterSnapshot(NOW, (job(),), leader=dead), "digits")
     assert found.headline == "vision/digits has not been reconciled by an operator yet."
-    assert found.why[0].startswith("No operator has led for 3m 00s")
+    assert found.why[0].startswith("No operator has been the leader for 3m 00s: no job starts")
     fresh = explained(ClusterSnapshot(NOW, (job(),)), "digits")
     assert "A running operator reconciles it within seconds" in fresh.why[0]
 
