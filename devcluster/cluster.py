@@ -28,6 +28,8 @@ from devcluster.runs import NodeKind, Run
 
 _names = itertools.count(1)
 _NODE_SECONDS = 60.0
+_PYTHON_PATH = f"{paths.REPOSITORY}:{paths.REPOSITORY / 'operator'}"
+"""Where the process node finds its own modules, and the operator's Kubernetes client."""
 
 
 class Cluster:
@@ -179,7 +181,7 @@ class Cluster:
             "--ledger": self.ledger,
         }
         flat = [str(part) for pair in arguments.items() for part in pair]
-        processes.start("node", [*command, *flat], {"PYTHONPATH": str(paths.REPOSITORY)})
+        processes.start("node", [*command, *flat], {"PYTHONPATH": _PYTHON_PATH})
         with api_client(self.run_dir) as client:
             processes.wait_for("the node", lambda: node_ready(client, self.node_name), _NODE_SECONDS, ("node",))
 

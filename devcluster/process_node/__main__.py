@@ -12,12 +12,13 @@ import aiohttp
 
 from devcluster import process_node
 from devcluster.process_node import logs
-from devcluster.process_node.api import Api
 from devcluster.process_node.node import ProcessNode, end_strays
 from devcluster.process_node.pods import Services
 from devcluster.process_node.settings import NodeSettings
+from gpu_relay.clients.kube import Kube
 
 logger = logging.getLogger("process_node")
+_TIMEOUT_SECONDS = 10.0
 
 
 def main() -> int:
@@ -72,12 +73,14 @@ async def _serve(settings: NodeSettings, kubeconfig: Path) -> None:
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     nodes: list[ProcessNode] = []
     async with (
-        Api.connect(kubeconfig) as api,
+        Kube.connect(field_manager="process-node", timeout=_TIMEOUT_SECONDS, kubeconfig=str(kubeconfig)) as kube,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0)) as session,
-        logs.serve(lambda: nodes[0].workers if nodes else {}, api.authority) as port,
     ):
-        nodes.append(ProcessNode(Services(settings, api, session), port))
-        await nodes[0].run(leave)
+        authority = await asyncio.to_thread(Path(kube.configuration.ssl_ca_cert).read_bytes)
+        services = Services(settings, kube, session, kube.configuration.host, authority)
+        async with logs.serve(lambda: nodes[0].workers if nodes else {}, authority) as port:
+            nodes.append(ProcessNode(services, port))
+            await nodes[0].run(leave)
 
 
 if __name__ == "__main__":

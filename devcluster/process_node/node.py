@@ -6,21 +6,24 @@ import os
 import platform
 import shutil
 import signal
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from devcluster.process_node.api import MERGE, ApiError
 from devcluster.process_node.pods import PodWorker, Services
 from devcluster.process_node.settings import HOST_IP, MARK, NodeSettings
 from devcluster.process_node.status import timestamp
 from devcluster.processes import ProcessId, end_processes
+from gpu_relay.clients.kube import KubeError
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
 _LEASE_SECONDS = 40
 _RENEW_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
+_WATCH_SECONDS = 240
+_PODS = "/api/v1/pods"
 #: Pods get this long, in seconds, when the node is asked to end.
 _LEAVE_GRACE = 10.0
 
@@ -60,8 +63,8 @@ class ProcessNode:
     async def _register(self) -> None:
         node = node_object(self._settings, self._log_port, datetime.now(UTC))
         try:
-            await self._services.api.create("/api/v1/nodes", {key: node[key] for key in node if key != "status"})
-        except ApiError as error:
+            await self._services.kube.create("/api/v1/nodes", {key: node[key] for key in node if key != "status"})
+        except KubeError as error:
             if error.status != 409:
                 raise
         await self._write_status()
@@ -69,7 +72,9 @@ class ProcessNode:
 
     async def _write_status(self) -> None:
         node = node_object(self._settings, self._log_port, datetime.now(UTC))
-        await self._services.api.patch(f"/api/v1/nodes/{self._settings.name}/status", {"status": node["status"]})
+        await self._services.kube.strategic_merge(
+            f"/api/v1/nodes/{self._settings.name}/status", {"status": node["status"]}
+        )
 
     async def _heartbeat(self) -> None:
         while True:
@@ -80,7 +85,7 @@ class ProcessNode:
         try:
             await self._write_status()
             await self._renew()
-        except ApiError as error:
+        except KubeError as error:
             if error.status != 404:
                 raise
             await self._register()
@@ -89,40 +94,40 @@ class ProcessNode:
         name, leases = self._settings.name, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
         renewed = {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         try:
-            await self._services.api.patch(f"{leases}/{name}", {"spec": renewed}, MERGE)
-        except ApiError as error:
+            await self._services.kube.merge(f"{leases}/{name}", {"spec": renewed})
+        except KubeError as error:
             if error.status != 404:
                 raise
             spec = {"holderIdentity": name, "leaseDurationSeconds": _LEASE_SECONDS, **renewed}
-            await self._services.api.create(leases, {"metadata": {"name": name}, "spec": spec})
+            await self._services.kube.create(leases, {"metadata": {"name": name}, "spec": spec})
 
     async def _retry(self, what: str, work: Any) -> None:
         while True:
             try:
                 await work()
-            except ApiError as error:
+            except KubeError as error:
                 logger.warning("%s: %s", what, error)
                 await asyncio.sleep(_RETRY_SECONDS)
             else:
                 return
 
     async def _follow_pods(self) -> None:
-        selector = {"fieldSelector": f"spec.nodeName={self._settings.name}"}
+        kube, fields = self._services.kube, f"spec.nodeName={self._settings.name}"
         while True:
             try:
-                listed = await self._services.api.get("/api/v1/pods", **selector)
-                self._replace(listed["items"])
-                version = listed["metadata"]["resourceVersion"]
+                pods, version = await kube.list_with_version(_PODS, fields=fields)
+                self._replace(pods)
                 while True:
-                    async for kind, pod in self._services.api.watch("/api/v1/pods", version, **selector):
+                    changes = kube.watch(_PODS, version=version, seconds=_WATCH_SECONDS, fields=fields)
+                    async for kind, pod in changes:
                         version = pod["metadata"]["resourceVersion"]
                         self._note(kind, pod)
-            except ApiError as error:
+            except KubeError as error:
                 if error.status != 410:
                     logger.warning("pods: %s", error)
                     await asyncio.sleep(_RETRY_SECONDS)
 
-    def _replace(self, pods: list[Object]) -> None:
+    def _replace(self, pods: Sequence[Object]) -> None:
         """Take note of a whole list: what is not in it is gone."""
         present = {pod["metadata"]["uid"] for pod in pods}
         for uid in self.workers.keys() - present:

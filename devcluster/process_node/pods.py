@@ -16,7 +16,6 @@ from typing import Any
 import aiohttp
 
 from devcluster.process_node import support
-from devcluster.process_node.api import Api, ApiError
 from devcluster.process_node.environment import Facts, Kind, references
 from devcluster.process_node.launch import Launch, Place, pod_address
 from devcluster.process_node.mounts import Mounts
@@ -24,6 +23,7 @@ from devcluster.process_node.runner import ContainerRunner, Ending, Surroundings
 from devcluster.process_node.settings import HOST_IP, NodeSettings
 from devcluster.process_node.status import NEVER, ON_FAILURE, ContainerState, PodState, Waiting, recovered, timestamp
 from devcluster.process_node.volumes import PodVolumes, VolumeError
+from gpu_relay.clients.kube import Kube, KubeError
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -39,8 +39,12 @@ class Services:
     """What pods share on a node."""
 
     settings: NodeSettings
-    api: Api
+    kube: Kube
     session: aiohttp.ClientSession
+    server: str
+    """URL of the API server."""
+    authority: bytes
+    """The API server's certificate authority (PEM)."""
 
 
 class PodWorker:
@@ -54,8 +58,8 @@ class PodWorker:
         self._path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
         host_network = pod["spec"].get("hostNetwork", False)
         facts = Facts(settings.name, HOST_IP if host_network else pod_address(self._uid), HOST_IP)
-        self.place = Place(settings, facts, services.api.server, services.api.authority)
-        self._volumes = PodVolumes(services.api, self.place.folder(pod), facts, self.place.keep)
+        self.place = Place(settings, facts, services.server, services.authority)
+        self._volumes = PodVolumes(services.kube, self.place.folder(pod), facts, self.place.keep)
         self._mounts: Mapping[str, Mounts] = {}
         self.state = _state(pod, facts)
         self._published: Object = {}
@@ -206,7 +210,7 @@ class PodWorker:
             self._changed.clear()
             try:
                 await self._publish()
-            except ApiError as error:
+            except KubeError as error:
                 if error.status in (404, 409):
                     return  # the object is gone, or another of its name is there: the watch will say so
                 logger.warning("%s: status not written: %s", self._path, error)
@@ -216,7 +220,9 @@ class PodWorker:
     async def _publish(self) -> None:
         status = self.state.as_object(datetime.now(UTC))
         if status != self._published:
-            await self._services.api.patch(f"{self._path}/status", {"metadata": {"uid": self._uid}, "status": status})
+            await self._services.kube.strategic_merge(
+                f"{self._path}/status", {"metadata": {"uid": self._uid}, "status": status}
+            )
             self._published = status
 
     async def _say_goodbye(self) -> None:
@@ -225,10 +231,9 @@ class PodWorker:
             try:
                 await self._publish()
                 if self._exists and not self._leaving:
-                    options = {"gracePeriodSeconds": 0, "preconditions": {"uid": self._uid}}
-                    await self._services.api.delete(self._path, options)
+                    await self._services.kube.delete(self._path, uid=self._uid, grace=0)
                 break
-            except ApiError as error:
+            except KubeError as error:
                 # a node that leaves does not wait for an API server that may have left before
                 if error.status in (404, 409) or self._leaving:
                     break

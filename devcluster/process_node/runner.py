@@ -13,12 +13,12 @@ from typing import Any
 import aiohttp
 
 from devcluster.process_node import shim
-from devcluster.process_node.api import ApiError
 from devcluster.process_node.containers import Process, last_word
 from devcluster.process_node.environment import ConfigError
 from devcluster.process_node.launch import Launch
 from devcluster.process_node.probes import Probe, observe
 from devcluster.process_node.status import ContainerState, Running, Terminated, Waiting, restarts
+from gpu_relay.clients.kube import KubeError
 
 Object = dict[str, Any]
 _RETRY_SECONDS = 1.0
@@ -110,7 +110,7 @@ class ContainerRunner:
             }
             launch = await self._around.launch(self.spec, restart)
             self._process = await Process.start(launch.command, launch.env, launch.folder, launch.log, getpid())
-        except (ConfigError, ApiError, OSError) as error:
+        except (ConfigError, KubeError, OSError) as error:
             reason = error.reason if isinstance(error, ConfigError) else "CreateContainerError"
             self._become(Waiting(reason, str(error)))
             await self._around.ending.pause(_RETRY_SECONDS)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from devcluster.process_node.api import Api, ApiError
 from devcluster.process_node.environment import ConfigError, Facts, Kind, field_value
 from devcluster.process_node.mounts import Mount, Mounts
+from gpu_relay.clients.kube import Kube, KubeError
 
 Object = dict[str, Any]
 _KINDS: dict[str, Kind] = {"configMap": "ConfigMap", "secret": "Secret"}
@@ -46,8 +46,8 @@ Content = Path | dict[str, File]
 class PodVolumes:
     """The volumes of one pod, below `folder`."""
 
-    def __init__(self, api: Api, folder: Path, facts: Facts, keep: Iterable[Path]) -> None:
-        self._api = api
+    def __init__(self, kube: Kube, folder: Path, facts: Facts, keep: Iterable[Path]) -> None:
+        self._kube = kube
         self._folder = folder
         self._facts = facts
         self._keep = tuple(keep)
@@ -60,7 +60,7 @@ class PodVolumes:
         """
         try:
             contents = {volume["name"]: await self._content(pod, volume) for volume in pod["spec"].get("volumes", [])}
-        except (ApiError, ConfigError) as error:
+        except (KubeError, ConfigError) as error:
             raise VolumeError(str(error)) from error
         spec = pod["spec"]
         # Files are small and few; on a thread only so that a slow disk does not hold up every other pod.
@@ -130,8 +130,8 @@ class PodVolumes:
 
     async def _object(self, namespace: str, kind: Kind, name: str) -> dict[str, bytes] | None:
         try:
-            found = await self._api.get(f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}/{name}")
-        except ApiError as error:
+            found = await self._kube.get(f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}/{name}")
+        except KubeError as error:
             if error.status == 404:
                 return None
             raise
@@ -141,10 +141,10 @@ class PodVolumes:
         return plain | {key: base64.b64decode(value) for key, value in found.get("binaryData", {}).items()}
 
     async def _claim(self, namespace: str, name: str) -> Path:
-        claim = await self._api.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
+        claim = await self._kube.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
         if claim.get("status", {}).get("phase") != "Bound":
             raise VolumeError(f"PersistentVolumeClaim {name} is not bound")
-        volume = await self._api.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
+        volume = await self._kube.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
         for kind in ("hostPath", "local"):
             if kind in volume["spec"]:
                 return _host_path(volume["spec"][kind])
@@ -159,7 +159,7 @@ class PodVolumes:
         seconds = wanted.get("expirationSeconds", _TOKEN_SECONDS)
         bound = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
         audience = {"audiences": [wanted["audience"]]} if wanted.get("audience") else {}
-        answer = await self._api.create(
+        answer = await self._kube.create(
             f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token",
             {"spec": {"expirationSeconds": seconds, "boundObjectRef": bound, **audience}},
         )

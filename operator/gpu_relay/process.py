@@ -31,6 +31,7 @@ from gpu_relay.clients.nodes import NodeStore
 from gpu_relay.clients.pods import PodStore
 from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.clients.residents import ResidentClient
+from gpu_relay.clients.resources import JOBS
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.manager import Manager
 from gpu_relay.controllers.resident_registry import ResidentRegistry, external_resident
@@ -162,7 +163,7 @@ async def _ended(*tasks: "asyncio.Task[None]") -> list[BaseException | None]:
 async def _expect_crd(kube: Kube) -> None:
     """Wait for the API server. Raises KubeError if it does not know the CRD, or refuses the request."""
     try:
-        await _patiently(lambda: kube.get(f"/apis/{words.API_VERSION}"))
+        await _patiently(lambda: kube.get(JOBS.root))
     except KubeError as error:
         if error.not_found:
             message = f"the cluster has no CRD of {words.KIND}: apply the files of crds/ first"

@@ -1,1 +1,1 @@
-"""`kubectl relay`: who has a GPU, why a job waits, how it trains; read with the rights of whoever asks."""
+"""`kubectl relay`: which job owns a GPU, why a job waits, how it trains; read with the user's own rights."""

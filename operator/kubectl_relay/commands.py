@@ -1,4 +1,4 @@
-"""The commands: thin, they read, view and show."""
+"""The commands: each reads a snapshot, computes a view and shows it."""
 
 import sys
 from datetime import timedelta
@@ -38,7 +38,7 @@ class _Duration(click.ParamType[timedelta]):
     name = "duration"
 
     def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        """Read it; a usage error says how to write one."""
+        """Read a duration; the usage error shows how to write one."""
         if isinstance(value, timedelta):
             return value
         try:
@@ -51,9 +51,9 @@ class _Duration(click.ParamType[timedelta]):
 @options.where
 @options.everywhere
 def cli(**_: object) -> None:
-    """GPUs that a resident and training jobs take turns on: who has them, why a job waits, how it trains.
+    """GPUs that residents and training jobs share: which job owns them, why a job waits, how it trains.
 
-    Exit codes: 0 done; 1 an error; 2 a wrong command line; 3 no such job; 4 a right is missing; 5 GPU Relay is not
+    Exit codes: 0 done; 1 an error; 2 a usage error; 3 no such job; 4 a right is missing; 5 GPU Relay is not
     installed; 10 to 13, of `watch`: the job has failed, was deleted, is suspended, has not ended in time.
     """
 
@@ -64,7 +64,7 @@ def cli(**_: object) -> None:
 @options.form
 @click.pass_context
 def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
-    """Show who has each GPU, and who waits for it."""
+    """Show the owner of each GPU, and the jobs that wait for it."""
     session = session_of(ctx)
     snapshot = session.reader.snapshot(session.scope, widen=session.widen, measure=True)
     found = gpus_of(snapshot)
@@ -94,17 +94,17 @@ def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) 
     session = session_of(ctx)
     mine = session.reader.job(session.home, job)
     snapshot = session.reader.snapshot(session.home, widen=True, events=True)
-    told = explain(snapshot, snapshot.job(mine.key) or mine)
+    explanation = explain(snapshot, snapshot.job(mine.key) or mine)
     if form:
-        say(dumped(told, form))
+        say(dumped(explanation, form))
     else:
-        show_explanation(output(), told, snapshot.now)
+        show_explanation(output(), explanation, snapshot.now)
 
 
 @cli.command()
 @options.where
-@click.option("-o", "--output", "form", type=click.Choice(["json"]), help="Print one JSON object a line instead.")
-@click.option("--timeout", type=_Duration(), metavar="TIME", help="End with 13 after so long, for example 90s or 6h.")
+@click.option("-o", "--output", "form", type=click.Choice(["json"]), help="Output format: JSON, an object a line.")
+@click.option("--timeout", type=_Duration(), metavar="TIME", help="Give up after this long (code 13), such as 6h.")
 @click.argument("job", shell_complete=completing_jobs(_unfinished))
 @click.pass_context
 def watch(ctx: click.Context, /, job: str, form: str | None, timeout: timedelta | None, **_: object) -> Exit:
@@ -118,10 +118,10 @@ def watch(ctx: click.Context, /, job: str, form: str | None, timeout: timedelta 
 @options.where
 @options.everywhere
 @options.form
-@click.option("--since", type=_Duration(), metavar="TIME", help="Leave out what was over so long ago, such as 6h.")
+@click.option("--since", type=_Duration(), metavar="TIME", help="Only turns that ended within this time, such as 6h.")
 @click.pass_context
 def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, **_: object) -> None:
-    """Show who had which GPU when."""
+    """Show the history of each GPU."""
     session = session_of(ctx)
     snapshot = session.reader.snapshot(session.scope, widen=session.widen, events=True)
     found = timeline_of(snapshot, snapshot.now - since if since else None)
@@ -145,7 +145,7 @@ def suspend(ctx: click.Context, /, job: str, **_: object) -> None:
 @click.argument("job", shell_complete=completing_jobs(lambda job: _unfinished(job) and job.spec.suspend))
 @click.pass_context
 def resume(ctx: click.Context, /, job: str, **_: object) -> None:
-    """Let JOB go on from its checkpoint."""
+    """Resume JOB from its checkpoint."""
     _set_suspend(session_of(ctx), job, to=False)
 
 
@@ -160,7 +160,7 @@ def _set_suspend(session: Session, name: str, *, to: bool) -> None:
         say(f"{_KIND}/{name} is {'suspended' if to else 'not suspended'} already")
         return
     session.cluster.patch(JOBS, job.key.namespace, name, {"spec": {"suspend": to}})
-    follows = "it stops at its next checkpoint" if to else "it waits for its turn, and goes on from its checkpoint"
+    follows = "it stops at its next checkpoint" if to else "it waits for its turn, and resumes from its checkpoint"
     say(f"{_KIND}/{name} {done}: {follows}")
 
 
@@ -172,7 +172,7 @@ def _set_suspend(session: Session, name: str, *, to: bool) -> None:
 def cancel(ctx: click.Context, /, job: str, yes: bool, **_: object) -> None:
     """Delete JOB and end its training.
 
-    `suspend` stops it so that it can go on later.
+    `suspend` stops it so that it can resume later.
     """
     session = session_of(ctx)
     mine = session.reader.job(session.home, job)
@@ -183,7 +183,7 @@ def cancel(ctx: click.Context, /, job: str, yes: bool, **_: object) -> None:
 
 
 def _confirm(job: Job) -> None:
-    """Ask whether a job may be deleted, and say what is lost."""
+    """Ask whether a job may be deleted, and print what is lost."""
     if not sys.stdin.isatty():
         raise click.UsageError("cancel asks before it deletes, and there is no terminal to ask on: add --yes")
     for sentence in losses(job):

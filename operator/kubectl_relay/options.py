@@ -42,7 +42,7 @@ def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
 
 
 def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[CompletionItem[str]]]:
-    """Complete to the names of those jobs of the namespace that a command could be meant for."""
+    """Complete to the names of the jobs of the namespace that a command applies to."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         session = session_of(ctx)
@@ -64,11 +64,11 @@ _WHERE = (
                  help="The operator's namespace. Default: $GPU_RELAY_NAMESPACE, or gpu-relay."),
 )  # fmt: skip
 _ALL = click.option("-A", "--all-namespaces", is_flag=True, help="Jobs of all namespaces.")
-_FORM = click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), help="Print data instead.")
+_FORM = click.option("-o", "--output", "form", type=click.Choice(["json", "yaml"]), help="Output format.")
 
 
 def where(command: F) -> F:
-    """Add the options that say which cluster and namespace."""
+    """Add the options that select the cluster and the namespace."""
     for option in reversed(_WHERE):
         command = option(command)
     return command

@@ -24,7 +24,7 @@ class Session:
 
     @cached_property
     def reader(self) -> SnapshotReader:
-        """What reads from it."""
+        """The reader of snapshots."""
         return SnapshotReader(self.cluster, self.relay_namespace or relay_namespace())
 
     @property
@@ -39,5 +39,5 @@ class Session:
 
     @property
     def widen(self) -> bool:
-        """True where nobody has said which namespaces' jobs to list: all that may be seen."""
+        """True where no option sets the namespaces: then all jobs that may be read are listed."""
         return self.namespace is None and not self.all_namespaces

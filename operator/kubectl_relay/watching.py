@@ -14,7 +14,7 @@ from kubectl_relay.session import Session
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.watching import Panel, panel
 from kubectl_relay.views.data import plain
-from kubectl_relay.views.progress import ending, line, seen
+from kubectl_relay.views.progress import ending, line, progress_of
 
 _REDRAWS = 4
 
@@ -25,7 +25,7 @@ def follow(session: Session, namespace: str, name: str, *, as_json: bool, timeou
     jobs = changes(cluster, session.reader, namespace, name, timeout)
     console = output()
     if as_json:
-        return _until_end(jobs, lambda job: say(json.dumps(plain(seen(job)))))
+        return _until_end(jobs, lambda job: say(json.dumps(plain(progress_of(job)))))
     if not console.is_terminal:
         return _in_lines(jobs, lambda: cluster.now)
     return _live(console, jobs, lambda: cluster.now)
@@ -41,14 +41,14 @@ def _until_end(jobs: Iterator[Job], show: Callable[[Job], None]) -> Exit:
 
 
 def _in_lines(jobs: Iterator[Job], now: Callable[[], datetime]) -> Exit:
-    said = ""
+    printed = ""
 
     def show(job: Job) -> None:
-        nonlocal said
+        nonlocal printed
         text = line(job)
-        if text != said:
+        if text != printed:
             say(f"{now():%H:%M:%S}  {text}")
-        said = text
+        printed = text
 
     return _until_end(jobs, show)
 

@@ -1,1 +1,1 @@
-"""The page: GPUs, queue and trainings, read with the viewer's own token. It has no rights of its own."""
+"""The page: GPUs, queue and training jobs, read with the viewer's own token. It has no rights of its own."""

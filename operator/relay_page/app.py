@@ -113,7 +113,7 @@ async def _feed(request: Request, client: Viewer, namespace: Namespace = "") -> 
     state = request.app.state
     settings: PageSettings = state.settings
     if state.viewers >= settings.viewers:
-        raise ViewerClientError(503, f"{settings.viewers} pages are open already, which is GPU_RELAY_PAGE_VIEWERS.")
+        raise ViewerClientError(503, f"{settings.viewers} pages are open, which is the limit GPU_RELAY_PAGE_VIEWERS.")
     state.viewers += 1
     try:
         feed = Feed(client, namespace, settings.namespace)

@@ -1,4 +1,9 @@
-"""The Kubernetes API as one viewer's token may see it: reads only, no credentials but the viewer's."""
+"""The Kubernetes API as one viewer's token may see it: reads only, no credentials but the viewer's.
+
+It is a client of its own. The operator's `clients.kube` has one identity from a kubeconfig or a service account; here
+each request has the token of its viewer on connections that all viewers share, without cookies, redirects or proxies,
+and with limits on what is read into memory. So the page's image needs no Kubernetes library.
+"""
 
 import json
 import re
@@ -16,7 +21,7 @@ _TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
 _WATCH_SECONDS = 240
 _LONGEST_LINE = 8 * 2**20
 _MOST_BYTES = 64 * 2**20
-_MOST_WORDS = 500
+_LONGEST_MESSAGE = 500
 
 
 class ViewerClientError(Exception):
@@ -28,7 +33,7 @@ class ViewerClientError(Exception):
 
 
 class ExpiredError(Exception):
-    """A watch cannot go on where it stopped: list anew."""
+    """A watch cannot resume where it stopped: list again."""
 
 
 def open_session(tls: ssl.SSLContext) -> aiohttp.ClientSession:
@@ -44,25 +49,25 @@ class ViewerClient:
         """Take a viewer's token.
 
         Raises:
-            WindowError: there is none, or it cannot be one.
+            ViewerClientError: there is none, or it cannot be one.
 
         """
         if not _TOKEN.fullmatch(token):
-            raise ViewerClientError(401, "Give a token: `kubectl create token` prints one.")
+            raise ViewerClientError(401, "Enter a token: `kubectl create token` prints one.")
         self._session = session
         self._server = server
         self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
 
     async def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
-        """Read one object, or one page of a list; WindowError where that is refused."""
+        """Read one object, or one page of a list; ViewerClientError where that is refused."""
         raw = await self.read(path, query)
         try:
             return dict(json.loads(raw))
         except ValueError as error:
-            raise ViewerClientError(502, "The API server's answer is no JSON object.") from error
+            raise ViewerClientError(502, "The API server's response is not a JSON object.") from error
 
     async def read(self, path: str, query: Mapping[str, str] | None = None, *, most: int = _MOST_BYTES) -> bytes:
-        """Read an answer of at most so many bytes; WindowError where it is refused or larger."""
+        """Read an answer of at most so many bytes; ViewerClientError where it is refused or larger."""
         try:
             async with self._session.get(
                 self._url(path, query), headers=self._headers, timeout=_TIMEOUT, allow_redirects=False
@@ -74,7 +79,7 @@ class ViewerClient:
             raise _unreachable(error) from error
 
     async def list(self, path: str, query: Mapping[str, str] | None = None) -> tuple[list[Object], str]:
-        """Read a whole list in pages; returns the items and the version from which a watch goes on."""
+        """Read a whole list in pages; returns the items and the version from which a watch resumes."""
         items: list[Object] = []
         token = ""
         while True:
@@ -89,7 +94,7 @@ class ViewerClient:
 
         Raises:
             ExpiredError: the version is too old.
-            WindowError: refused, or the connection broke.
+            ViewerClientError: refused, or the connection broke.
 
         """
         how = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
@@ -138,15 +143,15 @@ async def _refusal(answer: aiohttp.ClientResponse) -> ViewerClientError:
     """Say in a sentence what the API server refused, and what would help."""
     if answer.status == 401:
         return ViewerClientError(
-            401, "The API server does not accept this token: it is mistyped or has expired. Make a new one."
+            401, "The API server does not accept this token: it is mistyped or has expired. Create a new one."
         )
     raw = await answer.content.read(64 * 1024)
     try:
-        said = str(json.loads(raw).get("message", ""))
+        message = str(json.loads(raw).get("message", ""))
     except (ValueError, AttributeError):
-        said = raw.decode(errors="replace").strip()
-    return ViewerClientError(answer.status, said[:_MOST_WORDS] or f"The API server answered {answer.status}.")
+        message = raw.decode(errors="replace").strip()
+    return ViewerClientError(answer.status, message[:_LONGEST_MESSAGE] or f"The API server answered {answer.status}.")
 
 
 def _unreachable(error: Exception) -> ViewerClientError:
-    return ViewerClientError(502, f"The API server does not answer: {type(error).__name__} {error}"[:_MOST_WORDS])
+    return ViewerClientError(502, f"The API server does not answer: {type(error).__name__} {error}"[:_LONGEST_MESSAGE])

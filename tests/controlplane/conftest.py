@@ -13,7 +13,9 @@ from devcluster.controlplane import api_client
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import create_namespace, furnish, service_account_kubeconfig
 from devcluster.scripted.resident import ScriptedResident
+from devcluster.scripted.trainer import ScriptedTrainer
 from devcluster.scripted.world import World
+from tests.support.plugin import Plugin
 
 _LOG_SHOWN = 6000
 """Characters of an operator's log."""
@@ -123,3 +125,18 @@ def start_operator(
 def operator(world: World, start_operator: Callable[..., OperatorProcess]) -> OperatorProcess:
     """The operator, running."""
     return start_operator()
+
+
+@pytest.fixture
+def relay(cluster: Cluster, tmp_path: Path) -> Plugin:
+    """`kubectl relay`, run by an administrator."""
+    return Plugin(tmp_path / "bin", cluster.kubeconfig)
+
+
+@pytest.fixture
+def relay_trainer() -> Iterator[ScriptedTrainer]:
+    """A trainer at epoch 12 of 100."""
+    trainer = ScriptedTrainer(epochs=100, eta_seconds=900)
+    trainer.epoch, trainer.metrics = 12, {"mAP50": 0.61, "mAP50_95": 0.42}
+    yield trainer
+    trainer.close()

@@ -39,8 +39,8 @@ def viewer(page: PageProcess, world: World) -> Iterator[httpx.Client]:
 def test_a_viewer_sees_the_jobs_of_the_own_namespace_alone(viewer: httpx.Client, world: World) -> None:
     world.apply_job("mine", suspend=True)
     with feed(viewer, world.namespace) as events:
-        told = dict(next(events) for _ in range(3))
-    assert [job["name"] for job in told["jobs"]["put"]] == ["mine"]
+        received = dict(next(events) for _ in range(3))
+    assert [job["name"] for job in received["jobs"]["put"]] == ["mine"]
     for elsewhere in ("", "gpu-relay", "default"):
         refused = viewer.get("/api/feed", params={"namespace": elsewhere})
         assert refused.status_code == 403
@@ -103,7 +103,7 @@ def test_a_token_whose_account_is_gone_ends_the_feed(page: PageProcess, world: W
 def test_more_viewers_than_it_serves_are_told_so(viewer: httpx.Client, world: World) -> None:
     with feed(viewer, world.namespace), feed(viewer, world.namespace), feed(viewer, world.namespace):
         full = viewer.get("/api/feed", params={"namespace": world.namespace})
-        assert (full.status_code, full.json()["message"][:21]) == (503, "3 pages are open alre")
+        assert (full.status_code, full.json()["message"][:21]) == (503, "3 pages are open, whi")
 
     def has_a_place() -> bool:
         with viewer.stream("GET", "/api/feed", params={"namespace": world.namespace}) as answer:
@@ -120,9 +120,9 @@ def test_details_of_a_job_with_its_events(viewer: httpx.Client, world: World) ->
     about |= {name: job["metadata"][name] for name in ("namespace", "name", "uid")}
     event = {"metadata": {"name": "digits.1"}, "involvedObject": about, "reason": "PodCreated", "message": "created"}
     world.api.post(f"/api/v1/namespaces/{world.namespace}/events", json=event).raise_for_status()
-    told = viewer.get(f"/api/jobs/{world.namespace}/digits").json()
-    assert told["curve"] == [point]
-    assert [(each["reason"], each["message"]) for each in told["events"]] == [("PodCreated", "created")]
+    received = viewer.get(f"/api/jobs/{world.namespace}/digits").json()
+    assert received["curve"] == [point]
+    assert [(each["reason"], each["message"]) for each in received["events"]] == [("PodCreated", "created")]
 
 
 def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(

@@ -57,7 +57,7 @@ def scene(api: httpx.Client, token: str) -> Iterator[Scene]:
 def test_a_token_is_asked_for_and_kept_in_the_tab_alone(browser: Browser, page: PageProcess, token: str) -> None:
     with visitor(browser, page) as tab:
         tab.get_by_label("Token", exact=True).fill("not.a.token")
-        tab.get_by_role("button", name="Show").click()
+        tab.get_by_role("button", name="Connect").click()
         expect(tab.get_by_role("alert")).to_contain_text("does not accept this token")
         enter(tab, token)
         kept = tab.evaluate(
@@ -67,7 +67,7 @@ def test_a_token_is_asked_for_and_kept_in_the_tab_alone(browser: Browser, page: 
         assert token not in tab.url
         tab.reload()
         tab.get_by_text("live", exact=True).wait_for()
-        tab.get_by_role("button", name="Forget the token").click()
+        tab.get_by_role("button", name="Sign out").click()
         expect(tab.get_by_label("Token", exact=True)).to_be_focused()
         assert tab.evaluate("(token) => Object.values(sessionStorage).includes(token)", token) is False
 
@@ -84,7 +84,7 @@ def test_changes_appear_by_themselves(browser: Browser, page: PageProcess, token
         expect(tab.locator(".owner")).to_contain_text("epoch 47 of 120")
         expect(tab.get_by_role("img", name="Validation after 46 epochs")).to_be_visible()
         scene.clear()
-        expect(tab.locator("#none")).to_have_text("No jobs. The residents serve.")
+        expect(tab.locator("#none")).to_have_text("No jobs.")
 
 
 def test_everything_works_by_keyboard(browser: Browser, page: PageProcess, token: str, scene: Scene) -> None:

@@ -40,7 +40,7 @@ from kubectl_relay.show.watching import panel
 from kubectl_relay.views.data import plain
 from kubectl_relay.views.explain import explain
 from kubectl_relay.views.losses import losses
-from kubectl_relay.views.progress import line, seen, share, sparkline
+from kubectl_relay.views.progress import line, progress_of, share, sparkline
 
 NOW = datetime(2026, 1, 1, 12, tzinfo=UTC)
 SPEC = YoloTrainingJobSpec.model_validate(
@@ -138,7 +138,7 @@ EVENTS = st.lists(
         gpu=st.sampled_from(["", "gpu-1"]) | TEXTS, node=TEXTS, outcome=REASONS | TEXTS, next_job=TEXTS,
     ),
     max_size=6,
-).map(lambda found: tuple(sorted(found, key=lambda told: told.at)))  # fmt: skip
+).map(lambda found: tuple(sorted(found, key=lambda each: each.at)))  # fmt: skip
 PICTURES = st.builds(
     ClusterSnapshot,
     now=st.just(NOW),
@@ -163,16 +163,16 @@ def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
     show_gpus(console, gpus, snapshot)
     show_timeline(console, timeline)
     for job in snapshot.jobs:
-        told = explain(snapshot, job)
-        show_explanation(console, told, NOW)
+        explanation = explain(snapshot, job)
+        show_explanation(console, explanation, NOW)
         console.print(panel(job, NOW))
         with redirect_stdout(stream):
             for text in (
                 line(job),
                 *losses(job),
-                dumped(told, "json"),
-                dumped(told, "yaml"),
-                json.dumps(plain(seen(job))),
+                dumped(explanation, "json"),
+                dumped(explanation, "yaml"),
+                json.dumps(plain(progress_of(job))),
             ):
                 say(text)
     with redirect_stdout(stream):
@@ -237,7 +237,7 @@ def test_views_hold_together(snapshot: ClusterSnapshot) -> None:
             assert gpu.owner is not None
             assert gpu.owner.job == lease.owner, "the Lease is the record of ownership"
     turns = [(turn.job.uid, turn.fence) for line in timeline.gpus for turn in line.turns]
-    assert len(turns) == len(set(turns)), "no turn is told twice"
+    assert len(turns) == len(set(turns)), "no turn is listed twice"
     assert timeline.begin <= max([NOW, *(t.begin for line in timeline.gpus for t in line.turns if t.begin)])
     for job in snapshot.jobs:
         done = share(job)

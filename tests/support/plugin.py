@@ -10,6 +10,9 @@ from pathlib import Path
 
 from devcluster.kubectl import find_kubectl
 from devcluster.paths import REPOSITORY
+from devcluster.scripted.trainer import ScriptedTrainer
+from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 
 _WIDE = "240"
 _TERMINAL = "110"
@@ -17,7 +20,7 @@ _TERMINAL = "110"
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The result of a command."""
 
     code: int
     out: str
@@ -41,7 +44,7 @@ class Plugin:
         }
 
     def __call__(self, *arguments: str, **environment: str) -> Done:
-        """Run it to its end, in pipes and without anybody to answer."""
+        """Run it to its end, in pipes and without a terminal to answer on."""
         with self.start(*arguments, **environment) as process:
             out, err = process.communicate(timeout=60)
         return Done(process.returncode, out, err)
@@ -55,7 +58,7 @@ class Plugin:
         )  # fmt: skip
 
     def on_a_terminal(self, *arguments: str, typed: str = "", **environment: str) -> Done:
-        """Run it to its end on a terminal of its own, on which somebody has typed something; `out` is all of it."""
+        """Run it to its end on a terminal of its own, with typed input; `out` is all that it printed."""
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             ["kubectl", "relay", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -90,8 +93,16 @@ def install(folder: Path) -> None:
             file.chmod(0o755)
 
 
+def trains(world: World, trainer: ScriptedTrainer, job: str) -> None:
+    """Run a job's first training pod, until the operator has read its progress."""
+    world.shows_pod(f"{job}-1")
+    world.bind_pod(f"{job}-1", "node-1")
+    world.run_pod(f"{job}-1", ip=trainer.ip)
+    eventually(lambda: world.job(job)["status"].get("progress"), f"progress of {job}")
+
+
 def _read(terminal: int) -> bytes:
-    """Read from a terminal; nothing once its other side is closed, which Linux tells as an error."""
+    """Read from a terminal; nothing once its other side is closed, which Linux reports as an error."""
     try:
         return os.read(terminal, 65536)
     except OSError:

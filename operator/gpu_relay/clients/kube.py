@@ -1,6 +1,6 @@
 """The client of the Kubernetes API, on plain dicts: typed models reject objects that the API server accepts.
 
-The operator, `kubectl relay` and the process node of the local Kubernetes use it; paths come from `clients.resources`.
+The operator, `kubectl relay` and the process node of the local Kubernetes use it.
 """
 
 import json
@@ -17,6 +17,8 @@ from kubernetes.aio import client, config
 from kubernetes.aio.client import rest
 
 from gpu_relay.clients import clock
+from gpu_relay.clients.kube_error import KubeError as KubeError
+from gpu_relay.clients.kube_error import api_error, unreachable
 
 Object = dict[str, Any]
 _APPLY = "application/apply-patch+yaml"
@@ -34,48 +36,6 @@ _WATCH_GRACE = 10.0
 """Seconds for which a watch may be silent after the API server should have ended it."""
 
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-
-class KubeError(Exception):
-    """The API server answered with an error, or not at all (`status` 0)."""
-
-    def __init__(self, status: int, reason: str, message: str, details: Object | None = None) -> None:
-        super().__init__(f"{message} ({status} {reason})" if status else message)
-        self.status = status
-        self.reason = reason
-        self.message = message
-        self.details = details or {}
-        """The `details` of the API server's Status."""
-
-    @property
-    def not_found(self) -> bool:
-        """The object does not exist."""
-        return self.status == 404
-
-    @property
-    def conflict(self) -> bool:
-        """Another client has changed the object since it was read."""
-        return self.status == 409 and self.reason != "AlreadyExists"
-
-    @property
-    def already_exists(self) -> bool:
-        """An object of that name exists."""
-        return self.status == 409 and self.reason == "AlreadyExists"
-
-    @property
-    def refusal(self) -> bool:
-        """The request itself is at fault: repeating it would not help. 401 is not among them: it may be temporary."""
-        return 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 429}
-
-    @property
-    def invalid(self) -> bool:
-        """The object breaks the rules of its kind."""
-        return self.status in {400, 422}
-
-    @property
-    def unavailable(self) -> bool:
-        """The API server does not answer, or rejects all requests now: another request would fail as well."""
-        return self.status in {0, 429, 503}
 
 
 class _PageTooLargeError(Exception):
@@ -146,6 +106,11 @@ class Kube:
         """Read a whole list, live (a quorum read)."""
         return [item async for item in self.each(path, labels=labels, fields=fields)]
 
+    async def list_with_version(self, path: str, *, fields: str) -> tuple[Sequence[Object], str]:
+        """Read a whole list in one page, live; return the items, and the version after which to watch."""
+        page = await self._request("GET", path, {"fieldSelector": fields})
+        return tuple(page["items"]), str(page["metadata"]["resourceVersion"])
+
     async def list_cached(self, path: str, *, fields: str) -> Sequence[Object]:
         """Read a short list from the API server's cache, where it is indexed: cheap, and seconds old at most."""
         page = await self._request("GET", path, {"fieldSelector": fields, "resourceVersion": "0"})
@@ -185,14 +150,14 @@ class Kube:
         answer = await self._send("GET", path, query, timeout=seconds + _WATCH_GRACE)
         try:
             if answer.status >= 400:
-                raise _error(answer.status, _payload(answer.status, await answer.read()), f"watch {path}")
+                raise api_error(answer.status, _payload(answer.status, await answer.read()), f"watch {path}")
             async for line in answer.response.content:
                 change = json.loads(line)
                 if change["type"] == "ERROR":
-                    raise _error(change["object"].get("code", 500), change["object"], f"watch {path}")
+                    raise api_error(change["object"].get("code", 500), change["object"], f"watch {path}")
                 yield change["type"], change["object"]
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise _unreachable(f"watch {path}", error) from error
+            raise unreachable(f"watch {path}", error) from error
         finally:
             answer.response.close()
 
@@ -275,11 +240,11 @@ class Kube:
             payload = _payload(answer.status, await _read(answer, most))
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             self._count(method, "unreachable")
-            raise _unreachable(f"{method} {path}", error) from error
+            raise unreachable(f"{method} {path}", error) from error
         clock.CLUSTER.heard(answer.headers.get("Date", ""), asked, time.time())
         self._count(method, str(answer.status))
         if answer.status >= 400:
-            raise _error(answer.status, payload, f"{method} {path}")
+            raise api_error(answer.status, payload, f"{method} {path}")
         return payload
 
     async def _send(
@@ -305,22 +270,7 @@ class Kube:
             return await self._api.call_api(method, url, headers, body, _request_timeout=limits)
         except (aiohttp.ClientError, TimeoutError) as error:
             self._count(method, "unreachable")
-            raise _unreachable(f"{method} {path}", error) from error
-
-
-def _unreachable(request: str, error: Exception) -> KubeError:
-    return KubeError(0, "Unreachable", f"{request}: {type(error).__name__}: {error}")
-
-
-def _error(status: int, payload: Object, request: str) -> KubeError:
-    """Return the error that the API server's Status describes."""
-    details = payload.get("details")
-    return KubeError(
-        status,
-        str(payload.get("reason", "")),
-        str(payload.get("message", request)),
-        details if isinstance(details, dict) else {},
-    )
+            raise unreachable(f"{method} {path}", error) from error
 
 
 async def _read(answer: rest.RESTResponse, most: int | None) -> bytes:

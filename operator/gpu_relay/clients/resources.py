@@ -1,4 +1,4 @@
-"""The kinds of objects that are read and written, and their paths at the API server. Every such path is built here."""
+"""The kinds of objects at the API server, and their paths: code outside `clients` gets every path from here."""
 
 from dataclasses import dataclass
 
@@ -14,12 +14,16 @@ class Resource:
     plural: str
     subresource: str = ""
 
+    @property
+    def root(self) -> str:
+        """The path of the kind's group and version."""
+        return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
+
     def path(self, namespace: str | None, name: str = "") -> str:
         """Return the path of an object or a list; `namespace` is None for all, and for cluster-scoped kinds."""
-        root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
         inside = f"/namespaces/{namespace}" if namespace is not None else ""
         parts = [part for part in (self.plural, name, self.subresource) if part]
-        return f"{root}{inside}/{'/'.join(parts)}"
+        return f"{self.root}{inside}/{'/'.join(parts)}"
 
     @property
     def full_plural(self) -> str:

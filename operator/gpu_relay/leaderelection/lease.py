@@ -7,6 +7,7 @@ from math import ceil
 from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError, Object
+from gpu_relay.clients.resources import LEASES
 from gpu_relay.leaderelection.candidacy import LeaderRecord
 
 
@@ -17,7 +18,7 @@ class LeaderLease:
         """Create a client. `kube` must always permit writes: a candidate that takes the Lease is no leader yet."""
         self._kube = kube
         self._namespace = namespace
-        self._path = f"/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases"
+        self._path = LEASES.path(namespace)
 
     async def read(self) -> LeaderRecord | None:
         """Read the Lease, live; None if there is none. Raises KubeError."""

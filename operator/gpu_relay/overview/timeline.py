@@ -1,4 +1,4 @@
-"""Who had a GPU when: from jobs' attempts, GPUs' Leases and Events, and what none of them tells."""
+"""The history of each GPU: from jobs' attempts, GPUs' Leases and Events, with sentences on what is unknown."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _EVENTS_FADE = (
 
 @dataclass(frozen=True)
 class PastTurn:
-    """One turn. None and empty stand for what is not known."""
+    """One turn. None and empty stand for what is unknown."""
 
     job: JobKey
     fence: int
@@ -36,11 +36,11 @@ class PastTurn:
     reason: str = ""
     """How its attempt ended."""
     returned: datetime | None = None
-    """When the Lease went back to the resident, or on to the next job."""
+    """When the Lease was given back to the resident, or to the next job."""
     back: datetime | None = None
     """When the resident was loaded again after it."""
     passed_on: bool = False
-    """True where the next job had the GPU at once, so that the resident was loaded after that one only."""
+    """True where the next job got the GPU directly, so that the resident was loaded after that job."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class GpuTimeline:
 
 @dataclass(frozen=True)
 class Timeline:
-    """All GPUs' turns, from the first that is known, or asked for."""
+    """All GPUs' turns, from the first known one, or from the requested time."""
 
     begin: datetime
     now: datetime
@@ -64,29 +64,29 @@ class Timeline:
 
 
 def timeline_of(snapshot: ClusterSnapshot, since: datetime | None = None) -> Timeline:
-    """Put together who had which GPU; `since` leaves out what was over before."""
+    """Return the history of each GPU; `since` leaves out turns that ended before."""
     turns: dict[tuple[str, int], PastTurn] = {}
-    for told in snapshot.events or ():
-        _take_event(turns, told)
+    for event in snapshot.events or ():
+        _take_event(turns, event)
     for job in snapshot.jobs:
         _take_job(turns, job)
     leases = (snapshot.leases or {}).values()
     fences = Counter(lease.fence for lease in leases)
     for lease in leases:
         _take_lease(turns, lease, alone=fences[lease.fence] == 1)
-    _end_what_is_over(turns, snapshot)
+    _end_finished_turns(turns, snapshot)
     ended = (replace(each, end=each.end or each.returned) for each in turns.values())
     shown = [each for each in ended if since is None or (each.end or each.ended_by or snapshot.now) >= since]
     begins = [each.begin for each in shown if each.begin is not None]
     begin = max(since, min(begins, default=since)) if since else min(begins, default=snapshot.now)
     unknown = (*snapshot.unknown, *([] if snapshot.events is None else [_EVENTS_FADE]))
     if any(not each.gpu for each in shown):
-        unknown += ("On which GPU some turns were is not on record any more.",)
+        unknown += ("The GPU of some turns is no longer on record.",)
     return Timeline(begin, snapshot.now, tuple(_by_gpu(shown, snapshot)), unknown)
 
 
 def _by_gpu(turns: Iterable[PastTurn], snapshot: ClusterSnapshot) -> list[GpuTimeline]:
-    nodes = {told.gpu: told.node for told in snapshot.events or () if told.gpu}
+    nodes = {event.gpu: event.node for event in snapshot.events or () if event.gpu}
     nodes |= {key: lease.node for key, lease in (snapshot.leases or {}).items()}
     for job in snapshot.jobs:
         if job.status.gpu and job.status.gpu.uuid:
@@ -96,33 +96,33 @@ def _by_gpu(turns: Iterable[PastTurn], snapshot: ClusterSnapshot) -> list[GpuTim
     return [GpuTimeline(key, nodes.get(key, ""), tuple(t for t in ordered if t.gpu == key)) for key in keys]
 
 
-def _take_event(turns: dict[tuple[str, int], PastTurn], told: JobEvent) -> None:
-    """Add what an Event of a turn tells; operators before 0.2 say on which GPU it was to people only."""
-    key = (told.uid, told.turn)
-    begins = told.reason == Reason.GPU_LEASED
+def _take_event(turns: dict[tuple[str, int], PastTurn], event: JobEvent) -> None:
+    """Add what an Event of a turn records; operators before 0.2 wrote the GPU into the message only."""
+    key = (event.uid, event.turn)
+    begins = event.reason == Reason.GPU_LEASED
     turn = turns.get(key)
     if turn is None:
-        if not told.gpu and not begins:
+        if not event.gpu and not begins:
             return
-        turn = PastTurn(JobKey(told.namespace, told.job, told.uid), told.turn, told.gpu)
+        turn = PastTurn(JobKey(event.namespace, event.job, event.uid), event.turn, event.gpu)
     if begins:
-        turn = replace(turn, begin=told.at, begin_is_exact=True)
-    elif told.reason == Reason.TRAINING_ENDED:
-        turn = replace(turn, end=told.at, over=True, reason=told.outcome)
-    elif told.reason == Reason.GPU_RETURNED:
-        turn = replace(turn, over=True, returned=told.at)
-    elif told.next_job or told.reason == Reason.GPU_PASSED_ON:
-        turn = replace(turn, end=turn.end or told.at, over=True, returned=told.at, passed_on=True)
-    elif told.reason == Reason.RESIDENT_LOADED:
-        turn = replace(turn, over=True, back=told.at)
+        turn = replace(turn, begin=event.at, begin_is_exact=True)
+    elif event.reason == Reason.TRAINING_ENDED:
+        turn = replace(turn, end=event.at, over=True, reason=event.outcome)
+    elif event.reason == Reason.GPU_RETURNED:
+        turn = replace(turn, over=True, returned=event.at)
+    elif event.next_job or event.reason == Reason.GPU_PASSED_ON:
+        turn = replace(turn, end=turn.end or event.at, over=True, returned=event.at, passed_on=True)
+    elif event.reason == Reason.RESIDENT_LOADED:
+        turn = replace(turn, over=True, back=event.at)
     turns[key] = turn
 
 
-def _end_what_is_over(turns: dict[tuple[str, int], PastTurn], snapshot: ClusterSnapshot) -> None:
-    """End the turns that own nothing any more.
+def _end_finished_turns(turns: dict[tuple[str, int], PastTurn], snapshot: ClusterSnapshot) -> None:
+    """End the turns that no longer own their GPU.
 
     Those after which another one began on their GPU, with a higher fence; those of which neither a Lease nor their
-    job's status tells any more, as of deleted jobs. What a Lease says counts most.
+    job's status has a record any more, as of deleted jobs. The Lease counts most.
     """
     leases = snapshot.leases or {}
     by_lease = {(lease.owner.uid, lease.fence) for lease in leases.values() if lease.owner is not None}
@@ -140,7 +140,7 @@ def _end_what_is_over(turns: dict[tuple[str, int], PastTurn], snapshot: ClusterS
 
 
 def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
-    """Add what a job's own status keeps: attempts without their GPU, but for the last, and the present turn."""
+    """Add what a job's own status records: its attempts, the last one with its GPU, and the present turn."""
     uuid = (job.status.gpu.uuid or "").lower() if job.status.gpu else ""
     last = job.status.attempts[-1].fence if job.status.attempts else None
     for attempt in job.status.attempts:
@@ -161,14 +161,14 @@ def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
 
 def _end(turn: PastTurn, attempt: Attempt) -> datetime:
     """Return when a turn's attempt ended: by the Event, else by the status, which has whole seconds only."""
-    told = parse_time(attempt.completion_time)
-    return turn.end or (max(told, turn.begin) if turn.begin else told)
+    recorded = parse_time(attempt.completion_time)
+    return turn.end or (max(recorded, turn.begin) if turn.begin else recorded)
 
 
 def _take_lease(turns: dict[tuple[str, int], PastTurn], lease: GpuLease, *, alone: bool) -> None:
-    """Add the present owner, be its job visible or not; and the return of the last turn, where that is all there is.
+    """Add the present owner, also of a job that may not be read; or the return of the last turn.
 
-    `alone` is True where no other GPU has the same fence, so that the fence tells the GPU.
+    `alone` is True where no other GPU has the same fence, so that the fence identifies the GPU.
     """
     acquired = parse_time(lease.acquired) if lease.acquired else None
     owner = lease.owner

@@ -195,7 +195,7 @@ def _cause(error: KubeError) -> str:
 
 def _contexts(path: str) -> tuple[list[Object], Object]:
     """Return a kubeconfig's contexts, and the current one; `path` may name several files, as `$KUBECONFIG` does."""
-    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep)):
+    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep) if file):
         raise config.ConfigException("there is no such file")
     contexts, active = config.list_kube_config_contexts(path)
     return contexts, active

@@ -20,10 +20,10 @@ _GONE = 410
 def changes(
     cluster: Cluster, reader: SnapshotReader, namespace: str, name: str, timeout: float | None
 ) -> Iterator[Job]:
-    """Yield a job as it is, and after each change, until the caller has seen enough.
+    """Yield a job as it is, and after each change, for as long as the caller iterates.
 
     A connection that breaks is made again. Raises RelayError when the job is deleted, replaced by another of its name,
-    or when `timeout` seconds are over.
+    or when `timeout` seconds have passed.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     job = reader.job(namespace, name)
@@ -33,11 +33,11 @@ def changes(
         if left <= 0:
             raise RelayError(f"{job.key} has not ended within {timeout:g} s", Exit.TIMED_OUT)
         seconds = min(_WATCH_SECONDS, ceil(left))
-        job = yield from _watched(cluster, job, seconds)
-        job = yield from _again(reader, job)
+        job = yield from _watch(cluster, job, seconds)
+        job = yield from _reread(reader, job)
 
 
-def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, Job]:
+def _watch(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, Job]:
     """Yield a job's changes for so many seconds, or until the connection breaks; return it as it was last seen."""
     key = job.key
     try:
@@ -54,8 +54,8 @@ def _watched(cluster: Cluster, job: Job, seconds: int) -> Generator[Job, None, J
     return job
 
 
-def _again(reader: SnapshotReader, job: Job) -> Generator[Job, None, Job]:
-    """Read the job anew, patiently; yield it where it has changed."""
+def _reread(reader: SnapshotReader, job: Job) -> Generator[Job, None, Job]:
+    """Read the job again, with retries; yield it where it has changed."""
     key = job.key
     for attempt in range(1, _TRIES + 1):
         try:

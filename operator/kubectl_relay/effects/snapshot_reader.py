@@ -50,7 +50,7 @@ class SnapshotReader:
         jobs, everywhere = self._jobs(namespace, widen=widen)
         leases, leader = self._leases()
         residents = self._residents(measure=measure)
-        told = self._events(None if everywhere else namespace) if events else None
+        job_events = self._events(None if everywhere else namespace) if events else None
         return ClusterSnapshot(
             now=self._cluster.now,
             jobs=tuple(jobs),
@@ -59,7 +59,7 @@ class SnapshotReader:
             leader=leader,
             residents=residents,
             node_labels=self._node_labels(jobs, residents or ()),
-            events=told,
+            events=job_events,
             unknown=tuple(self._unknown),
         )
 
@@ -125,7 +125,7 @@ class SnapshotReader:
 
     def _residents(self, *, measure: bool) -> tuple[Resident, ...] | None:
         raws = self._try(
-            "Resident pods and what they say of their GPUs",
+            "Resident pods and their reports",
             lambda: self._first_allowed(
                 *(
                     partial(self._cluster.list, PODS, scope, labels=words.LABEL_RESIDENT)
@@ -166,15 +166,15 @@ class SnapshotReader:
                 except ValueError as problem:
                     error = str(problem)
             case ForbiddenError():
-                self._note(f"Memory as residents measure it cannot be asked for: you may not {answer.rule}.")
+                self._note(f"The residents' measurements of memory cannot be read: you may not {answer.rule}.")
             case RelayError():
                 self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {answer}.")
         return resident_of(pod, None, error)
 
     def _events(self, namespace: str | None) -> tuple[JobEvent, ...] | None:
         ours = f"involvedObject.kind={words.KIND}"
-        raws = self._try("What Events tell", lambda: self._cluster.list(EVENTS, namespace, fields=ours))
-        return None if raws is None else tuple(sorted(map(job_event_of, raws), key=lambda told: told.at))
+        raws = self._try("Events", lambda: self._cluster.list(EVENTS, namespace, fields=ours))
+        return None if raws is None else tuple(sorted(map(job_event_of, raws), key=lambda each: each.at))
 
     def _try(self, what: str, call: Callable[[], T]) -> T | None:
         try:

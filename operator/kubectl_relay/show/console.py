@@ -1,6 +1,6 @@
 """The terminal: colours only where there is one, whole lines where there is none.
 
-All that the plugin prints goes through here, and is made visible here, whoever wrote it.
+All that the plugin prints goes through here, and control characters are replaced here.
 """
 
 import os
@@ -17,7 +17,7 @@ from rich.text import Text
 from kubectl_relay.views.text import visible
 
 PIPE_WIDTH = 120
-"""Columns of output that goes to no terminal, unless `COLUMNS` says otherwise."""
+"""Columns of output that goes to no terminal, unless `COLUMNS` sets them."""
 
 
 def output(stream: IO[str] | None = None) -> Console:
@@ -35,7 +35,7 @@ def say(text: str, *, err: bool = False) -> None:
 
 
 class _Visible(Console):
-    """A console whose texts cannot steer the terminal; rich's own control codes are no text."""
+    """A console whose texts cannot control the terminal; rich's own control codes are no text."""
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render, and make what is text visible."""

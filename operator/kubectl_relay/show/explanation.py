@@ -15,10 +15,10 @@ _PHASE_STYLES = {"Succeeded": "bold green", "Failed": "bold red", "Training": "b
 _MOST_HISTORY = 40
 
 
-def show_explanation(console: Console, told: Explanation, now: datetime) -> None:
-    """Print it."""
-    console.print(words((told.headline, _PHASE_STYLES.get(told.phase, "bold yellow"))))
-    for title, sentences in (("Why", told.why), ("What would change it", told.change)):
+def show_explanation(console: Console, explanation: Explanation, now: datetime) -> None:
+    """Print an explanation."""
+    console.print(words((explanation.headline, _PHASE_STYLES.get(explanation.phase, "bold yellow"))))
+    for title, sentences in (("Why", explanation.why), ("What would change it", explanation.change)):
         if sentences:
             console.print()
             console.print(words((title, "bold")))
@@ -31,7 +31,7 @@ def show_explanation(console: Console, told: Explanation, now: datetime) -> None
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(style="dim", no_wrap=True)
     table.add_column()
-    for each in told.history[-_MOST_HISTORY:]:
+    for each in explanation.history[-_MOST_HISTORY:]:
         table.add_row(clock(each.at, now), words((each.text, "yellow" if each.warning else "")))
     console.print(Padding(table, (0, 0, 0, 2)))
-    show_unknown(console, told.unknown)
+    show_unknown(console, explanation.unknown)

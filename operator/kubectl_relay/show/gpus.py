@@ -1,4 +1,4 @@
-"""GPUs as cards: whose it is, a bar of its memory, its resident, its queue."""
+"""GPUs as cards: the owner, a bar of its memory, its resident, its queue."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -21,11 +21,14 @@ _STATE_STYLES = {"loaded": "green", "unloaded": "yellow", "failed": "bold red", 
 
 
 def show_gpus(console: Console, gpus: Sequence[Gpu], snapshot: ClusterSnapshot) -> None:
-    """Print every GPU, and what could not be seen."""
+    """Print every GPU, and what could not be read."""
     silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
     if silent is not None:
         console.print(
-            words(("No operator leads", "bold red"), f", and none has for {span(silent)}: nothing new starts.")
+            words(
+                ("No operator is the leader", "bold red"),
+                f", and none has been for {span(silent)}: no job starts.",
+            )
         )
     for gpu in gpus:
         console.print(_card(gpu, snapshot))
@@ -40,7 +43,7 @@ def show_gpus(console: Console, gpus: Sequence[Gpu], snapshot: ClusterSnapshot) 
 def _no_gpu(snapshot: ClusterSnapshot) -> str:
     if snapshot.leases is None or snapshot.residents is None:
         return "No GPU can be seen with your rights."
-    return "No GPU is known yet: none has had a turn, and no resident could be asked for its own."
+    return "No GPU is known yet: no job has had a turn, and no resident has reported its GPU."
 
 
 def show_unknown(console: Console, sentences: Sequence[str]) -> None:
@@ -61,7 +64,7 @@ def _card(gpu: Gpu, snapshot: ClusterSnapshot) -> RenderableType:
     if gpu.resident is not None:
         rows.add_row("resident", _resident(gpu.resident, now))
     rows.add_row("queue", _queue(gpu, snapshot))
-    title = words(_state_mark(gpu), (gpu.key or "a GPU whose UUID is not known", "bold"), *_where(gpu))
+    title = words(_state_mark(gpu), (gpu.key or "a GPU with an unknown UUID", "bold"), *_where(gpu))
     return Group(title, Padding(rows, (0, 0, 0, 2)))
 
 
@@ -86,7 +89,7 @@ def _owner(gpu: Gpu, now: datetime) -> Text:
         return words(("not known", "dim"))
     since = f" for {span(now - owner.since)} (since {clock(owner.since, now)})" if owner.since else ""
     if owner.job is None:
-        return words(("the resident" if gpu.resident else "nobody", "bold green"), since)
+        return words(("the resident" if gpu.resident else "no job", "bold green"), since)
     return words((str(owner.job), "bold yellow"), since, *_doing(owner, now))
 
 
@@ -120,10 +123,10 @@ def _bar(memory: Memory) -> Text:
 def _resident(resident: ResidentState, now: datetime) -> Text:
     parts: list[tuple[str, str] | str] = [(resident.state, _STATE_STYLES.get(resident.state, "yellow"))]
     if not resident.measured and resident.state != "unknown":
-        parts.append((" by the Lease", "dim"))
+        parts.append((" (according to the Lease)", "dim"))
     if resident.out_since is not None:
         limit = f" of at most {span(resident.max_outage)}" if resident.max_outage is not None else ""
-        parts.append(f", out for {span(now - resident.out_since)}{limit}")
+        parts.append(f", unavailable for {span(now - resident.out_since)}{limit}")
     if resident.refused:
         parts.append((f", {resident.refused:,} requests refused meanwhile", "yellow"))
     if resident.name:

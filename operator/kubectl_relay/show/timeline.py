@@ -52,7 +52,7 @@ def _chart(console: Console, line: GpuTimeline, timeline: Timeline, letters: dic
 
 
 def _cell(turns: Sequence[PastTurn], at: datetime, step: timedelta, letters: dict[str, int]) -> tuple[str, str]:
-    """Draw what a moment's cell has: a job's letter, the resident on its way back, the resident."""
+    """Return the cell of a time and its style: a job's letter, a resident that is loading, a resident that serves."""
     until = at + step
     known = False
     for turn in turns:

@@ -1,4 +1,4 @@
-"""A job that is followed: its steps, a bar of epochs, the course of its metrics."""
+"""A job that is followed: its steps, a bar of epochs, its metrics by epoch."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -20,7 +20,7 @@ _BAR = 40
 
 
 class Panel:
-    """What a live display shows; drawn anew several times a second, so times go on between changes."""
+    """What a live display shows; drawn several times a second, so that times advance between changes."""
 
     def __init__(self, job: Job, now: Callable[[], datetime]) -> None:
         self.job = job
@@ -31,11 +31,11 @@ class Panel:
 
 
 def panel(job: Job, now: datetime) -> RenderableType:
-    """Draw a job at a moment."""
+    """Draw a job as of a time."""
     parts: list[RenderableType] = [_title(job), _steps(job), *_bar(job, now)]
-    course = curves(job)
-    if course:
-        parts.append(_curves(course))
+    by_epoch = curves(job)
+    if by_epoch:
+        parts.append(_curves(by_epoch))
     parts.append(words((message(job), "dim")))
     return Group(*parts)
 

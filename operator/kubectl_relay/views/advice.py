@@ -8,21 +8,21 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 
 _DESCRIBE = "`kubectl -n {namespace} describe pod {pod}` has the details."
-_AGAIN = "Mend that, delete this job, and create it anew: its spec cannot be changed, and no repetition helps."
-_WAIT = "Nothing needs to be done: the operator goes on by itself."
+_AGAIN = "Fix that, delete this job, and create it again: its spec cannot be changed, and retries do not help."
+_WAIT = "You need to do nothing: the operator continues by itself."
 
 ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.WAITING_FOR_KUEUE: (
-        "Quota that comes free in the job's LocalQueue, or more of it, lets the job in.",
+        "Kueue admits the job when quota of its LocalQueue is released, or increased.",
         "Without the label kueue.x-k8s.io/queue-name the job would not ask Kueue at all.",
     ),
     Reason.KUEUE_MISSING: (
-        "Install Kueue (or let the operator ask it: manifests/components/kueue), or take the label "
-        "kueue.x-k8s.io/queue-name off the job.",
+        "Install Kueue (with manifests/components/kueue for the operator), or remove the label "
+        "kueue.x-k8s.io/queue-name from the job.",
     ),
     Reason.ADMITTED: (_WAIT,),
     Reason.WAITING_TO_PREPARE: (
-        "The jobs that are being prepared now make room when they are done.",
+        "It is prepared when one of the jobs that are being prepared now is ready.",
         "The operator's GPU_RELAY_PREPARATIONS sets how many of a namespace are prepared at a time.",
     ),
     Reason.VOLUME_CLAIM_MISSING: (
@@ -30,7 +30,7 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "The job continues within a minute after the PVC has been created.",
     ),
     Reason.PREPARING: (_WAIT, "`kubectl -n {namespace} logs {pod}` shows what it fetches and checks."),
-    Reason.PREPARATION_FAILED: ("It is tried again after a pause; what it stumbled over may need your help.",),
+    Reason.PREPARATION_FAILED: ("It is retried after a pause; you may have to fix what the message names.",),
     Reason.PREPARATION_TIMED_OUT: (_DESCRIBE, "The operator's GPU_RELAY_PREPARATION_TIMEOUT sets the limit."),
     Reason.PREPARATION_SKIPPED: (_WAIT,),
     Reason.PREPARED: (_WAIT,),
@@ -50,10 +50,10 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     ),
     Reason.WAITING_FOR_BACKOFF: ("The next attempt begins by itself after the pause.",),
     Reason.NO_GPU_FITS: (
-        "It waits for ever as things are; others pass it by.",
+        "It will wait indefinitely; other jobs are scheduled ahead of it.",
         "Ask for less in spec.gpu.memory, or for other labels, in a new job; or add such a GPU.",
-        "Where a resident does not lend its GPU to namespace {namespace}: its pod's annotation "
-        "gpurelay.dev/allowed-namespaces names those to which it does.",
+        "If a resident does not lend its GPU to namespace {namespace}: its pod's annotation "
+        "gpurelay.dev/allowed-namespaces lists the namespaces that may borrow it.",
     ),
     Reason.NODE_UNAVAILABLE: (
         "The message names what keeps pods away from the node. The operator checks again by itself.",
@@ -72,7 +72,7 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "Another process holds memory on that GPU: `nvidia-smi` on the node shows which.",
         "The resident stays loaded meanwhile. The operator measures again by itself.",
     ),
-    Reason.GPU_STILL_IN_USE: ("That pod must end first; it has been told to stop.",),
+    Reason.GPU_STILL_IN_USE: ("That pod must end first; it is being stopped.",),
     Reason.MEMORY_PROVEN: (_WAIT,),
     Reason.POD_CREATED: (_WAIT,),
     Reason.POD_NOT_STARTED: ("Pods take a while to start.", _DESCRIBE),
@@ -81,11 +81,11 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.CONTAINER_NOT_CREATED: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),
     Reason.VOLUME_NOT_MOUNTED: (
         _DESCRIBE,
-        "Correct the claim that the message names; it is tried again.",
+        "Correct the PVC that the message names; the operator retries.",
     ),
     Reason.INIT_CONTAINER_FAILED: (
         _DESCRIBE,
-        "Ask who runs the cluster: the job does not bring that container.",
+        "Ask the cluster's administrator: that container is not part of the job.",
     ),
     Reason.POD_REFUSED: (
         "A quota or an admission policy refuses the pod: change it, or spec.podTemplate.",
@@ -93,14 +93,14 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     ),
     Reason.POD_NAME_TAKEN: ("Delete that pod, or give the job another name. The job starts when the name is free.",),
     Reason.TRAINING_RUNNING: ("`kubectl relay -n {namespace} watch {job}` follows it.",),
-    Reason.YIELDING_TO_RESIDENT: ("It goes on from its checkpoint when the resident has served for a while.",),
-    Reason.SUSPENDED: ("`kubectl relay -n {namespace} resume {job}` lets it go on from its checkpoint.",),
+    Reason.YIELDING_TO_RESIDENT: ("It resumes from its checkpoint when the resident has served for a while.",),
+    Reason.SUSPENDED: ("`kubectl relay -n {namespace} resume {job}` resumes it from its checkpoint.",),
     Reason.RESUMED: (_WAIT,),
     Reason.PREEMPTED: (
-        "It goes on from its checkpoint when the job of higher priority has had its turn.",
+        "It resumes from its checkpoint when the job of higher priority has had its turn.",
         "spec.preemptible: false would keep it from being stopped; it may be changed now.",
     ),
-    Reason.QUOTA_WITHDRAWN: ("It goes on from its checkpoint when Kueue admits it again.",),
+    Reason.QUOTA_WITHDRAWN: ("It resumes from its checkpoint when Kueue admits it again.",),
     Reason.DEADLINE_EXCEEDED: (
         "A new job with a larger spec.activeDeadlineSeconds has more time; it begins from the start.",
     ),
@@ -110,24 +110,24 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "`kubectl taint node <node> node.kubernetes.io/out-of-service=down:NoExecute`.",
     ),
     Reason.NODE_LOST: (
-        "With its node back it goes on by itself. Where the machine is down: "
+        "It continues by itself when its node is back. Where the machine is down: "
         "`kubectl taint node <node> node.kubernetes.io/out-of-service=down:NoExecute`.",
     ),
     Reason.BACKOFF_LIMIT_EXCEEDED: ("See what ended the attempts below; then create a new job.",),
     Reason.INVALID_SPEC: (_AGAIN,),
     Reason.DATASET_INVALID: (_AGAIN,),
     Reason.CONFIG_INVALID: (_AGAIN,),
-    Reason.OUT_OF_MEMORY: ("It is tried again with half the batch; a new job may ask for more spec.gpu.memory.",),
-    Reason.GPU_MEMORY_UNAVAILABLE: ("It is tried again, and costs no attempt.",),
-    Reason.WRONG_GPU: ("It is tried again, and costs no attempt.",),
+    Reason.OUT_OF_MEMORY: ("It is retried with half the batch size; a new job may ask for more spec.gpu.memory.",),
+    Reason.GPU_MEMORY_UNAVAILABLE: ("It is retried, and this does not count as a failed attempt.",),
+    Reason.WRONG_GPU: ("It is retried, and this does not count as a failed attempt.",),
     Reason.OOM_KILLED: ("Raise spec.podTemplate.resources.limits.memory; it may be changed now.",),
     Reason.EVICTED: ("Set spec.podTemplate.resources.requests to what the training uses; it may be changed now.",),
     Reason.UNREADABLE: ("Correct the field that the message names, or install CRD and operator of one version.",),
-    Reason.POD_LOST: ("It goes on from its checkpoint. To stop a job, suspend or delete it, not its pod.",),
-    Reason.NODE_REFUSED_POD: ("It is tried again, and costs no attempt.",),
-    Reason.DISRUPTED: ("It goes on from its checkpoint.",),
-    Reason.INTERRUPTED: ("It goes on from its checkpoint.",),
-    Reason.ERROR: ("The message has the trainer's words; `kubectl -n {namespace} logs {pod}` has more.",),
+    Reason.POD_LOST: ("It resumes from its checkpoint. To stop a job, suspend or delete it, not its pod.",),
+    Reason.NODE_REFUSED_POD: ("It is retried, and this does not count as a failed attempt.",),
+    Reason.DISRUPTED: ("It resumes from its checkpoint.",),
+    Reason.INTERRUPTED: ("It resumes from its checkpoint.",),
+    Reason.ERROR: ("The message is the trainer's; `kubectl -n {namespace} logs {pod}` has more.",),
     Reason.COMPLETED: (),
 }
 

@@ -1,4 +1,4 @@
-"""Why a job is where it is, in sentences."""
+"""Why a job waits, or what happened to it, in sentences."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from kubectl_relay.views.advice import advice
 from kubectl_relay.views.job_history import HistoryEntry, history
 from kubectl_relay.views.times import clock, span
 
-_TOLD = (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING)
-_SAID_BY_THE_REST = frozenset({Reason.WAITING_IN_QUEUE, Reason.TRAINING_RUNNING})
+_EXPLAINING = (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING)
+_SHOWN_OTHERWISE = frozenset({Reason.WAITING_IN_QUEUE, Reason.TRAINING_RUNNING})
 _MOST_AHEAD = 8
 
 
@@ -36,25 +36,25 @@ class Explanation:
 
 
 def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
-    """Explain a job by its own status, and by what else can be seen."""
-    told = _telling(job)
-    reason = told.reason if told else ""
+    """Explain a job by its own status, and by the other objects that could be read."""
+    condition = _explaining_condition(job)
+    reason = condition.reason if condition else ""
     return Explanation(
         job=job.key,
         phase=job.status.phase or "",
         reason=reason,
         headline=_headline(snapshot, job),
-        why=tuple(_why(snapshot, job, told)),
+        why=tuple(_why(snapshot, job, condition)),
         change=() if job.status.phase == Phase.SUCCEEDED else tuple(advice(job, reason)),
         history=tuple(history(snapshot, job)),
         unknown=snapshot.unknown,
     )
 
 
-def _telling(job: Job) -> Condition | None:
-    """Return the condition that says why the job is where it is."""
+def _explaining_condition(job: Job) -> Condition | None:
+    """Return the condition that explains the phase of the job."""
     known = {condition.type: condition for condition in job.status.conditions}
-    return next((known[kind] for kind in _TOLD if kind in known and known[kind].status == "True"), None)
+    return next((known[kind] for kind in _EXPLAINING if kind in known and known[kind].status == "True"), None)
 
 
 def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
@@ -67,7 +67,7 @@ def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
         Phase.QUEUED: f"{name} waits for {'a GPU' if place or not job.local_queue else 'Kueue to admit it'}{place}.",
         Phase.ACQUIRING: f"{name} has its turn, and waits for {mib(job.need_mib)} to be measured free on its GPU.",
         Phase.TRAINING: f"{name} {does}{epoch}{_until(snapshot, job)}.",
-        Phase.RELEASING: f"{name} has ended its turn; the GPU goes back.",
+        Phase.RELEASING: f"{name} has ended its turn; the GPU is being returned.",
         Phase.SUCCEEDED: f"{name} has succeeded{_ago(status.completion_time, now)}{epoch}.",
         Phase.FAILED: f"{name} has failed{_ago(status.completion_time, now)}{epoch}.",
         Phase.SUSPENDED: f"{name} is suspended{epoch}.",
@@ -75,7 +75,7 @@ def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
     if job.deleting:
         return f"{name} is being deleted."
     if not status.phase:
-        return f"{name} has not been looked at by an operator yet."
+        return f"{name} has not been reconciled by an operator yet."
     return lines.get(Phase(status.phase), f"{name} is {status.phase}, a phase of another version of GPU Relay.")
 
 
@@ -91,12 +91,12 @@ def _ago(moment: str | None, now: datetime) -> str:
     return f" {span(now - parse_time(moment))} ago" if moment else ""
 
 
-def _why(snapshot: ClusterSnapshot, job: Job, told: Condition | None) -> Iterator[str]:
+def _why(snapshot: ClusterSnapshot, job: Job, condition: Condition | None) -> Iterator[str]:
     yield from _operator_trouble(snapshot, job)
-    if told is not None and told.reason not in _SAID_BY_THE_REST:
-        yield f"{told.reason}: {_sentence(told.message)}"
-        if told.reason in set(Reason):
-            yield Reason(told.reason).description
+    if condition is not None and condition.reason not in _SHOWN_OTHERWISE:
+        yield f"{condition.reason}: {_sentence(condition.message)}"
+        if condition.reason in set(Reason):
+            yield Reason(condition.reason).description
     if job.status.phase == Phase.QUEUED:
         yield from _queue(snapshot, job)
     yield from _resident_not_back(job)
@@ -105,15 +105,15 @@ def _why(snapshot: ClusterSnapshot, job: Job, told: Condition | None) -> Iterato
 
 
 def _operator_trouble(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
-    """Say what makes the status stale: an operator that does not lead, or has not acted on this spec yet."""
+    """Yield what makes the status stale: no leader, or an operator that has not acted on this spec yet."""
     silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
     if silent is not None and job.status.phase not in TERMINAL_PHASES:
-        yield f"No operator has led for {span(silent)}: nothing new starts, and what is said here may be old."
+        yield f"No operator has been the leader for {span(silent)}: no job starts, and this status may be outdated."
     if job.status.phase and job.status.observed_generation != job.generation:
         yield "The operator has not acted on the newest change of the spec yet."
     if not job.status.phase and silent is None:
         age = span(snapshot.now - parse_time(job.created))
-        yield f"It was created {age} ago. An operator that runs looks within seconds: see its pods and logs."
+        yield f"It was created {age} ago. A running operator reconciles it within seconds: check its pods and logs."
 
 
 def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
@@ -124,13 +124,13 @@ def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
         start = parse_time(job.status.estimated_start_time)
         yield f"Its turn should begin at {clock(start, snapshot.now)}, in {span(start - snapshot.now)}."
     elif job.status.queue_position:
-        yield "When its turn begins nobody can tell yet: nothing is known of how long the trainings before it take."
+        yield "The start of its turn is unknown: there is no estimate of how long the training jobs before it take."
     yield from _ahead(snapshot, job)
     residents = {str(each): each for each in snapshot.residents or ()}
     for gpu in gpus_of(snapshot):
         resident = residents.get(gpu.resident.name) if gpu.resident else None
         if could_serve(job, gpu.key, resident, snapshot.node_labels):
-            yield _taken(snapshot, gpu)
+            yield _owner(snapshot, gpu)
 
 
 def _ahead(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
@@ -145,18 +145,18 @@ def _ahead(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
         yield f"{hidden} of the jobs before it are in namespaces that you cannot see."
 
 
-def _taken(snapshot: ClusterSnapshot, gpu: Gpu) -> str:
+def _owner(snapshot: ClusterSnapshot, gpu: Gpu) -> str:
     where = f"GPU {gpu.key}" + (f" on {gpu.node}" if gpu.node else "")
     if gpu.owner is None:
-        return f"{where}: who has it cannot be seen."
+        return f"{where}: its owner cannot be seen."
     since = f" since {clock(gpu.owner.since, snapshot.now)}" if gpu.owner.since else ""
     if gpu.owner.job is None:
         state = f", which is {gpu.resident.state}" if gpu.resident else ""
-        return f"{where} is its resident's{since}{state}."
+        return f"{where} is owned by its resident{since}{state}."
     doing = f", {gpu.owner.phase}" if gpu.owner.phase else ""
     epoch = f", epoch {gpu.owner.epoch}" if gpu.owner.epoch else ""
     until = f", expected to end at {clock(gpu.owner.until, snapshot.now)}" if gpu.owner.until else ""
-    return f"{where} is {gpu.owner.job}'s{since}{doing}{epoch}{until}."
+    return f"{where} is owned by {gpu.owner.job}{since}{doing}{epoch}{until}."
 
 
 def _resident_not_back(job: Job) -> Iterator[str]:
@@ -169,8 +169,8 @@ def _results(job: Job) -> Iterator[str]:
     results = job.status.results
     if results is None:
         return
-    claim = job.spec.output.persistent_volume_claim
-    where = f"on claim {claim.claim_name}" if claim else f"at {job.spec.output.uri}"
+    pvc = job.spec.output.persistent_volume_claim
+    where = f"on PVC {pvc.claim_name}" if pvc else f"at {job.spec.output.uri}"
     if results.weights:
         yield f"Weights {where}: {', '.join(results.weights.values())}."
     if results.metrics:

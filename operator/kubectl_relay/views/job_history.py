@@ -1,4 +1,4 @@
-"""What has happened to a job: its attempts, and what its Events add."""
+"""A job's history: its attempts, and what its Events add."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ _FINE = YIELDED_REASONS | {Reason.COMPLETED, Reason.INTERRUPTED}
 
 @dataclass(frozen=True)
 class HistoryEntry:
-    """Something that has happened to the job."""
+    """A line of the job's history."""
 
     at: datetime
     text: str
@@ -25,13 +25,15 @@ class HistoryEntry:
 
 
 def history(snapshot: ClusterSnapshot, job: Job) -> list[HistoryEntry]:
-    """Tell attempts from the status, and what Events add, oldest first; each once."""
-    told = (each for each in snapshot.events or () if each.uid == job.key.uid and each.reason != Reason.TRAINING_ENDED)
+    """Return the attempts in the status and what Events add, oldest first; each once."""
+    events = (
+        each for each in snapshot.events or () if each.uid == job.key.uid and each.reason != Reason.TRAINING_ENDED
+    )
     found = [
         HistoryEntry(parse_time(job.created), "created", False),
         *(_ended(attempt) for attempt in job.status.attempts),
         *_failures(job),
-        *(HistoryEntry(each.at, f"{each.reason}: {each.message}", each.warning) for each in told),
+        *(HistoryEntry(each.at, f"{each.reason}: {each.message}", each.warning) for each in events),
     ]
     return sorted(found, key=lambda each: each.at)
 

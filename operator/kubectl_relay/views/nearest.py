@@ -1,4 +1,4 @@
-"""Which job somebody may have meant who named one that does not exist."""
+"""The job that the user may have meant, where a name does not exist."""
 
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -7,7 +7,7 @@ _MOST = 5
 
 
 def missing_job(namespace: str, name: str, known: Sequence[tuple[str, str]]) -> str:
-    """Say that a job does not exist, and which of the known ones, as (namespace, name), was perhaps meant."""
+    """Return that a job does not exist, and which of the known ones, as (namespace, name), may have been meant."""
     missing = f"there is no job {name} in namespace {namespace}"
     elsewhere = [space for space, each in known if each == name and space != namespace]
     if elsewhere:

@@ -1,4 +1,4 @@
-"""How far a job is, as one follows it: steps, share of epochs, the course of its metrics, and how it ends."""
+"""The progress of a job that is followed: steps, share of epochs, metrics by epoch, and how it ends."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ def curves(job: Job) -> dict[str, list[float]]:
 
 
 def share(job: Job) -> float | None:
-    """Return which part of the epochs is done, from 0 to 1; None before the training says."""
+    """Return the finished share of the epochs, from 0 to 1; None before the trainer reports it."""
     progress = job.status.progress
     if job.status.phase == Phase.SUCCEEDED:
         return 1.0
@@ -61,7 +61,7 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 
 def message(job: Job) -> str:
-    """Return what the operator says of the job's state, empty where it says nothing."""
+    """Return the message of the condition that explains the job's state; empty where there is none."""
     known = {condition.type: condition for condition in job.status.conditions if condition.status == "True"}
     for kind in (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING):
         if kind in known:
@@ -70,9 +70,9 @@ def message(job: Job) -> str:
 
 
 def line(job: Job) -> str:
-    """Tell a job's state in one line, for a pipe."""
+    """Return a job's state as one line, for a pipe."""
     progress = job.status.progress
-    parts = [job.status.phase or "not looked at yet"]
+    parts = [job.status.phase or "not reconciled yet"]
     if progress is not None and job.status.phase in {Phase.TRAINING, Phase.RELEASING, Phase.SUCCEEDED}:
         parts.append(f"epoch {progress.summary}" if progress.summary else progress.stage)
         parts += [f"{name} {value:g}" for name, value in progress.metrics.items()]
@@ -80,7 +80,7 @@ def line(job: Job) -> str:
 
 
 @dataclass(frozen=True)
-class Seen:
+class JobProgress:
     """A job's state for programs."""
 
     job: JobKey
@@ -93,10 +93,10 @@ class Seen:
     eta: str | None
 
 
-def seen(job: Job) -> Seen:
+def progress_of(job: Job) -> JobProgress:
     """Return a job's state for programs."""
     progress = job.status.progress
-    return Seen(
+    return JobProgress(
         job=job.key,
         phase=job.status.phase or "",
         message=message(job),

@@ -1,4 +1,4 @@
-"""Text that others wrote, made fit for a terminal."""
+"""Texts of jobs, trainers and Events, made safe for a terminal."""
 
 import unicodedata
 
@@ -8,7 +8,7 @@ _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\
 
 
 def visible(text: str) -> str:
-    """Replace control characters: anybody's image may be the trainer's, and a message must not steer a terminal."""
+    """Replace control characters: users choose the trainer's image, and its message must not control a terminal."""
     return "".join("\ufffd" if _steers(each) else each for each in text)
 
 

@@ -14,9 +14,9 @@ export function chart(title, points, { unit = false, epochs = 0 } = {}) {
   const drawn = lines.filter((line) => line.at.length);
   if (!drawn.length) return null;
   const scale = scales(drawn, unit, epochs);
-  const picture = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": spoken(title, drawn) },
+  const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": spoken(title, drawn) },
     axes(scale), drawn.map((line, at) => path(line, at, scale)), names_at_ends(drawn, scale));
-  return el("figure", {}, el("figcaption", {}, title), picture);
+  return el("figure", {}, el("figcaption", {}, title), drawing);
 }
 
 function scales(lines, unit, epochs) {

@@ -1,4 +1,4 @@
-// One job: why it is where it is, its curves, its memory's proof, its attempts and Events.
+// One job: the reason for its phase, its curves, its memory's proof, its attempts and Events.
 
 import { chart } from "./curves.js";
 import { el, fill } from "./dom.js";
@@ -6,7 +6,7 @@ import { clock, duration, figure, metricName, mib, now, since } from "./format.j
 import { words } from "./jobs.js";
 import { memory } from "./memory.js";
 import { badge, sign } from "./phases.js";
-import { Pictures } from "./pictures.js";
+import { Predictions } from "./predictions.js";
 import { ask } from "./session.js";
 import { outcome } from "./timeline.js";
 
@@ -19,7 +19,7 @@ export class Detail {
   #version = "";
   #asking = false;
   #readAt = 0;
-  #pictures = new Pictures();
+  #predictions = new Predictions();
 
   /** Show a job (`namespace/name`), or none; reads it again when the feed has a newer version. */
   draw(chosen, job) {
@@ -28,7 +28,7 @@ export class Detail {
     if (other) {
       this.#shown = chosen;
       this.#version = "";
-      this.#pictures.forget();
+      this.#predictions.forget();
       fill(this.#pane, chosen ? [this.#head(chosen.split("/")[1], chosen.split("/")[0]), el("p", { class: "empty" }, "Reading…")] : []);
       if (chosen) this.#pane.focus({ preventScroll: true });
       if (chosen && STACKED.matches) this.#pane.scrollIntoView();
@@ -65,7 +65,7 @@ export class Detail {
   #fill(job) {
     const open = new Set([...this.#pane.querySelectorAll("details[open]")].map((each) => each.dataset.part));
     const focused = this.#pane.contains(document.activeElement) ? document.activeElement.dataset.part ?? "" : null;
-    fill(this.#pane, this.#head(job.name, job.namespace, job.phase), why(job), curves(job), this.#pictures.part(job),
+    fill(this.#pane, this.#head(job.name, job.namespace, job.phase), why(job), curves(job), this.#predictions.part(job),
       scores(job), memory(job), attempts(job), facts(job), conditions(job), events(job));
     for (const each of this.#pane.querySelectorAll("details")) if (open.has(each.dataset.part)) each.open = true;
     if (focused !== null) ([...this.#pane.querySelectorAll("[data-part]")].find((each) => each.dataset.part === focused && focused) ?? this.#pane).focus({ preventScroll: true });
@@ -117,7 +117,7 @@ function facts(job) {
   const shown = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Epochs", spec.epochs], ["Validated on", spec.validation], ["Image size", spec.imageSize], ["Batch", spec.batch],
     ["GPU memory", spec.memory], ["Sharing", spec.sharing], ["Priority", spec.priority], ["Retries", spec.backoffLimit],
     ["Node", job.gpu?.node], ["GPU", job.gpu?.uuid], ["Prepared in", prepared(job.preparation)]];
-  return fold("spec", "What it asks for", list(shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)])));
+  return fold("spec", "Spec", list(shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)])));
 }
 
 function prepared(preparation) {
@@ -132,8 +132,8 @@ function conditions(job) {
 function events(job) {
   const rows = job.events.map((each) => el("li", { class: each.warning ? "bad" : "" },
     el("b", {}, (each.warning ? "Warning: " : "") + words(each.reason)), el("span", { class: "faint" }, ` ${since(each.time)} ago`), el("p", {}, each.message)));
-  const said = job.eventsProblem ? el("p", { class: "notice" }, job.eventsProblem) : rows.length ? el("ul", { class: "plain" }, rows) : el("p", { class: "empty" }, "None that are still kept.");
-  return fold("events", "Events", said);
+  const content = job.eventsProblem ? el("p", { class: "notice" }, job.eventsProblem) : rows.length ? el("ul", { class: "plain" }, rows) : el("p", { class: "empty" }, "No Events are kept.");
+  return fold("events", "Events", content);
 }
 
 function fold(part, title, ...content) {

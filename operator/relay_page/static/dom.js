@@ -1,4 +1,4 @@
-// Elements. Whatever a job says becomes text: there is no way from here to markup.
+// Elements. All texts of jobs become text nodes: there is no way from here to markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 

@@ -4,8 +4,8 @@ let ahead = 0;
 
 /** Learn the server's time (an HTTP date): viewers' clocks may be wrong by minutes. */
 export function setClock(date) {
-  const said = Date.parse(date);
-  if (!Number.isNaN(said)) ahead = said - Date.now();
+  const server = Date.parse(date);
+  if (!Number.isNaN(server)) ahead = server - Date.now();
 }
 
 /** Return the present time in milliseconds. */

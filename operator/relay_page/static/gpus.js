@@ -6,7 +6,7 @@ import { sign, toneOf } from "./phases.js";
 import { axis, lane, turns } from "./timeline.js";
 
 const DENSE = 9;
-const KEY = [["train", "trains"], ["hand", "handed over"], ["good", "completed"], ["bad", "failed"], ["wait", "stopped, goes on later"]];
+const KEY = [["train", "trains"], ["hand", "handing over"], ["good", "completed"], ["bad", "failed"], ["wait", "interrupted, will resume"]];
 
 export class Gpus {
   #rows = new Map();
@@ -30,7 +30,7 @@ export class Gpus {
     known.sort((one, other) => (one.node ?? "").localeCompare(other.node ?? "", "en", { numeric: true }) || one.key.localeCompare(other.key));
     const rows = known.map((gpu) => this.#row(gpu, store, had.get(gpu.key) ?? [], hours));
     this.#table.classList.toggle("dense", rows.length > DENSE);
-    fill(this.#table, rows.length ? head(hours) : el("p", { class: "empty" }, "No GPU has been seen yet: residents and turns make them known."), rows);
+    fill(this.#table, rows.length ? head(hours) : el("p", { class: "empty" }, "No GPUs yet."), rows);
     say(this.#sum, summed(known));
   }
 
@@ -65,7 +65,7 @@ function doing(job, phase, gpu) {
 function summed(known) {
   if (!known.length) return "";
   const lent = known.filter((gpu) => gpu.owner === "job").length;
-  return `${known.length} known, ${lent} with a job, ${known.filter((gpu) => gpu.owner === "resident").length} serving`;
+  return `${known.length} GPUs, ${lent} with a job, ${known.filter((gpu) => gpu.owner === "resident").length} serving`;
 }
 
 function head(hours) {

@@ -48,7 +48,7 @@ export class Jobs {
     this.#more.hidden = found.length <= shown.length;
     say(this.#more, `Show more of the other ${found.length - shown.length}`);
     this.#none.hidden = found.length > 0;
-    say(this.#none, every.length ? "No job is like that." : "No jobs. The residents serve.");
+    say(this.#none, every.length ? "No job matches." : "No jobs.");
   }
 
   #row(job, chosen) {
@@ -102,7 +102,7 @@ function progress({ progress: far, phase }) {
 function place_of(job) {
   if (job.phase === "Queued" && job.position) {
     const when = job.expected ? `about ${clock(job.expected)}` : "start unknown";
-    return [`№ ${job.position} in the queue`, el("span", { class: "space" }, when)];
+    return [`#${job.position} in queue`, el("span", { class: "space" }, when)];
   }
   if (groupOf(job.phase) === "ended") return job.ended ? [`ended ${clock(job.ended)}`, el("span", { class: "space" }, job.gpu?.node ?? "")] : "";
   return job.gpu && job.turn ? [job.gpu.node ?? "", el("span", { class: "space" }, job.gpu.name ?? "")] : "";

@@ -8,7 +8,7 @@ import { Jobs } from "./jobs.js";
 import { session } from "./session.js";
 import { Store } from "./store.js";
 
-const CLOCK = 10000; // what only time changes is drawn anew this often, in milliseconds
+const CLOCK = 10000; // what only time changes is redrawn this often, in milliseconds
 const byId = (id) => document.getElementById(id);
 const store = new Store();
 const detail = new Detail();

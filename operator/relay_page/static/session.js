@@ -12,7 +12,7 @@ export const session = {
   leave() { sessionStorage.removeItem(TOKEN); },
 };
 
-/** An answer that is none of what was asked for; the message is for the viewer. */
+/** A request that was refused; the message is for the viewer. */
 export class Refused extends Error {
   constructor(status, message) {
     super(message);
@@ -20,15 +20,15 @@ export class Refused extends Error {
   }
 }
 
-/** Ask the server with the token; Refused with its sentence where it says no. */
+/** Send a request with the token; throw Refused with the server's message where it is refused. */
 export async function ask(path, options = {}) {
   const headers = { Authorization: `Bearer ${session.token}` };
   const answer = await fetch(path, { ...options, headers, cache: "no-store", credentials: "omit" });
   if (answer.ok) return answer;
   let message = `The server answered ${answer.status}.`;
   try {
-    const said = await answer.json();
-    if (typeof said.message === "string") message = said.message;
+    const body = await answer.json();
+    if (typeof body.message === "string") message = body.message;
   } catch { /* a proxy in between may answer with anything */ }
   throw new Refused(answer.status, message);
 }

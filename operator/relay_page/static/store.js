@@ -7,7 +7,7 @@ export class Store {
   trouble = "";
   complete = false;
 
-  /** Forget everything: a new connection tells all of it anew. */
+  /** Forget everything: a new connection sends all of it again. */
   clear() {
     this.jobs.clear();
     this.gpus.clear();
@@ -22,7 +22,7 @@ export class Store {
     else if (name === "gpus") merge(this.gpus, data, "key");
     else if (name === "problems") this.problems = data;
     else if (name === "trouble") this.trouble = data.put[0]?.message ?? "";
-    this.complete ||= name === "trouble"; // the last of the first telling
+    this.complete ||= name === "trouble"; // the last event of the first update
   }
 
   /** Find a job by namespace and name. */

@@ -1,11 +1,11 @@
-// The last hours of each GPU: which job had it when, from the jobs' attempts and present turns.
+// The history of each GPU in the last hours, from the jobs' attempts and present turns.
 
 import { svg } from "./dom.js";
 import { clock, duration, hour, now } from "./format.js";
 import { toneOf } from "./phases.js";
 
 const HOUR = 3600e3;
-const LANE = 700; // pixels, about: by it is judged whether a name has room
+const LANE = 700; // assumed width in pixels: decides whether a name has room
 const NARROWEST = 0.25; // percent: what is shorter is drawn as this, so that nothing is lost from sight
 const KEEPS_THE_GPU = new Set(["Acquiring", "Training", "Releasing"]);
 const GOOD = new Set(["Completed"]);

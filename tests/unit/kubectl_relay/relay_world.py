@@ -34,8 +34,8 @@ def job(name: str = "digits", *, namespace: str = "vision", spec: dict[str, Any]
         "gpu": {"memory": "10Gi"},
     }
     parsed = YoloTrainingJobSpec.model_validate({**base, **(spec or {})})
-    told = YoloTrainingJobStatus(**{"observed_generation": 1, **status})
-    return Job(JobKey(namespace, name, f"uid-{name}"), 1, "1", timestamp(ago(minutes=30)), False, parsed, told)
+    parsed_status = YoloTrainingJobStatus(**{"observed_generation": 1, **status})
+    return Job(JobKey(namespace, name, f"uid-{name}"), 1, "1", timestamp(ago(minutes=30)), False, parsed, parsed_status)
 
 
 def condition(kind: str, reason: str, message: str, status: str = "True") -> Condition:
@@ -97,7 +97,7 @@ def report(*, used: int = 14_000, state: str = "loaded", uuid: str = "GPU-1") ->
     return GpuReport(uuid, "Tesla T4", 15_360, 450, used, 15_360 - 450 - used, 14_000, loaded, state, None)
 
 
-def told(
+def job_event(
     of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW, gpu: str = GPU, **facts: str
 ) -> JobEvent:
     return JobEvent(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence, gpu=gpu, **facts)

@@ -47,8 +47,7 @@ def test_messages_do_not_steer_a_terminal() -> None:
 def test_what_is_lost_with_a_job() -> None:
     assert list(losses(training())) == [
         "vision/digits trains: it is stopped after 12/100 epochs.",
-        "What it has written stays on claim results; a new job begins from the start. "
-        "`suspend` would let it go on later.",
+        "What it has written stays on PVC results; a new job begins from the start. `suspend` stops it until `resume`.",
     ]
     (done,) = losses(job(phase="Succeeded"))
-    assert done == "vision/digits has succeeded: its record goes, its results stay on claim results."
+    assert done == "vision/digits has succeeded: the job record is deleted; its results stay on PVC results."

@@ -18,9 +18,9 @@ from tests.unit.kubectl_relay.relay_world import (
     attempt,
     condition,
     job,
+    job_event,
     lease,
     queued,
-    told,
     training,
 )  # fmt: skip
 
@@ -52,9 +52,10 @@ def test_a_queued_job_hears_who_is_before_it_and_who_has_the_gpu() -> None:
     assert found.headline == "vision/digits waits for a GPU: number 2 in the queue."
     assert found.why == (
         "It has waited for 30m 00s.",
-        "When its turn begins nobody can tell yet: nothing is known of how long the trainings before it take.",
+        "The start of its turn is unknown: there is no estimate of how long the training jobs before it take.",
         "Before it in the queue: vision/urgent (priority 5); its own priority is 0.",
-        "GPU gpu-1 on node-1 is vision/running's since 11:56:00, Training, epoch 12/100, expected to end at 12:10:00.",
+        "GPU gpu-1 on node-1 is owned by vision/running since 11:56:00, Training, epoch 12/100, "
+        "expected to end at 12:10:00.",
     )
 
 
@@ -66,10 +67,10 @@ def test_jobs_that_cannot_be_seen_are_counted() -> None:
 def test_an_operator_that_is_gone_is_the_first_thing_to_know() -> None:
     dead = LeaderElectionRecord("", ago(minutes=3), NOW - ago(seconds=12))
     found = explained(ClusterSnapshot(NOW, (job(),), leader=dead), "digits")
-    assert found.headline == "vision/digits has not been looked at by an operator yet."
-    assert found.why[0].startswith("No operator has led for 3m 00s")
+    assert found.headline == "vision/digits has not been reconciled by an operator yet."
+    assert found.why[0].startswith("No operator has been the leader for 3m 00s: no job starts")
     fresh = explained(ClusterSnapshot(NOW, (job(),)), "digits")
-    assert "An operator that runs looks within seconds" in fresh.why[0]
+    assert "A running operator reconciles it within seconds" in fresh.why[0]
 
 
 def test_a_spec_that_was_changed_a_moment_ago() -> None:
@@ -90,8 +91,8 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
 def test_what_has_happened_is_told_once_and_in_order() -> None:
     lost = queued("digits", 1, attempts=[attempt(1, 5, "OutOfMemory", minutes_ago=20), attempt(2, 6, "Interrupted")])
     events = (
-        told(lost, "GPULeased", "GPU gpu-1 on node node-1 assigned", at=ago(minutes=26)),
-        told(lost, "TrainingEnded", at=ago(minutes=20)),
+        job_event(lost, "GPULeased", "GPU gpu-1 on node node-1 assigned", at=ago(minutes=26)),
+        job_event(lost, "TrainingEnded", at=ago(minutes=20)),
     )
     found = explained(ClusterSnapshot(NOW, (lost,), events=events), "digits")
     assert [each.text.split(":")[0] for each in found.history] == [
@@ -112,7 +113,7 @@ def test_a_success_says_where_the_weights_are() -> None:
     )
     found = explain(ClusterSnapshot(NOW), done)
     assert found.why[-3:] == (
-        "Weights on claim results: digits/best.pt.",
+        "Weights on PVC results: digits/best.pt.",
         "Metrics of the best weights: mAP50 0.91.",
         "It used 9,412 MiB of the 10,240 MiB that it asked for.",
     )

@@ -1,4 +1,4 @@
-"""Whose GPU it is, by whatever can be seen of it."""
+"""The owner of a GPU, by the Lease, a job or the resident."""
 
 import io
 from dataclasses import replace
@@ -69,7 +69,7 @@ def test_a_resident_that_cannot_be_asked_is_judged_by_the_lease() -> None:
 def test_an_outage_counts_from_its_first_turn() -> None:
     mine = lease(training(), out_since="2026-01-01T11:30:00Z")
     snapshot = ClusterSnapshot(NOW, (training(),), leases={GPU: mine}, residents=(resident(HELD, max_outage="45m"),))
-    assert "  resident  unloaded, out for 30m 00s of at most 45m 00s  gpu-relay/sam3" in shown(snapshot)
+    assert "  resident  unloaded, unavailable for 30m 00s of at most 45m 00s  gpu-relay/sam3" in shown(snapshot)
 
 
 def test_a_loaded_resident_is_not_out() -> None:
@@ -121,7 +121,7 @@ def test_a_card_says_it_at_a_glance() -> None:
         "  owner     vision/digits for 4m 00s (since 11:56:00), Training, epoch 12/100, should end at 12:10:00, "
         "in 10m 00s",
         "  memory    ████████████████████▒░░░░░░░░░ 10,240 MiB used, 4,670 MiB free of 15,360 MiB",
-        "  resident  unloaded, out for 4m 00s  gpu-relay/sam3",
+        "  resident  unloaded, unavailable for 4m 00s  gpu-relay/sam3",
         "  queue     1  vision/next  needs 10,240 MiB  WaitingInQueue",
     ]
 
@@ -129,10 +129,10 @@ def test_a_card_says_it_at_a_glance() -> None:
 def test_without_a_leader_nothing_new_starts() -> None:
     dead = LeaderElectionRecord("one", ago(minutes=3), NOW - ago(seconds=12))
     assert shown(ClusterSnapshot(NOW, leases={}, leader=dead))[0] == (
-        "No operator leads, and none has for 3m 00s: nothing new starts."
+        "No operator is the leader, and none has been for 3m 00s: no job starts."
     )
     alive = LeaderElectionRecord("one", ago(seconds=3), NOW - ago(seconds=12))
-    assert "No operator leads" not in shown(ClusterSnapshot(NOW, leases={}, leader=alive))[0]
+    assert "No operator is the leader" not in shown(ClusterSnapshot(NOW, leases={}, leader=alive))[0]
 
 
 def test_a_pipe_gets_no_colours_and_no_blanks_at_line_ends(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,7 +78,7 @@ def test_when_following_ends(phase: str | None, suspend: bool, code: Exit | None
 
 def test_a_line_for_a_pipe() -> None:
     assert line(training()) == ("Training  epoch 12/100  mAP50 0.6  TrainingRunning: digits-1 trains: epoch 12/100")
-    assert line(job()) == "not looked at yet"
+    assert line(job()) == "not reconciled yet"
 
 
 def validating(phase: str = "Training", **more: Any) -> Job:
@@ -95,5 +95,5 @@ def test_a_job_that_trains_nothing_has_no_epochs() -> None:
     assert not any("epoch" in text for text in done)
     assert any("done  100%" in text for text in done)
     assert list(losses(validating("Succeeded"))) == [
-        "vision/check has succeeded: its record goes, its results stay on claim results."
+        "vision/check has succeeded: the job record is deleted; its results stay on PVC results."
     ]

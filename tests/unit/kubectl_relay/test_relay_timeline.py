@@ -14,7 +14,7 @@ from gpu_relay.domain.turn.plan import facts
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.timeline import PastTurn, Timeline, timeline_of
 from kubectl_relay.show.timeline import show_timeline
-from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, attempt, job, lease, told, training
+from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, attempt, job, job_event, lease, training
 
 
 def turns(snapshot: ClusterSnapshot) -> dict[str, list[PastTurn]]:
@@ -58,7 +58,7 @@ def test_an_event_of_an_older_operator_tells_its_turn_but_not_its_gpu() -> None:
     assert (old.turn, old.gpu) == (1526370, "")
     found = timeline_of(ClusterSnapshot(NOW, events=(old,)))
     assert [(line.gpu, [turn.fence for turn in line.turns]) for line in found.gpus] == [("", [1526370])]
-    assert "On which GPU some turns were is not on record any more." in found.unknown
+    assert "The GPU of some turns is no longer on record." in found.unknown
     known = job(phase="Succeeded", gpu=GpuStatus(node="node-1", uuid="GPU-1"), attempts=[attempt(1, 1526370)])
     assert [turn.begin for turn in turns(ClusterSnapshot(NOW, (known,), events=(old,)))[GPU]] == [old.at]
 
@@ -73,9 +73,9 @@ def test_a_turn_from_a_status_alone_lacks_its_exact_beginning() -> None:
 def test_an_event_and_the_status_make_one_turn() -> None:
     done = ended()
     events = (
-        told(done, "GPULeased", fence=6, at=ago(minutes=16)),
-        told(done, "TrainingEnded", fence=6, at=ago(minutes=10)),
-        told(done, "ResidentLoaded", fence=6, at=ago(minutes=9)),
+        job_event(done, "GPULeased", fence=6, at=ago(minutes=16)),
+        job_event(done, "TrainingEnded", fence=6, at=ago(minutes=10)),
+        job_event(done, "ResidentLoaded", fence=6, at=ago(minutes=9)),
     )
     (turn,) = turns(ClusterSnapshot(NOW, (done,), events=events))[GPU]
     assert (turn.begin, turn.begin_is_exact, turn.back) == (ago(minutes=16), True, ago(minutes=9))
@@ -85,10 +85,10 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
     """Events have fractions of a second, the status has none."""
     done = ended()
     moment = ago(minutes=10) + timedelta(seconds=0.7)
-    leased_then = told(done, "GPULeased", fence=6, at=moment)
+    leased_then = job_event(done, "GPULeased", fence=6, at=moment)
     (turn,) = turns(ClusterSnapshot(NOW, (done,), events=(leased_then,)))[GPU]
     assert (turn.begin, turn.end) == (moment, moment)
-    ended_then = told(done, "TrainingEnded", fence=6, at=moment + timedelta(seconds=1))
+    ended_then = job_event(done, "TrainingEnded", fence=6, at=moment + timedelta(seconds=1))
     (turn,) = turns(ClusterSnapshot(NOW, (done,), events=(leased_then, ended_then)))[GPU]
     assert turn.end == ended_then.at
 
@@ -97,22 +97,22 @@ def test_a_turn_of_less_than_a_second_does_not_end_before_it_begins() -> None:
 def test_turns_of_deleted_jobs_are_known_by_events(reason: str) -> None:
     gone = job("gone")
     events = (
-        told(gone, "GPULeased", fence=5, at=ago(minutes=30)),
-        told(gone, reason, "x" * 1024, fence=5, at=ago(minutes=20), next_job="vision/next"),
+        job_event(gone, "GPULeased", fence=5, at=ago(minutes=30)),
+        job_event(gone, reason, "x" * 1024, fence=5, at=ago(minutes=20), next_job="vision/next"),
     )
     (turn,) = turns(ClusterSnapshot(NOW, events=events))[GPU]
     assert (turn.job.name, turn.end, turn.over, turn.passed_on) == ("gone", ago(minutes=20), True, True)
 
 
 def test_how_a_deleted_jobs_attempt_ended_is_known_by_its_event() -> None:
-    ended_so = told(job("gone"), "TrainingEnded", "attempt 1 ended", fence=5, outcome="OutOfMemory")
+    ended_so = job_event(job("gone"), "TrainingEnded", "attempt 1 ended", fence=5, outcome="OutOfMemory")
     (turn,) = turns(ClusterSnapshot(NOW, events=(ended_so,)))[GPU]
     assert (turn.reason, turn.begin, turn.end) == ("OutOfMemory", None, NOW)
 
 
 def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
     """It was deleted while it trained: no Event tells of its end."""
-    gone = told(job("gone"), "GPULeased", fence=5, at=ago(minutes=30))
+    gone = job_event(job("gone"), "GPULeased", fence=5, at=ago(minutes=30))
     after = training("after", fence=7)
     snapshot = ClusterSnapshot(NOW, (after,), leases={GPU: lease(after)}, events=(gone,))
     first, second = turns(snapshot)[GPU]
@@ -131,13 +131,13 @@ def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
 
 def test_a_lease_counts_more_than_an_event_with_a_higher_fence() -> None:
     mine = training(fence=7)
-    forged = told(job("forger"), "GPULeased", fence=10**9, at=ago(minutes=1))
+    forged = job_event(job("forger"), "GPULeased", fence=10**9, at=ago(minutes=1))
     found = turns(ClusterSnapshot(NOW, (mine,), leases={GPU: lease(mine)}, events=(forged,)))[GPU]
     assert [(turn.job.name, turn.over) for turn in found] == [("digits", False), ("forger", True)]
 
 
 def test_a_hidden_job_may_still_own_its_gpu() -> None:
-    hidden = told(job("hidden"), "GPULeased", fence=5, at=ago(minutes=3))
+    hidden = job_event(job("hidden"), "GPULeased", fence=5, at=ago(minutes=3))
     (turn,) = turns(ClusterSnapshot(NOW, everywhere=False, events=(hidden,)))[GPU]
     assert not turn.over
 
@@ -172,8 +172,8 @@ def test_since_leaves_out_what_was_over() -> None:
 def test_the_chart_shows_turns_gaps_and_the_way_back() -> None:
     done = ended()
     events = (
-        told(done, "GPULeased", fence=6, at=ago(minutes=16)),
-        told(done, "ResidentLoaded", fence=6, at=ago(minutes=8)),
+        job_event(done, "GPULeased", fence=6, at=ago(minutes=16)),
+        job_event(done, "ResidentLoaded", fence=6, at=ago(minutes=8)),
     )
     snapshot = ClusterSnapshot(NOW, (done, training("next")), leases={GPU: lease(training("next"))}, events=events)
     chart = shown(timeline_of(snapshot))

@@ -56,7 +56,7 @@ async def test_without_a_token_nobody_is_asked(client: httpx.AsyncClient, token:
     answer = await client.get("/api/feed", headers={b"Authorization": token.encode()})
     assert (answer.status_code, answer.json()["message"]) == (
         401,
-        "Give a token: `kubectl create token` prints one.",
+        "Enter a token: `kubectl create token` prints one.",
     )
 
 

@@ -7,27 +7,27 @@ from typing import Any
 
 import pytest
 
-from devcluster.process_node.api import Api, ApiError
 from devcluster.process_node.environment import Facts
 from devcluster.process_node.mounts import Mounts
 from devcluster.process_node.volumes import PodVolumes, VolumeError
+from gpu_relay.clients.kube import Kube, KubeError
 
 NAMESPACE = "/api/v1/namespaces/ns"
 
 
-class ScriptedApi(Api):
+class ScriptedApi(Kube):
     """An API server that holds these objects, and counts the tokens it hands out."""
 
     def __init__(self, objects: dict[str, Any]) -> None:
         self.objects = objects
         self.requests: list[dict[str, Any]] = []
 
-    async def get(self, path: str, **query: str) -> dict[str, Any]:
+    async def get(self, path: str, *, timeout: float | None = None) -> dict[str, Any]:
         if path not in self.objects:
-            raise ApiError(404, f"{path} not found")
+            raise KubeError(404, "NotFound", f"{path} not found")
         return dict(self.objects[path])
 
-    async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def create(self, path: str, body: dict[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
         assert path == f"{NAMESPACE}/serviceaccounts/robot/token"
         self.requests.append(body["spec"])
         return {"status": {"token": f"token-{len(self.requests)}"}}
@@ -52,7 +52,7 @@ def pod(volume: dict[str, Any], **mount: Any) -> dict[str, Any]:
 
 
 class Layout:
-    def __init__(self, api: Api, folder: Path) -> None:
+    def __init__(self, api: Kube, folder: Path) -> None:
         self.volumes = PodVolumes(api, folder, Facts("node-1", "127.70.0.1", "127.0.0.1"), [])
         self.mounts: Mounts = Mounts([])
 
