@@ -112,7 +112,7 @@ def _prepared(job: Job, cache: Cache, seal: Callable[[], None]) -> Prepared:
         model, args, transferred = _with_weights(job, cache, folders)
         check_weights_kept(job, model)
         if data.users_own and args.get("cache") == "disk":
-            log.warning("training.args.cache is disk, which writes beside your images: they are not cached")
+            log.warning("training.args.cache is disk, which would write beside your images: they are not cached")
             args = {name: value for name, value in args.items() if name != "cache"}
         seal()
         check_model(model, job.task)
