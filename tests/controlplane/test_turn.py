@@ -63,7 +63,7 @@ def test_the_status_shows_that_the_resident_unloads(
     resident.before_unload = lambda: may_go_on.wait(60)
     world.apply_job("digits")
     told = eventually(lambda: _reason(world, "UnloadingResident"), "the condition UnloadingResident")
-    assert told["message"].endswith("to unload: 910 MiB free, 10,240 MiB needed")
+    assert told["message"].endswith("to unload (910 MiB free, 10,240 MiB needed)")
     assert world.pod_names() == []
     may_go_on.set()
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
