@@ -169,6 +169,6 @@ def report_of(answer: dict[str, Any]) -> GpuReport:
         gpu = _GpuAnswer.model_validate(answer)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ValueError(f"its report makes no sense: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+        raise ValueError(f"its report is invalid: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     hold = Hold(**gpu.hold.model_dump()) if gpu.hold else None
     return GpuReport(**gpu.model_dump(exclude={"hold"}), hold=hold)
