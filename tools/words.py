@@ -1,7 +1,7 @@
 """Check the prose for words that the project does not use: `python -m tools.words` prints each with its replacement.
 
 It checks the files that git tracks or would add: Markdown, YAML, shell, and the comments, docstrings, messages and
-names of code (`tools/prose.py`). With paths as arguments, it checks the files below these, also those of NOT_YET.
+names of code (`tools/prose.py`). With paths as arguments, it checks the files below these.
 """
 
 import re
@@ -38,27 +38,6 @@ REPLACEMENTS = {
 
 NOT_IN_NAMES = (_CLAIM,)
 """Patterns that are right in identifiers, such as `claim_name`."""
-
-NOT_YET = (
-    "devcluster/process_node/api.py",
-    "devcluster/scripted/world.py",
-    "docs/tour.md",
-    "images/yolo/",
-    "manifests/",
-    "crds/",
-    "operator/",
-    "tests/controlplane/",
-    "tests/e2e/",
-    "tests/faults/test_yolo",
-    "tests/property/",
-    "tests/support/",
-    "tests/unit/chaos/",
-    "tests/unit/kubectl_relay/",
-    "tests/unit/operator/",
-    "tests/unit/page/",
-    "tests/unit/yolo/",
-)
-"""Beginnings of paths of files that still have such words: to be removed from this list, one after the other."""
 
 
 @dataclass(frozen=True)
@@ -133,10 +112,9 @@ def check(root: Path, paths: Iterable[str]) -> list[str]:
 
 
 def main(below: list[str]) -> int:
-    """Print the words to replace in all files but those of NOT_YET, or in the files below `below`; return 1 for any."""
+    """Print the words to replace in all files, or in the files below `below`; return 1 if there is any."""
     root = Path(__file__).parents[1]
-    paths = [path for path in list_files(root, below) if below or not path.startswith(NOT_YET)]
-    sentences = check(root, paths)
+    sentences = check(root, list_files(root, below))
     for sentence in sentences:
         print(sentence)
     return 1 if sentences else 0
