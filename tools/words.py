@@ -40,23 +40,10 @@ NOT_IN_NAMES = (_CLAIM,)
 """Patterns that are right in identifiers, such as `claim_name`."""
 
 NOT_YET = (
-    "devcluster/process_node/api.py",
-    "devcluster/scripted/world.py",
     "docs/tour.md",
     "images/yolo/",
     "manifests/",
     "crds/",
-    "operator/",
-    "tests/controlplane/",
-    "tests/e2e/",
-    "tests/faults/test_yolo",
-    "tests/property/",
-    "tests/support/",
-    "tests/unit/chaos/",
-    "tests/unit/kubectl_relay/",
-    "tests/unit/operator/",
-    "tests/unit/page/",
-    "tests/unit/yolo/",
 )
 """Beginnings of paths of files that still have such words: to be removed from this list, one after the other."""
 
