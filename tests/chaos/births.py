@@ -81,7 +81,7 @@ class Births:
             self._created_beside(birth, resident)
 
     def _created_beside(self, birth: _Birth, pod: ResidentPod) -> None:
-        """Judge a pod whose GPU has a resident."""
+        """Judge a pod created on a GPU that has a resident."""
         resident, now = pod.scripted, time.monotonic()
         report = resident.report()
         just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED

@@ -160,9 +160,9 @@ def refused(cluster: Cluster, spec: dict[str, Any]) -> str:
 @pytest.mark.parametrize(("spec", "said"), MISTAKES, ids=[said for _, said in MISTAKES])
 def test_a_mistake_is_answered_with_the_right_spelling(cluster: Cluster, spec: dict[str, Any], said: str) -> None:
     field, sentence = said.split("|")
-    told = refused(cluster, spec)
-    assert f": {field}: Invalid value: " in told
-    assert told.endswith(f": {sentence}")
+    refusal = refused(cluster, spec)
+    assert f": {field}: Invalid value: " in refusal
+    assert refusal.endswith(f": {sentence}")
 
 
 def test_an_offline_run_needs_a_volume(cluster: Cluster) -> None:
@@ -180,9 +180,9 @@ def test_tracking_may_be_changed_and_is_explained(world: World, cluster: Cluster
 
 
 def test_all_wrong_values_are_answered_at_once(cluster: Cluster) -> None:
-    told = refused(cluster, {"gpu": {"memory": "10GB"}, "training": {"timeLimit": "1d"}})
-    assert "write 10Gi" in told
-    assert "write 24h" in told
+    refusal = refused(cluster, {"gpu": {"memory": "10GB"}, "training": {"timeLimit": "1d"}})
+    assert "write 10Gi" in refusal
+    assert "write 24h" in refusal
 
 
 def test_no_regular_expression_is_shown_where_a_rule_can_speak() -> None:

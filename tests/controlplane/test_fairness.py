@@ -29,7 +29,9 @@ def test_turns_in_a_row_share_one_outage(world: World, resident: ScriptedResiden
     world.reaches("first", "Succeeded")
     assert world.condition("first", "ResidentReloaded")["reason"] == "GPUPassedOn"
     eventually(lambda: "Completed" in world.events("first"), "the Event Completed")
-    assert not {"TrainingEnded", "GPUPassedOn"} & set(world.events("first")), "one Event tells what is one moment"
+    assert not {"TrainingEnded", "GPUPassedOn"} & set(world.events("first")), (
+        "one Event reports the end and the hand-over"
+    )
     finish(world, "second-1")
     world.reaches("second", "Succeeded")
     assert world.condition("second", "ResidentReloaded")["status"] == "True"
@@ -54,8 +56,8 @@ def test_from_turn_to_turn_each_job_is_written_once(
     world.shows_pod("second-1")
     assert _phases(world, "first", first) == ["Succeeded"]
     assert _phases(world, "second", second).count("Acquiring") == 1
-    told = eventually(lambda: world.event("first", "Completed"), "the Event Completed")
-    assert told["note"].endswith(f"{world.namespace}/second has the GPU next; the resident is loaded after it")
+    event = eventually(lambda: world.event("first", "Completed"), "the Event Completed")
+    assert event["note"].endswith(f"{world.namespace}/second has the GPU next; the resident is loaded after it")
     (pod,) = (pod for pod in world.training_pods() if pod["metadata"]["name"] == "second-1")
     assert pod["metadata"]["annotations"]["gpurelay.dev/proven-free-mib"] == "14910"
     finish(world, "second-1")

@@ -45,8 +45,8 @@ def test_a_sample_of_seeds(cluster: Cluster, tmp_path: Path) -> None:
             return list(outcomes)
 
     wrong = [outcome for outcome in asyncio.run(storms()) if outcome.violations]
-    told = (f"FAULT_SEED={each.plan.seed}: {each.violations}; {each.plan}; {each.faults}" for each in wrong)
-    assert not wrong, "\n".join(told)
+    reports = (f"FAULT_SEED={each.plan.seed}: {each.violations}; {each.plan}; {each.faults}" for each in wrong)
+    assert not wrong, "\n".join(reports)
 
 
 def fails(method: str, ending: str, which: int, fate: Fate) -> Callable[[Call], Fate]:
@@ -233,14 +233,14 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
             url = f"http://{resident['status']['podIP']}:8000/api/v1/load"
             async with http.post(url, json=order) as answer:
                 assert answer.status == 503, "there is no memory for it"
-            await _told(observer, "a load was ordered")
+            await _sees(observer, "a load was ordered")
             labels = {**pod["metadata"]["labels"], "gpurelay.dev/fence": "1"}
             spec = {"containers": [{"name": "main", "image": "x"}]}
             await api.post(pods, {"metadata": {"name": "second", "labels": labels}, "spec": spec})
             path = f"/apis/coordination.k8s.io/v1/namespaces/{stage.system}/leases/{lease['metadata']['name']}"
             await api.patch(path, {"spec": {"holderIdentity": "yolotrainingjob/a/b/c"}})
             for sentence in ("second was created beside", "second was created while", "directly"):
-                await _told(observer, sentence)
+                await _sees(observer, sentence)
             watching.cancel()
             return observer.verdict()
 
@@ -274,19 +274,19 @@ def test_the_observer_sees_what_is_unknown_and_treated_as_gone(cluster: Cluster,
                       {"gpu": resident.gpu, "job": "digits", "job-uid": "x", "fence": "1"}.items()}  # fmt: skip
             spec = {"containers": [{"name": "trainer", "image": "x"}]}
             await api.post(stage.pods_path(), {"metadata": {"name": "digits-1", "labels": labels}, "spec": spec})
-            await _told(observer, "law 10: digits-1 was created while its GPU's resident does not answer")
+            await _sees(observer, "law 10: digits-1 was created while its GPU's resident does not answer")
             stage.happenings.unreadable[stage.name, "digits"] = time.monotonic()
             door = json.loads((tmp_path / f"{stage.name}-operator-0.kubeconfig").read_text())["clusters"][0]["cluster"]
             async with http.delete(f"{door['server']}{stage.pods_path()}/digits-1") as answer:
                 assert answer.status == 200
-            await _told(observer, "law 10: digits-1 was deleted")
+            await _sees(observer, "law 10: digits-1 was deleted")
             watching.cancel()
             return observer.violations
 
     assert len([each for each in asyncio.run(scene()) if "law 10" in each]) == 2
 
 
-async def _told(observer: Observer, words: str) -> None:
+async def _sees(observer: Observer, words: str) -> None:
     """Wait until an observer has seen a violation whose text contains these words."""
     async with asyncio.timeout(30):
         while not any(words in violation for violation in observer.violations):

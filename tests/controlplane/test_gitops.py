@@ -103,7 +103,7 @@ def test_a_second_field_manager_changes_nothing_by_applying_again(
         if phase == "Succeeded":
             world.end_pod("complete-1")
         world.reaches("complete", phase)
-        eventually(world.nothing_owed if phase == "Succeeded" else lambda: True, "the turn to be over")
+        eventually(world.nothing_owed if phase == "Succeeded" else lambda: True, "the turn to end")
         before = version_at_rest(world, "complete")
         for _ in range(2):
             assert "serverside-applied" in cluster.kubectl(*apply, stdin=text)

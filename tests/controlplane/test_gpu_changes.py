@@ -95,8 +95,8 @@ def test_a_short_absence_of_resident_pods_is_waited_for(
     world.apply_job("digits", gpu={"memory": "10Gi", "startWhen": "ResidentIdle"})
     eventually(lambda: world.waits_for("digits", "ResidentBusy"), "the job to wait")
     world.delete_pod("sam3")
-    told = eventually(lambda: world.waits_for("digits", "ResidentMissing"), "the condition ResidentMissing")
-    assert "none for 20 s" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "ResidentMissing"), "the condition ResidentMissing")
+    assert "none for 20 s" in condition["message"]
     operator.stop()
     start_operator(resident_grace="20")  # which knows nothing of the time before it
     eventually(lambda: len(world.leader()) > 0, "the next operator to lead")
@@ -187,8 +187,8 @@ def test_a_silent_resident_delays_no_job_that_another_gpu_fits(
     world.shows_pod("second-1")
     assert world.gpu_of("second-1") == good.uuid.lower()
     world.apply_job("third")
-    told = eventually(lambda: world.waits_for("third", "ResidentUnreachable"), "the condition ResidentUnreachable")
-    assert "does not answer" in told["message"]
+    condition = eventually(lambda: world.waits_for("third", "ResidentUnreachable"), "the condition ResidentUnreachable")
+    assert "does not answer" in condition["message"]
     mute.faults.mute = False
     world.shows_pod("third-1")
 

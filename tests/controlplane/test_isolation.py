@@ -77,10 +77,10 @@ def test_an_unreadable_job_keeps_its_pod_and_names_the_field(
     world.run_pod("digits-1")
     eventually(lambda: world.waits_for("digits", "TrainingRunning"), "the training to be seen")
     make_unreadable(world, "digits")
-    told = is_unreadable(world, "digits")
-    assert told["status"] == "True"
-    assert told["reason"] == "Unreadable"
-    assert told["message"].startswith("spec.backoffLimit is 2000: Input should be less than or equal to 1000")
+    condition = is_unreadable(world, "digits")
+    assert condition["status"] == "True"
+    assert condition["reason"] == "Unreadable"
+    assert condition["message"].startswith("spec.backoffLimit is 2000: Input should be less than or equal to 1000")
     event = eventually(lambda: world.event("digits", "Unreadable"), "the Event Unreadable")
     assert event["type"] == "Warning"
     renewals = len(resident.called("unload"))

@@ -57,9 +57,11 @@ def test_without_kueue_and_with_kueue_installed_later(
 ) -> None:
     first = start_operator()
     world.apply_job("queued", queue="team-a", priority=10)
-    told = eventually(lambda: world.waits_for("queued", "KueueMissing"), "the condition KueueMissing")
-    assert told["message"].startswith(f"the label names Kueue's LocalQueue {world.namespace}/team-a, but this cluster")
-    assert "install it, or remove the label" in told["message"]
+    condition = eventually(lambda: world.waits_for("queued", "KueueMissing"), "the condition KueueMissing")
+    assert condition["message"].startswith(
+        f"the label names Kueue's LocalQueue {world.namespace}/team-a, but this cluster"
+    )
+    assert "install it, or remove the label" in condition["message"]
     world.apply_job("plain")
     world.shows_pod("plain-1")
     world.end_pod("plain-1")
@@ -78,5 +80,5 @@ def test_without_kueue_and_with_kueue_installed_later(
     asked = eventually(lambda: api.get(path).json()["items"], "a Workload")
     assert asked[0]["spec"]["queueName"] == "team-a"
     assert asked[0]["metadata"]["ownerReferences"][0]["name"] == "queued"
-    told = eventually(lambda: world.waits_for("queued", "WaitingForKueue"), "the condition WaitingForKueue")
-    assert told["message"].endswith("Kueue has not processed it yet: does its controller run?")
+    condition = eventually(lambda: world.waits_for("queued", "WaitingForKueue"), "the condition WaitingForKueue")
+    assert condition["message"].endswith("Kueue has not processed it yet: does its controller run?")

@@ -22,8 +22,8 @@ def test_a_deadline_stops_the_training_through_its_checkpoint(
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     world.run_pod("digits-1")
-    told = eventually(lambda: world.waits_for("digits", "DeadlineExceeded"), "the condition DeadlineExceeded")
-    assert "activeDeadlineSeconds (4 s)" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "DeadlineExceeded"), "the condition DeadlineExceeded")
+    assert "activeDeadlineSeconds (4 s)" in condition["message"]
     assert not resident.loaded, "the training may still write its checkpoint"
     world.end_pod("digits-1", "Interrupted", 143, epoch=3)
     world.reaches("digits", "Failed")
@@ -88,7 +88,7 @@ def test_lifetimes_may_be_changed_and_must_make_sense(world: World, api: httpx.C
 
 
 @pytest.mark.parametrize(("ttl", "reason", "code"), [(0, "Completed", 0), (2, "DatasetInvalid", 13)])
-def test_a_job_that_is_over_is_deleted_after_its_time(
+def test_a_finished_job_is_deleted_after_its_time(
     world: World, resident: ScriptedResident, operator: OperatorProcess, ttl: int, reason: str, code: int
 ) -> None:
     world.apply_job("digits", ttlSecondsAfterFinished=ttl)
@@ -111,8 +111,8 @@ def test_suspend_and_resume_have_events(world: World, resident: ScriptedResident
     world.run_pod("digits-1")
     world.reaches("digits", "Training")
     world.patch_job("digits", suspend=True)
-    told = eventually(lambda: world.waits_for("digits", "Suspended"), "the condition's reason Suspended")
-    assert "digits-1 stops: suspended on request" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "Suspended"), "the condition's reason Suspended")
+    assert "digits-1 stops: suspended on request" in condition["message"]
     world.obey("digits-1")
     world.reaches("digits", "Suspended")
     assert world.condition("digits", "Suspended")["status"] == "True"

@@ -42,9 +42,9 @@ def _exists(api: httpx.Client, namespace: str) -> bool:
 @pytest.mark.parametrize("installation", INSTALLATIONS)
 def test_the_api_server_takes_an_installation(cluster: Cluster, namespaces: None, installation: str) -> None:
     text = cluster.kubectl("kustomize", str(MANIFESTS / installation))
-    told = cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=text)
+    printed = cluster.kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "-f", "-", stdin=text)
     objects = list(yaml.safe_load_all(text))
-    assert len(told.splitlines()) == len(objects)
+    assert len(printed.splitlines()) == len(objects)
     without = set(cluster.kubectl("api-resources", "--namespaced=false", "--no-headers", "-o", "wide").split())
     misplaced = [o["metadata"]["name"] for o in objects if o["kind"] in without and o["metadata"].get("namespace")]
     assert not misplaced, "objects of the cluster that name a namespace"

@@ -69,7 +69,7 @@ def test_the_second_gpu_returns_to_its_resident(
     world.shows_pod("three-1")
     third = next(pod for pod in world.training_pods() if pod["metadata"]["name"] == "three-1")
     (other,) = (each for each in (resident, second) if each.uuid.lower() != gpu_of(third))
-    eventually(lambda: other.loaded, "the resident that nobody takes the GPU from to be loaded")
+    eventually(lambda: other.loaded, "the resident that no job unloads to be loaded")
     assert [each.loaded for each in (resident, second)].count(True) == 1
     for name in ("one", "two"):
         world.reaches(name, "Succeeded")

@@ -62,8 +62,8 @@ def test_a_failure_that_heals_is_reported_and_waited_for(
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     world.set_pod("digits-1", **waits("ErrImagePull", "registry is down"))
-    told = eventually(lambda: world.waits_for("digits", "ImagePullFailed"), "the condition ImagePullFailed")
-    assert "registry is down" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "ImagePullFailed"), "the condition ImagePullFailed")
+    assert "registry is down" in condition["message"]
     world.run_pod("digits-1")
     eventually(lambda: world.waits_for("digits", "TrainingRunning"), "the training to run")
 
@@ -74,9 +74,9 @@ def test_an_unschedulable_pod_is_reported_and_releases_the_gpu(
     start_operator(start_failure_timeout="3")
     world.apply_job("digits", backoffLimit=0, podTemplate={"resources": {"requests": {"cpu": "900"}}})
     world.shows_pod("digits-1")  # the scheduler is real: node-1 has no 900 CPUs
-    told = eventually(lambda: world.waits_for("digits", "Unschedulable"), "the condition Unschedulable")
-    assert "not scheduled: 0/2 nodes are available" in told["message"]
-    assert "change spec.podTemplate" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "Unschedulable"), "the condition Unschedulable")
+    assert "not scheduled: 0/2 nodes are available" in condition["message"]
+    assert "change spec.podTemplate" in condition["message"]
     world.reaches("digits", "Failed")
     assert world.job("digits")["status"]["attempts"][0]["reason"] == "Unschedulable"
     assert resident.loaded
@@ -130,8 +130,8 @@ def test_a_drain_costs_nothing(world: World, resident: ScriptedResident, operato
     world.run_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     world.evict_pod("digits-1")
-    told = eventually(lambda: world.waits_for("digits", "Disrupted"), "the condition Disrupted")
-    assert "its node is being drained" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "Disrupted"), "the condition Disrupted")
+    assert "its node is being drained" in condition["message"]
     world.end_pod("digits-1", "Interrupted", 143)
     world.obey("digits-1")
     world.shows_pod("digits-2")
@@ -178,8 +178,8 @@ def test_a_pod_deleted_by_hand_gets_advice_on_suspend(
     world.bind_pod("digits-1", "node-1")
     world.run_pod("digits-1")
     world.delete_pod("digits-1", grace=30)
-    told = eventually(lambda: world.waits_for("digits", "Stopping"), "the condition Stopping")
-    assert "set spec.suspend or delete the job" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "Stopping"), "the condition Stopping")
+    assert "set spec.suspend or delete the job" in condition["message"]
     world.end_pod("digits-1", "Interrupted", 143)
     world.delete_pod("digits-1")
     world.shows_pod("digits-2")
@@ -196,9 +196,9 @@ def test_a_lost_node_keeps_its_gpu_until_it_is_marked_down(
     world.bind_pod("digits-1", "node-3")
     world.run_pod("digits-1")
     world.set_node("node-3", "Unknown", "Kubelet stopped posting node status.")
-    told = eventually(lambda: world.waits_for("digits", "NodeLost"), "the condition NodeLost")
-    assert "Kubelet stopped posting node status" in told["message"]
-    assert "node.kubernetes.io/out-of-service=down:NoExecute" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "NodeLost"), "the condition NodeLost")
+    assert "Kubelet stopped posting node status" in condition["message"]
+    assert "node.kubernetes.io/out-of-service=down:NoExecute" in condition["message"]
     world.delete_pod("digits-1", grace=1)  # as the taint manager does; no kubelet will ever confirm it
     world.apply_job("other", priority=1)
     world.reaches("other", "Queued")
@@ -218,8 +218,8 @@ def test_a_stuck_pod_is_reported(world: World, resident: ScriptedResident, start
     world.bind_pod("digits-1", "node-1")
     world.run_pod("digits-1")
     world.delete_pod("digits-1", grace=1)
-    told = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
-    assert "check the kubelet of node node-1" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
+    assert "check the kubelet of node node-1" in condition["message"]
     assert not resident.loaded
     eventually(lambda: "PodStuck" in world.events("digits"), "the Event PodStuck")
 

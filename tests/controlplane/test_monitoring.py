@@ -57,7 +57,7 @@ def test_what_is_asked_for_is_exported(understood: list[Parsed], known: dict[str
     for (title, expression), each in zip(EXPRESSIONS, understood, strict=True):
         labels = frozenset[str]()
         for name, matchers in each.series:
-            assert name in known, f"{title}: nobody exports {name}"
+            assert name in known, f"{title}: no process exports {name}"
             labels |= known[name].labels
             for matcher in matchers:
                 assert matcher.label in known[name].labels, f"{title}: {name} has no label {matcher.label}"
@@ -77,12 +77,12 @@ def test_the_check_rejects_unknown_metrics(known: dict[str, Exported]) -> None:
 def test_alerts_name_their_object_and_what_to_do(understood: list[Parsed]) -> None:
     runbook = page("docs/operations.md").anchors
     for alert, each in zip(ALERTS, understood, strict=False):
-        told = alert["annotations"]
-        path, _, anchor = told["runbook_url"].partition("#")
+        annotations = alert["annotations"]
+        path, _, anchor = annotations["runbook_url"].partition("#")
         assert path == "docs/operations.md"
         assert anchor == alert["alert"].lower()
         assert anchor in runbook, f"docs/operations.md has no section {alert['alert']}"
-        used = set(re.findall(r"\$labels\.(\w+)", told["summary"] + told["description"]))
+        used = set(re.findall(r"\$labels\.(\w+)", annotations["summary"] + annotations["description"]))
         assert used <= each.labels, f"{alert['alert']}: its expression does not keep {used - each.labels}"
         assert alert["labels"]["severity"] in {"warning", "critical"}
 

@@ -61,13 +61,13 @@ def test_another_port(cluster: Cluster, shipped: list[Object], tmp_path: Path) -
 def test_residents_outside_the_cluster(cluster: Cluster, shipped: list[Object]) -> None:
     [text] = snippets("Residents outside the cluster")
     operators = yaml.safe_load(text)
-    trainings = yaml.safe_load(
+    trainers = yaml.safe_load(
         text.replace("app.kubernetes.io/name: gpu-relay", "app.kubernetes.io/name: yolo-trainer").replace(
             "namespace: gpu-relay", "namespace: team"
         )
     )
     cluster.kubectl("apply", "--dry-run=server", "-f", "-", stdin=text)
-    both = [*shipped, operators, trainings]
+    both = [*shipped, operators, trainers]
     for source in (OPERATOR, TRAINER):
         assert not may_reach(shipped, source, OUTSIDE, 8000)
         assert may_reach(both, source, OUTSIDE, 8000)

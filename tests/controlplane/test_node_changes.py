@@ -46,8 +46,8 @@ def test_a_node_that_takes_no_pods_keeps_its_resident_loaded(
 ) -> None:
     world.set_node_spec("node-1", **spec)
     world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert message in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
+    assert message in condition["message"]
     assert resident.loaded
     assert not resident.called("unload")
     world.add_resident(other, name="sam3-new", node="node-2")
@@ -92,8 +92,8 @@ def test_a_gpu_without_a_free_share_is_not_taken(
     pods = f"/api/v1/namespaces/{world.namespace}/pods"
     api.post(pods, json={"metadata": {"name": "notebook"}, "spec": {"nodeName": "node-1", **notebook}})
     world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
-    assert "its pods use 1 of 1" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
+    assert "its pods use 1 of 1" in condition["message"]
     assert not resident.called("unload")
     world.delete_pod("notebook")
     world.shows_pod("digits-1")

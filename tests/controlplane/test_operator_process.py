@@ -26,22 +26,22 @@ def run_a_job(world: World) -> None:
 
 def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
     run_a_job(world)
-    told = dict(
+    metrics = dict(
         line.rsplit(" ", 1) for line in operator.probe("/metrics").text.splitlines() if line.startswith("gpu_relay_")
     )
     gpu = f'{{gpu="{resident.uuid.lower()}"}}'
     for step in ("unload", "prove", "create", "start", "return", "load"):
-        assert float(told[f'gpu_relay_step_seconds_count{{step="{step}"}}']) == 1, step
-    assert float(told[f"gpu_relay_turns_total{gpu}"]) == 1
-    assert float(told[f"gpu_relay_free_memory_before_mib{gpu}"]) == 910
-    assert float(told[f"gpu_relay_free_memory_after_mib{gpu}"]) == 14_910
-    assert float(told[f"gpu_relay_resident_outage_seconds_count{gpu}"]) == 1
-    assert float(told[f"gpu_relay_resident_out{gpu}"]) == 0
-    assert float(told["gpu_relay_queue_wait_seconds_count"]) == 1
-    assert float(told["gpu_relay_queue_length"]) == 0
-    assert float(told['gpu_relay_resident_requests_total{call="unload",status="200"}']) >= 1
-    assert float(told['gpu_relay_api_requests_total{method="POST",status="201"}']) >= 2
-    assert float(told["gpu_relay_watch_lag_seconds"]) == 0
+        assert float(metrics[f'gpu_relay_step_seconds_count{{step="{step}"}}']) == 1, step
+    assert float(metrics[f"gpu_relay_turns_total{gpu}"]) == 1
+    assert float(metrics[f"gpu_relay_free_memory_before_mib{gpu}"]) == 910
+    assert float(metrics[f"gpu_relay_free_memory_after_mib{gpu}"]) == 14_910
+    assert float(metrics[f"gpu_relay_resident_outage_seconds_count{gpu}"]) == 1
+    assert float(metrics[f"gpu_relay_resident_out{gpu}"]) == 0
+    assert float(metrics["gpu_relay_queue_wait_seconds_count"]) == 1
+    assert float(metrics["gpu_relay_queue_length"]) == 0
+    assert float(metrics['gpu_relay_resident_requests_total{call="unload",status="200"}']) >= 1
+    assert float(metrics['gpu_relay_api_requests_total{method="POST",status="201"}']) >= 2
+    assert float(metrics["gpu_relay_watch_lag_seconds"]) == 0
     assert operator.probe("/healthz").text == "ok"
 
 
@@ -50,10 +50,10 @@ def test_every_line_of_a_turn_names_its_job(world: World, resident: ScriptedResi
     run_a_job(world)
     operator.stop()
     lines = [json.loads(line) for line in operator.log().splitlines()]
-    told = [line for line in lines if line["level"] != "debug"]
+    shown = [line for line in lines if line["level"] != "debug"]
     about = [
         line
-        for line in told
+        for line in shown
         if line["logger"] in {"gpu_relay.controllers.turn_actions", "gpu_relay.controllers.turn_controller"}
     ]
     assert len(about) >= 4

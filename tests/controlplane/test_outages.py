@@ -33,8 +33,8 @@ def test_memory_that_another_process_holds_is_seen_before_the_unload(
     resident.model_mib = resident.cap_mib = 8000
     resident.trainer_mib = 6000
     world.apply_job("digits", backoffLimit=0)
-    told = eventually(lambda: world.waits_for("digits", "WaitingForMemory"), "the condition WaitingForMemory")
-    assert "Other processes hold about 6,000 MiB" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "WaitingForMemory"), "the condition WaitingForMemory")
+    assert "Other processes hold about 6,000 MiB" in condition["message"]
     world.apply_job("small", memory="6Gi")
     world.shows_pod("small-1")  # law 8: no other job waits for that memory
     world.end_pod("small-1")
@@ -56,8 +56,8 @@ def test_missing_memory_releases_the_gpu_in_time(
     world.reaches("digits", "Queued")
     assert resident.loaded
     eventually(world.nothing_owed, "the Lease to be settled")
-    told = eventually(lambda: world.waits_for("digits", "WaitingForBackoff"), "the condition WaitingForBackoff")
-    assert "the next attempt starts at" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "WaitingForBackoff"), "the condition WaitingForBackoff")
+    assert "the next attempt starts at" in condition["message"]
     warned = world.event("digits", "WaitingForMemory")
     assert warned is not None
     assert "nvidia-smi on node node-1" in warned["note"]
@@ -112,8 +112,8 @@ def test_a_quota_costs_no_outage(
     api.post(path, json={"metadata": {"name": "tight"}, "spec": {"hard": quota}}).raise_for_status()
     eventually(lambda: api.get(f"{path}/tight").json().get("status", {}).get("hard"), "the quota to be in force")
     world.apply_job("digits", backoffLimit=0, **spec)
-    told = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
-    assert message in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
+    assert message in condition["message"]
     assert eventually(lambda: world.event("digits", "PodRefused"), "the Event PodRefused")["type"] == "Warning"
     assert not resident.called("unload")
     assert world.leases() == {}
@@ -125,9 +125,9 @@ def test_a_quota_costs_no_outage(
 def test_a_job_that_is_refused_delays_no_other(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    world.apply_job("first", priority=5, podTemplate={"serviceAccountName": "nobody"})
-    told = eventually(lambda: world.waits_for("first", "PodRefused"), "the condition PodRefused")
-    assert 'serviceaccount "nobody" not found' in told["message"]
+    world.apply_job("first", priority=5, podTemplate={"serviceAccountName": "missing"})
+    condition = eventually(lambda: world.waits_for("first", "PodRefused"), "the condition PodRefused")
+    assert 'serviceaccount "missing" not found' in condition["message"]
     world.apply_job("second")
     world.shows_pod("second-1")
     assert world.attempts("first") == []
@@ -140,8 +140,8 @@ def test_pod_security_costs_no_outage(
     template.write_text("spec: {hostNetwork: true}")
     start_operator(trainer_pod_template=str(template))
     world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
-    assert "violates PodSecurity" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
+    assert "violates PodSecurity" in condition["message"]
     assert not resident.called("unload")
 
 
@@ -152,8 +152,8 @@ def test_a_limit_range_costs_no_outage(
     path = f"/api/v1/namespaces/{world.namespace}/limitranges"
     api.post(path, json={"metadata": {"name": "small"}, "spec": {"limits": [limits]}}).raise_for_status()
     world.apply_job("digits", podTemplate={"resources": {"limits": {"memory": "8Gi"}}})
-    told = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
-    assert "maximum memory usage per Container is 1Gi" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
+    assert "maximum memory usage per Container is 1Gi" in condition["message"]
     assert not resident.called("unload")
     world.patch_job("digits", podTemplate={"resources": {"limits": {"memory": "1Gi"}}})
     world.shows_pod("digits-1")
@@ -194,8 +194,8 @@ def test_a_template_of_the_site_that_is_invalid_fails_no_job(
     template.write_text("spec: {tolerations: [{operator: Exists, value: x}]}")
     start_operator(trainer_pod_template=str(template))
     world.apply_job("digits", podTemplate={"resources": {"requests": {"cpu": "1"}}})
-    told = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
-    assert "correct the operator's trainer-pod-template" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
+    assert "correct the operator's trainer-pod-template" in condition["message"]
     assert not resident.called("unload")
 
 
@@ -218,8 +218,8 @@ def test_a_webhook_that_is_down_costs_no_outage(
     try:
         eventually(lambda: not creates_pods(api, world.namespace), "the webhook to be in force")
         world.apply_job("digits")
-        told = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
-        assert "down.example.com" in told["message"]
+        condition = eventually(lambda: world.waits_for("digits", "PodRefused"), "the condition PodRefused")
+        assert "down.example.com" in condition["message"]
         assert not resident.called("unload")
     finally:
         api.delete(f"{hooks}/down")
@@ -244,9 +244,9 @@ def test_the_same_name_again_waits_for_the_old_pod(
     world.delete_job("digits", policy="Orphan")
     eventually(lambda: not world.has_job("digits"), "the old job to be gone")
     world.apply_job("digits", backoffLimit=0)
-    eventually(lambda: not world.exists("digits-1"), "the old pod to be told to stop")
-    told = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
-    assert "the job waits until it is gone" in told["message"]
+    eventually(lambda: not world.exists("digits-1"), "the old pod to be asked to stop")
+    condition = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
+    assert "the job waits until it is gone" in condition["message"]
     world.obey("digits-1")
     world.shows_pod("digits-1")
     assert world.exists("digits-1")
@@ -259,8 +259,8 @@ def test_a_pod_of_that_name_which_is_not_ours_is_waited_for(
 ) -> None:
     world.create_pod("digits-1")
     world.apply_job("digits", backoffLimit=0)
-    told = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
-    assert "delete it, or rename the job" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
+    assert "delete it, or rename the job" in condition["message"]
     assert not resident.called("unload")
     world.delete_pod("digits-1")
     world.shows_pod("digits-1")

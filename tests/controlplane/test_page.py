@@ -13,7 +13,7 @@ import pytest
 from devcluster import Cluster, audit
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from tests.support.page import PageProcess, condition, feed, own_address, tell_job, viewer_token
+from tests.support.page import PageProcess, condition, feed, own_address, put_job, viewer_token
 from yolo_trainer.training.progress import ProgressTracker
 from yolo_trainer.training.progress_server import ProgressServer, Sources
 
@@ -50,7 +50,7 @@ def test_a_viewer_sees_the_jobs_of_the_own_namespace_alone(viewer: httpx.Client,
     assert viewer.get("/api/jobs/default/mine").status_code == 403
 
 
-def test_what_else_may_not_be_read_is_told_and_the_rest_is_shown(viewer: httpx.Client, world: World) -> None:
+def test_what_else_may_not_be_read_is_reported_and_the_rest_is_shown(viewer: httpx.Client, world: World) -> None:
     with feed(viewer, world.namespace) as events:
         name, problems = next(events)
     assert name == "problems"
@@ -61,10 +61,10 @@ def test_what_else_may_not_be_read_is_told_and_the_rest_is_shown(viewer: httpx.C
 
 def test_a_change_arrives_as_the_difference_that_it_is(viewer: httpx.Client, world: World) -> None:
     for name in ("one", "two"):
-        tell_job(world.api, world.namespace, name, phase="Queued", conditions=[QUEUED], queuePosition=1)
+        put_job(world.api, world.namespace, name, phase="Queued", conditions=[QUEUED], queuePosition=1)
     with feed(viewer, world.namespace) as events:
         _until(events, "trouble")
-        tell_job(world.api, world.namespace, "two", phase="Queued", conditions=[QUEUED], queuePosition=7)
+        put_job(world.api, world.namespace, "two", phase="Queued", conditions=[QUEUED], queuePosition=7)
         changed = _until(events, "jobs")
         assert [(job["name"], job["position"]) for job in changed["put"]] == [("two", 7)]
         uid = world.job("one")["metadata"]["uid"]
@@ -100,7 +100,7 @@ def test_a_token_whose_account_is_gone_ends_the_feed(page: PageProcess, world: W
         eventually(lambda: client.get("/api/feed").status_code == 401, "the token to be worth nothing")
 
 
-def test_more_viewers_than_it_serves_are_told_so(viewer: httpx.Client, world: World) -> None:
+def test_more_viewers_than_it_serves_are_refused_with_the_reason(viewer: httpx.Client, world: World) -> None:
     with feed(viewer, world.namespace), feed(viewer, world.namespace), feed(viewer, world.namespace):
         full = viewer.get("/api/feed", params={"namespace": world.namespace})
         assert (full.status_code, full.json()["message"][:21]) == (503, "3 pages are open, whi")
@@ -115,7 +115,7 @@ def test_more_viewers_than_it_serves_are_told_so(viewer: httpx.Client, world: Wo
 def test_details_of_a_job_with_its_events(viewer: httpx.Client, world: World) -> None:
     point = {"epoch": 1, "metrics": {"mAP50": 0.5}, "losses": {"box": 2.0}}
     curve = {"epochs": "1", "metrics": {"mAP50": "0.5"}, "losses": {"box": "2"}}
-    job = tell_job(world.api, world.namespace, "digits", phase="Training", conditions=[QUEUED], curve=curve)
+    job = put_job(world.api, world.namespace, "digits", phase="Training", conditions=[QUEUED], curve=curve)
     about = {name: job[name] for name in ("apiVersion", "kind")}
     about |= {name: job["metadata"][name] for name in ("namespace", "name", "uid")}
     event = {"metadata": {"name": "digits.1"}, "involvedObject": about, "reason": "PodCreated", "message": "created"}
@@ -129,8 +129,8 @@ def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
     page: PageProcess, viewer: httpx.Client, world: World
 ) -> None:
     """The real trainer's server, through the real API server's pod proxy."""
-    picture = [b"\xff\xd8\xff a picture \xff\xd9"]
-    sources = Sources(ProgressTracker().snapshot, int, int, lambda: (0, 0), lambda: picture[0])
+    image = [b"\xff\xd8\xff an image \xff\xd9"]
+    sources = Sources(ProgressTracker().snapshot, int, int, lambda: (0, 0), lambda: image[0])
     address = own_address()
     try:
         trainer = ProgressServer(address, 8080, sources)
@@ -141,7 +141,7 @@ def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
         world.create_pod("digits-1")
         world.bind_pod("digits-1", "node-1")
         world.run_pod("digits-1", ip=address)
-        tell_job(world.api, world.namespace, "digits", phase="Training", pod="digits-1")
+        put_job(world.api, world.namespace, "digits", phase="Training", pod="digits-1")
         path = f"/api/jobs/{world.namespace}/digits/predictions"
         refused = viewer.get(path)
         assert refused.status_code == 403
@@ -149,8 +149,8 @@ def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
         token = viewer_token(world.api, world.namespace, "editor", {"edit": world.namespace})
         with page.viewer(token) as editor:
             seen = editor.get(path)
-            assert (seen.status_code, seen.headers["content-type"], seen.content) == (200, "image/jpeg", picture[0])
-            picture[0] = b"<script>alert(1)</script>"
+            assert (seen.status_code, seen.headers["content-type"], seen.content) == (200, "image/jpeg", image[0])
+            image[0] = b"<script>alert(1)</script>"
             lied = editor.get(path)
             assert (lied.status_code, lied.json()["message"]) == (
                 502,
@@ -175,7 +175,7 @@ def test_it_asks_with_the_viewers_token_alone(cluster: Cluster, viewer: httpx.Cl
     }  # fmt: skip
 
 
-def test_it_ends_when_it_is_told_to_though_somebody_watches(cluster: Cluster, world: World, tmp_path: Path) -> None:
+def test_it_ends_on_sigterm_while_a_viewer_is_connected(cluster: Cluster, world: World, tmp_path: Path) -> None:
     page = PageProcess(cluster, tmp_path / "page.log")
     token = viewer_token(world.api, world.namespace, "viewer", {"view": world.namespace})
     with page.viewer(token) as client, feed(client, world.namespace) as events:

@@ -1,8 +1,6 @@
 """The page in a real browser, before the real API server.
 
-    GPU_RELAY_PICTURES=docs/pictures pytest tests/controlplane/test_page_browser.py
-
-writes the pictures of docs/page.md.
+To write the images of docs/page.md, run `GPU_RELAY_PICTURES=docs/pictures pytest` with this file.
 """
 
 import os
@@ -18,7 +16,7 @@ from playwright.sync_api import Browser, Page, expect
 from devcluster import Cluster
 from devcluster.scripted.furnished import create_namespace
 from tests.support.browser import chromium, enter, visitor
-from tests.support.page import PageProcess, condition, tell_job, viewer_token
+from tests.support.page import PageProcess, condition, put_job, viewer_token
 from tests.support.page_scenes import Scene
 
 NAMESPACE = "warehouse"
@@ -139,7 +137,7 @@ def test_what_a_job_says_is_never_more_than_text(
         "message": HOSTILE,
         "completionTime": "2026-01-01T00:00:00Z",
     }
-    job = tell_job(
+    job = put_job(
         api, NAMESPACE, "hostile", phase="Failed", pod=HOSTILE, gpu=gpu, attempts=[attempt],
         conditions=[condition("Failed", HOSTILE, HOSTILE)], curve={"epochs": "1", "metrics": {HOSTILE: "0.5"}},
         results={"metrics": {HOSTILE: 0.5, "mAP50": 0.5}, "weights": {"best": HOSTILE}},
@@ -163,7 +161,7 @@ def test_what_a_job_says_is_never_more_than_text(
 
 @pytest.mark.parametrize("name", ["idle", "acquiring", "training", "failed", "many"])
 def test_scenes(browser: Browser, page: PageProcess, token: str, scene: Scene, name: str, tmp_path: Path) -> None:
-    """Each in light and dark: nothing overflows, and the pictures are there to be looked at."""
+    """Each in light and dark: nothing overflows, and the images are kept for review."""
     if name == "many":
         scene.crowd()
     else:
@@ -184,7 +182,7 @@ def test_scenes(browser: Browser, page: PageProcess, token: str, scene: Scene, n
             _keep(tab.screenshot(), tmp_path, f"{name}-{scheme}")
 
 
-def test_of_500_jobs_only_what_changes_is_drawn_anew(
+def test_of_500_jobs_only_what_changes_is_drawn_again(
     browser: Browser, page: PageProcess, token: str, scene: Scene
 ) -> None:
     scene.crowd()
@@ -194,7 +192,7 @@ def test_of_500_jobs_only_what_changes_is_drawn_anew(
         expect(tab.get_by_role("button", name="Show more of the other 440")).to_be_visible()
         tab.evaluate("""() => {
             window.drawn = 0;
-            const isRow = ({ target }) => target.tagName !== "TD"; // cells that tell an age change with time
+            const isRow = ({ target }) => target.tagName !== "TD"; // cells that show an age change with time
             new MutationObserver((all) => { window.drawn += all.filter(isRow).length; })
                 .observe(document.getElementById("rows"), { childList: true, subtree: true });
         }""")
@@ -215,7 +213,7 @@ def test_it_fits_a_telephone(browser: Browser, page: PageProcess, token: str, sc
 
 def _keep(png: bytes, folder: Path, name: str) -> None:
     (folder / f"{name}.png").write_bytes(png)
-    pictures = os.environ.get("GPU_RELAY_PICTURES")
-    if pictures and name in IN_THE_DOCS:
-        picture = Image.open(BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
-        picture.save(Path(pictures) / f"{IN_THE_DOCS[name]}.png", optimize=True)
+    docs_folder = os.environ.get("GPU_RELAY_PICTURES")
+    if docs_folder and name in IN_THE_DOCS:
+        image = Image.open(BytesIO(png)).convert("RGB").quantize(64, dither=Image.Dither.NONE)
+        image.save(Path(docs_folder) / f"{IN_THE_DOCS[name]}.png", optimize=True)

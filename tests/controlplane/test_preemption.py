@@ -20,15 +20,15 @@ def test_a_preempted_job_resumes_from_its_checkpoint(
     world.apply_job("low", preemptible=True, backoffLimit=0)
     trains(world, "low-1")
     world.apply_job("high", priority=10)
-    told = eventually(lambda: world.waits_for("low", "Preempted"), "the condition Preempted")
-    assert f"{world.namespace}/high (priority 10) has the GPU next" in told["message"]
+    condition = eventually(lambda: world.waits_for("low", "Preempted"), "the condition Preempted")
+    assert f"{world.namespace}/high (priority 10) has the GPU next" in condition["message"]
     assert "high-1" not in world.pod_names(), "law 2: not before the other has ended"
     world.end_pod("low-1", "Interrupted", 143, epoch=4)
     trains(world, "high-1")
     attempt = world.attempts("low")[0]
     assert (attempt["reason"], attempt["epoch"]) == ("Preempted", 4)
     assert world.phase("low") == "Queued"
-    assert "startTime" not in world.job("low")["status"], "its deadline begins anew"
+    assert "startTime" not in world.job("low")["status"], "its deadline begins again"
     world.apply_job("equal", priority=10)
     world.reaches("equal", "Queued")
     world.end_pod("high-1")

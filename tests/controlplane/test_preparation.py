@@ -61,8 +61,8 @@ def test_an_invalid_dataset_causes_no_outage(
     world.shows_pod("digits-1-prepare")
     world.end_pod("digits-1-prepare", reason, code, message="labels/train/7.txt, line 3: class 12 of 10")
     world.reaches("digits", "Failed")
-    told = world.condition("digits", "Failed")
-    assert (told["reason"], told["message"]) == (reason, "labels/train/7.txt, line 3: class 12 of 10")
+    condition = world.condition("digits", "Failed")
+    assert (condition["reason"], condition["message"]) == (reason, "labels/train/7.txt, line 3: class 12 of 10")
     assert world.attempts("digits") == []
     assert [call for _, call, _ in resident.calls if call != "gpu"] == []
 
@@ -77,8 +77,8 @@ def test_a_missing_tracking_secret_is_named_before_a_turn(
     world.bind_pod("digits-1-prepare", "node-1")
     missing = {"reason": "CreateContainerConfigError", "message": 'secret "mlflow" not found'}
     world.set_pod("digits-1-prepare", phase="Pending", containerStatuses=[container({"waiting": missing})])
-    told = shows_reason(world, "digits", "ContainerNotCreated")
-    assert told["message"].endswith(
+    condition = shows_reason(world, "digits", "ContainerNotCreated")
+    assert condition["message"].endswith(
         f"create Secret mlflow in namespace {world.namespace}, or correct what spec.tracking.secretName or "
         "spec.podTemplate refers to"
     )
@@ -107,14 +107,14 @@ def test_a_preparation_that_fails_is_tried_again_up_to_the_limit(
     world.end_pod("digits-1-prepare", "Interrupted", 143)  # costs nothing
     world.shows_pod("digits-2-prepare")
     world.end_pod("digits-2-prepare", "Error", 1, message="https://example.org: no route")
-    told = shows_reason(world, "digits", "PreparationFailed")
-    assert "no route" in told["message"]
+    condition = shows_reason(world, "digits", "PreparationFailed")
+    assert "no route" in condition["message"]
     world.shows_pod("digits-3-prepare")
     world.end_pod("digits-3-prepare", "Error", 1, message="https://example.org: no route")
     world.reaches("digits", "Failed")
-    told = world.condition("digits", "Failed")
-    assert told["reason"] == "BackoffLimitExceeded"
-    assert told["message"].startswith("2 preparations failed, backoffLimit is 1; the last one: Error: https")
+    condition = world.condition("digits", "Failed")
+    assert condition["reason"] == "BackoffLimitExceeded"
+    assert condition["message"].startswith("2 preparations failed, backoffLimit is 1; the last one: Error: https")
     assert preparation(world, "digits")["number"] == 3
     assert resident.called("unload") == []
 
@@ -126,8 +126,8 @@ def test_a_few_at_a_time_in_the_queues_order(world: World, resident: ScriptedRes
     start_operator(preparations="1")
     world.shows_pod("high-1-prepare")
     for name in ("middle", "low"):
-        told = shows_reason(world, name, "WaitingToPrepare")
-        assert told["message"].startswith("1 other jobs are being prepared")
+        condition = shows_reason(world, name, "WaitingToPrepare")
+        assert condition["message"].startswith("1 other jobs are being prepared")
     world.end_pod("high-1-prepare")
     world.shows_pod("high-1")
     world.shows_pod("middle-1-prepare")
@@ -194,8 +194,8 @@ def test_a_preparing_pod_that_does_not_start_is_reported_and_deleted(
     world.bind_pod("digits-1-prepare", "node-1")
     waiting = {"waiting": {"reason": "ErrImagePull", "message": "no such host"}}
     world.set_pod("digits-1-prepare", phase="Pending", containerStatuses=[container(waiting)])
-    told = shows_reason(world, "digits", "ImagePullFailed")
-    assert "podTemplate.image" in told["message"]
+    condition = shows_reason(world, "digits", "ImagePullFailed")
+    assert "podTemplate.image" in condition["message"]
     world.shows_pod("digits-2-prepare")
     assert preparation(world, "digits")["failures"] == 1
 
@@ -221,8 +221,8 @@ def test_a_refused_preparing_pod_is_retried(
     eventually(lambda: api.get(f"{path}/none").json()["status"].get("used"), "the quota to count")
     start_operator(preparations="1", backoff_base="1")
     world.apply_job("digits", backoffLimit=0)
-    told = shows_reason(world, "digits", "PodRefused")
-    assert "exceeded quota" in told["message"]
+    condition = shows_reason(world, "digits", "PodRefused")
+    assert "exceeded quota" in condition["message"]
     api.delete(f"{path}/none")
     world.shows_pod("digits-1-prepare")
     assert "failures" not in preparation(world, "digits")

@@ -46,7 +46,7 @@ def test_a_missing_pvc_is_reported_before_any_pod(
     assert "preparation" not in world.job("digits")["status"]
     world.end_pod("next-1-prepare")
     world.add_claims("dta")
-    eventually(lambda: "digits-1-prepare" in world.pod_names(), "its pod, once the claim exists", within=60)
+    eventually(lambda: "digits-1-prepare" in world.pod_names(), "its pod, once the PVC exists", within=60)
 
 
 def test_a_pvc_deleted_before_the_pod_costs_nothing(
@@ -62,7 +62,7 @@ def test_a_pvc_deleted_before_the_pod_costs_nothing(
     waits(world, "digits", "VolumeClaimMissing")
     assert world.pod_names() == []
     world.add_claim("data")
-    eventually(lambda: "digits-1-prepare" in world.pod_names(), "its pod, once the claim exists", within=60)
+    eventually(lambda: "digits-1-prepare" in world.pod_names(), "its pod, once the PVC exists", within=60)
     assert world.job("digits")["status"]["preparation"].get("failures", 0) == 0
 
 
@@ -124,7 +124,7 @@ def test_a_preparing_pod_binds_claims_where_the_gpu_is(
     volumes = {lazy.claim(name)["spec"]["volumeName"] for name in ("wait-data", "wait-results")}
     assert all(f"-{GPU_NODE}-" in volume for volume in volumes)
     lazy.end_pod("digits-1-prepare")
-    eventually(lambda: lazy.node_of("digits-1") == GPU_NODE, "the training pod to find its claims on its node")
+    eventually(lambda: lazy.node_of("digits-1") == GPU_NODE, "the training pod to find its PVCs on its node")
 
 
 def test_without_a_resident_the_training_pod_binds_pvcs(lazy: World, start_operator: Start) -> None:

@@ -181,7 +181,11 @@ def test_a_pod_that_runs_too_long_is_stopped_and_counts(
     world.apply_job("hangs", backoffLimit=0)
     world.shows_pod("hangs-1-prepare")
     assert world.training_pods()[0]["spec"]["activeDeadlineSeconds"] == 77
-    ended = {"exitCode": 143, "reason": "Error", "message": '{"reason": "Interrupted", "message": "told to stop"}'}
+    ended = {
+        "exitCode": 143,
+        "reason": "Error",
+        "message": '{"reason": "Interrupted", "message": "asked to end"}',
+    }
     world.set_pod(
         "hangs-1-prepare", phase="Failed", reason="DeadlineExceeded",
         message="Pod was active on the node longer than the specified deadline",

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.usefixtures("room")
 
 def name_is_taken(world: World, words: str) -> str:
     def look() -> str | None:
-        told = world.waits_for("digits", "PodNameTaken")
-        return str(told["message"]) if told and words in told["message"] else None
+        condition = world.waits_for("digits", "PodNameTaken")
+        return str(condition["message"]) if condition and words in condition["message"] else None
 
     return eventually(look, f"digits to wait for a pod that is {words}")
 

@@ -39,11 +39,11 @@ def test_the_standby_is_ready_and_does_nothing(
     assert standby.probe("/readyz").text == "ok: stands by"
     world.apply_job("digits")
     finish(world, resident)
-    told = standby.probe("/metrics").text
-    assert "gpu_relay_leader 0.0" in told
-    assert 'gpu_relay_turns_total{gpu="' not in told
-    assert not [line for line in told.splitlines() if "gpu_relay_resident_requests_total{" in line]
-    writes = [line for line in told.splitlines() if "gpu_relay_api_requests_total{" in line and '"GET"' not in line]
+    metrics = standby.probe("/metrics").text
+    assert "gpu_relay_leader 0.0" in metrics
+    assert 'gpu_relay_turns_total{gpu="' not in metrics
+    assert not [line for line in metrics.splitlines() if "gpu_relay_resident_requests_total{" in line]
+    writes = [line for line in metrics.splitlines() if "gpu_relay_api_requests_total{" in line and '"GET"' not in line]
     assert writes == []
     assert "gpu_relay_leader 1.0" in leader.probe("/metrics").text
     assert standby.probe("/healthz").is_success
@@ -60,7 +60,7 @@ def test_a_killed_leader_is_replaced_when_its_lease_has_run_out(
     resident.faults.leak_mib = 0
     eventually(lambda: world.leader() == "operator-two_two", "the second to lead")
     finish(world, resident)
-    assert len({call["fence"] for call in resident.called("unload")}) == 1, "it goes on with the same turn"
+    assert len({call["fence"] for call in resident.called("unload")}) == 1, "it continues the same turn"
     assert standby.running
 
 

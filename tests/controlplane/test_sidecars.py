@@ -97,7 +97,7 @@ def test_an_outliving_sidecar_is_stopped_before_the_gpu_is_released(
     shows(world, "digits-1", completed(epoch=10), sidecar, proxy, phase="Running")
     eventually(lambda: world.attempts("digits"), "the attempt to be recorded")
     assert world.attempts("digits")[0]["reason"] == "Completed"
-    eventually(lambda: not world.exists("digits-1"), "the pod to be told to stop")
+    eventually(lambda: not world.exists("digits-1"), "the pod to be asked to stop")
     assert (world.phase("digits"), world.pod_names()) == ("Releasing", ["digits-1"])
     assert all("/digits/" in holder for holder in world.leases().values())
     assert not resident.loaded
@@ -113,8 +113,8 @@ def test_a_stuck_sidecar_is_reported(
     start_operator(trainer_pod_template=template, trainer_grace_period="1", pod_stuck_after="1")
     starts(world, "digits")
     shows(world, "digits-1", completed(), RUNS, phase="Running")
-    told = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
-    assert "check the kubelet of node node-1" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "PodStuck"), "the condition PodStuck")
+    assert "check the kubelet of node node-1" in condition["message"]
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["Completed"]
     eventually(lambda: "PodStuck" in world.events("digits"), "the Event PodStuck")
     assert not resident.loaded

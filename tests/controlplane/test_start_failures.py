@@ -23,7 +23,7 @@ def creating(world: World, name: str) -> None:
     world.set_pod(name, phase="Pending", containerStatuses=[container(waiting)])
 
 
-def told(world: World, reason: str) -> str:
+def message_of(world: World, reason: str) -> str:
     found: dict[str, Any] = eventually(lambda: world.waits_for("digits", reason), f"the condition {reason}")
     return str(found["message"])
 
@@ -48,7 +48,7 @@ def test_what_stands_in_events_alone_gives_the_gpu_back_soon(
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     creating(world, "digits-1")
-    world.tell_of_pod("digits-1", event, said, later=60)
+    world.write_pod_event("digits-1", event, said, later=60)
     world.obey("digits-1")
     world.reaches("digits", "Failed")
     attempt = world.attempts("digits")[0]
@@ -69,12 +69,12 @@ def test_a_volume_that_is_mounted_in_the_end_costs_nothing(
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     creating(world, "digits-1")
-    world.tell_of_pod("digits-1", "FailedMount", "the server is down", later=60)
-    assert "the server is down" in told(world, "VolumeNotMounted")
-    world.tell_of_pod("digits-1", "Pulling", "pulls the image", kind="Normal", later=61)
-    assert "its container is being created" in told(world, "PodNotStarted")
+    world.write_pod_event("digits-1", "FailedMount", "the server is down", later=60)
+    assert "the server is down" in message_of(world, "VolumeNotMounted")
+    world.write_pod_event("digits-1", "Pulling", "pulls the image", kind="Normal", later=61)
+    assert "its container is being created" in message_of(world, "PodNotStarted")
     world.run_pod("digits-1")
-    told(world, "TrainingRunning")
+    message_of(world, "TrainingRunning")
 
 
 def test_an_operator_works_without_access_to_events(
@@ -88,11 +88,11 @@ def test_an_operator_works_without_access_to_events(
         world.shows_pod("digits-1")
         world.bind_pod("digits-1", "node-1")
         creating(world, "digits-1")
-        world.tell_of_pod("digits-1", "FailedMount", "the server is down", later=60)
+        world.write_pod_event("digits-1", "FailedMount", "the server is down", later=60)
         eventually(lambda: "mount errors are only detected by" in operator.log(), "the refusal to be logged")
-        told(world, "PodNotStarted")
+        message_of(world, "PodNotStarted")
         world.run_pod("digits-1")
-        told(world, "TrainingRunning")
+        message_of(world, "TrainingRunning")
         assert operator.log().count("mount errors are only detected by") == 1
     finally:
         operator.stop()
@@ -107,7 +107,7 @@ def test_a_claim_that_does_not_exist_costs_no_outage(
     world.delete_claim("data")
     world.apply_job("digits", backoffLimit=0)
     said = f"PersistentVolumeClaim data does not exist in namespace {world.namespace}: create it"
-    assert told(world, "VolumeClaimMissing") == said
+    assert message_of(world, "VolumeClaimMissing") == said
     warning = eventually(lambda: world.event("digits", "VolumeClaimMissing"), "the Event VolumeClaimMissing")
     assert (warning["type"], warning["note"]) == ("Warning", said)
     assert not resident.called("unload")
@@ -123,9 +123,9 @@ def test_an_unbound_pvc_is_reported_with_the_reason(
     world.add_claim("data", storageClassName="no-such-class")
     world.apply_job("digits")
     eventually(
-        lambda: 'storageclass.storage.k8s.io "no-such-class" not found' in told(world, "Unschedulable"),
+        lambda: 'storageclass.storage.k8s.io "no-such-class" not found' in message_of(world, "Unschedulable"),
         "what the volume controller says",
     )
-    message = told(world, "Unschedulable")
+    message = message_of(world, "Unschedulable")
     assert "PersistentVolumeClaim data:" in message
     assert "kubectl describe pvc" in message

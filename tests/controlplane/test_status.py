@@ -215,11 +215,11 @@ def test_events_are_written_once_and_in_order(
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
     eventually(lambda: "Completed" in world.events("digits"), "the Event Completed")
-    told = world.events("digits")
-    assert len(told) == len(set(told))
+    events = world.events("digits")
+    assert len(events) == len(set(events))
     described = cluster.kubectl("-n", world.namespace, "describe", "ytj", "digits").partition("Events:")[2]
     shown = [line.split()[1] for line in described.splitlines()[3:] if line.strip()]
-    assert shown == told
+    assert shown == events
     (gpu,) = world.leases()
     event = world.event("digits", "PodCreated")
     assert event is not None

@@ -117,9 +117,9 @@ def test_a_resident_is_lent_to_the_namespaces_that_it_names(
     resident = ScriptedResident()
     elsewhere.add_resident(resident, annotations={"gpurelay.dev/allowed-namespaces": "somebody, else"})
     world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "NoGpuFits"), "the condition NoGpuFits")
-    assert f"does not lend its GPU to namespace {world.namespace}" in told["message"]
-    assert "gpurelay.dev/allowed-namespaces" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "NoGpuFits"), "the condition NoGpuFits")
+    assert f"does not lend its GPU to namespace {world.namespace}" in condition["message"]
+    assert "gpurelay.dev/allowed-namespaces" in condition["message"]
     assert resident.loaded
     elsewhere.annotate_pod("sam3", {"gpurelay.dev/allowed-namespaces": f"somebody, {world.namespace}"})
     world.shows_pod("digits-1")

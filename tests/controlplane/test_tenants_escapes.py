@@ -59,7 +59,7 @@ ESCAPES: dict[str, tuple[Object, str]] = {
     # the GPU, and how it is measured
     "more GPUs": (pod(resources={"limits": {"nvidia.com/gpu": "8"}}), "the GPU comes from spec.gpu"),
     "GPUs by request": (pod(resources={"requests": {"amd.com/gpu": 1}}), "the GPU comes from spec.gpu"),
-    "a device claim": (pod(resources={"claims": [{"name": "gpu"}]}), UNKNOWN.format("resources.claims")),
+    "a container's ResourceClaim": (pod(resources={"claims": [{"name": "gpu"}]}), UNKNOWN.format("resources.claims")),
     "all devices visible": (env("NVIDIA_VISIBLE_DEVICES"), "which GPU the training uses"),
     "another device": (env("CUDA_VISIBLE_DEVICES"), "which GPU the training uses"),
     "another job file": (env("GPU_RELAY_JOB_FILE"), "are reserved"),
@@ -67,15 +67,15 @@ ESCAPES: dict[str, tuple[Object, str]] = {
     "another driver": (env("LD_LIBRARY_PATH"), "are reserved"),
     "preloaded code": (env("LD_PRELOAD"), "are reserved"),
     # what belongs to others
-    "another's claim for data": (
+    "another's PVC for data": (
         {"dataset": {"persistentVolumeClaim": {"claimName": "other/data"}}}, "in the job's own namespace"),
-    "another's claim for results": (
+    "another's PVC for results": (
         {"output": {"persistentVolumeClaim": {"claimName": "../results"}}}, "in the job's own namespace"),
     "another's account": (pod(serviceAccountName="kube-system:admin"), "in the job's own namespace"),
     "another's pull secret": (pod(imagePullSecrets=[{"name": "kube-system/key"}]), "in the job's own namespace"),
     "another's secret": (
         env("KEY", valueFrom={"secretKeyRef": {"name": "kube-system/key", "key": "k"}}), "in the job's own namespace"),
-    "another's device claim": (
+    "another's ResourceClaim": (
         {"gpu": {"memory": "1Gi", "resourceClaimName": "other/gpu"}}, "in the job's own namespace"),
     "a secret by namespace": (
         env("KEY", valueFrom={"secretKeyRef": {"name": "key", "key": "k", "namespace": "kube-system"}}),
@@ -146,7 +146,7 @@ BESIDE: dict[str, tuple[tuple[str, str, Object], str]] = {
         "cannot patch resource",
     ),
     "another model": (("PATCH", f"{JOBS}/digits", {"spec": {"model": "other.pt"}}), "create a new job instead"),
-    "another claim": (
+    "another PVC": (
         ("PATCH", f"{JOBS}/digits", {"spec": {"output": {"persistentVolumeClaim": {"claimName": "x"}}}}),
         "create a new job instead",
     ),

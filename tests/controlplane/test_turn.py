@@ -59,13 +59,13 @@ def test_a_job_trains_and_the_resident_comes_back(
 def test_the_status_shows_that_the_resident_unloads(
     world: World, resident: ScriptedResident, operator: OperatorProcess
 ) -> None:
-    may_go_on = threading.Event()
-    resident.before_unload = lambda: may_go_on.wait(60)
+    may_continue = threading.Event()
+    resident.before_unload = lambda: may_continue.wait(60)
     world.apply_job("digits")
-    told = eventually(lambda: _reason(world, "UnloadingResident"), "the condition UnloadingResident")
-    assert told["message"].endswith("to unload (910 MiB free, 10,240 MiB needed)")
+    condition = eventually(lambda: _reason(world, "UnloadingResident"), "the condition UnloadingResident")
+    assert condition["message"].endswith("to unload (910 MiB free, 10,240 MiB needed)")
     assert world.pod_names() == []
-    may_go_on.set()
+    may_continue.set()
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 

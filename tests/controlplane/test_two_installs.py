@@ -82,14 +82,14 @@ def _said(column: int) -> set[tuple[str, str]]:
 
 def test_what_the_cluster_shares_stays_when_an_install_goes(cluster: Cluster) -> None:
     """By the selector of docs/install.md."""
-    told = cluster.kubectl(
+    printed = cluster.kubectl(
         "delete", "--dry-run=server", "--ignore-not-found", "-k", str(REPOSITORY / "manifests" / "base"),
         "-l", "app.kubernetes.io/component!=cluster",
     )  # fmt: skip
-    assert 'clusterrolebinding.rbac.authorization.k8s.io "gpu-relay-sam3" deleted' in told
-    kinds = {line.split(".")[0].split()[0] for line in told.splitlines()}
+    assert 'clusterrolebinding.rbac.authorization.k8s.io "gpu-relay-sam3" deleted' in printed
+    kinds = {line.split(".")[0].split()[0] for line in printed.splitlines()}
     assert not kinds & {"customresourcedefinition", "priorityclass", "validatingadmissionpolicy"}
-    assert "gpu-relay-edit" not in told
+    assert "gpu-relay-edit" not in printed
 
 
 def apply(cluster: Cluster, objects: list[Object]) -> None:

@@ -14,8 +14,8 @@ def test_for_its_turn(world: World, resident: ScriptedResident, operator: Operat
     world.apply_job("first")
     world.shows_pod("first-1")
     world.apply_job("second")
-    told = eventually(lambda: world.waits_for("second", "WaitingInQueue"), "the condition WaitingInQueue")
-    assert told["message"] == "number 1 in the queue"
+    condition = eventually(lambda: world.waits_for("second", "WaitingInQueue"), "the condition WaitingInQueue")
+    assert condition["message"] == "number 1 in the queue"
 
 
 def test_for_a_training_pod_that_no_turn_knows(
@@ -28,8 +28,8 @@ def test_for_a_training_pod_that_no_turn_knows(
     world.bind_pod("stray", "node-1")
     world.run_pod("stray")
     world.apply_job("digits")
-    told = eventually(lambda: world.waits_for("digits", "GPUStillInUse"), "the condition GPUStillInUse")
-    assert f"{world.namespace}/stray" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "GPUStillInUse"), "the condition GPUStillInUse")
+    assert f"{world.namespace}/stray" in condition["message"]
     assert world.pod_names() == []
     world.obey("stray")
     world.shows_pod("digits-1")
@@ -40,8 +40,8 @@ def test_for_a_resident_that_is_replaced(world: World, resident: ScriptedResiden
     world.apply_job("digits")
     eventually(lambda: world.waits_for("digits", "WaitingForMemory"), "the condition WaitingForMemory")
     world.delete_pod("sam3")
-    told = eventually(lambda: world.waits_for("digits", "ResidentMissing"), "the condition ResidentMissing")
-    assert "node-1" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "ResidentMissing"), "the condition ResidentMissing")
+    assert "node-1" in condition["message"]
     resident.faults.leak_mib, resident.hold = 0, None
     world.add_resident(resident, name="sam3-again")
     world.shows_pod("digits-1")

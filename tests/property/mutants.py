@@ -79,7 +79,7 @@ MUTANTS = (
         "if report is None or not report.model_loaded:",
         "if report is None:",
     ),
-    Mutant("law 3: passed on to nobody", "turn/handback", "return bool(view.successor) and", "return"),
+    Mutant("law 3: handed over without a waiting job", "turn/handback", "return bool(view.successor) and", "return"),
     Mutant(
         "law 3: passed on, and to be tried again", "turn/plan", "if judged.phase in TERMINAL_PHASES and step", "if step"
     ),

@@ -108,9 +108,9 @@ HOSTILE: dict[str, Reply] = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_a_hostile_answer_counts_as_unavailable(name: str) -> None:
-    with pytest.raises(UnavailableError) as told:
+    with pytest.raises(UnavailableError) as refused:
         await ask(HOSTILE[name], lambda session, url: call(session, "GET", url, timeout=0.3))
-    assert len(str(told.value)) <= 600
+    assert len(str(refused.value)) <= 600
 
 
 async def test_an_answer_in_parts_is_complete() -> None:

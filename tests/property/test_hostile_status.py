@@ -66,7 +66,7 @@ def of(schema: specs.Schema) -> st.SearchStrategy[Any]:
     return st.one_of(*[good] * 15, _anything)
 
 
-def raw_job(told: Any) -> dict[str, Any]:
+def raw_job(status: Any) -> dict[str, Any]:
     meta = {
         "namespace": "vision", "name": "digits", "uid": "u", "resourceVersion": "7", "generation": 2,
         "creationTimestamp": "2026-01-01T00:00:00Z",
@@ -76,7 +76,7 @@ def raw_job(told: Any) -> dict[str, Any]:
         "model": "yolo26n.yaml", "dataset": volumes, "output": volumes, "gpu": {"memory": "10Gi"},
         "activeDeadlineSeconds": 2**31 - 1, "ttlSecondsAfterFinished": 2**31 - 1,
     }  # fmt: skip
-    return {"metadata": meta, "spec": spec, "status": told}
+    return {"metadata": meta, "spec": spec, "status": status}
 
 
 def judge(job: Job) -> None:
@@ -104,10 +104,10 @@ def judge(job: Job) -> None:
                           "lastTransitionTime": "2026-01-01T00:00:00Z"}]})  # fmt: skip
 @example({"phase": "FromTheFuture", "turn": {"fence": 1, "since": "2026-01-01T00:00:00Z", "stopping": "?"}})
 @example([])
-@given(told=of(SCHEMA))
-def test_a_status_is_refused_with_a_field_or_stops_no_decision(told: Any) -> None:
+@given(status=of(SCHEMA))
+def test_a_status_is_refused_with_a_field_or_stops_no_decision(status: Any) -> None:
     try:
-        job = job_of(raw_job(told))
+        job = job_of(raw_job(status))
     except UnreadableJobError as error:
         assert error.job.problem.startswith("status"), error.job.problem
         assert len(error.job.problem) < 4096
@@ -117,11 +117,11 @@ def test_a_status_is_refused_with_a_field_or_stops_no_decision(told: Any) -> Non
 
 
 @settings(max_examples=200, deadline=None)
-@given(told=st.lists(of(SCHEMA), min_size=1, max_size=4))
-def test_the_cache_knows_every_job_that_exists_whatever_its_status(told: list[Any]) -> None:
+@given(statuses=st.lists(of(SCHEMA), min_size=1, max_size=4))
+def test_the_cache_knows_every_job_that_exists_whatever_its_status(statuses: list[Any]) -> None:
     cache = Cache(lambda _: True)
     ended = cache.jobs.part(lambda job: expires_at(job) is not None)
-    for version, each in enumerate(told, start=1):
+    for version, each in enumerate(statuses, start=1):
         raw = raw_job(each)
         raw["metadata"]["resourceVersion"] = str(version)
         cache.observe_job(raw)

@@ -139,7 +139,7 @@ EVENTS = st.lists(
     ),
     max_size=6,
 ).map(lambda found: tuple(sorted(found, key=lambda each: each.at)))  # fmt: skip
-PICTURES = st.builds(
+SNAPSHOTS = st.builds(
     ClusterSnapshot,
     now=st.just(NOW),
     jobs=JOBS.map(tuple),
@@ -186,7 +186,7 @@ def steers(character: str) -> bool:
     return directions or (unicodedata.category(character) in {"Cc", "Cs"} and character not in "\n\t")
 
 
-@given(PICTURES)
+@given(SNAPSHOTS)
 @settings(max_examples=40, deadline=None)
 def test_every_view_can_be_shown_and_steers_no_terminal(snapshot: ClusterSnapshot) -> None:
     piped = io.StringIO()
@@ -226,7 +226,7 @@ def test_nothing_is_printed_past_the_filter() -> None:
     assert found == {'completion.py: print("\\n".join(suggestions(sys.argv[1:])))'}
 
 
-@given(PICTURES)
+@given(SNAPSHOTS)
 @settings(max_examples=60, deadline=None)
 def test_views_hold_together(snapshot: ClusterSnapshot) -> None:
     gpus, timeline = gpus_of(snapshot), timeline_of(snapshot)

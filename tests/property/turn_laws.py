@@ -51,9 +51,9 @@ class CheckedTurn(SimulatedTurn):
         if len(new.attempts) > len(job.status.attempts):
             self.expect_own_pod(new)
         if len(new.attempts) > len(job.status.attempts) and job.status.turn is not None:
-            told, word = job.status.turn.stopping, self.last_word()
-            obeyed = told in YIELDED_REASONS and word in {"", "Interrupted"}
-            assert not obeyed or new.attempts[-1].reason == told, "a stopped attempt has the cause as its reason"
+            cause, word = job.status.turn.stopping, self.last_word()
+            obeyed = cause in YIELDED_REASONS and word in {"", "Interrupted"}
+            assert not obeyed or new.attempts[-1].reason == cause, "a stopped attempt has the cause as its reason"
         failures = sum(attempt.reason not in COST_FREE_REASONS for attempt in new.attempts)
         if new.phase == Phase.FAILED and failures <= job.spec.backoff_limit:
             last = new.attempts[-1].reason if new.attempts else None
@@ -106,7 +106,7 @@ class CheckedTurn(SimulatedTurn):
             case ReturnLease(owed, _, handed_over, unused_since):
                 assert not self.own(), "law 2: the Lease is returned after the job's pods have ended"
                 assert not handed_over or self.successor, "law 3: a GPU is handed over to a waiting job"
-                assert not handed_over or self.is_over(), "only a finished job hands over in the same step"
+                assert not handed_over or self.has_finished(), "only a finished job hands over in the same step"
                 assert not handed_over or (owed and not self.loaded), "law 3: a hand-over keeps the reload pending"
                 owed_to = self.lease.holder if owed else ""
                 self.lease = replace(

@@ -127,6 +127,6 @@ class SimulatedTurn:
         ended = [pod.termination for pod in self.pods.values() if pod.fence == self.lease.fence and pod.termination]
         return str(ended[0].last_word.get("reason", "")) if ended else ""
 
-    def is_over(self) -> bool:
+    def has_finished(self) -> bool:
         """Return whether the job has finished."""
         return self.job is not None and self.job.status.phase in TERMINAL_PHASES

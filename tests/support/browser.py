@@ -30,7 +30,7 @@ def chromium() -> Iterator[Browser]:
 
 @contextmanager
 def visitor(browser: Browser, page: PageProcess, **context: Any) -> Iterator[Page]:
-    """Open the page; afterwards the console must have had no error, which is also where blocked content is told of.
+    """Open the page; fail if its console has had an error: Chromium also reports blocked content there.
 
     `context` is what Playwright's `new_context` takes, such as `color_scheme`.
     """
@@ -43,8 +43,8 @@ def visitor(browser: Browser, page: PageProcess, **context: Any) -> Iterator[Pag
     yield tab
     shown.close()
     # Chromium itself reports each answer that refuses; that is not the page's doing.
-    told = [each for each in errors if "Failed to load resource" not in each]
-    assert not told, told
+    unexpected = [each for each in errors if "Failed to load resource" not in each]
+    assert not unexpected, unexpected
 
 
 def enter(tab: Page, token: str, namespace: str = "") -> None:

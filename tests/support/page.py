@@ -92,7 +92,7 @@ def viewer_token(api: httpx.Client, namespace: str, account: str, roles: dict[st
     return str(answer.json()["status"]["token"])
 
 
-def tell_job(api: httpx.Client, namespace: str, name: str, *, priority: int = 0, **status: Any) -> Object:
+def put_job(api: httpx.Client, namespace: str, name: str, *, priority: int = 0, **status: Any) -> Object:
     """Create a job, unless it exists, and write its status as the operator would."""
     jobs = f"/apis/gpurelay.dev/v1alpha1/namespaces/{namespace}/yolotrainingjobs"
     api.post(jobs, json=job_manifest(name, priority=priority))

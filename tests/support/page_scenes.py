@@ -7,12 +7,12 @@ import httpx
 
 from devcluster.scripted.manifests import Object
 from gpu_relay.domain.job.metrics_curve import Point, written
-from tests.support.page import ago, condition, tell_job
+from tests.support.page import ago, condition, put_job
 
 EPOCHS = 120
 _LEASES = "/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases"
 _TOO_MUCH = (
-    "out of GPU memory before the first epoch, with 64 pictures per batch: 10240 MiB were granted; the training's peak "
+    "out of GPU memory before the first epoch, with 64 images per batch: 10240 MiB were granted; the training's peak "
     "was 10198 MiB. Ask for more gpu.memory, or for a smaller batch or imageSize."
 )
 _THINGS = ("forklifts", "pallets", "helmets", "digits", "cranes", "barcodes", "vests", "trucks")
@@ -42,13 +42,13 @@ class Scene:
     def queued(self, name: str, position: int, *, starts_in: float = 50) -> None:
         """A job that waits."""
         why = condition("Reconciling", "WaitingInQueue", f"{position} jobs are before this one")
-        self._tell(name, "Queued", [why], queuePosition=position, estimatedStartTime=ago(-starts_in))
+        self._put(name, "Queued", [why], queuePosition=position, estimatedStartTime=ago(-starts_in))
 
     def acquiring(self, name: str, node: int = 1) -> None:
         """A job for which the resident is being unloaded."""
         said = f"asking resident gpu-relay/sam3-{node} to unload (910 MiB free, 10,240 MiB needed)"
         why = condition("Reconciling", "UnloadingResident", said)
-        self._tell(name, "Acquiring", [why], gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)})
+        self._put(name, "Acquiring", [why], gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)})
 
     def training(self, name: str, node: int = 1, *, epoch: int = 47, since: float = 38) -> None:
         """A job that trains."""
@@ -57,7 +57,7 @@ class Scene:
         progress = _progress(epoch, "training", metrics=dict(_learning(epoch)[-1].metrics))
         progress["eta"] = ago(-since * (EPOCHS - epoch) / epoch)
         turn = {"fence": 5, "since": ago(since)}
-        self._tell(name, "Training", [why, proof], gpu=_gpu(node), turn=turn, progress=progress, curve=course(epoch),
+        self._put(name, "Training", [why, proof], gpu=_gpu(node), turn=turn, progress=progress, curve=course(epoch),
                    pod=f"{name}-1", attempt=1)  # fmt: skip
 
     def succeeded(self, name: str, began: float, ended: float, node: int = 1) -> None:
@@ -66,7 +66,7 @@ class Scene:
         results = {"metrics": metrics, "weights": {"best": f"{name}/best.pt"}, "exports": {"onnx": f"{name}/best.onnx"}}
         why = condition("Complete", "Completed", f"trained {EPOCHS} of {EPOCHS} epochs")
         attempts = [_attempt(1, "Completed", began, ended, node, "trained to the end", EPOCHS)]
-        self._tell(name, "Succeeded", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+        self._put(name, "Succeeded", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
                    progress=_progress(EPOCHS, "done"), results=results, curve=course(EPOCHS))  # fmt: skip
 
     def failed(self, name: str, began: float, ended: float, node: int = 1) -> None:
@@ -79,14 +79,14 @@ class Scene:
             _attempt(1, "OutOfMemory", began, middle + 1, node, _TOO_MUCH, 0),
             _attempt(2, "OutOfMemory", middle - 1, ended, node, _TOO_MUCH, 0),
         ]
-        self._tell(name, "Failed", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+        self._put(name, "Failed", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
                    progress=_progress(0, "training"))  # fmt: skip
 
     def suspended(self, name: str, began: float, ended: float, node: int = 1) -> None:
         """A job that was stopped on request."""
         why = condition("Suspended", "Suspended", "spec.suspend is true; set it to false to resume")
         attempts = [_attempt(1, "Interrupted", began, ended, node, "asked to end; 31 epochs are in the checkpoint", 31)]
-        self._tell(name, "Suspended", [why], gpu=_gpu(node), attempts=attempts, progress=_progress(31, "training"),
+        self._put(name, "Suspended", [why], gpu=_gpu(node), attempts=attempts, progress=_progress(31, "training"),
                    curve=course(31))  # fmt: skip
 
     def past(self) -> None:
@@ -100,16 +100,16 @@ class Scene:
 
     def crowd(self, gpus: int = 50, jobs: int = 500) -> None:
         """Many GPUs with a day behind them, and a long queue."""
-        chance, told = random.Random(7), 0
+        chance, ended = random.Random(7), 0
         for node in range(1, gpus + 1):
             time, turn = 24 * 60 - chance.uniform(0, 90), 0
             while time > 60 and turn < 6:
                 name, length = f"{chance.choice(_THINGS)}-{node}-{turn}", min(time - 42, chance.uniform(30, 320))
                 end = self.failed if chance.random() < 0.13 else self.succeeded
                 end(name, time, time - (15 if end == self.failed else length), node)
-                time, turn, told = time - length - chance.uniform(5, 60), turn + 1, told + 1
+                time, turn, ended = time - length - chance.uniform(5, 60), turn + 1, ended + 1
             self.lease(node, self._present(chance, node))
-        for position in range(1, jobs - told - gpus + 1):
+        for position in range(1, jobs - ended - gpus + 1):
             self.queued(f"{chance.choice(_THINGS)}-q{position}", position, starts_in=10 + 3 * position)
 
     def _present(self, chance: random.Random, node: int) -> str:
@@ -124,8 +124,8 @@ class Scene:
             return ""
         return name
 
-    def _tell(self, name: str, phase: str, conditions: list[Object], **status: Any) -> None:
-        tell_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
+    def _put(self, name: str, phase: str, conditions: list[Object], **status: Any) -> None:
+        put_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
 
 
 def course(epochs: int) -> Object:

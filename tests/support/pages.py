@@ -60,7 +60,7 @@ class Page:
 
     @property
     def links(self) -> list[str]:
-        """The targets of all links and pictures."""
+        """The targets of all links and images."""
         spans = [child for token in self._tokens for child in token.children or []]
         found = [span.attrGet("href") or span.attrGet("src") for span in spans]
         return [str(target) for target in found if target]
@@ -127,7 +127,7 @@ def slug(heading: str) -> str:
 
 
 def steps(text: str, line: int) -> list[Step]:
-    """Read commands (`$ …`, going on after `> `) and their output; raises ValueError for output before a command."""
+    """Read commands (`$ …`, continued after `> `) and their output; raises ValueError for output before a command."""
     found: list[Step] = []
     for number, row in enumerate(text.splitlines(), line):
         if row.startswith("$ "):

@@ -76,8 +76,8 @@ def fits(expected: list[str], shown: str) -> bool:
     if not expected:
         return True
     lines = "".join("(?:.*\n)*?" if line.strip() == "…" else f"{_line(line)}\n" for line in expected)
-    told = "".join(f"{' '.join(line.split())}\n" for line in shown.splitlines() if line.strip())
-    return re.fullmatch(lines, told) is not None
+    printed = "".join(f"{' '.join(line.split())}\n" for line in shown.splitlines() if line.strip())
+    return re.fullmatch(lines, printed) is not None
 
 
 def _line(expected: str) -> str:

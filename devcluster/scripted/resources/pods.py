@@ -122,7 +122,9 @@ class Pods(Namespace):
         eventually(lambda: not self.exists(name), f"pod {name} to be deleted")
         self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0})
 
-    def tell_of_pod(self, name: str, reason: str, message: str, *, kind: str = "Warning", later: float = 0.0) -> None:
+    def write_pod_event(
+        self, name: str, reason: str, message: str, *, kind: str = "Warning", later: float = 0.0
+    ) -> None:
         """Write an Event on a pod, as its kubelet does, dated `later` seconds from now."""
         meta = self.pod(name)["metadata"]
         seen = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + later))

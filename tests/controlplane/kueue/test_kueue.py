@@ -24,8 +24,8 @@ def second(world: World) -> Iterator[ScriptedResident]:
 
 
 def waits(world: World, job: str) -> str:
-    told = eventually(lambda: world.waits_for(job, "WaitingForKueue"), f"{job} to wait for Kueue")
-    return str(told["message"])
+    condition = eventually(lambda: world.waits_for(job, "WaitingForKueue"), f"{job} to wait for Kueue")
+    return str(condition["message"])
 
 
 def trains(world: World, pod: str) -> None:
@@ -42,7 +42,7 @@ def test_jobs_are_admitted_as_quota_and_kueues_order_allow(
     quotas.create(1, "team-a", "team-b")
     world.apply_job("first", queue="team-a")
     trains(world, "first-1")
-    eventually(lambda: quotas.holds("first", "PodsReady"), "Kueue to be told that the pod runs")
+    eventually(lambda: quotas.holds("first", "PodsReady"), "Kueue to know that the pod runs")
     world.apply_job("later", queue="team-a")
     assert "insufficient unused quota for nvidia.com/gpu" in waits(world, "later")
     world.apply_job("urgent", queue="team-b", priority=5)
@@ -76,8 +76,8 @@ def test_a_job_evicted_by_kueue_resumes_when_admitted_again(
     world.apply_job("digits", queue="team", backoffLimit=0)
     trains(world, "digits-1")
     quotas.set_active("digits", False)
-    told = eventually(lambda: world.waits_for("digits", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
-    assert "The workload is deactivated" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
+    assert "The workload is deactivated" in condition["message"]
     assert "admission" in quotas.workload("digits")["status"], "not given back before the training has ended"
     operator.kill()
     world.end_pod("digits-1", "Interrupted", 143, epoch=4)
@@ -102,8 +102,8 @@ def test_kueue_preempts_for_a_more_urgent_job(
     world.apply_job("low", queue="team")
     trains(world, "low-1")
     world.apply_job("high", queue="team", priority=10)
-    told = eventually(lambda: world.waits_for("low", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
-    assert "Preempted to accommodate a workload" in told["message"]
+    condition = eventually(lambda: world.waits_for("low", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
+    assert "Preempted to accommodate a workload" in condition["message"]
     assert "high-1" not in world.pod_names(), "not before the other has ended, although a GPU is free"
     world.end_pod("low-1", "Interrupted", 143)
     trains(world, "high-1")
@@ -158,8 +158,8 @@ def test_a_workload_that_is_deleted_is_asked_for_again(
     world.apply_job("digits", queue="team")
     trains(world, "digits-1")
     quotas.delete_workload("digits")
-    told = eventually(lambda: world.waits_for("digits", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
-    assert "its Workload was deleted" in told["message"]
+    condition = eventually(lambda: world.waits_for("digits", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
+    assert "its Workload was deleted" in condition["message"]
     world.obey("digits-1")
     trains(world, "digits-2")
     world.patch_job("digits", priority=7)

@@ -33,7 +33,7 @@ TAKES: dict[str, tuple[Object, str]] = {
         with_spec(initContainers=[{**restricted_pod("init", "x")["containers"][0], "resources": GPU}]),
         "resources request a GPU",
     ),
-    "a claim": (
+    "a ResourceClaim": (
         with_spec(resourceClaims=[{"name": "gpu", "resourceClaimName": "gpu"}]),
         "resourceClaims are set",
     ),

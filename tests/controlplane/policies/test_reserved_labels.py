@@ -111,7 +111,7 @@ def test_other_changes_of_training_pods_are_admitted(
     running = json.dumps({"status": {"phase": "Running", "message": "by the kubelet"}})
     assert api.patch(f"{pod}/status", content=running, headers=kubelet).is_success
     world.delete_job("digits", policy="Foreground")
-    eventually(lambda: not world.exists("digits-1"), "the pod to be told to stop")
+    eventually(lambda: not world.exists("digits-1"), "the pod to be asked to stop")
     assert tenant.call("PATCH", pod, {"metadata": {"finalizers": None}}).is_success
     world.obey("digits-1")
     eventually(lambda: not world.has_job("digits"), "the job to go after its pod")

@@ -42,7 +42,7 @@ def test_an_outage_without_a_running_pod_is_bounded(now: float) -> None:
     assert outages(outage).verdict({GPU: [(105, 120)]}, []) == [], "it trains between two short stretches"
     assert outages(outage).verdict({"gpu-2": [(105, 120)]}, []), "what trains elsewhere is no excuse"
     never_ended = Outage(GPU, HOLDER, now - 11)
-    assert outages(never_ended).verdict({}, []), "nobody has asked the resident to load yet"
+    assert outages(never_ended).verdict({}, []), "no load has been requested yet"
     assert outages(never_ended).verdict({}, [(now - 5, GPU)]) == [], "its GPU went"
 
 
@@ -108,8 +108,8 @@ def test_a_bystander_waits_for_turns_of_others_and_for_nothing_else(now: float) 
 def test_a_bystander_does_not_wait_for_a_free_gpu(now: float) -> None:
     late = waits(100 + CONSTANT + 2)
     assert late.verdict({}, {GPU: [(100, 103)]}, {}, [], others=1) == []
-    told = late.verdict({}, {GPU: [(100, 101)]}, {}, [], others=1)
-    assert "law 8: bystander waited 16.0 s for a GPU that no job had" in told[0]
+    violations = late.verdict({}, {GPU: [(100, 101)]}, {}, [], others=1)
+    assert "law 8: bystander waited 16.0 s for a GPU that no job had" in violations[0]
 
 
 def test_no_gpu_that_can_train_and_no_operator_excuse_a_wait(now: float) -> None:
@@ -126,8 +126,8 @@ def test_an_operator_sees_only_the_namespaces_of_its_scenario() -> None:
     mine, other, node = ({"metadata": {"name": name, **more}} for name, more in (
         ("a", {"namespace": "seed-1"}), ("b", {"namespace": "seed-2"}), ("node-1", {}),
     ))  # fmt: skip
-    told = json.loads(visible_list(json.dumps({"metadata": {}, "items": [mine, other, node]}).encode(), {"seed-1"}))
-    assert [item["metadata"]["name"] for item in told["items"]] == ["a", "node-1"]
+    listed = json.loads(visible_list(json.dumps({"metadata": {}, "items": [mine, other, node]}).encode(), {"seed-1"}))
+    assert [item["metadata"]["name"] for item in listed["items"]] == ["a", "node-1"]
     discovery = json.dumps({"resources": [{"name": "pods"}]}).encode()
     assert visible_list(discovery, {"seed-1"}) == discovery
     shown = [shows(json.dumps({"type": "ADDED", "object": each}).encode(), {"seed-1"}) for each in (mine, other, node)]

@@ -88,7 +88,7 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
     assert any("nvidia-smi" in sentence for sentence in found.change)
 
 
-def test_what_has_happened_is_told_once_and_in_order() -> None:
+def test_history_is_shown_once_and_in_order() -> None:
     lost = queued("digits", 1, attempts=[attempt(1, 5, "OutOfMemory", minutes_ago=20), attempt(2, 6, "Interrupted")])
     events = (
         job_event(lost, "GPULeased", "GPU gpu-1 on node node-1 assigned", at=ago(minutes=26)),

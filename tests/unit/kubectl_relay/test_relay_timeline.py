@@ -53,7 +53,7 @@ def test_a_fence_that_is_none_belongs_to_no_turn(fence: str) -> None:
     assert event("anything", **{"gpurelay.dev/fence": fence}).turn == 0
 
 
-def test_an_event_of_an_older_operator_tells_its_turn_but_not_its_gpu() -> None:
+def test_an_event_of_an_older_operator_has_its_turn_but_not_its_gpu() -> None:
     old = event()
     assert (old.turn, old.gpu) == (1526370, "")
     found = timeline_of(ClusterSnapshot(NOW, events=(old,)))
@@ -110,8 +110,8 @@ def test_how_a_deleted_jobs_attempt_ended_is_known_by_its_event() -> None:
     assert (turn.reason, turn.begin, turn.end) == ("OutOfMemory", None, NOW)
 
 
-def test_a_deleted_job_is_not_the_owner_now_and_hides_nobody() -> None:
-    """It was deleted while it trained: no Event tells of its end."""
+def test_a_deleted_job_is_not_the_owner_now_and_hides_no_other() -> None:
+    """It was deleted while it trained: no Event records its end."""
     gone = job_event(job("gone"), "GPULeased", fence=5, at=ago(minutes=30))
     after = training("after", fence=7)
     snapshot = ClusterSnapshot(NOW, (after,), leases={GPU: lease(after)}, events=(gone,))
@@ -154,14 +154,14 @@ def test_on_which_gpu_old_attempts_were_is_not_guessed() -> None:
     assert [turn.fence for turn in found[GPU]] == [7]
 
 
-def test_a_fence_that_two_gpus_have_tells_nothing() -> None:
+def test_a_fence_that_two_gpus_have_identifies_neither() -> None:
     lonely = job(phase="Queued", attempts=[attempt(1, 6)])
     both = {GPU: lease(fence=6), "gpu-2": lease(gpu="gpu-2", fence=6)}
     assert [turn.fence for turn in turns(ClusterSnapshot(NOW, (lonely,), leases=both))[""]] == [6]
     assert [turn.fence for turn in turns(ClusterSnapshot(NOW, (lonely,), leases={GPU: lease(fence=6)}))[GPU]] == [6]
 
 
-def test_since_leaves_out_what_was_over() -> None:
+def test_since_leaves_out_what_had_ended() -> None:
     found = timeline_of(
         ClusterSnapshot(NOW, (ended(), training("now")), leases={GPU: lease(training("now"))}), ago(minutes=8)
     )

@@ -36,13 +36,13 @@ def _state(history: list[tuple[str, bool]]) -> dict[str, int]:
 def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
     history: list[tuple[str, bool]], data: st.DataObject
 ) -> None:
-    asked = data.draw(st.integers(0, len(history)), "events that the watch has told when the list is asked for")
-    answered = data.draw(st.integers(asked, len(history)), "events told when its answer is taken in")
+    asked = data.draw(st.integers(0, len(history)), "events that the watch has sent when the list is asked for")
+    answered = data.draw(st.integers(asked, len(history)), "events sent when its answer is taken in")
     listed = data.draw(st.integers(asked, len(history)), "events that the list shows")
     store: Store[int] = Store()
     part = store.part(lambda version: version % 2 == 0)
 
-    def tell(first: int, end: int) -> None:
+    def send(first: int, end: int) -> None:
         for version in range(first, end):
             uid, ends = history[version]
             if ends:
@@ -50,14 +50,14 @@ def test_no_race_of_watch_and_list_leaves_a_ghost_or_a_gap(
             else:
                 store.put(uid, str(version), version)
 
-    tell(0, asked)
+    send(0, asked)
     known = store.begin_relist()
-    tell(asked, answered)
+    send(asked, answered)
     shown = _state(history[:listed])
     for uid, version in shown.items():
         store.put(uid, str(version), version)
     store.end_relist(set(shown), known)
-    tell(answered, len(history))
+    send(answered, len(history))
     assert sorted(store.values()) == sorted(_state(history).values())
     assert sorted(part.values()) == sorted(version for version in store.values() if version % 2 == 0)
 

@@ -42,10 +42,10 @@ async def emitted(*notices: EventRecord) -> Recorded:
 
 async def test_names_are_those_of_every_version_before() -> None:
     """A restarted operator of another version must not write an Event twice: these are the names of 0.1."""
-    told = await emitted(
+    written = await emitted(
         *(EventRecord(Reason(each), "") for each in ("GPULeased", "PodCreated", "Completed", "PodLost"))
     )
-    assert told.names == [
+    assert written.names == [
         "digits.12345678.7.14.gpuleased", "digits.12345678.7.24.podcreated", "digits.12345678.7.47.completed",
         "digits.12345678.7.58.podlost",
     ]  # fmt: skip
@@ -64,14 +64,14 @@ async def test_names_sort_in_the_order_of_a_turn() -> None:
 
 
 async def test_annotations_do_not_depend_on_the_message() -> None:
-    told = await emitted(EventRecord(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
-    assert told.bodies[0]["metadata"]["annotations"] == {
+    written = await emitted(EventRecord(Reason.COMPLETED, "x" * 5000, facts={words.ANNOTATION_NEXT_JOB: "vision/next"}))
+    assert written.bodies[0]["metadata"]["annotations"] == {
         "gpurelay.dev/gpu": "gpu-1",
         "gpurelay.dev/node": "node-1",
         "gpurelay.dev/fence": "7",
         "gpurelay.dev/next-job": "vision/next",
     }
-    assert len(told.bodies[0]["message"]) == 1024
+    assert len(written.bodies[0]["message"]) == 1024
 
 
 async def test_an_event_outside_a_turn_has_no_turn_annotations() -> None:

@@ -55,7 +55,7 @@ def decide(job: Job, workload: Workload | None, *, absence: str = "") -> Decisio
     return admission.plan(AdmissionView(NOW, job, workload, "hash", absence))
 
 
-def told(decision: Decision) -> tuple[str, str]:
+def condition_of(decision: Decision) -> tuple[str, str]:
     assert decision.status is not None
     condition = next(each for each in decision.status.conditions if each.type == "Reconciling")
     return condition.reason, condition.message
@@ -67,7 +67,7 @@ def test_a_new_job_requests_quota_without_a_condition() -> None:
 
 
 def test_a_silent_kueue_is_reported_after_a_while() -> None:
-    reason, message = told(decide(a_job(), replace(NEW, created="2026-01-01T11:00:00Z")))
+    reason, message = condition_of(decide(a_job(), replace(NEW, created="2026-01-01T11:00:00Z")))
     assert (reason, message.endswith("does its controller run?")) == ("WaitingForKueue", True)
 
 
@@ -80,7 +80,7 @@ def test_a_silent_kueue_is_reported_after_a_while() -> None:
     ],
 )
 def test_kueues_message_is_shown(workload: Workload, words: str) -> None:
-    reason, message = told(decide(a_job(), workload))
+    reason, message = condition_of(decide(a_job(), workload))
     assert reason == "WaitingForKueue"
     assert message.startswith("Kueue's LocalQueue vision/team: ")
     assert message.endswith(words)
@@ -103,7 +103,7 @@ def test_admission_is_reported_once_and_admits_the_job() -> None:
 def test_a_job_without_admission_does_not_continue(workload: Workload | None) -> None:
     assert not admission.admits(a_job(), workload)
     assert "Kueue's LocalQueue vision/team has withdrawn the quota: " in admission.withdrawal(a_job(), workload)
-    assert admission.admits(replace(a_job(), local_queue=""), workload), "nobody asks Kueue"
+    assert admission.admits(replace(a_job(), local_queue=""), workload), "the job does not use Kueue"
 
 
 @pytest.mark.parametrize("phase", [Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING])
@@ -116,7 +116,10 @@ def test_quota_is_used_until_the_turn_ends(phase: Phase) -> None:
 def test_quota_is_returned_when_nothing_runs() -> None:
     decision = decide(a_job(Phase.QUEUED, Reason.QUOTA_WITHDRAWN), EVICTED)
     assert decision.action == ReturnQuota(EVICTED)
-    assert told(decision) == ("WaitingForKueue", "Kueue's LocalQueue vision/team: Preempted to accommodate")
+    assert condition_of(decision) == (
+        "WaitingForKueue",
+        "Kueue's LocalQueue vision/team: Preempted to accommodate",
+    )
 
 
 def test_pods_are_reported_ready_once() -> None:
@@ -154,7 +157,10 @@ def test_the_end_is_reported_to_kueue_once(phase: Phase, kind: str) -> None:
 
 def test_a_missing_kueue_is_reported() -> None:
     decision = decide(a_job(), None, absence="there is none")
-    assert told(decision) == ("KueueMissing", "the label names Kueue's LocalQueue vision/team, but there is none")
+    assert condition_of(decision) == (
+        "KueueMissing",
+        "the label names Kueue's LocalQueue vision/team, but there is none",
+    )
     assert decision.requeue_after == 30.0
     assert decide(a_job(Phase.TRAINING), None, absence="there is none") == Decision.wait()
 

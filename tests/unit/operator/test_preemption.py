@@ -26,8 +26,8 @@ def test_the_lowest_priority_then_the_latest_start_is_preempted() -> None:
     c = training("c", "gpu-c", 50, preemptible=True)
     assert list(choose([high], a, b, c)) == ["gpu-c"]
     assert list(choose([high, job("next", priority=4)], a, b, c)) == ["gpu-c", "gpu-b"]
-    assert choose([high], training("d", "gpu-d", 9)) == {}, "nobody is stopped who does not allow it"
-    assert choose([job("equal", priority=1)], a) == {}, "an equal stops nobody"
+    assert choose([high], training("d", "gpu-d", 9)) == {}, "a job that is not preemptible is not stopped"
+    assert choose([job("equal", priority=1)], a) == {}, "a job of equal priority stops none"
 
 
 def test_no_job_is_preempted_when_a_gpu_becomes_free() -> None:

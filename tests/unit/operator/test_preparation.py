@@ -47,9 +47,9 @@ def test_which_jobs_are_prepared(subject: Job, due: bool) -> None:
 
 
 def test_without_preparations_only_running_ones_finish() -> None:
-    nobody = Policy(preparations=0)
-    assert not is_due(job(), nobody)
-    assert is_due(job(status={"preparation": UNDER_WAY}), nobody)
+    off = Policy(preparations=0)
+    assert not is_due(job(), off)
+    assert is_due(job(status={"preparation": UNDER_WAY}), off)
 
 
 def test_a_preparation_is_recorded_before_the_pod_is_created() -> None:

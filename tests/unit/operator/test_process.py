@@ -93,8 +93,8 @@ async def test_every_log_line_names_its_object(line: logging.LogRecord) -> None:
         logs.task_is_about(gpu="gpu-1", fence=7, job="vision/digits")
         return json.loads(logs.JsonLines().format(line)), logs.TextLines().format(line)
 
-    told, text = await asyncio.create_task(turn())
-    assert (told["gpu"], told["fence"], told["job"], told["message"]) == ("gpu-1", 7, "vision/digits", "it begins")
+    entry, text = await asyncio.create_task(turn())
+    assert (entry["gpu"], entry["fence"], entry["job"], entry["message"]) == ("gpu-1", 7, "vision/digits", "it begins")
     assert "[gpu-1 fence 7 vision/digits] it begins" in text
     assert "gpu" not in json.loads(logs.JsonLines().format(line)), "other tasks are about something else"
     with logs.about(job="a/b"):

@@ -43,8 +43,8 @@ def test_assignments_match_the_explanations(pauses: list[bool], gpus: int) -> No
     given_away = assign(waiting, candidates, NOW, Policy())
     assert [each for each, _ in given_away] == [each for each in waiting if not each.status.attempts][:gpus]
     assert len({gpu.gpu for _, gpu in given_away}) == len(given_away)
-    told = explain_placement(waiting, candidates, NOW, Policy())
-    assert [(each.job, each.gpu) for each in told if each.gpu] == given_away
+    placements = explain_placement(waiting, candidates, NOW, Policy())
+    assert [(each.job, each.gpu) for each in placements if each.gpu] == given_away
     assert waits_for_time(waiting, candidates, NOW, Policy()) == any(pauses)
 
 
@@ -68,8 +68,8 @@ def test_a_held_job_is_skipped() -> None:
     held = {"uid-first": (Reason.POD_REFUSED, "exceeded quota")}
     gpus = [candidate(LOADED)]
     assert [each.key.name for each, _ in assign([first, second], gpus, NOW, POLICY, held)] == ["second"]
-    told = explain_placement([first, second], gpus, NOW, POLICY, held)
-    assert (told[0].reason, told[0].message) == (Reason.POD_REFUSED, "exceeded quota")
+    placements = explain_placement([first, second], gpus, NOW, POLICY, held)
+    assert (placements[0].reason, placements[0].message) == (Reason.POD_REFUSED, "exceeded quota")
     assert next_for([first, second], gpus[0], NOW, POLICY, held) == second
 
 

@@ -86,5 +86,5 @@ def test_starts_are_estimated_from_etas_and_finished_jobs() -> None:
     assert starts(trains) == [120, None], "how long the first will train is unknown"
     assert starts(owner, finished) == [400, 1000], "no eta yet: begun 200 s ago, 100 epochs take 600 s"
     assert starts(owner) == [None, None]
-    told = [job("one", status={"estimated_start_time": timestamp(NOW + timedelta(seconds=100))})]
-    assert starts(trains, queue=told) == [100], "it is no news that it moved by 20 s"
+    published = [job("one", status={"estimated_start_time": timestamp(NOW + timedelta(seconds=100))})]
+    assert starts(trains, queue=published) == [100], "it is no news that it moved by 20 s"

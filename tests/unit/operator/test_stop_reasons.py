@@ -35,7 +35,7 @@ def test_the_cause_is_recorded_before_the_pod_is_deleted() -> None:
     spared = turn.plan(replace(view, job=going, preemptor=None))
     assert spared.status is not None
     assert spared.status.turn is not None
-    assert spared.status.turn.stopping is None, "the other job is gone, and the pod was never told"
+    assert spared.status.turn.stopping is None, "the other job is gone, and the pod was never asked to stop"
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ async def test_files_are_served(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("token", ["", "Basic eDp5", "Bearer ", "Bearer two words", "Bearer ümlaut"])
-async def test_without_a_token_nobody_is_asked(client: httpx.AsyncClient, token: str) -> None:
+async def test_without_a_token_the_api_server_is_not_asked(client: httpx.AsyncClient, token: str) -> None:
     answer = await client.get("/api/feed", headers={b"Authorization": token.encode()})
     assert (answer.status_code, answer.json()["message"]) == (
         401,
@@ -60,7 +60,7 @@ async def test_without_a_token_nobody_is_asked(client: httpx.AsyncClient, token:
     )
 
 
-async def test_an_api_server_that_is_away_is_told_of(client: httpx.AsyncClient) -> None:
+async def test_an_unreachable_api_server_is_reported(client: httpx.AsyncClient) -> None:
     for path in ("/api/feed", "/api/feed", "/api/jobs/vision/digits"):  # and the place of a viewer is free again
         answer = await client.get(path, headers=TOKEN)
         assert answer.status_code == 502

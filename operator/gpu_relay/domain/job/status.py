@@ -178,7 +178,7 @@ def releasing(view: TurnView, job: Job, attempt: Attempt, message: str, **fields
 
 
 def kept_waiting(job: Job, reason: Reason, message: str) -> YoloTrainingJobStatus:
-    """Return the status of a job whose attempt is recorded and whose GPU is not free yet, with the reason."""
+    """Return the status, with the reason, of a job whose attempt is recorded, while its GPU is not free yet."""
     kind = ConditionType.RECONCILING
     update = {"reason": reason, "message": message, "observed_generation": job.generation}
     changed = [c.model_copy(update=update) if c.type == kind else c for c in job.status.conditions]
