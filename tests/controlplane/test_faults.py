@@ -24,6 +24,8 @@ _LONG = 6.0
 """Seconds for which no measurement of memory is valid."""
 _LAST_READING = 2
 """Of the Lease, while the resident is unloaded: at the last of three samples."""
+_NOTEBOOK = 9_000
+"""MiB of another process, which leave no room for a job."""
 _SMALL_MODEL = 2_000
 """MiB that leave room for a job beside the loaded resident."""
 _LISTS_AT_START = 3
@@ -155,6 +157,40 @@ def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: 
 
     slow = Fate(answer_delay=_LONG)
     assert not [each for each in asyncio.run(scene()) if "was measured" in each]
+
+
+def test_memory_that_is_taken_as_a_turn_begins_causes_no_outage(cluster: Cluster, tmp_path: Path) -> None:
+    """Another process takes the memory after the scheduler's last look at it, and before the resident is asked."""
+
+    async def scene() -> tuple[int, int]:
+        async with (
+            Api.connect(cluster.run_dir) as api,
+            open_stage(api, tmp_path, "taken") as stage,
+        ):
+            resident = stage.residents[0]
+
+            async def take() -> None:
+                resident.model_mib = resident.cap_mib = _SMALL_MODEL
+                resident.other_mib = _NOTEBOOK
+
+            def decide(call: Call) -> Fate:
+                begins = call.method == "POST" and call.path.endswith("/leases") and call.is_order
+                return Fate(after_forwarding=take) if begins else UNTOUCHED
+
+            stage.proxies["operator-0"].decide = decide
+            await stage.apply("job")
+            stage.operators["operator-0"].start()
+            async with asyncio.timeout(30):
+                while not (await stage.final_state())["events"].get("job WaitingForMemory"):
+                    await asyncio.sleep(0.2)
+            unloads = len(resident.called("unload"))
+            resident.other_mib = 0
+            await stage.comes_to_rest(within=60)
+            return unloads, len(resident.called("unload"))
+
+    before, after = asyncio.run(scene())
+    assert before == 0
+    assert after > 0
 
 
 def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path: Path) -> None:

@@ -19,9 +19,9 @@ from gpu_relay.domain.job.pod_failures import is_start_failure
 from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import CONTEXT_MIB, context_of
+from gpu_relay.domain.queue.candidate import context_of
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn_view import Preemptor, TurnView
 from gpu_relay.observability import logs, metrics
@@ -178,6 +178,7 @@ class TurnController:
             lease=lease,
             resident=seen.readings.resident,
             others=seen.readings.residents[1:],
+            context_mib=self.context_of(seen.readings.resident) if seen.readings.resident else CONTEXT_MIB,
             job=await self._kueue.granted(job) if job else None,
             pods=state.with_ended(pods),
             samples=tuple(state.samples),

@@ -10,7 +10,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.outage import Clocks, clocks_of, idle_outage_left, outage_since
 from gpu_relay.domain.policy import Policy
 
@@ -49,6 +49,8 @@ class TurnView:
     """Seconds since it first refused the pod, within this turn."""
     others: tuple[Resident, ...] = ()
     """More residents that are known to be on this GPU, which has room for one: all of them are held."""
+    context_mib: int = CONTEXT_MIB
+    """What the resident holds besides its model, as measured at its last unload; the maximum before one."""
     load_failed: bool = False
     resident_missing_for: float = 0.0
     unwilling_for: float = 0.0

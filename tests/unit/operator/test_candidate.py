@@ -5,10 +5,9 @@ from dataclasses import replace
 import pytest
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.objects.resident import GpuReport, Hold
+from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import (
-    CONTEXT_MIB,
     blocked_reason,
     context_of,
     filter_reason,

@@ -32,6 +32,21 @@ def test_a_pod_is_created_only_with_all_samples_enough() -> None:
     assert turn.plan(measured(samples=(10_240,) * 3)).action is None, "the margin counts"
 
 
+def test_a_loaded_resident_is_not_unloaded_for_memory_that_others_hold() -> None:
+    loaded = report(loaded=True, used=10_000, worker_allocated_mib=4_000)
+    futile = turn.plan(view(resident=resident(loaded)))
+    assert (futile.action, futile.events[-1].reason) == (None, Reason.WAITING_FOR_MEMORY)
+    assert futile.status is not None
+    assert futile.status.phase == Phase.RELEASING
+    assert "Other processes hold about 6,000 MiB" in futile.events[-1].message
+    enough = report(loaded=True, used=4_000, worker_allocated_mib=4_000)
+    assert isinstance(turn.plan(view(resident=resident(enough))).action, Unload)
+    unknown = replace(loaded, worker_allocated_mib=0)
+    assert isinstance(turn.plan(view(resident=resident(unknown))).action, Unload), "what it holds is not reported"
+    several = view(resident=resident(loaded), others=(resident(loaded, uid="other"),))
+    assert isinstance(turn.plan(several).action, Unload), "the other one's memory comes back, too"
+
+
 def test_the_hold_must_be_this_turns() -> None:
     for hold in (None, replace(HOLD, fence=6), replace(HOLD, holder="yolotrainingjob/vision/other/uid-2")):
         assert isinstance(turn.plan(measured(resident=held(hold=hold))).action, Unload)

@@ -10,6 +10,8 @@ from gpu_relay.api import words
 
 DEFAULT_PORT = 8000
 """Port of a resident's API, unless its pod or `GPU_RELAY_RESIDENT_PORT` sets another one."""
+CONTEXT_MIB = 1024
+"""The most that the process of a resident holds besides its model: the CUDA context and its libraries."""
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,11 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.node import NodeState, placement_error
-from gpu_relay.domain.objects.resident import GpuReport, Resident
+from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.outage import clocks_of, is_idle, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, mib, timestamp
 
-CONTEXT_MIB = 1024
-"""The most that the process of a resident holds besides its model: the CUDA context and its libraries."""
 SELF_HEALING = frozenset(
     {
         Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY, Reason.RESIDENT_UNREACHABLE, Reason.NODE_UNAVAILABLE,

@@ -12,6 +12,7 @@ from gpu_relay.domain.job.attempts import lost_attempt, next_batch
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import mib
+from gpu_relay.domain.queue.candidate import Candidate, too_full
 from gpu_relay.domain.turn.handback import POD_POLL, RESIDENT_POLL, is_prolonged
 from gpu_relay.domain.turn_view import TurnView
 
@@ -73,6 +74,21 @@ def fits_beside_resident(view: TurnView) -> Decision | None:
     message = f"{mib(view.room[-1])} free beside the loaded resident, {mib(job.need_mib)} needed: no unload"
     proven = status.acquiring(view, job, Reason.MEMORY_PROVEN, message, sharing="Coresident")
     return Decision(action=step, job=job, status=proven, events=(leased(view.lease, message),), requeue_after=_SOON)
+
+
+def unload_is_futile(view: TurnView) -> Decision | None:
+    """End the turn before an unload that would not help: other processes hold the memory (law 9).
+
+    The scheduler has checked the same; memory may be taken, or the operator restart, before the resident is asked.
+    """
+    job, report = view.job, view.report
+    if job is None or report is None or not report.model_loaded or report.hold is not None:
+        return None
+    if view.others or view.live_pods:  # what they hold is theirs to return
+        return None
+    candidate = Candidate(view.lease.gpu, view.resident, None, context_mib=view.context_mib)
+    full = too_full(job, candidate, view.policy)
+    return _end_without_pod(view, *full) if full is not None else None
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
@@ -234,6 +250,6 @@ def _end_without_pod(view: TurnView, reason: Reason, message: str) -> Decision:
 
 
 RULES: tuple[Rule, ...] = (
-    fits_beside_resident, idle_outage_is_exhausted, resident_is_missing_or_silent, hold_is_missing, gpu_is_in_use,
-    memory_is_unproven, create_pod,
+    fits_beside_resident, idle_outage_is_exhausted, resident_is_missing_or_silent, unload_is_futile, hold_is_missing,
+    gpu_is_in_use, memory_is_unproven, create_pod,
 )  # fmt: skip
