@@ -256,9 +256,11 @@ def refused(world: World, api: httpx.Client, name: str, operation: str, resource
     for kind, body in (("policies", spec), ("policybindings", binding)):
         path = f"{_ADMISSION}/validatingadmission{kind}"
         api.post(path, json={"metadata": {"name": policy}, "spec": body}).raise_for_status()
-    yield
-    for kind in ("policybindings", "policies"):
-        api.delete(f"{_ADMISSION}/validatingadmission{kind}/{policy}")
+    try:
+        yield
+    finally:
+        for kind in ("policybindings", "policies"):
+            api.delete(f"{_ADMISSION}/validatingadmission{kind}/{policy}")
 
 
 def test_a_job_whose_deletion_is_refused_does_not_keep_others(
@@ -275,7 +277,7 @@ def test_a_job_whose_deletion_is_refused_does_not_keep_others(
         eventually(lambda: not world.has_job("second"), "the second job to be deleted")
         assert world.has_job("first")
         eventually(lambda: "finished: " in operator.log(), "the log to name the job")
-        assert f"{world.namespace}/first failed; it alone is tried again" in operator.log()
+        assert f"{world.namespace}/first failed; only this object is retried" in operator.log()
         metrics = operator.probe("/metrics").text
         assert 'gpu_relay_pass_errors_total{key="finished"}' in metrics
     eventually(lambda: not world.has_job("first"), "the first job to be deleted once it may be")

@@ -51,5 +51,5 @@ def enter(tab: Page, token: str, namespace: str = "") -> None:
     """Give the token, and wait for the cluster."""
     tab.get_by_label("Token", exact=True).fill(token)
     tab.get_by_role("textbox", name="Namespace").fill(namespace)
-    tab.get_by_role("button", name="Show").click()
+    tab.get_by_role("button", name="Connect").click()
     tab.get_by_text("live", exact=True).wait_for()
