@@ -16,9 +16,9 @@ WITHOUT_NETWORK = (["unshare", "--net"], ["unshare", "--map-root-user", "--net"]
 """Start a program in a network namespace of its own, which has nothing in it: as root, and where anybody may."""
 
 SEALED = """
-from yolo_trainer import offline
-offline.prepare()
-offline.seal()
+from yolo_trainer.training import offline
+offline.configure_environment()
+offline.import_ultralytics()
 from ultralytics.utils import SETTINGS, USER_CONFIG_DIR, WEIGHTS_DIR
 from ultralytics.utils.checks import check_font
 assert SETTINGS["sync"] is False
