@@ -33,15 +33,17 @@ class Observation:
 
     pods: tuple[TrainingPod, ...]
     job: Job | None
-    readings: ResidentReadings = ResidentReadings()
+    readings: ResidentReadings
     unreadable: str = ""
     """Why the job exists and cannot be read."""
 
 
 async def survey(effects: Effects, lease: GpuLease) -> Observation:
-    """Read the objects that a Lease concerns, at once. Raises KubeError."""
-    pods, (job, unreadable) = await asyncio.gather(effects.pods.on_gpu(lease), _job(effects, concerned(lease)))
-    return Observation(pods, job, unreadable=unreadable)
+    """Read the objects that a Lease concerns and ask the residents, all in parallel. Raises KubeError."""
+    pods, (job, unreadable), readings = await asyncio.gather(
+        effects.pods.on_gpu(lease), _job(effects, concerned(lease)), ask_residents(effects, lease)
+    )
+    return Observation(pods, job, readings, unreadable)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:

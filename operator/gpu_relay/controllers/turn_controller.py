@@ -30,6 +30,8 @@ from gpu_relay.pods.pod_builder import TrainerDefaults
 logger = logging.getLogger(__name__)
 _MISSING_RETRY = 0.2
 """Seconds until the next reconcile of a GPU if an object of its turn does not exist."""
+_SLOW_READ = 0.5
+"""Seconds of reading after which the residents are asked again."""
 
 
 class TurnController:
@@ -137,8 +139,8 @@ class TurnController:
 
         The objects are read in parallel, by the last known Lease, and again if that has changed. So the returned Lease
         was in force while they were read. If the scheduler has written it meanwhile, everything is read again: a turn
-        that goes first is no reason to load. The residents are asked last, so that a slow API server does not make the
-        measurement old.
+        that goes first is no reason to load. After a slow answer of the API server the residents are asked again, so
+        that the measurement is recent.
         """
         if state is None:
             lease, seen = await self._do.leases.get(gpu), None
@@ -154,7 +156,9 @@ class TurnController:
             seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
                 return await self._read(gpu, self._states.get(gpu))
-        return lease, replace(seen, readings=await ask_residents(self._do, lease))
+        if self._clock.monotonic() - seen.readings.at > _SLOW_READ:
+            seen = replace(seen, readings=await ask_residents(self._do, lease))
+        return lease, seen
 
     def _is_overtaken(self, lease: GpuLease) -> bool:
         """True if the scheduler has assigned the GPU to a job since this Lease was read."""
