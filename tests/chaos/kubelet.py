@@ -53,10 +53,10 @@ class Kubelet:
                 task.cancel()
 
     def kill(self, node: str = "") -> None:
-        """Kill every trainer that runs now, or those of a node: SIGKILL, no last word."""
+        """Kill the trainers on every node, or on one: SIGKILL, no last word. A pod that is not bound has none."""
         for uid, stop in self._stop.items():
             bound = self._bound[uid]
-            if not stop.done() and (not node or (bound.done() and bound.result() == node)):
+            if bound.done() and not stop.done() and node in {"", bound.result()}:
                 stop.set_result("Killed")
 
     def _see(self, kind: str, pod: Object) -> None:

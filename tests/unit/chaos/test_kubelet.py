@@ -1,0 +1,57 @@
+"""The kubelet of the chaos runs against an API server that only remembers what it was sent."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar, cast
+
+from tests.chaos.api import Api, Object
+from tests.chaos.kubelet import Kubelet
+from tests.chaos.residents import Residents
+
+
+class _Residents:
+    devices: ClassVar[dict[str, Any]] = {}
+    gpu_of_node: ClassVar[dict[str, str]] = {}
+
+
+class _Server:
+    def __init__(self) -> None:
+        self.events: asyncio.Queue[tuple[str, Object]] = asyncio.Queue()
+        self.phases: asyncio.Queue[str] = asyncio.Queue()
+
+    async def get(self, _path: str, **_query: str) -> Object:
+        return {"items": [], "metadata": {"resourceVersion": "1"}}
+
+    async def watch(self, _path: str, _version: str, **_query: str) -> AsyncIterator[tuple[str, Object]]:
+        while True:
+            yield await self.events.get()
+
+    async def patch(self, _path: str, body: Object) -> None:
+        await self.phases.put(body["status"]["phase"])
+
+
+def _pod(node: str = "") -> Object:
+    return {
+        "metadata": {"name": "job-1", "uid": "1", "labels": {}, "annotations": {"gpurelay.dev/job": "{}"}},
+        "spec": {"containers": [{"name": "trainer"}], **({"nodeName": node} if node else {})},
+    }
+
+
+def test_a_pod_that_is_not_bound_has_no_trainer_to_kill() -> None:
+    async def scene() -> list[str]:
+        server = _Server()
+        kubelet = Kubelet(cast(Api, server), "vision", cast(Residents, _Residents()), seconds=0.0)
+        running = asyncio.create_task(kubelet.run())
+        await server.events.put(("ADDED", _pod()))
+        await asyncio.sleep(0)
+        while not server.events.empty():
+            await asyncio.sleep(0)
+        kubelet.kill()
+        await server.events.put(("MODIFIED", _pod(node="gpu-node")))
+        try:
+            async with asyncio.timeout(5):
+                return [await server.phases.get(), await server.phases.get()]
+        finally:
+            running.cancel()
+
+    assert asyncio.run(scene()) == ["Running", "Succeeded"]
