@@ -19,6 +19,8 @@ from devcluster.errors import ClusterError
 
 MARK = "GPU_RELAY_RUN"
 _POLL_SECONDS = 0.05
+_EXEC_SECONDS = 5.0
+_EXEC_POLL_SECONDS = 0.001
 
 
 class ProcessId(BaseModel):
@@ -175,22 +177,37 @@ def end_processes(processes: Sequence[ProcessId], number: int, timeout: float) -
         time.sleep(_POLL_SECONDS)
 
 
-def marked(run_dir: Path) -> list[ProcessId]:
-    """Return all live processes that carry this run's mark in their environment, but for the caller itself."""
-    return [process for process, folder in all_marked().items() if folder == str(run_dir)]
+def marked(folder: Path, variable: str = MARK) -> list[ProcessId]:
+    """Return all live processes whose environment names this folder in a variable, but for the caller itself."""
+    return [process for process, named in all_marked(variable).items() if named == str(folder)]
 
 
-def all_marked() -> dict[ProcessId, str]:
-    """Return every live process that carries some run's mark, with the folder that the mark names."""
+def all_marked(variable: str = MARK) -> dict[ProcessId, str]:
+    """Return every live process that has a variable in its environment, with the folder that it names."""
     found = {}
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit() or int(folder.name) == os.getpid():
+    prefix = f"{variable}=".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) == os.getpid():
             continue
         try:
-            environment = (folder / "environ").read_bytes().split(b"\0")
+            environment = _environment(process).split(b"\0")
         except OSError:
             continue
-        marks = [entry.partition(b"=")[2].decode() for entry in environment if entry.startswith(f"{MARK}=".encode())]
-        if marks and (identity := ProcessId.of(int(folder.name))):
+        marks = [entry.removeprefix(prefix).decode() for entry in environment if entry.startswith(prefix)]
+        if marks and (identity := ProcessId.of(int(process.name))):
             found[identity] = marks[0]
     return found
+
+
+def _environment(process: Path) -> bytes:
+    """Read a process's environment, once it has one: while a program is loaded (execve), the kernel shows it empty.
+
+    The arguments are empty then, too, and there is a program, which kernel threads and zombies lack. Raises OSError.
+    """
+    deadline = time.monotonic() + _EXEC_SECONDS
+    while not (environment := (process / "environ").read_bytes()) and time.monotonic() < deadline:
+        if (process / "cmdline").read_bytes():
+            break
+        (process / "exe").readlink()
+        time.sleep(_EXEC_POLL_SECONDS)
+    return environment

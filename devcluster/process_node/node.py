@@ -14,7 +14,7 @@ from typing import Any
 from devcluster.process_node.pods import PodWorker, Services
 from devcluster.process_node.settings import HOST_IP, MARK, NodeSettings
 from devcluster.process_node.status import timestamp
-from devcluster.processes import ProcessId, end_processes
+from devcluster.processes import ProcessId, end_processes, marked
 from gpu_relay.clients.kube import KubeError
 
 Object = dict[str, Any]
@@ -231,14 +231,6 @@ def end_strays(run_dir: Path) -> list[ProcessId]:
 
     Shims die with their node, but a shim that was itself killed cannot end what it watched over.
     """
-    mark = f"{MARK}={run_dir}".encode()
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            carries = mark in (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if carries and int(entry.name) != os.getpid() and (process := ProcessId.of(int(entry.name))):
-            found.append(process)
+    found = marked(run_dir, MARK)
     end_processes(found, signal.SIGKILL, 10.0)
     return found

@@ -1,15 +1,14 @@
 """The process node as a process of its own, and the pods of one namespace on it."""
 
-import contextlib
 import json
 import signal
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from devcluster import Cluster, ClusterError, paths
-from devcluster.processes import ProcessId
+from devcluster.process_node.settings import MARK
+from devcluster.processes import marked
 from devcluster.waiting import eventually
 
 Object = dict[str, Any]
@@ -61,13 +60,7 @@ class Node:
 
     def pods_processes(self) -> set[int]:
         """Return the processes of all pods, by the node's mark in their environment."""
-        mark = f"GPU_RELAY_PROCESS_NODE={self.run_dir}".encode()
-        found = set()
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if mark in (entry / "environ").read_bytes().split(b"\0") and ProcessId.of(int(entry.name)):
-                    found.add(int(entry.name))
-        return found
+        return {process.pid for process in marked(self.run_dir, MARK)}
 
 
 class Pods:

@@ -98,6 +98,20 @@ def test_what_no_record_names_is_found_by_its_mark_and_ended(processes: Processe
     assert not orphans[0].alive()
 
 
+def test_a_process_is_found_while_its_program_is_loaded(processes: Processes) -> None:
+    """One CPU for both: the starter often continues before the kernel has set up the new program's environment."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        for number in range(100):
+            name = f"loading-{number}"
+            processes.start(name, ["sleep", "60"])
+            assert marked(processes.run_dir) == [processes.all()[name]]
+            processes.end([name])
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
 def test_a_truncated_record_names_no_process(processes: Processes) -> None:
     processes.start("one", SLEEP)
     (processes.run_dir / "processes" / "one.json").write_text('{"pid": 1')
