@@ -36,6 +36,9 @@ class Kubelet:
         self._bound: dict[str, asyncio.Future[str]] = {}
         self.checkpoint = 0.4
         """Seconds for which a training pod that is asked to stop holds its memory."""
+        self._jobs: dict[str, str] = {}
+        self.killed: set[str] = set()
+        """Jobs whose trainers were killed."""
         self.overbooked: list[str] = []
         """Training pods that took more memory than was free."""
 
@@ -58,11 +61,13 @@ class Kubelet:
             bound = self._bound[uid]
             if bound.done() and not stop.done() and node in {"", bound.result()}:
                 stop.set_result("Killed")
+                self.killed.add(self._jobs[uid])
 
     def _see(self, kind: str, pod: Object) -> None:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName", "")
         if kind != "DELETED" and uid not in self._runs:
             loop = asyncio.get_running_loop()
+            self._jobs[uid] = pod["metadata"]["labels"].get("gpurelay.dev/job", "")
             self._stop[uid], self._bound[uid] = loop.create_future(), loop.create_future()
             self._runs[uid] = asyncio.create_task(self._run(pod))
         stop, bound = self._stop[uid], self._bound[uid]

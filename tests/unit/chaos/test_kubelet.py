@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar, cast
 
 from tests.chaos.api import Api, Object
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.residents import Residents
+
+_JOB = {"gpurelay.dev/job": "{}"}
 
 
 class _Residents:
@@ -32,26 +35,43 @@ class _Server:
 
 def _pod(node: str = "") -> Object:
     return {
-        "metadata": {"name": "job-1", "uid": "1", "labels": {}, "annotations": {"gpurelay.dev/job": "{}"}},
+        "metadata": {"name": "job-1", "uid": "1", "labels": {"gpurelay.dev/job": "digits"}, "annotations": _JOB},
         "spec": {"containers": [{"name": "trainer"}], **({"nodeName": node} if node else {})},
     }
 
 
-def test_a_pod_that_is_not_bound_has_no_trainer_to_kill() -> None:
-    async def scene() -> list[str]:
-        server = _Server()
-        kubelet = Kubelet(cast(Api, server), "vision", cast(Residents, _Residents()), seconds=0.0)
-        running = asyncio.create_task(kubelet.run())
-        await server.events.put(("ADDED", _pod()))
-        await asyncio.sleep(0)
-        while not server.events.empty():
-            await asyncio.sleep(0)
-        kubelet.kill()
-        await server.events.put(("MODIFIED", _pod(node="gpu-node")))
-        try:
-            async with asyncio.timeout(5):
-                return [await server.phases.get(), await server.phases.get()]
-        finally:
-            running.cancel()
+@asynccontextmanager
+async def running_kubelet(server: _Server, seconds: float) -> AsyncIterator[Kubelet]:
+    kubelet = Kubelet(cast(Api, server), "vision", cast(Residents, _Residents()), seconds)
+    task = asyncio.create_task(kubelet.run())
+    try:
+        async with asyncio.timeout(10):
+            yield kubelet
+    finally:
+        task.cancel()
 
-    assert asyncio.run(scene()) == ["Running", "Succeeded"]
+
+def test_a_pod_that_is_not_bound_has_no_trainer_to_kill() -> None:
+    async def scene() -> tuple[list[str], set[str]]:
+        server = _Server()
+        async with running_kubelet(server, seconds=0.0) as kubelet:
+            await server.events.put(("ADDED", _pod()))
+            while not server.events.empty():
+                await asyncio.sleep(0)
+            kubelet.kill()
+            await server.events.put(("MODIFIED", _pod(node="gpu-node")))
+            return [await server.phases.get(), await server.phases.get()], kubelet.killed
+
+    assert asyncio.run(scene()) == (["Running", "Succeeded"], set())
+
+
+def test_a_killed_trainer_is_remembered_by_its_job() -> None:
+    async def scene() -> tuple[list[str], set[str]]:
+        server = _Server()
+        async with running_kubelet(server, seconds=60.0) as kubelet:
+            await server.events.put(("ADDED", _pod(node="gpu-node")))
+            phases = [await server.phases.get()]
+            kubelet.kill()
+            return [*phases, await server.phases.get()], kubelet.killed
+
+    assert asyncio.run(scene()) == (["Running", "Failed"], {"digits"})
