@@ -9,22 +9,11 @@
 and never read: a candidate counts from the time at which it saw the record change.
 """
 
-from dataclasses import dataclass
+from gpu_relay.domain.objects.leader import LeaderRecord
 
 _DEADLINE = 2 / 3
 _RENEWALS = 6
 """Attempts to renew within one duration."""
-
-
-@dataclass(frozen=True)
-class LeaderRecord:
-    """The leader's Lease as it was read: `holder` is empty when it was released, `duration` is in seconds."""
-
-    version: str
-    """Changes with every write."""
-    holder: str
-    duration: float
-    transitions: int
 
 
 class Candidacy:

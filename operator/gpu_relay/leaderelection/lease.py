@@ -8,7 +8,7 @@ from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.clients.resources import LEASES
-from gpu_relay.leaderelection.candidacy import LeaderRecord
+from gpu_relay.domain.objects.leader import LeaderRecord, leader_record_of
 
 
 class LeaderLease:
@@ -23,7 +23,7 @@ class LeaderLease:
     async def read(self) -> LeaderRecord | None:
         """Read the Lease, live; None if there is none. Raises KubeError."""
         try:
-            return _record(await self._kube.get(f"{self._path}/{words.LEADER_LEASE}"))
+            return leader_record_of(await self._kube.get(f"{self._path}/{words.LEADER_LEASE}"))
         except KubeError as error:
             if error.not_found:
                 return None
@@ -32,10 +32,10 @@ class LeaderLease:
     async def take(self, before: LeaderRecord | None, identity: str, duration: float) -> LeaderRecord:
         """Record this process as the leader, or renew. Raises KubeError: conflict or already_exists."""
         if before is None:
-            return _record(await self._kube.create(self._path, self._body(None, identity, duration, 0)))
+            return leader_record_of(await self._kube.create(self._path, self._body(None, identity, duration, 0)))
         transitions = before.transitions + (before.holder != identity)
         body = self._body(before, identity, duration, transitions)
-        return _record(await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body))
+        return leader_record_of(await self._kube.replace(f"{self._path}/{words.LEADER_LEASE}", body))
 
     async def release(self, before: LeaderRecord) -> None:
         """Release the Lease, so that another candidate can take it immediately. Raises KubeError."""
@@ -56,16 +56,6 @@ class LeaderLease:
                 "renewTime": now,
             },
         }
-
-
-def _record(raw: Object) -> LeaderRecord:
-    spec = raw.get("spec", {})
-    return LeaderRecord(
-        version=raw["metadata"]["resourceVersion"],
-        holder=spec.get("holderIdentity", ""),
-        duration=spec.get("leaseDurationSeconds", 1),
-        transitions=spec.get("leaseTransitions", 0),
-    )
 
 
 def monotonic() -> float:

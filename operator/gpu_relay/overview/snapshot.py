@@ -6,7 +6,8 @@ from datetime import datetime
 
 from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job, JobKey
-from gpu_relay.domain.objects.lease import GpuLease, LeaderElectionRecord
+from gpu_relay.domain.objects.leader import LeaderRecord
+from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import Resident
 
 
@@ -21,7 +22,7 @@ class ClusterSnapshot:
     """True where the jobs of all namespaces are among `jobs`."""
     leases: Mapping[str, GpuLease] | None = None
     """By GPU."""
-    leader: LeaderElectionRecord | None = None
+    leader: LeaderRecord | None = None
     residents: tuple[Resident, ...] | None = None
     """With their reports, where they answered."""
     node_labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)

@@ -8,7 +8,8 @@ from gpu_relay.api import words
 from gpu_relay.clients.resources import EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS
 from gpu_relay.domain.objects.event import JobEvent, job_event_of
 from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
-from gpu_relay.domain.objects.lease import GpuLease, LeaderElectionRecord, leader_election_record_of, lease_of
+from gpu_relay.domain.objects.leader import LeaderRecord, leader_record_of
+from gpu_relay.domain.objects.lease import GpuLease, lease_of
 from gpu_relay.domain.objects.resident import Resident, ResidentPod, report_of, resident_of, resident_pod_of
 from gpu_relay.overview.queue import queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
@@ -112,13 +113,13 @@ class SnapshotReader:
                 self._unknown.append(f"Job {error.job.key} cannot be read: {error.fields}.")
         return jobs, everywhere
 
-    def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderElectionRecord | None]:
+    def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderRecord | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
         raws = self._try("Who owns each GPU by its Lease", lambda: self._cluster.list(LEASES, self._relay, labels=mine))
         if raws is None:
             return None, None
         try:
-            leader = leader_election_record_of(self._cluster.get(LEASES, self._relay, words.LEADER_LEASE))
+            leader = leader_record_of(self._cluster.get(LEASES, self._relay, words.LEADER_LEASE))
         except ApiError:
             leader = None
         return {lease.gpu: lease for lease in map(lease_of, raws)}, leader

@@ -6,7 +6,7 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Results
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.objects.lease import LeaderElectionRecord
+from gpu_relay.domain.objects.leader import LeaderRecord
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import ADVICE, advice
 from kubectl_relay.views.explain import Explanation, explain
@@ -65,7 +65,7 @@ def test_jobs_that_cannot_be_seen_are_counted() -> None:
 
 
 def test_an_operator_that_is_gone_is_the_first_thing_to_know() -> None:
-    dead = LeaderElectionRecord("", ago(minutes=3), NOW - ago(seconds=12))
+    dead = LeaderRecord("1", "", 12, 0, ago(minutes=3))
     found = explained(ClusterSnapshot(NOW, (job(),), leader=dead), "digits")
     assert found.headline == "vision/digits has not been reconciled by an operator yet."
     assert found.why[0].startswith("No operator has been the leader for 3m 00s: no job starts")

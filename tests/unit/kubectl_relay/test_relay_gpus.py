@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from gpu_relay.domain.objects.job import Job
-from gpu_relay.domain.objects.lease import LeaderElectionRecord
+from gpu_relay.domain.objects.leader import LeaderRecord
 from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.overview.gpus import Gpu, gpus_of
 from gpu_relay.overview.snapshot import ClusterSnapshot
@@ -127,11 +127,11 @@ def test_a_card_says_it_at_a_glance() -> None:
 
 
 def test_without_a_leader_nothing_new_starts() -> None:
-    dead = LeaderElectionRecord("one", ago(minutes=3), NOW - ago(seconds=12))
+    dead = LeaderRecord("1", "one", 12, 0, ago(minutes=3))
     assert shown(ClusterSnapshot(NOW, leases={}, leader=dead))[0] == (
         "No operator is the leader, and none has been for 3m 00s: no job starts."
     )
-    alive = LeaderElectionRecord("one", ago(seconds=3), NOW - ago(seconds=12))
+    alive = LeaderRecord("1", "one", 12, 0, ago(seconds=3))
     assert "No operator is the leader" not in shown(ClusterSnapshot(NOW, leases={}, leader=alive))[0]
 
 

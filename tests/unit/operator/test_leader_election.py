@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.leaderelection.candidacy import Candidacy, LeaderRecord
+from gpu_relay.domain.objects.leader import LeaderRecord
+from gpu_relay.leaderelection.candidacy import Candidacy
 
 DURATION = 12.0
 

@@ -1,12 +1,12 @@
 """A GPU's Lease: which job owns the GPU, and whether a reload of its resident is pending."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from gpu_relay.api import words
 from gpu_relay.domain.objects.job import JobKey
-from gpu_relay.domain.quantities import parse_time, timestamp
+from gpu_relay.domain.quantities import timestamp
 
 HOLDER_RESIDENT = "resident"
 
@@ -62,30 +62,4 @@ def lease_of(raw: dict[str, Any]) -> GpuLease:
         unused_since=annotations.get(words.ANNOTATION_UNUSED_SINCE),
         missing_since=annotations.get(words.ANNOTATION_MISSING_SINCE),
         uid=meta.get("uid", ""),
-    )
-
-
-@dataclass(frozen=True)
-class LeaderElectionRecord:
-    """The Lease by which the operators elect their leader, as a reader from outside sees it."""
-
-    holder: str
-    renewed: datetime | None
-    duration: timedelta
-
-    def leaderless_for(self, now: datetime) -> timedelta | None:
-        """Return for how long no operator has been the leader; None while one is."""
-        if self.holder and self.renewed is not None and now - self.renewed <= 2 * self.duration:
-            return None
-        return now - self.renewed if self.renewed is not None else timedelta()
-
-
-def leader_election_record_of(raw: dict[str, Any]) -> LeaderElectionRecord:
-    """Read the leader's Lease."""
-    spec = raw.get("spec", {})
-    renewed = spec.get("renewTime")
-    return LeaderElectionRecord(
-        holder=spec.get("holderIdentity", ""),
-        renewed=parse_time(renewed) if renewed else None,
-        duration=timedelta(seconds=spec.get("leaseDurationSeconds", 1)),
     )
