@@ -142,7 +142,7 @@ def run(cluster: Cluster, api: httpx.Client, number: int, scenario: Scenario, fo
                 world.apply_job(name, gpu={"memory": "8Gi", **scenario.gpu})
             eventually(lambda: all(world.phase(name) == "Succeeded" for name in names), "all jobs", within=300)
             clients.measured.makespan = time.monotonic() - started
-            eventually(lambda: resident.loaded and world.nothing_owed(), "the resident to be back", within=60)
+            eventually(lambda: resident.loaded and world.no_reload_pending(), "the resident to be back", within=60)
             time.sleep(2 * _REQUEST_PERIOD)
         clients.measured.attempts = sum(len(world.job(name)["status"]["attempts"]) for name in names)
         return clients.measured

@@ -89,7 +89,7 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
         ),
         nodes=NodeStore(kube, settings.gpu_resource, lists_pods=not settings.watch_namespace),
         workloads=WorkloadStore(kube, namespace),
-        claims=PvcStore(kube),
+        pvcs=PvcStore(kube),
         http=http,
     )
     return Manager(kube, cache, effects, settings)

@@ -141,6 +141,7 @@ class Settings(BaseSettings):
             preparations=self.preparations,
             grace_period=self.trainer_grace_period,
             max_idle_outage=self.max_idle_outage,
+            request_timeout=self.request_timeout,
             tolerations=tuple(read_template(self.trainer_pod_template).get("spec", {}).get("tolerations", [])),
         )
 

@@ -36,7 +36,7 @@ def test_two_gpus_and_twelve_jobs(world: World, resident: ScriptedResident, oper
 
         alive = [name for name in PRIORITIES if name != "doomed"]
         eventually(lambda: all(world.phase(name) in {"Succeeded", "Failed"} for name in alive), "all ends", within=180)
-        eventually(lambda: resident.loaded and second.loaded and world.nothing_owed(), "both residents to be back")
+        eventually(lambda: resident.loaded and second.loaded and world.no_reload_pending(), "both residents to be back")
 
     second.close()
     assert kubelet.violations == []

@@ -35,7 +35,7 @@ def test_killed_while_training(world: World, resident: ScriptedResident, start_o
     assert not resident.loaded
     start_operator()
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -52,7 +52,7 @@ def test_killed_while_releasing(world: World, resident: ScriptedResident, start_
     assert not resident.loaded
     start_operator()
     eventually(lambda: resident.loaded, "the resident to be loaded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert world.phase("digits") == "Succeeded"
 
 
@@ -72,7 +72,7 @@ def test_job_deleted_while_no_operator_lives(
     resident.faults.leak_mib = 0
     start_operator()
     eventually(lambda: resident.loaded, "the resident to be loaded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     eventually(lambda: world.pod_names() == [], "the training pod to go")
 
 
@@ -96,6 +96,6 @@ def _finish(world: World, resident: ScriptedResident) -> None:
     world.run_pod("digits-1")
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
     assert [attempt["reason"] for attempt in world.job("digits")["status"]["attempts"]] == ["Completed"]

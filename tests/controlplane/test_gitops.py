@@ -103,7 +103,7 @@ def test_a_second_field_manager_changes_nothing_by_applying_again(
         if phase == "Succeeded":
             world.end_pod("complete-1")
         world.reaches("complete", phase)
-        eventually(world.nothing_owed if phase == "Succeeded" else lambda: True, "the turn to end")
+        eventually(world.no_reload_pending if phase == "Succeeded" else lambda: True, "the turn to end")
         before = version_at_rest(world, "complete")
         for _ in range(2):
             assert "serverside-applied" in cluster.kubectl(*apply, stdin=text)
@@ -144,7 +144,7 @@ def test_a_round_trip(
     repository.sync()
     world.end_pod("digits-1")
     eventually(lambda: kstatus([world.job("digits")]) == ["Current"], "the job to be current")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     repository.commit(stays=stays)
     repository.sync()
     eventually(lambda: not world.has_job("digits"), "the job to be pruned")
@@ -171,7 +171,7 @@ def test_pruning_a_job_in_training_gives_the_gpu_back(
     assert not resident.loaded
     repository.commit(stays=stays)
     repository.sync()
-    eventually(lambda: resident.loaded and world.nothing_owed(), "the resident to be loaded")
+    eventually(lambda: resident.loaded and world.no_reload_pending(), "the resident to be loaded")
     assert world.pod_names() == []
 
 
@@ -195,7 +195,7 @@ def test_deleting_a_namespace_gives_the_gpu_back(
     theirs.shows_pod("digits-1")
     assert not resident.loaded
     cluster.kubectl("delete", "namespace", team, "--timeout=60s")
-    eventually(lambda: resident.loaded and world.nothing_owed(), "the resident to be loaded")
+    eventually(lambda: resident.loaded and world.no_reload_pending(), "the resident to be loaded")
     resident.close()
 
 

@@ -69,7 +69,7 @@ def test_a_returning_gpu_keeps_its_lease_and_its_pending_reload(
     eventually(lambda: missing_since(api, OLD), "the Lease to note since when its GPU is missing")
     resident.hold = None
     world.add_resident(resident, name="sam3-again")
-    eventually(world.nothing_owed, "the reload that was owed")
+    eventually(world.no_reload_pending, "the reload that was owed")
     assert resident.loaded
     eventually(lambda: not missing_since(api, OLD), "the note to go")
 
@@ -130,7 +130,7 @@ def test_a_rollout_of_the_residents_deployment(
             again = {"spec": {"template": {"metadata": {"annotations": {"restarted": str(number)}}}}}
             headers = {"Content-Type": "application/merge-patch+json"}
             api.patch(f"{path}/sam3", content=json.dumps(again), headers=headers).raise_for_status()
-            world.obey(first)
+            world.delete_as_kubelet(first)
             first = run_resident(world, resident, api, but=first)
             assert "gpu-unmanaged" not in world.leases()
         resident.idle_seconds = 3600

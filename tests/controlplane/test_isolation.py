@@ -113,7 +113,7 @@ def test_an_unreadable_job_without_a_pod_blocks_no_gpu(
     resident.faults.leak_mib = 0
     world.end_pod("small-1")
     world.reaches("small", "Succeeded")
-    eventually(world.nothing_owed, "the resident to be back")
+    eventually(world.no_reload_pending, "the resident to be back")
     assert resident.loaded
     assert "digits-1" not in world.pod_names()
     world.patch_job("digits", backoffLimit=3)
@@ -134,7 +134,7 @@ def test_an_attempt_after_an_unreadable_job_has_a_new_pod_name(
     make_unreadable(world, "digits")
     is_unreadable(world, "digits")
     world.end_pod("digits-1")
-    eventually(world.nothing_owed, "the resident to be back")
+    eventually(world.no_reload_pending, "the resident to be back")
     assert resident.loaded
     world.patch_job("digits", backoffLimit=3)
     eventually(lambda: uid_of(world, "digits-1") not in {"", first}, "a new pod")

@@ -44,7 +44,7 @@ def test_a_job_that_was_deleted_while_it_trained_is_not_the_owner_now(
     eventually(lambda: "PodCreated" in world.events("first"), "the Event that the pod was created")
     world.delete_job("first")
     eventually(lambda: world.pod_names() == [], "the training pod to go")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     world.apply_job("second")
     trains(world, relay_trainer, "second")
     (line,) = json.loads(relay("timeline", "-n", world.namespace, "-o", "json").out)["gpus"]

@@ -35,7 +35,7 @@ def test_a_broken_data_set_is_never_tried_again(
     world.end_pod("digits-1", "DatasetInvalid", 13)
     world.reaches("digits", "Failed")
     assert world.condition("digits", "Stalled")["reason"] == "DatasetInvalid"
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -69,7 +69,7 @@ def test_suspend_releases_the_gpu_and_resume_continues(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
     world.patch_job("digits", suspend=True)
     world.reaches("digits", "Suspended")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
     assert world.condition("digits", "Suspended")["status"] == "True"
     world.patch_job("digits", suspend=False)

@@ -30,7 +30,7 @@ def test_a_deadline_stops_the_training_through_its_checkpoint(
     assert world.condition("digits", "Failed")["reason"] == "DeadlineExceeded"
     attempt = world.attempts("digits")[0]
     assert (attempt["reason"], attempt["epoch"]) == ("DeadlineExceeded", 3)
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
     assert "digits-2" not in world.pod_names()
 
@@ -100,7 +100,7 @@ def test_a_finished_job_is_deleted_after_its_time(
     world.shows_pod("kept-1")
     world.end_pod("kept-1")
     world.reaches("kept", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -113,7 +113,7 @@ def test_suspend_and_resume_have_events(world: World, resident: ScriptedResident
     world.patch_job("digits", suspend=True)
     condition = eventually(lambda: world.waits_for("digits", "Suspended"), "the condition's reason Suspended")
     assert "digits-1 stops: suspended on request" in condition["message"]
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Suspended")
     assert world.condition("digits", "Suspended")["status"] == "True"
     assert world.condition("digits", "Reconciling") == {}
@@ -141,7 +141,7 @@ def test_deletion_at_any_moment(
     eventually(lambda: not any(name.startswith("digits") for name in world.pod_names()), "its pods to be gone")
     if moment == "Queued":
         world.end_pod("other-1")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     eventually(lambda: resident.loaded, "the resident to be loaded")
 
 

@@ -55,7 +55,7 @@ def test_two_gpus_train_two_jobs_and_a_third_waits(
     for name in ("one-1", "three-1"):
         world.run_pod(name)
         world.end_pod(name)
-    eventually(lambda: resident.loaded and second.loaded and world.nothing_owed(), "both residents to be back")
+    eventually(lambda: resident.loaded and second.loaded and world.no_reload_pending(), "both residents to be back")
 
 
 def test_the_second_gpu_returns_to_its_resident(

@@ -42,7 +42,7 @@ def test_what_cannot_start_gives_the_gpu_back_soon(
     world.shows_pod("digits-1")
     world.bind_pod("digits-1", "node-1")
     world.set_pod("digits-1", **waits(word, said))
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Failed")
     attempt = world.job("digits")["status"]["attempts"][0]
     assert attempt["reason"] == reason
@@ -50,7 +50,7 @@ def test_what_cannot_start_gives_the_gpu_back_soon(
     assert remedy in attempt["message"]
     assert world.condition("digits", "Failed")["reason"] == "BackoffLimitExceeded"
     eventually(lambda: reason in world.events("digits"), f"the Event {reason}")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -91,7 +91,7 @@ def test_a_pod_that_does_not_start_for_no_known_reason(
     world.bind_pod("digits-1", "node-1")
     world.set_pod("digits-1", **waits("ContainerCreating", ""))
     eventually(lambda: world.waits_for("digits", "PodNotStarted"), "the condition PodNotStarted")
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Failed")
     assert world.job("digits")["status"]["attempts"][0]["reason"] == "PodNotStarted"
 
@@ -133,7 +133,7 @@ def test_a_drain_costs_nothing(world: World, resident: ScriptedResident, operato
     condition = eventually(lambda: world.waits_for("digits", "Disrupted"), "the condition Disrupted")
     assert "its node is being drained" in condition["message"]
     world.end_pod("digits-1", "Interrupted", 143)
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.shows_pod("digits-2")
     attempt = first_attempt(world)
     assert attempt["reason"] == "Disrupted"

@@ -135,7 +135,7 @@ def test_a_job_that_exports_takes_a_turn_like_any_other(
     assert world.job("convert")["status"]["results"]["exports"] == {"onnx": "second/weights/best.onnx"}
     row = cluster.kubectl("get", "ytj", "convert", "-n", world.namespace).splitlines()[1]
     assert "0/" not in row
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 

@@ -66,7 +66,7 @@ def test_a_cordon_after_a_placement_is_seen_before_the_next(
     world.shows_pod("first-1")
     world.end_pod("first-1")
     world.reaches("first", "Succeeded")
-    eventually(world.nothing_owed, "the resident to be back")
+    eventually(world.no_reload_pending, "the resident to be back")
     unloads = len(resident.called("unload"))
     world.set_node_spec("node-1", unschedulable=True)
     time.sleep(1.5)  # the documented age of a node's state, and a margin

@@ -152,7 +152,7 @@ def test_a_b_c_ends_as_a_c(
         resident.faults.mute = False
         every = [name for pair in names for name in pair]
         eventually(lambda: all(world.phase(name) in ENDS for name in every), f"the ends of {every}", within=120)
-        eventually(lambda: resident.loaded and world.nothing_owed(), "the resident to be back")
+        eventually(lambda: resident.loaded and world.no_reload_pending(), "the resident to be back")
     assert kubelet.violations == []
     for long, short in names:
         assert ending(world, long) == ending(world, short)

@@ -21,7 +21,7 @@ def run_a_job(world: World) -> None:
     eventually(lambda: "TrainingRunning" in world.events("digits"), "the operator to see it run")
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
 
 
 def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
@@ -75,7 +75,7 @@ def test_sigterm_in_the_midst_of_a_turn(world: World, resident: ScriptedResident
     start_operator()
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 

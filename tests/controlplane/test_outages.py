@@ -55,7 +55,7 @@ def test_missing_memory_releases_the_gpu_in_time(
     eventually(lambda: reasons(world, "digits") == ["WaitingForMemory"], "the turn to be given up")
     world.reaches("digits", "Queued")
     assert resident.loaded
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     condition = eventually(lambda: world.waits_for("digits", "WaitingForBackoff"), "the condition WaitingForBackoff")
     assert "the next attempt starts at" in condition["message"]
     warned = world.event("digits", "WaitingForMemory")
@@ -247,7 +247,7 @@ def test_the_same_name_again_waits_for_the_old_pod(
     eventually(lambda: not world.exists("digits-1"), "the old pod to be asked to stop")
     condition = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
     assert "the job waits until it is gone" in condition["message"]
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.shows_pod("digits-1")
     assert world.exists("digits-1")
     assert world.attempts("digits") == []

@@ -42,7 +42,7 @@ def test_the_same_name_again_waits_for_the_pod_of_the_deleted_job(
     eventually(lambda: not world.has_job("digits"), "the job to be gone")
     world.apply_job("digits", backoffLimit=0)
     name_is_taken(world, "still ending")
-    world.obey("digits-1-prepare")
+    world.delete_as_kubelet("digits-1-prepare")
     is_prepared(world)
 
 

@@ -27,7 +27,7 @@ def finish(world: World, resident: ScriptedResident) -> None:
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 

@@ -64,7 +64,7 @@ def test_a_sidecar_that_crashes_ends_no_turn(
     shows(world, "digits-1", completed(), CRASHED, completed(), phase="Failed")
     world.reaches("digits", "Succeeded")
     assert [attempt["reason"] for attempt in world.attempts("digits")] == ["Completed"]
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -178,14 +178,14 @@ def test_an_init_container_that_does_not_start_is_named_soon(
         "digits-1", phase="Pending", initContainerStatuses=init,
         containerStatuses=[container(waits, "log-shipper"), container(waits)],
     )  # fmt: skip
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Failed")
     attempt = world.attempts("digits")[0]
     assert attempt["reason"] == reason
     for words in ("init container proxy", said, "the mirror is down", "trainer-pod-template"):
         assert words in attempt["message"]
     assert "spec.podTemplate" not in attempt["message"], "the job's owner cannot correct it there"
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
 
 
 def test_an_init_container_that_fails_ends_the_attempt_by_its_name(

@@ -49,7 +49,7 @@ def test_what_stands_in_events_alone_gives_the_gpu_back_soon(
     world.bind_pod("digits-1", "node-1")
     creating(world, "digits-1")
     world.write_pod_event("digits-1", event, said, later=60)
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Failed")
     attempt = world.attempts("digits")[0]
     assert attempt["reason"] == reason
@@ -57,7 +57,7 @@ def test_what_stands_in_events_alone_gives_the_gpu_back_soon(
     assert remedy in attempt["message"]
     warning = eventually(lambda: world.event("digits", reason), f"the Event {reason}")
     assert warning["type"] == "Warning"
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 

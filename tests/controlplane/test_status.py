@@ -88,7 +88,7 @@ def test_a_whole_life_takes_few_writes(
     eventually(lambda: world.job("digits")["status"].get("progress"), "progress")
     world.end_pod("digits-1")
     world.reaches("digits", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     written = world.watch_job("digits", created, seconds=1)
     texts = [str(job["status"]) for job in written]
     assert all(one != two for one, two in pairwise(texts)), "no write without a change"

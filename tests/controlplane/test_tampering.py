@@ -30,7 +30,7 @@ def test_numbers_of_any_length_freeze_no_gpu(
     assert [attempt["number"] for attempt in world.attempts("digits")] == [1], "counted by the status"
     world.end_pod("other-1")
     world.reaches("other", "Succeeded")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     world.finalize_pod("digits-1", [])
 
 
@@ -82,5 +82,5 @@ def test_a_stop_shortens_a_long_grace_period(
     eventually(
         lambda: world.pod("digits-1")["metadata"]["deletionGracePeriodSeconds"] == 60, "the grace period to be ours"
     )
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Suspended")

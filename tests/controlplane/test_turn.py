@@ -51,7 +51,7 @@ def test_a_job_trains_and_the_resident_comes_back(
     assert status["results"]["weights"] == {"best": "digits/weights/best.pt"}
     assert [attempt["reason"] for attempt in status["attempts"]] == ["Completed"]
     assert "turn" not in status
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     eventually(lambda: _story(world) == STORY, "the whole story in Events")
     assert operator.running
 
@@ -149,7 +149,7 @@ def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedReside
         world.reaches(live[0].removesuffix("-1"), "Succeeded")
     assert order[0] == "one-1"
     assert sorted(order) == ["one-1", "three-1", "two-1"]
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 
@@ -188,7 +188,7 @@ def test_deleting_a_job_in_training_gives_the_gpu_back(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
     world.delete_job("digits")
     eventually(lambda: world.pod_names() == [], "the training pod to go")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
     assert resident.loaded
 
 

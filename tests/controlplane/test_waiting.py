@@ -31,7 +31,7 @@ def test_for_a_training_pod_that_no_turn_knows(
     condition = eventually(lambda: world.waits_for("digits", "GPUStillInUse"), "the condition GPUStillInUse")
     assert f"{world.namespace}/stray" in condition["message"]
     assert world.pod_names() == []
-    world.obey("stray")
+    world.delete_as_kubelet("stray")
     world.shows_pod("digits-1")
 
 

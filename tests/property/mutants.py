@@ -68,10 +68,10 @@ MUTANTS = (
     ),
     Mutant("law 2: a load over a live pod", "turn/handback", "    return stop_live_pods(view)\n", "    return None\n"),
     Mutant(
-        "law 3: a turn without a debt",
+        "law 3: a turn without a pending reload",
         "turn/plan",
-        "reload_pending=view.managed, resident_out",
-        "reload_pending=False, resident_out",
+        "reload_pending=view.managed, resident_unloaded",
+        "reload_pending=False, resident_unloaded",
     ),
     Mutant(
         "law 3: settled without a load",

@@ -64,7 +64,7 @@ class Tour:
             self.world.api.request(
                 "DELETE", f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}", json={"gracePeriodSeconds": 0}
             )
-        eventually(lambda: not self.world.pod_names() and self.world.nothing_owed(), "the resident to own the GPU")
+        eventually(lambda: not self.world.pod_names() and self.world.no_reload_pending(), "the resident to own the GPU")
 
     def _kubectl(self, *arguments: str) -> str:
         printed = self._cluster.kubectl("-n", NAMESPACE, *arguments)

@@ -13,11 +13,11 @@ class Leases(Namespace):
         """Return the holder of each GPU's Lease."""
         return {item["metadata"]["name"]: item["spec"]["holderIdentity"] for item in self._gpu_leases()}
 
-    def nothing_owed(self) -> bool:
+    def no_reload_pending(self) -> bool:
         """Return whether the resident holds every Lease and no reload is pending."""
         items = self._gpu_leases()
-        owed = [item["metadata"].get("annotations", {}).get("gpurelay.dev/reload-owed") for item in items]
-        return all(item["spec"]["holderIdentity"] == "resident" for item in items) and not any(owed)
+        pending = [item["metadata"].get("annotations", {}).get("gpurelay.dev/reload-owed") for item in items]
+        return all(item["spec"]["holderIdentity"] == "resident" for item in items) and not any(pending)
 
     def _gpu_leases(self) -> list[Object]:
         return list(self._expect(self.api.get(_LEASES, params={"labelSelector": "gpurelay.dev/gpu"}))["items"])

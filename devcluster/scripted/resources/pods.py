@@ -117,7 +117,7 @@ class Pods(Namespace):
         body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name}}
         self._expect(self.api.post(f"{self._pods}/{name}/eviction", json=body))
 
-    def obey(self, name: str) -> None:
+    def delete_as_kubelet(self, name: str) -> None:
         """Wait until the deletion of a pod is requested, then remove it, as a kubelet does."""
         eventually(lambda: not self.exists(name), f"pod {name} to be deleted")
         self.api.request("DELETE", f"{self._pods}/{name}", json={"gracePeriodSeconds": 0})

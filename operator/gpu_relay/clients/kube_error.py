@@ -42,6 +42,11 @@ class KubeError(Exception):
         return self.status in {400, 422}
 
     @property
+    def answered(self) -> bool:
+        """False if the request may still take effect, now or later: no answer, or the API server's own timeout."""
+        return self.status not in {0, 504}
+
+    @property
     def unavailable(self) -> bool:
         """The API server does not answer, or rejects all requests now: another request would fail as well."""
         return self.status in {0, 429, 503}

@@ -66,7 +66,7 @@ class LeaseStore:
         return lease_of(await self._kube.replace(f"{self._path}/{gpu}", body))
 
     async def give_back(
-        self, lease: GpuLease, *, reload_pending: bool, resident_out: bool, unused_since: str | None, now: datetime
+        self, lease: GpuLease, *, reload_pending: bool, resident_unloaded: bool, unused_since: str | None, now: datetime
     ) -> GpuLease:
         """Give the GPU back to the resident. The same update records a pending reload, so a crash cannot lose it.
 
@@ -74,7 +74,7 @@ class LeaseStore:
         """
         pending = {words.ANNOTATION_RELOAD_OWED: lease.holder} if reload_pending else {}
         unused = {words.ANNOTATION_UNUSED_SINCE: unused_since} if unused_since else {}
-        return await self._swap(lease, now, pending | (_outage(lease) | unused if resident_out else {}))
+        return await self._swap(lease, now, pending | (_outage(lease) | unused if resident_unloaded else {}))
 
     async def note_missing(self, lease: GpuLease, since: str | None) -> None:
         """Record since when no resident has reported a GPU between its turns; None if one does again."""

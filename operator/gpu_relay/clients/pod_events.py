@@ -8,7 +8,7 @@ from datetime import datetime
 from urllib.parse import quote
 
 from gpu_relay.clients.kube import Kube, KubeError, Object
-from gpu_relay.domain.job.pod_failures import POD_WORDS, VOLUME_WORDS
+from gpu_relay.domain.job.pod_failures import POD_FAILURE_REASONS, VOLUME_FAILURE_REASONS
 from gpu_relay.domain.objects.pod import QUIET_WAITING, TrainingPod
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.untrusted import mapping, text
@@ -93,7 +93,7 @@ class StartEvents:
         """Return the cause in the newest Event: once a volume is mounted, earlier failures are out of date."""
         newest = await self._newest(pod.namespace, f"involvedObject.uid={pod.uid}")
         reason = text(newest.get("reason"))
-        if newest.get("type") != "Warning" or reason not in VOLUME_WORDS | POD_WORDS:
+        if newest.get("type") != "Warning" or reason not in VOLUME_FAILURE_REASONS | POD_FAILURE_REASONS:
             return _Answer(now)
         return _Answer(now, reason, text(newest.get("message")))
 
@@ -103,7 +103,7 @@ class StartEvents:
             selector = f"involvedObject.kind=PersistentVolumeClaim,involvedObject.name={name}"
             newest = await self._newest(pod.namespace, selector)
             reason = text(newest.get("reason"))
-            if reason in VOLUME_WORDS:
+            if reason in VOLUME_FAILURE_REASONS:
                 return _Answer(now, reason, f"PersistentVolumeClaim {name}: {text(newest.get('message'))}")
         return _Answer(now)
 

@@ -46,13 +46,11 @@ class _Entry:
 class Preflight:
     """Checks the pods of jobs that may have a GPU, and holds back jobs that a check has refused."""
 
-    def __init__(
-        self, jobs: JobStore, pods: PodStore, claims: PvcStore, defaults: TrainerDefaults, clock: Clock
-    ) -> None:
+    def __init__(self, jobs: JobStore, pods: PodStore, pvcs: PvcStore, defaults: TrainerDefaults, clock: Clock) -> None:
         self._clock = clock
         self._jobs = jobs
         self._pods = pods
-        self._claims = claims
+        self._pvcs = pvcs
         self._defaults = defaults
         self._entries: dict[str, _Entry] = {}
         """By the job's UID; its loss does no harm."""
@@ -87,7 +85,7 @@ class Preflight:
         Raise KubeError if the API server is unavailable.
         """
         for name in claim_names(job):
-            if await self._claims.get(job.key.namespace, name) is None:
+            if await self._pvcs.get(job.key.namespace, name) is None:
                 return Refusal(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
         body = self._body(job, gpu, now)
         try:

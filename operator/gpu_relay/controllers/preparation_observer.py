@@ -38,14 +38,14 @@ class PreparationObserver:
         names, gpus = claim_names(job), self._do.directory.reported()
         async with self._gate:
             pvcs, candidates = await asyncio.gather(
-                asyncio.gather(*(self._do.claims.get(job.key.namespace, name) for name in names)),
+                asyncio.gather(*(self._do.pvcs.get(job.key.namespace, name) for name in names)),
                 asyncio.gather(*(self._candidate(job, known) for known in gpus)),
             )
         return Surroundings(
             gpus=candidates,
             has_residents=self._do.directory.absent_for() <= self._policy.resident_grace,
             all_reported=not self._do.directory.unknown_pods(),
-            claims=dict(zip(names, pvcs, strict=True)),
+            pvcs=dict(zip(names, pvcs, strict=True)),
         )
 
     async def _candidate(self, job: Job, known: KnownGpu) -> Candidate:

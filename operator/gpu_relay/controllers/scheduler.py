@@ -73,7 +73,7 @@ class Scheduler:
         self._conflicts = False
         """True if a status of this pass was not written because its job had changed."""
         self._job_controller = JobController(cache, self._apply, self._isolation)
-        self._preflight = Preflight(effects.jobs, effects.pods, effects.claims, defaults, effects.clock)
+        self._preflight = Preflight(effects.jobs, effects.pods, effects.pvcs, defaults, effects.clock)
         self._turns = turns
         self._kueue = admissions
         self._policy = policy

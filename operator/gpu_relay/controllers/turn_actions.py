@@ -54,7 +54,7 @@ class Effects:
     directory: ResidentRegistry
     nodes: NodeStore
     workloads: WorkloadStore
-    claims: PvcStore
+    pvcs: PvcStore
     http: aiohttp.ClientSession
 
 
@@ -104,7 +104,11 @@ class Actions:
             case ReturnLease(reload_pending, unloaded, handed_over, unused_since):
                 state.handed_over = handed_over
                 lease = await self.effects.leases.give_back(
-                    lease, reload_pending=reload_pending, resident_out=unloaded, unused_since=unused_since, now=view.now
+                    lease,
+                    reload_pending=reload_pending,
+                    resident_unloaded=unloaded,
+                    unused_since=unused_since,
+                    now=view.now,
                 )
                 state.clocks.stop("return")
             case HandOver():
@@ -169,6 +173,8 @@ class Actions:
         except PodNameTakenError as error:
             _note_refusal(state, Reason.POD_NAME_TAKEN, str(error))
         except KubeError as error:
+            if not error.answered:
+                state.unanswered_creation = state.monotonic()
             if error.unavailable or error.conflict or error.not_found:
                 raise
             _note_refusal(state, Reason.POD_REFUSED, f"the API server refuses the training pod: {error}")

@@ -172,8 +172,7 @@ class TurnController:
             self.concerns[lease.gpu] = owner.holder
         self._remember_resident(state, seen.readings)
         state.note_job(unreadable=bool(seen.unreadable))
-        if any(pod.live for pod in seen.pods):
-            state.forget_samples()
+        state.note_pods(seen.pods)
         successor, preemptor = self._waiting_for(lease.gpu)
         job, pods = seen.job, seen.pods
         view = TurnView(
@@ -192,6 +191,7 @@ class TurnController:
             failure=state.failure,
             refusal=state.refusal,
             refused_for=state.seconds_since(state.refused_since),
+            pod_may_appear=state.pod_may_appear(self._policy.request_timeout),
             load_failed=state.load_failed,
             resident_missing_for=state.seconds_since(state.resident_missing_since),
             unwilling_for=state.seconds_since(state.unwilling_since),

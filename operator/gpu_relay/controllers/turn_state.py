@@ -1,7 +1,7 @@
 """What one process remembers of a turn between two reconciles; it saves time, and its loss does no harm."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -63,6 +63,8 @@ class TurnState:
     failure: str = ""
     refusal: Reason | None = None
     refused_since: float | None = None
+    unanswered_creation: float | None = None
+    """When the creation of this turn's pod was given up without an answer; None once the pod has been seen."""
     load_failed: bool = False
     handed_over: bool = False
     resident_missing_since: float | None = None
@@ -110,6 +112,18 @@ class TurnState:
     def note_job(self, *, unreadable: bool) -> None:
         """Remember since when the job cannot be read."""
         self.unreadable_since = self._since(self.unreadable_since, unreadable)
+
+    def note_pods(self, pods: Iterable[TrainingPod]) -> None:
+        """Forget the samples while a pod is live, and an unanswered creation when its pod exists."""
+        pods = list(pods)
+        if any(pod.live for pod in pods):
+            self.forget_samples()
+        if any(pod.fence == self.lease.fence for pod in pods):
+            self.unanswered_creation = None
+
+    def pod_may_appear(self, timeout: float) -> bool:
+        """True for so many seconds after a creation without an answer: the API server may receive it late."""
+        return self.unanswered_creation is not None and self.seconds_since(self.unanswered_creation) < timeout
 
     def note_start(self, *, failing: bool) -> None:
         """Remember since when the training pod cannot be started."""

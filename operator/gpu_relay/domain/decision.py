@@ -52,12 +52,12 @@ class DeletePod:
 class ReturnLease:
     """Return the GPU's Lease to the resident, and record in the same update whether a reload is pending.
 
-    `resident_out` is False if the resident is loaded: the turn did not unload it. `handed_over` is True if the
+    `resident_unloaded` is False if the resident is loaded: the turn did not unload it. `handed_over` is True if the
     next job gets the GPU without a reload in between. `unused_since` is since when no training pod has been live.
     """
 
     reload_pending: bool = True
-    resident_out: bool = True
+    resident_unloaded: bool = True
     handed_over: bool = False
     unused_since: str | None = None
 

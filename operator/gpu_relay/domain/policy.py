@@ -32,6 +32,8 @@ class Policy:
     """The tolerations of every training pod, by the site's pod template."""
     preparations: int = 2
     """Jobs of one namespace that are prepared at the same time; 0 disables preparation."""
+    request_timeout: float = 30.0
+    """Seconds after which a request without an answer is given up."""
     stuck_after: float = 60.0
     grace_period: float = 60.0
     """Seconds that a training pod has for its checkpoint after SIGTERM."""

@@ -47,6 +47,8 @@ class TurnView:
     """Why the API server refuses the training pod; `failure` has its message."""
     refused_for: float = 0.0
     """Seconds since it first refused the pod, within this turn."""
+    pod_may_appear: bool = False
+    """The creation of this turn's training pod got no answer, and may still take effect."""
     others: tuple[Resident, ...] = ()
     """More residents that are known to be on this GPU, which has room for one: all of them are held."""
     context_mib: int = CONTEXT_MIB

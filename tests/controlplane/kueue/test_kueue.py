@@ -86,7 +86,7 @@ def test_a_job_evicted_by_kueue_resumes_when_admitted_again(
     eventually(lambda: "admission" not in quotas.workload("digits")["status"], "the quota to be given back")
     attempt = world.attempts("digits")[0]
     assert (attempt["reason"], attempt["epoch"]) == ("QuotaWithdrawn", 4)
-    eventually(world.nothing_owed, "the resident to be back")
+    eventually(world.no_reload_pending, "the resident to be back")
     assert resident.loaded
     quotas.set_active("digits", True)
     trains(world, "digits-2")
@@ -138,7 +138,7 @@ def test_suspended_jobs_and_those_without_the_label_hold_no_quota(
     world.apply_job("digits", queue="team")
     trains(world, "digits-1")
     world.patch_job("digits", suspend=True)
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     world.reaches("digits", "Suspended")
     eventually(lambda: quotas.reserved() == 0 and not quotas.workload("digits"), "the quota to be free")
     world.apply_job("other", queue="team")
@@ -160,7 +160,7 @@ def test_a_workload_that_is_deleted_is_asked_for_again(
     quotas.delete_workload("digits")
     condition = eventually(lambda: world.waits_for("digits", "QuotaWithdrawn"), "the condition QuotaWithdrawn")
     assert "its Workload was deleted" in condition["message"]
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     trains(world, "digits-2")
     world.patch_job("digits", priority=7)
     eventually(lambda: quotas.workload("digits")["spec"]["priority"] == 7, "the new priority")

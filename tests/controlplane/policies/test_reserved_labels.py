@@ -113,9 +113,9 @@ def test_other_changes_of_training_pods_are_admitted(
     world.delete_job("digits", policy="Foreground")
     eventually(lambda: not world.exists("digits-1"), "the pod to be asked to stop")
     assert tenant.call("PATCH", pod, {"metadata": {"finalizers": None}}).is_success
-    world.obey("digits-1")
+    world.delete_as_kubelet("digits-1")
     eventually(lambda: not world.has_job("digits"), "the job to go after its pod")
-    eventually(world.nothing_owed, "the Lease to be settled")
+    eventually(world.no_reload_pending, "the Lease to be settled")
 
 
 def test_many_keys_do_not_block_the_kubelets_status(world: World, tenant: Tenant, pod: str) -> None:

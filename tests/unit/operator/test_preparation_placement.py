@@ -30,26 +30,24 @@ def obstacle(seen: Surroundings, **spec: Any) -> Reason:
 
 def test_unbound_pvcs_bind_where_a_gpu_fits() -> None:
     gpus = [gpu("small", total=4096), gpu("large"), gpu("also-large")]
-    assert find_place(job(), Surroundings(gpus, claims=BOUND), POLICY) == Place(("also-large", "large"))
-    assert find_place(job(), Surroundings(gpus, claims=UNBOUND), POLICY) == Place(
-        ("also-large", "large"), required=True
-    )
+    assert find_place(job(), Surroundings(gpus, pvcs=BOUND), POLICY) == Place(("also-large", "large"))
+    assert find_place(job(), Surroundings(gpus, pvcs=UNBOUND), POLICY) == Place(("also-large", "large"), required=True)
 
 
 def test_unknown_gpus_obstruct_only_unbound_pvcs() -> None:
-    unknown = Surroundings([gpu("small", total=4096)], all_reported=False, claims=BOUND)
+    unknown = Surroundings([gpu("small", total=4096)], all_reported=False, pvcs=BOUND)
     assert find_place(job(), unknown, POLICY) == Place(("small",))
-    assert obstacle(replace(unknown, claims=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
+    assert obstacle(replace(unknown, pvcs=UNBOUND)) == Reason.RESIDENT_UNREACHABLE
     assert obstacle(replace(unknown, all_reported=True)) == Reason.NO_GPU_FITS
-    alone = Surroundings(has_residents=False, claims=BOUND)
+    alone = Surroundings(has_residents=False, pvcs=BOUND)
     assert find_place(job(), alone, POLICY) == Place()
-    assert obstacle(replace(alone, claims=UNBOUND)) == Reason.PREPARATION_SKIPPED
+    assert obstacle(replace(alone, pvcs=UNBOUND)) == Reason.PREPARATION_SKIPPED
 
 
 def test_a_missing_pvc_is_the_first_obstacle() -> None:
     missing = {**BOUND, "data": None}
-    assert obstacle(Surroundings([gpu("small", total=4096)], claims=missing)) == Reason.VOLUME_CLAIM_MISSING
-    found = find_place(job(), Surroundings(claims=missing), POLICY)
+    assert obstacle(Surroundings([gpu("small", total=4096)], pvcs=missing)) == Reason.VOLUME_CLAIM_MISSING
+    found = find_place(job(), Surroundings(pvcs=missing), POLICY)
     assert isinstance(found, Obstacle)
     assert found.message == "PersistentVolumeClaim data does not exist in namespace vision: create it"
     assert claim_names(job()) == CLAIMS

@@ -52,4 +52,4 @@ def test_a_pod_beside_the_resident_needs_no_hold() -> None:
         assert decision.status is not None and decision.status.turn is not None
         assert (decision.status.turn.sharing is None) == held, "the record lasts as long as the turn"
     gone = turn.plan(replace(acquiring(ROOMY, ()), job=None))
-    assert gone.action == ReturnLease(reload_pending=True, resident_out=False)
+    assert gone.action == ReturnLease(reload_pending=True, resident_unloaded=False)

@@ -116,3 +116,11 @@ def test_a_pod_that_never_starts_releases_the_gpu() -> None:
     assert lost.status is not None
     assert lost.status.attempts[-1].reason == Reason.IMAGE_PULL_FAILED
     assert "ErrImagePull" in lost.status.attempts[-1].message
+
+
+def test_a_turn_does_not_end_while_its_pod_may_still_appear() -> None:
+    gone = measured(job=None)
+    assert isinstance(turn.plan(gone).action, ReturnLease)
+    waiting = turn.plan(replace(gone, pod_may_appear=True))
+    assert waiting.action is None
+    assert waiting.requeue_after

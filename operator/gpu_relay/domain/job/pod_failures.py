@@ -10,14 +10,14 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.quantities import parse_time, timestamp
 
-VOLUME_WORDS = frozenset(
+VOLUME_FAILURE_REASONS = frozenset(
     {
         "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedMountOnFilesystemMismatch", "FailedBinding",
         "ProvisioningFailed",
     }
 )  # fmt: skip
 """Reasons of the Events of a pod or of its PVCs for a volume that is not available."""
-POD_WORDS = frozenset(
+POD_FAILURE_REASONS = frozenset(
     {"FailedCreatePodSandBox", "FailedCreatePodContainer", "FailedPrepareDynamicResources", "NetworkNotReady"}
 )
 """Reasons of the Events of a pod for what the kubelet cannot create before the pod's containers."""
@@ -34,8 +34,8 @@ _WAITING = {
     "CreateContainerConfigError": Reason.CONTAINER_NOT_CREATED,
     "CreateContainerError": Reason.CONTAINER_NOT_CREATED,
     "RunContainerError": Reason.CONTAINER_NOT_CREATED,
-    **dict.fromkeys(VOLUME_WORDS, Reason.VOLUME_NOT_MOUNTED),
-    **dict.fromkeys(POD_WORDS, Reason.CONTAINER_NOT_CREATED),
+    **dict.fromkeys(VOLUME_FAILURE_REASONS, Reason.VOLUME_NOT_MOUNTED),
+    **dict.fromkeys(POD_FAILURE_REASONS, Reason.CONTAINER_NOT_CREATED),
 }
 _REMEDY = {
     Reason.UNSCHEDULABLE: "free what the scheduler lacks on the GPU's node, or change spec.podTemplate (resources, "
@@ -115,7 +115,7 @@ def _remedy(pod: TrainingPod) -> str | None:
     reason = start_reason(pod)
     if pod.waiting_on:
         return _INIT_REMEDY.format(container=pod.waiting_on)
-    if pod.waiting_reason in POD_WORDS:
+    if pod.waiting_reason in POD_FAILURE_REASONS:
         return _NODE_REMEDY.format(node=pod.node)
     secret = _SECRET_MISSING.search(pod.waiting or "") if reason == Reason.CONTAINER_NOT_CREATED else None
     if secret is not None:

@@ -32,7 +32,7 @@ class Surroundings:
     """False if no resident has existed for a while."""
     all_reported: bool = True
     """False while a resident has not reported its GPU."""
-    claims: Mapping[str, Pvc | None] = field(default_factory=dict)
+    pvcs: Mapping[str, Pvc | None] = field(default_factory=dict)
     """The job's PVCs by name; None for one that does not exist."""
 
 
@@ -49,7 +49,7 @@ def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle
 
     An unknown GPU is an obstacle only if a PVC would be bound to some node before it is known.
     """
-    for name, pvc in seen.claims.items():
+    for name, pvc in seen.pvcs.items():
         if pvc is None:
             return Obstacle(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
     misfits = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
@@ -57,7 +57,7 @@ def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle
     if seen.gpus and not suits and seen.all_reported:
         sentences = dict.fromkeys(map(str, misfits.values()))
         return Obstacle(Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(sentences)}")
-    unbound = [name for name, pvc in seen.claims.items() if pvc is not None and not pvc.bound]
+    unbound = [name for name, pvc in seen.pvcs.items() if pvc is not None and not pvc.bound]
     if not unbound:
         return Place(suits or _nodes(seen.gpus))
     if suits:

@@ -24,12 +24,16 @@ _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
 def plan(view: TurnView) -> Decision:
-    """Decide the next step for one GPU."""
+    """Decide the next step for one GPU.
+
+    A turn does not end while its training pod may still appear (law 1).
+    """
     rules = handback.RULES if view.lease.holder == HOLDER_RESIDENT else RULES
     for rule in rules:
         decision = rule(view)
         if decision is not None:
-            return decision
+            ends = isinstance(decision.action, ReturnLease)
+            return Decision.requeue(POD_POLL) if ends and view.pod_may_appear else decision
     raise AssertionError("the last rule of each chain returns a decision in every case")
 
 
@@ -99,7 +103,7 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     done = replace(job, status=new)
     judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
     after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
-    if judged.phase in TERMINAL_PHASES and step.resident_out and handback.may_hand_over(after):
+    if judged.phase in TERMINAL_PHASES and step.resident_unloaded and handback.may_hand_over(after):
         fact = handback.handover_condition(view)
         return Decision(
             action=replace(step, handed_over=True),
@@ -188,7 +192,7 @@ def _return_lease(view: TurnView) -> ReturnLease:
     trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
     unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
     return ReturnLease(
-        reload_pending=view.managed, resident_out=unloaded, unused_since=unused_since if unloaded else None
+        reload_pending=view.managed, resident_unloaded=unloaded, unused_since=unused_since if unloaded else None
     )
 
 
