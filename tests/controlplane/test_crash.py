@@ -70,7 +70,7 @@ def test_job_deleted_while_no_operator_lives(
     operator.kill()
     world.delete_job("digits")
     resident.faults.leak_mib = 0
-    start_operator()
+    start_operator(request_timeout="2")  # the new process waits as long for a pod that the former one may have created
     eventually(lambda: resident.loaded, "the resident to be loaded")
     eventually(world.no_reload_pending, "the Lease to be settled")
     eventually(lambda: world.pod_names() == [], "the training pod to go")

@@ -19,8 +19,6 @@ from tests.chaos.stage import open_stage
 SEEDS = range(1, 9)
 _LONG = 6.0
 """Seconds for which no measurement of memory is valid."""
-_REQUEST_TIMEOUT = 3.0
-"""Seconds after which the operators of these runs give up a request."""
 _LAST_READING = 2
 """Of the Lease, while the resident is unloaded: at the last of three samples."""
 _NOTEBOOK = 9_000
@@ -156,40 +154,6 @@ def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: 
 
     slow = Fate(answer_delay=_LONG)
     assert not [each for each in asyncio.run(scene()) if "was measured" in each]
-
-
-def test_a_turn_waits_for_a_creation_without_an_answer(cluster: Cluster, tmp_path: Path) -> None:
-    """The request reaches the API server late; meanwhile the job is suspended, and the GPU could go back."""
-
-    async def scene() -> list[str]:
-        async with (
-            Api.connect(cluster.run_dir) as api,
-            open_stage(api, tmp_path, "unanswered") as stage,
-        ):
-            observer = Observer(stage)
-            watching = asyncio.create_task(observer.run())
-            ordered = asyncio.Event()
-
-            def decide(call: Call) -> Fate:
-                if call.method != "POST" or not call.path.endswith("/pods") or "dryRun" in call.query:
-                    return UNTOUCHED
-                fate = UNTOUCHED if ordered.is_set() else Fate(delay=_REQUEST_TIMEOUT + 2.0)
-                ordered.set()
-                return fate
-
-            stage.proxies["operator-0"].decide = decide
-            await stage.apply("job")
-            stage.operators["operator-0"].start()
-            async with asyncio.timeout(60):
-                await ordered.wait()
-                await stage.change("job", suspend=True)
-                await asyncio.sleep(2 * _REQUEST_TIMEOUT + 1.0)
-            await stage.change("job", suspend=False)
-            await stage.comes_to_rest(within=60)
-            watching.cancel()
-            return observer.verdict()
-
-    assert asyncio.run(scene()) == []
 
 
 def test_memory_that_is_taken_as_a_turn_begins_causes_no_outage(cluster: Cluster, tmp_path: Path) -> None:

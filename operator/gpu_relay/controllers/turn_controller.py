@@ -152,7 +152,10 @@ class TurnController:
         if lease is None:
             return None, None
         if state is None or seen is None or lease != state.lease:
-            self._upsert_state(lease).changed = False
+            current = self._upsert_state(lease)
+            current.changed = False
+            if current is not state:  # another process began this turn
+                current.unanswered_creation = self._clock.monotonic()
             seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
                 return await self._read(gpu, self._states.get(gpu))

@@ -64,7 +64,10 @@ class TurnState:
     refusal: Reason | None = None
     refused_since: float | None = None
     unanswered_creation: float | None = None
-    """When the creation of this turn's pod was given up without an answer; None once the pod has been seen."""
+    """Since when this turn's pod may appear late; None once it has been seen.
+
+    This process gave up its creation without an answer, or another process began the turn and may have done so.
+    """
     load_failed: bool = False
     handed_over: bool = False
     resident_missing_since: float | None = None
@@ -122,7 +125,7 @@ class TurnState:
             self.unanswered_creation = None
 
     def pod_may_appear(self, timeout: float) -> bool:
-        """True for so many seconds after a creation without an answer: the API server may receive it late."""
+        """True for so many seconds after a creation without an answer: it may still take effect."""
         return self.unanswered_creation is not None and self.seconds_since(self.unanswered_creation) < timeout
 
     def note_start(self, *, failing: bool) -> None:

@@ -48,7 +48,7 @@ class TurnView:
     refused_for: float = 0.0
     """Seconds since it first refused the pod, within this turn."""
     pod_may_appear: bool = False
-    """The creation of this turn's training pod got no answer, and may still take effect."""
+    """A creation of this turn's training pod, by this process or a former one, may still take effect."""
     others: tuple[Resident, ...] = ()
     """More residents that are known to be on this GPU, which has room for one: all of them are held."""
     context_mib: int = CONTEXT_MIB

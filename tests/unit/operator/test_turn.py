@@ -10,7 +10,7 @@ from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import Hold, Resident
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn_view import TurnView
-from tests.support.builders import FREE_MIB, HOLD, KEY, job, lease, pod, report, resident, view
+from tests.support.builders import FREE_MIB, HOLD, KEY, attempt, job, lease, pod, report, resident, view
 
 OURS = lease()
 THEIRS = lease(None, reload_pending=KEY.holder)
@@ -124,3 +124,7 @@ def test_a_turn_does_not_end_while_its_pod_may_still_appear() -> None:
     waiting = turn.plan(replace(gone, pod_may_appear=True))
     assert waiting.action is None
     assert waiting.requeue_after
+    for reason, ends in ((Reason.COMPLETED, True), (Reason.POD_REFUSED, False)):
+        recorded = job(status={"phase": Phase.RELEASING, "attempts": [attempt(reason=reason, fence=gone.lease.fence)]})
+        decision = turn.plan(replace(gone, job=recorded, pod_may_appear=True))
+        assert isinstance(decision.action, ReturnLease) == ends, "a pod that has run does not appear again"

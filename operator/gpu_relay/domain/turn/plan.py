@@ -32,7 +32,7 @@ def plan(view: TurnView) -> Decision:
     for rule in rules:
         decision = rule(view)
         if decision is not None:
-            ends = isinstance(decision.action, ReturnLease)
+            ends = isinstance(decision.action, ReturnLease) and not _has_trained(view)
             return Decision.requeue(POD_POLL) if ends and view.pod_may_appear else decision
     raise AssertionError("the last rule of each chain returns a decision in every case")
 
@@ -189,11 +189,15 @@ def _return_lease(view: TurnView) -> ReturnLease:
     report, attempt = view.report, view.attempt
     serves = report is not None and report.model_loaded and report.hold is None
     unloaded = view.managed and not serves
-    trained = attempt is not None and attempt.reason not in NEVER_STARTED_REASONS
-    unused_since = attempt.completion_time if attempt is not None and trained else view.lease.unused_since
+    unused_since = attempt.completion_time if attempt is not None and _has_trained(view) else view.lease.unused_since
     return ReturnLease(
         reload_pending=view.managed, resident_unloaded=unloaded, unused_since=unused_since if unloaded else None
     )
+
+
+def _has_trained(view: TurnView) -> bool:
+    """True if the attempt of this turn is recorded, and its pod has run."""
+    return view.attempt is not None and view.attempt.reason not in NEVER_STARTED_REASONS
 
 
 def _memory_is_back(view: TurnView) -> bool:
