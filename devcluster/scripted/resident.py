@@ -103,6 +103,7 @@ class ScriptedResident:
             "in_flight": 0,
             "idle_seconds": self.idle_seconds,
             "refused": self.refused,
+            "newest_fence": self.newest_fence,
             "model_loaded": self.loaded,
             "state": "loaded" if self.loaded else "unloaded",
             "hold": hold,

@@ -51,6 +51,24 @@ def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
     eventually(lambda: set(world.leases()) == {NEW.lower()}, "the Lease of the GPU that is gone to be removed")
 
 
+def test_a_resident_that_has_seen_a_newer_fence_than_its_gpu_has(
+    world: World, resident: ScriptedResident, start_operator: Start
+) -> None:
+    """Its GPU's UUID has changed after many turns, so that the new Lease counts anew; its hold file remembers."""
+    resident.newest_fence = 2**29
+    start_operator()
+    for name in ("one", "two"):
+        world.apply_job(name)
+        world.shows_pod(f"{name}-1")
+        world.run_pod(f"{name}-1")
+        assert not resident.loaded
+        world.end_pod(f"{name}-1")
+        world.reaches(name, "Succeeded")
+    eventually(world.no_reload_pending, "the Lease to be settled")
+    assert resident.loaded
+    assert resident.newest_fence == 2**29 + 2
+
+
 def missing_since(api: httpx.Client, gpu: str) -> str | None:
     answer = api.get(f"{LEASES}/{gpu.lower()}").raise_for_status().json()
     since = answer["metadata"].get("annotations", {}).get("gpurelay.dev/missing-since")

@@ -45,13 +45,15 @@ class LeaseStore:
         job: JobKey,
         now: datetime,
         *,
+        newest_fence: int,
         out_since: datetime,
         unused_since: str | None,
     ) -> GpuLease:
         """Assign the GPU to a job, with a new fence. Raises KubeError: conflict or already_exists if another is faster.
 
-        `out_since` is the start of the outage of this turn; `unused_since` is the time since which no training pod has
-        been live in that outage, None if that time begins now.
+        `newest_fence` is the newest that the resident has seen. `out_since` is the start of the outage of this turn;
+        `unused_since` is the time since which no training pod has been live in that outage, None if that time begins
+        now.
         """
         annotations = {
             words.ANNOTATION_NODE: node,
@@ -59,7 +61,7 @@ class LeaseStore:
             words.ANNOTATION_OUT_SINCE: timestamp(out_since),
             words.ANNOTATION_UNUSED_SINCE: unused_since or timestamp(now),
         }
-        fence = next_fence(before, now)
+        fence = next_fence(before, newest_fence, now)
         body = self._body(gpu, job.holder, fence, now, annotations, before)
         if before is None:
             return lease_of(await self._kube.create(self._path, body))
@@ -128,9 +130,14 @@ class LeaseStore:
         }
 
 
-def next_fence(before: GpuLease | None, now: datetime) -> int:
-    """Return the fence of a GPU's next turn."""
-    return before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
+def next_fence(before: GpuLease | None, newest_seen: int, now: datetime) -> int:
+    """Return the fence of a GPU's next turn: newer than that of its last one, and than any that the resident has seen.
+
+    The resident may have seen newer ones than the Lease has: on a GPU that was replaced and had another Lease, or
+    before the cluster's state was restored from a backup. It would reject an older one.
+    """
+    fence = before.fence + 1 if before else int(now.timestamp() - _FENCE_EPOCH) // 60
+    return max(fence, newest_seen + 1)
 
 
 def _outage(lease: GpuLease) -> dict[str, str]:

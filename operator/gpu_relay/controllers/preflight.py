@@ -129,6 +129,7 @@ class Preflight:
         """Return the pod of the turn that would begin."""
         node = gpu.resident.node if gpu.resident else ""
         name = UNMANAGED_GPU if gpu.resident is None else gpu.gpu
-        lease = GpuLease(name, "", name, job.key.holder, next_fence(gpu.lease, now), None, "", node, "")
+        fence = next_fence(gpu.lease, gpu.newest_fence, now)
+        lease = GpuLease(name, "", name, job.key.holder, fence, None, "", node, "")
         step = CreatePod(job.next_attempt, next_batch(job))
         return training_pod(job, lease, gpu.resident, step, self._defaults)

@@ -235,8 +235,9 @@ class Scheduler:
         node = gpu.resident.node if gpu.resident else ""
         try:
             lease = await self._do.leases.acquire(
-                gpu.gpu, node, gpu.lease, job.key, now, out_since=out_since, unused_since=unused_since
-            )
+                gpu.gpu, node, gpu.lease, job.key, now,
+                newest_fence=gpu.newest_fence, out_since=out_since, unused_since=unused_since,
+            )  # fmt: skip
         except KubeError as error:
             if error.conflict or error.already_exists:
                 return False

@@ -33,6 +33,7 @@ async def test_health_and_gpu_have_the_contracts_fields(resident: Resident) -> N
         "need_mib": 14000,
         "in_flight": 0,
         "refused": 0,
+        "newest_fence": 0,
         "model_loaded": False,
         "state": "unloaded",
         "hold": None,
@@ -120,6 +121,13 @@ async def test_control_needs_a_token_and_the_rest_does_not(resident: Resident, t
     renewed = await resident.client.post("/api/v1/hold/renew", json={"fence": 1, "renew_key": "secret"})
     assert renewed.status_code == 200
     assert "secret" not in renewed.text + allowed.text + (await resident.client.get("/health")).text
+
+
+async def test_the_newest_fence_is_reported_after_its_hold_has_ended(resident: Resident) -> None:
+    await resident.unload()
+    assert (await resident.client.post("/api/v1/load", json={"holder": "job/a", "fence": 1})).status_code == 200
+    measured = await resident.measured()
+    assert (measured["hold"], measured["newest_fence"]) == (None, 1)
 
 
 async def test_metrics_report_routes_states_and_refusals(resident: Resident) -> None:

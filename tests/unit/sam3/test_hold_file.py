@@ -7,6 +7,7 @@ import pytest
 
 from sam3_server.residency.hold import Claim, FenceError, HoldBook, Terms
 from sam3_server.residency.hold_file import HoldFile
+from sam3_server.residency.hold_keeper import HoldKeeper
 
 TERMS = Terms("job/a", 3, 60.0, "secret", datetime(2027, 1, 15, tzinfo=UTC))
 WALL = 1_800_000_000.0
@@ -46,6 +47,13 @@ def test_a_hold_that_expired_meanwhile_has_ended_but_its_fence_counts(path: Path
     assert book.expire(1000.0) is not None, "the server is to load by itself"
     with pytest.raises(FenceError, match="fence 2 has ended"):
         book.place(Terms("job/b", 2, 60.0, "key"), 1000.0)
+
+
+def test_the_newest_fence_of_the_former_server_is_known(path: Path) -> None:
+    written(path)
+    assert HoldKeeper(HoldFile(path), lambda: 1000.0).newest_fence == 3
+    path.unlink()
+    assert HoldKeeper(HoldFile(path), lambda: 1000.0).newest_fence == 0
 
 
 def test_a_clock_that_was_set_back_prolongs_nothing(path: Path) -> None:

@@ -77,6 +77,7 @@ async def gpu(coordinator: Coordinated) -> Gpu:
         in_flight=coordinator.in_flight.count,
         idle_seconds=round(coordinator.in_flight.idle_seconds, 3),
         refused=coordinator.holds.refused,
+        newest_fence=coordinator.holds.newest_fence,
         model_loaded=coordinator.loaded,
         state=coordinator.state,
         hold=HoldView.of(coordinator.hold, coordinator.now()),

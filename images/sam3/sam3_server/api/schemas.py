@@ -97,6 +97,7 @@ class Gpu(BaseModel):
     in_flight: int
     idle_seconds: float
     refused: int = Field(description="requests refused under the present hold, or the last one")
+    newest_fence: int = Field(description="the newest fence of which an order was accepted; 0 before the first")
     model_loaded: bool
     state: State
     hold: HoldView | None

@@ -34,6 +34,11 @@ class HoldKeeper:
         """The hold in force."""
         return self._book.active(self._now())
 
+    @property
+    def newest_fence(self) -> int:
+        """The newest fence of which an order was accepted, also by a former process; 0 before the first."""
+        return self._book.newest.fence if self._book.newest is not None else 0
+
     def place(self, terms: Terms) -> Hold:
         """Place a hold, or renew the present one; raises FenceError."""
         before = self.hold

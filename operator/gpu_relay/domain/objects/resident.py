@@ -44,6 +44,8 @@ class GpuReport:
     idle_seconds: float = 0.0
     refused: int = 0
     """Requests refused during the current hold."""
+    newest_fence: int = 0
+    """The newest fence of which the resident has accepted an order; 0 if none, or if it does not report it."""
 
     @property
     def room_mib(self) -> int:
@@ -163,6 +165,7 @@ class _GpuAnswer(BaseModel):
     in_flight: Annotated[int, Field(ge=0, lt=2**31)] = 0
     idle_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     refused: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    newest_fence: Annotated[int, Field(ge=0, lt=2**30)] = 0  # so that the Lease's int32 has room for the next ones
 
 
 def report_of(answer: dict[str, Any]) -> GpuReport:

@@ -41,6 +41,12 @@ class Candidate:
     context_mib: int = CONTEXT_MIB
     """What the resident holds besides its model, as measured at its last unload; the maximum before one."""
 
+    @property
+    def newest_fence(self) -> int:
+        """The newest fence that the resident has seen, of whichever Lease; 0 if none, or if it does not report it."""
+        report = self.resident.report if self.resident is not None else None
+        return report.newest_fence if report is not None else 0
+
     def is_between_turns(self) -> bool:
         """True if no job owns the GPU and the next turn need not wait for a reload."""
         if self.lease is None:
