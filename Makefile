@@ -83,7 +83,7 @@ crds: environment
 	$(MAKE) chart
 
 chart: environment
-	kubectl kustomize manifests/overlays/page | $(PY) manifests/chart/generate.py manifests/chart
+	kubectl kustomize manifests/chart/source | $(PY) manifests/chart/generate.py manifests/chart
 
 lock: $(UV)
 	UV=$(UV) requirements/lock.sh

@@ -117,14 +117,19 @@ class Relay:
     def pod_template(self) -> str:
         """Return what every training and preparing pod starts from, as the site has it."""
         path = r"jsonpath={.data.template\.yaml}"
-        return self.kubectl("-n", SYSTEM, "get", "configmap", "trainer-pod-template", "-o", path)
+        return self.kubectl("-n", SYSTEM, "get", "configmap", self._pod_template_name(), "-o", path)
 
     def use_pod_template(self, template: str) -> None:
         """Replace it, and have the operator read it, which it does at its start."""
         patch = json.dumps({"data": {"template.yaml": template}})
-        self.kubectl("-n", SYSTEM, "patch", "configmap", "trainer-pod-template", "--type=merge", "-p", patch)
+        self.kubectl("-n", SYSTEM, "patch", "configmap", self._pod_template_name(), "--type=merge", "-p", patch)
         self.kubectl("-n", SYSTEM, "rollout", "restart", "deployment/gpu-relay")
         self.kubectl("-n", SYSTEM, "rollout", "status", "deployment/gpu-relay", "--timeout=180s", timeout=200)
+
+    def _pod_template_name(self) -> str:
+        """Return the ConfigMap's name, which ends in a hash of what was installed."""
+        path = "jsonpath={.spec.template.spec.volumes[?(@.name=='trainer-pod-template')].configMap.name}"
+        return self.kubectl("-n", SYSTEM, "get", "deployment", "gpu-relay", "-o", path)
 
     @contextmanager
     def watched(self) -> Iterator[Watched]:

@@ -54,7 +54,7 @@ def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
 def test_a_resident_that_has_seen_a_newer_fence_than_its_gpu_has(
     world: World, resident: ScriptedResident, start_operator: Start
 ) -> None:
-    """Its GPU's UUID has changed after many turns, so that the new Lease counts anew; its hold file remembers."""
+    """Its GPU's UUID has changed after many turns, and a new Lease begins; its hold file remembers the old one."""
     resident.newest_fence = 2**29
     start_operator()
     for name in ("one", "two"):

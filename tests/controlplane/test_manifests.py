@@ -29,7 +29,7 @@ SAMPLES = sorted(path.name for path in (MANIFESTS / "samples").glob("*.yaml"))
 @pytest.fixture
 def namespaces(api: httpx.Client) -> None:
     """Those that overlays name; one that another test has deleted may still be on its way out."""
-    for name in ("vision", "team", "nvidia-device-plugin"):
+    for name in ("vision", "team"):
         eventually(partial(_exists, api, name), f"namespace {name}", within=60)
 
 
@@ -71,9 +71,52 @@ def test_images_are_set_in_one_place(cluster: Cluster, tmp_path: Path) -> None:
     digest = "sha256:" + "0" * 64
     pinned = re.sub("newTag: 0.1.0", f"newName: registry.example/x\n    digest: {digest}", place.read_text())
     place.write_text(pinned)
-    rendered = cluster.kubectl("kustomize", str(tmp_path / "manifests" / "overlays" / "time-slicing"))
+    rendered = cluster.kubectl("kustomize", str(tmp_path / "manifests" / "overlays" / "page"))
     images = re.findall(r"(?:image|TRAINER_IMAGE): (\S+)", rendered)
-    assert images == [f"registry.example/x@{digest}"] * 3
+    assert images == [f"registry.example/x@{digest}"] * 4
+
+
+def test_an_overlay_for_a_gpu_node_sets_every_image(cluster: Cluster) -> None:
+    rendered = cluster.kubectl("kustomize", str(MANIFESTS / "overlays" / "gpu-node"))
+    images = re.findall(r"(?:image|TRAINER_IMAGE): (\S+)", rendered)
+    assert {image.rsplit("/", 2)[0] for image in images} == {"registry.example.org"}
+    assert len(images) == 3
+
+
+@pytest.mark.parametrize("change", ["", "a setting", "the template", "the trainer's image"])
+def test_a_changed_setting_rolls_the_operator(cluster: Cluster, tmp_path: Path, change: str) -> None:
+    """The pod template names ConfigMaps whose names end in a hash of their contents."""
+    for folder in ("manifests", "crds"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    base = tmp_path / "manifests" / "base"
+    edits = {
+        "a setting": (base / "operator" / "settings.env", "LOG_FORMAT=json", "LOG_FORMAT=text"),
+        "the template": (base / "operator" / "trainer-pod-template.yaml", "cpu: 500m", "cpu: 600m"),
+        "the trainer's image": (base / "kustomization.yaml", "yolo\n    newTag: 0.1.0", "yolo\n    newTag: 0.1.1"),
+    }
+    before = _templates(cluster, base)
+    if change:
+        file, old, new = edits[change]
+        assert old in file.read_text()
+        file.write_text(file.read_text().replace(old, new))
+    after = _templates(cluster, base)
+    assert (before["gpu-relay"] != after["gpu-relay"]) == bool(change)
+    assert before["sam3"] == after["sam3"], "SAM3 serves on"
+
+
+def _templates(cluster: Cluster, kustomization: Path) -> dict[str, Object]:
+    objects = kustomized(cluster, kustomization)
+    return {each["metadata"]["name"]: each["spec"]["template"] for each in objects if each["kind"] == "Deployment"}
+
+
+def test_the_device_plugin_shares_the_gpus_of_labelled_nodes_only(cluster: Cluster) -> None:
+    """With a key `default`, the plugin leaves nodes without a label as they are: gpu-nodes of docs/gpu-sharing.md."""
+    text = (MANIFESTS / "gpu-sharing" / "time-slicing.yaml").read_text()
+    cluster.kubectl("apply", "--server-side", "--dry-run=server", "-n", "default", "-f", "-", stdin=text)
+    keys = {key: yaml.safe_load(value) for key, value in yaml.safe_load(text)["data"].items()}
+    assert keys["default"] == {"version": "v1"}
+    [shared] = keys["two-shares"]["sharing"]["timeSlicing"]["resources"]
+    assert shared == {"name": "nvidia.com/gpu", "replicas": 2}
 
 
 def test_pod_monitors_are_of_their_type(cluster: Cluster) -> None:

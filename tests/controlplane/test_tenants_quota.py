@@ -44,7 +44,7 @@ def test_a_quota_on_requests(
     tmp_path: Path, installation: str,
 ) -> None:  # fmt: skip
     objects = kustomized(cluster, REPOSITORY / "manifests" / installation)
-    config = next(each for each in objects if each["metadata"]["name"] == "trainer-pod-template")
+    config = next(each for each in objects if each["metadata"]["name"].startswith("trainer-pod-template-"))
     template = tmp_path / "template.yaml"
     template.write_text(config["data"]["template.yaml"])
     bounded(api, world, REQUESTS)
@@ -71,7 +71,7 @@ def test_a_job_with_resources_of_its_own_keeps_the_rest_of_the_sites(
     cluster: Cluster, world: World, api: httpx.Client, resident: ScriptedResident, start_operator: Start, tmp_path: Path
 ) -> None:
     objects = kustomized(cluster, REPOSITORY / "manifests" / "base")
-    config = next(each for each in objects if each["metadata"]["name"] == "trainer-pod-template")
+    config = next(each for each in objects if each["metadata"]["name"].startswith("trainer-pod-template-"))
     template = tmp_path / "template.yaml"
     template.write_text(config["data"]["template.yaml"])
     bounded(api, world, REQUESTS)

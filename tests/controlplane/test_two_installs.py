@@ -27,15 +27,21 @@ REPLICA_SETS = {"Impersonate-User": "system:serviceaccount:kube-system:replicase
 
 @pytest.fixture(params=["namespaced", "dra"])
 def installs(cluster: Cluster, api: httpx.Client, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Object]:
-    """Copies of an overlay, each with a namespace of its own, applied one after the other without their Deployments."""
+    """Copies of an overlay, each with a namespace of its own, applied one after the other without their Deployments.
+
+    With DRA, the copies also include its component.
+    """
     for folder in ("manifests", "crds"):
         shutil.copytree(REPOSITORY / folder, tmp_path / folder)
     overlays = tmp_path / "manifests" / "overlays"
     found = {}
     for team in TEAMS:
-        shutil.copytree(overlays / request.param, overlays / team)
+        shutil.copytree(overlays / "namespaced", overlays / team)
         file = overlays / team / "kustomization.yaml"
         text = file.read_text().replace("namespace: vision", f"namespace: {team}")
+        if request.param == "dra":
+            text = text.replace("components/namespaced\n", "components/namespaced\n  - ../../components/dra\n")
+            assert "components/dra" in text
         assert f"namespace: {team}" in text
         file.write_text(text)
         found[team] = kustomized(cluster, overlays / team)
@@ -53,8 +59,8 @@ def is_gone(api: httpx.Client, path: str) -> bool:
 
 COLUMNS = {
     1: ["cluster"],
-    2: ["base", "overlays/time-slicing", "overlays/page"],
-    3: ["overlays/namespaced", "overlays/dra"],
+    2: ["base", "overlays/gpu-node", "overlays/dra", "overlays/page"],
+    3: ["overlays/namespaced"],
 }
 """Which kustomizations each column of the table in docs/install.md is about."""
 

@@ -78,8 +78,9 @@ FORBIDDEN: dict[str, tuple[Object, str]] = {
 
 def test_the_operator_creates_pods_of_jobs(world: World, api: httpx.Client) -> None:
     job = world.apply_job("digits", suspend=True)
-    local = next(yaml.safe_load_all((MANIFESTS / "overlays" / "local" / "operator.yaml").read_text().split("---")[1]))
-    templates = [{}, yaml.safe_load(local["data"]["template.yaml"])["spec"], *TEMPLATES.values()]
+    shipped = [yaml.safe_load(file.read_text())["spec"] for file in MANIFESTS.glob("**/trainer-pod-template.yaml")]
+    assert shipped
+    templates = [{}, *shipped, *TEMPLATES.values()]
     for spec in templates:
         for pod in (shapes.training(job, {"spec": spec}), shapes.preparing(job, {"spec": spec})):
             _restrict(pod)

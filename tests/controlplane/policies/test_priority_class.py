@@ -42,7 +42,7 @@ def _failure(api: httpx.Client, deployment: str) -> str:
     return next((c["message"] for c in conditions if c["type"] == "ReplicaFailure"), "")
 
 
-@pytest.mark.parametrize("overlay", ["base", "overlays/local", "overlays/page", "overlays/time-slicing"])
+@pytest.mark.parametrize("overlay", ["base", "overlays/local", "overlays/page", "overlays/gpu-node"])
 def test_the_relays_own_pods_are_created_by_their_controllers(
     cluster: Cluster, api: httpx.Client, overlay: str
 ) -> None:

@@ -9,7 +9,7 @@ import yaml
 from devcluster.paths import REPOSITORY
 from gpu_relay.settings import Settings
 
-CONFIGMAPS = ("manifests/base/operator/configmap.yaml", "manifests/overlays/local/operator.yaml")
+TEMPLATES = sorted((REPOSITORY / "manifests").glob("**/trainer-pod-template.yaml"))
 GOOD: dict[str, Any] = {
     "metadata": {"labels": {"team": "vision"}, "annotations": {"example.org/cost-centre": "42"}},
     "spec": {
@@ -50,8 +50,7 @@ def test_a_good_template_is_taken_as_it_is(tmp_path: Path) -> None:
 
 
 def shipped() -> list[tuple[str, str]]:
-    documents = [(file, item) for file in CONFIGMAPS for item in yaml.safe_load_all((REPOSITORY / file).read_text())]
-    found = [(file, item["data"]["template.yaml"]) for file, item in documents if "template.yaml" in item["data"]]
+    found = [(str(file.relative_to(REPOSITORY)), file.read_text()) for file in TEMPLATES]
     values = yaml.safe_load((REPOSITORY / "manifests" / "chart" / "values.yaml").read_text())
     return [*found, ("manifests/chart/values.yaml", yaml.safe_dump(values["operator"]["trainerPodTemplate"]))]
 
