@@ -14,8 +14,10 @@ import yaml
 
 from devcluster.kubectl import find_kubectl
 
-LOCAL = "local"
-"""The overlay of the local Kubernetes, which is of no use elsewhere."""
+TEMPLATES = frozenset({"local", "gpu-node"})
+"""Overlays without an install file: that of the local Kubernetes, and the one to copy and change."""
+_NOT_PACKAGED = ("source", "examples")
+"""Folders of the chart that its package does not have, as in .helmignore."""
 
 
 @dataclass(frozen=True)
@@ -28,16 +30,17 @@ class Reference:
 
 
 def install_files(root: Path, images: dict[str, Reference], folder: Path) -> list[Path]:
-    """Write `install-<overlay>.yaml` for each overlay of the checkout `root`; `images` by their short names.
+    """Write `install-<name>.yaml` for the base and each overlay of the checkout `root`; `images` by their short names.
 
     `install-cluster.yaml` is what a cluster has once, for overlays of one namespace.
     """
     with tempfile.TemporaryDirectory() as scratch:
         for part in ("manifests", "crds"):
             shutil.copytree(root / part, Path(scratch) / part)
-        _name_images(Path(scratch) / "manifests" / "base" / "kustomization.yaml", images)
-        overlays = sorted((Path(scratch) / "manifests" / "overlays").iterdir())
-        installed = [Path(scratch) / "manifests" / "cluster", *(each for each in overlays if each.name != LOCAL)]
+        manifests = Path(scratch) / "manifests"
+        _name_images(manifests / "base" / "kustomization.yaml", images)
+        overlays = sorted(each for each in (manifests / "overlays").iterdir() if each.name not in TEMPLATES)
+        installed = [manifests / "cluster", manifests / "base", *overlays]
         return [_install_file(kustomization, folder) for kustomization in installed]
 
 
@@ -46,9 +49,8 @@ def chart_package(root: Path, images: dict[str, Reference], version: str, folder
     chart = root / "manifests" / "chart"
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w") as archive:
-        for file in sorted(
-            file for file in chart.rglob("*") if file.is_file() and file.suffix in {".yaml", ".tpl", ".json"}
-        ):
+        files = (file for file in chart.rglob("*") if file.is_file() and file.suffix in {".yaml", ".tpl", ".json"})
+        for file in sorted(file for file in files if file.relative_to(chart).parts[0] not in _NOT_PACKAGED):
             content = file.read_text()
             if file == chart / "values.yaml":
                 content = _values(content, images)

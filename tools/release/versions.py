@@ -8,6 +8,7 @@ PLACES = {
     "pyproject.toml": rf'^version = "{_NUMBER}"$',
     "operator/gpu_relay/__init__.py": rf'^__version__ = "{_NUMBER}"$',
     "manifests/base/kustomization.yaml": rf"^    newTag: {_NUMBER}$",
+    "manifests/overlays/gpu-node/kustomization.yaml": rf"gpu-relay/yolo:{_NUMBER}$",
     "manifests/chart/Chart.yaml": rf"^(?:version|appVersion): {_NUMBER}$",
     "manifests/chart/values.yaml": rf"^  (?:operator|sam3|yolo): .*tag: {_NUMBER},",
     "manifests/samples/complete.yaml": rf"image: gpu-relay/yolo:{_NUMBER}$",
