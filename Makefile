@@ -80,6 +80,7 @@ docs: $(PUBLISH)/.complete
 
 crds: environment
 	$(PY) -m gpu_relay.api.crd > crds/yolotrainingjobs.gpurelay.dev.yaml
+	$(PY) -m gpu_relay.api.json_schema > crds/schemas/gpurelay.dev/yolotrainingjob_v1alpha1.json
 	$(MAKE) chart
 
 chart: environment
