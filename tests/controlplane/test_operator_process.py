@@ -1,6 +1,7 @@
 """The operator as a process: probes, metrics, logs, signals, and the rights of a single namespace."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,18 +15,18 @@ from tests.support.rights import kubeconfig_of_one_namespace
 Start = Callable[..., OperatorProcess]
 
 
-def run_a_job(world: World) -> None:
+def run_a_job(world: World, times: tuple[str, str] | None = None) -> None:
     world.apply_job("digits")
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
     world.run_pod("digits-1")
     eventually(lambda: "TrainingRunning" in world.events("digits"), "the operator to see it run")
-    world.end_pod("digits-1")
+    world.end_pod("digits-1", times=times)
     world.reaches("digits", "Succeeded")
     eventually(world.no_reload_pending, "the Lease to be settled")
 
 
 def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:
-    run_a_job(world)
+    run_a_job(world, times=("2026-01-01T12:00:00Z", "2026-01-01T12:01:40Z"))
     metrics = dict(
         line.rsplit(" ", 1) for line in operator.probe("/metrics").text.splitlines() if line.startswith("gpu_relay_")
     )
@@ -39,6 +40,12 @@ def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: O
     assert float(metrics[f"gpu_relay_resident_out{gpu}"]) == 0
     assert float(metrics["gpu_relay_queue_wait_seconds_count"]) == 1
     assert float(metrics["gpu_relay_queue_length"]) == 0
+    assert float(metrics["gpu_relay_queue_oldest_seconds"]) == 0
+    ended = f'job_namespace="{world.namespace}",phase="Succeeded",reason="Completed"'
+    assert float(metrics[f"gpu_relay_jobs_finished_total{{{ended}}}"]) == 1
+    trained = f'gpu="{resident.uuid.lower()}",job_namespace="{world.namespace}"'
+    assert float(metrics[f"gpu_relay_training_seconds_total{{{trained}}}"]) == 100
+    assert float(metrics[f'gpu_relay_gpu_info{{gpu="{resident.uuid.lower()}",name="Tesla T4",node="node-1"}}']) == 1
     assert float(metrics['gpu_relay_resident_requests_total{call="unload",status="200"}']) >= 1
     assert float(metrics['gpu_relay_api_requests_total{method="POST",status="201"}']) >= 2
     assert float(metrics["gpu_relay_watch_lag_seconds"]) == 0
@@ -51,6 +58,7 @@ def test_every_line_of_a_turn_names_its_job(world: World, resident: ScriptedResi
     operator.stop()
     lines = [json.loads(line) for line in operator.log().splitlines()]
     shown = [line for line in lines if line["level"] != "debug"]
+    assert not [line for line in shown if re.search(r"\w+\(.*=", line["message"])], "no Python"
     about = [
         line
         for line in shown

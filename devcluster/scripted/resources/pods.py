@@ -85,10 +85,20 @@ class Pods(Namespace):
         address = {"podIP": ip, "podIPs": [{"ip": ip}]} if ip else {}
         self.set_pod(name, phase="Running", containerStatuses=[container({"running": {}})], **address)
 
-    def end_pod(self, name: str, reason: str = "Completed", exit_code: int = 0, **word: Any) -> None:
-        """Report a training pod as ended, with a termination message."""
+    def end_pod(
+        self,
+        name: str,
+        reason: str = "Completed",
+        exit_code: int = 0,
+        *,
+        times: tuple[str, str] | None = None,
+        **word: Any,
+    ) -> None:
+        """Report a training pod as ended, with a termination message; `times` are its container's start and end."""
         message = json.dumps({"reason": reason, "message": f"said {reason}", **word})
         ended = {"exitCode": exit_code, "reason": "Completed" if exit_code == 0 else "Error", "message": message}
+        if times is not None:
+            ended |= {"startedAt": times[0], "finishedAt": times[1]}
         phase = "Succeeded" if exit_code == 0 else "Failed"
         self.set_pod(name, phase=phase, containerStatuses=[container({"terminated": ended})])
 

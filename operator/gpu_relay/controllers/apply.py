@@ -13,6 +13,8 @@ from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.job import Job, UnreadableJob
+from gpu_relay.domain.quantities import parse_time
+from gpu_relay.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +95,7 @@ class Applier:
             await self._jobs.report_unreadable(change.job)
         elif change.status is not None:
             await self._jobs.write_status(change.job, change.status)
+            _count(change.job, change.status)
 
     async def _publish(self, change: Change) -> None:
         """Publish all Events at once; their timestamps and names keep the order."""
@@ -100,3 +103,15 @@ class Applier:
         await asyncio.gather(
             *(emit(job.key, job.resource_version, change.number, each, change.facts) for each in change.events)
         )
+
+
+def _count(job: Job, status: YoloTrainingJobStatus) -> None:
+    """Count what a written status says for the first time: attempts that ended, and the end of the job."""
+    recorded = {(attempt.number, attempt.fence) for attempt in job.status.attempts}
+    for attempt in status.attempts:
+        if attempt.start_time is not None and (attempt.number, attempt.fence) not in recorded:
+            ran = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
+            metrics.TRAINING_SECONDS.labels(job.key.namespace, attempt.gpu or "").inc(max(0.0, ran))
+    if status.phase in TERMINAL_PHASES and job.status.phase not in TERMINAL_PHASES:
+        reason = next((each.reason for each in status.conditions if each.status == "True"), "")
+        metrics.JOBS_FINISHED.labels(job.key.namespace, status.phase, reason).inc()

@@ -32,6 +32,7 @@ from gpu_relay.domain.queue.placement import (
     assign,
     explain_placement,
     is_ready,
+    longest_wait,
     next_for,
     queue_key,
     waits_for_time,
@@ -134,6 +135,7 @@ class Scheduler:
         waiting = self._waiting = await self._queue()
         self._held = self._preflight.held(waiting)
         metrics.QUEUE_LENGTH.set(len(waiting))
+        metrics.QUEUE_OLDEST.set(longest_wait(waiting, self._clock.now()))
         if not waiting:
             self._requeue_without_successor(leases)
             return _RETRY if self._conflicts else self._isolation.requeue_after()

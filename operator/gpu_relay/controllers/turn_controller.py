@@ -115,7 +115,9 @@ class TurnController:
             if state is None or self._is_overtaken(lease):
                 return 0
             decision = turn.plan(view)
-            logger.debug("reconciled: %s, then %s", view.job and view.job.status.phase, decision.action)
+            logger.debug(
+                "reconciled: %s, then %s", view.job.status.phase if view.job else "no job", decision.action or "nothing"
+            )
             state.measuring = decision.measuring
             requeue_after = await self._apply(view, decision)
             return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
@@ -248,6 +250,7 @@ class TurnController:
             return
         state.reported_at = readings.at
         metrics.FREE_MEMORY.labels(state.lease.gpu).set(report.free_mib)
+        metrics.describe_gpu(state.lease.gpu, resident.node, report.name)
         if state.free_before is None and report.held_under != state.lease.fence:
             state.free_before, state.allocated_before = report.free_mib, report.worker_allocated_mib
         self._learn_context(state, resident, report)

@@ -1,4 +1,7 @@
-"""What a decision can contain: one action at most, a status, Events, and when to reconcile again."""
+"""What a decision can contain: one action at most, a status, Events, and when to reconcile again.
+
+The text of an action (`str`) is what the operator's log says of it.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,10 +20,16 @@ class Unload:
 
     eta: str | None = None
 
+    def __str__(self) -> str:
+        return "unloads the residents, or renews their hold"
+
 
 @dataclass(frozen=True)
 class RestartResident:
     """Delete the resident's pod, so that its controller creates a new one; off by default."""
+
+    def __str__(self) -> str:
+        return "deletes the resident's pod, which does not unload"
 
 
 @dataclass(frozen=True)
@@ -32,6 +41,11 @@ class CreatePod:
     coresident: bool = False
     proven_mib: int | None = None
     """Free MiB that were measured for it; None without a resident, which measures."""
+
+    def __str__(self) -> str:
+        measured = "" if self.proven_mib is None else f"; {self.proven_mib:,} MiB are free"
+        beside = ", beside the loaded resident" if self.coresident else ""
+        return f"creates the training pod of attempt {self.attempt}, with batch {self.batch}{beside}{measured}"
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,9 @@ class DeletePod:
 
     pod: TrainingPod
 
+    def __str__(self) -> str:
+        return f"stops pod {self.pod.namespace}/{self.pod.name}"
+
 
 @dataclass(frozen=True)
 class ReturnLease:
@@ -61,20 +78,33 @@ class ReturnLease:
     handed_over: bool = False
     unused_since: str | None = None
 
+    def __str__(self) -> str:
+        pending = self.reload_pending and self.resident_unloaded
+        return "returns the Lease; a reload is pending" if pending else "returns the Lease"
+
 
 @dataclass(frozen=True)
 class Load:
     """End the turn's hold on every resident of the GPU, and load the first."""
+
+    def __str__(self) -> str:
+        return "loads the resident"
 
 
 @dataclass(frozen=True)
 class HandOver:
     """Leave the GPU to the next job, without a reload in between."""
 
+    def __str__(self) -> str:
+        return "leaves the GPU to the next job, without a reload"
+
 
 @dataclass(frozen=True)
 class SettleReload:
     """Write into the Lease that the resident has been loaded."""
+
+    def __str__(self) -> str:
+        return "records that no reload is pending"
 
 
 Action = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | HandOver | SettleReload

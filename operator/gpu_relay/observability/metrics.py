@@ -12,6 +12,18 @@ QUEUE_WAIT = Histogram(
     "Seconds from a job's creation, or from the end of its last attempt, to its turn",
     buckets=_SLOW,
 )
+QUEUE_OLDEST = Gauge(
+    "gpu_relay_queue_oldest_seconds", "Seconds that the job that has waited longest for a GPU has been waiting; 0: none"
+)
+JOBS_FINISHED = Counter(
+    "gpu_relay_jobs_finished",
+    "Jobs that ended, by their phase (Succeeded or Failed) and its reason",
+    ["job_namespace", "phase", "reason"],
+)
+TRAINING_SECONDS = Counter(
+    "gpu_relay_training_seconds", "Seconds that training pods ran in attempts that ended", ["job_namespace", "gpu"]
+)
+GPU_INFO = Gauge("gpu_relay_gpu_info", "1 for each GPU: its node, and its name as NVML has it", ["gpu", "node", "name"])
 TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
 STEP_SECONDS = Histogram(
     "gpu_relay_step_seconds",
@@ -56,6 +68,18 @@ WATCH_LAG = Gauge(
 WORK_OVERDUE = Gauge(
     "gpu_relay_work_overdue_seconds", "Seconds that the oldest due item of the work queue has been waiting"
 )
+
+
+def describe_gpu(gpu: str, node: str, name: str) -> None:
+    """Set the node and the name of a GPU, in place of earlier ones."""
+    if _described.get(gpu) != (node, name):
+        if gpu in _described:
+            GPU_INFO.remove(gpu, *_described[gpu])
+        _described[gpu] = (node, name)
+        GPU_INFO.labels(gpu, node, name).set(1)
+
+
+_described: dict[str, tuple[str, str]] = {}
 
 
 def count_api_request(method: str, status: str) -> None:

@@ -50,6 +50,11 @@ def waits_since(job: Job) -> datetime:
     return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
 
 
+def longest_wait(jobs: Iterable[Job], now: datetime) -> float:
+    """Return the seconds that one of these jobs has been waiting, the most of all; 0 without jobs."""
+    return max(((now - waits_since(job)).total_seconds() for job in jobs), default=0.0)
+
+
 def is_at_rest(job: Job) -> bool:
     """True for a finished or suspended job with nothing left to do."""
     return job.status.phase in TERMINAL_PHASES or (job.spec.suspend and job.status.phase == Phase.SUSPENDED)
