@@ -1,0 +1,54 @@
+"""The commands that only read: each reads a snapshot, computes a view and shows it."""
+
+from datetime import timedelta
+
+from gpu_relay.overview.gpus import gpus_of, stranded
+from gpu_relay.overview.timeline import timeline_of
+from kubectl_relay.session import Session
+from kubectl_relay.show.console import output, say
+from kubectl_relay.show.data import dumped
+from kubectl_relay.show.explanation import show_explanation
+from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.timeline import show_timeline
+from kubectl_relay.views.explain import explain
+
+
+def gpus(session: Session, form: str | None) -> None:
+    """Show the owner of each GPU, and the jobs that wait for it."""
+    snapshot = session.reader.snapshot(session.scope, widen=session.widen, measure=True)
+    found = gpus_of(snapshot)
+    if form:
+        say(
+            dumped(
+                {
+                    "time": snapshot.now,
+                    "gpus": found,
+                    "noGpuSuits": stranded(snapshot.jobs),
+                    "unknown": snapshot.unknown,
+                },
+                form,
+            )
+        )
+    else:
+        show_gpus(output(), found, snapshot)
+
+
+def explain_job(session: Session, name: str, form: str | None) -> None:
+    """Say why a job waits, and what would change it."""
+    job = session.reader.job(session.home, name)
+    snapshot = session.reader.snapshot(session.home, widen=True, events=True)
+    explanation = explain(snapshot, snapshot.job(job.key) or job)
+    if form:
+        say(dumped(explanation, form))
+    else:
+        show_explanation(output(), explanation, snapshot.now)
+
+
+def timeline(session: Session, form: str | None, since: timedelta | None) -> None:
+    """Show the history of each GPU; with `since`, only turns that ended within this time."""
+    snapshot = session.reader.snapshot(session.scope, widen=session.widen, events=True)
+    found = timeline_of(snapshot, snapshot.now - since if since else None)
+    if form:
+        say(dumped(found, form))
+    else:
+        show_timeline(output(), found)
