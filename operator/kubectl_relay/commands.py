@@ -42,6 +42,18 @@ def cli(**_: object) -> None:
 @options.everywhere
 @options.form
 @click.pass_context
+def jobs(ctx: click.Context, /, form: str | None, **_: object) -> None:
+    """Show all jobs: the phase and its reason, the position in the queue, the eta."""
+    from kubectl_relay import reading
+
+    reading.jobs(session_of(ctx), form)
+
+
+@cli.command()
+@options.where
+@options.everywhere
+@options.form
+@click.pass_context
 def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
     """Show the owner of each GPU, and the jobs that wait for it."""
     from kubectl_relay import reading

@@ -3,14 +3,26 @@
 from datetime import timedelta
 
 from gpu_relay.overview.gpus import gpus_of, stranded
+from gpu_relay.overview.jobs import jobs_of
 from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay.session import Session
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
 from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.explain import explain
+
+
+def jobs(session: Session, form: str | None) -> None:
+    """Show every job: its phase, why it is in it, its position in the queue, and its eta."""
+    snapshot = session.reader.jobs_only(session.scope, widen=session.widen)
+    found = jobs_of(snapshot.jobs)
+    if form:
+        say(dumped({"time": snapshot.now, "jobs": found, "unknown": snapshot.unknown}, form))
+    else:
+        show_jobs(output(), found, snapshot)
 
 
 def gpus(session: Session, form: str | None) -> None:

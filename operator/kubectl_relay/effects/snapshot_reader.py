@@ -64,6 +64,13 @@ class SnapshotReader:
             unknown=tuple(self._unknown),
         )
 
+    def jobs_only(self, namespace: str | None, *, widen: bool) -> ClusterSnapshot:
+        """Read jobs as `snapshot` does, and nothing else."""
+        jobs, everywhere = self._jobs(namespace, widen=widen)
+        return ClusterSnapshot(
+            now=self._cluster.now, jobs=tuple(jobs), everywhere=everywhere, unknown=tuple(self._unknown)
+        )
+
     def raw_job(self, namespace: str, name: str) -> Object:
         """Read one job; RelayError names the nearest one where it does not exist."""
         try:

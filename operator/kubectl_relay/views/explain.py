@@ -10,13 +10,13 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.overview.gpus import Gpu, gpus_of
+from gpu_relay.overview.jobs import explaining_condition
 from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
 from kubectl_relay.views.job_history import HistoryEntry, history
 from kubectl_relay.views.times import clock, span
 
-_EXPLAINING = (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING)
 _SHOWN_OTHERWISE = frozenset({Reason.WAITING_IN_QUEUE, Reason.TRAINING_RUNNING})
 _MOST_AHEAD = 8
 
@@ -37,7 +37,7 @@ class Explanation:
 
 def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
     """Explain a job by its own status, and by the other objects that could be read."""
-    condition = _explaining_condition(job)
+    condition = explaining_condition(job.status)
     reason = condition.reason if condition else ""
     return Explanation(
         job=job.key,
@@ -49,12 +49,6 @@ def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
         history=tuple(history(snapshot, job)),
         unknown=snapshot.unknown,
     )
-
-
-def _explaining_condition(job: Job) -> Condition | None:
-    """Return the condition that explains the phase of the job."""
-    known = {condition.type: condition for condition in job.status.conditions}
-    return next((known[kind] for kind in _EXPLAINING if kind in known and known[kind].status == "True"), None)
 
 
 def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
