@@ -75,6 +75,19 @@ def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) 
 
 @cli.command()
 @options.where
+@click.option("-f", "--follow", is_flag=True, help="Print new lines until the pod ends; wait for a pod to start.")
+@click.option("--attempt", type=click.IntRange(min=1), metavar="NUMBER", help="The attempt; default: the newest.")
+@click.argument("job", shell_complete=completing_jobs(_any))
+@click.pass_context
+def logs(ctx: click.Context, /, job: str, follow: bool, attempt: int | None, **_: object) -> None:
+    """Print the log of JOB: the trainer's, or the preparing pod's while JOB is prepared."""
+    from kubectl_relay.logs import logs as print_logs
+
+    print_logs(session_of(ctx), job, attempt, follow=follow)
+
+
+@cli.command()
+@options.where
 @click.option("-o", "--output", "form", type=click.Choice(["json"]), help="Output format: JSON, an object a line.")
 @click.option("--timeout", type=Duration(), metavar="TIME", help="Give up after this long (code 13), such as 6h.")
 @click.argument("job", shell_complete=completing_jobs(_unfinished))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, Kube
 
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
-from gpu_relay.clients.resources import POD_PROXY, Resource, pod_proxy_path
+from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod
 from kubectl_relay.exits import Exit, RelayError
@@ -21,6 +21,7 @@ from kubectl_relay.exits import Exit, RelayError
 T = TypeVar("T")
 _TIMEOUT = 15.0
 _REPORT_TIMEOUT = 4.0
+_LOG_SECONDS = 7 * 86400.0
 
 
 class ApiError(RelayError):
@@ -133,15 +134,23 @@ class Cluster:
         """
         fields = f"metadata.name={name}"
         changes = self._kube.watch(resource.path(namespace), version=version, seconds=seconds, fields=fields)
+        return self._each(changes, "watch", resource, namespace)
 
-        async def following() -> tuple[str, Object] | None:
-            return await anext(changes, None)
+    def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
+        """Yield a container's log in parts; with `follow` until the container ends, for a week at most."""
+        query = {"container": container, "follow": "true" if follow else ""}
+        parts = self._kube.stream(POD_LOG.path(namespace, pod), query, seconds=_LOG_SECONDS)
+        return self._each(parts, "get", POD_LOG, namespace)
+
+    def _each(self, items: AsyncGenerator[T, None], verb: str, resource: Resource, namespace: str) -> Iterator[T]:
+        async def following() -> T | None:
+            return await anext(items, None)
 
         try:
-            while (change := self._run(following(), "watch", resource, namespace)) is not None:
-                yield change
+            while (item := self._run(following(), verb, resource, namespace)) is not None:
+                yield item
         finally:
-            self._runner.run(changes.aclose())
+            self._runner.run(items.aclose())
 
     def _run(self, call: Coroutine[Any, Any, T], verb: str, resource: Resource, namespace: str | None) -> T:
         try:

@@ -15,6 +15,7 @@ from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
 from kubectl_relay.views.job_history import HistoryEntry, history
+from kubectl_relay.views.losses import results_at
 from kubectl_relay.views.times import clock, span
 
 _SHOWN_OTHERWISE = frozenset({Reason.WAITING_IN_QUEUE, Reason.TRAINING_RUNNING})
@@ -163,10 +164,8 @@ def _results(job: Job) -> Iterator[str]:
     results = job.status.results
     if results is None:
         return
-    pvc = job.spec.output.persistent_volume_claim
-    where = f"on PVC {pvc.claim_name}" if pvc else f"at {job.spec.output.uri}"
     if results.weights:
-        yield f"Weights {where}: {', '.join(results.weights.values())}."
+        yield f"Weights {results_at(job)}: {', '.join(results.weights.values())}."
     if results.metrics:
         yield f"Metrics of the {'best ' if job.spec.trains else ''}weights: {_figures(results.metrics)}."
     if results.validation is not None and job.spec.trains:
