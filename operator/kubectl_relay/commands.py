@@ -53,12 +53,18 @@ def jobs(ctx: click.Context, /, form: str | None, **_: object) -> None:
 @options.where
 @options.everywhere
 @options.form
+@click.option("-w", "--watch", "keep", is_flag=True, help="Show them again when they change, until Ctrl-C.")
 @click.pass_context
-def gpus(ctx: click.Context, /, form: str | None, **_: object) -> None:
+def gpus(ctx: click.Context, /, form: str | None, keep: bool, **_: object) -> None:
     """Show the owner of each GPU, and the jobs that wait for it."""
-    from kubectl_relay import reading
+    if keep:
+        from kubectl_relay.gpu_watching import follow_gpus
 
-    reading.gpus(session_of(ctx), form)
+        follow_gpus(session_of(ctx), form)
+    else:
+        from kubectl_relay import reading
+
+        reading.gpus(session_of(ctx), form)
 
 
 @cli.command("explain")

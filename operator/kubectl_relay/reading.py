@@ -2,17 +2,17 @@
 
 from datetime import timedelta
 
-from gpu_relay.overview.gpus import gpus_of, stranded
 from gpu_relay.overview.jobs import jobs_of
 from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay.session import Session
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
-from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.gpus import gpu_cards
 from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.views.explain import explain
+from kubectl_relay.views.gpu_report import gpu_report
 
 
 def jobs(session: Session, form: str | None) -> None:
@@ -28,21 +28,11 @@ def jobs(session: Session, form: str | None) -> None:
 def gpus(session: Session, form: str | None) -> None:
     """Show the owner of each GPU, and the jobs that wait for it."""
     snapshot = session.reader.snapshot(session.scope, widen=session.widen, measure=True)
-    found = gpus_of(snapshot)
     if form:
-        say(
-            dumped(
-                {
-                    "time": snapshot.now,
-                    "gpus": found,
-                    "noGpuSuits": stranded(snapshot.jobs),
-                    "unknown": snapshot.unknown,
-                },
-                form,
-            )
-        )
+        say(dumped(gpu_report(snapshot), form))
     else:
-        show_gpus(output(), found, snapshot)
+        console = output()
+        console.print(gpu_cards(snapshot))
 
 
 def explain_job(session: Session, name: str, form: str | None) -> None:

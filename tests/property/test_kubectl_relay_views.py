@@ -35,7 +35,7 @@ from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
-from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.gpus import gpu_cards
 from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.show.watching import panel
@@ -162,13 +162,14 @@ def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
     """Print every view of a snapshot."""
     console = output(stream)
     gpus, jobs, timeline = gpus_of(snapshot), jobs_of(snapshot.jobs), timeline_of(snapshot)
-    show_gpus(console, gpus, snapshot)
+    console.print(gpu_cards(snapshot))
     show_jobs(console, jobs, snapshot)
     show_timeline(console, timeline)
     for job in snapshot.jobs:
         explanation = explain(snapshot, job)
         show_explanation(console, explanation, NOW)
-        console.print(panel(job, NOW))
+        for width in (20, 80, 200):
+            console.print(panel(job, NOW, width))
         with redirect_stdout(stream):
             for text in (
                 line(job),
@@ -212,7 +213,7 @@ def test_a_stage_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> N
     status = YoloTrainingJobStatus(phase=Phase.TRAINING, progress=progress)
     job = Job(JobKey("vision", "a", "u"), 1, "1", timestamp(NOW), False, spec, status)
     terminal = Terminal()
-    output(terminal).print(panel(job, NOW))
+    output(terminal).print(panel(job, NOW, 200))
     assert "\ufffd]8;;https://evil.example\ufffd\\[link=x]" in terminal.getvalue()
     assert "\x1b]8" not in terminal.getvalue()
 

@@ -48,6 +48,7 @@ class SnapshotReader:
         `widen` reads jobs of all namespaces where that is allowed, and else those of the namespace alone.
         `measure` asks the residents themselves, `events` reads Events, too.
         """
+        self._unknown = []
         jobs, everywhere = self._jobs(namespace, widen=widen)
         leases, leader = self._leases()
         residents = self._residents(measure=measure)
@@ -66,6 +67,7 @@ class SnapshotReader:
 
     def jobs_only(self, namespace: str | None, *, widen: bool) -> ClusterSnapshot:
         """Read jobs as `snapshot` does, and nothing else."""
+        self._unknown = []
         jobs, everywhere = self._jobs(namespace, widen=widen)
         return ClusterSnapshot(
             now=self._cluster.now, jobs=tuple(jobs), everywhere=everywhere, unknown=tuple(self._unknown)

@@ -9,6 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
+from gpu_relay.domain.objects.job import Job
+
 NOT_FOUND = (404, b"404 page not found\n")
 
 
@@ -70,3 +74,17 @@ def write_kubeconfig(file: Path, server: str, **user: str) -> None:
         "contexts": [{"name": "here", "context": context}],
     }  # fmt: skip
     file.write_text(json.dumps(config))
+
+
+def raw(of: Job) -> dict[str, Any]:
+    """Return a job as the API server has it."""
+    meta = {"namespace": of.key.namespace, "name": of.key.name, "uid": of.key.uid, "generation": 1}
+    return {
+        "metadata": {**meta, "resourceVersion": "1", "creationTimestamp": of.created},
+        "spec": _written(of.spec),
+        "status": _written(of.status),
+    }
+
+
+def _written(part: BaseModel) -> dict[str, Any]:
+    return part.model_dump(mode="json", by_alias=True, exclude_none=True)

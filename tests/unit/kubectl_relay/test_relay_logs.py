@@ -3,11 +3,9 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from pydantic import BaseModel
 
 from gpu_relay.api.v1alpha1 import Preparation
 from gpu_relay.domain.objects.job import Job
@@ -17,7 +15,7 @@ from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.log_source import LogSource, log_source, pod_gone
 from kubectl_relay.views.text import log_lines
-from tests.unit.kubectl_relay.relay_api import Api, scripted_api, write_kubeconfig
+from tests.unit.kubectl_relay.relay_api import Api, raw, scripted_api, write_kubeconfig
 from tests.unit.kubectl_relay.relay_world import NOW, ago, attempt, condition, job, training
 
 JOB = "/apis/gpurelay.dev/v1alpha1/namespaces/vision/yolotrainingjobs/digits"
@@ -35,19 +33,6 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
         monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
         api.answer(JOB, raw(training()))
         yield api
-
-
-def raw(of: Job) -> dict[str, Any]:
-    meta = {"namespace": of.key.namespace, "name": of.key.name, "uid": of.key.uid, "generation": 1}
-    return {
-        "metadata": {**meta, "resourceVersion": "1", "creationTimestamp": of.created},
-        "spec": written(of.spec),
-        "status": written(of.status),
-    }
-
-
-def written(part: BaseModel) -> dict[str, Any]:
-    return part.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
 def run(*arguments: str) -> Result:
