@@ -37,11 +37,14 @@ class BrokenError(RelayError):
 
 
 class ForbiddenError(ApiError):
-    """A right is missing; `rule` says which one."""
+    """A right is missing; the message has the rule that would grant it, `right` is its short form."""
 
-    def __init__(self, rule: str) -> None:
-        super().__init__(403, f"you may not {rule}", Exit.FORBIDDEN)
-        self.rule = rule
+    def __init__(self, verb: str, resource: Resource, namespace: str | None) -> None:
+        where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
+        self.right = f"{verb} {resource} {where}"
+        group, plural = f'apiGroups ["{resource.group}"]', f'resources ["{resource.full_plural}"]'
+        rule = f'a rule with {group}, {plural}, verbs ["{verb}"]'
+        super().__init__(403, f"you may not {self.right} ({rule})", Exit.FORBIDDEN)
 
 
 class NotFoundError(ApiError):
@@ -115,7 +118,7 @@ class Cluster:
                 return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
             except KubeError as error:
                 if error.status == 403:
-                    return ForbiddenError(_rule("get", POD_PROXY, pod.namespace))
+                    return ForbiddenError("get", POD_PROXY, pod.namespace)
                 if error.status:
                     return ApiError(error.status, f"no answer from pod {pod.name}: {error.message}")
                 return self._error(error, "get", POD_PROXY, pod.namespace)
@@ -168,7 +171,7 @@ class Cluster:
         if error.status == 403 and "cannot" not in error.message:  # the message of an admission policy, not RBAC's
             return ApiError(403, error.message, Exit.FORBIDDEN)
         if error.status == 403:
-            return ForbiddenError(_rule(verb, resource, namespace))
+            return ForbiddenError(verb, resource, namespace)
         if error.not_found and not error.details.get("name"):
             return NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
         if error.not_found:
@@ -186,13 +189,6 @@ def _refuse_impersonation(path: str, user: str) -> None:
     named = KubeConfigMerger(path).config["users"].get_with_name(user, safe=True)
     if named is not None and "as" in (named.value.get("user") or {}):
         raise RelayError(f"user {user} of the kubeconfig impersonates another (`as`), which this plugin cannot do")
-
-
-def _rule(verb: str, resource: Resource, namespace: str | None) -> str:
-    """Name a right as a role would grant it."""
-    where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
-    group = f'apiGroups ["{resource.group}"]'
-    return f'{verb} {resource} {where} (a rule with {group}, resources ["{resource.full_plural}"], verbs ["{verb}"])'
 
 
 def _cause(error: KubeError) -> str:

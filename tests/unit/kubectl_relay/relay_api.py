@@ -1,6 +1,8 @@
 """A scripted API server on loopback, and a kubeconfig for it."""
 
+import gc
 import json
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +11,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
 from gpu_relay.domain.objects.job import Job
+from kubectl_relay.commands import cli
 
 NOT_FOUND = (404, b"404 page not found\n")
 
@@ -62,6 +66,13 @@ def scripted_api() -> Iterator[Api]:
     yield api
     server.shutdown()
     server.server_close()
+
+
+def invoke(*arguments: str) -> Result:
+    """Run a command with the kubeconfig in use."""
+    done = CliRunner().invoke(cli, [*arguments, "--kubeconfig", os.environ["KUBECONFIG"]], standalone_mode=False)
+    gc.collect()  # closes its connections now, not within the next command's event loop
+    return done
 
 
 def write_kubeconfig(file: Path, server: str, **user: str) -> None:

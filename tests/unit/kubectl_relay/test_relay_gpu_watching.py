@@ -2,24 +2,22 @@
 
 import io
 import json
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 from rich.live import Live
 
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay import gpu_watching
-from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.show.gpus import GpuScreen
-from tests.unit.kubectl_relay.relay_api import Api, raw, scripted_api, write_kubeconfig
+from tests.unit.kubectl_relay.relay_api import Api, invoke, raw, scripted_api, write_kubeconfig
 from tests.unit.kubectl_relay.relay_world import NOW, training
 
 JOBS = "/apis/gpurelay.dev/v1alpha1/namespaces/vision/yolotrainingjobs"
@@ -49,8 +47,7 @@ def ends(api: Api) -> None:
 
 
 def run(*arguments: str) -> Result:
-    kubeconfig = ("--kubeconfig", os.environ["KUBECONFIG"])
-    return CliRunner().invoke(cli, ["gpus", "-n", "vision", *arguments, *kubeconfig], standalone_mode=False)
+    return invoke("gpus", "-n", "vision", *arguments)
 
 
 def test_a_pipe_gets_the_gpus_again_after_each_change_and_not_before(api: Api) -> None:

@@ -1,21 +1,19 @@
 """The log of a job: of which pod, what the API server is asked, and what is said where there is none."""
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from gpu_relay.api.v1alpha1 import Preparation
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import timestamp
 from kubectl_relay import logs
-from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.log_source import LogSource, log_source, pod_gone
 from kubectl_relay.views.text import log_lines
-from tests.unit.kubectl_relay.relay_api import Api, raw, scripted_api, write_kubeconfig
+from tests.unit.kubectl_relay.relay_api import Api, invoke, raw, scripted_api, write_kubeconfig
 from tests.unit.kubectl_relay.relay_world import NOW, ago, attempt, condition, job, training
 
 JOB = "/apis/gpurelay.dev/v1alpha1/namespaces/vision/yolotrainingjobs/digits"
@@ -36,8 +34,7 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
 
 
 def run(*arguments: str) -> Result:
-    kubeconfig = ("--kubeconfig", os.environ["KUBECONFIG"])
-    return CliRunner().invoke(cli, ["logs", "digits", *arguments, *kubeconfig], standalone_mode=False)
+    return invoke("logs", "digits", *arguments)
 
 
 def refused(*arguments: str) -> RelayError:
