@@ -10,7 +10,7 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.overview.gpus import Gpu, gpus_of
-from gpu_relay.overview.jobs import explaining_condition
+from gpu_relay.overview.jobs import expected_end, expected_start, explaining_condition
 from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
@@ -75,10 +75,9 @@ def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
 
 
 def _until(snapshot: ClusterSnapshot, job: Job) -> str:
-    eta = job.status.progress.eta if job.status.progress else None
-    if not eta:
+    end = expected_end(job)
+    if end is None:
         return ""
-    end = parse_time(eta)
     return f"; it should end at {clock(end, snapshot.now)}, in {span(end - snapshot.now)}"
 
 
@@ -115,8 +114,8 @@ def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
     yield f"It has waited for {span(snapshot.now - waits_since(job))}."
     if fits_nowhere(job):
         return
-    if job.status.estimated_start_time:
-        start = parse_time(job.status.estimated_start_time)
+    start = expected_start(job)
+    if start is not None:
         yield f"Its turn should begin at {clock(start, snapshot.now)}, in {span(start - snapshot.now)}."
     elif job.status.queue_position:
         yield "The start of its turn is unknown: there is no estimate of how long the training jobs before it take."

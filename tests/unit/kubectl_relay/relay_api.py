@@ -70,9 +70,8 @@ def scripted_api() -> Iterator[Api]:
 
 def invoke(*arguments: str) -> Result:
     """Run a command with the kubeconfig in use."""
-    done = CliRunner().invoke(cli, [*arguments, "--kubeconfig", os.environ["KUBECONFIG"]], standalone_mode=False)
-    gc.collect()  # closes its connections now, not within the next command's event loop
-    return done
+    gc.collect()  # closes an earlier command's connections now, not within this command's event loop
+    return CliRunner().invoke(cli, [*arguments, "--kubeconfig", os.environ["KUBECONFIG"]], standalone_mode=False)
 
 
 def write_kubeconfig(file: Path, server: str, **user: str) -> None:

@@ -1,5 +1,6 @@
 """What the API server's refusals become: sentences that say what to change, and exit codes."""
 
+import gc
 import json
 import os
 import threading
@@ -52,6 +53,7 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers
 
 
 def run(*arguments: str) -> Result:
+    gc.collect()  # closes an earlier command's connections now, not within this command's event loop
     return CliRunner().invoke(cli, arguments, standalone_mode=False)
 
 
