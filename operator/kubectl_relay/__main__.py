@@ -6,7 +6,6 @@ import click
 
 from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
-from kubectl_relay.show.console import say
 
 
 def main() -> None:
@@ -19,6 +18,8 @@ def main() -> None:
     except click.Abort:
         sys.exit(Exit.INTERRUPTED)
     except RelayError as error:
+        from kubectl_relay.show.console import say
+
         say(f"kubectl relay: {error}", err=True)
         sys.exit(error.code)
     sys.exit(code or Exit.OK)

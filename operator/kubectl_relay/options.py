@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
-from gpu_relay.domain.objects.job import Job
-from kubectl_relay.effects.cluster import context_names
+from gpu_relay.domain.quantities import duration
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
+
+if TYPE_CHECKING:
+    from gpu_relay.domain.objects.job import Job
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -29,6 +32,8 @@ def session_of(ctx: click.Context) -> Session:
 
 
 def _contexts(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
+    from kubectl_relay.effects.cluster import context_names
+
     names = context_names(session_of(ctx).kubeconfig)
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
@@ -41,7 +46,7 @@ def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[CompletionItem[str]]]:
+def completing_jobs(wanted: "Callable[[Job], bool]") -> Callable[..., list[CompletionItem[str]]]:
     """Complete to the names of the jobs of the namespace that a command applies to."""
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
@@ -54,6 +59,21 @@ def completing_jobs(wanted: Callable[[Job], bool]) -> Callable[..., list[Complet
         return [CompletionItem(job.key.name, help=job.status.phase or "new") for job in named]
 
     return complete
+
+
+class Duration(click.ParamType[timedelta]):
+    """A length of time such as `90s` or `6h`."""
+
+    name = "duration"
+
+    def convert(self, value: str | timedelta, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """Read a duration; the usage error shows how to write one."""
+        if isinstance(value, timedelta):
+            return value
+        try:
+            return duration(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 _WHERE = (

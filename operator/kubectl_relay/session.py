@@ -1,10 +1,15 @@
-"""What all commands share: which cluster, which namespaces, how to print."""
+"""What all commands share: which cluster, which namespaces.
+
+The Kubernetes client is imported when a command first needs it.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
-from kubectl_relay.effects.cluster import Cluster, relay_namespace
-from kubectl_relay.effects.snapshot_reader import SnapshotReader
+if TYPE_CHECKING:
+    from kubectl_relay.effects.cluster import Cluster
+    from kubectl_relay.effects.snapshot_reader import SnapshotReader
 
 
 @dataclass(frozen=True)
@@ -18,13 +23,18 @@ class Session:
     relay_namespace: str | None = None
 
     @cached_property
-    def cluster(self) -> Cluster:
+    def cluster(self) -> "Cluster":
         """The cluster; RelayError where the kubeconfig cannot be used."""
+        from kubectl_relay.effects.cluster import Cluster
+
         return Cluster.connect(self.kubeconfig, self.context)
 
     @cached_property
-    def reader(self) -> SnapshotReader:
+    def reader(self) -> "SnapshotReader":
         """The reader of snapshots."""
+        from kubectl_relay.effects.cluster import relay_namespace
+        from kubectl_relay.effects.snapshot_reader import SnapshotReader
+
         return SnapshotReader(self.cluster, self.relay_namespace or relay_namespace())
 
     @property

@@ -63,5 +63,5 @@ def _live(console: Console, jobs: Iterator[Job], now: Callable[[], datetime]) ->
                 shown.job = job
 
             code = _until_end(jobs, show)
-    console.print(panel(shown.job, now()))
+    console.print(panel(shown.job, now(), console.width))
     return code

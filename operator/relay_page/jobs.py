@@ -10,12 +10,11 @@ from gpu_relay.api.words import ConditionType
 from gpu_relay.domain.job.metrics_curve import Point, points
 from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
+from gpu_relay.overview.jobs import explaining_condition
 from gpu_relay.overview.ownership import JobOnGpu, job_on_gpu
 
 Object = dict[str, Any]
 _HEADLINES = ("mAP50_95", "mAP50", "top1", "top5")
-_EXPLAINING = ("Stalled", "Failed", "Complete", "Suspended", "Reconciling")
-"""Conditions that explain the phase of a job, the most severe first."""
 _TIMELINE = 12
 """Attempts of a job that the timeline of its GPU shows; the job's details have all of them."""
 _SENTENCE = 300
@@ -123,11 +122,8 @@ def _unreadable(raw: Object, error: UnreadableJobError) -> Object:
 
 
 def _why(status: YoloTrainingJobStatus) -> tuple[str, str]:
-    true = {each.type: each for each in status.conditions if each.status == "True"}
-    for kind in _EXPLAINING:
-        if kind in true:
-            return true[kind].reason, true[kind].message
-    return "", ""
+    condition = explaining_condition(status)
+    return (condition.reason, condition.message) if condition else ("", "")
 
 
 def _plain(part: BaseModel | None) -> Object | None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 import socket
 
 import pytest
@@ -41,6 +42,26 @@ def test_gpus_shows_the_owner_and_the_queue(
     assert gpu["owner"]["job"]["name"] == "defects"
     assert [each["job"]["name"] for each in gpu["queue"]] == ["digits"]
     assert "renew" not in json.dumps(view), "the key that renews a hold is secret"
+
+
+def test_gpus_are_followed(
+    world: World, resident: ScriptedResident, operator: OperatorProcess, relay: Plugin, relay_trainer: ScriptedTrainer
+) -> None:
+    following = relay.start("gpus", "--watch", "-n", world.namespace)
+    assert following.stdout is not None
+    before = [following.stdout.readline() for _ in range(2)]
+    assert re.fullmatch(r"[\d:]{8}\n", before[0])
+    world.apply_job("digits")
+    trains(world, relay_trainer, "digits")
+    owned = next(line for line in following.stdout if f"owner     {world.namespace}/digits" in line)
+    assert "Training" in owned or "Acquiring" in owned
+    following.send_signal(signal.SIGINT)
+    following.stdout.read()
+    assert following.wait(30) == 130
+    shown = relay.on_a_terminal("gpus", "--watch", "-n", world.namespace, until="epoch 12/100")
+    assert shown.code == 130
+    assert "Traceback" not in shown.out
+    assert GPU in shown.out
 
 
 def test_gpus_measures_through_the_api_server(

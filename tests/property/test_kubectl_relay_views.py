@@ -29,12 +29,14 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.overview.gpus import gpus_of
+from gpu_relay.overview.jobs import jobs_of
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.timeline import timeline_of
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
-from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.gpus import gpu_cards
+from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
 from kubectl_relay.show.watching import panel
 from kubectl_relay.views.data import plain
@@ -159,13 +161,15 @@ class Terminal(io.StringIO):
 def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
     """Print every view of a snapshot."""
     console = output(stream)
-    gpus, timeline = gpus_of(snapshot), timeline_of(snapshot)
-    show_gpus(console, gpus, snapshot)
+    gpus, jobs, timeline = gpus_of(snapshot), jobs_of(snapshot.jobs), timeline_of(snapshot)
+    console.print(gpu_cards(snapshot))
+    show_jobs(console, jobs, snapshot)
     show_timeline(console, timeline)
     for job in snapshot.jobs:
         explanation = explain(snapshot, job)
         show_explanation(console, explanation, NOW)
-        console.print(panel(job, NOW))
+        for width in (20, 80, 200):
+            console.print(panel(job, NOW, width))
         with redirect_stdout(stream):
             for text in (
                 line(job),
@@ -178,6 +182,7 @@ def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
     with redirect_stdout(stream):
         for form in ("json", "yaml"):
             say(dumped(gpus, form))
+            say(dumped(jobs, form))
             say(dumped(timeline, form))
 
 
@@ -208,7 +213,7 @@ def test_a_stage_is_shown_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> N
     status = YoloTrainingJobStatus(phase=Phase.TRAINING, progress=progress)
     job = Job(JobKey("vision", "a", "u"), 1, "1", timestamp(NOW), False, spec, status)
     terminal = Terminal()
-    output(terminal).print(panel(job, NOW))
+    output(terminal).print(panel(job, NOW, 200))
     assert "\ufffd]8;;https://evil.example\ufffd\\[link=x]" in terminal.getvalue()
     assert "\x1b]8" not in terminal.getvalue()
 
@@ -239,6 +244,12 @@ def test_views_hold_together(snapshot: ClusterSnapshot) -> None:
     turns = [(turn.job.uid, turn.fence) for line in timeline.gpus for turn in line.turns]
     assert len(turns) == len(set(turns)), "no turn is listed twice"
     assert timeline.begin <= max([NOW, *(t.begin for line in timeline.gpus for t in line.turns if t.begin)])
+    jobs = jobs_of(snapshot.jobs)
+    assert {line.job for line in jobs} == {job.key for job in snapshot.jobs}
+    assert len(jobs) == len(snapshot.jobs), "every job has one line"
+    owning = {job.key for job in snapshot.jobs if job.status.turn is not None}
+    waiting = [line.position for line in jobs if line.phase == Phase.QUEUED and line.job not in owning]
+    assert waiting == sorted(waiting, key=lambda position: (position is None, position or 0)), "in the queue's order"
     for job in snapshot.jobs:
         done = share(job)
         assert done is None or 0 <= done <= 1

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import signal
 import subprocess
 import sys
 import tomllib
@@ -57,8 +58,11 @@ class Plugin:
             env={**self._environment, **environment},
         )  # fmt: skip
 
-    def on_a_terminal(self, *arguments: str, typed: str = "", **environment: str) -> Done:
-        """Run it to its end on a terminal of its own, with typed input; `out` is all that it printed."""
+    def on_a_terminal(self, *arguments: str, typed: str = "", until: str = "", **environment: str) -> Done:
+        """Run it on a terminal of its own, with typed input; `out` is all that it printed.
+
+        It runs to its end, or until it has printed `until`: then it is interrupted, as with Ctrl-C.
+        """
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             ["kubectl", "relay", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
@@ -69,6 +73,9 @@ class Plugin:
         seen = b""
         while part := _read(ours):
             seen += part
+            if until and until in seen.decode(errors="ignore"):
+                process.send_signal(signal.SIGINT)
+                until = ""
         os.close(ours)
         return Done(process.wait(60), seen.decode(), "")
 

@@ -19,6 +19,7 @@ from kubernetes.aio.client import rest
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube_error import KubeError as KubeError
 from gpu_relay.clients.kube_error import api_error, unreachable
+from gpu_relay.clients.kube_response import PageTooLargeError, payload_of, read_body
 
 Object = dict[str, Any]
 _APPLY = "application/apply-patch+yaml"
@@ -31,15 +32,10 @@ _PAGE = 500
 """Objects of a list that are read at once: in the first page, and at most."""
 _PAGE_BYTES = 4 * 1024 * 1024
 """Bytes of a page: where more come, the page is read again with fewer objects, down to a single one of any size."""
-_CHUNK = 256 * 1024
 _WATCH_GRACE = 10.0
 """Seconds for which a watch may be silent after the API server should have ended it."""
 
 _Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
-
-
-class _PageTooLargeError(Exception):
-    """A page of a list has more bytes than are read at once."""
 
 
 class Kube:
@@ -127,7 +123,7 @@ class Kube:
             query = {**selectors, "limit": limit, "continue": token}
             try:
                 page = await self._request("GET", path, query, most=_PAGE_BYTES if limit > 1 else None)
-            except _PageTooLargeError:
+            except PageTooLargeError:
                 limit = max(1, limit // 4)
                 continue
             limit = min(_PAGE, limit + max(1, limit // 4))
@@ -150,7 +146,7 @@ class Kube:
         answer = await self._send("GET", path, query, timeout=seconds + _WATCH_GRACE)
         try:
             if answer.status >= 400:
-                raise api_error(answer.status, _payload(answer.status, await answer.read()), f"watch {path}")
+                raise api_error(answer.status, payload_of(answer.status, await answer.read()), f"watch {path}")
             async for line in answer.response.content:
                 change = json.loads(line)
                 if change["type"] == "ERROR":
@@ -158,6 +154,19 @@ class Kube:
                 yield change["type"], change["object"]
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
             raise unreachable(f"watch {path}", error) from error
+        finally:
+            answer.response.close()
+
+    async def stream(self, path: str, query: Mapping[str, str], *, seconds: float) -> AsyncGenerator[bytes, None]:
+        """Yield the parts of a body that is no JSON, such as a log, as they come, for at most so many seconds."""
+        answer = await self._send("GET", path, query, timeout=seconds)
+        try:
+            if answer.status >= 400:
+                raise api_error(answer.status, payload_of(answer.status, await answer.read()), f"GET {path}")
+            async for part in answer.response.content.iter_any():
+                yield part
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise unreachable(f"GET {path}", error) from error
         finally:
             answer.response.close()
 
@@ -233,11 +242,11 @@ class Kube:
         most: int | None = None,
         timeout: float | None = None,
     ) -> Object:
-        """Send a request and return the response; `_PageTooLargeError` where it has more than `most` bytes."""
+        """Send a request and return the response; `PageTooLargeError` where it has more than `most` bytes."""
         asked = time.time()
         answer = await self._send(method, path, query, body, content_type=content_type, timeout=timeout)
         try:
-            payload = _payload(answer.status, await _read(answer, most))
+            payload = payload_of(answer.status, await read_body(answer, most))
         except (aiohttp.ClientError, TimeoutError, json.JSONDecodeError) as error:
             self._count(method, "unreachable")
             raise unreachable(f"{method} {path}", error) from error
@@ -271,27 +280,3 @@ class Kube:
         except (aiohttp.ClientError, TimeoutError) as error:
             self._count(method, "unreachable")
             raise unreachable(f"{method} {path}", error) from error
-
-
-async def _read(answer: rest.RESTResponse, most: int | None) -> bytes:
-    """Return the body of a response; `_PageTooLargeError` where it is larger, without reading the rest."""
-    if most is None:
-        return bytes(await answer.read())
-    parts, size = [], 0
-    async for part in answer.response.content.iter_chunked(_CHUNK):
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            answer.response.close()
-            raise _PageTooLargeError
-    return b"".join(parts)
-
-
-def _payload(status: int, raw: bytes) -> Object:
-    """Read a response; errors of paths that the API server does not know come as plain text."""
-    try:
-        return dict(json.loads(raw or b"{}"))
-    except json.JSONDecodeError:
-        if status < 400:
-            raise
-        return {"message": raw.decode(errors="replace").strip()}

@@ -11,6 +11,7 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.outage import clocks_of
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.overview.jobs import expected_end, expected_start
 from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu
 from gpu_relay.overview.queue import could_serve, fits_nowhere, preparing, queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
@@ -126,9 +127,8 @@ def _owner(snapshot: ClusterSnapshot, holder: Holder) -> Owner:
     job = snapshot.job(holder.job) if holder.job else None
     if job is None:
         return Owner(holder.job, "", "", holder.since, None)
-    progress = job.status.progress
-    until = parse_time(progress.eta) if progress and progress.eta and job.status.phase == Phase.TRAINING else None
-    return Owner(holder.job, job.status.phase or "", progress.summary if progress else "", holder.since, until)
+    epoch = job.status.progress.summary if job.status.progress else ""
+    return Owner(holder.job, job.status.phase or "", epoch, holder.since, expected_end(job))
 
 
 def _resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | None:
@@ -165,12 +165,11 @@ def _out_since(lease: GpuLease | None, owner: Owner | None) -> datetime | None:
 
 def _waiting(job: Job) -> Waiting:
     reconciling = next((c for c in job.status.conditions if c.type == words.ConditionType.RECONCILING), None)
-    expected = job.status.estimated_start_time
     return Waiting(
         job=job.key,
         position=job.status.queue_position or 0,
         priority=job.spec.priority,
         need_mib=job.need_mib,
-        expected=parse_time(expected) if expected else None,
+        expected=expected_start(job),
         reason=reconciling.reason if reconciling else "",
     )

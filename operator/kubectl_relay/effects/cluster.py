@@ -3,7 +3,7 @@
 import asyncio
 import os
 import weakref
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, Kube
 
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
-from gpu_relay.clients.resources import POD_PROXY, Resource, pod_proxy_path
+from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod
 from kubectl_relay.exits import Exit, RelayError
@@ -21,6 +21,7 @@ from kubectl_relay.exits import Exit, RelayError
 T = TypeVar("T")
 _TIMEOUT = 15.0
 _REPORT_TIMEOUT = 4.0
+_LOG_SECONDS = 7 * 86400.0
 
 
 class ApiError(RelayError):
@@ -36,11 +37,14 @@ class BrokenError(RelayError):
 
 
 class ForbiddenError(ApiError):
-    """A right is missing; `rule` says which one."""
+    """A right is missing; the message has the rule that would grant it, `right` is its short form."""
 
-    def __init__(self, rule: str) -> None:
-        super().__init__(403, f"you may not {rule}", Exit.FORBIDDEN)
-        self.rule = rule
+    def __init__(self, verb: str, resource: Resource, namespace: str | None) -> None:
+        where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
+        self.right = f"{verb} {resource} {where}"
+        group, plural = f'apiGroups ["{resource.group}"]', f'resources ["{resource.full_plural}"]'
+        rule = f'a rule with {group}, {plural}, verbs ["{verb}"]'
+        super().__init__(403, f"you may not {self.right} ({rule})", Exit.FORBIDDEN)
 
 
 class NotFoundError(ApiError):
@@ -114,7 +118,7 @@ class Cluster:
                 return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
             except KubeError as error:
                 if error.status == 403:
-                    return ForbiddenError(_rule("get", POD_PROXY, pod.namespace))
+                    return ForbiddenError("get", POD_PROXY, pod.namespace)
                 if error.status:
                     return ApiError(error.status, f"no answer from pod {pod.name}: {error.message}")
                 return self._error(error, "get", POD_PROXY, pod.namespace)
@@ -133,15 +137,23 @@ class Cluster:
         """
         fields = f"metadata.name={name}"
         changes = self._kube.watch(resource.path(namespace), version=version, seconds=seconds, fields=fields)
+        return self._each(changes, "watch", resource, namespace)
 
-        async def following() -> tuple[str, Object] | None:
-            return await anext(changes, None)
+    def log(self, namespace: str, pod: str, container: str, *, follow: bool) -> Iterator[bytes]:
+        """Yield a container's log in parts; with `follow` until the container ends, for a week at most."""
+        query = {"container": container, "follow": "true" if follow else ""}
+        parts = self._kube.stream(POD_LOG.path(namespace, pod), query, seconds=_LOG_SECONDS)
+        return self._each(parts, "get", POD_LOG, namespace)
+
+    def _each(self, items: AsyncGenerator[T, None], verb: str, resource: Resource, namespace: str) -> Iterator[T]:
+        async def following() -> T | None:
+            return await anext(items, None)
 
         try:
-            while (change := self._run(following(), "watch", resource, namespace)) is not None:
-                yield change
+            while (item := self._run(following(), verb, resource, namespace)) is not None:
+                yield item
         finally:
-            self._runner.run(changes.aclose())
+            self._runner.run(items.aclose())
 
     def _run(self, call: Coroutine[Any, Any, T], verb: str, resource: Resource, namespace: str | None) -> T:
         try:
@@ -159,7 +171,7 @@ class Cluster:
         if error.status == 403 and "cannot" not in error.message:  # the message of an admission policy, not RBAC's
             return ApiError(403, error.message, Exit.FORBIDDEN)
         if error.status == 403:
-            return ForbiddenError(_rule(verb, resource, namespace))
+            return ForbiddenError(verb, resource, namespace)
         if error.not_found and not error.details.get("name"):
             return NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
         if error.not_found:
@@ -177,13 +189,6 @@ def _refuse_impersonation(path: str, user: str) -> None:
     named = KubeConfigMerger(path).config["users"].get_with_name(user, safe=True)
     if named is not None and "as" in (named.value.get("user") or {}):
         raise RelayError(f"user {user} of the kubeconfig impersonates another (`as`), which this plugin cannot do")
-
-
-def _rule(verb: str, resource: Resource, namespace: str | None) -> str:
-    """Name a right as a role would grant it."""
-    where = f"in namespace {namespace}" if namespace is not None else "in all namespaces"
-    group = f'apiGroups ["{resource.group}"]'
-    return f'{verb} {resource} {where} (a rule with {group}, resources ["{resource.full_plural}"], verbs ["{verb}"])'
 
 
 def _cause(error: KubeError) -> str:

@@ -39,6 +39,7 @@ class SnapshotReader:
         self._cluster = cluster
         self._relay = relay_namespace
         self._unknown: list[str] = []
+        self._hidden: dict[str, str] = {}
 
     def snapshot(
         self, namespace: str | None, *, widen: bool, measure: bool = False, events: bool = False
@@ -48,6 +49,7 @@ class SnapshotReader:
         `widen` reads jobs of all namespaces where that is allowed, and else those of the namespace alone.
         `measure` asks the residents themselves, `events` reads Events, too.
         """
+        self._forget()
         jobs, everywhere = self._jobs(namespace, widen=widen)
         leases, leader = self._leases()
         residents = self._residents(measure=measure)
@@ -61,7 +63,15 @@ class SnapshotReader:
             residents=residents,
             node_labels=self._node_labels(jobs, residents or ()),
             events=job_events,
-            unknown=tuple(self._unknown),
+            unknown=self._sentences(),
+        )
+
+    def jobs_only(self, namespace: str | None, *, widen: bool) -> ClusterSnapshot:
+        """Read jobs as `snapshot` does, and nothing else."""
+        self._forget()
+        jobs, everywhere = self._jobs(namespace, widen=widen)
+        return ClusterSnapshot(
+            now=self._cluster.now, jobs=tuple(jobs), everywhere=everywhere, unknown=self._sentences()
         )
 
     def raw_job(self, namespace: str, name: str) -> Object:
@@ -99,7 +109,7 @@ class SnapshotReader:
         raws: list[Object] | None = None
         try:
             if widen and namespace is not None:
-                raws = self._try("Jobs of other namespaces", lambda: self._cluster.list(JOBS, None))
+                raws = self._try("jobs of other namespaces", lambda: self._cluster.list(JOBS, None))
             everywhere = raws is not None or namespace is None
             if raws is None:
                 raws = self._cluster.list(JOBS, namespace)
@@ -115,18 +125,17 @@ class SnapshotReader:
 
     def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderRecord | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
-        raws = self._try("Who owns each GPU by its Lease", lambda: self._cluster.list(LEASES, self._relay, labels=mine))
-        if raws is None:
-            return None, None
+        what = "the Leases, which record the owners of GPUs"
+        raws = self._try(what, lambda: self._cluster.list(LEASES, self._relay, labels=mine))
         try:
             leader = leader_record_of(self._cluster.get(LEASES, self._relay, words.LEADER_LEASE))
         except ApiError:
             leader = None
-        return {lease.gpu: lease for lease in map(lease_of, raws)}, leader
+        return None if raws is None else {lease.gpu: lease for lease in map(lease_of, raws)}, leader
 
     def _residents(self, *, measure: bool) -> tuple[Resident, ...] | None:
         raws = self._try(
-            "Resident pods and their reports",
+            "resident pods",
             lambda: self._first_allowed(
                 *(
                     partial(self._cluster.list, PODS, scope, labels=words.LABEL_RESIDENT)
@@ -146,7 +155,7 @@ class SnapshotReader:
         if not any(job.node_selector for job in queued(jobs)):
             return {}
         nodes = sorted({each.node for each in residents if each.node})
-        read = (self._try("Labels of nodes", partial(self._cluster.get, NODES, None, node)) for node in nodes)
+        read = (self._try("labels of nodes", partial(self._cluster.get, NODES, None, node)) for node in nodes)
         return {raw["metadata"]["name"]: raw["metadata"].get("labels", {}) for raw in read if raw is not None}
 
     def _first_allowed(self, *calls: Callable[[], T]) -> T:
@@ -167,7 +176,7 @@ class SnapshotReader:
                 except ValueError as problem:
                     error = str(problem)
             case ForbiddenError():
-                self._note(f"The residents' measurements of memory cannot be read: you may not {answer.rule}.")
+                self._hidden["the memory that residents measure"] = answer.right
             case RelayError():
                 self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {answer}.")
         return resident_of(pod, None, error)
@@ -181,8 +190,17 @@ class SnapshotReader:
         try:
             return call()
         except ForbiddenError as error:
-            self._note(f"{what} cannot be seen: you may not {error.rule}.")
+            self._hidden[what] = error.right
             return None
+
+    def _forget(self) -> None:
+        """Forget what an earlier snapshot lacked."""
+        self._unknown, self._hidden = [], {}
+
+    def _sentences(self) -> tuple[str, ...]:
+        """Return what could not be read; all that takes more rights is one sentence."""
+        hidden = "; ".join(f"{what} ({right})" for what, right in self._hidden.items())
+        return (*([f"Your rights do not show: {hidden}."] if hidden else []), *self._unknown)
 
     def _note(self, sentence: str) -> None:
         if sentence not in self._unknown:

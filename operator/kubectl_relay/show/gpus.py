@@ -1,6 +1,7 @@
 """GPUs as cards: the owner, a bar of its memory, its resident, its queue."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from rich.console import Console, Group, RenderableType
@@ -10,7 +11,7 @@ from rich.text import Text
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.domain.quantities import mib
-from gpu_relay.overview.gpus import Gpu, Memory, Owner, ResidentState, Waiting, stranded
+from gpu_relay.overview.gpus import Gpu, Memory, Owner, ResidentState, Waiting, gpus_of, stranded
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.show.console import words
 from kubectl_relay.views.times import clock, span
@@ -20,24 +21,30 @@ _MOST_WAITING = 8
 _STATE_STYLES = {"loaded": "green", "unloaded": "yellow", "failed": "bold red", "unknown": "dim"}
 
 
-def show_gpus(console: Console, gpus: Sequence[Gpu], snapshot: ClusterSnapshot) -> None:
-    """Print every GPU, and what could not be read."""
+class GpuScreen:
+    """What a live display shows; drawn several times a second, so that times advance between changes."""
+
+    def __init__(self, snapshot: ClusterSnapshot, now: Callable[[], datetime]) -> None:
+        self.snapshot = snapshot
+        self._now = now
+
+    def __rich__(self) -> RenderableType:
+        return gpu_cards(replace(self.snapshot, now=self._now()))
+
+
+def gpu_cards(snapshot: ClusterSnapshot) -> Group:
+    """Draw every GPU, and what could not be read."""
     silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
+    parts: list[RenderableType] = []
     if silent is not None:
-        console.print(
-            words(
-                ("No operator is the leader", "bold red"),
-                f", and none has been for {span(silent)}: no job starts.",
-            )
-        )
-    for gpu in gpus:
-        console.print(_card(gpu, snapshot))
+        missing = f", and none has been for {span(silent)}: no job starts."
+        parts.append(words(("No operator is the leader", "bold red"), missing))
+    gpus = gpus_of(snapshot)
+    parts += [_card(gpu, snapshot) for gpu in gpus] or [_no_gpu(snapshot)]
     without = stranded(snapshot.jobs)
     if without:
-        console.print(words(("  no GPU suits  ", "red"), ", ".join(f"{w.job} ({mib(w.need_mib)})" for w in without)))
-    if not gpus:
-        console.print(_no_gpu(snapshot))
-    show_unknown(console, snapshot.unknown)
+        parts.append(words(("  no GPU suits  ", "red"), ", ".join(f"{w.job} ({mib(w.need_mib)})" for w in without)))
+    return Group(*parts, *_unknown(snapshot.unknown))
 
 
 def _no_gpu(snapshot: ClusterSnapshot) -> str:
@@ -48,10 +55,13 @@ def _no_gpu(snapshot: ClusterSnapshot) -> str:
 
 def show_unknown(console: Console, sentences: Sequence[str]) -> None:
     """Print what could not be read."""
-    if sentences:
-        console.print()
-    for sentence in sentences:
-        console.print(words(("not known  ", "dim"), (sentence, "dim")))
+    for line in _unknown(sentences):
+        console.print(line)
+
+
+def _unknown(sentences: Sequence[str]) -> list[Text]:
+    lines = [words(("not known  ", "dim"), (sentence, "dim")) for sentence in sentences]
+    return [Text(), *lines] if lines else []
 
 
 def _card(gpu: Gpu, snapshot: ClusterSnapshot) -> RenderableType:

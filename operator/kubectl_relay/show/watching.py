@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from datetime import datetime
 
-from rich.console import Group, RenderableType
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -11,12 +12,14 @@ from rich.text import Text
 from gpu_relay.api.words import Phase
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import mib, parse_time
+from gpu_relay.overview.jobs import expected_end, expected_start
 from kubectl_relay.show.console import words
 from kubectl_relay.views.progress import STEPS, curves, message, share, sparkline
 from kubectl_relay.views.times import clock, span
 
-_CURVE = 48
-_BAR = 40
+_CURVE, _LEAST_CURVE = 48, 8
+_BAR, _LEAST_BAR = 40, 10
+_GAP = 2
 
 
 class Panel:
@@ -26,16 +29,16 @@ class Panel:
         self.job = job
         self._now = now
 
-    def __rich__(self) -> RenderableType:
-        return panel(self.job, self._now())
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield panel(self.job, self._now(), options.max_width)
 
 
-def panel(job: Job, now: datetime) -> RenderableType:
-    """Draw a job as of a time."""
-    parts: list[RenderableType] = [_title(job), _steps(job), *_bar(job, now)]
+def panel(job: Job, now: datetime, width: int) -> RenderableType:
+    """Draw a job as of a time, in so many columns."""
+    parts: list[RenderableType] = [_title(job), _steps(job), *_bar(job, now, width)]
     by_epoch = curves(job)
     if by_epoch:
-        parts.append(_curves(by_epoch))
+        parts.append(_curves(by_epoch, width))
     parts.append(words((message(job), "dim")))
     return Group(*parts)
 
@@ -67,36 +70,47 @@ def _steps(job: Job) -> Text:
     return words(*parts[:-1])
 
 
-def _bar(job: Job, now: datetime) -> list[RenderableType]:
+def _bar(job: Job, now: datetime, width: int) -> list[RenderableType]:
+    """Draw the bar before its texts, shorter where there is little room, and above them where there is less."""
     done, progress = share(job), job.status.progress
     if job.status.phase == Phase.QUEUED:
         return [_place(job, now)]
     if done is None or progress is None:
         return []
-    row = Table.grid(padding=(0, 2, 0, 0))
-    eta = parse_time(progress.eta) if progress.eta and job.status.phase == Phase.TRAINING else None
+    eta = expected_end(job)
     end = f"ends at {clock(eta, now)}, in {span(eta - now)}" if eta else progress.stage
     began = f"for {span(now - parse_time(job.status.turn.since))}" if job.status.turn else ""
-    bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-    row.add_row(
-        bar,
-        words((f"epoch {progress.summary}" if progress.summary else "done", "bold"), f"  {done:.0%}"),
-        began,
-        words(end),
-    )
-    return [row]
+    head = words((f"epoch {progress.summary}" if progress.summary else "done", "bold"), f"  {done:.0%}")
+    texts = Text("  ").join([head, *(words(text) for text in (began, end) if text)])
+    room = width - texts.cell_len - _GAP
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    if room >= _LEAST_BAR:
+        table.add_row(ProgressBar(total=1.0, completed=done, width=min(_BAR, room)), texts)
+        return [table]
+    table.add_row(ProgressBar(total=1.0, completed=done, width=min(_BAR, width)))
+    return [table, texts]
 
 
 def _place(job: Job, now: datetime) -> Text:
     place = f"number {job.status.queue_position} in the queue" if job.status.queue_position else "no place in the queue"
-    start = job.status.estimated_start_time
-    return words(place, f", should begin at {clock(parse_time(start), now)}" if start else "")
+    start = expected_start(job)
+    return words(place, f", should begin at {clock(start, now)}" if start else "")
 
 
-def _curves(course: Mapping[str, list[float]]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    for name, values in course.items():
-        seen = f"{min(values):g} to {max(values):g}" if len(values) > 1 else ""
-        newest = words((f"{values[-1]:g}", "bold"))
-        table.add_row(words((name, "cyan")), sparkline(values, _CURVE), newest, words((seen, "dim")))
+def _curves(course: Mapping[str, list[float]], width: int) -> Table:
+    """Draw the curves; where there is little room, they are shorter, and then without their least and their most."""
+    rows = [(words((name, "cyan")), f"{values[-1]:g}", _range(values), values) for name, values in course.items()]
+    names, newest, ranges = (max(cell_len(str(row[column])) for row in rows) for column in range(3))
+    room = width - names - newest - 2 * _GAP
+    with_ranges = room - ranges - _GAP >= _LEAST_CURVE
+    cells = max(_LEAST_CURVE, min(_CURVE, room - (ranges + _GAP if with_ranges else 0)))
+    table = Table.grid(padding=(0, _GAP, 0, 0))
+    table.add_column(overflow="fold")
+    for name, last, seen, values in rows:
+        more = [words((seen, "dim"))] if with_ranges else []
+        table.add_row(name, sparkline(values, cells), words((last, "bold")), *more)
     return table
+
+
+def _range(values: list[float]) -> str:
+    return f"{min(values):g} to {max(values):g}" if len(values) > 1 else ""

@@ -10,13 +10,14 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.overview.gpus import Gpu, gpus_of
+from gpu_relay.overview.jobs import expected_end, expected_start, explaining_condition
 from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
 from kubectl_relay.views.job_history import HistoryEntry, history
+from kubectl_relay.views.losses import results_at
 from kubectl_relay.views.times import clock, span
 
-_EXPLAINING = (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING)
 _SHOWN_OTHERWISE = frozenset({Reason.WAITING_IN_QUEUE, Reason.TRAINING_RUNNING})
 _MOST_AHEAD = 8
 
@@ -37,7 +38,7 @@ class Explanation:
 
 def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
     """Explain a job by its own status, and by the other objects that could be read."""
-    condition = _explaining_condition(job)
+    condition = explaining_condition(job.status)
     reason = condition.reason if condition else ""
     return Explanation(
         job=job.key,
@@ -49,12 +50,6 @@ def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
         history=tuple(history(snapshot, job)),
         unknown=snapshot.unknown,
     )
-
-
-def _explaining_condition(job: Job) -> Condition | None:
-    """Return the condition that explains the phase of the job."""
-    known = {condition.type: condition for condition in job.status.conditions}
-    return next((known[kind] for kind in _EXPLAINING if kind in known and known[kind].status == "True"), None)
 
 
 def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
@@ -80,10 +75,9 @@ def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
 
 
 def _until(snapshot: ClusterSnapshot, job: Job) -> str:
-    eta = job.status.progress.eta if job.status.progress else None
-    if not eta:
+    end = expected_end(job)
+    if end is None:
         return ""
-    end = parse_time(eta)
     return f"; it should end at {clock(end, snapshot.now)}, in {span(end - snapshot.now)}"
 
 
@@ -120,8 +114,8 @@ def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
     yield f"It has waited for {span(snapshot.now - waits_since(job))}."
     if fits_nowhere(job):
         return
-    if job.status.estimated_start_time:
-        start = parse_time(job.status.estimated_start_time)
+    start = expected_start(job)
+    if start is not None:
         yield f"Its turn should begin at {clock(start, snapshot.now)}, in {span(start - snapshot.now)}."
     elif job.status.queue_position:
         yield "The start of its turn is unknown: there is no estimate of how long the training jobs before it take."
@@ -169,10 +163,8 @@ def _results(job: Job) -> Iterator[str]:
     results = job.status.results
     if results is None:
         return
-    pvc = job.spec.output.persistent_volume_claim
-    where = f"on PVC {pvc.claim_name}" if pvc else f"at {job.spec.output.uri}"
     if results.weights:
-        yield f"Weights {where}: {', '.join(results.weights.values())}."
+        yield f"Weights {results_at(job)}: {', '.join(results.weights.values())}."
     if results.metrics:
         yield f"Metrics of the {'best ' if job.spec.trains else ''}weights: {_figures(results.metrics)}."
     if results.validation is not None and job.spec.trains:

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from gpu_relay.api.words import ConditionType, Phase
+from gpu_relay.api.words import Phase
 from gpu_relay.domain.job.metrics_curve import Point, points
 from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.overview.jobs import explaining_condition
 from kubectl_relay.exits import Exit
 
 STEPS = (Phase.PREPARING, Phase.QUEUED, Phase.ACQUIRING, Phase.TRAINING, Phase.RELEASING, Phase.SUCCEEDED)
@@ -62,11 +63,8 @@ def sparkline(values: Sequence[float], width: int) -> str:
 
 def message(job: Job) -> str:
     """Return the message of the condition that explains the job's state; empty where there is none."""
-    known = {condition.type: condition for condition in job.status.conditions if condition.status == "True"}
-    for kind in (ConditionType.FAILED, ConditionType.COMPLETE, ConditionType.SUSPENDED, ConditionType.RECONCILING):
-        if kind in known:
-            return f"{known[kind].reason}: {known[kind].message}"
-    return ""
+    condition = explaining_condition(job.status)
+    return f"{condition.reason}: {condition.message}" if condition else ""
 
 
 def line(job: Job) -> str:

@@ -1,5 +1,6 @@
 """What the API server's refusals become: sentences that say what to change, and exit codes."""
 
+import gc
 import json
 import os
 import threading
@@ -14,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from kubectl_relay.commands import cli
 from kubectl_relay.exits import Exit, RelayError
+from tests.unit.kubectl_relay.relay_api import write_kubeconfig
 
 
 @dataclass
@@ -43,25 +45,15 @@ def answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Answers
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    _kubeconfig(tmp_path / "config", f"http://127.0.0.1:{server.server_address[1]}")
+    write_kubeconfig(tmp_path / "config", f"http://127.0.0.1:{server.server_address[1]}")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     yield given
     server.shutdown()
     server.server_close()
 
 
-def _kubeconfig(file: Path, server: str, **user: str) -> None:
-    context = {"cluster": "c", "user": "u", "namespace": "vision"}
-    config = {
-        "apiVersion": "v1", "kind": "Config", "current-context": "here",
-        "clusters": [{"name": "c", "cluster": {"server": server}}],
-        "users": [{"name": "u", "user": {"token": "t", **user}}],
-        "contexts": [{"name": "here", "context": context}],
-    }  # fmt: skip
-    file.write_text(json.dumps(config))
-
-
 def run(*arguments: str) -> Result:
+    gc.collect()  # closes an earlier command's connections now, not within this command's event loop
     return CliRunner().invoke(cli, arguments, standalone_mode=False)
 
 
@@ -110,7 +102,7 @@ def test_a_server_in_trouble(answers: Answers) -> None:
 
 
 def test_no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
+    write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1")
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     error = refused("gpus")
     assert error.code == Exit.ERROR
@@ -132,7 +124,7 @@ def test_no_such_configuration(answers: Answers, arguments: list[str], said: str
 
 
 def test_a_user_who_acts_as_another_is_not_taken_for_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _kubeconfig(tmp_path / "config", "http://127.0.0.1:1", **{"as": "somebody"})
+    write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1", **{"as": "somebody"})
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
     assert "user u of the kubeconfig impersonates another" in str(refused("gpus"))
 

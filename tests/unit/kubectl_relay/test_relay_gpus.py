@@ -12,7 +12,7 @@ from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.overview.gpus import Gpu, gpus_of
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.show.console import output
-from kubectl_relay.show.gpus import show_gpus
+from kubectl_relay.show.gpus import gpu_cards
 from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago, lease, queued, report, resident, training
 
 
@@ -29,7 +29,7 @@ def owner_of(snapshot: ClusterSnapshot) -> str:
 def shown(snapshot: ClusterSnapshot, width: int = 120) -> list[str]:
     file = io.StringIO()
     console = Console(file=file, width=width, highlight=False, markup=False)
-    show_gpus(console, gpus_of(snapshot), snapshot)
+    console.print(gpu_cards(snapshot))
     return [line.rstrip() for line in file.getvalue().splitlines()]
 
 
@@ -139,6 +139,6 @@ def test_a_pipe_gets_no_colours_and_no_blanks_at_line_ends(monkeypatch: pytest.M
     monkeypatch.setenv("COLUMNS", "100")
     file = io.StringIO()
     snapshot = ClusterSnapshot(NOW, (training(),), leases={GPU: lease(training())}, unknown=("Something.",))
-    show_gpus(output(file), gpus_of(snapshot), snapshot)
+    output(file).print(gpu_cards(snapshot))
     assert "\x1b" not in file.getvalue()
     assert all(line == line.rstrip() for line in file.getvalue().splitlines())

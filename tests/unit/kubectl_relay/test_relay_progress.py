@@ -8,12 +8,13 @@ import pytest
 from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import Curve, Progress
-from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.quantities import timestamp
 from kubectl_relay.exits import Exit
-from kubectl_relay.show.watching import panel
+from kubectl_relay.show.watching import Panel
 from kubectl_relay.views.losses import losses
 from kubectl_relay.views.progress import curves, ending, line, sparkline
-from tests.unit.kubectl_relay.relay_world import NOW, condition, job, queued, training
+from tests.unit.kubectl_relay.relay_world import NOW, ago, condition, job, queued, training
 
 
 def with_course(epochs: str, metrics: dict[str, str], losses: dict[str, str] | None = None) -> Job:
@@ -22,9 +23,9 @@ def with_course(epochs: str, metrics: dict[str, str], losses: dict[str, str] | N
     return replace(before, status=before.status.model_copy(update={"curve": course}))
 
 
-def shown(what: Job) -> list[str]:
+def shown(what: Job, width: int = 110) -> list[str]:
     file = io.StringIO()
-    Console(file=file, width=110, highlight=False, markup=False).print(panel(what, NOW))
+    Console(file=file, width=width, highlight=False, markup=False).print(Panel(what, lambda: NOW))
     return [text.rstrip() for text in file.getvalue().splitlines()]
 
 
@@ -53,6 +54,49 @@ def test_a_running_job_on_a_screen() -> None:
         "mAP50  ▁▅█  0.6  0.1 to 0.6",
         "TrainingRunning: digits-1 trains: epoch 12/100",
     ]
+
+
+def test_a_running_job_fits_80_columns() -> None:
+    assert shown(with_course("10 11", {"mAP50": "0.1 0.4"}), 80) == [
+        "vision/digits  yolo26n.yaml, 100 epochs  on Tesla T4 of node-1, 14,910 MiB",
+        "measured free, 10,240 MiB granted",
+        "Preparing → Queued → Acquiring →  Training  → Releasing → Succeeded",
+        "━━                   epoch 12/100  12%  for 4m 00s  ends at 12:10:00, in 10m 00s",
+        "mAP50  ▁▅█  0.6  0.1 to 0.6",
+        "TrainingRunning: digits-1 trains: epoch 12/100",
+    ]
+
+
+def test_curves_are_shorter_where_there_is_little_room() -> None:
+    epochs, values = " ".join(map(str, range(1, 61))), " ".join(f"{n / 1234567:g}" for n in range(1, 61))
+    course = with_course(epochs, {"mAP50_95_of_the_validation": values})
+    lines = shown(course, 80)
+    assert max(map(len, lines)) <= 80
+    (curve,) = (line for line in lines if line.startswith("mAP50_95_of_the_validation"))
+    assert len(curve.split()[1]) >= 8
+    assert curve.endswith("4.86e-05") or " to " in curve
+    (narrow,) = (line for line in shown(course, 50) if line.startswith("mAP50_95_of_the_validation"))
+    assert " to " not in narrow, "the curve needs the room"
+
+
+@pytest.mark.parametrize("width", [80, 60, 40])
+def test_long_names_and_dates_fit(width: int) -> None:
+    """Names of 63 characters, an end in some days, and a message that is one word."""
+    long, word = "n" * 63, "x" * 200
+    before = with_course("1 2", {"m" * 60: "0.123456789 0.2"}, {"box": "3 2.5"})
+    far = before.status.progress.model_copy(update={"eta": timestamp(ago(days=-3)), "summary": "1200/10000"})  # type: ignore[union-attr]
+    gpu = before.status.gpu.model_copy(update={"node": long, "name": "NVIDIA RTX PRO 6000 Blackwell"})  # type: ignore[union-attr]
+    said = condition("Reconciling", "TrainingRunning", word)
+    status = before.status.model_copy(update={"progress": far, "gpu": gpu, "attempt": 12, "conditions": [said]})
+    lines = shown(replace(before, key=JobKey(long, long, "u"), status=status), width)
+    assert max(map(len, lines)) <= width
+    text = "".join(lines).replace(" ", "")
+    assert f"{long}/{long}" in text
+    assert word in text
+    assert "epoch1200/10000" in text
+    assert "endsat2026-01-0412:00:00,in3d0h" in text
+    bars = [line for line in lines if set(line.strip()) <= {"━", "╸", "╺"} and line.strip()]
+    assert len(bars) == 1, "the bar is whole, on a line of its own"
 
 
 def test_a_waiting_job_on_a_screen() -> None:
