@@ -12,7 +12,9 @@ import (
 	"log"
 	"os"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	notificationv1 "github.com/fluxcd/notification-controller/api/v1beta3"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -68,6 +70,9 @@ func decode(text []byte) (any, error) {
 		"PrometheusRule": &monitoringv1.PrometheusRule{},
 		"Kustomization":  &kustomizev1.Kustomization{},
 		"GitRepository":  &sourcev1.GitRepository{},
+		"HelmRelease":    &helmv2.HelmRelease{},
+		"Provider":       &notificationv1.Provider{},
+		"Alert":          &notificationv1.Alert{},
 	}
 	into, known := kinds[object.GetKind()]
 	if !known {
