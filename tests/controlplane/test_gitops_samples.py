@@ -37,8 +37,8 @@ def test_flux_samples_are_of_their_types(sample: str) -> None:
     found = list(objects("flux", sample).values())
     assert misfits(found) == [""] * len(found)
     for item in found:
-        wrong = {**item, "spec": {**item["spec"], "intervall": "1m"}}
-        assert 'unknown field "intervall"' in misfits([wrong])[0]
+        wrong = {**item, "spec": {**item["spec"], "Suspend": True}}
+        assert 'unknown field "spec.Suspend"' in misfits([wrong])[0]
 
 
 @pytest.fixture(scope="module")

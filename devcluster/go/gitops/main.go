@@ -7,6 +7,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -19,7 +20,7 @@ import (
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
-	"sigs.k8s.io/yaml"
+	strictjson "sigs.k8s.io/json"
 )
 
 func main() {
@@ -78,8 +79,13 @@ func decode(text []byte) (any, error) {
 	if !known {
 		return nil, fmt.Errorf("kind %s is not known here", object.GetKind())
 	}
-	if err := yaml.UnmarshalStrict(text, into); err != nil {
+	// As the API server does, this distinguishes upper and lower case in names of fields.
+	unknown, err := strictjson.UnmarshalStrict(text, into)
+	if err != nil {
 		return err.Error(), nil
+	}
+	if len(unknown) > 0 {
+		return errors.Join(unknown...).Error(), nil
 	}
 	return "", nil
 }
