@@ -4,6 +4,7 @@ No Helm is installed here: what it does is played by its engine and kubectl, and
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,7 +24,6 @@ from tests.support.pages import Block, page
 from tests.support.walk import Walker
 
 MANIFESTS = REPOSITORY / "manifests"
-OVERLAY = MANIFESTS / "overlays" / "time-slicing"
 BEFORE = Path(__file__).parent / "before" / "crd.yaml"
 """The CRD of an earlier version."""
 CRD = "crd/yolotrainingjobs.gpurelay.dev"
@@ -34,19 +34,22 @@ UPGRADE, UPGRADE_HELM, ROLL_BACK, DELETE_JOBS, DELETE, DELETE_HELM, LOOK = BLOCK
 
 @pytest.fixture(scope="module")
 def empty() -> Iterator[Cluster]:
-    """A cluster with a team's namespace and that of NVIDIA's device plugin, and nothing of GPU Relay."""
+    """A cluster with a team's namespace, and nothing of GPU Relay."""
     with Cluster() as cluster:
         with api_client(cluster.run_dir) as api:
-            for name in (TEAM, "nvidia-device-plugin"):
-                create_namespace(api, name)
+            create_namespace(api, TEAM)
         yield cluster
 
 
 @pytest.fixture
-def walker(empty: Cluster) -> Walker:
-    """A shell in the checkout with kubectl for the cluster."""
+def walker(empty: Cluster, tmp_path: Path) -> Walker:
+    """A shell in a copy of the manifests, with the overlay that docs/install.md makes, and kubectl for the cluster."""
+    for folder in ("manifests", "crds"):
+        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    overlays = tmp_path / "manifests" / "overlays"
+    shutil.copytree(overlays / "gpu-node", overlays / "my-cluster")
     path = f"{find_kubectl().parent}{os.pathsep}{os.environ['PATH']}"
-    return Walker(REPOSITORY, {**os.environ, "KUBECONFIG": str(empty.kubeconfig), "PATH": path})
+    return Walker(tmp_path, {**os.environ, "KUBECONFIG": str(empty.kubeconfig), "PATH": path})
 
 
 def run(walker: Walker, block: Block) -> str:
@@ -73,7 +76,7 @@ def install(cluster: Cluster, *arguments: str, objects: list[Object] | None = No
     """Apply an install over an earlier version's CRD."""
     text = yaml.safe_dump_all(objects) if objects else None
     cluster.kubectl("apply", "--server-side", *arguments, "-f", str(BEFORE))
-    target = ("-f", "-") if objects else ("-k", str(OVERLAY))
+    target = ("-f", "-") if objects else ("-k", str(MANIFESTS / "overlays" / "gpu-node"))
     without = "-l=app.kubernetes.io/component!=cluster"
     cluster.kubectl("apply", "--server-side", *arguments, *target, without, stdin=text)
     cluster.kubectl("wait", "--for=condition=Established", CRD)
