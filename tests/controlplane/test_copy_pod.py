@@ -23,6 +23,7 @@ COPY: Object = yaml.safe_load((SAMPLES / "copy-pod.yaml").read_text())
 SAM3_COPY: Object = yaml.safe_load((SAMPLES / "sam3-copy-pod.yaml").read_text())
 QUOTA = {"requests.cpu": "1", "requests.memory": "4Gi", "limits.cpu": "4", "limits.memory": "16Gi"}
 TEAM = "copying-team"
+CLASSES = "/apis/storage.k8s.io/v1/storageclasses"
 NODES = ("with-sam3", "without-sam3")
 
 
@@ -105,14 +106,35 @@ def nodes(world: World) -> Iterator[tuple[str, str]]:
         world.delete_node(name)
 
 
-def test_it_runs_on_the_node_of_sam3(api: httpx.Client, world: World, neighbour: World, nodes: tuple[str, str]) -> None:
-    """A ReadWriteOnce volume is there, or is put there by the first pod. SAM3 may be in another namespace."""
-    pods = f"/api/v1/namespaces/{neighbour.namespace}/pods"
-    api.post(pods, json=moved(COPY, neighbour.namespace)).raise_for_status()
-    eventually(lambda: _condition(neighbour) == "Unschedulable", "the pod to wait for SAM3")
+@pytest.fixture
+def lazy(api: httpx.Client, neighbour: World, nodes: tuple[str, str]) -> Iterator[World]:
+    """The sample PVCs with a StorageClass that waits for a consumer, and volumes for them on each node."""
+    name = neighbour.namespace
+    kind = {"provisioner": "kubernetes.io/no-provisioner", "volumeBindingMode": "WaitForFirstConsumer"}
+    api.post(CLASSES, json={"metadata": {"name": name}, **kind}).raise_for_status()
+    spec = {"storageClassName": name, "accessModes": ["ReadWriteOnce"]}
+    for claim in ("data", "results"):
+        neighbour.delete_claim(claim)
+        neighbour.add_claim(claim, **spec)
+        for node in nodes:
+            hostname = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
+            where = {"required": {"nodeSelectorTerms": [{"matchExpressions": [hostname]}]}}
+            neighbour.add_volume(f"{name}-{node}-{claim}", local={"path": f"/{claim}"}, nodeAffinity=where, **spec)
+    yield neighbour
+    neighbour.empty()
+    api.delete(f"{CLASSES}/{name}")
+
+
+def test_it_runs_on_the_node_of_sam3(api: httpx.Client, world: World, lazy: World, nodes: tuple[str, str]) -> None:
+    """Local volumes are then created there, where training pods need them. SAM3 may be in another namespace."""
+    pods = f"/api/v1/namespaces/{lazy.namespace}/pods"
+    api.post(pods, json=moved(COPY, lazy.namespace)).raise_for_status()
+    eventually(lambda: _condition(lazy) == "Unschedulable", "the pod to wait for SAM3")
     resident = ScriptedResident()
     world.add_resident(resident, node=nodes[0])
-    eventually(lambda: neighbour.pod("copy")["spec"].get("nodeName") == nodes[0], "the pod to be where SAM3 is")
+    eventually(lambda: lazy.pod("copy")["spec"].get("nodeName") == nodes[0], "the pod to be where SAM3 is")
+    volumes = {lazy.claim(name)["spec"]["volumeName"] for name in ("data", "results")}
+    assert all(f"-{nodes[0]}-" in volume for volume in volumes)
     resident.close()
 
 
