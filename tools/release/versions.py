@@ -12,6 +12,8 @@ PLACES = {
     "manifests/chart/Chart.yaml": rf"^(?:version|appVersion): {_NUMBER}$",
     "manifests/chart/values.yaml": rf"^  (?:operator|sam3|yolo): .*tag: {_NUMBER},",
     "manifests/samples/complete.yaml": rf"image: gpu-relay/yolo:{_NUMBER}$",
+    "manifests/samples/copy-pod.yaml": rf"image: gpu-relay/yolo:{_NUMBER} ",
+    "manifests/samples/sam3-copy-pod.yaml": rf"image: gpu-relay/yolo:{_NUMBER} ",
     "docs/operations.md": rf"gpu-relay/yolo:{_NUMBER}",
     "docs/install.md": rf":{_NUMBER} ",
 }

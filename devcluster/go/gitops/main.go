@@ -7,17 +7,20 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"os"
 
+	helmv2 "github.com/fluxcd/helm-controller/api/v2"
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
+	notificationv1 "github.com/fluxcd/notification-controller/api/v1beta3"
 	sourcev1 "github.com/fluxcd/source-controller/api/v1"
 	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/cli-utils/pkg/kstatus/status"
-	"sigs.k8s.io/yaml"
+	strictjson "sigs.k8s.io/json"
 )
 
 func main() {
@@ -68,13 +71,21 @@ func decode(text []byte) (any, error) {
 		"PrometheusRule": &monitoringv1.PrometheusRule{},
 		"Kustomization":  &kustomizev1.Kustomization{},
 		"GitRepository":  &sourcev1.GitRepository{},
+		"HelmRelease":    &helmv2.HelmRelease{},
+		"Provider":       &notificationv1.Provider{},
+		"Alert":          &notificationv1.Alert{},
 	}
 	into, known := kinds[object.GetKind()]
 	if !known {
 		return nil, fmt.Errorf("kind %s is not known here", object.GetKind())
 	}
-	if err := yaml.UnmarshalStrict(text, into); err != nil {
+	// As the API server does, this distinguishes upper and lower case in names of fields.
+	unknown, err := strictjson.UnmarshalStrict(text, into)
+	if err != nil {
 		return err.Error(), nil
+	}
+	if len(unknown) > 0 {
+		return errors.Join(unknown...).Error(), nil
 	}
 	return "", nil
 }

@@ -13,6 +13,7 @@ def test_versions_are_those_of_the_go_modules() -> None:
         "kueue": f"sigs.k8s.io/kueue v{versions.KUEUE}",
         "kwok": f"sigs.k8s.io/kwok v{versions.KWOK}",
         "gitops": f"sigs.k8s.io/cli-utils v{versions.KSTATUS}",
+        "argocd": f"github.com/argoproj/argo-cd/v3 v{versions.ARGO_CD}",
         "promql": f"github.com/prometheus/prometheus v{versions.PROMETHEUS}",
     }
     for module, line in required.items():

@@ -22,7 +22,7 @@ NOT_FOUND = (404, b"404 page not found\n")
 
 @dataclass
 class Api:
-    """Answers by path, each once and the last one for ever; what has no answer is not found."""
+    """Answers by path, each once and the last one indefinitely; what has no answer is not found."""
 
     answers: dict[str, list[tuple[int, bytes]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
