@@ -95,7 +95,7 @@ def test_a_server_that_stays_in_trouble_ends_it(api: Api) -> None:
     assert len(api.asked) == 10
 
 
-def test_what_was_hidden_once_is_not_hidden_for_ever(api: Api) -> None:
+def test_what_was_hidden_once_may_be_shown_later(api: Api) -> None:
     """A right that is granted meanwhile: the next look says nothing of it."""
     api.answers[LEASES] = []
     for _ in range(2):
