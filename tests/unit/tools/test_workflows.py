@@ -1,6 +1,7 @@
 """The workflows: actions are pinned by commits, jobs have the least rights, and commands are of the Makefile."""
 
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -28,12 +29,29 @@ def test_actions_are_pinned_by_commits(name: str) -> None:
         assert re.fullmatch(r" # v\d+\.\d+\.\d+", comment), "the version of the commit, for readers"
 
 
+def commands(name: str) -> list[str]:
+    jobs = yaml.safe_load(WORKFLOWS[name].read_text())["jobs"].values()
+    return [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+
+
 @pytest.mark.parametrize("name", WORKFLOWS)
-def test_commands_are_of_the_makefile(name: str) -> None:
-    targets = set(re.findall(r"^([a-z0-9-]+):", (REPOSITORY / "Makefile").read_text(), re.MULTILINE))
-    used = set(re.findall(r"\bmake ([a-z-]+)", re.sub(r"#.*|`.*?`", "", WORKFLOWS[name].read_text())))
-    assert used
-    assert used <= targets
+def test_a_shell_can_read_its_commands(name: str) -> None:
+    for command in commands(name):
+        subprocess.run(["bash", "-n"], input=command, text=True, check=True)
+
+
+@pytest.mark.parametrize("name", WORKFLOWS)
+def test_make_knows_its_targets_and_variables(name: str) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z0-9-]+):", makefile, re.MULTILINE))
+    variables = set(re.findall(r"\$\((?:if \$\()?(\w+)\)", makefile))
+    called = [
+        found for command in commands(name) for found in re.findall(r"\bmake ([a-z-]+)(.*)$", command, re.MULTILINE)
+    ]
+    assert called
+    for target, arguments in called:
+        assert target in targets
+        assert set(re.findall(r"(\w+)=", arguments)) <= variables
 
 
 def test_no_job_of_a_release_has_more_rights_than_it_needs() -> None:
