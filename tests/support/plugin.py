@@ -55,7 +55,7 @@ class Plugin:
         return subprocess.Popen(
             ["kubectl", "relay", *arguments],
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env={**self._environment, **environment},
+            env={**self._environment, **environment}, preexec_fn=_interruptible,
         )  # fmt: skip
 
     def on_a_terminal(self, *arguments: str, typed: str = "", until: str = "", **environment: str) -> Done:
@@ -66,7 +66,7 @@ class Plugin:
         ours, theirs = pty.openpty()
         process = subprocess.Popen(
             ["kubectl", "relay", *arguments], stdin=theirs, stdout=theirs, stderr=theirs,
-            env={**self._environment, "COLUMNS": _TERMINAL, **environment},
+            env={**self._environment, "COLUMNS": _TERMINAL, **environment}, preexec_fn=_interruptible,
         )  # fmt: skip
         os.close(theirs)
         os.write(ours, typed.encode())
@@ -106,6 +106,11 @@ def trains(world: World, trainer: ScriptedTrainer, job: str) -> None:
     world.bind_pod(f"{job}-1", "node-1")
     world.run_pod(f"{job}-1", ip=trainer.ip)
     eventually(lambda: world.job(job)["status"].get("progress"), f"progress of {job}")
+
+
+def _interruptible() -> None:
+    """Restore SIGINT, which a shell ignores in what it runs in the background, and so these tests inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _read(terminal: int) -> bytes:
