@@ -15,6 +15,7 @@ import yaml
 
 from devcluster import accounts, binaries, pki
 from devcluster.controlplane import LOOPBACK, api_client
+from devcluster.crds import wait_established
 from devcluster.kubectl import Kubectl
 from devcluster.processes import Processes
 
@@ -68,7 +69,7 @@ class Kueue:
         # Namespaces come before their objects; kubectl keeps the order of a list.
         wanted.sort(key=lambda each: each["kind"] != "Namespace")
         self._apply(*wanted, _external_service())
-        self._kubectl("wait", "--for=condition=Established", "crd", "-l", "app.kubernetes.io/name=kueue")
+        wait_established(self._kubectl, "-l", "app.kubernetes.io/name=kueue")
         given = next(each for each in documents if each["kind"] == "ConfigMap" and each["metadata"]["name"] == _CONFIG)
         (self._dir / "kueue.yaml").write_text(yaml.safe_dump(self._configuration(given, webhooks, health)))
         with api_client(self._dir) as client:

@@ -12,6 +12,7 @@ import yaml
 
 from devcluster import Cluster, ClusterError, accounts
 from devcluster.controlplane import api_client
+from devcluster.crds import wait_established
 from devcluster.paths import REPOSITORY
 from devcluster.waiting import eventually
 
@@ -25,7 +26,7 @@ _WORKLOADS = frozenset({"Deployment"})
 def furnish(cluster: Cluster) -> None:
     """Apply what the operator needs to find, and wait until kubectl knows our kind."""
     install(cluster, REPOSITORY / "manifests" / "base")
-    cluster.kubectl("wait", "--for=condition=Established", "crd/yolotrainingjobs.gpurelay.dev")
+    wait_established(cluster.kubectl, "yolotrainingjobs.gpurelay.dev")
     eventually(lambda: _knows_our_kind(cluster), "discovery of our kind")
     for node in NODES:  # the garbage collector deletes pods of nodes that do not exist
         cluster.kubectl("create", "-f", "-", stdin=json.dumps(_node(node)))

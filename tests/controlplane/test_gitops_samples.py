@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from devcluster import Cluster, binaries
+from devcluster.crds import wait_established
 from devcluster.paths import REPOSITORY
 from devcluster.scripted.manifests import Object
 from devcluster.scripted.world import World
@@ -44,7 +45,7 @@ def argo_cd(cluster: Cluster) -> Iterator[None]:
     """Argo CD's CRD, without Argo CD."""
     crd = binaries.upstream_folder(binaries.ARGO_CD) / "manifests" / "crds" / "application-crd.yaml"
     cluster.kubectl("apply", "--server-side", "-f", str(crd))
-    cluster.kubectl("wait", "--for=condition=Established", "crd/applications.argoproj.io", "--timeout=60s")
+    wait_established(cluster.kubectl, "applications.argoproj.io")
     yield
     cluster.kubectl("delete", "--wait=false", "-f", str(crd))
 

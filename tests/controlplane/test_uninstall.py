@@ -14,6 +14,7 @@ import yaml
 
 from devcluster import Cluster, ClusterError
 from devcluster.controlplane import api_client
+from devcluster.crds import wait_established
 from devcluster.kubectl import find_kubectl
 from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import create_namespace
@@ -79,7 +80,7 @@ def install(cluster: Cluster, *arguments: str, objects: list[Object] | None = No
     target = ("-f", "-") if objects else ("-k", str(MANIFESTS / "overlays" / "gpu-node"))
     without = "-l=app.kubernetes.io/component!=cluster"
     cluster.kubectl("apply", "--server-side", *arguments, *target, without, stdin=text)
-    cluster.kubectl("wait", "--for=condition=Established", CRD)
+    wait_established(cluster.kubectl, CRD.partition("/")[2])
 
 
 def start_a_job(api: httpx.Client) -> Object:
