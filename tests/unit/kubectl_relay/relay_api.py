@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import pytest
 from click.testing import CliRunner, Result
 from pydantic import BaseModel
 
@@ -66,6 +67,15 @@ def scripted_api() -> Iterator[Api]:
     yield api
     server.shutdown()
     server.server_close()
+
+
+@contextmanager
+def api_in_use(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
+    """Serve an API, and use a kubeconfig for it, which `folder` gets."""
+    with scripted_api() as api:
+        write_kubeconfig(folder / "config", api.url)
+        monkeypatch.setenv("KUBECONFIG", str(folder / "config"))
+        yield api
 
 
 def invoke(*arguments: str) -> Result:

@@ -17,7 +17,7 @@ from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay import gpu_watching
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.show.gpus import GpuScreen
-from tests.unit.kubectl_relay.relay_api import Api, invoke, raw, scripted_api, write_kubeconfig
+from tests.unit.kubectl_relay.relay_api import Api, api_in_use, invoke, raw
 from tests.unit.kubectl_relay.relay_world import NOW, training
 
 JOBS = "/apis/gpurelay.dev/v1alpha1/namespaces/vision/yolotrainingjobs"
@@ -29,9 +29,7 @@ PODS = "/api/v1/pods"
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """An API server with no Lease and no resident, whose jobs each test scripts."""
     monkeypatch.setattr(gpu_watching, "_PAUSE", 0.0)
-    with scripted_api() as api:
-        write_kubeconfig(tmp_path / "config", api.url)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with api_in_use(tmp_path, monkeypatch) as api:
         for path in (LEASES, PODS):
             api.answer(path, {"metadata": {}, "items": []})
         yield api

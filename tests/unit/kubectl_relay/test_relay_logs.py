@@ -13,7 +13,7 @@ from kubectl_relay import logs
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.log_source import LogSource, log_source, pod_gone
 from kubectl_relay.views.text import log_lines
-from tests.unit.kubectl_relay.relay_api import Api, invoke, raw, scripted_api, write_kubeconfig
+from tests.unit.kubectl_relay.relay_api import Api, api_in_use, invoke, raw
 from tests.unit.kubectl_relay.relay_world import NOW, ago, attempt, condition, job, training
 
 JOB = "/apis/gpurelay.dev/v1alpha1/namespaces/vision/yolotrainingjobs/digits"
@@ -26,9 +26,7 @@ PREPARING = Preparation(number=1, pod="digits-prepare-1", start_time=timestamp(a
 def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Api]:
     """The API server of the kubeconfig in use; it has the job digits, which trains in pod digits-1."""
     monkeypatch.setattr(logs, "_PAUSE", 0.0)
-    with scripted_api() as api:
-        write_kubeconfig(tmp_path / "config", api.url)
-        monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    with api_in_use(tmp_path, monkeypatch) as api:
         api.answer(JOB, raw(training()))
         yield api
 

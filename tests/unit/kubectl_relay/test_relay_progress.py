@@ -84,8 +84,11 @@ def test_long_names_and_dates_fit(width: int) -> None:
     """Names of 63 characters, an end in some days, and a message that is one word."""
     long, word = "n" * 63, "x" * 200
     before = with_course("1 2", {"m" * 60: "0.123456789 0.2"}, {"box": "3 2.5"})
-    far = before.status.progress.model_copy(update={"eta": timestamp(ago(days=-3)), "summary": "1200/10000"})  # type: ignore[union-attr]
-    gpu = before.status.gpu.model_copy(update={"node": long, "name": "NVIDIA RTX PRO 6000 Blackwell"})  # type: ignore[union-attr]
+    progress, gpu = before.status.progress, before.status.gpu
+    assert progress is not None
+    assert gpu is not None
+    far = progress.model_copy(update={"eta": timestamp(ago(days=-3)), "summary": "1200/10000"})
+    gpu = gpu.model_copy(update={"node": long, "name": "NVIDIA RTX PRO 6000 Blackwell"})
     said = condition("Reconciling", "TrainingRunning", word)
     status = before.status.model_copy(update={"progress": far, "gpu": gpu, "attempt": 12, "conditions": [said]})
     lines = shown(replace(before, key=JobKey(long, long, "u"), status=status), width)
