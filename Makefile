@@ -14,7 +14,7 @@ UV := $(CACHE)/uv-$(shell sha256sum requirements/uv.txt | cut -c1-12)/bin/uv
 VENV := $(CACHE)/venv-$(shell sha256sum requirements/dev.txt | cut -c1-12)
 PY := $(VENV)/bin/python
 PUBLISH := $(CACHE)/publish-$(shell sha256sum requirements/publish.txt | cut -c1-12)
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(VENV)/bin:$(dir $(UV)):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/common:$(CURDIR)
 PYTEST := $(PY) -m pytest --quiet
 
@@ -95,12 +95,13 @@ images: environment
 sbom: environment
 	$(PY) -m devcluster.sbom sbom
 
-# make release VERSION=0.1.0 [IMAGES=1 REGISTRY=registry.example/gpu-relay OUT=dist]
+# make release VERSION=0.1.0 [IMAGES=1 REGISTRY=registry.example/gpu-relay DOWNLOADS=https://… OUT=dist]
 IMAGES ?=
 REGISTRY ?= gpu-relay
+DOWNLOADS ?=
 OUT ?= dist
 release: environment $(PUBLISH)/.complete
-	@$(PY) -m tools.release $(VERSION) $(if $(IMAGES),--images) --registry $(REGISTRY) --output $(OUT) --hatchling $(PUBLISH)/bin/hatchling
+	@$(PY) -m tools.release $(VERSION) $(if $(IMAGES),--images) --registry $(REGISTRY) $(if $(DOWNLOADS),--downloads $(DOWNLOADS)) --output $(OUT) --hatchling $(PUBLISH)/bin/hatchling
 
 tour: environment
 	@$(PY) -m devcluster prepare --node none

@@ -99,7 +99,7 @@ def _play(timeline: Timeline, output: Path, *, keep: bool) -> bool:
     timeline.headline(
         "GPU Relay: SAM3 and YOLO training share one GPU",
         "A simulated Tesla T4 with 15,360 MiB. SAM3 takes 14,000 MiB, the training job needs 10,240: only one fits.",
-        "Takes about 3 minutes once everything is built; each build prints its cost first.",
+        "Takes about 2 minutes once everything is built; each build prints its cost first.",
         "",
     )
     with timeline.showing(logging.getLogger("cluster")), opened(timeline, keep=keep) as stage:
@@ -124,8 +124,8 @@ def _run_scenes(stage: Stage, timeline: Timeline, output: Path) -> bool:
         stage.deploy(DEMO)
         sam3 = Sam3(resident_address(stage.kubectl))
         with MemoryRecorder(lambda: sam3.gpu().used) as memory:
-            story.run(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO))
-        drawn = plot(memory.readings, sam3.gpu().total, story.SAM3_MIB, manifest.MEMORY_MIB)
+            story.run(story.Scene(stage.kubectl, sam3, timeline, photograph(), output, DEMO, memory.mark))
+        drawn = plot(memory.readings, sam3.gpu().total, story.SAM3_MIB, manifest.MEMORY_MIB, memory.moments)
         (output / outputs.MEMORY).write_text(drawn)
     except _FAILURES as error:
         timeline.failed(str(error))

@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from demo.console import Timeline
-from demo.recipe import QUICK
+from demo.recipe import DEMO
 from demo.sam3 import photograph
 from demo.stage import Stage
 from devcluster import Cluster, ClusterError, NodeKind, choose, runs
 from devcluster.deploy import resident_address
+from devcluster.images import IMAGES
 from devcluster.kubectl import Kubectl
 
 DEFAULT_NAME = "try"
@@ -42,23 +43,32 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def up(name: str) -> None:
     """Start a cluster that lives on, with the relay in it; raises ClusterError when it cannot be had."""
     if (run := runs.load(name)) and run.state() is not runs.State.STALE:
-        raise ClusterError(f"it is there already ({run.folder}): use it, or end it with `make try-down`")
+        raise ClusterError(f"it is there already ({run.folder}): use it, or end it with `{make('try-down', name)}`")
     choice = choose.choose(os.environ.get(choose.VARIABLE), choose.look())
     if choice.node is NodeKind.NONE:
         raise ClusterError(f"a node that runs pods is needed: {choice}")
     timeline = Timeline()
     timeline.note(str(choice), "setup")
-    with timeline.showing(logging.getLogger("cluster")), Cluster(choice.node, name) as cluster:
-        Stage(cluster, timeline).deploy(QUICK)
-        cluster.detach()
-    timeline.ok('It is up. Next:  eval "$(make --silent try-env)"')
+    cluster = Cluster(choice.node, name)
+    with timeline.showing(logging.getLogger("cluster")):
+        cluster.prepare(IMAGES)
+        with cluster:
+            Stage(cluster, timeline).deploy(DEMO)
+            cluster.detach()
+    shell = make("--silent try-env", name)
+    timeline.ok(f'It is up. Next:  eval "$({shell})"')
+
+
+def make(target: str, name: str) -> str:
+    """Return the `make` command for a cluster of this name."""
+    return f"make {target}" if name == DEFAULT_NAME else f"make {target} TRY={shlex.quote(name)}"
 
 
 def env(name: str) -> None:
     """Print kubectl's cluster and place, SAM3's address and a photograph as a shell reads them."""
     run = runs.load(name)
     if run is None or run.state() is not runs.State.RUNNING:
-        raise ClusterError("nothing is there to be used: start it with `make try`")
+        raise ClusterError(f"nothing is there to be used: start it with `{make('try', name)}`")
     variables = {
         "KUBECONFIG": str(run.kubeconfig),
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

@@ -11,6 +11,7 @@ from demo.interruption import uninterrupted
 from demo.recipe import Recipe
 from devcluster import Cluster, ClusterError, ExistingCluster, NodeKind, open_cluster, runs
 from devcluster.deploy import Volumes, deploy
+from devcluster.images import IMAGES
 from devcluster.kubectl import Kubectl, find_kubectl
 from devcluster.paths import REPOSITORY
 
@@ -94,7 +95,10 @@ def opened(timeline: Timeline, *, keep: bool) -> Iterator[Stage]:
     """
     if keep and (run := runs.load(KEPT_NAME)) and run.state() is not runs.State.STALE:
         raise ClusterError(f"the cluster of an earlier KEEP=1 is still there ({run.folder}): end it with `make down`")
-    with open_cluster(KEPT_NAME if keep else None) as cluster:
+    chosen = open_cluster(KEPT_NAME if keep else None)
+    if isinstance(chosen, Cluster):
+        chosen.prepare(IMAGES)
+    with chosen as cluster:
         if isinstance(cluster, ExistingCluster):
             _refuse_to_share(cluster)
         stage = Stage(cluster, timeline)

@@ -40,6 +40,8 @@ class Scene:
     photograph: Path
     output: Path
     recipe: Recipe
+    mark: Callable[[str], None]
+    """Marks a moment in the plot of the memory."""
 
     def job(self) -> JobView:
         """Read the job as it is now."""
@@ -123,6 +125,7 @@ def apply_job(scene: Scene) -> None:
     say.step("3/6", f"A YoloTrainingJob that needs {manifest.MEMORY} is applied with kubectl")
     file = scene.output / outputs.JOB
     file.write_text(manifest.as_yaml(manifest.training_job(scene.recipe)))
+    scene.mark("job applied")
     say.ok(f"kubectl apply -f {file}: {scene.kubectl('apply', '-f', str(file)).strip()}")
     shown = ""
 

@@ -91,7 +91,9 @@ def _up(options: argparse.Namespace) -> int:
         )
         cleanup.tear_down(run)
     # A person is at the keyboard: say who has the node rather than wait for it.
-    with Cluster(choice.node, options.name, wait=0, kueue=options.kueue) as cluster:
+    opened = Cluster(choice.node, options.name, wait=0, kueue=options.kueue)
+    opened.prepare(images.IMAGES if options.images else ())
+    with opened as cluster:
         if options.images:
             cluster.load_images()
         run = cluster.detach()
@@ -141,13 +143,12 @@ def _prepare(options: argparse.Namespace) -> int:
     choice = choose.choose(options.node or os.environ.get(choose.VARIABLE), choose.look())
     print(choice, file=sys.stderr)
     tools = binaries.ensure(["gitops", "promql"]) if options.gitops else {}
-    for name, path in (Cluster(choice.node, kueue=options.kueue).prepare() | tools).items():
+    chosen = images.select(images.IMAGES) if choice.node is NodeKind.KUBELET else []
+    programs = Cluster(choice.node, kueue=options.kueue).prepare([image.name for image in chosen])
+    for name, path in (programs | tools).items():
         print(f"{name}: {path}")
-    if choice.node is NodeKind.KUBELET:
-        chosen = images.select(images.IMAGES)
-        Builder().build(chosen)
-        for image in chosen:
-            print(f"{image.reference} ({image.key})")
+    for image in chosen:
+        print(f"{image.reference} ({image.key})")
     return 0
 
 

@@ -58,7 +58,7 @@ def _kubernetes_stamp() -> str:
 KUBE = Group(
     "kube",
     versions.KUBERNETES,
-    "about 7 minutes on 2 cores, 4 GB in Go's caches and 0.5 GB here",
+    "about 6 minutes on 2 cores, 4 GB in Go's caches and 0.5 GB here",
     5.0,
     "k8s.io/kubernetes",
     _kubernetes_stamp(),
@@ -80,6 +80,15 @@ ARGO_CD = Group(
     "argocd", versions.ARGO_CD, "0.3 GB in Go's caches; only its sources", 0.5, "github.com/argoproj/argo-cd/v3"
 )
 """Has no binaries: its CRDs check the samples."""
+_GENERATED = ("kubernetes", "informers", "listers", "applyconfigurations")
+_COMPILER = (
+    "-gcflags=all=-dwarf=false",  # the linker would drop what debuggers need
+    *(f"-gcflags=k8s.io/client-go/{package}/...=-dwarf=false -N -l" for package in _GENERATED),
+)
+"""What makes cold builds shorter: no debug information, and no optimization of a quarter of the code, the generated
+clients, which only forward calls."""
+_GOGC = "400"
+"""The compiler, a short process for each package, collects garbage less often: about 1 GB at most."""
 _GROUPS = {"pause": PAUSE, "etcd": ETCD, "kueue": KUEUE, "kwok": KWOK, "gitops": GITOPS, "promql": PROMQL}
 
 
@@ -169,13 +178,13 @@ def _build(group: Group, names: list[str]) -> None:
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".build-") as scratch:
         # One output folder for several programs, a file name for a single `.`: its module's name is not the binary's.
         output = f"{scratch}/" if group.upstream else f"{scratch}/{names[0]}"
-        flags = ["-v", "-buildvcs=false", "-o", output, "-ldflags", f"-s -w {group.stamp}".rstrip()]
+        flags = ["-v", "-buildvcs=false", "-o", output, *_COMPILER, "-ldflags", f"-s -w {group.stamp}".rstrip()]
         run_long(
             f"building {group.module}",
             [str(go), "build", *flags, *group.targets(names)],
             paths.cache() / "bin" / f"{group.module}.log",
             cwd=group.sources,
-            env={"GOTOOLCHAIN": "local"} | ({"CGO_ENABLED": "0"} if group is PAUSE else {}),
+            env={"GOTOOLCHAIN": "local", "GOGC": _GOGC} | ({"CGO_ENABLED": "0"} if group is PAUSE else {}),
         )
         for name in names:
             (Path(scratch) / name).replace(folder / name)

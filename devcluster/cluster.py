@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -127,7 +128,8 @@ class Cluster:
 
     def build_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
         """Build those of the project's images ("operator", "sam3", "yolo") that have changed."""
-        Builder().build(select(names))
+        if chosen := select(names):
+            Builder().build(chosen)
 
     def load_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
         """Have the project's images on the node, building and importing what has changed.
@@ -152,16 +154,26 @@ class Cluster:
         self._run = None
         return run
 
-    def prepare(self) -> dict[str, Path]:
+    def prepare(self, images: Iterable[str] = ()) -> dict[str, Path]:
         """Find or build the binaries that this cluster runs, and install the packages of its node.
 
-        Returns each binary's path. `start` does it too; beforehand, long first builds can be watched.
+        On a kubelet's node, these images are built at the same time: much of that is a download, and leaves the
+        processor to the compiler. Returns each binary's path. `start` does it too, without images; beforehand, long
+        first builds can be watched.
         """
-        beside = {kueue.PROGRAM: kueue.ensure()} if self._with_kueue else {}
         if self.node is not NodeKind.KUBELET:
-            return beside | binaries.ensure(versions.CONTROL_PLANE)
-        packages.ensure(packages.NODE_TOOLS, cni=True)
-        return beside | binaries.ensure((*versions.CONTROL_PLANE, *versions.NODE))
+            return self._programs(versions.CONTROL_PLANE)
+        images = list(images)
+        packages.ensure(packages.NODE_TOOLS | (packages.IMAGE_TOOLS if images else {}), cni=True)
+        with ThreadPoolExecutor(1) as other:
+            building = other.submit(self.build_images, images)
+            found = self._programs((*versions.CONTROL_PLANE, *versions.NODE))
+            building.result()
+        return found
+
+    def _programs(self, names: Iterable[str]) -> dict[str, Path]:
+        beside = {kueue.PROGRAM: kueue.ensure()} if self._with_kueue else {}
+        return beside | binaries.ensure(names)
 
     def _start_with_kubelet(self, processes: Processes, found: dict[str, Path]) -> None:
         node_lock.acquire(self.run, self._wait, partial(cleanup.tear_down, only_if_stale=True))

@@ -3,6 +3,8 @@
 import argparse
 import json
 import logging
+import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -34,10 +36,18 @@ def main() -> None:
                 shown = _figures(stage, plan, Path(folder), compare=options.compare)
         finally:
             if options.logs:
-                options.logs.write_text((Path(folder) / "operator.log").read_text())
+                shutil.copy(Path(folder) / "operator.log", options.logs)
+        wrong = broken(shown["relay"])
+        kept = _keep(Path(folder) / "operator.log") if wrong and not options.logs else options.logs
     print(json.dumps(shown, indent=1))
-    wrong = broken(shown["relay"])
-    sys.exit("beyond bench/scale/rangespec.yaml: " + "; ".join(wrong) if wrong else 0)
+    sys.exit(f"beyond bench/scale/rangespec.yaml: {'; '.join(wrong)}; the operator's log: {kept}" if wrong else 0)
+
+
+def _keep(log: Path) -> Path:
+    """Copy a log to where it outlives the run: what is rare cannot be explained without it."""
+    descriptor, kept = tempfile.mkstemp(prefix="gpu-relay-bench-", suffix=".log")
+    os.close(descriptor)
+    return Path(shutil.copy(log, kept))
 
 
 def _figures(stage: Stage, plan: Plan, folder: Path, *, compare: bool) -> dict[str, Any]:
@@ -57,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--gpus", type=int, default=10)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a training takes (default: %(default)s)")
     parser.add_argument("--window", type=float, default=600, help="longest time to measure for, in seconds")
-    parser.add_argument("--sample-interval", type=float, default=0.5, help="as GPU_RELAY_SAMPLE_INTERVAL")
+    parser.add_argument("--sample-interval", type=float, default=0.1, help="as GPU_RELAY_SAMPLE_INTERVAL")
     parser.add_argument("--restart", action="store_true", help="kill the operator in the middle, and start it again")
     parser.add_argument(
         "--failover", action="store_true", help="kill the leader of two replicas in the middle, and end"

@@ -39,7 +39,7 @@ class Plan:
     jobs: int
     window: float
     """Longest time to measure for; a longer queue is left standing."""
-    sample_interval: float = 0.5
+    sample_interval: float = 0.1
     restart: bool = False
     """Kill the operator in the middle and start it again."""
     failover: bool = False

@@ -69,6 +69,7 @@ class PodWorker:
         self._exists = True
         self._leaving = False
         self._overdue = False
+        self._over = False
         self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
 
     def observe(self, pod: Object) -> None:
@@ -103,7 +104,8 @@ class PodWorker:
             await self._live()
             if self._overdue:
                 self.state.reason, self.state.message = "DeadlineExceeded", _OVERDUE
-                self._changed.set()
+            self._over = True
+            self._changed.set()
             await self._farewell.wait()
         finally:
             for task in tasks:
@@ -122,7 +124,6 @@ class PodWorker:
         self.state.message = support.unsupported(self.pod)
         if self.state.message:
             self.state.reason = "UnsupportedByProcessNode"
-            self._changed.set()
             return
         if await self._mount_volumes() and await self._initialize():
             await self._run_all()
@@ -219,6 +220,8 @@ class PodWorker:
 
     async def _publish(self) -> None:
         status = self.state.as_object(datetime.now(UTC))
+        if status["phase"] in ("Succeeded", "Failed") and not self._over:
+            return  # as on a kubelet, the last phase comes with its reason, when nothing of the pod runs any more
         if status != self._published:
             await self._services.kube.strategic_merge(
                 f"{self._path}/status", {"metadata": {"uid": self._uid}, "status": status}

@@ -68,7 +68,8 @@ class ScriptedResident:
                 return ThreadingHTTPServer((next(_addresses), 8000), self._handler())
 
     def close(self) -> None:
-        """Stop serving."""
+        """Stop serving, also on connections that the API server's proxy keeps open."""
+        self.faults.mute = True
         self._server.shutdown()
         self._server.server_close()
 

@@ -62,8 +62,8 @@ class Settings(BaseSettings):
     """Memory that must be free in addition to what a job requests."""
     samples: int = Field(default=3, ge=1, le=100)
     """Measurements in a row that must show enough free memory."""
-    sample_interval: float = Field(default=0.5, ge=0.05, le=60)
-    """Time between these measurements."""
+    sample_interval: float = Field(default=0.1, ge=0.05, le=60)
+    """Time between these measurements; longer where other processes use GPU memory in bursts."""
     hold_ttl: float = Field(default=60, ge=5, le=3600)
     """Time after which a resident may load by itself if neither the operator nor the trainer renews its hold."""
     drain_timeout: float = Field(default=20, ge=0, le=25)
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     max_idle_outage: float = Field(default=120, ge=5)
     """Time that a resident may stay unloaded while no training pod is live; then it is loaded, whatever the cause."""
     resident_grace: float = Field(default=60, ge=0)
-    """Time that a turn waits for a missing or silent resident; jobs start without a resident after the same time."""
+    """Time to wait for a missing or silent resident; then turns end, and jobs start without it or preempt others."""
     external_residents: list[ExternalResident] = []
     """Residents that are not pods: a JSON list of {"name", "url", "node", "labels"}."""
     restart_resident_after: float = Field(default=0, ge=0)

@@ -5,10 +5,11 @@ import time
 from gpu_relay.api.words import TRAINER_CONTAINER
 from gpu_relay.clients.resources import PODS
 from gpu_relay.domain.objects.job import Job
+from gpu_relay.overview.log_source import LogSource
 from kubectl_relay.effects.cluster import ApiError, ForbiddenError
 from kubectl_relay.session import Session
 from kubectl_relay.show.console import say
-from kubectl_relay.views.log_source import LogSource, log_source, not_started, pod_gone
+from kubectl_relay.views.log_source import log_source, not_started, pod_gone
 from kubectl_relay.views.text import log_lines
 
 _PAUSE = 2.0

@@ -1,4 +1,4 @@
-"""The page's HTTP: static files, and three reads, each with the token of its request."""
+"""The page's HTTP: static files, and four reads, each with the token of its request."""
 
 import re
 from collections.abc import AsyncIterator
@@ -12,13 +12,15 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpu_relay.clients.resources import EVENTS, JOBS, pod_proxy_path
+from gpu_relay.api.words import TRAINER_CONTAINER
+from gpu_relay.clients.resources import EVENTS, JOBS
 from gpu_relay.domain.objects.event import job_event_of
 from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJobError, job_of
+from gpu_relay.overview.log_source import LogSource, newest_log_source
 from relay_page import jobs
-from relay_page.feed import Feed
+from relay_page.feed import NOT_INSTALLED, Feed
 from relay_page.settings import PageSettings
-from relay_page.viewer_client import Object, ViewerClient, ViewerClientError, open_session
+from relay_page.viewer_client import NotFoundError, Object, ViewerClient, ViewerClientError, open_session
 
 STATIC = Path(__file__).parent / "static"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -27,6 +29,10 @@ _TRAINER_PORT = 8080
 _LARGEST_IMAGE = 4 * 2**20
 _JPEG = b"\xff\xd8\xff"
 _MOST_EVENTS = 50
+_LOG_LINES = 200
+_LARGEST_LOG = 256 * 1024
+_NOT_STARTED = 400
+"""The API server's answer where a container has no log yet."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self' blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
@@ -63,6 +69,7 @@ def create_app(settings: PageSettings) -> FastAPI:
     app.add_api_route("/healthz", _healthz)
     app.add_api_route("/api/feed", _feed)
     app.add_api_route("/api/jobs/{namespace}/{name}", _job)
+    app.add_api_route("/api/jobs/{namespace}/{name}/log", _log)
     app.add_api_route("/api/jobs/{namespace}/{name}/predictions", _predictions)
     app.mount("/static", StaticFiles(directory=STATIC))
     return app
@@ -142,20 +149,44 @@ async def _read_job(client: ViewerClient, namespace: str, name: str) -> Job:
         if not re.fullmatch(_NAME, given):
             raise ViewerClientError(400, f"{given!r} is not a valid name of a namespace or job.")
     try:
-        return job_of(await client.get(JOBS.path(namespace, name)))
+        return job_of(await client.get(JOBS, namespace, name))
+    except NotFoundError as error:
+        message = f"There is no job {namespace}/{name}: it may have been deleted."
+        raise ViewerClientError(404, message if error.kind_is_known else NOT_INSTALLED) from error
     except UnreadableJobError as error:
         raise ViewerClientError(502, f"The page cannot read this job: {error.fields}.") from error
 
 
 async def _events(client: ViewerClient, job: JobKey) -> Object:
     """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
-    query = {"fieldSelector": f"involvedObject.uid={job.uid}", "limit": "500"}
     try:
-        found = (await client.get(EVENTS.path(job.namespace), query))["items"]
+        found = await client.list_some(EVENTS, job.namespace, {"fieldSelector": f"involvedObject.uid={job.uid}"})
     except ViewerClientError as error:
         return {"events": [], "eventsProblem": str(error)}
     newest_first = sorted(map(job_event_of, found), key=lambda each: each.at, reverse=True)
     return {"events": [jobs.event(each) for each in newest_first[:_MOST_EVENTS]], "eventsProblem": ""}
+
+
+async def _log(client: Viewer, namespace: str, name: str) -> Object:
+    """Return the last lines of the newest log of a job, and which pod wrote them."""
+    source = newest_log_source(await _read_job(client, namespace, name))
+    if source is None or not _POD.fullmatch(source.pod):
+        raise ViewerClientError(404, "The job has had no pod yet, so it has no log.")
+    lines = {"container": TRAINER_CONTAINER, "tailLines": str(_LOG_LINES), "limitBytes": str(_LARGEST_LOG)}
+    try:
+        raw = await client.log(namespace, source.pod, lines, most=_LARGEST_LOG)
+    except ViewerClientError as error:
+        raise _without_log(source, error) from error
+    return {"source": str(source), "lines": _LOG_LINES, "text": raw.decode(errors="replace")}
+
+
+def _without_log(source: LogSource, error: ViewerClientError) -> ViewerClientError:
+    """Say why a pod has no log; other errors remain as they are."""
+    if isinstance(error, NotFoundError):
+        return ViewerClientError(404, f"There is no log: {source} no longer exists.")
+    if error.status == _NOT_STARTED:
+        return ViewerClientError(404, f"There is no log yet: {source} has not started.")
+    return error
 
 
 async def _predictions(client: Viewer, namespace: str, name: str) -> Response:
@@ -163,8 +194,7 @@ async def _predictions(client: Viewer, namespace: str, name: str) -> Response:
     pod = (await _read_job(client, namespace, name)).status.pod or ""
     if not _POD.fullmatch(pod):
         raise ViewerClientError(404, "The job has no training pod yet.")
-    path = pod_proxy_path(namespace, pod, _TRAINER_PORT, "predictions.jpg")
-    image = await client.read(path, most=_LARGEST_IMAGE)
+    image = await client.ask_pod(namespace, pod, _TRAINER_PORT, "predictions.jpg", most=_LARGEST_IMAGE)
     if not image.startswith(_JPEG):
         raise ViewerClientError(502, "The training pod sent something other than a JPEG image.")
     return Response(image, media_type="image/jpeg")

@@ -7,18 +7,32 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
-from gpu_relay.clients.resources import JOBS, LEASES, PODS
+from gpu_relay.clients.resources import JOBS, LEASES, PODS, Resource
 from gpu_relay.domain.objects.lease import GpuLease, lease_of
 from gpu_relay.domain.objects.resident import ResidentPod, resident_pod_of
 from relay_page import jobs
 from relay_page.gpus import gpus
-from relay_page.viewer_client import ExpiredError, Object, ViewerClient, ViewerClientError
+from relay_page.reports import ResidentReports
+from relay_page.viewer_client import (
+    ExpiredError,
+    ForbiddenError,
+    NotFoundError,
+    Object,
+    Right,
+    ViewerClient,
+    ViewerClientError,
+)
 
 _PAUSE = 0.5
 """Least time between two updates, in seconds: changes in between are sent together."""
 _HEARTBEAT = 15.0
+"""Longest time without an event, in seconds: proxies close a connection that is silent."""
+_STILL_HERE = ": still here\n\n"
 _RETRY = 3.0
-_REFUSALS = frozenset({401, 403})
+_WHERE_TO_LOOK = "Name a namespace in which it may: the role `view` there is enough."
+NOT_INSTALLED = (
+    f"This cluster knows no {words.KIND}s: the CRD {words.PLURAL}.{words.GROUP} of GPU Relay is not installed."
+)
 T = TypeVar("T")
 
 
@@ -37,29 +51,34 @@ class DeltaEncoder:
 
 
 class Source(Generic[T]):
-    """A list that is followed. Where it may not be read, that is a problem to show, and the feed continues without."""
+    """A list that is followed."""
 
-    def __init__(self, path: str, labels: str, decode: Callable[[Object], T], consequence: str = "") -> None:
-        """`consequence` says what the page shows without it."""
-        self._path = path
+    def __init__(
+        self, resource: Resource, namespace: str | None, labels: str, decode: Callable[[Object], T], shows: str = ""
+    ) -> None:
+        """`shows` is what the page shows with it; without it, the feed does not work."""
+        self._resource = resource
+        self._namespace = namespace
         self._query = {"labelSelector": labels}
         self._decode = decode
-        self.consequence = consequence
+        self.shows = shows
         self.items: dict[str, T] = {}
         """By UID."""
-        self.problem: str | None = None
+        self.missing_right: Right | None = None
+        """The right without which it cannot be followed."""
         self._version = ""
 
     async def read(self, client: ViewerClient) -> None:
         """List; ViewerClientError where that is refused."""
-        items, self._version = await client.list(self._path, self._query)
+        items, self._version = await client.list(self._resource, self._namespace, self._query)
         self.items = {item["metadata"]["uid"]: self._decode(item) for item in items}
 
     async def follow(self, client: ViewerClient) -> AsyncIterator[None]:
         """Watch after `read`, and yield after each change."""
         while True:
             try:
-                async for kind, item in client.watch(self._path, self._query, self._version):
+                changes = client.watch(self._resource, self._namespace, self._query, self._version)
+                async for kind, item in changes:
                     self._version = item["metadata"]["resourceVersion"]
                     if kind == "DELETED":
                         self.items.pop(item["metadata"]["uid"], None)
@@ -71,6 +90,11 @@ class Source(Generic[T]):
                 await self.read(client)
                 yield
 
+    def leave_out(self, right: Right) -> None:
+        """Show nothing of it: the viewer lacks a right."""
+        self.missing_right = right
+        self.items.clear()
+
 
 class Feed:
     """Follows jobs, Leases and residents for one viewer."""
@@ -78,42 +102,48 @@ class Feed:
     def __init__(self, client: ViewerClient, namespace: str, system: str) -> None:
         """`namespace` is the one whose jobs are shown, empty for all; `system` is the operator's."""
         self._client = client
-        self._jobs: Source[jobs.JobRow] = Source(JOBS.path(namespace or None), "", jobs.row)
+        self._jobs: Source[jobs.JobRow] = Source(JOBS, namespace or None, "", jobs.row)
         self._leases: Source[GpuLease] = Source(
-            LEASES.path(system), words.LABEL_GPU, lease_of, "GPUs are shown from the statuses of jobs"
+            LEASES, system, words.LABEL_GPU, lease_of, "the Leases, which record the owners of GPUs"
         )
-        self._residents: Source[ResidentPod] = Source(
-            PODS.path(system), words.LABEL_RESIDENT, resident_pod_of, "the state of residents' pods is not shown"
+        self._pods: Source[ResidentPod] = Source(
+            PODS, system, words.LABEL_RESIDENT, resident_pod_of, "the pods of the residents"
         )
+        self._reports = ResidentReports(client)
         self._changed = asyncio.Event()
         self._trouble = ""
 
     async def open(self) -> None:
         """Read everything once; ViewerClientError where the jobs, the only list that is required, may not be read."""
-        await self._jobs.read(self._client)
+        try:
+            await self._jobs.read(self._client)
+        except ForbiddenError as error:
+            raise ViewerClientError(403, f"{error} {_WHERE_TO_LOOK}") from error
+        except NotFoundError as error:
+            raise ViewerClientError(404, NOT_INSTALLED) from error
         for source in self._optional:
             try:
                 await source.read(self._client)
-            except ViewerClientError as error:
-                source.problem = f"{error} So {source.consequence}."
+            except ForbiddenError as error:
+                source.leave_out(error.right)
 
     @property
     def _optional(self) -> tuple[Source[Any], ...]:
-        return (self._leases, self._residents)
+        return (self._leases, self._pods)
 
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events until the viewer disconnects or the token is no longer accepted."""
-        sources = [self._jobs, *(each for each in self._optional if each.problem is None)]
+        sources = [self._jobs, *(each for each in self._optional if each.missing_right is None)]
         tasks = [asyncio.create_task(self._follow(source)) for source in sources]
-        encoders = {"gpus": DeltaEncoder(), "jobs": DeltaEncoder(), "trouble": DeltaEncoder()}
-        yield event("problems", [each.problem for each in self._optional if each.problem])
+        reporting = self._reports.follow(lambda: self._pods.items.values(), self._changed.set)
+        tasks.append(asyncio.create_task(reporting))
+        encoders = {"gpus": DeltaEncoder(), "jobs": DeltaEncoder(), "problems": DeltaEncoder()}
         try:
             while True:
-                for text in self._changes(encoders):
+                for text in list(self._changes(encoders)) or [_STILL_HERE]:
                     yield text
                 await asyncio.sleep(_PAUSE)
-                while not await self._changes_within(_HEARTBEAT):
-                    yield ": still here\n\n"
+                await self._wait_for_changes(_HEARTBEAT)
                 for task in filter(asyncio.Task.done, tasks):
                     task.result()
         except ViewerClientError as error:
@@ -129,7 +159,7 @@ class Feed:
         present = {
             "gpus": {gpu["key"]: gpu for gpu in self._gpus()},
             "jobs": {uid: row.summary for uid, row in self._jobs.items.items()},
-            "trouble": {"": {"message": self._trouble}},
+            "problems": {"": {"trouble": self._trouble, "hidden": self._hidden()}},
         }
         for name, encoder in encoders.items():
             if (change := encoder.encode(present[name])) is not None:
@@ -137,14 +167,22 @@ class Feed:
 
     def _gpus(self) -> list[Object]:
         on_gpus = (row.on_gpu for row in self._jobs.items.values() if row.on_gpu is not None)
-        leases = {lease.gpu: lease for lease in self._leases.items.values()} if self._leases.problem is None else None
-        return gpus(on_gpus, leases, self._residents.items.values())
+        known = self._leases.missing_right is None
+        leases = {lease.gpu: lease for lease in self._leases.items.values()} if known else None
+        pods = {f"{pod.namespace}/{pod.name}": pod for pod in self._pods.items.values()}
+        return gpus(on_gpus, leases, pods, [self._reports.resident(pod) for pod in pods.values()])
 
-    async def _changes_within(self, seconds: float) -> bool:
+    def _hidden(self) -> str:
+        """Return one sentence on what the viewer's rights do not show; empty where they show everything."""
+        missing = [(each.shows, each.missing_right) for each in self._optional]
+        missing.append(("what the residents report of their GPUs", self._reports.missing_right))
+        parts = [f"{what} ({right})" for what, right in missing if right is not None]
+        return f"Your rights do not show: {'; '.join(parts)}." if parts else ""
+
+    async def _wait_for_changes(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._changed.wait()
-        return self._changed.is_set()
 
     async def _follow(self, source: Source[Any]) -> None:
         """Follow a source until it is refused; while the API server is unreachable, report that and retry."""
@@ -158,8 +196,13 @@ class Feed:
                         self._changed.set()
                     async for _ in source.follow(self._client):
                         self._changed.set()
+                except ForbiddenError as error:
+                    if source is self._jobs:
+                        raise
+                    source.leave_out(error.right)
+                    return
                 except ViewerClientError as error:
-                    if error.status in _REFUSALS:
+                    if error.status == 401:
                         raise
                     stale, self._trouble = True, str(error)
                     self._changed.set()

@@ -4,46 +4,74 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.resident import ResidentPod, resident_of
+from gpu_relay.domain.objects.resident import Resident, ResidentPod
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.overview.gpus import Owner, ResidentState, resident_state
 from gpu_relay.overview.ownership import GpuOwnership, JobOnGpu, gpu_ownerships
 
 Object = dict[str, Any]
 
 
-def gpus(jobs: Iterable[JobOnGpu], leases: Mapping[str, GpuLease] | None, pods: Iterable[ResidentPod]) -> list[Object]:
+def gpus(
+    jobs: Iterable[JobOnGpu],
+    leases: Mapping[str, GpuLease] | None,
+    pods: Mapping[str, ResidentPod],
+    residents: Iterable[Resident],
+) -> list[Object]:
     """Return every GPU that is known, by node and UUID; `leases` is None where they may not be read.
 
-    The renew key of a Lease is left out.
+    `pods` are those of `residents`, by `namespace/name`. The renew key of a Lease is left out.
     """
-    known = {f"{pod.namespace}/{pod.name}": pod for pod in pods}
-    residents = [resident_of(pod, None, "") for pod in known.values()]
-    return [_gpu(each, known.get(each.resident_name)) for each in gpu_ownerships(jobs, leases, residents)]
+    return [_gpu(each, pods.get(each.resident_name)) for each in gpu_ownerships(jobs, leases, residents)]
 
 
 def _gpu(gpu: GpuOwnership, pod: ResidentPod | None) -> Object:
     status = gpu.last_job.gpu if gpu.last_job else None
+    report = gpu.resident.report if gpu.resident else None
+    owner = _owner(gpu)
     return {
         "key": gpu.key or f"pod/{gpu.resident_name}",
         "node": gpu.node,
-        "uuid": status.uuid if status else None,
-        "name": status.name if status else None,
-        "total": status.total if status else None,
+        "uuid": report.uuid if report else status.uuid if status else None,
+        "name": report.name if report else status.name if status else None,
+        "total": report.total_mib if report else status.total if status else None,
+        "used": report.used_mib if report else None,
         "resident": gpu.resident_name or None,
         "pod": _pod(pod) if pod else None,
         "fence": gpu.lease.fence if gpu.lease else None,
-        **_owner(gpu),
+        "sam3": _resident(state, owner) if (state := resident_state(gpu, owner)) else None,
+        **_owner_fields(gpu),
     }
 
 
-def _owner(gpu: GpuOwnership) -> Object:
+def _owner(gpu: GpuOwnership) -> Owner | None:
+    """Return the owner of a GPU, with what the job records where the viewer may read it."""
     if gpu.holder is None:
-        return {"owner": "unknown", "job": None, "since": None, "owed": False}
+        return None
+    job = gpu.last_job if gpu.last_job and gpu.last_job.job == gpu.holder.job else None
+    return Owner(gpu.holder.job, job.phase if job else "", "", gpu.holder.since, job.ends if job else None)
+
+
+def _owner_fields(gpu: GpuOwnership) -> Object:
+    if gpu.holder is None:
+        return {"owner": "unknown", "job": None, "since": None}
     job, since = gpu.holder.job, timestamp(gpu.holder.since) if gpu.holder.since else None
-    if job is not None:
-        return {"owner": "job", "job": {"namespace": job.namespace, "name": job.name}, "since": since, "owed": False}
-    is_reload_pending = gpu.lease is not None and bool(gpu.lease.reload_pending)
-    return {"owner": "resident", "job": None, "since": since, "owed": is_reload_pending}
+    if job is None:
+        return {"owner": "resident", "job": None, "since": since}
+    return {"owner": "job", "job": {"namespace": job.namespace, "name": job.name}, "since": since}
+
+
+def _resident(resident: ResidentState, owner: Owner | None) -> Object:
+    """Return the resident's side of a GPU: `back` is when it is expected to be loaded at the earliest."""
+    out = resident.out_since
+    return {
+        "state": resident.state,
+        "measured": resident.measured,
+        "out": timestamp(out) if out else None,
+        "back": timestamp(owner.until) if out and owner and owner.until else None,
+        "refused": resident.refused,
+        "trouble": resident.trouble,
+    }
 
 
 def _pod(pod: ResidentPod) -> Object:

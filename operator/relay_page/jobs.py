@@ -1,11 +1,20 @@
 """What the page shows of a job: pure functions from the API server's objects to small JSON."""
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 
-from gpu_relay.api.v1alpha1 import Attempt, Condition, Progress, YoloTrainingJobSpec, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import (
+    Attempt,
+    Condition,
+    Dataset,
+    Output,
+    Progress,
+    YoloTrainingJobSpec,
+    YoloTrainingJobStatus,
+)
 from gpu_relay.api.words import ConditionType
 from gpu_relay.domain.job.metrics_curve import Point, points
 from gpu_relay.domain.objects.event import JobEvent
@@ -162,16 +171,32 @@ def _point(point: Point) -> Object:
 
 
 def _facts(spec: YoloTrainingJobSpec) -> Object:
+    training = spec.training
     return {
         "model": spec.model,
         "task": spec.task,
         "mode": spec.mode,
-        "epochs": spec.training.epochs if spec.trains else None,
+        "dataset": _place(spec.dataset),
+        "output": _place(spec.output),
+        "resumeFrom": spec.resume_from,
+        "epochs": training.epochs if spec.trains else None,
+        "patience": training.patience if spec.trains else None,
+        "timeLimit": training.time_limit,
+        "seed": training.seed,
         "validation": spec.validation.split if spec.validation else None,
-        "imageSize": spec.training.image_size,
-        "batch": spec.training.batch,
+        "imageSize": training.image_size,
+        "batch": training.batch,
         "memory": spec.gpu.memory,
         "sharing": spec.gpu.sharing,
         "priority": spec.priority,
+        "preemptible": spec.preemptible,
         "backoffLimit": spec.backoff_limit,
+        "args": {name: json.dumps(value, ensure_ascii=False) for name, value in sorted(training.args.items())},
     }
+
+
+def _place(data: Dataset | Output) -> str:
+    """Return where data is: its PVC, its URI or both, and the path inside."""
+    claim = data.persistent_volume_claim
+    parts = [f"PVC {claim.claim_name}" if claim else "", data.uri or "", data.path]
+    return ", ".join(filter(None, parts))

@@ -96,11 +96,16 @@ def _strike(stage: Stage, victim: Victim, operator: str) -> None:
 
 
 async def run_each(api: Api, folder: Path, numbers: Sequence[int], at_once: int, **blow: Any) -> dict[int, Run]:
-    """Make one run for each k, a few at a time; `blow` are further arguments of `run`."""
+    """Make one run for each k, a few at a time; `blow` are further arguments of `run`.
+
+    When one fails, the others end, and remove what they have created, before the error is raised.
+    """
     gate = asyncio.Semaphore(at_once)
 
     async def one(k: int) -> Run:
         async with gate:
             return await run(api, folder, f"crash-{next(_names)}", k=k, **blow)
 
-    return dict(zip(numbers, await asyncio.gather(*map(one, numbers)), strict=True))
+    async with asyncio.TaskGroup() as group:
+        runs = {k: group.create_task(one(k)) for k in numbers}
+    return {k: task.result() for k, task in runs.items()}

@@ -38,6 +38,7 @@ EVENTS: dict[str, Event] = {
     "quota full": Event(pod_events.quota_full),
     "labels tampered": Event(pod_events.labels_tampered),
     "spec unreadable": Event(job_events.spec_unreadable),
+    "status unreadable": Event(job_events.status_unreadable),
     "phase unknown": Event(job_events.phase_unknown),
     "reason unknown": Event(job_events.reason_unknown),
     "same name again": Event(job_events.same_name_again),

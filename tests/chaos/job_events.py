@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import json
 import time
 from collections.abc import Iterator
 from random import Random
@@ -9,6 +10,7 @@ from random import Random
 from tests.chaos.api import ApiError
 from tests.chaos.jobs import begin_training
 from tests.chaos.kubelet import HANGS
+from tests.chaos.proxy import Call
 from tests.chaos.stage import Stage
 
 _LASTS = 4.0
@@ -42,11 +44,31 @@ async def phase_unknown(stage: Stage, draw: Random) -> None:
     await begin_training(stage, name)
     path = f"{stage.jobs_path()}/{name}"
     before = (await stage.api.get(path))["status"].get("phase")
+
+    def ends_when_rewritten(call: Call) -> None:
+        """The operator that replaces the status knows the phase again, and may stop the training for any cause."""
+        if call.method == "PATCH" and call.path == f"{path}/status" and isinstance(json.loads(call.body), list):
+            stage.happenings.unreadable.pop((stage.name, name), None)
+
     with _cannot_be_read(stage, name):
+        stage.fates.insert(0, ends_when_rewritten)
         await stage.api.patch(f"{path}/status", {"status": {"phase": "Hibernating"}})
         await asyncio.sleep(_LASTS)
+        stage.fates.remove(ends_when_rewritten)
     if (await stage.api.get(path))["status"].get("phase") == "Hibernating":
         await stage.api.patch(f"{path}/status", {"status": {"phase": before}})
+
+
+async def status_unreadable(stage: Stage, draw: Random) -> None:
+    """A job's status has, while its pod trains, a time that the API server lets pass and the operator cannot read."""
+    name = "status-unreadable"
+    await begin_training(stage, name)
+    path = f"{stage.jobs_path()}/{name}"
+    before = (await stage.api.get(path))["status"].get("startTime")
+    with _cannot_be_read(stage, name):
+        await stage.api.patch(f"{path}/status", {"status": {"startTime": "0000-01-01T00:00:00Z"}})
+        await asyncio.sleep(_LASTS)
+    await stage.api.patch(f"{path}/status", {"status": {"startTime": before}})
 
 
 async def reason_unknown(stage: Stage, draw: Random) -> None:

@@ -1,5 +1,6 @@
 """The resident pods of one scenario: each a scripted resident behind a door of its own, at its pod's address."""
 
+import errno
 import itertools
 import os
 import time
@@ -15,6 +16,7 @@ from tests.chaos.proxy import UNTOUCHED, Decider, Fate, Proxy
 
 _doors = itertools.count(os.getpid() % 50_000)
 _numbers = itertools.count()
+_PORT = 8000
 
 
 @dataclass(eq=False)
@@ -75,9 +77,8 @@ class Residents:
         self.gpu_of_node[node] = gpu
         proxy = Proxy("", self._upstream, self._api.context)
         proxy.decide = self.decide
-        place, name = next(_doors), f"sam3-{next(_numbers)}"
-        address = f"127.10.{place // 250 % 250}.{place % 250 + 1}"
-        await self._stack.enter_async_context(proxy.door("resident", f"http://{scripted.ip}:8000", address, 8000))
+        name = f"sam3-{next(_numbers)}"
+        address = await self._open_door(proxy, f"http://{scripted.ip}:8000")
         pod = ResidentPod(name, node, scripted, proxy)
         self.on_open(pod)
         meta = {
@@ -91,6 +92,19 @@ class Residents:
         running = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
         await self._api.patch(f"{self._pods}/{name}/status", {"status": running})
         return pod
+
+    async def _open_door(self, proxy: Proxy, upstream: str) -> str:
+        """Open a door at an address that no other process of this machine uses; return the address."""
+        while True:
+            place = next(_doors)
+            address = f"127.10.{place // 250 % 250}.{place % 250 + 1}"
+            try:
+                await self._stack.enter_async_context(proxy.door("resident", upstream, address, _PORT))
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return address
 
     async def remove(self, pod: ResidentPod) -> None:
         """Delete a pod immediately; its address stops answering."""

@@ -16,6 +16,7 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
 from devcluster.scripted.world import World
 from tests.support.plugin import Plugin
+from tests.support.reachable import local_address
 
 _LOG_SHOWN = 6000
 """Characters of an operator's log."""
@@ -86,6 +87,21 @@ def other() -> Iterator[ScriptedResident]:
     other = ScriptedResident(uuid="GPU-00000000-0000-0000-0000-000000000009")
     yield other
     other.close()
+
+
+@pytest.fixture
+def reachable_address() -> Iterator[str]:
+    """An address of this machine alone to which the API server's pod proxy connects."""
+    with local_address() as address:
+        yield address
+
+
+@pytest.fixture
+def reachable(reachable_address: str) -> Iterator[ScriptedResident]:
+    """A resident that answers through the API server's pod proxy; it has no pod yet."""
+    resident = ScriptedResident(address=reachable_address)
+    yield resident
+    resident.close()
 
 
 @pytest.fixture(scope="session")

@@ -31,6 +31,7 @@ def test_a_job_whose_node_is_replaced_continues_on_another_gpu(
     world.apply_job("digits")
     world.shows_pod("digits-1")
     world.run_pod("digits-1")
+    world.reaches("digits", "Training")
     world.delete_pod("sam3")
     world.delete_pod("digits-1")
     world.add_resident(other, name="sam3-new", node="node-2")

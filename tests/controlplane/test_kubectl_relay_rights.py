@@ -104,7 +104,7 @@ def cluster_viewer(world: World, api: httpx.Client, viewer: Plugin) -> Iterator[
     api.delete(f"{residents}/{name}").raise_for_status()
 
 
-def test_a_viewer_of_the_cluster_lacks_only_the_leases_and_the_measured_memory(
+def test_a_cluster_viewer_lacks_leases_and_measured_memory(
     world: World,
     neighbour: World,
     resident: ScriptedResident,

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from devcluster import Cluster
 from tests.chaos.api import Api
 from tests.chaos.observer import Observer
@@ -14,6 +16,9 @@ _REQUEST_TIMEOUT = 3.0
 """Seconds after which the operators of these runs give up a request, unless a test says otherwise."""
 _AFTER_A_CHANGE_OF_LEADER = 10.0
 """Seconds: more than the change takes."""
+_SELECTOR = "labelSelector"
+_SHORTER_THAN_A_SLOW_READ = 0.4
+"""Seconds: after a slower read the operator measures again in any case."""
 
 
 def first_creation_is_late(ordered: asyncio.Event, seconds: float) -> Callable[[Call], Fate]:
@@ -83,3 +88,43 @@ def test_a_turn_waits_for_a_creation_by_a_process_that_is_gone(cluster: Cluster,
             return observer.verdict()
 
     assert asyncio.run(scene()) == []
+
+
+@pytest.mark.parametrize("answered", [True, False])
+def test_a_pod_is_created_again_only_after_a_new_measurement(cluster: Cluster, tmp_path: Path, answered: bool) -> None:
+    """The pod is deleted by force before the operator has read it: its process may still hold the memory (law 1)."""
+
+    async def scene() -> None:
+        async with Api.connect(cluster.run_dir) as api, open_stage(api, tmp_path, f"again-{answered}".lower()) as stage:
+            created, fast = asyncio.Event(), asyncio.Event()
+
+            def decide(call: Call) -> Fate:
+                if call.method == "POST" and call.path.endswith("/pods") and "dryRun" not in call.query:
+                    first = not created.is_set()
+                    created.set()
+                    return Fate(lose_answer=first and not answered)
+                if created.is_set() and not fast.is_set() and "gpurelay.dev/gpu" in call.query.get(_SELECTOR, ""):
+                    return Fate(delay=_SHORTER_THAN_A_SLOW_READ)
+                return UNTOUCHED
+
+            stage.proxies["operator-0"].decide = decide
+            await stage.apply("job")
+            stage.operators["operator-0"].start()
+            path = f"{stage.pods_path()}/job-1"
+            async with asyncio.timeout(60):
+                await created.wait()
+                while (pod := await api.find(path)) is None:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(_SHORTER_THAN_A_SLOW_READ / 3)  # the residents have answered, not the list
+                stage.residents[0].faults.leak_mib = 5000
+                await api.delete(path, gracePeriodSeconds=0)
+                await asyncio.sleep(2.0)
+                assert await api.find(path) is None, "it was created while 5000 MiB were in use"
+                fast.set()
+                stage.residents[0].faults.leak_mib = 0
+                while (again := await api.find(path)) is None:
+                    await asyncio.sleep(0.1)
+            assert again["metadata"]["uid"] != pod["metadata"]["uid"]
+            await stage.comes_to_rest(within=60)
+
+    asyncio.run(scene())

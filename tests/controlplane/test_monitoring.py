@@ -60,7 +60,9 @@ def test_what_is_asked_for_is_exported(understood: list[Parsed], known: dict[str
             assert name in known, f"{title}: no process exports {name}"
             labels |= known[name].labels
             for matcher in matchers:
-                assert matcher.label in known[name].labels, f"{title}: {name} has no label {matcher.label}"
+                assert matcher.label in known[name].labels | OF_THE_TARGET, (
+                    f"{title}: {name} has no label {matcher.label}"
+                )
                 if matcher.type == "=" and matcher.label != "status":
                     assert matcher.value in known[name].words, f"{title}: {matcher.label} is never {matcher.value}"
         assert each.labels <= labels | OF_THE_TARGET, f"{title}: {expression}"
@@ -103,6 +105,13 @@ def test_the_component_is_complete(cluster: Cluster, tmp_path: Any) -> None:
     shown = found["ConfigMap", "gpu-relay-dashboard"]
     assert json.loads(shown["data"]["gpu-relay.json"]) == DASHBOARD
     assert shown["metadata"]["labels"] == {"grafana_dashboard": "1"}
+
+
+def test_every_variable_selects_something() -> None:
+    variables = [each["name"] for each in DASHBOARD["templating"]["list"] if each["type"] == "query"]
+    assert variables == ["namespace", "gpu"]
+    for name in variables:
+        assert any(f'=~"${name}"' in expression for _, expression in EXPRESSIONS)
 
 
 def test_panels_do_not_overlap() -> None:

@@ -1,7 +1,7 @@
 """Nodes that take no pods: cordons, taints and missing shares keep jobs off a GPU without an outage."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
@@ -84,7 +84,12 @@ def test_a_toleration_of_the_job_opens_a_tainted_node(
 
 
 def test_a_gpu_without_a_free_share_is_not_taken(
-    world: World, resident: ScriptedResident, operator: OperatorProcess, api: httpx.Client, node_1: None
+    world: World,
+    resident: ScriptedResident,
+    other: ScriptedResident,
+    operator: OperatorProcess,
+    api: httpx.Client,
+    node_1: None,
 ) -> None:
     world.set_gpu_shares("node-1", "1")
     notebook = restricted_pod("notebook", "x")
@@ -94,6 +99,33 @@ def test_a_gpu_without_a_free_share_is_not_taken(
     world.apply_job("digits")
     condition = eventually(lambda: world.waits_for("digits", "NodeUnavailable"), "the condition NodeUnavailable")
     assert "its pods use 1 of 1" in condition["message"]
-    assert not resident.called("unload")
-    world.delete_pod("notebook")
+    world.add_resident(other, name="sam3-new", node="node-2")
     world.shows_pod("digits-1")
+    assert world.gpu_of("digits-1") == NEW.lower()
+    assert not resident.called("unload")
+    world.apply_job("second")
+    eventually(lambda: world.waits_for("second", "NodeUnavailable"), "the condition NodeUnavailable")
+    world.delete_pod("notebook")
+    world.shows_pod("second-1")
+
+
+def test_a_gpu_that_is_out_of_use_keeps_no_job_from_preempting(
+    world: World,
+    resident: ScriptedResident,
+    other: ScriptedResident,
+    start_operator: Callable[..., OperatorProcess],
+    node_1: None,
+) -> None:
+    """Law 8: a cordoned node concerns its own GPU alone."""
+    start_operator(resident_grace="1")
+    world.set_node_spec("node-1", unschedulable=True)
+    world.add_resident(other, name="sam3-new", node="node-2")
+    world.apply_job("low", preemptible=True)
+    world.shows_pod("low-1")
+    world.bind_pod("low-1", "node-2")
+    world.run_pod("low-1")
+    world.apply_job("high", priority=10)
+    eventually(lambda: world.waits_for("low", "Preempted"), "the condition Preempted")
+    world.end_pod("low-1", "Interrupted", 143, epoch=4)
+    world.shows_pod("high-1")
+    assert world.gpu_of("high-1") == NEW.lower()

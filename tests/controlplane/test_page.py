@@ -11,9 +11,10 @@ import httpx
 import pytest
 
 from devcluster import Cluster, audit
+from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from tests.support.page import PageProcess, condition, feed, own_address, put_job, viewer_token
+from tests.support.page import PageProcess, condition, feed, put_job, viewer_token
 from yolo_trainer.training.progress import ProgressTracker
 from yolo_trainer.training.progress_server import ProgressServer, Sources
 
@@ -39,31 +40,58 @@ def viewer(page: PageProcess, world: World) -> Iterator[httpx.Client]:
 def test_a_viewer_sees_the_jobs_of_the_own_namespace_alone(viewer: httpx.Client, world: World) -> None:
     world.apply_job("mine", suspend=True)
     with feed(viewer, world.namespace) as events:
-        received = dict(next(events) for _ in range(3))
+        received = dict(next(events) for _ in range(2))
     assert [job["name"] for job in received["jobs"]["put"]] == ["mine"]
     for elsewhere in ("", "gpu-relay", "default"):
         refused = viewer.get("/api/feed", params={"namespace": elsewhere})
         assert refused.status_code == 403
         sentence = refused.json()["message"]
-        assert "viewer" in sentence, "whom it was refused"
-        assert 'cannot list resource "yolotrainingjobs"' in sentence, "which right lacks"
+        where = f"in namespace {elsewhere}" if elsewhere else "in all namespaces"
+        assert sentence == (
+            f"Your account (system:serviceaccount:{world.namespace}:viewer) may not list yolotrainingjobs {where}. "
+            "Name a namespace in which it may: the role `view` there is enough."
+        )
     assert viewer.get("/api/jobs/default/mine").status_code == 403
 
 
 def test_what_else_may_not_be_read_is_reported_and_the_rest_is_shown(viewer: httpx.Client, world: World) -> None:
     with feed(viewer, world.namespace) as events:
-        name, problems = next(events)
-    assert name == "problems"
-    assert 'cannot list resource "leases"' in problems[0]
-    assert problems[0].endswith("So GPUs are shown from the statuses of jobs.")
-    assert 'cannot list resource "pods"' in problems[1]
+        (problems,) = _until(events, "problems")["put"]
+    assert problems["hidden"] == (
+        "Your rights do not show: the Leases, which record the owners of GPUs (list leases in namespace gpu-relay); "
+        "the pods of the residents (list pods in namespace gpu-relay)."
+    )
+    assert problems["trouble"] == ""
+
+
+def test_what_sam3_reports_is_shown_to_those_who_may_ask_its_pod(
+    page: PageProcess, world: World, api: httpx.Client, reachable: ScriptedResident
+) -> None:
+    """A resident in the operator's namespace, asked through the real API server's pod proxy."""
+    system = World(api, "gpu-relay")
+    proxying = viewer_token(api, world.namespace, "proxying", {"view": world.namespace, "edit": "gpu-relay"})
+    seeing = viewer_token(api, world.namespace, "seeing", {"view": "gpu-relay", "edit": world.namespace})
+    try:
+        system.add_resident(reachable)
+        with page.viewer(proxying) as client, feed(client, world.namespace) as events:
+            gpu = _measured(events)
+            assert (gpu["used"], gpu["total"], gpu["sam3"]["state"]) == (14_000, 15_360, "loaded")
+        reachable.loaded, reachable.trainer_mib, reachable.refused = False, 10_240, 3
+        with page.viewer(proxying) as client, feed(client, world.namespace) as events:
+            gpu = _measured(events)
+            assert (gpu["used"], gpu["sam3"]["state"], gpu["sam3"]["refused"]) == (10_240, "unloaded", 3)
+        with page.viewer(seeing) as client, feed(client, world.namespace) as events:
+            hidden = next(each for each in _hidden(events) if "report" in each)
+            assert "what the residents report of their GPUs (get pods/proxy in namespace gpu-relay)" in hidden
+    finally:
+        system.empty_pods()
 
 
 def test_a_change_arrives_as_the_difference_that_it_is(viewer: httpx.Client, world: World) -> None:
     for name in ("one", "two"):
         put_job(world.api, world.namespace, name, phase="Queued", conditions=[QUEUED], queuePosition=1)
     with feed(viewer, world.namespace) as events:
-        _until(events, "trouble")
+        _until(events, "problems")
         put_job(world.api, world.namespace, "two", phase="Queued", conditions=[QUEUED], queuePosition=7)
         changed = _until(events, "jobs")
         assert [(job["name"], job["position"]) for job in changed["put"]] == [("two", 7)]
@@ -78,8 +106,7 @@ def test_the_whole_cluster_with_its_gpus(page: PageProcess, world: World) -> Non
     world.api.post(roles, json={"metadata": {"name": "page-leases"}, "rules": rules})
     wide = viewer_token(world.api, world.namespace, "wide", {"view": "*", "page-leases": "gpu-relay"})
     with page.viewer(wide) as client, feed(client) as events:
-        assert _until(events, "problems") == []
-        _until(events, "trouble")
+        assert _until(events, "problems")["put"] == [{"trouble": "", "hidden": ""}]
         holder = f"yolotrainingjob/{world.namespace}/digits/uid"
         _write_lease(world.api, holder)
         (gpu,) = _until(events, "gpus")["put"]
@@ -125,27 +152,23 @@ def test_details_of_a_job_with_its_events(viewer: httpx.Client, world: World) ->
     assert [(each["reason"], each["message"]) for each in received["events"]] == [("PodCreated", "created")]
 
 
-def test_predictions_come_from_the_trainer_to_those_who_may_ask_its_pod(
-    page: PageProcess, viewer: httpx.Client, world: World
+def test_predictions_need_the_right_to_the_pods_proxy(
+    page: PageProcess, viewer: httpx.Client, world: World, reachable_address: str
 ) -> None:
     """The real trainer's server, through the real API server's pod proxy."""
     image = [b"\xff\xd8\xff an image \xff\xd9"]
     sources = Sources(ProgressTracker().snapshot, int, int, lambda: (0, 0), lambda: image[0])
-    address = own_address()
-    try:
-        trainer = ProgressServer(address, 8080, sources)
-    except OSError as error:
-        pytest.skip(f"port 8080 of {address or 'this machine'} cannot be listened on: {error}")
+    trainer = ProgressServer(reachable_address, 8080, sources)
     trainer.start()
     try:
         world.create_pod("digits-1")
         world.bind_pod("digits-1", "node-1")
-        world.run_pod("digits-1", ip=address)
+        world.run_pod("digits-1", ip=reachable_address)
         put_job(world.api, world.namespace, "digits", phase="Training", pod="digits-1")
         path = f"/api/jobs/{world.namespace}/digits/predictions"
         refused = viewer.get(path)
         assert refused.status_code == 403
-        assert 'cannot get resource "pods/proxy"' in refused.json()["message"]
+        assert f"may not get pods/proxy in namespace {world.namespace}." in refused.json()["message"]
         token = viewer_token(world.api, world.namespace, "editor", {"edit": world.namespace})
         with page.viewer(token) as editor:
             seen = editor.get(path)
@@ -165,7 +188,7 @@ def test_it_asks_with_the_viewers_token_alone(cluster: Cluster, viewer: httpx.Cl
     before = audit.size(cluster.run_dir)
     world.apply_job("digits", suspend=True)
     with feed(viewer, world.namespace) as events:
-        _until(events, "trouble")
+        _until(events, "problems")
     viewer.get(f"/api/jobs/{world.namespace}/digits").raise_for_status()
     called = audit.calls(cluster.run_dir, audit.account(world.namespace, "viewer"), before)
     asked = {(call.resource, call.verb) for call in called}
@@ -179,7 +202,7 @@ def test_it_ends_on_sigterm_while_a_viewer_is_connected(cluster: Cluster, world:
     page = PageProcess(cluster, tmp_path / "page.log")
     token = viewer_token(world.api, world.namespace, "viewer", {"view": world.namespace})
     with page.viewer(token) as client, feed(client, world.namespace) as events:
-        _until(events, "trouble")
+        _until(events, "problems")
         assert page.stop() in {0, -signal.SIGTERM}, "uvicorn ends by the signal that it was sent"
 
 
@@ -196,6 +219,16 @@ def test_each_command_imports_what_it_needs_and_nothing_of_the_other() -> None:
 
 def _until(events: Iterator[tuple[str, Any]], wanted: str) -> Any:
     return next(data for name, data in events if name == wanted)
+
+
+def _measured(events: Iterator[tuple[str, Any]]) -> Any:
+    """Return the first GPU whose resident has reported it."""
+    changes = (data["put"] for name, data in events if name == "gpus")
+    return next(gpu for put in changes for gpu in put if gpu["used"] is not None)
+
+
+def _hidden(events: Iterator[tuple[str, Any]]) -> Iterator[str]:
+    return (each["hidden"] for name, data in events if name == "problems" for each in data["put"])
 
 
 def _write_lease(api: httpx.Client, holder: str) -> None:

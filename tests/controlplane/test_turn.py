@@ -82,6 +82,24 @@ def test_no_pod_before_the_memory_is_measured_free(
     eventually(lambda: world.pod_names() == ["digits-1"], "the training pod")
 
 
+def test_the_lease_is_written_before_each_effect(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    """Law 5: it names the job before the resident unloads, and the resident before the resident loads."""
+    seen: set[tuple[str, ...]] = set()
+    resident.before_unload = lambda: seen.add(("unload", *world.leases().values()))
+    resident.before_load = lambda: seen.add(("load", *world.leases().values()))
+    for name in ("first", "second"):  # the first one on a GPU without a Lease
+        seen.clear()
+        world.apply_job(name)
+        world.shows_pod(f"{name}-1")
+        world.end_pod(f"{name}-1")
+        world.reaches(name, "Succeeded")
+        eventually(world.no_reload_pending, "the Lease to be settled")
+        job = f"yolotrainingjob/{world.namespace}/{name}/{world.job(name)['metadata']['uid']}"
+        assert seen == {("unload", job), ("load", "resident")}
+
+
 def test_between_two_samples_nothing_but_a_sample_is_taken(
     world: World, resident: ScriptedResident, start_operator: Any, cluster: Cluster
 ) -> None:
@@ -127,11 +145,31 @@ def test_a_silent_resident_is_not_taken_as_free(world: World, resident: Scripted
     eventually(lambda: world.phase("first") == "Succeeded", "the first job's end", within=60)
     assert world.condition("first", "ResidentReloaded")["reason"] == "ResidentUnreachable"
     world.apply_job("second")
-    world.reaches("second", "Queued")
+    eventually(lambda: world.waits_for("second", "ResidentUnreachable"), "the condition ResidentUnreachable")
     assert world.pod_names() == ["first-1"]
     resident.faults.mute = False
     eventually(lambda: resident.loaded, "the resident to be loaded (law 3)", within=60)
     eventually(lambda: "second-1" in world.pod_names(), "the second training pod", within=60)
+
+
+def test_a_resident_that_is_silent_after_its_unload_proves_nothing(
+    world: World, resident: ScriptedResident, operator: OperatorProcess
+) -> None:
+    """Law 10."""
+
+    def fall_silent(call: str, _: int) -> None:
+        resident.faults.mute = call == "unload"
+
+    resident.after_call = fall_silent
+    world.apply_job("digits")
+    condition = eventually(
+        lambda: world.waits_for("digits", "ResidentUnreachable"), "the condition ResidentUnreachable"
+    )
+    assert condition["message"].endswith("its memory is unknown, so nothing starts")
+    assert world.pod_names() == []
+    resident.after_call = lambda *_: None
+    resident.faults.mute = False
+    world.shows_pod("digits-1")
 
 
 def test_one_at_a_time_first_in_first_out(world: World, resident: ScriptedResident, operator: OperatorProcess) -> None:

@@ -11,7 +11,7 @@ import kubernetes
 import pytest
 import yaml
 
-from devcluster import Cluster
+from devcluster import Cluster, audit
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import kustomized, service_account_kubeconfig
@@ -161,6 +161,7 @@ def a_job_trains(cluster: Cluster, api: httpx.Client, team: str, folder: Path) -
     world.add_resident(resident)
     kubeconfig = service_account_kubeconfig(cluster, "gpu-relay", team)
     operator = OperatorProcess(kubeconfig, folder / "operator.log", namespace=team, watch_namespace=team)
+    before = audit.size(cluster.run_dir)
     operator.start()
     try:
         world.apply_job("digits")
@@ -168,8 +169,10 @@ def a_job_trains(cluster: Cluster, api: httpx.Client, team: str, folder: Path) -
         world.end_pod("digits-1")
         world.reaches("digits", "Succeeded")
         eventually(lambda: resident.loaded, "the resident to be loaded")
-        assert " 403" not in operator.log()
     finally:
         operator.stop()
         resident.close()
         world.empty()
+    called = audit.calls(cluster.run_dir, audit.account(team, "gpu-relay"), before)
+    assert called
+    assert not [call for call in called if call.forbidden]

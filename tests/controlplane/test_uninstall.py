@@ -3,7 +3,6 @@
 No Helm is installed here: what it does is played by its engine and kubectl, and the commands of kubectl beside it run.
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,22 +14,28 @@ import yaml
 from devcluster import Cluster, ClusterError
 from devcluster.controlplane import api_client
 from devcluster.crds import wait_established
-from devcluster.kubectl import find_kubectl
-from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import create_namespace
 from devcluster.scripted.manifests import Object, job_manifest, restricted_pod
 from devcluster.waiting import eventually
 from tests.support.gitops import rendered
-from tests.support.pages import Block, page
+from tests.support.installing import (
+    CRD,
+    DELETE,
+    DELETE_HELM,
+    DELETE_JOBS,
+    EARLIER_CRD,
+    LOOK,
+    MANIFESTS,
+    ROLL_BACK,
+    UPGRADE,
+    UPGRADE_HELM,
+    inventory,
+    open_shell,
+    run,
+)
 from tests.support.walk import Walker
 
-MANIFESTS = REPOSITORY / "manifests"
-BEFORE = Path(__file__).parent / "before" / "crd.yaml"
-"""The CRD of an earlier version."""
-CRD = "crd/yolotrainingjobs.gpurelay.dev"
 TEAM = "vision"
-BLOCKS = [block for block in page("docs/operations.md").blocks if "test_uninstall.py" in block.reason]
-UPGRADE, UPGRADE_HELM, ROLL_BACK, DELETE_JOBS, DELETE, DELETE_HELM, LOOK = BLOCKS
 
 
 @pytest.fixture(scope="module")
@@ -45,42 +50,20 @@ def empty() -> Iterator[Cluster]:
 @pytest.fixture
 def walker(empty: Cluster, tmp_path: Path) -> Walker:
     """A shell in a copy of the manifests, with the overlay that docs/install.md makes, and kubectl for the cluster."""
-    for folder in ("manifests", "crds"):
-        shutil.copytree(REPOSITORY / folder, tmp_path / folder)
+    shell = open_shell(tmp_path, empty)
     overlays = tmp_path / "manifests" / "overlays"
     shutil.copytree(overlays / "gpu-node", overlays / "my-cluster")
-    path = f"{find_kubectl().parent}{os.pathsep}{os.environ['PATH']}"
-    return Walker(tmp_path, {**os.environ, "KUBECONFIG": str(empty.kubeconfig), "PATH": path})
-
-
-def run(walker: Walker, block: Block) -> str:
-    """Run a block's commands, except Helm's; return what they print."""
-    printed = ""
-    for step in block.shown:
-        if not step.command.startswith("helm "):
-            code, shown = walker.run(step.command)
-            assert code == 0, f"{step.command}\n{shown}"
-            printed += shown
-    return printed
-
-
-def inventory(cluster: Cluster) -> set[str]:
-    """Return all objects by kind, namespace and name, except Events and what Kubernetes keeps for itself."""
-    kinds = cluster.kubectl("api-resources", "--verbs=list", "-o", "name").split()
-    wanted = ",".join(kind for kind in kinds if not kind.startswith(("events", "componentstatuses")))
-    row = '{range .items[*]}{.kind}/{.metadata.namespace}/{.metadata.name}{"\\n"}{end}'
-    text = cluster.kubectl("get", wanted, "--all-namespaces", "--ignore-not-found", "-o", f"jsonpath={row}")
-    return {line for line in text.splitlines() if "/kube-" not in line}
+    return shell
 
 
 def install(cluster: Cluster, *arguments: str, objects: list[Object] | None = None) -> None:
     """Apply an install over an earlier version's CRD."""
     text = yaml.safe_dump_all(objects) if objects else None
-    cluster.kubectl("apply", "--server-side", *arguments, "-f", str(BEFORE))
+    cluster.kubectl("apply", "--server-side", *arguments, "-f", str(EARLIER_CRD))
     target = ("-f", "-") if objects else ("-k", str(MANIFESTS / "overlays" / "gpu-node"))
     without = "-l=app.kubernetes.io/component!=cluster"
     cluster.kubectl("apply", "--server-side", *arguments, *target, without, stdin=text)
-    wait_established(cluster.kubectl, CRD.partition("/")[2])
+    wait_established(cluster.kubectl, CRD)
 
 
 def start_a_job(api: httpx.Client) -> Object:
@@ -124,11 +107,11 @@ def test_kustomize(empty: Cluster, walker: Walker) -> None:
     eventually(lambda: knows_new_fields(empty), "the new CRD")
     assert spec_of_the_job(empty) == job["spec"]
     assert "PriorityClass//gpu-relay" in inventory(empty)
-    shared = empty.kubectl("get", CRD, "-o", "jsonpath={.metadata.generation}")
+    shared = empty.kubectl("get", f"crd/{CRD}", "-o", "jsonpath={.metadata.generation}")
     rolled_back = run(walker, ROLL_BACK)
     assert "deployment.apps/gpu-relay serverside-applied" in rolled_back
     assert "customresourcedefinition" not in rolled_back
-    assert empty.kubectl("get", CRD, "-o", "jsonpath={.metadata.generation}") == shared
+    assert empty.kubectl("get", f"crd/{CRD}", "-o", "jsonpath={.metadata.generation}") == shared
     run(walker, DELETE_JOBS)
     assert not {each for each in inventory(empty) if "digits" in each}
     run(walker, DELETE)

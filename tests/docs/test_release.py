@@ -1,6 +1,7 @@
 """A release without images, made as a maintainer makes it: what is in it, and that it can be installed."""
 
 import hashlib
+import os
 import re
 import subprocess
 import sys
@@ -18,11 +19,13 @@ from devcluster.paths import REPOSITORY
 from gpu_relay import __version__
 from tests.support.gitops import rendered
 from tools.release.manifests import TEMPLATES, Reference, chart_package, install_files
+from tools.release.plugin import ARCHIVE, MANIFEST
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 SHIPPED = [Path(each) for each in PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 _OVERLAYS = {each.name for each in (REPOSITORY / "manifests" / "overlays").iterdir()}
 OVERLAYS = ["base", *sorted(_OVERLAYS - TEMPLATES)]
+DOWNLOADS = "https://example.com/gpu-relay/releases/download/v1"
 DIGEST = "sha256:" + "0" * 64
 PINNED = {name: Reference(f"registry.example/{name}", __version__, DIGEST) for name in ("operator", "sam3", "yolo")}
 
@@ -31,7 +34,14 @@ PINNED = {name: Reference(f"registry.example/{name}", __version__, DIGEST) for n
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that `make release` writes."""
     folder = tmp_path_factory.mktemp("release") / "dist"
-    command = ["make", "release", f"VERSION={__version__}", f"OUT={folder}", "REGISTRY=registry.example"]
+    command = [
+        "make",
+        "release",
+        f"VERSION={__version__}",
+        f"OUT={folder}",
+        "REGISTRY=registry.example",
+        f"DOWNLOADS={DOWNLOADS}",
+    ]
     done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
@@ -52,7 +62,7 @@ def test_every_file_of_it_is_named_with_its_checksum(release: Path) -> None:
     }
     installs = {f"install-{name}.yaml" for name in ("cluster", *OVERLAYS)}
     packages = {f"gpu_relay-{__version__}-py3-none-any.whl", f"gpu_relay-{__version__}.tar.gz"}
-    assert sums.keys() == {"CHANGES.md", f"gpu-relay-{__version__}.tgz", *installs, *packages}
+    assert sums.keys() == {"CHANGES.md", f"gpu-relay-{__version__}.tgz", ARCHIVE, MANIFEST, *installs, *packages}
 
 
 def test_the_wheel_has_every_file_of_every_package(wheel: Path) -> None:
@@ -84,6 +94,20 @@ def _output(folder: Path, command: str, option: str) -> str:
         [folder / "venv" / "bin" / command, option], cwd=folder, env={}, capture_output=True, text=True, check=True
     )
     return done.stdout
+
+
+def test_the_plugin_runs_from_the_archive_that_krew_unpacks(release: Path, tmp_path: Path) -> None:
+    (platform,) = yaml.safe_load((release / MANIFEST).read_text())["spec"]["platforms"]
+    assert platform["uri"] == f"{DOWNLOADS}/{ARCHIVE}"
+    assert platform["sha256"] == hashlib.sha256((release / ARCHIVE).read_bytes()).hexdigest()
+    unpacked = tmp_path / "with space"
+    with tarfile.open(release / ARCHIVE) as archive:
+        archive.extractall(unpacked, filter="data")
+    command = tmp_path / "kubectl-relay"
+    command.symlink_to(unpacked / platform["bin"])  # as krew does
+    environment = {**os.environ, "UV_TOOL_DIR": str(tmp_path / "tools")}
+    done = subprocess.run([command, "--version"], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == f"kubectl relay {__version__}\n", done.stderr
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)

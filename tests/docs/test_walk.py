@@ -40,6 +40,15 @@ def walker() -> Iterator[Walker]:
 def test_every_command_of_the_newcomers_pages_does_what_they_say(walker: Walker) -> None:
     for name in ROUTE:
         walker.walk(page(name))
+        if name == "docs/try-it.md":
+            assert _accuracy(walker) >= 0.7, "the first training gives a result to be proud of"
+
+
+def _accuracy(walker: Walker) -> float:
+    """Return mAP50 of the job `first`."""
+    code, output = walker.run("kubectl -n vision get ytj first -o jsonpath='{.status.results.metrics.mAP50}'")
+    assert code == 0, output
+    return float(output)
 
 
 def test_every_unrun_console_block_has_a_reason() -> None:

@@ -12,6 +12,12 @@ from devcluster import Cluster, NodeKind, choose
 from devcluster.deploy import Volumes, deploy
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run tests with a cluster of their own first: a machine has one kubelet node, and `relay` keeps it to the end."""
+    here = Path(__file__).parent
+    items.sort(key=lambda item: item.path.parent == here and "relay" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def relay() -> Iterator[Relay]:
     """A running relay on a kubelet where the machine can have one, else on a process node; `NODE` decides by hand."""

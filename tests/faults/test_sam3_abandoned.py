@@ -51,7 +51,7 @@ def in_flight(server: Server) -> int:
 
 
 @ROUTES
-def test_as_many_abandoned_requests_as_the_server_takes_leave_it_open_to_others(server: Server, request_: Sent) -> None:
+def test_abandoned_requests_leave_the_server_open(server: Server, request_: Sent) -> None:
     (worker,) = server.workers()
     prompts, abandoned = server.metric("sam3_prompts_total"), server.metric("sam3_abandoned_total")
     with stopped(worker):

@@ -33,9 +33,7 @@ def after(looks: int) -> Iterator[bool]:
 
 
 @pytest.mark.parametrize(("looks", "computed"), [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2), (6, 3)])
-def test_the_work_ends_between_prompts_and_masks_when_the_client_has_disconnected(
-    sam3: Sam3, looks: int, computed: int
-) -> None:
+def test_work_ends_between_prompts_after_a_disconnect(sam3: Sam3, looks: int, computed: int) -> None:
     left = after(looks)
     allowance = Allowance(math.inf, lambda: next(left))
     with pytest.raises(WorkerError, match="the client has disconnected") as raised:
@@ -51,7 +49,7 @@ def test_masks_are_looked_at_chunk_by_chunk(sam3: Sam3, monkeypatch: pytest.Monk
     assert next(left)
 
 
-def test_a_request_beyond_its_time_reports_its_progress_and_what_to_change(sam3: Sam3) -> None:
+def test_a_timed_out_request_says_what_to_change(sam3: Sam3) -> None:
     with pytest.raises(
         WorkerError, match=r"takes more than 0 s \(nothing was computed\); send fewer prompts"
     ) as raised:
@@ -59,7 +57,7 @@ def test_a_request_beyond_its_time_reports_its_progress_and_what_to_change(sam3:
     assert raised.value.reason == "work"
 
 
-def test_a_request_that_is_given_up_leaves_the_worker_and_the_images_features() -> None:
+def test_an_abandoned_request_leaves_worker_and_features() -> None:
     session = Session(Setup(model=tiny_model(), dtype="auto", memory_mib=0, cached_images=1, log_level="error"))
     session._prepare()
     pixels = PIXELS[: WIDTH * HEIGHT * 3]

@@ -75,7 +75,7 @@ def test_neither_zygote_nor_standby_uses_the_driver(server: Server, driver: Driv
     assert not {zygote, standby, server.process.pid} & driver.seen("called").keys()
 
 
-def test_the_cpu_answers_while_held_seeing_no_gpu_and_sigterm_lets_it_finish(server: Server, driver: Driver) -> None:
+def test_the_cpu_answers_while_held(server: Server, driver: Driver) -> None:
     eventually(lambda: len(server.workers()) == 2, "a worker on the CPU", every=0.02)
     workers = server.workers()
     with ThreadPoolExecutor() as pool:

@@ -55,7 +55,7 @@ def test_detections_are_those_of_the_stock_post_processing(count: int, dtype: to
         assert np.array_equal(coco.decode(each.mask.model_dump()), mask.numpy())
 
 
-def test_of_too_many_instances_the_best_are_returned_in_the_models_order() -> None:
+def test_the_best_instances_keep_the_models_order() -> None:
     raw = outputs(25)
     every = found_in(raw, 0.2, 9, 9, most=25)
     best = sorted(every, key=lambda each: -each.score)[:5]
@@ -151,7 +151,7 @@ def test_each_instance_is_returned_in_the_requested_form(form: Form, labels: Lab
 
 
 @pytest.mark.parametrize("form", ["rle", "polygon", "box"])
-def test_an_instance_without_a_pixel_is_returned_and_its_missing_label_is_counted(form: Form) -> None:
+def test_the_missing_label_of_an_empty_instance_is_counted(form: Form) -> None:
     query = Query(prompts=[Prompt(text="cat")], form=form, labels="polygon", max_instances=9)
     found = [Instances([instance(0, 0.9, side=0), instance(0, 0.5), instance(30, 0.4, side=1)], omitted=0)]
     (result,), label_file = postprocess.build_results(query, found, 60, 20)

@@ -94,7 +94,7 @@ def half(lively: Path) -> Answer:
     return Answer.of(Sam3(lively, "float16", 0, 0))
 
 
-def test_boxes_labels_and_what_exemplars_find_are_within_a_pixel_of_float32(half: Answer, exact: Answer) -> None:
+def test_boxes_are_within_a_pixel_of_float32(half: Answer, exact: Answer) -> None:
     assert exact.boxes.shape == (3, 5, 4)
     assert np.abs(half.boxes - exact.boxes).max() < 1
     assert half.labels.shape == exact.labels.shape

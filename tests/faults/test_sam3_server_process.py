@@ -117,7 +117,7 @@ def test_the_server_outlives_its_worker_and_loads_again(server: Server) -> None:
     assert server.health()["error"] is None
 
 
-def test_an_expired_hold_waits_for_the_memory_and_then_loads_by_itself(server: Server) -> None:
+def test_after_a_hold_the_server_waits_for_memory_and_loads(server: Server) -> None:
     server.unload(fence=4, ttl_seconds=1)
     with server.ledger.book(8000):
         error = eventually(lambda: server.health()["error"], "the hold expires and nothing is loaded")
@@ -146,9 +146,7 @@ def test_a_killed_server_leaves_no_memory_booked(server: Server) -> None:
     eventually(lambda: not any(map(runs, workers + templates)), "no orphan is left", within=5)
 
 
-def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
-    ledger: Ledger, model: Path, token_file: Path
-) -> None:
+def test_a_server_restarted_during_training_does_not_load(ledger: Ledger, model: Path, token_file: Path) -> None:
     server = Server(ledger, model, token_file)
     try:
         with ledger.book(8000):
@@ -162,7 +160,7 @@ def test_a_server_restarted_during_training_does_not_load_and_ends_in_order(
         server.end()
 
 
-def test_a_server_restarted_before_training_took_its_memory_still_knows_of_the_hold(
+def test_a_server_restarted_before_training_keeps_the_hold(
     ledger: Ledger, model: Path, token_file: Path, tmp_path: Path
 ) -> None:
     settings = {"SAM3_HOLD_FILE": str(tmp_path / "hold.json"), "SAM3_STANDBY": "false"}
@@ -181,9 +179,7 @@ def test_a_server_restarted_before_training_took_its_memory_still_knows_of_the_h
         second.end()
 
 
-def test_a_server_that_preloads_is_ready_with_the_model_and_answers_without_a_load(
-    ledger: Ledger, model: Path, token_file: Path
-) -> None:
+def test_a_preloading_server_is_ready_with_the_model(ledger: Ledger, model: Path, token_file: Path) -> None:
     with ledger.book(8000):
         server = Server(ledger, model, token_file, {"SAM3_PRELOAD": "true", "SAM3_READY_WHEN": "loaded"})
         try:

@@ -66,7 +66,7 @@ def encoder(server: Server) -> int:
     return pid
 
 
-def test_more_prompts_than_masks_fit_are_refused_and_the_worker_computes_nothing(server: Server) -> None:
+def test_more_prompts_than_masks_fit_are_refused(server: Server) -> None:
     (worker,) = server.workers()
     computed = server.metric("sam3_prompts_total")
     refused = ask(server, [*PROMPTS, *PROMPTS, "one more"])
@@ -79,7 +79,7 @@ def test_more_prompts_than_masks_fit_are_refused_and_the_worker_computes_nothing
     assert server.workers() == [worker]
 
 
-def test_of_more_masks_than_fit_the_best_are_returned_and_the_rest_counted(server: Server) -> None:
+def test_the_best_masks_that_fit_are_returned(server: Server) -> None:
     every = ask(server, PROMPTS, format="box").json()["results"]
     few = ask(server, PROMPTS).json()["results"]
     assert [len(result["detections"]) for result in few] == [2] * 8
@@ -123,7 +123,7 @@ def test_an_encoder_that_died_is_replaced(server: Server) -> None:
     assert server.zombies() == []
 
 
-def test_a_request_beyond_its_time_gets_advice_and_others_keep_their_worker(hasty: Server) -> None:
+def test_a_timed_out_request_leaves_others_their_worker(hasty: Server) -> None:
     (worker,) = hasty.workers()
     with ThreadPoolExecutor() as pool:
         long = pool.submit(ask, hasty, [f"thing {index}" for index in range(32)], HUGE, format="polygon")

@@ -73,7 +73,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_a_forked_worker_is_the_servers_child_and_ends_with_its_channel(running: ZygoteClient) -> None:
+async def test_a_forked_worker_ends_with_its_channel(running: ZygoteClient) -> None:
     worker, channel = await started(running)
     assert is_forked(worker)
     assert status(worker.pid, "PPid") == str(os.getpid())

@@ -88,7 +88,7 @@ def trained(start: Callable[..., Attempt], shared: Path) -> Path:
     return shared / "trained"
 
 
-def test_a_training_is_validated_on_test_and_a_job_that_validates_gives_the_same_figures(
+def test_validation_after_training_and_mode_validate_agree(
     start: Callable[..., Attempt], trained: Path, shared: Path
 ) -> None:
     further = manifest_of(trained)["validation"]
@@ -114,7 +114,7 @@ def test_a_training_is_validated_on_test_and_a_job_that_validates_gives_the_same
     assert "Prepared before" not in again.log, "what is published is not done again"
 
 
-def test_a_job_that_exports_publishes_the_weights_and_makes_what_is_left(
+def test_an_export_job_publishes_weights_and_missing_formats(
     start: Callable[..., Attempt], trained: Path, shared: Path
 ) -> None:
     weights, folder = trained / "weights" / "best.pt", shared / "exported"
@@ -155,9 +155,7 @@ def stage(attempt: Attempt) -> str:
     return str(progress["stage"])
 
 
-def test_a_validation_that_runs_out_of_memory_is_done_again_with_half_the_batch(
-    start: Callable[..., Attempt], trained: Path
-) -> None:
+def test_validation_out_of_memory_halves_the_batch(start: Callable[..., Attempt], trained: Path) -> None:
     model = str(trained / "weights" / "best.pt")
     first = start("full", "validation", mode="Validate", model=model)
     code, report = first.ended()

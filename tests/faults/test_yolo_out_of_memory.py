@@ -53,9 +53,7 @@ def start(shared: Path, tmp_path: Path) -> Iterator[Start]:
         attempt.process.wait()
 
 
-def test_the_batch_that_ran_is_reported_and_the_next_one_is_half_of_the_smallest_that_failed(
-    start: Start, tmp_path: Path
-) -> None:
+def test_the_next_batch_is_half_of_the_smallest_that_failed(start: Start, tmp_path: Path) -> None:
     code, report = start(face=CUDNN, fits=3).ended()
 
     # Ultralytics tries 32, 16, 8 and 4.
@@ -71,7 +69,7 @@ def test_the_batch_that_ran_is_reported_and_the_next_one_is_half_of_the_smallest
     assert "batch: 1\n" in (tmp_path / "output" / "args.yaml").read_text()
 
 
-def test_a_resumed_attempt_trains_with_the_batch_that_the_earlier_one_was_left_with(start: Start) -> None:
+def test_a_resumed_attempt_keeps_the_reduced_batch(start: Start) -> None:
     first = start(fits=8)
     first.wait_for("an epoch", lambda: "epoch 1/2" in first.log)
     first.process.kill()
@@ -100,7 +98,7 @@ def test_full_shared_memory_is_no_full_gpu(start: Start, tmp_path: Path) -> None
     assert not (tmp_path / "output" / "checkpoint" / "out-of-memory.json").exists()
 
 
-def test_an_export_that_fails_withholds_neither_the_weights_nor_another_export(start: Start, tmp_path: Path) -> None:
+def test_a_failed_export_withholds_nothing_else(start: Start, tmp_path: Path) -> None:
     attempt = start("onnx", "no operator for \x1b[31maten::x\x1b[0m", fits=32, export=["onnx", "torchscript"])
     code, report = attempt.ended()
 

@@ -102,7 +102,7 @@ def test_the_figures_are_those_of_plain_ultralytics(uninterrupted: Path, shared:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_an_interrupted_training_gives_what_the_uninterrupted_one_gives(
+def test_an_interrupted_training_gives_equal_weights(
     start: Callable[..., Attempt], uninterrupted: Path, shared: Path, number: signal.Signals
 ) -> None:
     import torch

@@ -16,7 +16,11 @@ _PROGRAM = {"chromium": "chromium"}
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """Start Chromium, installing Debian's package where that is possible; skips the test where there is none."""
+    """Start Chromium, installing Debian's package where that is possible; skips the test where there is none.
+
+    Chromium drops all requests when a network interface of the machine changes (ERR_NETWORK_CHANGED): no pods may start
+    on a kubelet of this machine meanwhile.
+    """
     try:
         packages.ensure(_PROGRAM)
     except ClusterError as error:

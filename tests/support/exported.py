@@ -54,6 +54,7 @@ class _Unloaded:
     state = State.UNLOADED
     hold: Hold | None = None
     standby_ready = False
+    serving_seconds = 0.0
     standby_weights_mib = 0
     worker_allocated_mib = 0
 

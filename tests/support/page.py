@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -110,13 +109,3 @@ def condition(kind: str, reason: str, message: str) -> Object:
 def ago(minutes: float) -> str:
     """Return the time so many minutes ago, as the API server writes it; of the future where negative."""
     return (datetime.now(UTC) - timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def own_address() -> str:
-    """Return an address of this machine that others could reach it by; empty where it has none. Nothing is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(("192.0.2.1", 9))
-        except OSError:
-            return ""
-        return str(probe.getsockname()[0])

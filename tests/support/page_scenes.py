@@ -7,6 +7,7 @@ import httpx
 
 from devcluster.scripted.manifests import Object
 from gpu_relay.domain.job.metrics_curve import Point, written
+from tests.support.ages import Etcd
 from tests.support.page import ago, condition, put_job
 
 EPOCHS = 120
@@ -21,34 +22,42 @@ _THINGS = ("forklifts", "pallets", "helmets", "digits", "cranes", "barcodes", "v
 class Scene:
     """A namespace's jobs, and the GPUs that they use."""
 
-    def __init__(self, api: httpx.Client, namespace: str) -> None:
+    def __init__(self, api: httpx.Client, etcd: Etcd, namespace: str) -> None:
         self._api = api
+        self._etcd = etcd
         self._namespace = namespace
+        self._created: set[str] = set()
 
     def clear(self) -> None:
         """Take away all jobs and Leases."""
+        self._created.clear()
         for path in (f"/apis/gpurelay.dev/v1alpha1/namespaces/{self._namespace}/yolotrainingjobs", _LEASES):
             self._api.delete(path)
 
     def lease(self, node: int, holder: str = "", since: float = 40) -> None:
         """Write the Lease of a node's GPU; `holder` is a job's name, none is the resident."""
-        owner = f"yolotrainingjob/{self._namespace}/{holder}/uid" if holder else "resident"
+        owner = f"yolotrainingjob/{self._namespace}/{holder}/{self._uid(holder)}" if holder else "resident"
         labels = {"gpurelay.dev/gpu": _key(node)}
-        meta = {"name": _key(node), "labels": labels, "annotations": {"gpurelay.dev/node": f"node-{node}"}}
+        annotations = {"gpurelay.dev/node": f"node-{node}"} | ({"gpurelay.dev/out-since": ago(since)} if holder else {})
+        meta = {"name": _key(node), "labels": labels, "annotations": annotations}
         acquired = ago(since).replace("Z", ".000000Z")
         spec = {"holderIdentity": owner, "leaseTransitions": 5, "acquireTime": acquired}
         self._api.post(_LEASES, json={"metadata": meta, "spec": spec}).raise_for_status()
 
-    def queued(self, name: str, position: int, *, starts_in: float = 50) -> None:
+    def queued(self, name: str, position: int, *, starts_in: float = 61) -> None:
         """A job that waits."""
         why = condition("Reconciling", "WaitingInQueue", f"{position} jobs are before this one")
-        self._put(name, "Queued", [why], queuePosition=position, estimatedStartTime=ago(-starts_in))
+        self._put(
+            name, "Queued", [why], age=max(2, 50 - position), queuePosition=position, estimatedStartTime=ago(-starts_in)
+        )
 
     def acquiring(self, name: str, node: int = 1) -> None:
         """A job for which the resident is being unloaded."""
         said = f"asking resident gpu-relay/sam3-{node} to unload (910 MiB free, 10,240 MiB needed)"
         why = condition("Reconciling", "UnloadingResident", said)
-        self._put(name, "Acquiring", [why], gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)})
+        self._put(
+            name, "Acquiring", [why], age=12, gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)}
+        )
 
     def training(self, name: str, node: int = 1, *, epoch: int = 47, since: float = 38) -> None:
         """A job that trains."""
@@ -57,8 +66,8 @@ class Scene:
         progress = _progress(epoch, "training", metrics=dict(_learning(epoch)[-1].metrics))
         progress["eta"] = ago(-since * (EPOCHS - epoch) / epoch)
         turn = {"fence": 5, "since": ago(since)}
-        self._put(name, "Training", [why, proof], gpu=_gpu(node), turn=turn, progress=progress, curve=course(epoch),
-                   pod=f"{name}-1", attempt=1)  # fmt: skip
+        self._put(name, "Training", [why, proof], age=since + 6, gpu=_gpu(node), turn=turn, progress=progress,
+                   curve=course(epoch), pod=f"{name}-1", attempt=1)  # fmt: skip
 
     def succeeded(self, name: str, began: float, ended: float, node: int = 1) -> None:
         """A job that trained from so many minutes ago until so many minutes ago."""
@@ -66,7 +75,7 @@ class Scene:
         results = {"metrics": metrics, "weights": {"best": f"{name}/best.pt"}, "exports": {"onnx": f"{name}/best.onnx"}}
         why = condition("Complete", "Completed", f"trained {EPOCHS} of {EPOCHS} epochs")
         attempts = [_attempt(1, "Completed", began, ended, node, "trained to the end", EPOCHS)]
-        self._put(name, "Succeeded", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+        self._put(name, "Succeeded", [why], age=began + 7, gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
                    progress=_progress(EPOCHS, "done"), results=results, curve=course(EPOCHS))  # fmt: skip
 
     def failed(self, name: str, began: float, ended: float, node: int = 1) -> None:
@@ -79,15 +88,15 @@ class Scene:
             _attempt(1, "OutOfMemory", began, middle + 1, node, _TOO_MUCH, 0),
             _attempt(2, "OutOfMemory", middle - 1, ended, node, _TOO_MUCH, 0),
         ]
-        self._put(name, "Failed", [why], gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
+        self._put(name, "Failed", [why], age=began + 4, gpu=_gpu(node), attempts=attempts, completionTime=ago(ended),
                    progress=_progress(0, "training"))  # fmt: skip
 
     def suspended(self, name: str, began: float, ended: float, node: int = 1) -> None:
         """A job that was stopped on request."""
         why = condition("Suspended", "Suspended", "spec.suspend is true; set it to false to resume")
         attempts = [_attempt(1, "Interrupted", began, ended, node, "asked to end; 31 epochs are in the checkpoint", 31)]
-        self._put(name, "Suspended", [why], gpu=_gpu(node), attempts=attempts, progress=_progress(31, "training"),
-                   curve=course(31))  # fmt: skip
+        self._put(name, "Suspended", [why], age=began + 9, gpu=_gpu(node), attempts=attempts,
+                   progress=_progress(31, "training"), curve=course(31))  # fmt: skip
 
     def past(self) -> None:
         """Let a day's work lie behind: two GPUs that serve, four jobs."""
@@ -108,24 +117,32 @@ class Scene:
                 end = self.failed if chance.random() < 0.13 else self.succeeded
                 end(name, time, time - (15 if end == self.failed else length), node)
                 time, turn, ended = time - length - chance.uniform(5, 60), turn + 1, ended + 1
-            self.lease(node, self._present(chance, node))
+            self.lease(node, *self._present(chance, node))
         for position in range(1, jobs - ended - gpus + 1):
             self.queued(f"{chance.choice(_THINGS)}-q{position}", position, starts_in=10 + 3 * position)
 
-    def _present(self, chance: random.Random, node: int) -> str:
+    def _present(self, chance: random.Random, node: int) -> tuple[str, float]:
+        """Let a GPU have a job or not; returns the job and since when it has the GPU."""
         name = f"{chance.choice(_THINGS)}-{node}-now"
         kind = chance.random()
         if kind < 0.7:
-            self.training(name, node, epoch=chance.randint(3, 118), since=chance.uniform(2, 40))
-        elif kind < 0.8:
+            since = chance.uniform(2, 40)
+            self.training(name, node, epoch=chance.randint(3, 118), since=since)
+            return name, since
+        if kind < 0.8:
             self.acquiring(name, node)
-        else:
-            self.suspended(name, 40, 20, node)
-            return ""
-        return name
+            return name, 0.3
+        self.suspended(name, 40, 20, node)
+        return "", 20
 
-    def _put(self, name: str, phase: str, conditions: list[Object], **status: Any) -> None:
+    def _uid(self, name: str) -> str:
+        return str(put_job(self._api, self._namespace, name)["metadata"]["uid"])
+
+    def _put(self, name: str, phase: str, conditions: list[Object], *, age: float, **status: Any) -> None:
         put_job(self._api, self._namespace, name, phase=phase, conditions=conditions, **status)
+        if name not in self._created:
+            self._etcd.backdate(self._namespace, name, age)
+            self._created.add(name)
 
 
 def course(epochs: int) -> Object:

@@ -21,7 +21,7 @@ class Walker:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=lambda: dict(os.environ))
-    seconds: float = 360.0
+    seconds: float = 960.0
     """Time limit of a command."""
 
     def run(self, command: str) -> tuple[int, str]:

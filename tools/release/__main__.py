@@ -16,9 +16,11 @@ from devcluster.images import IMAGES, select
 from devcluster.sbom import DPKG, bom
 from tools.release import versions
 from tools.release.manifests import Reference, chart_package, install_files
+from tools.release.plugin import krew_plugin
 from tools.release.versions import VersionError
 
 ROOT = paths.REPOSITORY
+_DOWNLOADS = "https://example.com/gpu-relay/releases/download"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     try:
-        release(options.version, options.registry.rstrip("/"), options.output, options.hatchling, images=options.images)
+        release(options)
     except (VersionError, ClusterError, OSError) as error:
         print(f"release: {error}", file=sys.stderr)
         return 1
@@ -41,25 +43,31 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("version", help="as in pyproject.toml, without a v")
     parser.add_argument("--output", type=Path, default=ROOT / "dist", help="folder to write to; it is emptied first")
     parser.add_argument("--registry", default="gpu-relay", help="what comes before /operator, /sam3, /yolo")
+    parser.add_argument(
+        "--downloads", default=_DOWNLOADS, help="where the release's files are downloaded from, for krew"
+    )
     parser.add_argument("--images", action="store_true", help="build the images too, and pin their digests; needs root")
     parser.add_argument("--hatchling", required=True, type=Path, help="the program that builds the wheel")
     return parser
 
 
-def release(version: str, registry: str, output: Path, hatchling: Path, *, images: bool) -> None:
+def release(options: argparse.Namespace) -> None:
     """Write a release; raises VersionError, ClusterError, OSError or CalledProcessError before it is complete."""
+    version, registry, output = options.version, options.registry.rstrip("/"), options.output
     versions.check(ROOT, version)
     _empty(output)
-    digests = _images(output) if images else {}
+    digests = _images(output) if options.images else {}
     named = {name: Reference(f"{registry}/{name}", version, digests.get(name, "")) for name in IMAGES}
-    _packages(hatchling, output)
+    _packages(options.hatchling, output)
     chart_package(ROOT, named, version, output)
     install_files(ROOT, named, output)
+    (wheel,) = output.glob("*.whl")
+    krew_plugin(ROOT, wheel, version, options.downloads.rstrip("/"), output)
     (output / "CHANGES.md").write_text(versions.changes(ROOT, version))
     sums = [f"{_digest(file)}  {file.name}\n" for file in sorted(output.iterdir()) if file.is_file()]
     (output / "SHA256SUMS").write_text("".join(sums))
     print(f"{output}: {', '.join(sorted(each.name for each in output.iterdir()))}")
-    if not images:
+    if not options.images:
         print("Without images (IMAGES=1) the install files name tags, not digests, and there are no SBOMs.")
 
 

@@ -234,7 +234,7 @@ class Manager:
         return self._resync.is_done
 
     def _waiting_for(self, gpu: str) -> tuple[str, Preemptor | None]:
-        return self._scheduler.successor(gpu), self._scheduler.preemptors.get(gpu)
+        return self._scheduler.successor(gpu), self._scheduler.preemption.preemptors.get(gpu)
 
     def _queue_soon(self) -> None:
         for key in (_Key.QUEUE, _Key.RESIDENTS, _Key.PREPARATIONS, _Key.FINISHED, _Key.UNREADABLE):

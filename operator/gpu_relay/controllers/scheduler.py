@@ -12,6 +12,7 @@ from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.gpu_inventory import GpuInventory
 from gpu_relay.controllers.job_controller import JobController
 from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.preemption import Preemption
 from gpu_relay.controllers.preflight import Preflight, Refusal
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache, FilteredIndex
@@ -39,9 +40,7 @@ from gpu_relay.domain.queue.placement import (
     waits_since,
     wants_gpu,
 )
-from gpu_relay.domain.queue.preemption import preemptors
 from gpu_relay.domain.queue.status_throttle import is_same
-from gpu_relay.domain.turn_view import Preemptor
 from gpu_relay.observability import logs, metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 
@@ -89,8 +88,7 @@ class Scheduler:
         self._busy: frozenset[str] = frozenset()
         """UIDs of the jobs that owned a GPU at the last pass."""
         self._candidates: dict[str, Candidate] = {}
-        self.preemptors: dict[str, Preemptor] = {}
-        """The waiting job that preempts the owner of a GPU, by GPU."""
+        self.preemption = Preemption(cache, effects.clock, policy)
 
     async def outcome(self) -> tuple[list[Placement], list[Candidate]]:
         """Return what each waiting job waits for now, by the GPUs as the last pass left them."""
@@ -125,7 +123,7 @@ class Scheduler:
 
     async def schedule_once(self) -> float | None:
         """Assign what is free; return the seconds until the next pass."""
-        self.preemptors.clear()
+        self.preemption.preemptors.clear()
         self._conflicts = False
         leases = {lease.gpu: lease for lease in await self._do.leases.list()}
         self._requeue_unfollowed(leases.values())
@@ -137,6 +135,7 @@ class Scheduler:
         metrics.QUEUE_LENGTH.set(len(waiting))
         metrics.QUEUE_OLDEST.set(longest_wait(waiting, self._clock.now()))
         if not waiting:
+            self.preemption.find([], [], leases.values(), self._held)
             self._requeue_without_successor(leases)
             return _RETRY if self._conflicts else self._isolation.requeue_after()
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
@@ -144,18 +143,11 @@ class Scheduler:
         taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
         self._held = self._preflight.held(waiting)
         self._requeue_without_successor(leases)
-        self._find_preemptors(waiting, candidates, leases)
+        self.preemption.find(waiting, candidates, leases.values(), self._held)
+        for owned in self.preemption.preemptors:
+            self._requeue(owned)
         requeue_after = _RETRY if self._conflicts or not all(taken) else self._next_pass(waiting, candidates)
         return soonest(requeue_after, self._isolation.requeue_after())
-
-    def _find_preemptors(self, waiting: list[Job], candidates: list[Candidate], leases: dict[str, GpuLease]) -> None:
-        owners = self._owners(leases.values())
-        if not any(owner.spec.preemptible for owner in owners.values()):
-            return
-        placements = explain_placement(waiting, candidates, self._clock.now(), self._policy, self._held)
-        self.preemptors.update(preemptors(placements, candidates, owners, self._policy))
-        for gpu in self.preemptors:
-            self._requeue(gpu)
 
     def _requeue_unfollowed(self, leases: Iterable[GpuLease]) -> None:
         """Requeue turns that no controller follows: a call that seemed to fail may have taken the Lease."""
@@ -169,12 +161,6 @@ class Scheduler:
         for gpu in leases:
             if self._turns.is_handed_over(gpu) and not self.successor(gpu):
                 self._requeue(gpu)
-
-    def _owners(self, leases: Iterable[GpuLease]) -> dict[str, Job]:
-        """Return the jobs that own GPUs, by Lease holder."""
-        keys = [lease.owner for lease in leases]
-        known = [self._cache.jobs.get(key.uid) for key in keys if key is not None]
-        return {job.key.holder: job for job in known if job is not None}
 
     async def _queue(self) -> list[Job]:
         """Return the jobs that wait for a GPU, in order."""

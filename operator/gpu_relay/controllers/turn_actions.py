@@ -174,11 +174,14 @@ class Actions:
             _note_refusal(state, Reason.POD_NAME_TAKEN, str(error))
         except KubeError as error:
             if not error.answered:
+                state.forget_samples()
                 state.unanswered_creation = state.monotonic()
             if error.unavailable or error.conflict or error.not_found:
                 raise
             _note_refusal(state, Reason.POD_REFUSED, f"the API server refuses the training pod: {error}")
         else:
+            # Another client may delete the pod before a reconcile reads it, and its process may outlive it for a time.
+            state.forget_samples()
             state.refusal = state.refused_since = None
             state.clocks.stop("create")
             state.clocks.start("start")

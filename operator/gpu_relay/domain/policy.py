@@ -10,7 +10,7 @@ class Policy:
     """Settings that decisions depend on. Times are seconds, sizes MiB."""
 
     samples: int = 3
-    sample_interval: float = 0.5
+    sample_interval: float = 0.1
     margin_mib: int = 256
     hold_ttl: float = 60.0
     progress_interval: float = 2.0

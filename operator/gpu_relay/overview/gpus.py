@@ -117,7 +117,7 @@ def _gpu(snapshot: ClusterSnapshot, gpu: GpuOwnership) -> Gpu:
         proven_free=job.status.gpu.free_after if job and job.status.gpu else None,
         granted=job.need_mib if job else None,
         owner=owner,
-        resident=_resident_state(gpu, owner),
+        resident=resident_state(gpu, owner),
         queue=tuple(_waiting(each) for each in queued(snapshot.jobs) if suits(each)),
         preparing=tuple(each.key for each in preparing(snapshot.jobs) if gpu.key and suits(each)),
     )
@@ -131,12 +131,13 @@ def _owner(snapshot: ClusterSnapshot, holder: Holder) -> Owner:
     return Owner(holder.job, job.status.phase or "", epoch, holder.since, expected_end(job))
 
 
-def _resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | None:
+def resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | None:
+    """Return what is known of a GPU's resident; None for a GPU without one."""
     resident, lease = gpu.resident, gpu.lease
     if not gpu.resident_name and (lease is None or not lease.node):
         return None
     report = resident.report if resident else None
-    state = report.state if report else _state_by(lease, owner)
+    state = report.state if report else _state_by(gpu, owner)
     out = state not in {"loaded", "unknown"}
     limited = resident is not None and words.ANNOTATION_MAX_OUTAGE in resident.annotations
     return ResidentState(
@@ -150,8 +151,11 @@ def _resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | N
     )
 
 
-def _state_by(lease: GpuLease | None, owner: Owner | None) -> str:
+def _state_by(gpu: GpuOwnership, owner: Owner | None) -> str:
     """Return the state that follows from the record of ownership, where the resident gave no report."""
+    lease, turn = gpu.lease, gpu.last_job.turn if gpu.last_job else None
+    if owner is not None and owner.job is not None and turn is not None and turn.sharing is not None:
+        return "loaded"
     if lease is not None and lease.owner is None:
         return "to be loaded" if lease.reload_pending else "loaded"
     return "unloaded" if owner is not None and owner.phase in {Phase.TRAINING, Phase.RELEASING} else "unknown"

@@ -9,6 +9,7 @@ from gpu_relay.domain.objects.job import Job, JobKey
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.overview.jobs import expected_end
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,9 @@ class JobOnGpu:
     turn: Turn | None
     """None where the job owns the GPU no longer."""
     started: str
+    phase: str
+    ends: datetime | None
+    """When the training is expected to end; None while that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +70,9 @@ def job_on_gpu(job: Job) -> JobOnGpu | None:
     gpu = job.status.gpu
     if gpu is None or not gpu.uuid:
         return None
-    return JobOnGpu(job.key, gpu.uuid.lower(), gpu, job.status.turn, job.status.start_time or job.created)
+    status = job.status
+    started = status.start_time or job.created
+    return JobOnGpu(job.key, gpu.uuid.lower(), gpu, status.turn, started, status.phase or "", expected_end(job))
 
 
 def gpu_ownerships(

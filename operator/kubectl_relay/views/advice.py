@@ -29,7 +29,7 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "`kubectl -n {namespace} get pvc` shows those that exist.",
         "The job continues within a minute after the PVC has been created.",
     ),
-    Reason.PREPARING: (_WAIT, "`kubectl -n {namespace} logs {pod}` shows what it fetches and checks."),
+    Reason.PREPARING: (_WAIT, "`kubectl relay -n {namespace} logs {job}` shows what it fetches and checks."),
     Reason.PREPARATION_FAILED: ("It is retried after a pause; you may have to fix what the message names.",),
     Reason.PREPARATION_TIMED_OUT: (_DESCRIBE, "The operator's GPU_RELAY_PREPARATION_TIMEOUT sets the limit."),
     Reason.PREPARATION_SKIPPED: (_WAIT,),
@@ -127,7 +127,7 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.NODE_REFUSED_POD: ("It is retried, and this does not count as a failed attempt.",),
     Reason.DISRUPTED: ("It resumes from its checkpoint.",),
     Reason.INTERRUPTED: ("It resumes from its checkpoint.",),
-    Reason.ERROR: ("The message is the trainer's; `kubectl -n {namespace} logs {pod}` has more.",),
+    Reason.ERROR: ("The message is the trainer's; `kubectl relay -n {namespace} logs {job}` has more.",),
     Reason.COMPLETED: (),
 }
 

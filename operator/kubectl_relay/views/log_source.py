@@ -1,40 +1,25 @@
 """Which pod has the log of a job, and what to say of a pod that has none."""
 
-from dataclasses import dataclass
 from datetime import datetime
 
-from gpu_relay.api.words import Phase
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.overview.log_source import LogSource, newest_log_source
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.losses import results_at
 from kubectl_relay.views.progress import message
 from kubectl_relay.views.times import span
 
 
-@dataclass(frozen=True)
-class LogSource:
-    """A pod of a job. `attempt` is None for the preparing pod."""
-
-    pod: str
-    attempt: int | None
-
-    def __str__(self) -> str:
-        return f"pod {self.pod} ({'preparation' if self.attempt is None else f'attempt {self.attempt}'})"
-
-
 def log_source(job: Job, attempt: int | None = None) -> LogSource:
-    """Return the pod of an attempt; without a number, the preparing pod while it prepares, else the newest attempt's.
+    """Return the pod of an attempt; without a number, the one with the newest log.
 
     RelayError where there has been no such pod.
     """
-    status, preparation = job.status, job.status.preparation
     if attempt is not None:
         return LogSource(_pods(job).get(attempt) or _no_attempt(job, attempt), attempt)
-    if preparation is not None and (status.phase == Phase.PREPARING or not status.pod):
-        return LogSource(preparation.pod, None)
-    if status.pod:
-        return LogSource(status.pod, status.attempt)
+    if (newest := newest_log_source(job)) is not None:
+        return newest
     why = f" ({message(job)})" if message(job) else ""
     raise RelayError(f"{job.key} has had no pod yet, so it has no log{why}")
 

@@ -1,11 +1,12 @@
-// Training curves as SVG: each line is named at its end, and dashed in its own way.
+// Training curves as SVG: each line has a colour and dashes of its own, and its name and latest value above the drawing.
 
 import { el, svg } from "./dom.js";
 import { figure, metricName } from "./format.js";
 
-const WIDTH = 440, HEIGHT = 150, LEFT = 38, RIGHT = 92, TOP = 10, BOTTOM = 22;
+const WIDTH = 440, HEIGHT = 150, LEFT = 44, RIGHT = 8, TOP = 10, BOTTOM = 22;
 const MOST_LINES = 4;
-const GAP = 13; // least distance of two names, in pixels
+const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 });
+const SMALL = 0.001;
 
 /** Draw one figure: `points` are `{epoch, values}`; `unit` is true for values from 0 to 1. */
 export function chart(title, points, { unit = false, epochs = 0 } = {}) {
@@ -15,8 +16,8 @@ export function chart(title, points, { unit = false, epochs = 0 } = {}) {
   if (!drawn.length) return null;
   const scale = scales(drawn, unit, epochs);
   const drawing = svg("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, class: "chart", role: "img", "aria-label": spoken(title, drawn) },
-    axes(scale), drawn.map((line, at) => path(line, at, scale)), names_at_ends(drawn, scale));
-  return el("figure", {}, el("figcaption", {}, title), drawing);
+    axes(scale), drawn.map((line, at) => path(line, at, scale)));
+  return el("figure", {}, el("figcaption", {}, el("b", {}, title), drawn.map(named)), drawing);
 }
 
 function scales(lines, unit, epochs) {
@@ -48,7 +49,13 @@ function axes({ x, y, last, high, low }) {
 }
 
 function tick(value) {
-  return Number(value.toPrecision(3)).toString();
+  return value !== 0 && Math.abs(value) < SMALL ? value.toExponential(1) : COMPACT.format(value);
+}
+
+function named(line, at) {
+  return el("span", { class: "name" },
+    svg("svg", { class: "chart", viewBox: "0 0 22 8", width: 22, height: 8, "aria-hidden": "true" }, svg("path", { d: "M0 4h22", class: `curve of-${at}` })),
+    `${metricName(line.name)} ${figure(line.at.at(-1)[1])}`);
 }
 
 function path(line, at, { x, y }) {
@@ -58,14 +65,6 @@ function path(line, at, { x, y }) {
     svg("path", { d: `M${first}${rest.map((point) => `L${point}`).join("")}`, class: `curve of-${at}` }),
     svg("circle", { cx: x(epoch), cy: y(value), r: 2.5, class: `dot of-${at}` }),
   ];
-}
-
-function names_at_ends(lines, { x, y }) {
-  const ends = lines.map((line, at) => ({ at, name: line.name, value: line.at.at(-1)[1], x: x(line.at.at(-1)[0]) })).map((end) => ({ ...end, y: y(end.value) }));
-  ends.sort((one, other) => one.y - other.y);
-  ends.forEach((end, at) => { if (at) end.y = Math.max(end.y, ends[at - 1].y + GAP); });
-  const over = Math.max(0, (ends.at(-1)?.y ?? 0) - (HEIGHT - BOTTOM));
-  return ends.map((end) => svg("text", { x: end.x + 7, y: end.y - over + 4, class: `name of-${end.at}` }, `${metricName(end.name)} ${figure(end.value)}`));
 }
 
 function spoken(title, lines) {

@@ -5,6 +5,7 @@ import { el, fill } from "./dom.js";
 import { clock, duration, figure, metricName, mib, now, since } from "./format.js";
 import { words } from "./jobs.js";
 import { memory } from "./memory.js";
+import { LogTail } from "./log_tail.js";
 import { badge, sign } from "./phases.js";
 import { Predictions } from "./predictions.js";
 import { ask } from "./session.js";
@@ -20,6 +21,7 @@ export class Detail {
   #asking = false;
   #readAt = 0;
   #predictions = new Predictions();
+  #log = new LogTail();
 
   /** Show a job (`namespace/name`), or none; reads it again when the feed has a newer version. */
   draw(chosen, job) {
@@ -29,6 +31,7 @@ export class Detail {
       this.#shown = chosen;
       this.#version = "";
       this.#predictions.forget();
+      this.#log.forget();
       fill(this.#pane, chosen ? [this.#head(chosen.split("/")[1], chosen.split("/")[0]), el("p", { class: "empty" }, "Reading…")] : []);
       if (chosen) this.#pane.focus({ preventScroll: true });
       if (chosen && STACKED.matches) this.#pane.scrollIntoView();
@@ -66,7 +69,8 @@ export class Detail {
     const open = new Set([...this.#pane.querySelectorAll("details[open]")].map((each) => each.dataset.part));
     const focused = this.#pane.contains(document.activeElement) ? document.activeElement.dataset.part ?? "" : null;
     fill(this.#pane, this.#head(job.name, job.namespace, job.phase), why(job), curves(job), this.#predictions.part(job),
-      scores(job), memory(job), attempts(job), facts(job), conditions(job), events(job));
+      scores(job), memory(job), attempts(job), facts(job), fold("log", "Log", this.#log.part(job)), conditions(job), events(job));
+    this.#pane.querySelector("details[data-part=log]").addEventListener("toggle", (event) => this.#log.toggle(event.target.open, job));
     for (const each of this.#pane.querySelectorAll("details")) if (open.has(each.dataset.part)) each.open = true;
     if (focused !== null) ([...this.#pane.querySelectorAll("[data-part]")].find((each) => each.dataset.part === focused && focused) ?? this.#pane).focus({ preventScroll: true });
   }
@@ -114,10 +118,14 @@ function lasted({ start, end }) {
 
 function facts(job) {
   const { spec } = job;
-  const shown = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Epochs", spec.epochs], ["Validated on", spec.validation], ["Image size", spec.imageSize], ["Batch", spec.batch],
-    ["GPU memory", spec.memory], ["Sharing", spec.sharing], ["Priority", spec.priority], ["Retries", spec.backoffLimit],
+  const shown = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Data", spec.dataset], ["Output", spec.output], ["Continues", spec.resumeFrom],
+    ["Epochs", spec.epochs], ["Patience", spec.patience], ["Time limit", spec.timeLimit], ["Seed", spec.seed], ["Validated on", spec.validation], ["Image size", spec.imageSize], ["Batch", spec.batch],
+    ["GPU memory", spec.memory], ["Sharing", spec.sharing], ["Priority", spec.priority], ["Preemptible", spec.preemptible ? "yes" : "no"], ["Retries", spec.backoffLimit],
     ["Node", job.gpu?.node], ["GPU", job.gpu?.uuid], ["Prepared in", prepared(job.preparation)]];
-  return fold("spec", "Spec", list(shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)])));
+  const known = shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)]);
+  const given = Object.entries(spec.args);
+  return fold("spec", "Spec", list(known), el("h3", {}, "Further arguments of the training"),
+    given.length ? list(given) : el("p", { class: "faint" }, "None: Ultralytics' defaults."));
 }
 
 function prepared(preparation) {

@@ -1,16 +1,18 @@
-// The GPUs: who owns each, and its last hours.
+// The GPUs: the owner of each, its resident SAM3, and its last hours.
 
 import { el, fill, say, svg } from "./dom.js";
-import { duration, now, since } from "./format.js";
-import { sign, toneOf } from "./phases.js";
-import { axis, lane, turns } from "./timeline.js";
+import { duration, since } from "./format.js";
+import { MemoryHistory, strip } from "./memory_history.js";
+import { groupOf, sign, toneOf, WAITING } from "./phases.js";
+import { resident } from "./resident.js";
+import { axis, fit, lane, turns } from "./timeline.js";
 
 const DENSE = 9;
 const KEY = [["train", "trains"], ["hand", "handing over"], ["good", "completed"], ["bad", "failed"], ["wait", "interrupted, will resume"]];
 
 export class Gpus {
-  #rows = new Map();
   #table = document.getElementById("gpus");
+  #memory = new MemoryHistory();
   #sum = document.getElementById("gpus-sum");
   #range = document.getElementById("range");
 
@@ -21,43 +23,47 @@ export class Gpus {
     fill(document.getElementById("key"), KEY.map(([tone, word]) => el("li", {}, swatch(tone), word)));
   }
 
+  /** Forget what was measured: another viewer may follow. */
+  forget() { this.#memory.forget(); }
+
   draw(store) {
     this.store = store;
     const hours = Number(this.#range.value), known = [...store.gpus.values()];
     const had = turns(store.jobs.values());
-    const keep = new Set(known.map((gpu) => gpu.key));
-    for (const [key, row] of this.#rows) if (!keep.has(key)) { row.element.remove(); this.#rows.delete(key); }
+    const waiting = [...store.jobs.values()].filter((job) => groupOf(job.phase) === WAITING && job.position).length;
+    if (!store.away) this.#memory.note(known);
     known.sort((one, other) => (one.node ?? "").localeCompare(other.node ?? "", "en", { numeric: true }) || one.key.localeCompare(other.key));
-    const rows = known.map((gpu) => this.#row(gpu, store, had.get(gpu.key) ?? [], hours));
+    const rows = known.map((gpu) => this.#row(gpu, store, had.get(gpu.key) ?? [], hours, waiting));
     this.#table.classList.toggle("dense", rows.length > DENSE);
     fill(this.#table, rows.length ? head(hours) : el("p", { class: "empty" }, "No GPUs yet."), rows);
+    fit(this.#table);
     say(this.#sum, summed(known));
   }
 
-  #row(gpu, store, had, hours) {
+  #row(gpu, store, had, hours, waiting) {
     const name = gpu.name ?? "", where = gpu.node || "node unknown";
     return el("div", { class: "gpu", role: "row" },
       el("div", { class: "what", role: "cell", title: gpu.uuid ?? gpu.key }, el("b", {}, where), el("span", { class: "faint" }, name)),
       el("div", { class: "owner", role: "cell" }, this.#owner(gpu, store)),
-      el("div", { class: "hours", role: "cell" }, lane(had, hours, this.open)));
+      el("div", { class: "sam3", role: "cell" }, resident(gpu, waiting)),
+      el("div", { class: "hours", role: "cell" }, lane(had, hours, this.open), strip(gpu, this.#memory.of(gpu.key), hours)));
   }
 
   #owner(gpu, store) {
     if (gpu.owner === "job") {
-      const job = store.job(gpu.job.namespace, gpu.job.name), phase = job?.phase ?? "Acquiring";
+      const job = store.job(gpu.job.namespace, gpu.job.name), phase = job?.phase ?? "New";
       const link = job ? el("a", { href: `#/${job.namespace}/${job.name}`, tabindex: "-1" }, job.name) : `${gpu.job.namespace}/${gpu.job.name}`;
       return [el("span", { class: `who ${toneOf(phase)}` }, sign(phase), link), el("span", { class: "faint" }, doing(job, phase, gpu))];
     }
     if (gpu.owner === "unknown") return [el("span", { class: "faint" }, "owner not shown")];
     const who = gpu.resident?.split("/")[1] ?? "resident";
-    const well = !gpu.pod || gpu.pod.ready || gpu.pod.phase === "Running" ? "" : `, its pod is ${gpu.pod.phase}`;
-    const state = gpu.owed ? "is being loaded" : "serves";
-    return [el("span", { class: "who" }, home(), who), el("span", { class: "faint" }, state + well)];
+    return [el("span", { class: "who" }, home(), who), gpu.since ? el("span", { class: "faint" }, `for ${since(gpu.since)}`) : null];
   }
 }
 
 function doing(job, phase, gpu) {
-  const progress = job?.progress;
+  if (!job) return gpu.since ? `for ${since(gpu.since)}` : ""; // of a namespace that the viewer does not see
+  const progress = job.progress;
   if (phase === "Training" && progress?.epochs) return `epoch ${progress.epoch} of ${progress.epochs}`;
   return `${phase.toLowerCase()} for ${gpu.since ? since(gpu.since) : duration(0)}`;
 }
@@ -65,12 +71,12 @@ function doing(job, phase, gpu) {
 function summed(known) {
   if (!known.length) return "";
   const lent = known.filter((gpu) => gpu.owner === "job").length;
-  return `${known.length} GPUs, ${lent} with a job, ${known.filter((gpu) => gpu.owner === "resident").length} serving`;
+  return `${known.length} ${known.length === 1 ? "GPU" : "GPUs"}, ${lent} with a job, ${known.filter((gpu) => gpu.owner === "resident").length} serving`;
 }
 
 function head(hours) {
   return el("div", { class: "gpu head", role: "row" }, el("div", { role: "columnheader" }, "Node"),
-    el("div", { role: "columnheader" }, "Owner now"), el("div", { role: "columnheader", "aria-label": `Last ${hours} hours` }, axis(hours)));
+    el("div", { role: "columnheader" }, "Owner now"), el("div", { role: "columnheader" }, "SAM3"), el("div", { role: "columnheader", "aria-label": `Last ${duration(hours * 3600e3)}` }, axis(hours)));
 }
 
 function home() {

@@ -8,6 +8,7 @@ import { Jobs } from "./jobs.js";
 import { session } from "./session.js";
 import { Store } from "./store.js";
 
+const FORBIDDEN = 403;
 const CLOCK = 10000; // what only time changes is redrawn this often, in milliseconds
 const byId = (id) => document.getElementById(id);
 const store = new Store();
@@ -31,7 +32,7 @@ function draw() {
   gpus.draw(store);
   jobs.draw(store, open);
   detail.draw(open, open ? store.job(...open.split("/")) : undefined);
-  fill(byId("notices"), [store.trouble, ...store.problems].filter(Boolean).map((text) => el("p", { class: "notice" }, text)));
+  fill(byId("notices"), [store.trouble, store.hidden].filter(Boolean).map((text) => el("p", { class: "notice" }, text)));
 }
 
 function soon() {
@@ -48,14 +49,18 @@ function show(entered) {
   byId("cluster").hidden = !entered;
   byId("leave").hidden = !entered;
   say(byId("scope"), entered ? session.namespace ? `namespace ${session.namespace}` : "all namespaces" : "");
-  if (!entered) { link("", ""); byId("namespace").value = session.namespace; byId("token").focus(); }
+  if (entered) return;
+  link("", "");
+  byId("token").value = session.token;
+  byId("namespace").value = session.namespace;
+  byId(session.token ? "namespace" : "token").focus();
 }
 
-function ask(message) {
+/** Show the form again; `keep` is true where the token is good and lacks a right, such as for all namespaces. */
+function ask(message, keep) {
   stop.abort();
   store.clear();
-  session.leave();
-  byId("token").value = "";
+  if (!keep) { session.leave(); gpus.forget(); }
   byId("refused").hidden = !message;
   say(byId("refused"), message);
   show(false);
@@ -67,8 +72,8 @@ function begin() {
   link("", "connecting");
   follow({
     live: () => { store.clear(); link("live", "live"); },
-    away: (message) => link("away", `${message} Trying again.`),
-    refused: (error) => ask(error.message),
+    away: (message) => { store.away = true; link("away", `${message} Trying again.`); },
+    refused: (error) => ask(error.message, error.status === FORBIDDEN),
     event: (name, data) => { store.take(name, data); soon(); },
   }, stop.signal);
 }
@@ -78,7 +83,8 @@ byId("enter").addEventListener("submit", (event) => {
   session.enter(byId("token").value, byId("namespace").value);
   begin();
 });
-byId("leave").addEventListener("click", () => ask(""));
+byId("leave").addEventListener("click", () => ask("", false));
+addEventListener("resize", soon);
 addEventListener("hashchange", () => { if (location.hash !== "#jobs") soon(); });
 addEventListener("keydown", (event) => {
   if (byId("cluster").hidden || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -93,6 +99,7 @@ function close() {
   row?.focus();
 }
 
+byId("starting").remove();
 setInterval(soon, CLOCK);
 if (session.token) begin();
 else show(false);

@@ -8,8 +8,8 @@ export function memory({ gpu }) {
   if (!gpu?.total || gpu.freeBefore === null) return null;
   const rows = [["Before", gpu.freeBefore]];
   if (gpu.freeAfter !== null) rows.push(["Measured", gpu.freeAfter]);
-  const bars = rows.map(([name, free]) => el("div", { class: "proof" }, el("span", {}, name), bar(free, gpu), el("span", { class: "figure" }, `${mib(free)} free`)));
-  return el("section", {}, el("h3", {}, "GPU memory"), bars, el("p", { class: "faint" }, `${mib(gpu.needed)} needed (the mark), ${mib(gpu.total)} in all`));
+  const bars = rows.map(([name, free]) => [el("span", {}, name), bar(free, gpu), el("span", { class: "figure" }, `${mib(free)} free`)]);
+  return el("section", {}, el("h3", {}, "GPU memory"), el("div", { class: "proof" }, bars), el("p", { class: "faint" }, `${mib(gpu.needed)} needed (the mark), ${mib(gpu.total)} in all`));
 }
 
 function bar(free, { total, needed }) {

@@ -2,7 +2,8 @@
 
 import { el, svg } from "./dom.js";
 
-const RUNNING = "running", WAITING = "waiting", ENDED = "ended";
+const RUNNING = "running", ENDED = "ended";
+export const WAITING = "waiting";
 
 const PHASES = {
   Training: { group: RUNNING, tone: "train", sign: ["M8 2a6 6 0 1 1 0 12A6 6 0 0 1 8 2", true] },

@@ -1,4 +1,4 @@
-// The token, for as long as this tab is open; nothing of it is written anywhere else.
+// The token, for as long as this tab is open; it is written nowhere else.
 
 const TOKEN = "gpu-relay-token", NAMESPACE = "gpu-relay-namespace";
 

@@ -3,16 +3,17 @@
 export class Store {
   jobs = new Map();
   gpus = new Map();
-  problems = [];
   trouble = "";
+  hidden = "";
+  away = false;
   complete = false;
 
   /** Forget everything: a new connection sends all of it again. */
   clear() {
     this.jobs.clear();
     this.gpus.clear();
-    this.problems = [];
-    this.trouble = "";
+    this.trouble = this.hidden = "";
+    this.away = false;
     this.complete = false;
   }
 
@@ -20,9 +21,8 @@ export class Store {
   take(name, data) {
     if (name === "jobs") merge(this.jobs, data, "uid");
     else if (name === "gpus") merge(this.gpus, data, "key");
-    else if (name === "problems") this.problems = data;
-    else if (name === "trouble") this.trouble = data.put[0]?.message ?? "";
-    this.complete ||= name === "trouble"; // the last event of the first update
+    else if (name === "problems") ({ trouble: this.trouble, hidden: this.hidden } = data.put[0]);
+    this.complete ||= name === "problems"; // the last event of the first update
   }
 
   /** Find a job by namespace and name. */

@@ -1,11 +1,14 @@
-// The history of each GPU in the last hours, from the jobs' attempts and present turns.
+// The history of each GPU in the last minutes or hours, from the jobs' attempts and present turns.
 
 import { svg } from "./dom.js";
+import { thin } from "./fit.js";
 import { clock, duration, hour, now } from "./format.js";
 import { toneOf } from "./phases.js";
 
-const HOUR = 3600e3;
-const LANE = 700; // assumed width in pixels: decides whether a name has room
+const MINUTE = 60e3, HOUR = 3600e3;
+const STEPS = [5 * MINUTE, 10 * MINUTE, HOUR, 4 * HOUR]; // between two marks of the axis: the smallest that gives no more than six
+const INSET = 7, PAST_MARK = 15; // pixels from the start of a turn to its name
+const MARK = 10; // pixels that the sign of a failed turn takes
 const NARROWEST = 0.25; // percent: what is shorter is drawn as this, so that nothing is lost from sight
 const KEEPS_THE_GPU = new Set(["Acquiring", "Training", "Releasing"]);
 const GOOD = new Set(["Completed"]);
@@ -46,29 +49,40 @@ export function lane(list, hours, open) {
   const shown = list.filter((turn) => (turn.end ?? to) > from);
   const percent = (time) => Math.max(0, Math.min(100, (100 * (time - from)) / (to - from)));
   const drawn = shown.map((turn) => segment(turn, percent, to, open));
-  const label = shown.length ? shown.slice(-5).map(sentence).join("; ") : `no turn in the last ${hours} h`;
+  const label = shown.length ? shown.slice(-5).map(sentence).join("; ") : `no turn in the last ${duration(hours * HOUR)}`;
   return svg("svg", { class: "lane", role: "img", "aria-label": label }, grid(hours), drawn);
 }
 
 /** Draw the axis above the lanes. */
 export function axis(hours) {
-  const to = now();
-  const marks = ticks(hours).map((percent) => svg("text", { x: `${percent}%`, y: 11, class: "tick" },
-    hour(to - (1 - percent / 100) * hours * HOUR)));
+  const marks = ticks(hours).map(([percent, time]) => svg("text", { x: `${percent}%`, y: 11, class: "tick" }, hour(time)));
   return svg("svg", { class: "axis", "aria-hidden": "true" }, marks, svg("text", { x: "100%", y: 11, class: "tick now" }, "now"));
 }
 
 function grid(hours) {
-  return ticks(hours).map((percent) => svg("line", { x1: `${percent}%`, x2: `${percent}%`, y1: 0, y2: "100%", class: "grid" }));
+  return ticks(hours).map(([percent]) => svg("line", { x1: `${percent}%`, x2: `${percent}%`, y1: 0, y2: "100%", class: "grid" }));
 }
 
+/** Return the marks of the last `hours`, as percent and time, the newest first: full hours, or full minutes of them. */
 function ticks(hours) {
-  const step = hours <= 1 ? 1 / 6 : hours <= 6 ? 1 : 4;
-  const to = new Date(now());
-  const past = step < 1 ? (to.getMinutes() % 10) / 60 : (to.getHours() % step) + to.getMinutes() / 60;
+  const to = now(), length = hours * HOUR;
+  const step = STEPS.find((each) => length / each <= 6) ?? STEPS.at(-1);
   const marks = [];
-  for (let ago = past; ago < hours; ago += step) marks.push(100 * (1 - ago / hours));
-  return marks.filter((percent) => percent > 0 && percent < 94);
+  for (let time = to - ((to - new Date(to).setHours(0, 0, 0, 0)) % step); time > to - length; time -= step) marks.push([100 * (1 - (to - time) / length), time]);
+  return marks;
+}
+
+/** Remove what has no room, once lanes and axis are in the document: names and signs of turns, and marks that meet others. */
+export function fit(table) {
+  for (const mark of table.querySelectorAll(".seg .mark")) {
+    if (mark.parentNode.querySelector(".body").getBoundingClientRect().width < MARK) mark.remove();
+  }
+  for (const text of table.querySelectorAll(".seg text")) {
+    const room = text.parentNode.querySelector(".body").getBoundingClientRect().width;
+    if (Number(text.getAttribute("x")) + text.getComputedTextLength() + INSET > room) text.remove();
+  }
+  const scale = table.querySelector(".axis");
+  if (scale) thin([...scale.querySelectorAll(".now"), ...scale.querySelectorAll(".tick:not(.now)")], scale);
 }
 
 function segment(turn, percent, to, open) {
@@ -77,9 +91,9 @@ function segment(turn, percent, to, open) {
   const box = svg("svg", { x: `${x}%`, y: 0, width: `${width}%`, height: "100%", class: `seg ${turn.tone}`, onclick: () => open(turn.job) },
     svg("title", {}, sentence(turn)),
     svg("rect", { x: 0, y: 3, width: "100%", height: 18, rx: 3, class: "body" }));
-  if (turn.tone === "bad") box.append(svg("path", { d: "M3.5 8.5l7 7m0-7l-7 7", class: "mark" }));
+  if (turn.tone === "bad") box.append(svg("path", { d: "M3 9l6 6m0-6l-6 6", class: "mark" }));
   if (turn.end === null) box.append(svg("rect", { x: "100%", y: 3, width: 3, height: 18, class: "edge" }));
-  if ((LANE * width) / 100 > 6 * turn.job.name.length + 16) box.append(svg("text", { x: turn.tone === "bad" ? 15 : 7, y: 16 }, turn.job.name));
+  box.append(svg("text", { x: turn.tone === "bad" ? PAST_MARK : INSET, y: 16 }, turn.job.name));
   return box;
 }
 

@@ -1,5 +1,7 @@
 """How containers start, restart and end: probes, back-off, logs, grace periods, deadlines."""
 
+import json
+
 import pytest
 
 from devcluster import ClusterError
@@ -87,6 +89,8 @@ def test_a_pod_removed_by_force_leaves_no_process(pods: Pods, node: Node) -> Non
 
 def test_a_deadline_ends_a_pod(pods: Pods) -> None:
     pods.run("late", "sleep", "600", activeDeadlineSeconds=4)  # longer than the start takes
-    status = pods.until("late", "Failed")["status"]
+    failed = "jsonpath={.status.phase}=Failed"
+    first = pods.kubectl("wait", f"--for={failed}", "pod/late", "--timeout=60s", "-o", "json")
+    status = json.loads(first)["status"]  # the first version with this phase has the reason, too
     assert status["reason"] == "DeadlineExceeded"
     assert status["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 143

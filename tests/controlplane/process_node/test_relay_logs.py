@@ -45,7 +45,7 @@ def job(pods: Pods, name: str, **status: Any) -> None:
     pods.kubectl("patch", "yolotrainingjob", name, "--subresource=status", "--type=merge", "-p", patch)
 
 
-def test_logs_of_the_trainer_of_the_preparation_and_of_a_pod_that_is_gone(pods: Pods, relay: Plugin) -> None:
+def test_logs_of_trainer_preparation_and_a_missing_pod(pods: Pods, relay: Plugin) -> None:
     here = ("-n", pods.namespace)
     lines = "printf 'epoch 1\\n\\033[34mepoch 2\\033[0m\\n'"
     job(pods, "digits", phase="Training", pod="digits-1", attempt=1)

@@ -36,7 +36,7 @@ def only(of: Job) -> JobLine:
     return found
 
 
-def test_owners_come_first_then_the_queue_then_others_that_wait_then_the_newest_end() -> None:
+def test_owners_come_first_then_the_queue_then_the_rest() -> None:
     suspended = job("suspended", phase="Suspended", conditions=[condition("Suspended", "Suspended", "on request")])
     jobs = [
         ended("old", 20), suspended, job("preparing", phase="Preparing"), queued("second", 2), ended("recent", 3),

@@ -9,9 +9,10 @@ from click.testing import Result
 from gpu_relay.api.v1alpha1 import Preparation
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import timestamp
+from gpu_relay.overview.log_source import LogSource
 from kubectl_relay import logs
 from kubectl_relay.exits import Exit, RelayError
-from kubectl_relay.views.log_source import LogSource, log_source, pod_gone
+from kubectl_relay.views.log_source import log_source, pod_gone
 from kubectl_relay.views.text import log_lines
 from tests.unit.kubectl_relay.relay_api import Api, api_in_use, invoke, raw
 from tests.unit.kubectl_relay.relay_world import NOW, ago, attempt, condition, job, training

@@ -29,7 +29,7 @@ def shown(what: Job, width: int = 110) -> list[str]:
     return [text.rstrip() for text in file.getvalue().splitlines()]
 
 
-def test_a_course_begins_with_the_training_and_ends_with_what_it_says_now() -> None:
+def test_a_curve_begins_with_the_training_and_ends_now() -> None:
     seen = curves(with_course("2 4", {"mAP50": "0.1 0.4"}, {"box": "3 2.5"}))
     assert seen == {"mAP50": [0.1, 0.4, 0.6], "box": [3, 2.5]}
     assert list(seen) == ["mAP50", "box"], "metrics first"

@@ -75,7 +75,7 @@ def change(phase: Phase, **more: Any) -> Change:
     return Change(job(), 7, YoloTrainingJobStatus(phase=phase), (CREATED, RUNNING), **more)
 
 
-async def test_status_and_events_of_a_turn_are_written_at_the_same_time_and_before_the_action() -> None:
+async def test_status_and_events_are_written_before_the_action() -> None:
     cluster = Cluster()
     assert await cluster.apply(change(Phase.TRAINING)) is Outcome.APPLIED
     assert not cluster.precedes("status", "PodCreated")
@@ -93,7 +93,7 @@ async def test_a_verdict_is_published_after_its_status() -> None:
     assert again.log == ["PodCreated", "PodCreated done", "action", "action done"], "an unchanged status is not written"
 
 
-async def test_events_that_no_later_pass_repeats_are_published_before_the_status() -> None:
+async def test_unrepeated_events_precede_the_status() -> None:
     for phase in (Phase.PREPARING, Phase.FAILED):
         cluster = Cluster()
         await cluster.apply(change(phase, events_first=True))
@@ -108,7 +108,7 @@ async def test_an_unreadable_job_is_reported_before_its_event() -> None:
     assert cluster.precedes("status", "PodCreated")
 
 
-async def test_nothing_is_done_on_the_strength_of_a_status_that_is_not_on_record() -> None:
+async def test_no_action_rests_on_an_unwritten_status() -> None:
     for code, outcome in ((409, Outcome.CONFLICT), (404, Outcome.GONE)):
         for phase in (Phase.TRAINING, Phase.SUCCEEDED):
             cluster = Cluster(status=code)
@@ -119,7 +119,7 @@ async def test_nothing_is_done_on_the_strength_of_a_status_that_is_not_on_record
         assert verdict.log == ["status"], "a verdict that does not stand is not published"
 
 
-async def test_a_conflict_of_the_action_is_reported_and_other_errors_are_raised() -> None:
+async def test_only_a_conflict_of_the_action_is_not_raised() -> None:
     assert await Cluster(action=409).apply(None) is Outcome.CONFLICT
     assert await Cluster(action=404).apply(change(Phase.TRAINING)) is Outcome.GONE
     for step in ("status", "action"):
@@ -127,7 +127,7 @@ async def test_a_conflict_of_the_action_is_reported_and_other_errors_are_raised(
             await Cluster(**{step: 503}).apply(change(Phase.TRAINING))
 
 
-async def test_a_resumption_is_published_of_a_suspended_job_that_is_not_to_be_suspended() -> None:
+async def test_the_resumption_of_a_suspended_job_is_published() -> None:
     cluster = Cluster()
     await cluster.applier.publish_resumption(job(phase=Phase.SUSPENDED, suspend=True))
     await cluster.applier.publish_resumption(job(phase=Phase.QUEUED))

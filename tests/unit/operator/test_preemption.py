@@ -2,15 +2,20 @@
 
 from dataclasses import replace
 
+import pytest
+
 from gpu_relay.api.v1alpha1 import Turn
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.node import NodeState
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import explain_placement
-from gpu_relay.domain.queue.preemption import preemptors
+from gpu_relay.domain.queue.preemption import out_of_use, preemptors
 from gpu_relay.domain.turn_view import Preemptor
-from tests.support.builders import NOW, ago, attempt, job, training
+from tests.support.builders import NOW, ago, attempt, candidate, job, lease, report, training
+
+POLICY = Policy(preparations=0)
 
 
 def choose(waiting: list[Job], *turns: tuple[Job, Candidate]) -> dict[str, Preemptor]:
@@ -54,3 +59,25 @@ def test_a_failed_or_idle_waiting_job_preempts_no_job() -> None:
     preempted = failed.model_copy(update={"reason": Reason.PREEMPTED})
     assert list(choose([job("again", priority=5, status={"attempts": [preempted]})], victim)) == ["gpu-a"]
     assert choose([job("polite", priority=5, gpu={"memory": "1Gi", "startWhen": "ResidentIdle"})], victim) == {}
+
+
+@pytest.mark.parametrize(
+    ("idle", "unused"),
+    [
+        (candidate(None, "gpu-b"), True),
+        (candidate(None, "gpu-b", lease=lease(None, "gpu-b", reload_pending="other")), True),
+        (candidate(report(loaded=True), "gpu-b", node=NodeState("node-1", cordoned=True)), True),
+        (candidate(report(used=9000), "gpu-b"), True),
+        (candidate(report(), "gpu-b", lease=lease(None, "gpu-b", reload_pending="other")), False),
+    ],
+    ids=["silent", "silent before its reload", "cordoned", "full", "about to reload"],
+)
+def test_a_gpu_that_is_long_out_of_use_keeps_no_job_from_preempting(idle: Candidate, unused: bool) -> None:
+    """Law 8."""
+    owner, busy = training("victim", "gpu-a", 500, preemptible=True)
+    waiting, gpus, owners = [job("high", priority=5)], [busy, idle], {owner.key.holder: owner}
+    placements = explain_placement(waiting, gpus, NOW, POLICY)
+    found = out_of_use(waiting, gpus, NOW, POLICY)
+    assert found == ({("gpu-b", waiting[0].demand)} if unused else set())
+    assert preemptors(placements, gpus, owners, POLICY) == {}, "it may be for a moment only"
+    assert list(preemptors(placements, gpus, owners, POLICY, found)) == (["gpu-a"] if unused else [])

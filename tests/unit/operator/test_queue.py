@@ -17,7 +17,7 @@ from gpu_relay.domain.queue.placement import (
     queue_key,
     waits_for_time,
 )
-from tests.support.builders import MODEL_MIB, NOW, ago, attempt, attempts, candidate, job, report
+from tests.support.builders import MODEL_MIB, NOW, ago, attempt, attempts, candidate, job, lease, report
 
 
 @given(st.lists(st.tuples(st.integers(-3, 3), st.integers(0, 59)), min_size=1, max_size=20))
@@ -80,6 +80,19 @@ def test_the_gpu_of_a_fruitless_attempt_is_the_last_choice() -> None:
         assert [gpu.gpu for _, gpu in assign(waiting, gpus, NOW, POLICY)] == [chosen]
     waiting = [job(status={"attempts": [attempt(1, "WrongGpu", completion_time=ago(3600))]})]
     assert [gpu.gpu for _, gpu in assign(waiting, gpus[:1], NOW, POLICY)] == ["gpu-1"]
+
+
+def test_a_reload_that_a_silent_resident_delays_is_the_reason_to_wait() -> None:
+    pending = lease(None, reload_pending="yolotrainingjob/vision/before/uid")
+    for reported, held_by, reason in (
+        (None, pending, Reason.RESIDENT_UNREACHABLE),
+        (LOADED, pending, Reason.WAITING_IN_QUEUE),
+        (None, lease(), Reason.WAITING_IN_QUEUE),
+    ):
+        gpus = [candidate(reported, lease=held_by)]
+        (placement,) = explain_placement([job()], gpus, NOW, POLICY)
+        assert (placement.gpu, placement.reason) == (None, reason)
+        assert not waits_for_time([job()], gpus, NOW, POLICY), "the turn controller asks the resident"
 
 
 @given(st.lists(st.sampled_from(["gpu-1", "gpu-2", "gpu-3"]), unique=True), st.sets(st.integers(0, 4)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from gpu_relay.domain.objects.job import job_of
 from gpu_relay.domain.objects.lease import lease_of
-from gpu_relay.domain.objects.resident import resident_pod_of
+from gpu_relay.domain.objects.resident import GpuReport, report_of, resident_of, resident_pod_of
 from relay_page import jobs
 from relay_page.feed import DeltaEncoder, event
 from relay_page.gpus import gpus
@@ -51,7 +51,7 @@ def lease(holder: str = "resident", **annotations: str) -> Object:
     return {"metadata": {"name": UUID.lower(), "resourceVersion": "1", "annotations": known}, "spec": spec}
 
 
-def pod(name: str = "sam3", node: str = "node-1", **meta: str) -> Object:
+def pod(name: str = "sam3", node: str = "node-1", **meta: Any) -> Object:
     ready = {"type": "Ready", "status": "True"}
     return {
         "metadata": {"namespace": "gpu-relay", "name": name, "uid": name, "creationTimestamp": NOW, **meta},
@@ -60,10 +60,23 @@ def pod(name: str = "sam3", node: str = "node-1", **meta: str) -> Object:
     }
 
 
-def seen(raw_jobs: list[Object], leases: list[Object] | None, pods: list[Object]) -> list[Object]:
+def seen(
+    raw_jobs: list[Object], leases: list[Object] | None, pods: list[Object], report: GpuReport | None = None
+) -> list[Object]:
     on_gpus = [row.on_gpu for row in map(jobs.row, raw_jobs) if row.on_gpu is not None]
     known = None if leases is None else {each.gpu: each for each in map(lease_of, leases)}
-    return gpus(on_gpus, known, map(resident_pod_of, pods))
+    residents = {f"{each.namespace}/{each.name}": each for each in map(resident_pod_of, pods)}
+    return gpus(on_gpus, known, residents, [resident_of(each, report, "") for each in residents.values()])
+
+
+def report(**fields: Any) -> GpuReport:
+    """Return the report of a resident that is unloaded for a training job, which uses 10,240 MiB."""
+    unloaded = {
+        "uuid": UUID, "name": "Tesla T4", "total_mib": 15360, "reserved_mib": 450, "used_mib": 10240,
+        "free_mib": 4670, "model_loaded": False, "state": "unloaded", "refused": 12,
+        "hold": {"holder": "yolotrainingjob/vision/digits/u", "fence": 5, "expires_in_seconds": 50.0},
+    }  # fmt: skip
+    return report_of({**unloaded, **fields})
 
 
 # jobs
@@ -101,6 +114,18 @@ def test_details_have_the_facts_of_spec_and_status() -> None:
     assert (shown["results"]["weights"], shown["results"]["validation"]) == ({"best": "best.pt"}, None)
     assert (shown["attempts"][0]["exitCode"], shown["attempts"][0]["batch"]) == (1, 8)
     assert (shown["spec"]["epochs"], shown["spec"]["imageSize"], shown["spec"]["validation"]) == (100, 640, None)
+    assert (shown["spec"]["dataset"], shown["spec"]["output"]) == ("PVC data", "PVC results")
+
+
+def test_details_have_the_further_arguments_as_json() -> None:
+    with_arguments = job()
+    with_arguments["spec"]["training"] = {
+        "args": {"lr0": 0.001, "freeze": [0, 1], "optimizer": "AdamW", "plots": False}
+    }
+    assert list(details(with_arguments)["spec"]["args"].items()) == [
+        ("freeze", "[0, 1]"), ("lr0", "0.001"), ("optimizer", '"AdamW"'), ("plots", "false"),
+    ]  # fmt: skip
+    assert details(job())["spec"]["args"] == {}
 
 
 def test_a_job_that_cannot_be_read_is_listed_with_the_field() -> None:
@@ -143,14 +168,14 @@ def test_without_leases_jobs_say_who_owns_a_gpu() -> None:
     assert gpu["owner"] == "unknown"
 
 
-def test_without_leases_a_resident_that_no_job_names_may_have_lent_its_gpu() -> None:
+def test_without_leases_a_resident_may_have_lent_its_gpu() -> None:
     (gpu,) = seen([], None, [pod()])
     assert (gpu["key"], gpu["owner"]) == ("pod/gpu-relay/sam3", "unknown")
 
 
 def test_a_lease_counts_more_than_a_job() -> None:
     (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], [lease(**{"gpurelay.dev/reload-owed": "x"})], [])
-    assert (gpu["owner"], gpu["owed"]) == ("resident", True)
+    assert (gpu["owner"], gpu["sam3"]["state"]) == ("resident", "to be loaded")
 
 
 def test_a_resident_that_never_had_a_turn_is_a_gpu_too() -> None:
@@ -166,6 +191,46 @@ def test_a_resident_with_a_new_name_is_known_by_its_node() -> None:
 
 def test_the_renew_key_stays_behind() -> None:
     assert "secret" not in json.dumps(seen([job(gpu=GPU)], [lease()], [pod()]))
+
+
+# SAM3's side of a GPU
+
+HELD = "yolotrainingjob/vision/digits/uid-digits"
+
+
+def test_a_report_has_the_state_the_refused_requests_and_the_memory() -> None:
+    eta = "2026-01-01T01:30:00Z"
+    training = job(
+        gpu=GPU, turn={"since": NOW, "fence": 5},
+        progress={"epoch": 3, "epochs": 9, "summary": "3/9", "eta": eta},
+    )  # fmt: skip
+    out = {"gpurelay.dev/out-since": "2026-01-01T00:50:00Z"}
+    (gpu,) = seen([training], [lease(HELD, **out)], [pod()], report())
+    assert (gpu["used"], gpu["total"]) == (10240, 15360)
+    assert gpu["sam3"] == {
+        "state": "unloaded", "measured": True, "out": "2026-01-01T00:50:00Z", "back": eta,
+        "refused": 12, "trouble": "",
+    }  # fmt: skip
+    assert "holder" not in json.dumps(gpu)
+
+
+def test_without_a_report_lease_and_job_say_if_sam3_is_loaded() -> None:
+    (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], [lease(HELD)], [pod()])
+    assert (gpu["sam3"]["state"], gpu["sam3"]["measured"], gpu["used"]) == ("unloaded", False, None)
+    (gpu,) = seen([job(phase="Succeeded", gpu=GPU)], [lease()], [pod()])
+    assert (gpu["sam3"]["state"], gpu["sam3"]["out"]) == ("loaded", None)
+
+
+def test_sam3_is_loaded_beside_a_job_that_shares_the_gpu() -> None:
+    shared = job(gpu=GPU, turn={"since": NOW, "fence": 5, "sharing": "Coresident"})
+    (gpu,) = seen([shared], [lease(HELD)], [pod()])
+    assert (gpu["sam3"]["state"], gpu["sam3"]["out"]) == ("loaded", None)
+
+
+def test_a_job_of_another_namespace_does_not_say_when_sam3_comes_back() -> None:
+    past = job(phase="Succeeded", gpu=GPU)
+    (gpu,) = seen([past], [lease("yolotrainingjob/other/plan/u")], [pod()], report())
+    assert (gpu["sam3"]["state"], gpu["sam3"]["back"]) == ("unloaded", None)
 
 
 # the feed

@@ -151,3 +151,18 @@ async def test_metrics_report_routes_states_and_refusals(resident: Resident) -> 
         assert line in text.splitlines()
     age = next(line for line in text.splitlines() if line.startswith("sam3_hold_age_seconds "))
     assert float(age.split()[1]) > 0
+
+
+async def test_serving_seconds_count_while_the_model_answers(resident: Resident) -> None:
+    assert await _serving_seconds(resident) == 0
+    await resident.segment()
+    resident.clock.passed += 100
+    assert 100 <= await _serving_seconds(resident) < 1000
+    await resident.unload()
+    resident.clock.passed += 1000
+    assert 100 <= await _serving_seconds(resident) < 1000
+
+
+async def _serving_seconds(resident: Resident) -> float:
+    lines = (await resident.client.get("/metrics")).text.splitlines()
+    return float(next(line for line in lines if line.startswith("sam3_serving_seconds_total ")).split()[1])

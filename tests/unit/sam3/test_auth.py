@@ -80,7 +80,7 @@ def reviews(api: Any, clock: Clock | None = None) -> TokenReviews:
     return TokenReviews(api, "gpu-relay", ["gpu-relay:operator"], clock or Clock())
 
 
-async def test_the_operators_token_passes_and_is_asked_about_once_in_a_while(api: Any) -> None:
+async def test_the_operators_token_is_reviewed_once_in_a_while(api: Any) -> None:
     clock = Clock()
     control = reviews(api, clock)
     await control.check("good", CLIENT)

@@ -61,7 +61,7 @@ def test_masks_with_too_many_edges_are_refused() -> None:
         allowance.take(1)
 
 
-async def test_a_request_for_too_much_is_refused_before_the_model_is_loaded_for_it(resident: Resident) -> None:
+async def test_a_request_for_too_much_loads_no_model(resident: Resident) -> None:
     image = png(100, 60)
     refused = await resident.segment("cat", "dog", "bird", image=image)
     assert refused.status_code == 422

@@ -59,7 +59,7 @@ async def test_head_is_not_answered_where_get_is_not(resident: Resident) -> None
 
 
 @pytest.mark.parametrize("box", [[0, 0, 1, 1], [0.1, 0.2, 0.5, 0.9], [0, 0.5, 0.001, 1]])
-async def test_boxes_in_parts_of_the_images_size_are_refused_with_what_to_do(resident: Resident, box: Any) -> None:
+async def test_relative_boxes_are_refused_with_advice(resident: Resident, box: Any) -> None:
     x1, y1, x2, y2 = box
     concept = {"type": "visual", "boxes": [{"x0": x1, "y0": y1, "x1": x2, "y1": y2}]}
     for path, body in (

@@ -119,7 +119,7 @@ async def test_slow_headers_are_ended_at_the_deadline(server: Running, words: by
 
 
 @SOON
-async def test_the_rest_of_an_answered_body_is_accepted_for_a_short_time_only(server: Running) -> None:
+async def test_the_rest_of_an_answered_body_has_a_time_limit(server: Running) -> None:
     reader, writer = await server.open(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
     assert await status(reader) == 200
 
@@ -134,7 +134,7 @@ async def test_the_rest_of_an_answered_body_is_accepted_for_a_short_time_only(se
 
 
 @SOON
-async def test_a_body_that_was_not_wanted_and_ends_leaves_the_connection_in_use(server: Running) -> None:
+async def test_the_end_of_an_unwanted_body_keeps_the_connection(server: Running) -> None:
     reader, writer = await server.open(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 200000\r\n\r\n")
     assert await status(reader) == 200
     writer.write(bytes(200_000) + GET)

@@ -66,7 +66,7 @@ async def test_requests_of_disconnected_clients_never_reach_the_worker(resident:
     assert 'sam3_requests_total{route="/api/v1/segment",status="499"} 4.0' in metrics
 
 
-async def test_a_load_continues_for_others_when_the_client_that_started_it_disconnects(resident: Resident) -> None:
+async def test_a_load_survives_the_client_that_started_it(resident: Resident) -> None:
     resident.script.preparing.clear()
     leaving = client(resident)
     await resident.until(lambda: bool(resident.script.launched))
@@ -91,7 +91,7 @@ async def test_an_unload_does_not_wait_for_disconnected_clients(resident: Reside
     assert resident.gpu.workers == 0
 
 
-async def test_work_is_cancelled_on_disconnect_and_its_errors_are_raised_otherwise() -> None:
+async def test_work_is_cancelled_on_disconnect() -> None:
     left, cancelled = asyncio.Event(), asyncio.Event()
 
     async def receive() -> Any:

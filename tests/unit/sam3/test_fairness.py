@@ -151,7 +151,7 @@ async def test_no_byte_of_a_body_is_read_without_a_place(resident: Resident) -> 
         await first
 
 
-async def test_a_body_that_arrives_while_the_gpu_is_lent_out_is_read_no_further(resident: Resident) -> None:
+async def test_a_body_that_meets_a_hold_is_read_no_further(resident: Resident) -> None:
     begun, read = asyncio.Event(), 0
 
     async def chunks() -> Any:

@@ -76,7 +76,7 @@ async def test_the_cpu_answers_with_the_degraded_header(resident: Resident) -> N
 
 
 @CPU
-async def test_the_cpus_worker_ends_with_the_turn_but_not_before_its_answers(resident: Resident) -> None:
+async def test_the_cpu_worker_answers_before_it_ends_with_the_turn(resident: Resident) -> None:
     await resident.unload()
     await resident.until(lambda: bool(resident.cpu.launched))
     resident.cpu.inferring.clear()

@@ -99,7 +99,7 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_an_image_that_costs_too_much_is_refused_and_its_place_is_free(pool: IntakePool) -> None:
+async def test_a_refused_image_frees_its_place(pool: IntakePool) -> None:
     with pytest.raises(BodyError, match="more than 1 s") as refused:
         await pool.read("segment", body(asking(COSTLY)), CLIENT)
     assert refused.value.status == 422

@@ -12,7 +12,7 @@ from tests.unit.sam3.scripted import NEED
 FREE = 15360 - 450
 
 
-async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_load(resident: Resident) -> None:
+async def test_requests_share_one_load(resident: Resident) -> None:
     resident.script.preparing.clear()
     requests = [resident.begin(resident.segment("cat")) for _ in range(3)]
     await resident.until(lambda: resident.coordinator.state is State.LOADING)
@@ -24,7 +24,7 @@ async def test_the_first_request_loads_and_those_beside_it_wait_for_the_same_loa
     assert (await resident.measured())["worker_allocated_mib"] == NEED
 
 
-async def test_memory_that_is_taken_while_a_worker_prepares_leaves_it_ready_for_later(resident: Resident) -> None:
+async def test_a_worker_without_memory_stays_prepared(resident: Resident) -> None:
     resident.script.preparing.clear()
     request = resident.begin(resident.segment())
     await resident.until(lambda: resident.coordinator.state is State.LOADING)
@@ -67,7 +67,7 @@ async def test_a_standby_that_died_is_replaced(resident: Resident) -> None:
     assert len(resident.script.launched) == 2
 
 
-async def test_too_little_memory_ends_the_hold_and_is_tried_again_until_there_is_enough(resident: Resident) -> None:
+async def test_a_load_is_tried_until_there_is_enough_memory(resident: Resident) -> None:
     await resident.unload()
     resident.gpu.others = 4000
     answer = await resident.load()

@@ -39,7 +39,7 @@ def test_memory_must_cover_the_need() -> None:
         require_memory(free_mib=13999, need_mib=14000)
 
 
-def test_waiting_for_memory_tries_each_second_and_errors_back_off_to_half_a_minute() -> None:
+def test_memory_is_tried_each_second_and_errors_back_off() -> None:
     reload = ReloadSchedule()
     assert not reload.due(0.0)
     reload.request()

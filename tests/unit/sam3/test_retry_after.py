@@ -51,7 +51,7 @@ async def test_a_full_server_estimates_when_its_queue_is_served(resident: Reside
     assert [(await each).status_code for each in waiting] == [200] * 3
 
 
-async def test_while_the_model_is_unloaded_without_a_hold_the_estimate_is_unload_and_load(resident: Resident) -> None:
+async def test_without_a_hold_the_estimate_is_unload_and_load(resident: Resident) -> None:
     await resident.segment()
     durations = resident.coordinator.durations
     durations.record(Step.UNLOAD, 5.0)
@@ -66,7 +66,7 @@ async def test_while_the_model_is_unloaded_without_a_hold_the_estimate_is_unload
     assert ((await request).status_code, (await order).status_code) == (200, 200)
 
 
-async def test_a_load_that_failed_is_asked_for_again_after_the_time_that_a_load_takes(resident: Resident) -> None:
+async def test_a_failed_load_is_repeated_after_the_load_time(resident: Resident) -> None:
     resident.coordinator.durations.record(Step.LOAD, 12.0)
     resident.script.attach_failure = LoadError("the weights are damaged")
     assert (await resident.segment()).headers["retry-after"] == "12"

@@ -53,9 +53,7 @@ async def test_no_request_loads_the_model_after_the_hold_was_placed(
     assert resident.gpu.workers == 0
 
 
-async def test_a_request_overtaken_by_a_hold_is_refused_while_the_unload_still_runs(
-    resident: Resident, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_request_overtaken_by_a_hold_is_refused(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     decode = image_decoder.decode
 
     def overtaken(data: bytes, max_pixels: int) -> RgbImage:
@@ -124,7 +122,7 @@ async def test_renewal(resident: Resident, body: dict[str, Any], status: int) ->
     assert (await resident.client.post("/api/v1/hold/renew", json=body)).status_code == status
 
 
-async def test_an_expired_hold_lets_the_server_load_but_only_into_free_memory(resident: Resident) -> None:
+async def test_after_a_hold_the_server_loads_into_free_memory_only(resident: Resident) -> None:
     resident.gpu.others = 4000
     await resident.unload(ttl_seconds=0.02)
     await resident.until(lambda: resident.coordinator.error is not None)

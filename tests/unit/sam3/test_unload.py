@@ -132,7 +132,7 @@ async def test_an_unload_without_a_body_places_no_hold(resident: Resident) -> No
     assert (await resident.segment()).status_code == 200
 
 
-async def test_a_worker_that_outlives_sigkill_fails_the_server_until_it_is_gone(resident: Resident) -> None:
+async def test_a_worker_that_outlives_sigkill_fails_the_server(resident: Resident) -> None:
     await resident.segment()
     resident.script.stuck = True
     assert (await resident.unload()).status_code == 503

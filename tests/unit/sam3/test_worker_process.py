@@ -48,9 +48,7 @@ class Peer:
 
 
 @pytest.mark.parametrize(("found", "next_dtype"), [("float16", "auto"), ("float32", "float32")])
-async def test_the_next_worker_need_not_find_out_again_that_half_precision_overflows(
-    found: str, next_dtype: str
-) -> None:
+async def test_the_next_worker_knows_that_half_precision_overflows(found: str, next_dtype: str) -> None:
     peer = Peer()
     setup = Setup(model=Path("/model"), dtype="auto", memory_mib=14000, cached_images=0, log_level="error")
     peer.replies = [

@@ -17,7 +17,7 @@ def test_a_module_at_the_limit_is_named_with_its_length(tmp_path: Path) -> None:
     ]
 
 
-def test_the_command_reads_python_and_javascript_and_fails_for_a_long_module(
+def test_the_command_fails_for_a_long_module(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     checked: list[str] = []

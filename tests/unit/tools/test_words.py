@@ -76,7 +76,7 @@ annotations:
     ]
 
 
-def test_of_python_comments_docstrings_messages_and_defined_names_are_prose() -> None:
+def test_comments_docstrings_messages_and_names_are_prose() -> None:
     text = '''"""Module that is told."""
 import x  # it goes
 # on in a comment

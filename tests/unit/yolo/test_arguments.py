@@ -57,7 +57,7 @@ def test_problems_that_do_not_fit_are_counted_and_none_is_cut() -> None:
     assert more == f"and {100 - len(named)} more"
 
 
-def test_the_operator_refuses_what_the_trainer_would_refuse_as_the_relays_own() -> None:
+def test_the_operator_refuses_the_trainers_own_arguments() -> None:
     assert MANAGED_ARGS.keys() == _OWNED.keys()
 
 

@@ -43,7 +43,7 @@ def test_without_a_gpu_it_is_the_default() -> None:
     assert choose_batch(job("auto"), MemoryNeed(800, 100), None, None, MANY) == DEFAULT_BATCH
 
 
-def test_after_running_out_of_memory_it_is_half_of_the_smallest_that_failed(tmp_path: Path) -> None:
+def test_it_is_half_of_the_smallest_that_failed(tmp_path: Path) -> None:
     record = OutOfMemoryRecord(tmp_path / "checkpoint", "u1")
     assert record.smallest_failed() is None
 

@@ -71,7 +71,7 @@ def test_another_jobs_checkpoint_is_replaced_whole(tmp_path: Path, weights: Call
     assert not (tmp_path / "weights" / "best.pt").exists(), "the other job's best weights are not ours"
 
 
-def test_a_kill_before_another_jobs_owner_is_written_leaves_no_checkpoint(
+def test_a_kill_before_the_owner_is_written_leaves_no_checkpoint(
     tmp_path: Path, weights: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened(tmp_path, "u1").save(written("one"), None)

@@ -24,7 +24,7 @@ def test_help_names_every_variable_and_exit_code() -> None:
         assert f"\n  {code} " in text
 
 
-def test_the_job_file_of_the_command_line_goes_before_the_environments(tmp_path: Path) -> None:
+def test_the_command_lines_job_file_has_precedence(tmp_path: Path) -> None:
     report = tmp_path / "report"
 
     result = run("run", "/named.json", GPU_RELAY_JOB_FILE="/other.json", TERMINATION_MESSAGE_PATH=str(report))

@@ -51,7 +51,7 @@ def test_event_files_have_each_epoch_once_whatever_a_kill_leaves(folder: Path) -
     assert {each: each.read_bytes() for each in (folder / "tensorboard").iterdir()} == before
 
 
-def test_event_files_that_cannot_be_written_are_a_problem_and_no_error(folder: Path) -> None:
+def test_unwritable_event_files_are_a_problem_and_no_error(folder: Path) -> None:
     (folder / "tensorboard").write_text("not a folder")
     events = EventFiles(folder)
     events.record(1)
@@ -159,7 +159,7 @@ def test_what_a_service_missed_is_recorded_at_the_end(run: Callable[..., list[An
     assert (service.epochs, service.uploaded, service.status) == (3, ["a", "b"], RunStatus.FINISHED)
 
 
-def test_a_service_that_stays_down_is_given_up_in_the_time_that_is_granted(run: Callable[..., list[Answer]]) -> None:
+def test_a_service_that_stays_down_is_given_up_in_time(run: Callable[..., list[Answer]]) -> None:
     service = Service(down=10**6)
     answers = run(service, ended(RunStatus.KILLED, figures=0.0))
 
@@ -174,7 +174,7 @@ def test_a_service_that_stays_down_is_given_up_in_the_time_that_is_granted(run: 
         (Service(hangs=True), "2 files were not uploaded (not within 0 s)"),
     ],
 )
-def test_files_that_do_not_arrive_neither_hold_up_the_end_nor_the_status(
+def test_missing_uploads_delay_neither_end_nor_status(
     run: Callable[..., list[Answer]], service: Service, said: str
 ) -> None:
     answers = run(service, ended(RunStatus.FINISHED, files=0.3))

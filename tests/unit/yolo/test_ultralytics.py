@@ -93,9 +93,7 @@ def test_weights_of_a_model_that_is_trained_with_text_are_refused(tmp_path: Path
         check_model(str(tmp_path / "renamed.pt"), "detect")
 
 
-def test_room_is_checked_before_the_training_and_not_where_it_has_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_space_is_checked_before_the_training_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("yolo_trainer.storage.volumes.BYTES_PER_PARAMETER", 10**12)
     case = Case(tmp_path)
 
@@ -122,7 +120,7 @@ def run_of(folder: Path, **train_args: Any) -> FinishedRun:
     return FinishedRun(folder / "resume.pt", folder / "best.pt", folder / "results.csv", 6)
 
 
-def test_a_run_is_continued_with_its_optimizer_on_data_with_its_classes(tmp_path: Path) -> None:
+def test_a_run_continues_with_its_optimizer(tmp_path: Path) -> None:
     case, run = Case(tmp_path), run_of(tmp_path)
 
     def refused(**description: Any) -> str:

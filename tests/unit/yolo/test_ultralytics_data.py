@@ -165,7 +165,7 @@ def test_an_image_that_cannot_be_decoded_in_an_epoch_is_named() -> None:
         raise FileNotFoundError("another file")
 
 
-def test_a_jpeg_with_bytes_behind_its_end_is_left_as_it_is_even_without_a_cache(tmp_path: Path) -> None:
+def test_a_jpeg_with_trailing_bytes_is_left_as_it_is(tmp_path: Path) -> None:
     image = tmp_path / "data" / "images" / "train" / "0.jpg"
     found = prepared(tmp_path, change=lambda made: made.file("images/train/0.jpg").write_bytes(JPEG + b"trailer"))
     before = image.read_bytes()
@@ -205,7 +205,7 @@ def test_the_test_split_is_read_only_where_it_is_asked_for(tmp_path: Path) -> No
     assert found.dataset.images == {"train": 3, "val": 2, "test": 1}
 
 
-def test_what_was_prepared_is_found_again_until_its_description_changes(tmp_path: Path) -> None:
+def test_prepared_data_is_reused_until_its_description_changes(tmp_path: Path) -> None:
     found = prepared(tmp_path)
     job = job_for(tmp_path / "data", tmp_path / "output")
 

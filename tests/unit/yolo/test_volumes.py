@@ -17,7 +17,7 @@ from yolo_trainer.storage.volumes import (
 SMALL, LARGE = 2_600_000, 10**15
 
 
-def test_a_model_whose_checkpoints_do_not_fit_is_refused_with_path_and_volume(tmp_path: Path) -> None:
+def test_a_model_whose_checkpoints_do_not_fit_is_refused(tmp_path: Path) -> None:
     check_room(tmp_path, SMALL)
 
     with pytest.raises(ConfigInvalidError) as caught:

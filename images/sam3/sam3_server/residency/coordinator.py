@@ -60,7 +60,7 @@ class Coordinator:
     ) -> None:
         self.policy = policy
         self.now = now
-        self.model = ModelState()
+        self.model = ModelState(now)
         self.in_flight = InFlight()
         self.durations = Durations()
         self.pool = WorkerPool(launch, policy.timeouts, self._on_worker_exit)
@@ -80,6 +80,11 @@ class Coordinator:
     def state(self) -> State:
         """The model's state."""
         return self.model.current
+
+    @property
+    def serving_seconds(self) -> float:
+        """Seconds in which the model answered, since the server's start."""
+        return self.model.serving_seconds
 
     @property
     def error(self) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sam3_server.residency.hold import Hold
@@ -20,6 +20,11 @@ class Watched(Protocol):
     @property
     def state(self) -> State:
         """The model's state."""
+        ...
+
+    @property
+    def serving_seconds(self) -> float:
+        """Seconds in which the model answered."""
         ...
 
     @property
@@ -118,6 +123,9 @@ class _StateCollector(Collector):
         yield state
         loaded = float(self._source.state is State.LOADED)
         yield GaugeMetricFamily("sam3_model_loaded", "Whether the model is on the device", value=loaded)
+        served = self._source.serving_seconds
+        text = "Seconds in which the model was on the device and answered"
+        yield CounterMetricFamily("sam3_serving_seconds", text, value=served)
         standby = float(self._source.standby_ready)
         yield GaugeMetricFamily("sam3_standby_ready", "Whether a standby is prepared", value=standby)
         weights = self._source.standby_weights_mib

@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
-from sam3_server.residency.state import State
+from sam3_server.residency.state import SERVING, State
 
 log = logging.getLogger(__name__)
 
@@ -14,7 +15,11 @@ class ModelState:
     Every load and every unload holds `transition`, so one runs at a time.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        """`now` is a monotonic clock, in seconds."""
+        self._now = now
+        self._served = 0.0
+        self._entered_at = now()
         self.current = State.UNLOADED
         self.error: str | None = None
         self.transition = asyncio.Lock()
@@ -24,8 +29,14 @@ class ModelState:
         """Whether the model is on the device and answers."""
         return self.current is State.LOADED
 
+    @property
+    def serving_seconds(self) -> float:
+        """Seconds in which the model answered, since the server's start."""
+        return self._served + (self._now() - self._entered_at if self.current in SERVING else 0.0)
+
     def enter(self, state: State) -> None:
         """Change the state, and log the change."""
         if state is not self.current:
             log.info("state %s", state.value, extra={"was": self.current.value})
+            self._served, self._entered_at = self.serving_seconds, self._now()
             self.current = state

@@ -14,10 +14,8 @@ from sam3_server.residency.cpu_fallback import CpuFallback
 from sam3_server.residency.errors import AbortedError
 from sam3_server.residency.metrics import Metrics
 from sam3_server.residency.retry_after import Step
-from sam3_server.residency.state import State
+from sam3_server.residency.state import SERVING, State
 from sam3_server.worker.protocol import Segmented
-
-SERVING = (State.LOADED, State.DRAINING)
 
 
 @dataclass(frozen=True)

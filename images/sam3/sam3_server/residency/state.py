@@ -23,6 +23,8 @@ class State(StrEnum):
     FAILED = "failed"
 
 
+SERVING = frozenset({State.LOADED, State.DRAINING})
+"""The states in which the model answers."""
 CLOSED = {
     State.DRAINING: "the model is being unloaded",
     State.UNLOADING: "the model is being unloaded",

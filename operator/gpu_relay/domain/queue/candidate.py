@@ -47,6 +47,13 @@ class Candidate:
         report = self.resident.report if self.resident is not None else None
         return report.newest_fence if report is not None else 0
 
+    @property
+    def awaits_silent_resident(self) -> bool:
+        """True if no job owns the GPU, and its resident does not answer, so that the pending reload cannot be done."""
+        if self.lease is None or self.resident is None or self.is_between_turns():
+            return False
+        return self.lease.holder == HOLDER_RESIDENT and self.resident.report is None
+
     def is_between_turns(self) -> bool:
         """True if no job owns the GPU and the next turn need not wait for a reload."""
         if self.lease is None:

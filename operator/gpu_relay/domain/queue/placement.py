@@ -193,10 +193,13 @@ class EligibilityCache:
         if misfits and all(misfits.values()):
             reasons = dict.fromkeys(map(str, misfits.values()))
             return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(reasons)}"))
-        suitable = [each for each in self.candidates if misfits[each.gpu] is None and each.is_between_turns()]
-        blocked = {each.gpu: blocked_reason(job, each, self.now, self.policy) for each in suitable}
+        suitable = [each for each in self.candidates if misfits[each.gpu] is None]
+        idle = [each for each in suitable if each.is_between_turns()]
+        blocked = {each.gpu: blocked_reason(job, each, self.now, self.policy) for each in idle}
         free = frozenset(gpu for gpu, reason in blocked.items() if reason is None)
-        return _Eligibility(free, next((reason for reason in blocked.values() if reason is not None), None))
+        silent = (blocked_reason(job, each, self.now, self.policy) for each in suitable if each.awaits_silent_resident)
+        waits = (reason for reason in (*blocked.values(), *silent) if reason is not None)
+        return _Eligibility(free, next(waits, None))
 
 
 def next_for(

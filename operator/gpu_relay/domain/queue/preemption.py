@@ -1,34 +1,59 @@
 """Which running job a waiting one preempts: by opt-in, through a checkpoint, and never in turns.
 
 A waiting job preempts if its priority is higher, it could start immediately, and no GPU becomes free for it by itself.
+A GPU that is out of use does not: its node takes no pods, other processes hold its memory, or its resident is silent.
 A job that has failed an attempt does not preempt again: it could stop other jobs repeatedly without progress.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from datetime import datetime
 
 from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.job import Demand, Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason
 from gpu_relay.domain.queue.placement import Placement
 from gpu_relay.domain.turn_view import Preemptor
 
+OutOfUse = Collection[tuple[str, Demand]]
+"""GPUs that are out of use for jobs of a demand."""
+_OUT_OF_USE = frozenset({Reason.NODE_UNAVAILABLE, Reason.RESIDENT_UNREACHABLE, Reason.WAITING_FOR_MEMORY})
 _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
+def out_of_use(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> OutOfUse:
+    """Return which GPUs are out of use now; that may be for a moment."""
+    demands = {job.demand: job for job in waiting}
+    return frozenset(
+        (each.gpu, demand)
+        for demand, job in demands.items()
+        for each in candidates
+        if (blocked := blocked_reason(job, each, now, policy)) is not None and blocked[0] in _OUT_OF_USE
+    )
+
+
 def preemptors(
-    placements: Sequence[Placement], candidates: Sequence[Candidate], owners: Mapping[str, Job], policy: Policy
+    placements: Sequence[Placement],
+    candidates: Sequence[Candidate],
+    owners: Mapping[str, Job],
+    policy: Policy,
+    unused: OutOfUse = (),
 ) -> dict[str, Preemptor]:
-    """Return the waiting job that preempts the owner of a GPU, by GPU. `owners` are jobs by Lease holder."""
+    """Return the waiting job that preempts the owner of a GPU, by GPU.
+
+    `owners` are jobs by Lease holder. `unused` are GPUs that have been out of use for long.
+    """
     found: dict[str, Preemptor] = {}
     taken = {placement.gpu.gpu for placement in placements if placement.gpu is not None}
     for placement in placements:
         waiting = placement.job
-        if placement.gpu is not None or placement.reason != Reason.WAITING_IN_QUEUE:
+        if placement.gpu is not None or placement.reason not in {Reason.WAITING_IN_QUEUE, *_OUT_OF_USE}:
             continue
         left = [each for each in candidates if each.gpu not in taken and filter_reason(waiting, each, policy) is None]
-        coming = next((each for each in left if _comes_free(each, owners)), None)
+        coming = next(
+            (each for each in left if _comes_free(each, owners) and (each.gpu, waiting.demand) not in unused), None
+        )
         if coming is not None:
             taken.add(coming.gpu)
             continue

@@ -20,6 +20,8 @@ from gpu_relay.domain.turn.acquisition import leased
 from gpu_relay.domain.turn.handback import POD_POLL, stop_live_pods
 from gpu_relay.domain.turn_view import TurnView
 
+_RETURN_POLL = 0.5
+"""Seconds between two complete reconciles while the driver has not released the last trainer's memory yet."""
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
@@ -81,7 +83,7 @@ def turn_has_ended(view: TurnView) -> Decision | None:
     # A crash may have prevented this Event. The handback publishes the Event of a verdict again.
     events = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
     if not _memory_is_back(view) and waited < view.policy.memory_return_timeout:
-        return Decision(job=job, events=events, requeue_after=view.policy.sample_interval)
+        return Decision(job=job, events=events, requeue_after=max(_RETURN_POLL, view.policy.sample_interval))
     return Decision(action=_return_lease(view), job=job, events=events, requeue_after=0)
 
 

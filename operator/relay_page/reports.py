@@ -1,0 +1,65 @@
+"""What residents report of their GPUs, asked for again and again with one viewer's token."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Iterable
+
+import aiohttp
+
+from gpu_relay.domain.objects.resident import GpuReport, Resident, ResidentPod, report_of, resident_of
+from relay_page.viewer_client import ForbiddenError, Right, ViewerClient, ViewerClientError
+
+_EVERY_SECONDS = 10.0
+_TIMEOUT = aiohttp.ClientTimeout(total=4, connect=2)
+_MOST_BYTES = 64 * 1024
+
+
+class ResidentReports:
+    """The newest report of each resident, or why there is none."""
+
+    def __init__(self, client: ViewerClient) -> None:
+        self._client = client
+        self._answers: dict[str, GpuReport | str] = {}
+        """By the pod's UID; a sentence where it did not answer."""
+        self.missing_right: Right | None = None
+        """The right without which residents cannot be asked."""
+
+    def resident(self, pod: ResidentPod) -> Resident:
+        """Return a resident with its newest report."""
+        answer = self._answers.get(pod.uid)
+        if isinstance(answer, GpuReport):
+            return resident_of(pod, answer, "")
+        return resident_of(pod, None, answer or "")
+
+    async def follow(
+        self,
+        pods: Callable[[], Iterable[ResidentPod]],
+        changed: Callable[[], None],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Ask all running residents every ten seconds; return when the viewer may not.
+
+        ViewerClientError where the token is no longer accepted.
+        """
+        while self.missing_right is None:
+            running = [pod for pod in pods() if pod.phase == "Running"]
+            await asyncio.gather(*map(self._ask, running))
+            known = {pod.uid for pod in running}
+            self._answers = {uid: answer for uid, answer in self._answers.items() if uid in known}
+            changed()
+            await sleep(_EVERY_SECONDS)
+
+    async def _ask(self, pod: ResidentPod) -> None:
+        try:
+            raw = await self._client.ask_pod(
+                pod.namespace, pod.name, pod.port, "api/v1/gpu", most=_MOST_BYTES, timeout=_TIMEOUT
+            )
+            self._answers[pod.uid] = report_of(json.loads(raw))
+        except ForbiddenError as error:
+            self.missing_right = error.right
+        except ViewerClientError as error:
+            if error.status == 401:
+                raise
+            self._answers[pod.uid] = str(error)
+        except ValueError as error:
+            self._answers[pod.uid] = f"Its answer cannot be read: {error}"
