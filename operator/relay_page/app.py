@@ -15,7 +15,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gpu_relay.api.words import TRAINER_CONTAINER
 from gpu_relay.clients.resources import EVENTS, JOBS
 from gpu_relay.domain.objects.event import job_event_of
-from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJobError, job_of
+from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.overview.log_source import LogSource, newest_log_source
 from relay_page import jobs
 from relay_page.feed import NOT_INSTALLED, Feed

@@ -25,8 +25,9 @@ from gpu_relay.api.v1alpha1 import (
 )
 from gpu_relay.api.words import ConditionType, Phase, Reason
 from gpu_relay.domain.objects.event import JobEvent
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.overview.gpus import gpus_of
 from gpu_relay.overview.jobs import jobs_of

@@ -11,8 +11,9 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import Attempt, Turn, YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport, Hold, Resident
 from gpu_relay.domain.policy import Policy

@@ -5,7 +5,8 @@ from typing import Any
 
 from devcluster.scripted.manifests import Object
 from gpu_relay.domain.decision import CreatePod
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.queue.preparation_placement import Place
 from gpu_relay.pods.pod_builder import TrainerDefaults, preparing_pod, training_pod
 from tests.support.builders import job, lease, report, resident

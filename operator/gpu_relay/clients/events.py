@@ -13,7 +13,7 @@ from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.domain.decision import EventRecord
-from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 
 _COMPONENT = "gpu-relay"

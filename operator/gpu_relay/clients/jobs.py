@@ -5,7 +5,8 @@ from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Reason
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError, Object
-from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJob, conditions_of, job_of
+from gpu_relay.domain.objects.job import Job, UnreadableJob, conditions_of, job_of
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 
 _BASE = f"/apis/{words.API_VERSION}"

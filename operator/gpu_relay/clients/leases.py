@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 from gpu_relay.api import words
 from gpu_relay.clients.kube import Kube, KubeError, Object
-from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease, lease_of
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import parse_time, timestamp
 
 _FENCE_EPOCH = 1_704_067_200

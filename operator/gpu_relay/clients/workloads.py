@@ -11,7 +11,8 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.domain.kueue.workload import Workload
-from gpu_relay.domain.objects.job import Grant, Job
+from gpu_relay.domain.objects.demand import Grant
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.quantities import timestamp
 
 logger = logging.getLogger(__name__)

@@ -41,7 +41,7 @@ class GpuInventory:
             candidate = Candidate(known.gpu, resident, {}, lease, context_mib=self._turns.context_of(resident))
             if not candidate.is_between_turns():
                 return False
-            return any(blocked_reason(job, candidate, now, self._policy) is not None for job in kinds)
+            return any(blocked_reason(job.demand, candidate, now, self._policy) is not None for job in kinds)
 
         found = await self._do.directory.known_gpus(outdated)
         if not found:

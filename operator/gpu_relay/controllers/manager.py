@@ -29,7 +29,7 @@ from gpu_relay.controllers.ttl_controller import TTLController
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
-from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import training_pod_of
 from gpu_relay.domain.queue.status_throttle import is_same
 from gpu_relay.domain.turn_view import Preemptor

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.controllers.turn_actions import Effects
-from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJobError
+from gpu_relay.domain.objects.job import Job, UnreadableJobError
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import Resident
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Sequence
 
 from gpu_relay.clients.clock import Clock
 from gpu_relay.controllers.runtime.store import Cache
-from gpu_relay.domain.objects.job import Demand, Job
+from gpu_relay.domain.objects.demand import Demand
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate

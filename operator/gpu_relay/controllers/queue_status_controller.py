@@ -10,7 +10,7 @@ from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.domain.job import status
-from gpu_relay.domain.objects.job import uid_of_holder
+from gpu_relay.domain.objects.owner import uid_of_holder
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.estimate import estimated_starts

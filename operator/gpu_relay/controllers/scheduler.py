@@ -22,8 +22,9 @@ from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.validation import objection
-from gpu_relay.domain.objects.job import Job, uid_of_holder
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import uid_of_holder
 from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
@@ -244,8 +245,10 @@ class Scheduler:
         """True if live readings of a GPU show that an unload would not help."""
         if gpu.resident is None:
             return False
-        full = too_full(job, gpu, self._policy)
-        return bool(full or filter_reason(job, gpu, self._policy) or blocked_reason(job, gpu, now, self._policy))
+        full = too_full(job.demand, gpu, self._policy)
+        return bool(
+            full or filter_reason(job.demand, gpu, self._policy) or blocked_reason(job.demand, gpu, now, self._policy)
+        )
 
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
         """Fail a job that can never have a pod; hold any other one back, without an unload."""

@@ -16,8 +16,8 @@ from gpu_relay.controllers.turn_actions import Actions, Effects
 from gpu_relay.controllers.turn_state import TurnState
 from gpu_relay.domain.decision import Decision
 from gpu_relay.domain.job.pod_failures import is_start_failure
-from gpu_relay.domain.objects.job import JobKey
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.policy import Policy

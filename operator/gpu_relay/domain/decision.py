@@ -9,6 +9,7 @@ from typing import Generic, Literal, Self, TypeVar
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.turn_view import TurnView
@@ -107,7 +108,57 @@ class SettleReload:
         return "records that no reload is pending"
 
 
-Action = Unload | RestartResident | CreatePod | Prepare | DeletePod | ReturnLease | Load | HandOver | SettleReload
+@dataclass(frozen=True)
+class MarkReady:
+    """Set the check of a Workload to Ready, and pin its pod to the GPU that was measured."""
+
+    workload: CheckedWorkload
+    message: str
+    host: str
+    gpu: str
+    """The GPU's UUID, as NVML reports it."""
+    proven_mib: int
+
+    def __str__(self) -> str:
+        return f"sets the check of Workload {self.workload.key} to Ready; {self.proven_mib:,} MiB are free"
+
+
+@dataclass(frozen=True)
+class WithdrawReady:
+    """Set the check of a Workload that has no right to a GPU back to Pending: it would start at its next quota."""
+
+    workload: CheckedWorkload
+
+    def __str__(self) -> str:
+        return f"sets the check of Workload {self.workload.key} back to Pending"
+
+
+@dataclass(frozen=True)
+class EvictWorkload:
+    """Have Kueue stop the pods of a Workload and queue it again: its check is set to Retry."""
+
+    workload: CheckedWorkload
+    message: str
+    pauses: bool = False
+    """True if it must not have another turn immediately."""
+
+    def __str__(self) -> str:
+        return f"has Kueue evict Workload {self.workload.key}: {self.message}"
+
+
+CheckAction = MarkReady | WithdrawReady | EvictWorkload
+Action = (
+    Unload
+    | RestartResident
+    | CreatePod
+    | Prepare
+    | DeletePod
+    | ReturnLease
+    | Load
+    | HandOver
+    | SettleReload
+    | CheckAction
+)
 
 
 @dataclass(frozen=True)
@@ -131,6 +182,8 @@ class GenericDecision(Generic[A]):
     job: Job | None = None
     status: YoloTrainingJobStatus | None = None
     events: tuple[EventRecord, ...] = ()
+    note: str = ""
+    """What the Pending check of a Workload shows from now on; empty keeps its message."""
     requeue_after: float | None = None
     """Seconds after which to reconcile again; None waits for a change in the cluster."""
     measuring: bool = False

@@ -7,6 +7,8 @@ from typing import Any, Literal
 
 from gpu_relay.api.v1alpha1 import Attempt, GpuStatus
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
+from gpu_relay.domain.objects.demand import Demand
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -33,6 +35,8 @@ class TurnView:
     resident: Resident | None
     job: Job | None
     """The owner of the turn, or of the turn after which a reload is pending; None if it no longer exists."""
+    workload: CheckedWorkload | None = None
+    """The Workload that owns the turn; None if a job does, or if it no longer exists."""
     pods: tuple[TrainingPod, ...] = ()
     samples: tuple[int, ...] = ()
     """Free MiB of the measurements in a row since the hold was placed, newest last."""
@@ -75,6 +79,22 @@ class TurnView:
     """Why a job that exists cannot be read; `job` is then None. Empty if it can be read, or is gone."""
     unreadable_for: float = 0.0
     """Seconds for which this process could not read it."""
+    host: str = ""
+    """The label `kubernetes.io/hostname` of the GPU's node; empty if unknown, or if a job owns the turn."""
+    podless_for: float = 0.0
+    """Seconds for which a Workload's turn has had no live pod."""
+    stopped_for: float = 0.0
+    """Seconds for which a Workload that owns the turn has had no right to it."""
+    had_pod: bool = False
+    """True if this process has seen a live pod of a Workload's turn."""
+    remembered_proof: int | None = None
+    """Free MiB that were measured before the check of a Workload became Ready, if this process wrote that."""
+
+    @cached_property
+    def demand(self) -> Demand | None:
+        """What the owner requires of the GPU; None if it no longer exists, or cannot be read."""
+        claim = self.job or self.workload
+        return claim.demand if claim is not None else None
 
     @cached_property
     def residents(self) -> tuple[Resident, ...]:
@@ -139,7 +159,35 @@ class TurnView:
     def own_pod(self) -> TrainingPod | None:
         """Return the training pod of this turn, live or ended."""
         job, fence = self.job, self.lease.fence
+        if self.is_workloads:
+            return next((p for p in self.pods if p.workload_uid == self.owner_uid and p.fence == fence), None)
         return next((p for p in self.pods if job and p.job_uid == job.key.uid and p.fence == fence), None)
+
+    @property
+    def is_workloads(self) -> bool:
+        """True if a Workload owns the GPU, whether or not it still exists."""
+        return self.lease.owner is not None and self.lease.owner.is_workload
+
+    @property
+    def owner_uid(self) -> str:
+        """The UID of the owner; empty while the resident has the GPU."""
+        return self.lease.owner.uid if self.lease.owner is not None else ""
+
+    @property
+    def is_ready(self) -> bool:
+        """True if the check of the Workload is Ready for this turn: its pods may exist, or appear."""
+        entry = self.workload.entry if self.workload is not None else None
+        return entry is not None and entry.pins(self.lease.gpu, self.lease.fence)
+
+    @cached_property
+    def proven_mib(self) -> int | None:
+        """Free MiB that were measured before the pod of this turn; None if unknown, or if it has not been allowed."""
+        pod, entry = self.own_pod, self.workload.entry if self.workload is not None else None
+        if pod is not None and pod.proven_mib is not None:
+            return pod.proven_mib
+        if entry is not None and self.is_ready:
+            return entry.proven_mib
+        return self.remembered_proof if self.is_workloads else self.gpu_status.free_after
 
     @cached_property
     def attempt(self) -> Attempt | None:

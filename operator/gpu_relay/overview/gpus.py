@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Phase
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.outage import clocks_of
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time

@@ -6,7 +6,8 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobStatus
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.placement import queue_key
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import GpuStatus, Turn
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.jobs import expected_end

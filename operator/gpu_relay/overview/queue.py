@@ -30,7 +30,7 @@ def could_serve(job: Job, gpu: str, resident: Resident | None, node_labels: Node
     if resident is None:
         return True
     labels = node_labels.get(resident.node, job.node_selector)
-    return filter_reason(job, Candidate(gpu, resident, labels), _POLICY) is None
+    return filter_reason(job.demand, Candidate(gpu, resident, labels), _POLICY) is None
 
 
 def fits_nowhere(job: Job) -> bool:

@@ -8,8 +8,9 @@ from datetime import datetime
 from gpu_relay.api.v1alpha1 import Attempt
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.event import JobEvent
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.snapshot import ClusterSnapshot
 

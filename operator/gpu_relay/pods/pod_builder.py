@@ -13,7 +13,8 @@ from gpu_relay.api.schema import ApiType
 from gpu_relay.clients.kube import Object
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.preparation import pod_name
-from gpu_relay.domain.objects.job import Grant, Job
+from gpu_relay.domain.objects.demand import Grant
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.queue.preparation_placement import Place

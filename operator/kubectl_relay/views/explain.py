@@ -6,7 +6,8 @@ from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Condition
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import mib, parse_time
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.overview.gpus import Gpu, gpus_of

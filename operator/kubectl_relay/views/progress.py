@@ -6,7 +6,8 @@ from itertools import pairwise
 
 from gpu_relay.api.words import Phase
 from gpu_relay.domain.job.metrics_curve import Point, points
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.overview.jobs import explaining_condition
 from kubectl_relay.exits import Exit
 

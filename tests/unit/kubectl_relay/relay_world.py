@@ -13,8 +13,9 @@ from gpu_relay.api.v1alpha1 import (
     YoloTrainingJobStatus,
 )
 from gpu_relay.domain.objects.event import JobEvent
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.resident import GpuReport, Resident
 from gpu_relay.domain.quantities import timestamp
 

@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from gpu_relay.api.v1alpha1 import Curve, Progress
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 from kubectl_relay.exits import Exit
 from kubectl_relay.show.watching import Panel

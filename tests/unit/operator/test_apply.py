@@ -14,7 +14,8 @@ from gpu_relay.clients.jobs import JobStore
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.domain.decision import EventRecord
-from gpu_relay.domain.objects.job import Job, JobKey, UnreadableJob
+from gpu_relay.domain.objects.job import Job, UnreadableJob
+from gpu_relay.domain.objects.owner import JobKey
 
 KEY = JobKey("vision", "digits", "uid-1")
 SPEC = {

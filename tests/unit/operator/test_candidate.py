@@ -36,21 +36,21 @@ def test_how_much_an_unload_can_free(own: int, used: int, most: int | None) -> N
 
 def test_memory_of_others_counts_between_turns_only() -> None:
     full = report(used=6_000)
-    found = blocked_reason(job(), candidate(full), NOW, POLICY)
+    found = blocked_reason(job().demand, candidate(full), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
     assert "8,910 MiB free; 10,240 MiB and a margin of 256 MiB needed" in found[1]
     assert "Other processes hold about 6,000 MiB" in found[1]
     held = replace(full, hold=Hold("someone", 7, 60.0))
-    assert blocked_reason(job(), candidate(held), NOW, POLICY) is None, "what it holds may be the training's"
-    assert too_full(job(), candidate(held), POLICY) is not None
+    assert blocked_reason(job().demand, candidate(held), NOW, POLICY) is None, "what it holds may be the training's"
+    assert too_full(job().demand, candidate(held), POLICY) is not None
 
 
 def test_a_measured_context_narrows_the_bound() -> None:
     """1,910 MiB are free and 8,000 the resident's model: with a context of up to 1,024 the job would have a place."""
     before = candidate(loaded(used=13_000, own=8_000))
-    assert blocked_reason(job(), before, NOW, POLICY) is None
-    found = blocked_reason(job(), replace(before, context_mib=300), NOW, POLICY)
+    assert blocked_reason(job().demand, before, NOW, POLICY) is None
+    found = blocked_reason(job().demand, replace(before, context_mib=300), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.WAITING_FOR_MEMORY
 
@@ -61,7 +61,7 @@ def test_a_context_is_measured_only_if_nothing_else_changed(after: int, context:
 
 
 def test_a_resident_that_does_not_answer_is_an_obstacle() -> None:
-    found = blocked_reason(job(), candidate(None), NOW, POLICY)
+    found = blocked_reason(job().demand, candidate(None), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.RESIDENT_UNREACHABLE
     assert "no answer within 5 s" in found[1]
@@ -69,11 +69,11 @@ def test_a_resident_that_does_not_answer_is_an_obstacle() -> None:
 
 def test_unreadable_labels_are_not_missing_labels() -> None:
     selective, unread = job(podTemplate={"nodeSelector": {"gpu": "t4"}}), replace(candidate(loaded()), node_labels=None)
-    assert filter_reason(selective, unread, POLICY) is None
-    found = blocked_reason(selective, unread, NOW, POLICY)
+    assert filter_reason(selective.demand, unread, POLICY) is None
+    found = blocked_reason(selective.demand, unread, NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.NODE_UNAVAILABLE
-    assert blocked_reason(job(), unread, NOW, POLICY) is None, "others do not wait for it (law 8)"
+    assert blocked_reason(job().demand, unread, NOW, POLICY) is None, "others do not wait for it (law 8)"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from gpu_relay.clients import events
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.kube import Kube
 from gpu_relay.domain.decision import EventRecord
-from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.turn import plan as turn
 from tests.support.builders import lease
 

@@ -19,7 +19,8 @@ from gpu_relay.domain.kueue.workload import (
     WithdrawRequest,
     Workload,
 )
-from gpu_relay.domain.objects.job import Grant, Job
+from gpu_relay.domain.objects.demand import Grant
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.pods.pod_builder import TrainerDefaults, requested_pod
@@ -203,5 +204,5 @@ def test_a_workload_is_read() -> None:
 def test_quota_is_used_where_it_was_granted() -> None:
     job = replace(a_job(podTemplate={"nodeSelector": {"zone": "a"}}), grant=Grant({"gpu": "t4"}))
     elsewhere = Candidate("gpu-1", resident(namespace="vision"), {"zone": "a", "gpu": "a100"})
-    assert filter_reason(job, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
-    assert filter_reason(job, replace(elsewhere, node_labels=job.node_selector), Policy()) is None
+    assert filter_reason(job.demand, elsewhere, Policy()) == "node node-1 lacks the label gpu=t4"
+    assert filter_reason(job.demand, replace(elsewhere, node_labels=job.node_selector), Policy()) is None

@@ -11,7 +11,8 @@ from gpu_relay.clients.pods import PodStore
 from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.controllers.preflight import Preflight, Refusal
 from gpu_relay.controllers.runtime.rate_limit import RateLimit
-from gpu_relay.domain.objects.job import Job, JobKey
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.pods.pod_builder import TrainerDefaults
 
 SPEC = {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gpu_relay.domain.objects.job import Grant
+from gpu_relay.domain.objects.demand import Grant
 
 
 @dataclass(frozen=True)

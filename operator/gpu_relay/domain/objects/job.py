@@ -1,7 +1,6 @@
 """A YoloTrainingJob as decisions see it, and its codec from the API server's object."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,14 +10,14 @@ from pydantic import ValidationError
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec, YoloTrainingJobStatus
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.demand import Demand, Grant
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import memory_mib
 
 Object = dict[str, Any]
 
 MOST_ARGS_BYTES = 16 * 1024
 """Limit of `spec.training.args` as JSON: it must fit into the annotations of a pod."""
-
-_HOLDER_PREFIX = "yolotrainingjob"
 
 _LONGEST_VALUE = 64
 
@@ -30,60 +29,6 @@ _WHAT_TO_DO = (
     ". The operator does not change the job, and its training pod continues: correct the field, or install the CRD "
     "and the operator of the same version"
 )
-
-
-@dataclass(frozen=True, order=True)
-class JobKey:
-    """The identity of a job. The UID distinguishes it from a later job of the same name."""
-
-    namespace: str
-    name: str
-    uid: str
-
-    @property
-    def holder(self) -> str:
-        """Return the Lease's `holderIdentity` while this job owns the GPU; also the holder of the resident's hold."""
-        return f"{_HOLDER_PREFIX}/{self.namespace}/{self.name}/{self.uid}"
-
-    @classmethod
-    def from_holder(cls, holder: str) -> "JobKey | None":
-        """Read a `holderIdentity`; None if it does not name a job."""
-        parts = holder.split("/")
-        return cls(*parts[1:]) if len(parts) == 4 and parts[0] == _HOLDER_PREFIX else None
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-
-def uid_of_holder(holder: str) -> str:
-    """Return the UID of the job that a `holderIdentity` names; empty if it names none."""
-    key = JobKey.from_holder(holder)
-    return key.uid if key else ""
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Where the quota of a job is to be used: on nodes with these labels, with these tolerations."""
-
-    node_labels: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, Any], ...] = ()
-
-    def __add__(self, other: "Grant") -> "Grant":
-        return Grant({**self.node_labels, **other.node_labels}, self.tolerations + other.tolerations)
-
-
-@dataclass(frozen=True)
-class Demand:
-    """The requirements of a job for a GPU. Jobs with equal demands are eligible for the same GPUs."""
-
-    namespace: str
-    need_mib: int
-    node_labels: frozenset[tuple[str, str]]
-    resident_labels: frozenset[tuple[str, str]]
-    start_when: str
-    idle_for: str | None
-    tolerations: str = "[]"
-    """As JSON, which is hashable."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +44,7 @@ class Job:
     status: YoloTrainingJobStatus
     local_queue: str = ""
     """The LocalQueue of Kueue that admits the job; empty without Kueue."""
-    grant: Grant = Grant()
+    grant: Grant = field(default_factory=Grant)
     """The grant of Kueue; empty without Kueue."""
     args_bytes: int = 0
     """Size of `spec.training.args` as JSON; if it is too large, the args are not kept."""
@@ -130,6 +75,16 @@ class Job:
         return [each.model_dump(by_alias=True, exclude_none=True) for each in own] + list(
             map(dict, self.grant.tolerations)
         )
+
+    @property
+    def priority(self) -> int:
+        """Return its priority in the queue."""
+        return self.spec.priority
+
+    @property
+    def queued_since(self) -> str:
+        """Return the time by which the queue orders jobs of one priority."""
+        return self.created
 
     @property
     def need_mib(self) -> int:

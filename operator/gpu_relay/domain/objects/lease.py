@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from gpu_relay.api import words
-from gpu_relay.domain.objects.job import JobKey
+from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 
 HOLDER_RESIDENT = "resident"

@@ -76,6 +76,8 @@ class TrainingPod:
     """When the grace period of its deletion ends; None if it is not being deleted, or if unknown."""
     proven_mib: int | None = None
     """Free MiB that were measured before it was created; None if unknown."""
+    workload_uid: str = ""
+    """The UID of the Workload whose turn it has; empty for a pod of a YoloTrainingJob."""
 
     @property
     def live(self) -> bool:
@@ -99,7 +101,9 @@ def training_pod_of(raw: Object) -> TrainingPod:
     """Read a training or preparing pod. Invalid labels are read as 0, which belongs to no turn."""
     meta, spec, status = mapping(raw.get("metadata")), mapping(raw.get("spec")), mapping(raw.get("status"))
     labels, annotations = mapping(meta.get("labels")), mapping(meta.get("annotations"))
-    wait, termination = _wait(spec, status), _termination(status)
+    workload = text(labels.get(words.LABEL_WORKLOAD_UID))
+    # Only the phase says that a pod of any other program has ended: its containers may start again.
+    wait, termination = _wait(spec, status), _termination({**status, "containerStatuses": []} if workload else status)
     return TrainingPod(
         namespace=text(meta.get("namespace")),
         name=text(meta.get("name")),
@@ -121,6 +125,7 @@ def training_pod_of(raw: Object) -> TrainingPod:
         disruption=text(_condition(status, "DisruptionTarget", "True").get("reason")),
         delete_by=moment(meta.get("deletionTimestamp")),
         proven_mib=digits(annotations.get(words.ANNOTATION_PROVEN_MIB)) or None,
+        workload_uid=workload,
     )
 
 

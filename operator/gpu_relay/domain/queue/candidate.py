@@ -7,7 +7,7 @@ from datetime import datetime
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.demand import Demand
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.node import NodeState, placement_error
 from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
@@ -67,21 +67,21 @@ def lends_to(resident: Resident, namespace: str) -> bool:
     return namespace == resident.namespace or any(name.strip() in {namespace, "*"} for name in allowed)
 
 
-def filter_reason(job: Job, gpu: Candidate, policy: Policy) -> str | None:
-    """Return why a job can never run on a GPU; None if it can."""
+def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
+    """Return why a claim with this demand can never run on a GPU; None if it can."""
     resident = gpu.resident
     if resident is None:
-        return None
-    if not lends_to(resident, job.key.namespace):
+        return "no resident measures the memory of this GPU" if demand.needs_resident else None
+    if not lends_to(resident, demand.namespace):
         return (
-            f"resident {resident} does not lend its GPU to namespace {job.key.namespace}, only to its own and those of "
+            f"resident {resident} does not lend its GPU to namespace {demand.namespace}, only to its own and those of "
             f"its annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
         )
-    return _wrong_label(job, gpu, resident) or _too_small(job, resident, policy)
+    return _wrong_label(demand, gpu, resident) or _too_small(demand, resident, policy)
 
 
-def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
-    """Return why a job does not get a GPU between turns yet; None if it does."""
+def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
+    """Return why a claim with this demand does not get a GPU between turns yet; None if it does."""
     resident = candidate.resident
     if resident is None:
         return None
@@ -89,17 +89,17 @@ def blocked_reason(job: Job, candidate: Candidate, now: datetime, policy: Policy
     if report is None:
         message = f"resident {resident} does not answer ({resident.error}): its GPU's memory is unknown"
         return Reason.RESIDENT_UNREACHABLE, message
-    wanted = _wanted(job, candidate, resident, report, now, policy)
+    wanted = _wanted(demand, candidate, resident, report, now, policy)
     if wanted is not None:
         return wanted
-    error = _closed(job, candidate, resident, policy)
+    error = _closed(demand, candidate, resident, policy)
     if error is not None:
         return Reason.NODE_UNAVAILABLE, error
-    return None if report.hold is not None else too_full(job, candidate, policy)
+    return None if report.hold is not None else too_full(demand, candidate, policy)
 
 
 def _wanted(
-    job: Job, candidate: Candidate, resident: Resident, report: GpuReport, now: datetime, policy: Policy
+    demand: Demand, candidate: Candidate, resident: Resident, report: GpuReport, now: datetime, policy: Policy
 ) -> tuple[Reason, str] | None:
     """Return that the resident needs its GPU now, by its clocks or by the job's own choice."""
     clocks = clocks_of(policy, resident)
@@ -107,47 +107,47 @@ def _wanted(
     if until is not None:
         message = f"resident {resident} was unloaded for its maximum outage; it serves until {timestamp(until)}"
         return Reason.RESIDENT_SERVING, message
-    if job.spec.gpu.start_when == "ResidentIdle":
-        idle_for = duration(job.spec.gpu.idle_for) if job.spec.gpu.idle_for else clocks.idle_after
+    if demand.start_when == "ResidentIdle":
+        idle_for = duration(demand.idle_for) if demand.idle_for else clocks.idle_after
         if not is_idle(report, idle_for):
             message = f"starts when resident {resident} has had no request for {idle_for.total_seconds():g} s"
             return Reason.RESIDENT_BUSY, message
     return None
 
 
-def _closed(job: Job, candidate: Candidate, resident: Resident, policy: Policy) -> str | None:
+def _closed(demand: Demand, candidate: Candidate, resident: Resident, policy: Policy) -> str | None:
     """Return why the GPU's node takes no training pod now; None if it does."""
-    if candidate.node_labels is None and job.node_selector:
+    if candidate.node_labels is None and demand.node_labels:
         return f"node {resident.node} cannot be read, so whether it has the labels of nodeSelector is unknown"
     if candidate.node is None:
         return None
-    tolerations = [*policy.tolerations, *json.loads(job.demand.tolerations)]
+    tolerations = [*policy.tolerations, *json.loads(demand.tolerations)]
     return placement_error(candidate.node, candidate.gpu, tolerations)
 
 
-def _wrong_label(job: Job, gpu: Candidate, resident: Resident) -> str | None:
+def _wrong_label(demand: Demand, gpu: Candidate, resident: Resident) -> str | None:
     labels = gpu.node_labels
-    for label, value in job.node_selector.items():
+    for label, value in sorted(demand.node_labels):
         if labels is not None and labels.get(label) != value:
             return f"node {resident.node} lacks the label {label}={value}"
-    for label, value in job.spec.gpu.resident_selector.match_labels.items():
+    for label, value in sorted(demand.resident_labels):
         if resident.labels.get(label) != value:
             return f"resident {resident} lacks the label {label}={value}"
     return None
 
 
-def _too_small(job: Job, resident: Resident, policy: Policy) -> str | None:
+def _too_small(demand: Demand, resident: Resident, policy: Policy) -> str | None:
     report = resident.report
     if report is None:
         return None
     most = report.total_mib - report.reserved_mib - policy.margin_mib
-    if job.need_mib > most:
+    if demand.need_mib > most:
         where = f"{report.name} on {resident.node}"
-        return f"{where} has at most {most:,} MiB for a job, this one needs {job.need_mib:,} MiB"
+        return f"{where} has at most {most:,} MiB for a job, this one needs {demand.need_mib:,} MiB"
     return None
 
 
-def too_full(job: Job, candidate: Candidate, policy: Policy) -> tuple[Reason, str] | None:
+def too_full(demand: Demand, candidate: Candidate, policy: Policy) -> tuple[Reason, str] | None:
     """Return that other processes hold so much of a GPU's memory that an unload would not help (law 9).
 
     During a turn its training is one of these processes: ask only between turns.
@@ -157,14 +157,14 @@ def too_full(job: Job, candidate: Candidate, policy: Policy) -> tuple[Reason, st
     if resident is None or report is None:
         return None
     free = most_free_mib(report, candidate.context_mib)
-    if free is None or free >= job.need_mib + policy.margin_mib:
+    if free is None or free >= demand.need_mib + policy.margin_mib:
         return None
     held = report.worker_allocated_mib if report.model_loaded else 0
     own = f", the resident holds {mib(held)}" if held else ""
     return Reason.WAITING_FOR_MEMORY, (
-        f"{report.name} on {resident.node}: {mib(report.free_mib)} free{own}; {mib(job.need_mib)} and a margin of "
+        f"{report.name} on {resident.node}: {mib(report.free_mib)} free{own}; {mib(demand.need_mib)} and a margin of "
         f"{mib(policy.margin_mib)} needed. Other processes hold about {mib(max(0, report.used_mib - held))}: end them "
-        f"(nvidia-smi on node {resident.node} lists them), or lower spec.gpu.memory"
+        f"(nvidia-smi on node {resident.node} lists them), or lower {demand.memory_field}"
     )
 
 

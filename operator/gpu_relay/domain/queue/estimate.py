@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.objects.job import Demand, Job
+from gpu_relay.domain.objects.demand import Demand
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
@@ -36,7 +37,7 @@ def estimated_starts(
         start = now
         if chosen is None and placement.reason not in _UNFORESEEABLE:
             if job.demand not in heaps:
-                suitable = (each.gpu for each in candidates if filter_reason(job, each, policy) is None)
+                suitable = (each.gpu for each in candidates if filter_reason(job.demand, each, policy) is None)
                 heaps[job.demand] = sorted((free[gpu], gpu) for gpu in suitable if gpu in free)
             chosen = _first_free(heaps[job.demand], free)
             start = max(not_before(job, policy) or now, free[chosen]) if chosen is not None else now

@@ -9,7 +9,8 @@ from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REAS
 from gpu_relay.domain.job.attempt_history import delay_after, fruitless_in_a_row
 from gpu_relay.domain.job.preparation import is_due
 from gpu_relay.domain.job.validation import objection
-from gpu_relay.domain.objects.job import Demand, Job
+from gpu_relay.domain.objects.demand import Demand
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, blocked_reason, filter_reason
@@ -185,19 +186,20 @@ class EligibilityCache:
         """Return what applies to a job."""
         known = self._known.get(job.demand)
         if known is None:
-            known = self._known[job.demand] = self._evaluate(job)
+            known = self._known[job.demand] = self._evaluate(job.demand)
         return known
 
-    def _evaluate(self, job: Job) -> _Eligibility:
-        misfits = {each.gpu: filter_reason(job, each, self.policy) for each in self.candidates}
+    def _evaluate(self, demand: Demand) -> _Eligibility:
+        misfits = {each.gpu: filter_reason(demand, each, self.policy) for each in self.candidates}
         if misfits and all(misfits.values()):
             reasons = dict.fromkeys(map(str, misfits.values()))
             return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(reasons)}"))
         suitable = [each for each in self.candidates if misfits[each.gpu] is None]
         idle = [each for each in suitable if each.is_between_turns()]
-        blocked = {each.gpu: blocked_reason(job, each, self.now, self.policy) for each in idle}
+        blocked = {each.gpu: blocked_reason(demand, each, self.now, self.policy) for each in idle}
         free = frozenset(gpu for gpu, reason in blocked.items() if reason is None)
-        silent = (blocked_reason(job, each, self.now, self.policy) for each in suitable if each.awaits_silent_resident)
+        mute = [each for each in suitable if each.awaits_silent_resident]
+        silent = (blocked_reason(demand, each, self.now, self.policy) for each in mute)
         waits = (reason for reason in (*blocked.values(), *silent) if reason is not None)
         return _Eligibility(free, next(waits, None))
 
@@ -210,8 +212,9 @@ def next_for(
     for job in waiting:
         if job.demand in refused or job.key.uid in held:
             continue
-        if filter_reason(job, candidate, policy) is not None or blocked_reason(job, candidate, now, policy) is not None:
-            refused.add(job.demand)
+        demand = job.demand
+        if filter_reason(demand, candidate, policy) or blocked_reason(demand, candidate, now, policy):
+            refused.add(demand)
             continue
         ready_at = not_before(job, policy)
         if ready_at is None or ready_at <= now:

@@ -9,7 +9,8 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
-from gpu_relay.domain.objects.job import Demand, Job
+from gpu_relay.domain.objects.demand import Demand
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason
@@ -29,7 +30,7 @@ def out_of_use(waiting: Sequence[Job], candidates: Sequence[Candidate], now: dat
         (each.gpu, demand)
         for demand, job in demands.items()
         for each in candidates
-        if (blocked := blocked_reason(job, each, now, policy)) is not None and blocked[0] in _OUT_OF_USE
+        if (blocked := blocked_reason(job.demand, each, now, policy)) is not None and blocked[0] in _OUT_OF_USE
     )
 
 
@@ -50,7 +51,8 @@ def preemptors(
         waiting = placement.job
         if placement.gpu is not None or placement.reason not in {Reason.WAITING_IN_QUEUE, *_OUT_OF_USE}:
             continue
-        left = [each for each in candidates if each.gpu not in taken and filter_reason(waiting, each, policy) is None]
+        open_ones = (each for each in candidates if each.gpu not in taken)
+        left = [each for each in open_ones if filter_reason(waiting.demand, each, policy) is None]
         coming = next(
             (each for each in left if _comes_free(each, owners) and (each.gpu, waiting.demand) not in unused), None
         )

@@ -52,7 +52,7 @@ def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle
     for name, pvc in seen.pvcs.items():
         if pvc is None:
             return Obstacle(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
-    misfits = {each.gpu: filter_reason(job, each, policy) for each in seen.gpus}
+    misfits = {each.gpu: filter_reason(job.demand, each, policy) for each in seen.gpus}
     suits = _nodes(each for each in seen.gpus if misfits[each.gpu] is None)
     if seen.gpus and not suits and seen.all_reported:
         sentences = dict.fromkeys(map(str, misfits.values()))

@@ -10,7 +10,8 @@ from typing import Any
 
 from gpu_relay.api.v1alpha1 import YoloTrainingJobStatus
 from gpu_relay.api.words import ConditionType, Phase, Reason
-from gpu_relay.domain.objects.job import Grant, Job
+from gpu_relay.domain.objects.demand import Grant
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.queue.placement import Placement
 
 EXACT_PLACES = 10

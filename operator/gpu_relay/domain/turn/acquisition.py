@@ -9,11 +9,12 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.decision import CreatePod, Decision, DeletePod, EventRecord, RestartResident, Rule, Unload
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.attempts import lost_attempt, next_batch
-from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.demand import Demand
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import mib
 from gpu_relay.domain.queue.candidate import Candidate, too_full
 from gpu_relay.domain.turn.handback import POD_POLL, RESIDENT_POLL, is_prolonged
+from gpu_relay.domain.turn.lease_return import return_lease
 from gpu_relay.domain.turn_view import TurnView
 
 _SOON = 1.0
@@ -81,19 +82,20 @@ def unload_is_futile(view: TurnView) -> Decision | None:
 
     The scheduler has checked the same; memory may be taken, or the operator restart, before the resident is asked.
     """
-    job, report = view.job, view.report
-    if job is None or report is None or not report.model_loaded or report.hold is not None:
+    demand, report = view.demand, view.report
+    if demand is None or report is None or not report.model_loaded or report.hold is not None:
         return None
     if view.others or view.live_pods:  # what they hold is theirs to return
         return None
     candidate = Candidate(view.lease.gpu, view.resident, None, context_mib=view.context_mib)
-    full = too_full(job, candidate, view.policy)
+    full = too_full(demand, candidate, view.policy)
     return _end_without_pod(view, *full) if full is not None else None
 
 
 def hold_is_missing(view: TurnView) -> Decision | None:
     """Place or renew the hold on every resident, which unloads it (law 5: the Lease was written first)."""
-    if not view.managed or view.job is None:
+    demand = view.demand
+    if not view.managed or demand is None:
         return None
     if view.held:
         soon = _SOON if view.failure else 0
@@ -107,13 +109,14 @@ def hold_is_missing(view: TurnView) -> Decision | None:
         )
         return replace(decision, action=Unload())
     free = view.free_before
-    figures = "" if free is None else f" ({mib(free)} free, {mib(view.job.need_mib)} needed)"
+    figures = "" if free is None else f" ({mib(free)} free, {mib(demand.need_mib)} needed)"
     unloaded = all(each.report is not None and each.report.held_under is not None for each in view.residents)
     names = ", ".join(map(str, view.residents))
     message = f"asking resident {names} to {'stay unloaded' if unloaded else 'unload'}{figures}"
-    asking = status.acquiring(view, view.job, Reason.UNLOADING_RESIDENT, message)
-    events = leased(view.lease, message), *_several(view)
-    return Decision(action=Unload(), job=view.job, status=asking, events=events, requeue_after=0)
+    asking = _acquiring(view, Reason.UNLOADING_RESIDENT, message, 0)
+    if view.job is None:
+        return replace(asking, action=Unload())
+    return replace(asking, action=Unload(), events=(leased(view.lease, message), *_several(view)))
 
 
 def _several(view: TurnView) -> tuple[EventRecord, ...]:
@@ -140,25 +143,25 @@ def gpu_is_in_use(view: TurnView) -> Decision | None:
 
 def memory_is_unproven(view: TurnView) -> Decision | None:
     """Take samples until enough of them in a row show enough free memory (law 1)."""
-    job = view.job
-    if not view.managed or job is None:
+    job, demand = view.job, view.demand
+    if not view.managed or demand is None:
         return None
-    needed = job.need_mib + view.policy.margin_mib
+    needed = demand.need_mib + view.policy.margin_mib
     enough = [free >= needed for free in view.samples[-view.policy.samples :]]
     if len(enough) == view.policy.samples and all(enough):
         return None
     unloaded = _unloaded(view)
     if not enough or enough[-1]:
         return Decision(job=job, events=unloaded, requeue_after=view.policy.sample_interval, measuring=True)
-    waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, _shortage(view, job), _SOON, warning=True)
+    waiting = _acquiring(view, Reason.WAITING_FOR_MEMORY, _shortage(view, demand), _SOON, warning=True)
     return replace(waiting, events=(*unloaded, *waiting.events))
 
 
-def _shortage(view: TurnView, job: Job) -> str:
+def _shortage(view: TurnView, demand: Demand) -> str:
     free = view.samples[-1] if view.samples else 0
     return (
-        f"{mib(free)} free, {mib(job.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: other processes "
-        f"hold the GPU's memory (nvidia-smi on node {view.lease.node} lists them)"
+        f"{mib(free)} free, {mib(demand.need_mib)} and a margin of {mib(view.policy.margin_mib)} needed: other "
+        f"processes hold the GPU's memory (nvidia-smi on node {view.lease.node} lists them)"
     )
 
 
@@ -202,7 +205,8 @@ def _refused(view: TurnView, reason: Reason, step: CreatePod) -> Decision:
 def _acquiring(
     view: TurnView, reason: Reason, message: str, requeue_after: float, *, warning: bool = False
 ) -> Decision:
-    assert view.job is not None
+    if view.job is None:
+        return Decision(note=message, requeue_after=requeue_after)
     events = (leased(view.lease), EventRecord(reason, message, warning=warning))
     return Decision(
         job=view.job,
@@ -234,14 +238,15 @@ def _obstacle(view: TurnView) -> tuple[Reason, str]:
         return view.refusal, view.failure
     if view.managed and not view.held:
         return Reason.RESIDENT_REFUSED, f"resident {view.resident} has not unloaded: {view.failure or 'no answer yet'}"
-    assert view.job is not None
-    return Reason.WAITING_FOR_MEMORY, _shortage(view, view.job)
+    assert view.demand is not None
+    return Reason.WAITING_FOR_MEMORY, _shortage(view, view.demand)
 
 
 def _end_without_pod(view: TurnView, reason: Reason, message: str) -> Decision:
     """Record a turn that had no pod, which costs no attempt; then the Lease is returned, and the job pauses."""
     job = view.job
-    assert job is not None
+    if job is None:
+        return Decision(action=return_lease(view), note=f"has lost its GPU: {message}", requeue_after=0)
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"returns the GPU before training began: {message}")
     return Decision(
@@ -249,7 +254,9 @@ def _end_without_pod(view: TurnView, reason: Reason, message: str) -> Decision:
     )
 
 
-RULES: tuple[Rule, ...] = (
-    fits_beside_resident, idle_outage_is_exhausted, resident_is_missing_or_silent, unload_is_futile, hold_is_missing,
-    gpu_is_in_use, memory_is_unproven, create_pod,
+PROOF: tuple[Rule, ...] = (
+    idle_outage_is_exhausted, resident_is_missing_or_silent, unload_is_futile, hold_is_missing, gpu_is_in_use,
+    memory_is_unproven,
 )  # fmt: skip
+"""The rules before any pod, of whichever owner: what they let pass has a GPU whose memory is proven free."""
+RULES: tuple[Rule, ...] = (fits_beside_resident, *PROOF, create_pod)

@@ -1,27 +1,27 @@
 """The plan of a turn: a chain of named rules, read from top to bottom; the first that returns a decision applies.
 
-`RULES` and the rules of `domain.acquisition` decide while a job owns the GPU, those of `domain.handback` while the
-resident does. `python -m tools.turn_rules` draws both chains in docs/architecture.md. Every rule decides by what was
-observed in this pass, so the operator can crash after any step and continue (law 4).
+`RULES` and the rules of `acquisition` decide while a job owns the GPU, those of `workload_turn` while a Workload of
+Kueue does, those of `handback` while the resident does. `python -m tools.turn_rules` draws the chains in
+docs/architecture.md. Every rule decides by what was observed in this pass, so the operator can crash after any step and
+continue (law 4).
 """
 
 from dataclasses import replace
 
 from gpu_relay.api import words
 from gpu_relay.api.v1alpha1 import Attempt
-from gpu_relay.api.words import NEVER_STARTED_REASONS, TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
+from gpu_relay.api.words import TERMINAL_PHASES, YIELDED_REASONS, Phase, Reason
 from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, ReturnLease, Rule, Unload
 from gpu_relay.domain.job import status, stop_reasons
 from gpu_relay.domain.job.attempts import attempt_of, lost_attempt, results_of, verdict
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.turn import acquisition, handback, training
+from gpu_relay.domain.turn import acquisition, handback, training, workload_turn
 from gpu_relay.domain.turn.acquisition import leased
 from gpu_relay.domain.turn.handback import POD_POLL, stop_live_pods
+from gpu_relay.domain.turn.lease_return import RETURN_POLL, has_trained, memory_is_back, return_lease, trained_until
 from gpu_relay.domain.turn_view import TurnView
 
-_RETURN_POLL = 0.5
-"""Seconds between two complete reconciles while the driver has not released the last trainer's memory yet."""
 _ON_REQUEST = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
@@ -30,11 +30,13 @@ def plan(view: TurnView) -> Decision:
 
     A turn does not end while its training pod may still appear (law 1).
     """
-    rules = handback.RULES if view.lease.holder == HOLDER_RESIDENT else RULES
+    rules = workload_turn.RULES if view.is_workloads else RULES
+    if view.lease.holder == HOLDER_RESIDENT:
+        rules = handback.RULES
     for rule in rules:
         decision = rule(view)
         if decision is not None:
-            ends = isinstance(decision.action, ReturnLease) and not _has_trained(view)
+            ends = isinstance(decision.action, ReturnLease) and not has_trained(view)
             return Decision.requeue(POD_POLL) if ends and view.pod_may_appear else decision
     raise AssertionError("the last rule of each chain returns a decision in every case")
 
@@ -60,14 +62,14 @@ def owner_is_unreadable(view: TurnView) -> Decision | None:
         return Decision.act(renewal, requeue_after=view.policy.progress_interval)
     if view.unreadable_for < view.policy.hold_ttl:
         return Decision.requeue(POD_POLL)
-    return Decision.act(_return_lease(view), requeue_after=0)
+    return Decision.act(return_lease(view), requeue_after=0)
 
 
 def owner_is_gone(view: TurnView) -> Decision | None:
     """Stop the pods of a deleted job, then return the Lease (laws 2 and 3)."""
     if view.job is not None:
         return None
-    return stop_live_pods(view) or Decision.act(_return_lease(view), requeue_after=0)
+    return stop_live_pods(view) or Decision.act(return_lease(view), requeue_after=0)
 
 
 def turn_has_ended(view: TurnView) -> Decision | None:
@@ -82,9 +84,9 @@ def turn_has_ended(view: TurnView) -> Decision | None:
     waited = (view.now - parse_time(attempt.completion_time)).total_seconds()
     # A crash may have prevented this Event. The handback publishes the Event of a verdict again.
     events = () if attempt.exit_code is None or job.status.phase in TERMINAL_PHASES else (_ended(attempt),)
-    if not _memory_is_back(view) and waited < view.policy.memory_return_timeout:
-        return Decision(job=job, events=events, requeue_after=max(_RETURN_POLL, view.policy.sample_interval))
-    return Decision(action=_return_lease(view), job=job, events=events, requeue_after=0)
+    if not memory_is_back(view) and waited < view.policy.memory_return_timeout:
+        return Decision(job=job, events=events, requeue_after=max(RETURN_POLL, view.policy.sample_interval))
+    return Decision(action=_returned(view), job=job, events=events, requeue_after=0)
 
 
 def pod_has_ended(view: TurnView) -> Decision | None:
@@ -100,10 +102,10 @@ def pod_has_ended(view: TurnView) -> Decision | None:
     progress = training.final_progress(job, attempt, results)
     created, ended = training.created(view, job, pod), _ended(attempt)
     new = status.releasing(view, job, attempt, ended.message, progress=progress, results=results, pod=pod.name)
-    if not _memory_is_back(view) or view.live_pods:
+    if not memory_is_back(view) or view.live_pods:
         return Decision(job=job, status=new, events=(created, ended), requeue_after=0)
     done = replace(job, status=new)
-    judged, step = verdict(done, view.now), _return_lease(replace(view, job=done))
+    judged, step = verdict(done, view.now), _returned(replace(view, job=done))
     after = replace(view, lease=replace(view.lease, unused_since=step.unused_since))
     if judged.phase in TERMINAL_PHASES and step.resident_unloaded and handback.may_hand_over(after):
         fact = handback.handover_condition(view)
@@ -178,7 +180,7 @@ def turn_is_withdrawn(view: TurnView) -> Decision | None:
         return None
     new = status.withdrawn(view, job, stop.reason, f"stopped before training began: {stop.message}")
     events = (leased(view.lease), EventRecord(stop.reason, stop.message))
-    return Decision(action=_return_lease(view), job=job, status=new, events=events, requeue_after=0)
+    return Decision(action=return_lease(view), job=job, status=new, events=events, requeue_after=0)
 
 
 RULES: tuple[Rule, ...] = (
@@ -187,25 +189,5 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 
-def _return_lease(view: TurnView) -> ReturnLease:
-    report, attempt = view.report, view.attempt
-    serves = report is not None and report.model_loaded and report.hold is None
-    unloaded = view.managed and not serves
-    unused_since = attempt.completion_time if attempt is not None and _has_trained(view) else view.lease.unused_since
-    return ReturnLease(
-        reload_pending=view.managed, resident_unloaded=unloaded, unused_since=unused_since if unloaded else None
-    )
-
-
-def _has_trained(view: TurnView) -> bool:
-    """True if the attempt of this turn is recorded, and its pod has run."""
-    return view.attempt is not None and view.attempt.reason not in NEVER_STARTED_REASONS
-
-
-def _memory_is_back(view: TurnView) -> bool:
-    """True if as much memory is free as before the training pod was created, within the margin."""
-    report = view.report
-    if not view.managed or (report is not None and report.model_loaded):
-        return True
-    before = view.gpu_status.free_after
-    return before is None or (report is not None and report.free_mib >= before - view.policy.margin_mib)
+def _returned(view: TurnView) -> ReturnLease:
+    return return_lease(view, trained_until(view))
