@@ -10,14 +10,18 @@ from typing import Any
 import kopf
 
 from gpu_relay.api import words
-from gpu_relay.clients import workloads
+from gpu_relay.clients import resources, workloads
 from gpu_relay.controllers.manager import Manager
 
 _DELETED = "DELETED"
 
 
-def registry_for(manager: Manager, *, kueue: bool) -> kopf.OperatorRegistry:
-    """Return a registry of handlers that pass events to the manager; with `kueue`, Workloads are watched, too."""
+def registry_for(manager: Manager, *, kueue: bool, checks: bool | None) -> kopf.OperatorRegistry:
+    """Return a registry of handlers that pass events to the manager; with `kueue`, Workloads are watched, too.
+
+    `checks` is True if the Workloads of all kinds matter, because Kueue has an AdmissionCheck of the operator; None if
+    AdmissionChecks cannot be read.
+    """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
@@ -45,12 +49,25 @@ def registry_for(manager: Manager, *, kueue: bool) -> kopf.OperatorRegistry:
         manager.observe_resident(dict(event["object"]), deleted=event["type"] == _DELETED)
 
     if kueue:
-        _watch_workloads(registry, manager)
+        _watch_kueue(registry, manager, checks)
     return registry
 
 
-def _watch_workloads(registry: kopf.OperatorRegistry, manager: Manager) -> None:
-    labels = {words.LABEL_JOB_UID: kopf.PRESENT}
+def _watch_kueue(registry: kopf.OperatorRegistry, manager: Manager, checks: bool | None) -> None:
+    _watch_workloads(registry, manager, {} if checks else {words.LABEL_JOB_UID: kopf.PRESENT})
+    if checks is not None:
+        _watch_checks(registry, manager)
+
+
+def _watch_checks(registry: kopf.OperatorRegistry, manager: Manager) -> None:
+    kind = resources.ADMISSION_CHECKS
+
+    @kopf.on.event(kind.group, kind.version, kind.plural, registry=registry)
+    async def check_seen(event: kopf.RawEvent, **_: Any) -> None:
+        manager.observe_check(dict(event["object"]), deleted=event["type"] == _DELETED)
+
+
+def _watch_workloads(registry: kopf.OperatorRegistry, manager: Manager, labels: dict[str, Any]) -> None:
 
     @kopf.on.event(workloads.GROUP, workloads.VERSION, workloads.PLURAL, labels=labels, registry=registry)
     async def workload_seen(event: kopf.RawEvent, **_: Any) -> None:

@@ -21,6 +21,7 @@ import kopf
 
 from gpu_relay import probes
 from gpu_relay.api import words
+from gpu_relay.clients.admission_checks import AdmissionCheckStore
 from gpu_relay.clients.clock import CLUSTER
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.http import open_session
@@ -75,6 +76,7 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
     cache = Cache(settings.trusts_residents_of, settings.resident_port, CLUSTER.monotonic)
     namespace = settings.watch_namespace or None
     residents = ResidentClient(http, settings.resident_token_file, settings.limits(), leadership.permit)
+    workloads = WorkloadStore(kube, namespace)
     effects = Effects(
         clock=CLUSTER,
         jobs=JobStore(kube, namespace),
@@ -88,7 +90,8 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
             [external_resident(**each.model_dump()) for each in settings.external_residents],
         ),
         nodes=NodeStore(kube, settings.gpu_resource, lists_pods=not settings.watch_namespace),
-        workloads=WorkloadStore(kube, namespace),
+        workloads=workloads,
+        checks=AdmissionCheckStore(kube, namespace, workloads),
         pvcs=PvcStore(kube),
         http=http,
     )
@@ -98,7 +101,8 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
 async def _until_one_ends(manager: Manager, leadership: LeaderElector, settings: Settings) -> None:
     where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     up, stop = asyncio.Event(), asyncio.Event()
-    registry = registry_for(manager, kueue=await _patiently(manager.find_kueue))
+    kueue, checks = await _patiently(manager.find_kueue)
+    registry = registry_for(manager, kueue=kueue, checks=checks)
     watches = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, ready_flag=up, stop_flag=stop, **where)
     )

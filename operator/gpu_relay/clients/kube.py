@@ -179,9 +179,12 @@ class Kube:
         """Replace an object; with a `resourceVersion` in it this is a compare-and-swap."""
         return await self._request("PUT", path, {"fieldManager": self._field_manager}, body)
 
-    async def apply(self, path: str, body: Object) -> Object:
-        """Apply on the server side, taking over these fields from other managers."""
-        query = {"fieldManager": self._field_manager, "force": "true"}
+    async def apply(self, path: str, body: Object, *, manager: str = "") -> Object:
+        """Apply on the server side, taking over these fields from other managers.
+
+        `manager` replaces the client's own, whose other fields of the object an apply would remove.
+        """
+        query = {"fieldManager": manager or self._field_manager, "force": "true"}
         return await self._request("PATCH", path, query, body, content_type=_APPLY)
 
     async def merge(self, path: str, body: Object) -> Object:

@@ -38,6 +38,10 @@ class PodStore:
         reads = [self._kube.list(self.list_path, labels=gpu, fields=_NOT_ENDED)]
         if lease.owner is not None:
             reads.append(self._kube.list(self.list_path, labels=f"{gpu},{words.LABEL_FENCE}={lease.fence}"))
+        if lease.owner is not None and lease.owner.is_workload:
+            # Kueue may ask again for a Workload whose former pods have not ended, also on another GPU.
+            own = f"{words.LABEL_WORKLOAD_UID}={lease.owner.uid}"
+            reads.append(self._kube.list(self.list_path, labels=own, fields=_NOT_ENDED))
         found = {raw["metadata"]["uid"]: raw for listed in await asyncio.gather(*reads) for raw in listed}
         return tuple(training_pod_of(raw) for raw in found.values())
 

@@ -41,6 +41,10 @@ POD_PROXY = Resource("", "v1", "pods", "proxy")
 POD_LOG = Resource("", "v1", "pods", "log")
 NODES = Resource("", "v1", "nodes")
 NAMESPACES = Resource("", "v1", "namespaces")
+WORKLOADS = Resource("kueue.x-k8s.io", "v1beta2", "workloads")
+WORKLOAD_STATUS = Resource("kueue.x-k8s.io", "v1beta2", "workloads", "status")
+ADMISSION_CHECKS = Resource("kueue.x-k8s.io", "v1beta2", "admissionchecks")
+ADMISSION_CHECK_STATUS = Resource("kueue.x-k8s.io", "v1beta2", "admissionchecks", "status")
 EVENTS = Resource("", "v1", "events")
 
 

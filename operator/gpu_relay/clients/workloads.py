@@ -141,10 +141,11 @@ class WorkloadStore:
         """Return where a Workload's quota is to be used, according to its flavors and admission checks."""
         grant = workload.checks
         for name in workload.flavors:
-            grant = grant + await self._flavor(name)
+            grant = grant + await self.flavor(name)
         return grant
 
-    async def _flavor(self, name: str) -> Grant:
+    async def flavor(self, name: str) -> Grant:
+        """Return the node labels and tolerations of a ResourceFlavor, as they were read in the last minute."""
         known = self._flavors.get(name)
         if known is not None and time.monotonic() - known[0] < _FLAVOR_AGE:
             return known[1]

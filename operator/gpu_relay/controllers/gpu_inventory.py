@@ -7,11 +7,11 @@ from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.controllers.resident_registry import KnownGpu
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
-from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.outage import clocks_of, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason
+from gpu_relay.domain.queue.claim import Claim
 
 _FIRST = 100
 """Jobs of the queue for which the resident of a blocked GPU is asked again."""
@@ -27,11 +27,11 @@ class GpuInventory:
         self._turns = turns
         self._policy = policy
 
-    async def candidates(self, waiting: list[Job], leases: dict[str, GpuLease]) -> list[Candidate]:
+    async def candidates(self, waiting: list[Claim], leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the known GPUs. Residents of blocked GPUs are asked again each time."""
         now = self._do.clock.now()
-        polite = any(job.spec.gpu.start_when == "ResidentIdle" for job in waiting)
-        kinds = {job.demand: job for job in waiting[:_FIRST]}.values()
+        polite = any(job.demand.start_when == "ResidentIdle" for job in waiting)
+        kinds = {job.demand for job in waiting[:_FIRST]}
 
         def outdated(known: KnownGpu) -> bool:
             """True if the current report of the resident matters."""
@@ -41,12 +41,12 @@ class GpuInventory:
             candidate = Candidate(known.gpu, resident, {}, lease, context_mib=self._turns.context_of(resident))
             if not candidate.is_between_turns():
                 return False
-            return any(blocked_reason(job.demand, candidate, now, self._policy) is not None for job in kinds)
+            return any(blocked_reason(each, candidate, now, self._policy) is not None for each in kinds)
 
         found = await self._do.directory.known_gpus(outdated)
         if not found:
             return await self._unmanaged(leases)
-        selective = any(job.node_selector for job in waiting)
+        selective = any(job.demand.node_labels for job in waiting)
         return list(await asyncio.gather(*(self._candidate(known, leases, selective) for known in found)))
 
     async def refreshed(self, candidate: Candidate) -> Candidate:

@@ -2,17 +2,19 @@
 
 `admission/<uid>` requests admission by Kueue; `preparations` decides which jobs may be prepared without a GPU, and
 `preparation/<uid>` prepares one; `residents` asks new residents for their GPU while jobs must be prepared; `queue`
-assigns free GPUs to waiting jobs, and `prospects` writes what the others wait for; `gpu/<name>` reconciles the turn of
-one GPU; `finished` deletes jobs after their time to live; `unreadable` reports jobs that cannot be read; `leases`, the
-first key of a new leader, requeues every GPU with a Lease.
+assigns free GPUs to what waits, `prospects` writes what the other jobs wait for, and `checks` answers the admission
+checks of Kueue; `gpu/<name>` reconciles the turn of one GPU; `finished` deletes jobs after their time to live;
+`unreadable` reports jobs that cannot be read; `leases`, the first key of a new leader, requeues every GPU with a Lease.
 """
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from typing import Any
 
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.controllers import health
 from gpu_relay.controllers.apply import Applier
 from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.lease_gc_controller import LeaseGCController
@@ -29,6 +31,7 @@ from gpu_relay.controllers.ttl_controller import TTLController
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.controllers.unreadable_job_controller import UnreadableJobController
+from gpu_relay.controllers.workload_controller import WorkloadController
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import training_pod_of
 from gpu_relay.domain.queue.status_throttle import is_same
@@ -44,9 +47,6 @@ _PREPARATION = "preparation/"
 _LEASES = "leases"
 _LIST_RETRY = 2.0
 _SECOND_LIST = 5.0
-_MOST_LAG = 150.0
-"""Seconds in which a watch must deliver what a list has shown; a silent watch is reopened after 70 s."""
-
 _SHARE_OF_QUEUE = 0.5
 """Share of the time for the queue: it has more passes than anything else, and handovers continue meanwhile."""
 
@@ -60,6 +60,7 @@ class _Key(StrEnum):
     PROSPECTS = "prospects"
     FINISHED = "finished"
     UNREADABLE = "unreadable"
+    CHECKS = "checks"
 
 
 class Manager:
@@ -98,17 +99,30 @@ class Manager:
         self._ttl = TTLController(cache, effects.jobs, effects.clock)
         self._collector = LeaseGCController(effects)
         self._unreadable = UnreadableJobController(cache, effects)
+        self._workloads = WorkloadController(
+            cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self._outdated.set
+        )
+        self._passes: dict[str, Callable[[], Awaitable[float | None]]] = {
+            _Key.PREPARATIONS: self._preparations.share_out,
+            _Key.FINISHED: self._ttl.reconcile,
+            _Key.UNREADABLE: self._unreadable.reconcile,
+            _Key.PROSPECTS: self._queue_status.reconcile,
+            _Key.CHECKS: self._workloads.reconcile,
+        }
         self._watch_isolation = Isolation("watch", self._monotonic)
 
-    async def find_kueue(self) -> bool:
-        """Return whether Kueue is installed: then its Workloads are watched, too. Raise KubeError if unknown."""
+    async def find_kueue(self) -> tuple[bool, bool | None]:
+        """Return whether Kueue is installed, and whether it has a check of the operator: what is then watched, too.
+
+        The second is None if checks cannot be read. Raise KubeError if unknown.
+        """
         await self._effects.workloads.probe()
-        return not self._effects.workloads.absence
+        return not self._effects.workloads.absence, await self._effects.checks.find()
 
     async def until_outdated(self) -> None:
         """Return when this process should end, for the next one to watch what could not be watched at its start."""
         await self._outdated.wait()
-        logger.warning("Kueue has been installed: this process ends, and the next one watches its Workloads")
+        logger.warning("Kueue, or a check of it, is new: this process ends, and the next one watches its Workloads")
 
     async def follow(self) -> None:
         """Read full lists until cancelled, to find what a watch has missed.
@@ -160,7 +174,19 @@ class Manager:
         with self._watch_isolation.guard(*identity(raw)):
             self._observe_workload(raw, deleted)
 
+    def observe_check(self, raw: Object, *, deleted: bool) -> None:
+        """Pass an AdmissionCheck of Kueue on from the watch."""
+        with self._watch_isolation.guard(*identity(raw)):
+            self._workloads.observe_check(raw, deleted=deleted)
+            self._queue.put(_Key.CHECKS)
+
+    def _workload_changed(self, key: JobKey) -> None:
+        for gpu in self._turns.gpus_of(key):
+            self._requeue_soon(gpu)
+        self._queue_soon()
+
     def _observe_workload(self, raw: Object, deleted: bool) -> None:
+        self._workloads.observe(raw, deleted=deleted)
         uid = self._cache.observe_workload(raw, deleted=deleted)
         self._lag.observed(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
         job = self._cache.jobs.get(uid)
@@ -217,17 +243,7 @@ class Manager:
 
     def unhealthy(self) -> str | None:
         """Return why the process makes no progress; None while it does."""
-        settings = self._settings
-        overdue, runs, lag = self._queue.overdue(), self._queue.longest_run(), self._lag.seconds(self._monotonic())
-        if overdue > 2 * settings.request_timeout:
-            return f"the oldest item of the work queue has been waiting for {overdue:.0f} s"
-        if runs > settings.load_timeout + 10 * settings.request_timeout:
-            return f"an item of the work queue has been worked on for {runs:.0f} s"
-        if self._resync.age > 3 * settings.resync_interval:
-            return f"no full list has been read for {self._resync.age:.0f} s"
-        if lag > _MOST_LAG:
-            return f"the watches have not delivered for {lag:.0f} s what a full list has shown"
-        return None
+        return health.problem(self._settings, self._queue, self._resync.age, self._lag.seconds(self._monotonic()))
 
     def ready(self) -> bool:
         """True once the first full lists have been read."""
@@ -244,16 +260,10 @@ class Manager:
         match key:
             case _Key.QUEUE:
                 return await self._rate_limit.keep(key, self._schedule(), _SHARE_OF_QUEUE)
-            case _Key.PREPARATIONS:
-                return await self._rate_limit.keep(key, self._preparations.share_out())
             case _Key.RESIDENTS:
                 return await self._preparations.ask_residents()
-            case _Key.FINISHED:
-                return await self._rate_limit.keep(key, self._ttl.reconcile())
-            case _Key.UNREADABLE:
-                return await self._rate_limit.keep(key, self._unreadable.reconcile())
-            case _Key.PROSPECTS:
-                return await self._rate_limit.keep(key, self._queue_status.reconcile())
+            case _ if key in self._passes:
+                return await self._rate_limit.keep(key, self._passes[key]())
             case _ if key == _LEASES:
                 return await self._reconcile_gpus()
             case _:
@@ -282,5 +292,6 @@ class Manager:
 
     async def _schedule(self) -> float | None:
         requeue_after = await self._scheduler.schedule_once()
-        self._queue.put(_Key.PROSPECTS, self._rate_limit.rest(_Key.PROSPECTS))
+        for key in (_Key.PROSPECTS, _Key.CHECKS):
+            self._queue.put(key, self._rate_limit.rest(key))
         return requeue_after

@@ -3,13 +3,17 @@
 import asyncio
 from dataclasses import dataclass
 
-from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.api.words import LABEL_HOSTNAME, UNMANAGED_GPU
 from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job, UnreadableJobError
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import Resident
+
+_NODE_AGE = 10.0
+"""Seconds for which the labels of a node are not read again."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +41,33 @@ class Observation:
     readings: ResidentReadings
     unreadable: str = ""
     """Why the job exists and cannot be read."""
+    workload: CheckedWorkload | None = None
+    host: str = ""
+    """The label `kubernetes.io/hostname` of the GPU's node, which a Workload's turn needs; empty if unknown."""
 
 
 async def survey(effects: Effects, lease: GpuLease) -> Observation:
     """Read the objects that a Lease concerns and ask the residents, all in parallel. Raises KubeError."""
+    owner = concerned(lease)
+    if owner is not None and owner.is_workload:
+        return await _survey_workload(effects, lease)
     pods, (job, unreadable), readings = await asyncio.gather(
-        effects.pods.on_gpu(lease), _job(effects, concerned(lease)), ask_residents(effects, lease)
+        effects.pods.on_gpu(lease), _job(effects, owner), ask_residents(effects, lease)
     )
     return Observation(pods, job, readings, unreadable)
+
+
+async def _survey_workload(effects: Effects, lease: GpuLease) -> Observation:
+    """Read what the Lease of a Workload concerns; after its turn, the Workload itself concerns no one."""
+    workload, host = None, ""
+    if lease.owner is not None:
+        # Before the pods: a Workload that permits no further pod, and then no pod, means that none is left.
+        workload, node = await asyncio.gather(
+            effects.checks.get(lease.owner), effects.nodes.state(lease.node, _NODE_AGE)
+        )
+        host = node.labels.get(LABEL_HOSTNAME, "") if node is not None else ""
+    pods, readings = await asyncio.gather(effects.pods.on_gpu(lease), ask_residents(effects, lease))
+    return Observation(pods, None, readings, workload=workload, host=host)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:

@@ -9,6 +9,7 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.domain.queue.placement import Held, explain_placement
 from gpu_relay.domain.queue.preemption import OutOfUse, out_of_use, preemptors
 from gpu_relay.domain.turn_view import Preemptor
@@ -27,7 +28,7 @@ class Preemption:
         """The waiting job that preempts the owner of a GPU, by GPU."""
 
     def find(
-        self, waiting: Sequence[Job], candidates: Sequence[Candidate], leases: Collection[GpuLease], held: Held
+        self, waiting: Sequence[Claim], candidates: Sequence[Candidate], leases: Collection[GpuLease], held: Held
     ) -> None:
         """Find the preemptors of a pass, of which `held` are held back."""
         now = self._clock.now()

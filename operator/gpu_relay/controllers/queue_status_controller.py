@@ -10,6 +10,7 @@ from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.domain.job import status
+from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.owner import uid_of_holder
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
@@ -67,7 +68,8 @@ class QueueStatusController:
 
     async def reconcile(self) -> float | None:
         """Write what has changed; return the seconds until the next pass, None to wait for a change."""
-        placements, candidates = await self._queue()
+        claims, candidates = await self._queue()
+        placements = [each for each in claims if isinstance(each.claim, Job)]
         waiting = [each for each in placements if each.gpu is None and not self._isolation.defers(each.job.key.uid)]
         now, starts = self._clock.now(), dict[str, str]()
         if not self._isolation.defers(_STARTS):

@@ -7,7 +7,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.gpu_inventory import GpuInventory
 from gpu_relay.controllers.job_controller import JobController
@@ -18,16 +17,18 @@ from gpu_relay.controllers.runtime.isolation import Isolation, soonest
 from gpu_relay.controllers.runtime.store import Cache, FilteredIndex
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.controllers.turn_start import TurnStart
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.job import status
 from gpu_relay.domain.job.deadlines import deadline, deadline_message
 from gpu_relay.domain.job.validation import objection
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.owner import uid_of_holder
-from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
+from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.domain.queue.placement import (
     Held,
     Placement,
@@ -38,11 +39,9 @@ from gpu_relay.domain.queue.placement import (
     next_for,
     queue_key,
     waits_for_time,
-    waits_since,
     wants_gpu,
 )
-from gpu_relay.domain.queue.status_throttle import is_same
-from gpu_relay.observability import logs, metrics
+from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults
 
 logger = logging.getLogger(__name__)
@@ -75,6 +74,7 @@ class Scheduler:
         """True if a status of this pass was not written because its job had changed."""
         self._job_controller = JobController(cache, self._apply, self._isolation)
         self._preflight = Preflight(effects.jobs, effects.pods, effects.pvcs, defaults, effects.clock)
+        self._start = TurnStart(effects, self._inventory, self._preflight, turns, policy)
         self._turns = turns
         self._kueue = admissions
         self._policy = policy
@@ -83,7 +83,8 @@ class Scheduler:
         self._timed = cache.jobs.part(lambda job: is_ready(job, policy) and deadline(job) is not None)
         self._resumed = cache.jobs.part(lambda job: is_ready(job, policy) and job.status.phase == Phase.SUSPENDED)
         self._hopeless = cache.jobs.part(lambda job: wants_gpu(job) and objection(job) is not None)
-        self._waiting: list[Job] = []
+        self._asked = cache.checked.part(lambda workload: workload.is_asked and not workload.job_uid)
+        self._waiting: list[Claim] = []
         self._held: Held = {}
         """Why some of them are held back."""
         self._busy: frozenset[str] = frozenset()
@@ -117,7 +118,9 @@ class Scheduler:
         job = next_for(queued, candidate, self._clock.now(), self._policy, self._held)
         return str(job.key) if job else ""
 
-    def _still_waits(self, job: Job) -> bool:
+    def _still_waits(self, job: Claim) -> bool:
+        if isinstance(job, CheckedWorkload):
+            return job.key.uid in self._asked and job.key.uid not in self._busy
         known = self._cache.jobs.get(job.key.uid)
         waits = known is not None and known.status.phase in {None, Phase.QUEUED} and wants_gpu(known)
         return waits and self._kueue.admits(job)
@@ -132,7 +135,7 @@ class Scheduler:
         self._busy = frozenset(uid_of_holder(lease.holder) for lease in leases.values())
         await self._nominate()
         waiting = self._waiting = await self._queue()
-        self._held = self._preflight.held(waiting)
+        self._held = self._held_back(waiting)
         metrics.QUEUE_LENGTH.set(len(waiting))
         metrics.QUEUE_OLDEST.set(longest_wait(waiting, self._clock.now()))
         if not waiting:
@@ -142,7 +145,7 @@ class Scheduler:
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
         given = assign(waiting, candidates, self._clock.now(), self._policy, self._held)
         taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
-        self._held = self._preflight.held(waiting)
+        self._held = self._held_back(waiting)
         self._requeue_without_successor(leases)
         self.preemption.find(waiting, candidates, leases.values(), self._held)
         for owned in self.preemption.preemptors:
@@ -163,15 +166,26 @@ class Scheduler:
             if self._turns.is_handed_over(gpu) and not self.successor(gpu):
                 self._requeue(gpu)
 
-    async def _queue(self) -> list[Job]:
-        """Return the jobs that wait for a GPU, in order."""
+    def _held_back(self, waiting: list[Claim]) -> Held:
+        """Return why some do not get a GPU for now, whichever is free."""
+        jobs = [each for each in waiting if isinstance(each, Job)]
+        return {**self._preflight.held(jobs), **self._turns.pauses.held()}
+
+    async def _workloads(self) -> list[Claim]:
+        """Return the Workloads that wait for a GPU."""
+        asked = (each for each in self._asked.values() if each.key.uid not in self._busy)
+        found = [await self._do.checks.completed(each) for each in asked if not self._isolation.defers(each.key.uid)]
+        return [each for each in found if each.waits]
+
+    async def _queue(self) -> list[Claim]:
+        """Return what waits wait for a GPU, in order."""
         waiting = [
             job
             for job in self._ready.values()
             if job.key.uid not in self._busy and self._kueue.admits(job) and not self._isolation.defers(job.key.uid)
         ]
-        waiting.sort(key=queue_key)
-        return [await self._kueue.granted(job) if job.local_queue else job for job in waiting]
+        jobs = [await self._kueue.granted(job) if job.local_queue else job for job in waiting]
+        return sorted([*jobs, *await self._workloads()], key=queue_key)
 
     async def _nominate(self) -> None:
         """Fail jobs that can never run or are past their deadline; publish which jobs wait again."""
@@ -197,58 +211,23 @@ class Scheduler:
         self._candidates = {candidate.gpu: candidate for candidate in candidates}
         return candidates
 
-    async def _try(self, job: Job, gpu: Candidate) -> bool:
-        """Begin a job's turn; after an error, leave the job out for a while (law 8)."""
-        with self._isolation.guard(job.key.uid, str(job.key)):
-            return await self._acquire(job, gpu)
+    async def _try(self, claim: Claim, gpu: Candidate) -> bool:
+        """Begin a job's or Workload's turn; after an error, leave the job or Workload out for a while (law 8)."""
+        with self._isolation.guard(claim.key.uid, str(claim.key)):
+            return await self._begin(claim, gpu)
         return False
 
-    async def _acquire(self, cached: Job, known: Candidate) -> bool:
-        """Take the Lease (law 5: ownership first), after a live read of all that it depends on (law 6)."""
+    async def _begin(self, claim: Claim, known: Candidate) -> bool:
         now = self._clock.now()
-        job, gpu, refusal = await asyncio.gather(
-            self._do.jobs.get(cached.key),
-            self._inventory.refreshed(known),
-            self._preflight.check(cached, known, now),
-        )
-        if job is None or not is_same(job, cached):
+        begun = await self._start.begin(claim, known, now)
+        if isinstance(begun, Refusal) and isinstance(claim, Job):
+            await self._refuse(claim, begun, now)
+        if not isinstance(begun, Candidate):
             return False
-        self._candidates[gpu.gpu] = gpu
-        if self._is_unfit(cached, gpu, now):
-            return False
-        if refusal is not None:
-            await self._refuse(cached, refusal, now)
-            return False
-        out_since = outage_since(gpu.lease, clocks_of(self._policy, gpu.resident), now) or now
-        unused_since = gpu.lease.unused_since if gpu.lease and self._turns.is_handed_over(gpu.gpu) else None
-        node = gpu.resident.node if gpu.resident else ""
-        try:
-            lease = await self._do.leases.acquire(
-                gpu.gpu, node, gpu.lease, job.key, now,
-                newest_fence=gpu.newest_fence, out_since=out_since, unused_since=unused_since,
-            )  # fmt: skip
-        except KubeError as error:
-            if error.conflict or error.already_exists:
-                return False
-            raise
-        self._busy |= {job.key.uid}
-        self._candidates[gpu.gpu] = replace(gpu, lease=lease)
-        self._turns.observe_lease(lease)
-        self._requeue(gpu.gpu)
-        with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(job.key)):
-            logger.info("its turn begins")
-        metrics.TURNS.labels(gpu.gpu).inc()
-        metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(job)).total_seconds()))
+        self._busy |= {claim.key.uid}
+        self._candidates[begun.gpu] = begun
+        self._requeue(begun.gpu)
         return True
-
-    def _is_unfit(self, job: Job, gpu: Candidate, now: datetime) -> bool:
-        """True if live readings of a GPU show that an unload would not help."""
-        if gpu.resident is None:
-            return False
-        full = too_full(job.demand, gpu, self._policy)
-        return bool(
-            full or filter_reason(job.demand, gpu, self._policy) or blocked_reason(job.demand, gpu, now, self._policy)
-        )
 
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
         """Fail a job that can never have a pod; hold any other one back, without an unload."""
@@ -268,7 +247,7 @@ class Scheduler:
         self._conflicts |= outcome is Outcome.CONFLICT
         return outcome
 
-    def _next_pass(self, waiting: list[Job], candidates: list[Candidate]) -> float | None:
+    def _next_pass(self, waiting: list[Claim], candidates: list[Candidate]) -> float | None:
         waits: list[float] = []
         now = self._clock.now()
         if waits_for_time(waiting, candidates, now, self._policy):
@@ -276,7 +255,8 @@ class Scheduler:
         if self._do.directory.unknown_pods() or not self._do.directory.any_pods():
             waits.append(_PROBE_POLL)
         held_until = self._preflight.next_check()
-        waits.extend([] if held_until is None else [held_until])
+        resumed = soonest(held_until, self._turns.pauses.next_end())
+        waits.extend([] if resumed is None else [resumed])
         ends = (deadline(job) for job in self._waits_among(self._timed))
         waits.extend(max(0.0, (end - now).total_seconds()) for end in ends if end is not None)
         return min(waits, default=None)

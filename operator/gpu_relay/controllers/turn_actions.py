@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import aiohttp
 
 from gpu_relay.api.words import Reason
+from gpu_relay.clients.admission_checks import AdmissionCheckStore
 from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.http import UnavailableError
@@ -23,14 +24,18 @@ from gpu_relay.controllers.resident_registry import ResidentRegistry
 from gpu_relay.controllers.turn_state import LONGEST_GAP, TurnState
 from gpu_relay.domain.decision import (
     Action,
+    CheckAction,
     CreatePod,
     DeletePod,
+    EvictWorkload,
     HandOver,
     Load,
+    MarkReady,
     RestartResident,
     ReturnLease,
     SettleReload,
     Unload,
+    WithdrawReady,
 )
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
@@ -54,6 +59,7 @@ class Effects:
     directory: ResidentRegistry
     nodes: NodeStore
     workloads: WorkloadStore
+    checks: AdmissionCheckStore
     pvcs: PvcStore
     http: aiohttp.ClientSession
 
@@ -84,7 +90,32 @@ class Actions:
                 lease = await self._on_lease(view, state, step)
                 self.released()
                 return lease
+            case MarkReady() | WithdrawReady() | EvictWorkload():
+                await self._on_check(view, state, step)
         return view.lease
+
+    async def _on_check(self, view: TurnView, state: TurnState, step: CheckAction) -> None:
+        match step:
+            case MarkReady():
+                await self._mark_ready(view, state, step)
+            case WithdrawReady():
+                await self.effects.checks.withdraw(step)
+            case EvictWorkload():
+                await self.effects.checks.evict(step)
+
+    async def _mark_ready(self, view: TurnView, state: TurnState, step: MarkReady) -> None:
+        """Have Kueue create the pod of a Workload, unless the proof is old. Without an answer, it may still do so."""
+        if _is_too_old(view, state):
+            return
+        before, state.unanswered_creation = state.unanswered_creation, state.monotonic()
+        try:
+            await self.effects.checks.mark_ready(step, view.lease)
+        except KubeError as error:
+            state.unanswered_creation = before if error.answered else state.unanswered_creation
+            raise
+        finally:
+            state.forget_samples()
+        state.remembered_proof = step.proven_mib
 
     async def _on_resident(self, view: TurnView, state: TurnState, step: Unload | Load | RestartResident) -> None:
         assert view.resident is not None
@@ -161,8 +192,7 @@ class Actions:
         Law 1; the next reconcile measures again.
         """
         assert view.job is not None
-        if step.proven_mib is not None and state.monotonic() - state.reported_at > LONGEST_GAP:
-            logger.info("the measurement of GPU %s is too old; measures again", view.lease.gpu)
+        if step.proven_mib is not None and _is_too_old(view, state):
             return
         body = training_pod(view.job, view.lease, view.resident, step, self.defaults)
         state.clocks.stop("prove")
@@ -193,6 +223,14 @@ class Actions:
                 await self.effects.residents.load(other.url, view.lease.reload_pending, view.lease.fence)
             except UnavailableError as error:
                 logger.warning("resident %s, one of several on this GPU, was not loaded: %s", other, error)
+
+
+def _is_too_old(view: TurnView, state: TurnState) -> bool:
+    """True if the last measurement proves nothing any more; the next reconcile measures again."""
+    too_old = state.monotonic() - state.reported_at > LONGEST_GAP
+    if too_old:
+        logger.info("the measurement of GPU %s is too old; measures again", view.lease.gpu)
+    return too_old
 
 
 def _note_refusal(state: TurnState, reason: Reason, message: str) -> None:

@@ -14,6 +14,8 @@ from gpu_relay.controllers.kueue_controller import KueueController
 from gpu_relay.controllers.observation import Observation, ResidentReadings, ask_residents, concerned, survey
 from gpu_relay.controllers.turn_actions import Actions, Effects
 from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.controllers.workload_follower import WorkloadFollower
+from gpu_relay.controllers.workload_pauses import WorkloadPauses
 from gpu_relay.domain.decision import Decision
 from gpu_relay.domain.job.pod_failures import is_start_failure
 from gpu_relay.domain.objects.lease import GpuLease
@@ -57,6 +59,8 @@ class TurnController:
         self._waiting_for = waiting_for
         self._kueue = admissions
         self._policy = policy
+        self.pauses = WorkloadPauses(policy, effects.clock.monotonic)
+        self._follower = WorkloadFollower(effects.checks, self.pauses, policy)
         self._states: dict[str, TurnState] = {}
         self._contexts: dict[str, int] = {}
         """What each resident freed besides its model at an unload, in MiB, by UID; its loss does no harm."""
@@ -206,8 +210,10 @@ class TurnController:
             withdrawal=self._kueue.withdrawal(job) if job else "",
             unreadable=seen.unreadable,
             unreadable_for=state.seconds_since(state.unreadable_since),
+            workload=seen.workload,
+            host=seen.host,
         )
-        return await self._with_pod(view, state)
+        return self._follower.completed(view, state) if view.is_workloads else await self._with_pod(view, state)
 
     async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
         """Request the progress of the training, and without an answer the state of its node; once in an interval."""
@@ -269,6 +275,8 @@ class TurnController:
         job, lease = decision.job, view.lease
 
         async def act() -> None:
+            if view.workload is not None:
+                await self._follower.follow(view.workload, decision)
             if decision.action is not None and not self._is_overtaken(lease):
                 self._upsert_state(await self._actions.take(view, self._upsert_state(lease), decision.action))
 

@@ -68,6 +68,11 @@ class TurnState:
 
     This process gave up its creation without an answer, or another process began the turn and may have done so.
     """
+    podless_since: float | None = None
+    stopped_since: float | None = None
+    had_pod: bool = False
+    remembered_proof: int | None = None
+    """Of a Workload's turn: see `TurnView`."""
     load_failed: bool = False
     handed_over: bool = False
     resident_missing_since: float | None = None
@@ -121,8 +126,21 @@ class TurnState:
         pods = list(pods)
         if any(pod.live for pod in pods):
             self.forget_samples()
-        if any(pod.fence == self.lease.fence for pod in pods):
+        if any(pod.fence == self.lease.fence and not pod.workload_uid for pod in pods):
             self.unanswered_creation = None
+
+    def note_workload(self, *, live: bool, stopped: bool, may_start: bool, finished: bool) -> None:
+        """Remember since when a Workload's turn has had no live pod, and no right to one.
+
+        While its check is Ready, its controller may create a pod at any moment, and for some time after that.
+        """
+        self.podless_since = self._since(self.podless_since, not live)
+        self.stopped_since = self._since(self.stopped_since, stopped)
+        self.had_pod = self.had_pod or live
+        if live or finished:
+            self.unanswered_creation = None
+        elif may_start:
+            self.unanswered_creation = self.monotonic()
 
     def pod_may_appear(self, timeout: float) -> bool:
         """True for so many seconds after a creation without an answer: it may still take effect."""

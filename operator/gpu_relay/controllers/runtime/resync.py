@@ -60,9 +60,9 @@ class Resync:
     async def read(self) -> set[str]:
         """Read full lists into the cache; return the UIDs of all jobs. Raise KubeError."""
         cache, known_before = self._cache, self._lag.known()
-        stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads)
+        stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads, cache.checked)
         known = [store.begin_relist() for store in stores]
-        jobs, residents, workloads = (Listed(self._isolation) for _ in range(3))
+        jobs, residents, workloads, checked = (Listed(self._isolation) for _ in range(4))
         async for raw in self._kube.each(self._effects.jobs.list_path):
             jobs.take_in(raw, cache.observe_job)
         async for raw in self._kube.each(self._effects.pods.list_path, labels=words.LABEL_RESIDENT):
@@ -71,15 +71,20 @@ class Resync:
         for raw in await self._effects.workloads.list():
             stood_for.add(_job_uid(raw))
             workloads.take_in(raw, cache.observe_workload)
+        for raw in await self._effects.checks.list():
+            checked.take_in(raw, self._observe_checked)
         self._lag.listed(jobs.versions | residents.versions | workloads.versions, known_before, self._monotonic())
-        lists = (jobs, jobs, residents, workloads)
-        shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for)
+        lists = (jobs, jobs, residents, workloads, checked)
+        shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for, set(checked.versions))
         for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
             gone = store.end_relist(uids, before) if listed.complete else ()
             if gone:
                 logger.info("resync: %d deletions had been missed", len(gone))
         self._read_at = self._monotonic()
         return set(jobs.versions)
+
+    def _observe_checked(self, raw: Object) -> None:
+        self._cache.observe_checked(self._effects.checks.read(raw))
 
 
 def _job_uid(workload: Object) -> str:

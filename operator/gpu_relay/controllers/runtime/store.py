@@ -10,6 +10,7 @@ from typing import Any, Generic, TypeVar
 
 from gpu_relay.clients.workloads import workload_of
 from gpu_relay.domain.kueue.workload import Workload
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job, UnreadableJob, UnreadableJobError, job_of
 from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod, resident_pod_of
 
@@ -144,6 +145,8 @@ class Cache:
         self.residents: Store[ResidentPod] = Store(monotonic)
         self.workloads: Store[Workload] = Store()
         """By their job's UID: a job has one."""
+        self.checked: Store[CheckedWorkload] = Store()
+        """The Workloads of all kinds that have the operator's admission check."""
 
     def observe_job(self, raw: Object, *, deleted: bool = False) -> None:
         """Store a job from a watch or a list."""
@@ -173,6 +176,16 @@ class Cache:
         elif workload.job_uid:
             self.workloads.put(workload.job_uid, workload.resource_version, workload)
         return workload.job_uid
+
+    def observe_checked(self, workload: CheckedWorkload, *, deleted: bool = False) -> None:
+        """Store a Workload from a watch or a list; one that has no check of the operator is removed."""
+        uid, version = workload.key.uid, workload.resource_version
+        if self.checked.outdates(uid, version):
+            return
+        if deleted or workload.entry is None:
+            self.checked.remove(uid, version)
+        else:
+            self.checked.put(uid, version, workload)
 
     def observe_resident(self, raw: Object, *, deleted: bool = False) -> None:
         """Store a resident's pod; ended pods hold no memory and are removed, untrusted ones are never stored."""

@@ -1,4 +1,4 @@
-"""What a claim requires of a GPU: a YoloTrainingJob and a Workload that Kueue checks both give a `Demand`."""
+"""What a job or Workload requires of a GPU: a YoloTrainingJob and a Workload that Kueue checks both give a `Demand`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class Demand:
-    """The requirements of a claim for a GPU. Claims with equal demands are eligible for the same GPUs."""
+    """The requirements of a job or Workload for a GPU. Those with equal demands are eligible for the same GPUs."""
 
     namespace: str
     need_mib: int

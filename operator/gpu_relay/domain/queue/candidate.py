@@ -68,7 +68,7 @@ def lends_to(resident: Resident, namespace: str) -> bool:
 
 
 def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
-    """Return why a claim with this demand can never run on a GPU; None if it can."""
+    """Return why a job or Workload with this demand can never run on a GPU; None if it can."""
     resident = gpu.resident
     if resident is None:
         return "no resident measures the memory of this GPU" if demand.needs_resident else None
@@ -81,7 +81,7 @@ def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
 
 
 def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
-    """Return why a claim with this demand does not get a GPU between turns yet; None if it does."""
+    """Return why a job or Workload with this demand does not get a GPU between turns yet; None if it does."""
     resident = candidate.resident
     if resident is None:
         return None

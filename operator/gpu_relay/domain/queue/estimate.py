@@ -69,7 +69,10 @@ def _first_free(heap: list[tuple[datetime, str]], free: Mapping[str, datetime]) 
 
 def _free_at(candidate: Candidate, owners: Mapping[str, Job], lengths: Lengths, now: datetime) -> datetime | None:
     """Return when the current turn of a GPU should end; None if unknown."""
-    owner = owners.get(candidate.lease.holder) if candidate.lease else None
+    lease = candidate.lease
+    if lease is not None and lease.owner is not None and lease.owner.is_workload:
+        return None
+    owner = owners.get(lease.holder) if lease else None
     if owner is None or owner.status.phase == Phase.RELEASING:
         return now
     progress, turn = owner.status.progress, owner.status.turn

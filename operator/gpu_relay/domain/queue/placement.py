@@ -9,31 +9,39 @@ from gpu_relay.api.words import COST_FREE_REASONS, TERMINAL_PHASES, YIELDED_REAS
 from gpu_relay.domain.job.attempt_history import delay_after, fruitless_in_a_row
 from gpu_relay.domain.job.preparation import is_due
 from gpu_relay.domain.job.validation import objection
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.demand import Demand
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, blocked_reason, filter_reason
+from gpu_relay.domain.queue.claim import Claim
 
 Held = Mapping[str, tuple[Reason, str]]
 """Why jobs that could get a GPU are held back, by UID: a check before the turn has failed."""
 _NONE: Held = MappingProxyType({})
 
 
-def queue_key(job: Job) -> tuple[int, str, str]:
-    """Return the order of the queue: (1) higher priority, (2) older, (3) smaller UID, so no two jobs are equal."""
-    return (-job.spec.priority, job.created, job.key.uid)
+def queue_key(claim: Claim) -> tuple[int, str, str]:
+    """Return the order of the queue: (1) higher priority, (2) older, (3) smaller UID, so no two are equal."""
+    return (-claim.priority, claim.queued_since, claim.key.uid)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """What the scheduler decided for one waiting job."""
+    """What the scheduler decided for one waiting job or Workload."""
 
-    job: Job
+    claim: Claim
     position: int
     gpu: Candidate | None
     reason: Reason
     message: str
+
+    @property
+    def job(self) -> Job:
+        """The waiting job; only for placements of jobs."""
+        assert isinstance(self.claim, Job)
+        return self.claim
 
 
 def is_ready(job: Job, policy: Policy) -> bool:
@@ -46,12 +54,14 @@ def wants_gpu(job: Job) -> bool:
     return not (job.deleting or job.spec.suspend or job.status.phase in TERMINAL_PHASES | {Phase.RELEASING})
 
 
-def waits_since(job: Job) -> datetime:
-    """Return since when a job has been waiting: its creation, or the end of its last attempt."""
+def waits_since(job: Claim) -> datetime:
+    """Return since when a job or Workload has been waiting: its creation or quota, or the end of its last attempt."""
+    if isinstance(job, CheckedWorkload):
+        return parse_time(job.queued_since)
     return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
 
 
-def longest_wait(jobs: Iterable[Job], now: datetime) -> float:
+def longest_wait(jobs: Iterable[Claim], now: datetime) -> float:
     """Return the seconds that one of these jobs has been waiting, the most of all; 0 without jobs."""
     return max(((now - waits_since(job)).total_seconds() for job in jobs), default=0.0)
 
@@ -71,12 +81,12 @@ def is_left_over(job: Job) -> bool:
     return job.status.phase == Phase.RELEASING or (job.spec.suspend and job.status.completion_time is None)
 
 
-def not_before(job: Job, policy: Policy) -> datetime | None:
+def not_before(job: Claim, policy: Policy) -> datetime | None:
     """Return the earliest time of the next attempt; None if nothing delays it.
 
     The pause grows with the failures that count, and with the fruitless attempts in a row, which do not count.
     """
-    if not job.status.attempts:
+    if isinstance(job, CheckedWorkload) or not job.status.attempts:
         return None
     last = job.status.attempts[-1]
     if last.reason in YIELDED_REASONS:
@@ -87,8 +97,8 @@ def not_before(job: Job, policy: Policy) -> datetime | None:
 
 
 def assign(
-    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
-) -> list[tuple[Job, Candidate]]:
+    waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
+) -> list[tuple[Claim, Candidate]]:
     """Assign to each waiting job, in order, the first GPU that suits it and is free now.
 
     The GPU of a job's last attempt comes last if that attempt was fruitless.
@@ -111,14 +121,16 @@ def assign(
     return given
 
 
-def _avoided(job: Job) -> str | None:
+def _avoided(job: Claim) -> str | None:
     """Return the GPU of a job's last attempt if that was fruitless; None otherwise."""
+    if isinstance(job, CheckedWorkload):
+        return None
     attempts = job.status.attempts
     return attempts[-1].gpu if fruitless_in_a_row(attempts) else None
 
 
 def explain_placement(
-    waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
+    waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
 ) -> list[Placement]:
     """Return for each waiting job, in order, which GPU it gets, or why it waits."""
     given = {job.key.uid: gpu for job, gpu in assign(waiting, candidates, now, policy, held)}
@@ -130,7 +142,7 @@ def explain_placement(
 
 
 def _placement(
-    job: Job, position: int, gpu: Candidate | None, cache: "EligibilityCache", held: tuple[Reason, str] | None
+    job: Claim, position: int, gpu: Candidate | None, cache: "EligibilityCache", held: tuple[Reason, str] | None
 ) -> Placement:
     if held is not None:
         return Placement(job, position, None, *held)
@@ -144,9 +156,9 @@ def _placement(
     return Placement(job, position, None, reason, message)
 
 
-def waits_for_time(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> bool:
+def waits_for_time(waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> bool:
     """True if some job waits for what only time ends: its pause, or the state of a free GPU's resident."""
-    pauses = (not_before(job, policy) for job in waiting if job.status.attempts)
+    pauses = (not_before(job, policy) for job in waiting)
     if any(end is not None and end > now for end in pauses):
         return True
     cache = EligibilityCache([each for each in candidates if each.is_between_turns()], now, policy)
@@ -182,7 +194,7 @@ class EligibilityCache:
         self.policy = policy
         self._known: dict[Demand, _Eligibility] = {}
 
-    def of(self, job: Job) -> _Eligibility:
+    def of(self, job: Claim) -> _Eligibility:
         """Return what applies to a job."""
         known = self._known.get(job.demand)
         if known is None:
@@ -205,8 +217,8 @@ class EligibilityCache:
 
 
 def next_for(
-    waiting: Iterable[Job], candidate: Candidate, now: datetime, policy: Policy, held: Held = _NONE
-) -> Job | None:
+    waiting: Iterable[Claim], candidate: Candidate, now: datetime, policy: Policy, held: Held = _NONE
+) -> Claim | None:
     """Return the job that would get this GPU next if it were free now; None if no job waits for it."""
     refused: set[Demand] = set()
     for job in waiting:

@@ -9,11 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from gpu_relay.api.words import YIELDED_REASONS, Phase, Reason
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.demand import Demand
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason
+from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.domain.queue.placement import Placement
 from gpu_relay.domain.turn_view import Preemptor
 
@@ -23,7 +25,7 @@ _OUT_OF_USE = frozenset({Reason.NODE_UNAVAILABLE, Reason.RESIDENT_UNREACHABLE, R
 _HARMLESS_ENDS = YIELDED_REASONS | {Reason.INTERRUPTED}
 
 
-def out_of_use(waiting: Sequence[Job], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> OutOfUse:
+def out_of_use(waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> OutOfUse:
     """Return which GPUs are out of use now; that may be for a moment."""
     demands = {job.demand: job for job in waiting}
     return frozenset(
@@ -48,7 +50,7 @@ def preemptors(
     found: dict[str, Preemptor] = {}
     taken = {placement.gpu.gpu for placement in placements if placement.gpu is not None}
     for placement in placements:
-        waiting = placement.job
+        waiting = placement.claim
         if placement.gpu is not None or placement.reason not in {Reason.WAITING_IN_QUEUE, *_OUT_OF_USE}:
             continue
         open_ones = (each for each in candidates if each.gpu not in taken)
@@ -63,19 +65,21 @@ def preemptors(
         if victims and _may_preempt(waiting):
             gpu = min(victims)[1]
             taken.add(gpu)
-            found[gpu] = Preemptor(str(waiting.key), waiting.spec.priority)
+            found[gpu] = Preemptor(str(waiting.key), waiting.priority)
     return found
 
 
-def _may_preempt(job: Job) -> bool:
-    """True for a job that starts immediately and has not failed yet."""
+def _may_preempt(job: Claim) -> bool:
+    """True for a job that starts immediately and has not failed yet. Workloads preempt in Kueue, not here."""
+    if isinstance(job, CheckedWorkload):
+        return False
     harmless = not job.status.attempts or job.status.attempts[-1].reason in _HARMLESS_ENDS
     return harmless and job.spec.gpu.start_when == "Immediately"
 
 
-def _victim(candidate: Candidate, owners: Mapping[str, Job], waiting: Job) -> Job | None:
+def _victim(candidate: Candidate, owners: Mapping[str, Job], waiting: Claim) -> Job | None:
     owner = owners.get(candidate.lease.holder) if candidate.lease else None
-    if owner is None or not owner.spec.preemptible or owner.spec.priority >= waiting.spec.priority:
+    if owner is None or not owner.spec.preemptible or owner.spec.priority >= waiting.priority:
         return None
     return owner
 
@@ -90,6 +94,8 @@ def _order(owner: Job) -> tuple[bool, int, float, str]:
 
 def _comes_free(candidate: Candidate, owners: Mapping[str, Job]) -> bool:
     """True if the turn of a GPU ends anyway: no other job need stop for it."""
+    if candidate.lease is not None and candidate.lease.owner is not None and candidate.lease.owner.is_workload:
+        return False
     owner = owners.get(candidate.lease.holder) if candidate.lease else None
     if owner is None:
         return True

@@ -110,7 +110,7 @@ def _is_late(view: TurnView, pod: TrainingPod) -> bool:
 
 
 def _is_wanted(view: TurnView) -> bool:
-    """True if somebody waits for the GPU: the resident has refused requests, or another claim is queued."""
+    """True if somebody waits for the GPU: the resident has refused requests, or another job or Workload is queued."""
     return bool(view.successor) or (view.report is not None and view.report.refused > 0)
 
 

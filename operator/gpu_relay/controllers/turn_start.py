@@ -1,0 +1,86 @@
+"""Begin a turn: take the Lease of a GPU for a job or Workload, after a live read of all that this depends on."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.gpu_inventory import GpuInventory
+from gpu_relay.controllers.preflight import Preflight, Refusal
+from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.controllers.turn_controller import TurnController
+from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.outage import clocks_of, outage_since
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
+from gpu_relay.domain.queue.claim import Claim
+from gpu_relay.domain.queue.placement import waits_since
+from gpu_relay.domain.queue.status_throttle import is_same
+from gpu_relay.observability import logs, metrics
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TurnStart:
+    """Begins turns. It decides nothing about the order of the queue."""
+
+    effects: Effects
+    inventory: GpuInventory
+    preflight: Preflight
+    turns: TurnController
+    policy: Policy
+
+    async def begin(self, claim: Claim, known: Candidate, now: datetime) -> Candidate | Refusal | None:
+        """Take the Lease (law 5: ownership first), after live reads (law 6).
+
+        Return the GPU with its new Lease; why the turn is refused; or None if what was read no longer permits it.
+        Raise KubeError if the API server is unavailable.
+        """
+        unchanged, gpu, refusal = await asyncio.gather(
+            self._is_unchanged(claim), self.inventory.refreshed(known), self._check(claim, known, now)
+        )
+        if not unchanged or self._is_unfit(claim, gpu, now):
+            return None
+        return refusal or await self._acquire(claim, gpu, now)
+
+    async def _is_unchanged(self, claim: Claim) -> bool:
+        """True if a live read of the job or Workload shows that it still waits, with the same demand."""
+        if isinstance(claim, Job):
+            job = await self.effects.jobs.get(claim.key)
+            return job is not None and is_same(job, claim)
+        workload = await self.effects.checks.get(claim.key)
+        return workload is not None and workload.waits and workload.demand == claim.demand
+
+    async def _check(self, claim: Claim, gpu: Candidate, now: datetime) -> Refusal | None:
+        """Check the training pod of a job; the pods of a Workload are those of its own controller."""
+        return await self.preflight.check(claim, gpu, now) if isinstance(claim, Job) else None
+
+    def _is_unfit(self, claim: Claim, gpu: Candidate, now: datetime) -> bool:
+        """True if live readings of a GPU show that an unload would not help."""
+        demand, policy = claim.demand, self.policy
+        if gpu.resident is None:
+            return False
+        unfit = too_full(demand, gpu, policy) or filter_reason(demand, gpu, policy)
+        return bool(unfit or blocked_reason(demand, gpu, now, policy))
+
+    async def _acquire(self, claim: Claim, gpu: Candidate, now: datetime) -> Candidate | None:
+        out_since = outage_since(gpu.lease, clocks_of(self.policy, gpu.resident), now) or now
+        unused_since = gpu.lease.unused_since if gpu.lease and self.turns.is_handed_over(gpu.gpu) else None
+        node = gpu.resident.node if gpu.resident else ""
+        try:
+            lease = await self.effects.leases.acquire(
+                gpu.gpu, node, gpu.lease, claim.key, now,
+                newest_fence=gpu.newest_fence, out_since=out_since, unused_since=unused_since,
+            )  # fmt: skip
+        except KubeError as error:
+            if error.conflict or error.already_exists:
+                return None
+            raise
+        self.turns.observe_lease(lease)
+        with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(claim.key)):
+            logger.info("its turn begins")
+        metrics.TURNS.labels(gpu.gpu).inc()
+        metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(claim)).total_seconds()))
+        return replace(gpu, lease=lease)

@@ -1,0 +1,58 @@
+"""What a reconcile of a GPU adds for a Workload's turn: what this process remembers, and the message of its check."""
+
+import logging
+from dataclasses import dataclass, replace
+
+from gpu_relay.clients.admission_checks import AdmissionCheckStore
+from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.controllers.workload_pauses import WorkloadPauses
+from gpu_relay.domain.decision import Decision, EvictWorkload, ReturnLease
+from gpu_relay.domain.kueue.check import is_news
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
+from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.turn.workload_turn import stop_reason
+from gpu_relay.domain.turn_view import TurnView
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class WorkloadFollower:
+    """Follows the turns of Workloads."""
+
+    checks: AdmissionCheckStore
+    pauses: WorkloadPauses
+    policy: Policy
+
+    def completed(self, view: TurnView, state: TurnState) -> TurnView:
+        """Return the view with what this process remembers of a Workload's turn."""
+        stopped = bool(stop_reason(view))
+        finished = view.workload is not None and view.workload.finished
+        may_start = view.is_ready and not stopped
+        state.note_workload(live=bool(view.live_pods), stopped=stopped, may_start=may_start, finished=finished)
+        return replace(
+            view,
+            podless_for=state.seconds_since(state.podless_since),
+            stopped_for=state.seconds_since(state.stopped_since),
+            had_pod=state.had_pod,
+            remembered_proof=state.remembered_proof,
+            pod_may_appear=state.pod_may_appear(self.policy.request_timeout),
+        )
+
+    async def follow(self, workload: CheckedWorkload, decision: Decision) -> None:
+        """Show in the check what a Workload waits for; hold it back if its turn ends without use.
+
+        The message comes before a return of the Lease: it changes the Workload, so that a Ready of the same turn, by
+        another process or without an answer yet, is refused.
+        """
+        entry, action = workload.entry, decision.action
+        if decision.note and workload.is_asked and entry is not None and is_news(decision.note, entry.message):
+            try:
+                await self.checks.note(workload, decision.note)
+            except KubeError as error:  # while Kueue is down, its webhook refuses writes: the turn continues without
+                logger.info("the check of Workload %s keeps its message: %s", workload.key, error)
+        if isinstance(action, ReturnLease) and not workload.stop:
+            self.pauses.hold(workload.key.uid, decision.note or "its turn ended without use")
+        if isinstance(action, EvictWorkload) and action.pauses:
+            self.pauses.hold(workload.key.uid, action.message)
