@@ -1,0 +1,268 @@
+"""The plan of a Workload's turn against a simulated Kueue: whatever it does, and in whatever order, the laws hold.
+
+`workload_simulation` holds the simulated GPU and checks each step. Hypothesis interleaves Kueue's and the pods' events
+with faults: an operator that crashes, a silent resident, a Kueue that is down, a Workload that is deleted or replaced.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any, cast
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from gpu_relay.domain.objects.checked_workload import PENDING, READY
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
+from gpu_relay.domain.objects.pod import Termination, TrainingPod
+from gpu_relay.domain.objects.resident import Hold
+from tests.property.workload_simulation import LATE, NEED, SimulatedWorkload, workload
+from tests.support.builders import FREE_MIB
+
+MOSTLY = st.sampled_from([True] * 7 + [False])
+
+
+def event(**given: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Return a rule after which the operator reconciles a few times, or not at all."""
+
+    def with_reconciles(method: Callable[..., None]) -> Callable[..., None]:
+        def happens(self: "WorkloadTurn", times: int, **drawn: Any) -> None:
+            method(self, **drawn)
+            for _ in range(times):
+                self.dispatch_if_free()
+                self.reconcile()
+
+        happens.__name__ = method.__name__
+        as_rule: Any = rule(times=st.sampled_from([0, 0, 1, 2, 5]), **given)
+        return cast("Callable[..., None]", as_rule(happens))
+
+    return with_reconciles
+
+
+class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
+    """Operator, Kueue, the Job controller, the kubelet and faults act in any order."""
+
+    @initialize(upto=st.integers(0, 4))
+    def begin(self, upto: int) -> None:
+        self.start()
+        self.course(upto)
+
+    @rule(steps=st.integers(1, 8))
+    def operate(self, steps: int) -> None:
+        for _ in range(steps):
+            self.dispatch_if_free()
+            self.reconcile()
+
+    @rule(upto=st.integers(0, 4))
+    def normal_course(self, upto: int) -> None:
+        """Kueue, the operator and the Job controller do what they do without faults, up to some step."""
+        self.course(upto)
+
+    def course(self, upto: int) -> None:
+        self.kueue_reserves(times=0)
+        for step in (lambda: self.operate(6), lambda: self.kueue_admits(times=0), self.job_controller_creates)[:upto]:
+            step()
+        if upto > 3:
+            self.pod_allocates()
+
+    @rule()
+    def operator_crashes(self) -> None:
+        self.reconcile(crashes=True)
+
+    @rule()
+    def operator_restarts(self) -> None:
+        self.reconcile()
+        self.forget()
+
+    @event(seconds=st.integers(1, 60))
+    def time_passes(self, seconds: int) -> None:
+        self.now += timedelta(seconds=seconds)
+
+    @event()
+    def kueue_reserves(self) -> None:
+        """A check that is Ready survives a mere withdrawal of quota: Kueue then admits at once."""
+        one = self.workload
+        if one is not None and self.kueue_up and one.active and not (one.finished or one.reserved or one.deleting):
+            self.change(reserved=True, evicted=False)
+
+    @event()
+    def kueue_withdraws_a_mere_reservation(self) -> None:
+        one = self.workload
+        if one is not None and self.kueue_up and one.reserved and not one.admitted and not one.finished:
+            self.change(reserved=False)
+
+    @event()
+    def kueue_admits(self) -> None:
+        one = self.workload
+        if one is None or not self.kueue_up or not one.reserved or one.evicted or one.finished or one.entry is None:
+            return
+        if one.entry.state == READY and not one.admitted:
+            self.change(admitted=True)
+            self.runs, self.stopped_at = True, None
+            self.pin = (one.entry.gpu, one.entry.fence, one.key.uid)
+
+    @event()
+    def kueue_evicts(self) -> None:
+        one = self.workload
+        if one is not None and self.kueue_up and one.reserved and not one.finished and one.entry is not None:
+            self.change(evicted=True, entry=replace(one.entry, state=PENDING))
+
+    @event()
+    def kueue_answers_retry(self) -> None:
+        one = self.workload
+        if one is not None and one.entry is not None and one.entry.state == "Retry":
+            self.kueue_evicts(times=0)
+
+    @event()
+    def kueue_suspends_the_job(self) -> None:
+        one = self.workload
+        if self.kueue_up and (one is None or one.evicted):
+            self.stop_job()
+
+    def stop_job(self) -> None:
+        if self.runs:
+            self.runs, self.stopped_at = False, self.now
+
+    @event()
+    def kueue_clears_the_quota(self) -> None:
+        """Kueue does not wait for pods that terminate."""
+        one = self.workload
+        if one is not None and self.kueue_up and one.evicted and not self.runs:
+            self.change(reserved=False, admitted=False)
+
+    @event(active=MOSTLY)
+    def user_deactivates(self, active: bool) -> None:
+        self.change(active=active)
+
+    @event(keeps=MOSTLY)
+    def user_deletes_the_job(self, keeps: bool) -> None:
+        if not keeps and self.workload is not None:
+            self.workload = None
+            self.stop_job()
+
+    @event()
+    def kueue_makes_a_new_workload(self) -> None:
+        """It has the same name and another UID, while pods of the former one may still run."""
+        if self.workload is None and not self.runs:
+            self.number, self.version = self.number + 1, self.version + 1
+            self.workload = replace(workload(self.number), resource_version=str(self.version))
+
+    @event(up=MOSTLY)
+    def kueue(self, up: bool) -> None:
+        self.kueue_up = up
+
+    @rule()
+    def job_controller_creates(self) -> None:
+        one = self.workload
+        if self.runs and not self.live() and one is not None and not one.finished:
+            self.create_pod()
+
+    @event()
+    def job_controller_creates_late(self) -> None:
+        """The Job controller has not seen that the Job is suspended or deleted."""
+        at = self.stopped_at
+        if at is not None and not self.live() and (self.now - at).total_seconds() < LATE:
+            self.create_pod()
+            self.stopped_at = None
+
+    @event()
+    def job_controller_deletes(self) -> None:
+        if not self.runs:
+            for pod in self.live():
+                self.pods[pod.name] = replace(pod, deleting=True)
+
+    @rule()
+    def pod_allocates(self) -> None:
+        for pod in self.live():
+            self.expect_turn_of(pod)
+            self.allocated[pod.name] = NEED
+
+    def expect_turn_of(self, pod: TrainingPod) -> None:
+        """Check laws 1 and 2: a pod runs in a turn of its own Workload, on the GPU of that turn."""
+        owner = self.lease.owner
+        assert owner is not None and owner.uid == pod.workload_uid, "law 2: a pod of another owner is live"
+        assert (pod.gpu, pod.fence) == (self.lease.gpu, self.lease.fence), "law 1: the pod is of a former turn"
+
+    @event(phase=st.sampled_from(["Succeeded", "Failed"]))
+    def pod_ends(self, phase: str) -> None:
+        for pod in self.live():
+            self.pods[pod.name] = replace(pod, phase=phase, termination=Termination(None, phase))
+            self.allocated.pop(pod.name, None)
+            if phase == "Succeeded" and self.runs:
+                self.runs, self.stopped_at = False, None
+                self.change(finished=True)
+
+    @event(frees=MOSTLY)
+    def kubelet_deletes(self, frees: bool) -> None:
+        """A pod is gone from the API; its process may outlive it for a moment."""
+        for pod in [pod for pod in self.pods.values() if pod.deleting or not pod.live]:
+            del self.pods[pod.name]
+            if frees:
+                self.allocated.pop(pod.name, None)
+
+    @event()
+    def processes_end(self) -> None:
+        self.allocated = {name: mib for name, mib in self.allocated.items() if name in self.pods}
+
+    @event()
+    def resident_restarts(self) -> None:
+        self.loaded, self.hold = False, None
+
+    @event()
+    def hold_belongs_to_another_turn(self) -> None:
+        if not self.loaded:
+            self.hold = Hold("vision/other/uid-2", self.lease.fence - 1, 60.0)
+
+    @event(reachable=MOSTLY, exists=MOSTLY)
+    def resident(self, reachable: bool, exists: bool) -> None:
+        self.reachable, self.resident_exists = reachable, exists
+        if not exists:
+            self.loaded, self.hold = False, None
+
+    @event(foreign=st.sampled_from([0, 0, 6000]))
+    def foreign_memory(self, foreign: int) -> None:
+        idle = not self.live() and not self.runs and self.stopped_at is None
+        if idle and self.used() - self.foreign + foreign <= FREE_MIB:
+            entry = self.workload.entry if self.workload is not None else None
+            self.foreign = 0 if entry is not None and entry.state == READY else foreign
+
+    @event(waits=st.booleans())
+    def another_waits(self, waits: bool) -> None:
+        self.successor = "team/other" if waits else ""
+
+    @invariant()
+    def never_overbooked(self) -> None:
+        if hasattr(self, "workload"):
+            assert self.used() <= FREE_MIB, "law 1: more memory is in use than the GPU has"
+            assert not (self.loaded and self.allocated), "law 2: resident and a pod are on the GPU at once"
+
+    def teardown(self) -> None:
+        """When the faults end, the turn ends: the resident has the GPU, no reload is pending, no pod is live."""
+        if not hasattr(self, "workload"):
+            return
+        self.reachable = self.resident_exists = self.kueue_up = True
+        self.foreign, self.successor = 0, ""
+        for _ in range(80):
+            self.kueue_answers_retry(times=0)
+            if self.workload is not None:
+                self.change(active=False)
+                self.kueue_evicts(times=0)
+            self.kueue_suspends_the_job(times=0)
+            self.kueue_clears_the_quota(times=0)
+            self.job_controller_deletes(times=0)
+            self.kubelet_deletes(times=0, frees=True)
+            self.processes_end(times=0)
+            self.reconcile()
+        assert self.lease.holder == HOLDER_RESIDENT
+        assert not self.lease.reload_pending
+        assert not self.live()
+
+
+TestWorkloadTurn = WorkloadTurn.TestCase
+STEPS = os.environ.get("GPU_RELAY_MODEL_STEPS", "")
+"""Steps of the model in all, for example 100000 (some minutes); by default fewer, and the same ones each time."""
+TestWorkloadTurn.settings = settings(
+    max_examples=int(STEPS or 8_000) // 40, stateful_step_count=40, deadline=None, derandomize=not STEPS
+)
