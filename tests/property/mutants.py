@@ -17,10 +17,10 @@ _REPOSITORY = Path(__file__).parents[2]
 _RUN = """
 from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.property.test_turn_model import Turn
+from tests.property.{module} import {model}
 settings.register_profile("search", phases=[Phase.generate], max_examples=6000, stateful_step_count=40, deadline=None,
                           derandomize=True, report_multiple_bugs=False, database=None)
-run_state_machine_as_test(Turn, settings=settings.get_profile("search"))
+run_state_machine_as_test({model}, settings=settings.get_profile("search"))
 """
 
 
@@ -32,7 +32,11 @@ class Mutant:
     module: str
     before: str
     after: str
+    model: str = "test_turn_model.Turn"
+    """The model that must fail, in `tests.property`."""
 
+
+_WORKLOAD = "test_workload_turn_model.WorkloadTurn"
 
 MUTANTS = (
     Mutant(
@@ -45,8 +49,8 @@ MUTANTS = (
     Mutant(
         "law 1: without the hold",
         "turn/acquisition",
-        "    if not view.managed or view.job is None:\n        return None\n    if view.held",
-        "    if view.samples or not view.managed or view.job is None:\n        return None\n    if view.held",
+        "    if not view.managed or demand is None:\n        return None\n    if view.held",
+        "    if view.samples or not view.managed or demand is None:\n        return None\n    if view.held",
     ),
     Mutant(
         "law 2: beside another training",
@@ -69,9 +73,9 @@ MUTANTS = (
     Mutant("law 2: a load over a live pod", "turn/handback", "    return stop_live_pods(view)\n", "    return None\n"),
     Mutant(
         "law 3: a turn without a pending reload",
-        "turn/plan",
-        "reload_pending=view.managed, resident_unloaded",
-        "reload_pending=False, resident_unloaded",
+        "turn/lease_return",
+        "reload_pending=view.managed,",
+        "reload_pending=False,",
     ),
     Mutant(
         "law 3: settled without a load",
@@ -122,6 +126,62 @@ MUTANTS = (
         "old.last_transition_time if old is not None",
         "timestamp(now) if old is not None",
     ),
+    Mutant(
+        "law 1: Ready without the samples",
+        "turn/workload_turn",
+        "workload_runs, *acquisition.PROOF, mark_ready",
+        "workload_runs, *acquisition.PROOF[:-1], mark_ready",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 1: a Ready outlives its turn",
+        "turn/workload_turn",
+        "RULES: tuple[Rule, ...] = (ready_is_stale, ",
+        "RULES: tuple[Rule, ...] = (",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: the Lease goes back on Kueue's word",
+        "turn/workload_turn",
+        "    if view.live_pods:\n        return _while_pods_end(view)\n",
+        "",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: a pod that appears late is not waited for",
+        "turn/workload_turn",
+        "    if view.pod_may_appear:\n        return Decision.requeue(POD_POLL)\n",
+        "",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: the memory is not measured at the end",
+        "turn/workload_turn",
+        "if not memory_is_back(view) and",
+        "if False and",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: an evicted Workload runs on",
+        "objects/checked_workload",
+        "        if self.evicted:\n",
+        "        if False:\n",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: Ready beside a pod of a former turn",
+        "turn/acquisition",
+        "others = view.live_pods",
+        "others = ()",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "a finished Workload is not seen as such",
+        "objects/checked_workload",
+        "        if self.finished:\n",
+        "        if False:\n",
+        _WORKLOAD,
+    ),
 )
 
 
@@ -137,6 +197,7 @@ def main() -> int:
 
 
 def _is_caught(mutant: Mutant) -> bool:
+    module_name, model = mutant.model.split(".")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "gpu_relay"
         shutil.copytree(_REPOSITORY / "operator" / "gpu_relay", copy)
@@ -146,7 +207,7 @@ def _is_caught(mutant: Mutant) -> bool:
             raise SystemExit(f"{mutant.breaks}: {mutant.before!r} must be in {mutant.module}.py once")
         module.write_text(source.replace(mutant.before, mutant.after))
         run = subprocess.run(
-            [sys.executable, "-c", _RUN],
+            [sys.executable, "-c", _RUN.format(module=module_name, model=model)],
             cwd=_REPOSITORY,
             env={**os.environ, "PYTHONPATH": os.pathsep.join([folder, str(_REPOSITORY)])},
             capture_output=True,

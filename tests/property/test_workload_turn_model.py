@@ -62,8 +62,12 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
 
     def course(self, upto: int) -> None:
         self.kueue_reserves(times=0)
-        for step in (lambda: self.operate(6), lambda: self.kueue_admits(times=0), self.job_controller_creates)[:upto]:
-            step()
+        if upto > 0:
+            self.operate(6)
+        if upto > 1:
+            self.kueue_admits(times=0)
+        if upto > 2:
+            self.job_controller_creates()
         if upto > 3:
             self.pod_allocates()
 

@@ -1,4 +1,4 @@
-"""A simulated GPU, Kueue and Job controller for the plan of a Workload's turn; every step is checked against the laws."""
+"""A simulated GPU and Kueue for the plan of a Workload's turn; every step is checked against the laws."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -7,6 +7,7 @@ from typing import Any, cast
 from gpu_relay.controllers.turn_state import TurnState
 from gpu_relay.controllers.workload_follower import WorkloadFollower
 from gpu_relay.domain.decision import (
+    CheckAction,
     Decision,
     DeletePod,
     EvictWorkload,
@@ -152,34 +153,41 @@ class SimulatedWorkload:
                 assert self.lease.owner is not None, "law 5: the Lease comes before the unload"
                 if self.reachable and self.resident_exists:
                     self.loaded, self.hold = False, Hold(self.lease.holder, self.lease.fence, 60.0)
-            case MarkReady(judged, message, host, _, proven):
-                self.expect_proof(view, proven)
-                self.state.unanswered_creation = self.now.timestamp()
-                self.state.forget_samples()
-                entry = CheckEntry("gpu-relay", READY, message, self.lease.gpu, self.lease.fence, proven)
-                assert host == "node-1"
-                self.write(judged, entry)
-                self.state.remembered_proof = proven
-            case WithdrawReady(judged):
-                assert judged.entry is not None
-                self.write(judged, replace(judged.entry, state=PENDING))
-            case EvictWorkload(judged):
-                assert judged.entry is not None
-                self.write(judged, replace(judged.entry, state="Retry"))
+            case MarkReady() | WithdrawReady() | EvictWorkload():
+                self.answer(view, decision.action)
             case DeletePod(pod):
                 self.pods[pod.name] = replace(pod, deleting=True, delete_by=timestamp(self.now))
             case ReturnLease(pending, _, _, unused_since):
-                self.expect_no_pod(view)
-                self.lease = replace(
-                    self.lease, holder=HOLDER_RESIDENT, reload_pending=self.lease.holder if pending else "",
-                    acquired=timestamp(self.now), unused_since=unused_since,
-                )  # fmt: skip
-                self.state = TurnState(self.lease, monotonic=lambda: self.now.timestamp())
+                self.return_lease(view, unused_since, pending=pending)
             case Load():
                 self.load()
             case SettleReload():
                 assert self.loaded, "law 3: a pending reload is settled by a load"
                 self.lease = replace(self.lease, reload_pending="", unused_since=None)
+
+    def answer(self, view: TurnView, action: CheckAction) -> None:
+        """Write a state of the check."""
+        judged = action.workload
+        assert judged.entry is not None
+        if not isinstance(action, MarkReady):
+            state = "Retry" if isinstance(action, EvictWorkload) else PENDING
+            self.write(judged, replace(judged.entry, state=state))
+            return
+        self.expect_proof(view, action.proven_mib)
+        entry = CheckEntry("gpu-relay", READY, "", self.lease.gpu, self.lease.fence, action.proven_mib)
+        if self.write(judged, entry):
+            self.state.unanswered_creation = self.now.timestamp()
+            self.state.remembered_proof = action.proven_mib
+        self.state.forget_samples()
+
+    def return_lease(self, view: TurnView, unused_since: str | None, *, pending: bool) -> None:
+        """Give the GPU back to the resident."""
+        self.expect_no_pod(view)
+        self.lease = replace(
+            self.lease, holder=HOLDER_RESIDENT, reload_pending=self.lease.holder if pending else "",
+            acquired=timestamp(self.now), unused_since=unused_since,
+        )  # fmt: skip
+        self.state = TurnState(self.lease, monotonic=lambda: self.now.timestamp())
 
     def expect_proof(self, view: TurnView, proven: int) -> None:
         """Check laws 1, 2 and 5: Ready comes after the Lease, and after enough samples under this turn's hold."""

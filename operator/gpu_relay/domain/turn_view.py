@@ -158,10 +158,9 @@ class TurnView:
     @cached_property
     def own_pod(self) -> TrainingPod | None:
         """Return the training pod of this turn, live or ended."""
-        job, fence = self.job, self.lease.fence
-        if self.is_workloads:
-            return next((p for p in self.pods if p.workload_uid == self.owner_uid and p.fence == fence), None)
-        return next((p for p in self.pods if job and p.job_uid == job.key.uid and p.fence == fence), None)
+        uid, fence = self.owner_uid if self.is_workloads else self.job.key.uid if self.job else "", self.lease.fence
+        own = (p for p in self.pods if uid and uid == (p.workload_uid if self.is_workloads else p.job_uid))
+        return next((p for p in own if p.fence == fence), None)
 
     @property
     def is_workloads(self) -> bool:
