@@ -5,11 +5,12 @@ from collections.abc import Sequence
 
 from devcluster.paths import REPOSITORY
 from gpu_relay.domain.decision import Rule
-from gpu_relay.domain.turn import handback, plan
+from gpu_relay.domain.turn import handback, plan, workload_turn
 
 PAGE = REPOSITORY / "docs" / "architecture.md"
 CHAINS: tuple[tuple[str, Sequence[Rule]], ...] = (
     ("A job owns the GPU, from the scheduler's write of the Lease to its return:", plan.RULES),
+    ("A Workload of Kueue owns the GPU:", workload_turn.RULES),
     ("The resident owns the GPU, from the return of the Lease:", handback.RULES),
 )
 _DIAGRAM = re.compile(r"(?<=<!-- python -m tools\.turn_rules -->\n```\n).*?(?=```\n)", re.DOTALL)

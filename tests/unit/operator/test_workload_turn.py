@@ -1,0 +1,120 @@
+"""The plan of a Workload's turn, one decision at a time; its model is in tests/property."""
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from gpu_relay.domain.decision import DeletePod, EvictWorkload, MarkReady, ReturnLease, Unload, WithdrawReady
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload, CheckEntry
+from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
+from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.resident import Hold
+from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn_view import TurnView
+from tests.support import builders
+from tests.support.builders import FENCE, FREE_MIB
+
+KEY = JobKey("vision", "job-a", "uid-a", WORKLOAD)
+HOLD = Hold(KEY.holder, FENCE, 60.0)
+PENDING = CheckEntry("gpu-relay", "Pending")
+READY = CheckEntry("gpu-relay", "Ready", "", "gpu-1", FENCE, FREE_MIB)
+
+
+def workload(entry: CheckEntry | None = PENDING, **fields: Any) -> CheckedWorkload:
+    made = CheckedWorkload(KEY, "5", "2026-01-01T11:00:00Z", entry, need_mib=10_240, reserved=True, pod_set="main")
+    return replace(made, **fields)
+
+
+def view(one: CheckedWorkload | None, **fields: Any) -> TurnView:
+    """Return a Workload's turn whose resident is held, and whose memory is proven."""
+    held = builders.resident(builders.report(hold=HOLD))
+    proven = {"samples": (FREE_MIB,) * 3, "host": "node-1.example", "lease": builders.lease(KEY), "resident": held}
+    return builders.view(job=None, workload=one, **{**proven, **fields})
+
+
+def pod(**fields: Any) -> TrainingPod:
+    return builders.pod(**{"job_uid": "", "workload_uid": KEY.uid, **fields})
+
+
+def test_ready_names_node_and_gpu_after_the_proof() -> None:
+    action = turn.plan(view(workload())).action
+    assert isinstance(action, MarkReady)
+    assert (action.host, action.gpu, action.proven_mib) == ("node-1.example", "GPU-1", FREE_MIB)
+    assert "14,910 MiB measured, 10,240 MiB needed" in action.message
+
+
+def test_nothing_is_ready_without_proof_hold_or_node() -> None:
+    assert turn.plan(view(workload(), samples=(FREE_MIB,) * 2)).action is None
+    loaded = builders.resident(builders.report(loaded=True))
+    asked = turn.plan(view(workload(), resident=loaded, samples=()))
+    assert isinstance(asked.action, Unload)
+    assert asked.note.startswith("asking resident")
+    assert "kubernetes.io/hostname" in turn.plan(view(workload(), host="")).note
+
+
+def test_an_old_pod_of_the_same_owner_delays_ready() -> None:
+    decision = turn.plan(view(workload(), pods=(pod(fence=FENCE - 1, deleting=True),)))
+    assert decision.action is None
+    assert "waits until vision/digits-1 has ended" in decision.note
+
+
+def test_the_hold_is_renewed_while_the_pod_runs() -> None:
+    runs = view(workload(READY, admitted=True), pods=(pod(),))
+    assert turn.plan(runs).action is None
+    due = replace(runs, resident=builders.resident(builders.report(hold=replace(HOLD, expires_in_seconds=30))))
+    assert isinstance(turn.plan(due).action, Unload)
+
+
+def test_an_evicted_workload_keeps_the_gpu_while_a_pod_ends() -> None:
+    evicted = view(workload(evicted=True), pods=(pod(deleting=True),))
+    assert turn.plan(evicted).action is None
+    stays = replace(evicted, pods=(pod(),), stopped_for=31.0)
+    assert isinstance(turn.plan(stays).action, DeletePod), "Kueue or the Job controller does not act"
+    assert isinstance(turn.plan(replace(evicted, pods=())).action, ReturnLease)
+
+
+def test_the_memory_is_measured_before_the_lease_goes_back() -> None:
+    used = builders.resident(builders.report(hold=HOLD, used=9_000))
+    ended = view(None, remembered_proof=FREE_MIB, resident=used)
+    assert turn.plan(ended).action is None
+    assert isinstance(turn.plan(replace(ended, podless_for=31.0)).action, ReturnLease), "for no longer than that"
+    silent = view(None, resident=builders.resident(None))
+    assert turn.plan(silent).action is None, "what is not measured is not free"
+
+
+def test_a_pod_that_may_appear_delays_the_return() -> None:
+    assert turn.plan(view(None, pod_may_appear=True)).action is None
+
+
+def test_ready_without_a_right_is_withdrawn_first() -> None:
+    withdrawn = view(workload(READY, reserved=False))
+    assert isinstance(turn.plan(withdrawn).action, WithdrawReady)
+    down = replace(withdrawn, podless_for=121.0)
+    assert isinstance(turn.plan(down).action, ReturnLease), "the write fails; the resident gets its GPU (law 9)"
+    other = view(workload(replace(READY, fence=FENCE - 1), admitted=True))
+    assert isinstance(turn.plan(other).action, EvictWorkload), "its pods would be pinned to a former turn"
+
+
+def test_a_workload_without_a_pod_is_evicted_and_pauses() -> None:
+    action = turn.plan(view(workload(READY, admitted=True), podless_for=121.0)).action
+    assert isinstance(action, EvictWorkload)
+    assert action.pauses
+
+
+def test_it_yields_only_where_it_says_so_and_somebody_waits() -> None:
+    lease = builders.lease(KEY, out_since=builders.ago(3_600), acquired=builders.ago(3_600))
+    runs = view(workload(READY, admitted=True, yields=True), pods=(pod(),), lease=lease)
+    assert turn.plan(runs).action is None, "nobody waits"
+    waited_for = replace(runs, successor="vision/other")
+    assert isinstance(turn.plan(waited_for).action, EvictWorkload)
+    stubborn = replace(waited_for, workload=workload(READY, admitted=True))
+    assert turn.plan(stubborn).action is None
+    limited = workload(READY, admitted=True, max_outage=timedelta(minutes=59))
+    assert isinstance(turn.plan(replace(waited_for, workload=limited)).action, EvictWorkload)
+
+
+def test_a_turn_that_cannot_succeed_ends_without_a_pod() -> None:
+    lease = builders.lease(KEY, unused_since=builders.ago(200))
+    decision = turn.plan(view(workload(), lease=lease, samples=(3_000,)))
+    assert isinstance(decision.action, ReturnLease)
+    assert "has lost its GPU: 3,000 MiB free" in decision.note
