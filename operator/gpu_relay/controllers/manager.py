@@ -122,7 +122,7 @@ class Manager:
     async def until_outdated(self) -> None:
         """Return when this process should end, for the next one to watch what could not be watched at its start."""
         await self._outdated.wait()
-        logger.warning("Kueue has been installed, or its first check: this process ends, and the next one watches Workloads")
+        logger.warning("Kueue has been installed, or a check: this process ends, and the next one watches Workloads")
 
     async def follow(self) -> None:
         """Read full lists until cancelled, to find what a watch has missed.

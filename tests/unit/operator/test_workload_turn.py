@@ -101,10 +101,10 @@ def test_a_workload_without_a_pod_is_evicted_and_pauses() -> None:
     assert action.pauses
 
 
-def test_it_yields_only_where_it_says_so_and_somebody_waits() -> None:
+def test_it_yields_only_where_it_says_so_and_another_waits() -> None:
     lease = builders.lease(KEY, out_since=builders.ago(3_600), acquired=builders.ago(3_600))
     runs = view(workload(READY, admitted=True, yields=True), pods=(pod(),), lease=lease)
-    assert turn.plan(runs).action is None, "nobody waits"
+    assert turn.plan(runs).action is None, "no job waits"
     waited_for = replace(runs, successor="vision/other")
     assert isinstance(turn.plan(waited_for).action, EvictWorkload)
     stubborn = replace(waited_for, workload=workload(READY, admitted=True))

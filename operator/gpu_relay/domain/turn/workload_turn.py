@@ -35,7 +35,7 @@ def stop_reason(view: TurnView) -> str:
 
 
 def ready_is_stale(view: TurnView) -> Decision | None:
-    """Set the check back to Pending if it is Ready without a right to this turn: Kueue would start pods on its word."""
+    """Set the check back to Pending if it is Ready without a right to this turn: Kueue would start pods."""
     workload = view.workload
     if workload is None or workload.entry is None or workload.entry.state != READY:
         return None
@@ -110,7 +110,7 @@ def _is_late(view: TurnView, pod: TrainingPod) -> bool:
 
 
 def _is_wanted(view: TurnView) -> bool:
-    """True if somebody waits for the GPU: the resident has refused requests, or another job or Workload is queued."""
+    """True if another waits for the GPU: the resident has refused requests, or a job or Workload is queued."""
     return bool(view.successor) or (view.report is not None and view.report.refused > 0)
 
 
