@@ -106,6 +106,7 @@ def jobs(api: httpx.Client, world: World, quotas: Quotas) -> Iterator[PlainJobs]
     jobs = PlainJobs(api, world, "team")
     yield jobs
     jobs.close()
+    api.delete(f"/apis/gpurelay.dev/v1alpha1/namespaces/{name}/yolotrainingjobs")
     quotas.close()
     api.delete(f"{_CHECKS}/{name}")
 
@@ -147,7 +148,6 @@ def test_jobs_and_yolotrainingjobs_take_turns(
     jobs.create("first")
     jobs.starts("first")
     world.apply_job("digits", queue="team")
-    world.waits_for("digits", "WaitingInQueue")
     eventually(lambda: world.waits_for("digits", "WaitingInQueue"), "digits to wait for its turn")
     jobs.create("last")
     jobs.says("last", "others are ahead")
