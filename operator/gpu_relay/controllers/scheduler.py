@@ -173,9 +173,14 @@ class Scheduler:
 
     async def _workloads(self) -> list[Claim]:
         """Return the Workloads that wait for a GPU."""
-        asked = (each for each in self._asked.values() if each.key.uid not in self._busy)
-        found = [await self._do.checks.completed(each) for each in asked if not self._isolation.defers(each.key.uid)]
-        return [each for each in found if each.waits]
+        found: list[Claim] = []
+        for each in self._asked.values():
+            if each.key.uid in self._busy or self._isolation.defers(each.key.uid):
+                continue
+            with self._isolation.guard(each.key.uid, str(each.key)):
+                workload = await self._do.checks.completed(each)
+                found += [workload] if workload.waits else []
+        return found
 
     async def _queue(self) -> list[Claim]:
         """Return what waits wait for a GPU, in order."""

@@ -80,7 +80,9 @@ class WorkloadController:
         return self._isolation.requeue_after()
 
     async def _answer(self, cached: CheckedWorkload, *, owns_gpu: bool, waits_for: str) -> None:
-        """Answer one check; one that is Ready is read again first, and its Lease after it."""
+        """Answer one check; one that is Ready without a known Lease is read again first, and its Lease after it."""
+        if owns_gpu:
+            return
         workload: CheckedWorkload | None = cached
         if _is_ready(cached):
             workload = await self._checks.get(cached.key)

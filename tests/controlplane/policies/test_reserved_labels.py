@@ -6,6 +6,7 @@ import re
 import httpx
 import pytest
 
+from devcluster import Cluster
 from devcluster.paths import REPOSITORY
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.manifests import job_manifest, restricted_pod
@@ -97,6 +98,24 @@ def test_only_the_operator_creates_a_pod_with_its_keys(tenant: Tenant, world: Wo
                         tenant.call("POST", path, body),
                         f"the {kind[:-1]} {key} is reserved for the operator: create a Yolo",
                     )
+
+
+def test_controllers_with_the_right_create_pods_of_workloads(
+    cluster: Cluster, world: World, api: httpx.Client, tenant: Tenant
+) -> None:
+    """Kueue has the Job controller copy the labels of an admission check; only the component permits that."""
+    component, path = str(MANIFESTS / "components/kueue/rbac.yaml"), f"/api/v1/namespaces/{world.namespace}/pods"
+    labels = {"gpurelay.dev/gpu": "gpu-1", "gpurelay.dev/fence": "7", "gpurelay.dev/workload-uid": "u"}
+    annotations = {"gpurelay.dev/gpu-memory": "10Gi", "gpurelay.dev/proven-free-mib": "14000"}
+    pod = {"metadata": {"name": "w", "labels": labels, "annotations": annotations}, "spec": restricted_pod("main", "x")}
+    controller = {"Impersonate-User": "system:serviceaccount:kube-system:job-controller"}
+    refused(api.post(path, json=pod, headers=controller), "is reserved for the operator")
+    cluster.kubectl("apply", "-f", component)
+    eventually(lambda: api.post(path, json=pod, headers=controller).is_success, "the Job controller's pod")
+    refused(tenant.call("PATCH", f"{path}/w", {"metadata": {"labels": {"gpurelay.dev/fence": "8"}}}), "is reserved")
+    pod["metadata"] = {"name": "x", "labels": {**labels, "gpurelay.dev/job-uid": "j"}}
+    refused(api.post(path, json=pod, headers=controller), "is reserved for the operator")
+    cluster.kubectl("delete", "-f", component)
 
 
 def test_other_changes_of_training_pods_are_admitted(

@@ -19,6 +19,8 @@ from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, text, 
 Object = dict[str, Any]
 PENDING, READY = "Pending", "Ready"
 _MOST_KEYS = 64
+_UNKNOWN_AGE = "8999-01-01T00:00:00Z"
+"""Creation time of a Workload whose creationTimestamp cannot be read: it waits behind all others."""
 _OWN_LABELS = (words.LABEL_GPU, words.LABEL_FENCE, words.LABEL_WORKLOAD_UID)
 _OWN_ANNOTATIONS = (words.LABEL_GPU, words.ANNOTATION_PROVEN_MIB)
 _ONE_GPU = "takes turns with one pod and one GPU only, so far"
@@ -128,7 +130,7 @@ def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload
     read = CheckedWorkload(
         key=JobKey(text(meta.get("namespace")), text(meta.get("name")), text(meta.get("uid")), WORKLOAD),
         resource_version=text(meta.get("resourceVersion")),
-        created=moment(meta.get("creationTimestamp")) or "",
+        created=moment(meta.get("creationTimestamp")) or _UNKNOWN_AGE,
         entry=_entry(status, checks),
         priority=_priority(spec.get("priority")),
         reserved=_holds(conditions, "QuotaReserved"),
