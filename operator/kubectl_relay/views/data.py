@@ -1,7 +1,7 @@
 """Views as plain data, for `-o json` and `-o yaml`: camelCase, times in UTC, lengths of time in seconds."""
 
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import Field, fields, is_dataclass
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -23,8 +23,14 @@ def plain(value: Any) -> Any:
         case list() | tuple():
             return [plain(each) for each in value]
     if is_dataclass(value):
-        return {_camel(each.name): plain(getattr(value, each.name)) for each in fields(value)}
+        shown = (each for each in fields(value) if not _is_omitted(each, getattr(value, each.name)))
+        return {_camel(each.name): plain(getattr(value, each.name)) for each in shown}
     return value
+
+
+def _is_omitted(of: Field[Any], value: Any) -> bool:
+    """True for a default that is not worth showing: the kind of an owner that is a YoloTrainingJob."""
+    return bool(of.metadata.get("omit_default")) and bool(value == of.default)
 
 
 def _camel(name: str) -> str:

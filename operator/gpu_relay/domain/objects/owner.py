@@ -1,6 +1,6 @@
 """The identity of an owner of a GPU, and its codec: the `holderIdentity` of a Lease, and the holder of a hold."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 JOB = "yolotrainingjob"
@@ -16,7 +16,7 @@ class JobKey:
     namespace: str
     name: str
     uid: str
-    kind: str = JOB
+    kind: str = field(default=JOB, metadata={"omit_default": True})
 
     @property
     def holder(self) -> str:
