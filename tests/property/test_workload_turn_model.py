@@ -104,13 +104,14 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
             return
         if one.entry.state == READY and not one.admitted:
             self.change(admitted=True)
-            self.runs, self.stopped_at = True, None
+            self.runs, self.stopped_at, self.evicted_at = True, None, None
             self.pin = (one.entry.gpu, one.entry.fence, one.key.uid)
 
     @event()
     def kueue_evicts(self) -> None:
         one = self.workload
         if one is not None and self.kueue_up and one.reserved and not one.finished and one.entry is not None:
+            self.evicted_at = self.evicted_at or self.now
             self.change(evicted=True, entry=replace(one.entry, state=PENDING))
 
     @event()
@@ -160,14 +161,14 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @rule()
     def job_controller_creates(self) -> None:
         one = self.workload
-        if self.runs and not self.live() and one is not None and not one.finished:
+        if self.runs and not self.live() and not self.is_overdue() and one is not None and not one.finished:
             self.create_pod()
 
     @event()
     def job_controller_creates_late(self) -> None:
         """The Job controller has not seen that the Job is suspended or deleted."""
         at = self.stopped_at
-        if at is not None and not self.live() and (self.now - at).total_seconds() < LATE:
+        if at is not None and not self.live() and not self.is_overdue() and (self.now - at).total_seconds() < LATE:
             self.create_pod()
             self.stopped_at = None
 

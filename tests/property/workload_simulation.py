@@ -61,6 +61,7 @@ class SimulatedWorkload:
         self.pin: tuple[str, int, str] = ("", 0, "")
         """GPU, fence and UID in the labels of the Job's template."""
         self.stopped_at: datetime | None = None
+        self.evicted_at: datetime | None = None
         self.lease = builders.lease(None, fence=0, acquired=None)
         self.successor = ""
         self.forget()
@@ -220,6 +221,10 @@ class SimulatedWorkload:
             self.loaded, self.state.load_failed, self.state.failure = True, False, ""
         else:
             self.state.load_failed, self.state.failure = True, "503: not enough free memory"
+
+    def is_overdue(self) -> bool:
+        """Return whether Kueue has not suspended an evicted Job for as long as an outage without a pod may last."""
+        return self.evicted_at is not None and (self.now - self.evicted_at).total_seconds() > 100
 
     def create_pod(self) -> None:
         """Create the Job's pod with the labels of its template, as the Job controller does."""

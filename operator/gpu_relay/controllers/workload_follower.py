@@ -29,7 +29,9 @@ class WorkloadFollower:
         """Return the view with what this process remembers of a Workload's turn."""
         stopped = bool(stop_reason(view))
         finished = view.workload is not None and view.workload.finished
-        may_start = view.is_ready and not stopped
+        # Kueue clears Admitted of an evicted Workload after its Job is suspended; until then, a pod may be replaced.
+        admitted = view.workload is not None and view.workload.admitted
+        may_start = admitted or (view.is_ready and not stopped)
         state.note_workload(live=bool(view.live_pods), stopped=stopped, may_start=may_start, finished=finished)
         return replace(
             view,

@@ -37,7 +37,8 @@ def plan(view: TurnView) -> Decision:
         decision = rule(view)
         if decision is not None:
             ends = isinstance(decision.action, ReturnLease) and not has_trained(view)
-            return Decision.requeue(POD_POLL) if ends and view.pod_may_appear else decision
+            too_early = ends and view.pod_may_appear and view.podless_for <= view.policy.max_idle_outage
+            return Decision.requeue(POD_POLL) if too_early else decision
     raise AssertionError("the last rule of each chain returns a decision in every case")
 
 

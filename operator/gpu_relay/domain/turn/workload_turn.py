@@ -56,7 +56,7 @@ def workload_has_stopped(view: TurnView) -> Decision | None:
         return None
     if view.live_pods:
         return _while_pods_end(view)
-    if view.pod_may_appear:
+    if view.pod_may_appear and view.podless_for <= view.policy.max_idle_outage:
         return Decision.requeue(POD_POLL)
     if not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
         return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
