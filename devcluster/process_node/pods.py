@@ -31,7 +31,7 @@ _RETRY_SECONDS = 1.0
 _REFRESH_SECONDS = 30.0
 #: Seconds left to a pod whose object was removed by force, as on a kubelet.
 _FORCED_GRACE = 1.0
-_OVERDUE = "Pod was active on the node longer than the specified deadline"
+_DEADLINE_EXCEEDED = "Pod was active on the node longer than the specified deadline"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ class PodWorker:
         self._changed, self._observed, self._farewell = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._exists = True
         self._leaving = False
-        self._overdue = False
-        self._over = False
+        self._deadline_exceeded = False
+        self._finished = False
         self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
 
     def observe(self, pod: Object) -> None:
@@ -102,9 +102,9 @@ class PodWorker:
         ]
         try:
             await self._live()
-            if self._overdue:
-                self.state.reason, self.state.message = "DeadlineExceeded", _OVERDUE
-            self._over = True
+            if self._deadline_exceeded:
+                self.state.reason, self.state.message = "DeadlineExceeded", _DEADLINE_EXCEEDED
+            self._finished = True
             self._changed.set()
             await self._farewell.wait()
         finally:
@@ -202,7 +202,7 @@ class PodWorker:
         if limit is None:
             return
         await asyncio.sleep(max(0.0, limit - (datetime.now(UTC) - self.state.started).total_seconds()))
-        self._overdue = not self._ending
+        self._deadline_exceeded = not self._ending
         self._end(self._grace)
 
     async def _publish_changes(self) -> None:
@@ -220,7 +220,7 @@ class PodWorker:
 
     async def _publish(self) -> None:
         status = self.state.as_object(datetime.now(UTC))
-        if status["phase"] in ("Succeeded", "Failed") and not self._over:
+        if status["phase"] in ("Succeeded", "Failed") and not self._finished:
             return  # as on a kubelet, the last phase comes with its reason, when nothing of the pod runs any more
         if status != self._published:
             await self._services.kube.strategic_merge(
