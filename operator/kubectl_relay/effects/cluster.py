@@ -163,16 +163,16 @@ class Cluster:
 
     def _error(self, error: KubeError, verb: str, resource: Resource, namespace: str | None) -> RelayError:
         """Return a failure as a sentence that says what to change."""
-        host = self._kube.configuration.host
+        host = self._kube.server
         if error.status == 0:
             return BrokenError(f"cannot reach the API server at {host}: {_cause(error)}")
         if error.status == 401:
             return ApiError(401, f"{host} does not accept your credentials: {error.message}", Exit.FORBIDDEN)
-        if error.status == 403 and "cannot" not in error.message:  # the message of an admission policy, not RBAC's
-            return ApiError(403, error.message, Exit.FORBIDDEN)
-        if error.status == 403:
+        if error.right_is_missing:
             return ForbiddenError(verb, resource, namespace)
-        if error.not_found and not error.details.get("name"):
+        if error.status == 403:
+            return ApiError(403, error.message, Exit.FORBIDDEN)
+        if error.kind_not_found:
             return NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
         if error.not_found:
             return NotFoundError(404, error.message, Exit.NOT_FOUND)
