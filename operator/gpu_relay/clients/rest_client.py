@@ -62,11 +62,8 @@ class RestClient:
         timeout: float | None = None,
     ) -> Object:
         """Send a request and return the JSON object of the response; `TooLargeError` above `most` bytes."""
-        asked = time.time()
         async with self.open(method, path, query, body, content_type=content_type, timeout=timeout) as response:
-            payload = object_of(await read_body(response, most or self.most_bytes))
-            clock.CLUSTER.heard(response.headers.get("Date", ""), asked, time.time())
-        return payload
+            return object_of(await read_body(response, most or self.most_bytes))
 
     async def read(self, path: str, query: Mapping[str, Any], *, most: int, timeout: float | None = None) -> bytes:
         """Return the body of a response that need not be JSON; `TooLargeError` above `most` bytes."""
@@ -96,6 +93,7 @@ class RestClient:
             headers["Authorization"] = authorization
         if method != "GET":
             self.permit()
+        asked = time.time()
         try:
             async with self.connection.session.request(
                 method,
@@ -106,6 +104,7 @@ class RestClient:
                 allow_redirects=False,
                 server_hostname=self.connection.server_hostname,
             ) as response:
+                clock.CLUSTER.heard(response.headers.get("Date", ""), asked, time.time())
                 if not 200 <= response.status < 300:
                     raw = await read_start(response, _MOST_ERROR_BYTES)
                     self.count(method, str(response.status))

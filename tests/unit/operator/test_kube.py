@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube
 from gpu_relay.clients.kube_error import KubeError, TooLargeError
 from gpu_relay.clients.kube_reader import KubeReader
@@ -116,6 +117,16 @@ async def test_no_answer_in_time_is_unreachable() -> None:
     async with serving(hangs) as rest:
         error = await error_of(KubeReader(rest).get("/x", timeout=0.2))
     assert (error.status, error.reason) == (0, "Unreachable")
+
+
+async def test_the_date_of_an_error_sets_the_clusters_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=409, headers={"Date": "Fri, 01 Jan 2100 00:00:00 GMT"})
+
+    monkeypatch.setattr(clock, "CLUSTER", clock.ClusterClock())
+    async with serving(answer) as rest:
+        await error_of(KubeReader(rest).get("/x"))
+    assert clock.now().year == 2100
 
 
 # bounds
