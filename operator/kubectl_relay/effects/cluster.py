@@ -12,6 +12,7 @@ from kubernetes.aio import config
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
 from gpu_relay.clients import clock
+from gpu_relay.clients.http import UnavailableError, call, open_session
 from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
@@ -110,9 +111,14 @@ class Cluster:
         self._run(self._kube.delete(resource.path(namespace, name), uid=uid), "delete", resource, namespace)
 
     def reports(self, pods: Iterable[ResidentPod]) -> "tuple[Object | RelayError, ...]":
-        """Read what residents report of their GPUs, at the same time, through the API server's pod proxy."""
+        """Read what residents report of their GPUs, at the same time, through the API server's pod proxy.
+
+        The proxy refuses loopback addresses, so pods that have one are asked from here.
+        """
 
         async def read(pod: ResidentPod) -> Object | RelayError:
+            if pod.has_loopback_address:
+                return await _report_from_here(pod)
             path = pod_proxy_path(pod.namespace, pod.name, pod.port, "api/v1/gpu")
             try:
                 return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
@@ -177,6 +183,14 @@ class Cluster:
         if error.not_found:
             return NotFoundError(404, error.message, Exit.NOT_FOUND)
         return ApiError(error.status, f"{error.message} ({error.status})")
+
+
+async def _report_from_here(pod: ResidentPod) -> Object | RelayError:
+    try:
+        async with open_session() as session:
+            return await call(session, "GET", f"{pod.base_url}/api/v1/gpu", timeout=_REPORT_TIMEOUT)
+    except UnavailableError as error:
+        return BrokenError(f"no answer from pod {pod.name}: {error}")
 
 
 def _close(runner: asyncio.Runner, connection: Any) -> None:
