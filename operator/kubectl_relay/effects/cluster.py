@@ -5,13 +5,13 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kubernetes.aio import config
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
 from gpu_relay.clients import clock
+from gpu_relay.clients.credentials import UNUSABLE, require_file
 from gpu_relay.clients.http import UnavailableError, call, open_session
 from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
@@ -81,7 +81,9 @@ class Cluster:
                 field_manager="kubectl-relay", timeout=_TIMEOUT, kubeconfig=path, context=chosen["name"]
             )
             cluster = cls(runner.run(connection.__aenter__()), runner, chosen["context"].get("namespace") or "default")
-        except (config.ConfigException, OSError, ValueError, TypeError) as error:
+        except KubeError as error:
+            raise RelayError(error.message) from error
+        except UNUSABLE as error:
             raise RelayError(
                 f"cannot use the kubeconfig {path}: {error}; name another one with --kubeconfig"
             ) from error
@@ -214,8 +216,7 @@ def _cause(error: KubeError) -> str:
 
 def _contexts(path: str) -> tuple[list[Object], Object]:
     """Return a kubeconfig's contexts, and the current one; `path` may name several files, as `$KUBECONFIG` does."""
-    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep) if file):
-        raise config.ConfigException("there is no such file")
+    require_file(path)
     contexts, active = config.list_kube_config_contexts(path)
     return contexts, active
 
@@ -224,7 +225,7 @@ def context_names(kubeconfig: str | None) -> list[str]:
     """Return the names of a kubeconfig's contexts; an empty list where it cannot be read."""
     try:
         contexts, _ = _contexts(kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)
-    except (config.ConfigException, OSError, ValueError, TypeError):
+    except UNUSABLE:
         return []
     return [each["name"] for each in contexts]
 

@@ -175,3 +175,23 @@ async def test_the_token_of_a_service_account_is_read_again(
         after = (await kube.get("/api"))["authorization"]
     await server.close()
     assert (before, after) == ("bearer first", "bearer second")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, "there is no such file"),
+        ("", "NoneType"),
+        ("contexts: [", "while parsing"),
+        ("- a list", "list"),
+    ],
+)
+async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path: Path, content: str | None, said: str) -> None:
+    file = tmp_path / "config"
+    if content is not None:
+        file.write_text(content)
+    with pytest.raises(KubeError, match=f"cannot use the kubeconfig {file}: ") as refused:
+        async with Kube.connect(field_manager="test", timeout=1, kubeconfig=str(file)):
+            pass
+    assert said in str(refused.value)
+    assert "set KUBECONFIG" in str(refused.value)
