@@ -19,11 +19,13 @@ from devcluster.process_node import support
 from devcluster.process_node.environment import Facts, Kind, references
 from devcluster.process_node.launch import Launch, Place, pod_address
 from devcluster.process_node.mounts import Mounts
+from devcluster.process_node.resources import POD_STATUS
 from devcluster.process_node.runner import ContainerRunner, Ending, Surroundings
 from devcluster.process_node.settings import HOST_IP, NodeSettings
 from devcluster.process_node.status import NEVER, ON_FAILURE, ContainerState, PodState, Waiting, recovered, timestamp
 from devcluster.process_node.volumes import PodVolumes, VolumeError
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.resources import PODS
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -55,7 +57,8 @@ class PodWorker:
         self.pod = pod
         self._services = services
         self._uid: str = pod["metadata"]["uid"]
-        self._path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        self._path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"])
+        self._status_path = POD_STATUS.path(pod["metadata"]["namespace"], pod["metadata"]["name"])
         host_network = pod["spec"].get("hostNetwork", False)
         facts = Facts(settings.name, HOST_IP if host_network else pod_address(self._uid), HOST_IP)
         self.place = Place(settings, facts, services.server, services.authority)
@@ -223,9 +226,8 @@ class PodWorker:
         if status["phase"] in ("Succeeded", "Failed") and not self._finished:
             return  # as on a kubelet, the last phase comes with its reason, when nothing of the pod runs any more
         if status != self._published:
-            await self._services.kube.strategic_merge(
-                f"{self._path}/status", {"metadata": {"uid": self._uid}, "status": status}
-            )
+            body = {"metadata": {"uid": self._uid}, "status": status}
+            await self._services.kube.strategic_merge(self._status_path, body)
             self._published = status
 
     async def _say_goodbye(self) -> None:
