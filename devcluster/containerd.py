@@ -6,9 +6,9 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from devcluster import node_config, oci
 from devcluster.errors import ClusterError
@@ -18,6 +18,10 @@ from devcluster.processes import Processes, end_processes, marked
 
 NAME = "containerd"
 _NAMESPACE = "k8s.io"
+_UNFINISHED = "gpu-relay-layer"
+"""The snapshot that is being made."""
+_KEPT = "containerd.io/gc.root"
+"""The label by which containerd's garbage collection keeps what nothing refers to; ctr sets it on what it makes."""
 _START_SECONDS = 60.0
 _END_SECONDS = 10.0
 
@@ -66,10 +70,20 @@ class Containerd:
         """Remove what CRI holds by image id alone once no name leads to it: it would keep its layers indefinitely."""
         self.remove_images(unnamed(self.ctr("images", "list")))
 
-    def remove_blobs(self, digests: Iterable[str]) -> None:
-        """Remove blobs, also where something refers to them."""
-        if digests := list(digests):
-            self.ctr("content", "remove", *digests)
+    def add_snapshot(self, name: str, parent: str, layer: Path) -> None:
+        """Add an unpacked layer as a snapshot, by hard links to its files; it stays until `release_snapshot`.
+
+        `parent` is the snapshot below it, empty for the lowest layer. `layer` is a folder as overlayfs mounts it.
+        """
+        run(*self._ctr(), "snapshots", "remove", _UNFINISHED, check=False)  # of an import that was killed
+        below = [parent] if parent else []
+        mounts = json.loads(self.ctr("snapshots", "prepare", "--mounts", _UNFINISHED, *below))
+        run("cp", "--archive", "--link", f"{layer}/.", str(writable_folder(mounts)))
+        self.ctr("snapshots", "commit", name, _UNFINISHED)
+
+    def release_snapshot(self, name: str) -> None:
+        """Let a snapshot go with the last image that needs it."""
+        self.ctr("snapshots", "label", name, f"{_KEPT}=")
 
     def load(self, write: Callable[[IO[bytes]], None]) -> None:
         """Import an OCI archive while `write` writes it.
@@ -147,6 +161,13 @@ class Containerd:
     def _shim_sockets(self) -> list[Path]:
         files = (self._dir / "containerd" / "io.containerd.runtime.v2.task").glob("*/*/address")
         return [Path(file.read_text().strip().removeprefix("unix://")) for file in files]
+
+
+def writable_folder(mounts: Sequence[Mapping[str, Any]]) -> Path:
+    """Return the folder that takes a new snapshot's files, from what `ctr snapshots prepare --mounts` prints."""
+    (mount,) = mounts
+    upper = [option.removeprefix("upperdir=") for option in mount["Options"] if option.startswith("upperdir=")]
+    return Path(upper[0] if upper else mount["Source"])  # the lowest snapshot is a bind mount
 
 
 def unnamed(listing: str) -> list[str]:

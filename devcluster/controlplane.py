@@ -188,7 +188,11 @@ def scheduler_flags() -> list[str]:
 
 
 def api_client(run_dir: Path) -> httpx.Client:
-    """Return an HTTP client to a run's API server, with an administrator's rights."""
+    """Return an HTTP client to a run's API server, with an administrator's rights.
+
+    It is no client of the Kubernetes API as `gpu_relay.clients.kube` is: the local Kubernetes and the tests send single
+    requests with it, malformed ones too, and check the plain responses, independently of the product's client.
+    """
     config = json.loads((run_dir / "kubeconfig").read_text())
     context = ssl.create_default_context(cafile=str(run_dir / "ca.crt"))
     context.load_cert_chain(run_dir / "admin.crt", run_dir / "admin.key")

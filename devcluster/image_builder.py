@@ -48,12 +48,12 @@ class Builder:
             run(*self._buildah(), "rmi", old, check=False)
 
     def rebuild(self, image: Image) -> list[str]:
-        """Build an image again with nothing of what is there, but for the base, and return what `diff_ids` does."""
+        """Build an image again with nothing of what is there, but for the base, and return its layers' digests."""
         name = f"{PREFIX}/{image.name}:again"
         with runs.locked("images"):
             self._bud(image, [name], self._cache / f"image-{image.name}-again.log", "--no-cache")
             try:
-                return self._layers(name)
+                return self._diff_ids(name)
             finally:
                 run(*self._buildah(), "rmi", name)
 
@@ -65,11 +65,17 @@ class Builder:
         command = [*self._buildah(), "bud", trust, *flags, *tags, f"--file={image.inputs[0]}", "."]
         run_long(f"image {image.name}", command, log, cwd=paths.REPOSITORY)
 
-    def diff_ids(self, image: Image) -> list[str]:
-        """Return the digests of an image's uncompressed layers, lowest first."""
-        return self._layers(image.keyed)
+    def layers(self, image: Image) -> dict[str, Path]:
+        """Return an image's layers, lowest first: the digest of each archive, and the folder where it is unpacked.
 
-    def _layers(self, reference: str) -> list[str]:
+        https://github.com/containers/storage/blob/main/layers.go describes the file that lists them.
+        """
+        store = self._cache / "buildah"
+        known = json.loads((store / "overlay-layers" / "layers.json").read_text())
+        folders = {layer.get("diff-digest"): store / "overlay" / layer["id"] / "diff" for layer in known}
+        return {digest: folders[digest] for digest in self._diff_ids(image.keyed)}
+
+    def _diff_ids(self, reference: str) -> list[str]:
         description = json.loads(run(*self._buildah(), "inspect", "--type", "image", reference))
         return list(description["OCIv1"]["rootfs"]["diff_ids"])
 

@@ -1,12 +1,15 @@
 """Brings the images from their sources into containerd.
 
-sources ──buildah──► layers in <cache>/buildah ──push──► the layers containerd lacks ──one stream──► containerd
+sources ──buildah──► layers in <cache>/buildah ──hard links──► containerd's snapshots
+                     manifests and configurations ──one stream──► containerd
+
+Both keep an unpacked layer as a folder that overlayfs mounts, in the same form: nothing is packed, copied or unpacked.
 """
 
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from devcluster import oci, paths
@@ -19,7 +22,7 @@ _LAYOUT = ".layout-"
 
 
 def load(images: Iterable[Image], builder: Builder, containerd: Containerd) -> None:
-    """Have these images in containerd, building and importing what it lacks in one stream."""
+    """Have these images in containerd, building and importing what it lacks."""
     images = list(images)
     present = containerd.images()
     missing = [image for image in images if image.keyed not in present]
@@ -34,30 +37,34 @@ def load(images: Iterable[Image], builder: Builder, containerd: Containerd) -> N
 def _import(images: list[Image], builder: Builder, containerd: Containerd) -> None:
     for unfinished in paths.cache().glob(f"{_LAYOUT}*"):  # of an import that was killed
         shutil.rmtree(unfinished, ignore_errors=True)
-    present = containerd.images()
-    need = sum(SOURCES_GIB if image.foundation in present else image.load_gib for image in images)
-    require_disk(paths.cache(), need, "importing images into containerd")
-    chains = containerd.snapshots()
+    require_disk(paths.cache(), SOURCES_GIB, "importing images into containerd")
+    logger.info("Importing %s into containerd: about 10 seconds", ", ".join(image.name for image in images))
+    snapshots = containerd.snapshots()
     with tempfile.TemporaryDirectory(dir=paths.cache(), prefix=_LAYOUT) as scratch:
         layout = Path(scratch)
         manifests: list[tuple[str, oci.Descriptor]] = []
-        placeholders: set[str] = set()
+        needed: set[str] = set()
         for image in images:
-            diff_ids = builder.diff_ids(image)
-            known = [diff for diff, chain in zip(diff_ids, chain_ids(diff_ids), strict=True) if chain in chains]
-            placeholders |= _place(layout, known)
+            layers = builder.layers(image)
+            needed |= _add_layers(layers, snapshots | needed, containerd)
+            placeholders = _place(layout, layers)
             descriptor = builder.push(image, layout)
+            for placeholder in placeholders:
+                placeholder.unlink()
             manifests += [(reference, descriptor) for reference in image.references]
-            chains |= set(chain_ids(diff_ids))
-        files = [file for file in (layout / "blobs" / "sha256").iterdir() if file.name not in placeholders]
-        blobs: dict[str, bytes | Path] = {f"sha256:{file.name}": file for file in files}
-        size = sum(file.stat().st_size for file in files)
-        names = ", ".join(image.name for image in images)
-        logger.info("Importing %s into containerd: %.1f GB, about half a minute for each GB", names, size / 1e9)
+        blobs = {f"sha256:{file.name}": file for file in (layout / "blobs" / "sha256").iterdir()}
         containerd.load(lambda stream: oci.write_archive(stream, blobs, manifests))
-        # Unpacked, the layers are of no more use as archives: 3 GB.
-        layers = {digest for _, manifest in manifests for digest in oci.layers_of(layout, manifest["digest"])}
-        containerd.remove_blobs(layers & blobs.keys())
+    for name in needed:
+        containerd.release_snapshot(name)
+
+
+def _add_layers(layers: Mapping[str, Path], present: Collection[str], containerd: Containerd) -> set[str]:
+    """Have an image's layers as snapshots; return the names of all."""
+    names = chain_ids(list(layers))
+    for name, parent, folder in zip(names, ["", *names], layers.values(), strict=False):
+        if name not in present:
+            containerd.add_snapshot(name, parent, folder)
+    return set(names)
 
 
 def chain_ids(diff_ids: list[str]) -> list[str]:
@@ -65,12 +72,10 @@ def chain_ids(diff_ids: list[str]) -> list[str]:
     return list(itertools.accumulate(diff_ids, lambda below, layer: oci.digest_of(f"{below} {layer}".encode())))
 
 
-def _place(layout: Path, digests: Iterable[str]) -> set[str]:
-    """Put an empty file where a layer would go that containerd has unpacked: buildah takes it for written."""
-    placed = set()
-    for digest in digests:
-        blob = oci.blob_path(layout, digest)
+def _place(layout: Path, digests: Iterable[str]) -> list[Path]:
+    """Put an empty file where each layer would go: buildah takes it for written. Return the files."""
+    blobs = [oci.blob_path(layout, digest) for digest in digests]
+    for blob in blobs:
         blob.parent.mkdir(parents=True, exist_ok=True)
         blob.touch()
-        placed.add(blob.name)
-    return placed
+    return blobs

@@ -28,7 +28,6 @@ class Image:
     inputs: tuple[str, ...]
     cost: str
     build_gib: float
-    load_gib: float
 
     @property
     def reference(self) -> str:
@@ -76,7 +75,6 @@ IMAGES = {
             ),
             _LARGE,
             build_gib=13.0,
-            load_gib=10.0,
         ),
         Image(
             "yolo",
@@ -90,14 +88,12 @@ IMAGES = {
             ),
             f"{_LARGE}; it shares most layers with sam3",
             build_gib=2.0,
-            load_gib=2.0,
         ),
         Image(
             "operator",
             ("operator/Dockerfile", "requirements/operator.txt", "operator/gpu_relay", "operator/relay_page"),
             "under a minute and 0.3 GB the first time",
             build_gib=1.0,
-            load_gib=1.0,
         ),
     )
 }
@@ -112,8 +108,8 @@ def select(names: Iterable[str]) -> list[Image]:
     return [replace(image) for name, image in IMAGES.items() if name in names]
 
 
-#: Disk that all images need at their first use, built and imported, in GiB.
-FIRST_USE_GIB = sum(image.load_gib for image in IMAGES.values()) + max(image.build_gib for image in IMAGES.values())
+#: Disk that all images need at their first use, in GiB.
+FIRST_USE_GIB = sum(image.build_gib for image in IMAGES.values())
 
 
 def hash_inputs(root: Path, inputs: Iterable[str]) -> str:

@@ -30,11 +30,6 @@ def blob_path(layout: Path, digest: str) -> Path:
     return layout / "blobs" / digest.replace(":", "/")
 
 
-def layers_of(layout: Path, manifest: str) -> list[str]:
-    """Return the digests of the layers that a manifest in a layout folder lists."""
-    return [layer["digest"] for layer in json.loads(blob_path(layout, manifest).read_text())["layers"]]
-
-
 def write_archive(
     stream: IO[bytes], blobs: Mapping[str, bytes | Path], images: Iterable[tuple[str, Descriptor]]
 ) -> None:

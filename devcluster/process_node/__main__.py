@@ -15,6 +15,7 @@ from devcluster.process_node import logs
 from devcluster.process_node.node import ProcessNode, end_strays
 from devcluster.process_node.pods import Services
 from devcluster.process_node.settings import NodeSettings
+from gpu_relay.clients import credentials
 from gpu_relay.clients.kube import Kube
 
 logger = logging.getLogger("process_node")
@@ -72,12 +73,13 @@ async def _serve(settings: NodeSettings, kubeconfig: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     nodes: list[ProcessNode] = []
+    configuration = await credentials.load(str(kubeconfig), None)
+    authority = await asyncio.to_thread(Path(configuration.ssl_ca_cert).read_bytes)
     async with (
         Kube.connect(field_manager="process-node", timeout=_TIMEOUT_SECONDS, kubeconfig=str(kubeconfig)) as kube,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(force_close=True, limit=0)) as session,
     ):
-        authority = await asyncio.to_thread(Path(kube.configuration.ssl_ca_cert).read_bytes)
-        services = Services(settings, kube, session, kube.configuration.host, authority)
+        services = Services(settings, kube, session, kube.server, authority)
         async with logs.serve(lambda: nodes[0].workers if nodes else {}, authority) as port:
             nodes.append(ProcessNode(services, port))
             await nodes[0].run(leave)

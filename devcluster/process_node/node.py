@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from devcluster.process_node.pods import PodWorker, Services
+from devcluster.process_node.resources import NODE_STATUS
 from devcluster.process_node.settings import HOST_IP, MARK, NodeSettings
 from devcluster.process_node.status import timestamp
 from devcluster.processes import ProcessId, end_processes, marked
 from gpu_relay.clients.kube import KubeError
+from gpu_relay.clients.resources import LEASES, NODES, PODS
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -23,7 +25,6 @@ _LEASE_SECONDS = 40
 _RENEW_SECONDS = 10.0
 _RETRY_SECONDS = 1.0
 _WATCH_SECONDS = 240
-_PODS = "/api/v1/pods"
 #: Pods get this long, in seconds, when the node is asked to end.
 _LEAVE_GRACE = 10.0
 
@@ -63,7 +64,7 @@ class ProcessNode:
     async def _register(self) -> None:
         node = node_object(self._settings, self._log_port, datetime.now(UTC))
         try:
-            await self._services.kube.create("/api/v1/nodes", {key: node[key] for key in node if key != "status"})
+            await self._services.kube.create(NODES.path(None), {key: node[key] for key in node if key != "status"})
         except KubeError as error:
             if error.status != 409:
                 raise
@@ -72,9 +73,8 @@ class ProcessNode:
 
     async def _write_status(self) -> None:
         node = node_object(self._settings, self._log_port, datetime.now(UTC))
-        await self._services.kube.strategic_merge(
-            f"/api/v1/nodes/{self._settings.name}/status", {"status": node["status"]}
-        )
+        path = NODE_STATUS.path(None, self._settings.name)
+        await self._services.kube.strategic_merge(path, {"status": node["status"]})
 
     async def _heartbeat(self) -> None:
         while True:
@@ -91,7 +91,7 @@ class ProcessNode:
             await self._register()
 
     async def _renew(self) -> None:
-        name, leases = self._settings.name, "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases"
+        name, leases = self._settings.name, LEASES.path("kube-node-lease")
         renewed = {"renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")}
         try:
             await self._services.kube.merge(f"{leases}/{name}", {"spec": renewed})
@@ -115,10 +115,10 @@ class ProcessNode:
         kube, fields = self._services.kube, f"spec.nodeName={self._settings.name}"
         while True:
             try:
-                pods, version = await kube.list_with_version(_PODS, fields=fields)
+                pods, version = await kube.list_with_version(PODS.path(None), fields=fields)
                 self._replace(pods)
                 while True:
-                    changes = kube.watch(_PODS, version=version, seconds=_WATCH_SECONDS, fields=fields)
+                    changes = kube.watch(PODS.path(None), version=version, seconds=_WATCH_SECONDS, fields=fields)
                     async for kind, pod in changes:
                         version = pod["metadata"]["resourceVersion"]
                         self._note(kind, pod)

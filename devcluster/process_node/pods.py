@@ -19,11 +19,13 @@ from devcluster.process_node import support
 from devcluster.process_node.environment import Facts, Kind, references
 from devcluster.process_node.launch import Launch, Place, pod_address
 from devcluster.process_node.mounts import Mounts
+from devcluster.process_node.resources import POD_STATUS
 from devcluster.process_node.runner import ContainerRunner, Ending, Surroundings
 from devcluster.process_node.settings import HOST_IP, NodeSettings
 from devcluster.process_node.status import NEVER, ON_FAILURE, ContainerState, PodState, Waiting, recovered, timestamp
 from devcluster.process_node.volumes import PodVolumes, VolumeError
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.resources import PODS
 
 Object = dict[str, Any]
 logger = logging.getLogger(__name__)
@@ -31,7 +33,7 @@ _RETRY_SECONDS = 1.0
 _REFRESH_SECONDS = 30.0
 #: Seconds left to a pod whose object was removed by force, as on a kubelet.
 _FORCED_GRACE = 1.0
-_OVERDUE = "Pod was active on the node longer than the specified deadline"
+_DEADLINE_EXCEEDED = "Pod was active on the node longer than the specified deadline"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,8 @@ class PodWorker:
         self.pod = pod
         self._services = services
         self._uid: str = pod["metadata"]["uid"]
-        self._path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+        self._path = PODS.path(pod["metadata"]["namespace"], pod["metadata"]["name"])
+        self._status_path = POD_STATUS.path(pod["metadata"]["namespace"], pod["metadata"]["name"])
         host_network = pod["spec"].get("hostNetwork", False)
         facts = Facts(settings.name, HOST_IP if host_network else pod_address(self._uid), HOST_IP)
         self.place = Place(settings, facts, services.server, services.authority)
@@ -68,8 +71,8 @@ class PodWorker:
         self._changed, self._observed, self._farewell = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._exists = True
         self._leaving = False
-        self._overdue = False
-        self._over = False
+        self._deadline_exceeded = False
+        self._finished = False
         self._grace: float = pod["spec"].get("terminationGracePeriodSeconds", 30)
 
     def observe(self, pod: Object) -> None:
@@ -102,9 +105,9 @@ class PodWorker:
         ]
         try:
             await self._live()
-            if self._overdue:
-                self.state.reason, self.state.message = "DeadlineExceeded", _OVERDUE
-            self._over = True
+            if self._deadline_exceeded:
+                self.state.reason, self.state.message = "DeadlineExceeded", _DEADLINE_EXCEEDED
+            self._finished = True
             self._changed.set()
             await self._farewell.wait()
         finally:
@@ -202,7 +205,7 @@ class PodWorker:
         if limit is None:
             return
         await asyncio.sleep(max(0.0, limit - (datetime.now(UTC) - self.state.started).total_seconds()))
-        self._overdue = not self._ending
+        self._deadline_exceeded = not self._ending
         self._end(self._grace)
 
     async def _publish_changes(self) -> None:
@@ -220,12 +223,11 @@ class PodWorker:
 
     async def _publish(self) -> None:
         status = self.state.as_object(datetime.now(UTC))
-        if status["phase"] in ("Succeeded", "Failed") and not self._over:
+        if status["phase"] in ("Succeeded", "Failed") and not self._finished:
             return  # as on a kubelet, the last phase comes with its reason, when nothing of the pod runs any more
         if status != self._published:
-            await self._services.kube.strategic_merge(
-                f"{self._path}/status", {"metadata": {"uid": self._uid}, "status": status}
-            )
+            body = {"metadata": {"uid": self._uid}, "status": status}
+            await self._services.kube.strategic_merge(self._status_path, body)
             self._published = status
 
     async def _say_goodbye(self) -> None:

@@ -16,11 +16,13 @@ from typing import Any
 
 from devcluster.process_node.environment import ConfigError, Facts, Kind, field_value
 from devcluster.process_node.mounts import Mount, Mounts
+from devcluster.process_node.resources import ACCOUNT_TOKEN, CLAIMS, CONFIG_MAPS, SECRETS, VOLUMES
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.resources import Resource
 
 Object = dict[str, Any]
 _KINDS: dict[str, Kind] = {"configMap": "ConfigMap", "secret": "Secret"}
-_PLURALS: dict[Kind, str] = {"ConfigMap": "configmaps", "Secret": "secrets"}
+_RESOURCES: dict[Kind, Resource] = {"ConfigMap": CONFIG_MAPS, "Secret": SECRETS}
 _TOKEN_SECONDS = 3600
 #: A token is renewed when this share of its life has passed, as a kubelet does.
 _TOKEN_RENEWAL = 0.8
@@ -130,7 +132,7 @@ class PodVolumes:
 
     async def _object(self, namespace: str, kind: Kind, name: str) -> dict[str, bytes] | None:
         try:
-            found = await self._kube.get(f"/api/v1/namespaces/{namespace}/{_PLURALS[kind]}/{name}")
+            found = await self._kube.get(_RESOURCES[kind].path(namespace, name))
         except KubeError as error:
             if error.status == 404:
                 return None
@@ -141,10 +143,10 @@ class PodVolumes:
         return plain | {key: base64.b64decode(value) for key, value in found.get("binaryData", {}).items()}
 
     async def _claim(self, namespace: str, name: str) -> Path:
-        claim = await self._kube.get(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims/{name}")
+        claim = await self._kube.get(CLAIMS.path(namespace, name))
         if claim.get("status", {}).get("phase") != "Bound":
             raise VolumeError(f"PersistentVolumeClaim {name} is not bound")
-        volume = await self._kube.get(f"/api/v1/persistentvolumes/{claim['spec']['volumeName']}")
+        volume = await self._kube.get(VOLUMES.path(None, claim["spec"]["volumeName"]))
         for kind in ("hostPath", "local"):
             if kind in volume["spec"]:
                 return _host_path(volume["spec"][kind])
@@ -160,7 +162,7 @@ class PodVolumes:
         bound = {"apiVersion": "v1", "kind": "Pod", "name": metadata["name"], "uid": metadata["uid"]}
         audience = {"audiences": [wanted["audience"]]} if wanted.get("audience") else {}
         answer = await self._kube.create(
-            f"/api/v1/namespaces/{metadata['namespace']}/serviceaccounts/{account}/token",
+            ACCOUNT_TOKEN.path(metadata["namespace"], account),
             {"spec": {"expirationSeconds": seconds, "boundObjectRef": bound, **audience}},
         )
         self._tokens[key] = (answer["status"]["token"], time.monotonic() + seconds * _TOKEN_RENEWAL)

@@ -15,13 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from gpu_relay.api.words import TRAINER_CONTAINER
 from gpu_relay.clients.resources import EVENTS, JOBS
 from gpu_relay.domain.objects.event import job_event_of
-from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
+from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.overview.log_source import LogSource, newest_log_source
 from relay_page import jobs
 from relay_page.feed import NOT_INSTALLED, Feed
 from relay_page.settings import PageSettings
-from relay_page.viewer_client import NotFoundError, Object, ViewerClient, ViewerClientError, open_session
+from relay_page.viewer_client import NotFoundError, ViewerClient, ViewerClientError, open_session
 
 STATIC = Path(__file__).parent / "static"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -161,7 +161,7 @@ async def _read_job(client: ViewerClient, namespace: str, name: str) -> Job:
 async def _events(client: ViewerClient, job: JobKey) -> Object:
     """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
     try:
-        found = await client.list_some(EVENTS, job.namespace, {"fieldSelector": f"involvedObject.uid={job.uid}"})
+        found = await client.list_some(EVENTS, job.namespace, f"involvedObject.uid={job.uid}")
     except ViewerClientError as error:
         return {"events": [], "eventsProblem": str(error)}
     newest_first = sorted(map(job_event_of, found), key=lambda each: each.at, reverse=True)

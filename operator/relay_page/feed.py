@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
 from gpu_relay.clients.resources import JOBS, LEASES, PODS, Resource
+from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.lease import GpuLease, lease_of
 from gpu_relay.domain.objects.resident import ResidentPod, resident_pod_of
 from relay_page import jobs
@@ -17,7 +18,6 @@ from relay_page.viewer_client import (
     ExpiredError,
     ForbiddenError,
     NotFoundError,
-    Object,
     Right,
     ViewerClient,
     ViewerClientError,
@@ -59,7 +59,7 @@ class Source(Generic[T]):
         """`shows` is what the page shows with it; without it, the feed does not work."""
         self._resource = resource
         self._namespace = namespace
-        self._query = {"labelSelector": labels}
+        self._labels = labels
         self._decode = decode
         self.shows = shows
         self.items: dict[str, T] = {}
@@ -70,14 +70,14 @@ class Source(Generic[T]):
 
     async def read(self, client: ViewerClient) -> None:
         """List; ViewerClientError where that is refused."""
-        items, self._version = await client.list(self._resource, self._namespace, self._query)
+        items, self._version = await client.list(self._resource, self._namespace, self._labels)
         self.items = {item["metadata"]["uid"]: self._decode(item) for item in items}
 
     async def follow(self, client: ViewerClient) -> AsyncIterator[None]:
         """Watch after `read`, and yield after each change."""
         while True:
             try:
-                changes = client.watch(self._resource, self._namespace, self._query, self._version)
+                changes = client.watch(self._resource, self._namespace, self._labels, self._version)
                 async for kind, item in changes:
                     self._version = item["metadata"]["resourceVersion"]
                     if kind == "DELETED":

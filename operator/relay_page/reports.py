@@ -4,13 +4,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterable
 
-import aiohttp
-
 from gpu_relay.domain.objects.resident import GpuReport, Resident, ResidentPod, report_of, resident_of
 from relay_page.viewer_client import ForbiddenError, Right, ViewerClient, ViewerClientError
 
 _EVERY_SECONDS = 10.0
-_TIMEOUT = aiohttp.ClientTimeout(total=4, connect=2)
+_TIMEOUT_SECONDS = 4.0
 _MOST_BYTES = 64 * 1024
 
 
@@ -52,7 +50,7 @@ class ResidentReports:
     async def _ask(self, pod: ResidentPod) -> None:
         try:
             raw = await self._client.ask_pod(
-                pod.namespace, pod.name, pod.port, "api/v1/gpu", most=_MOST_BYTES, timeout=_TIMEOUT
+                pod.namespace, pod.name, pod.port, "api/v1/gpu", most=_MOST_BYTES, timeout=_TIMEOUT_SECONDS
             )
             self._answers[pod.uid] = report_of(json.loads(raw))
         except ForbiddenError as error:

@@ -1,33 +1,31 @@
 """The Kubernetes API as one viewer's token may see it: reads only, no credentials but the viewer's.
 
-It is a client of its own. The operator's `clients.kube` has one identity from a kubeconfig or a service account; here
-each request has the token of its viewer on connections that all viewers share, without cookies, redirects or proxies,
-and with limits on what is read into memory. So the page's image needs no Kubernetes library.
+Each request has the token of its viewer, on connections that all viewers share, without cookies, redirects or proxies,
+and with limits on what is read into memory.
 """
 
-import json
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
-from urllib.parse import urlencode
 
 import aiohttp
 
+from gpu_relay.clients.kube_error import KubeError, Object, TooLargeError
+from gpu_relay.clients.kube_reader import KubeReader
 from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
+from gpu_relay.clients.rest_client import Connection, RestClient
 
-Object = dict[str, Any]
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{1,16384}")
-_USER = re.compile(r'User "([^"]{1,253})"')
-"""The account in the API server's message about a missing right."""
 _PAGE = 250
 _MOST_ITEMS = 500
-_TIMEOUT = aiohttp.ClientTimeout(total=30, connect=5)
+_TIMEOUT_SECONDS = 30.0
 _WATCH_SECONDS = 240
-_LONGEST_LINE = 8 * 2**20
 _MOST_BYTES = 64 * 2**20
 _LONGEST_MESSAGE = 500
+_NO_GATEWAY = 502
+_GONE = 410
 
 
 @dataclass(frozen=True)
@@ -90,35 +88,30 @@ class ViewerClient:
         """
         if not _TOKEN.fullmatch(token):
             raise ViewerClientError(401, "Enter a token: `kubectl create token` prints one.")
-        self._session = session
-        self._server = server
-        self._headers = {"Authorization": f"Bearer {token}", "Accept": "application/json"}
+
+        async def authorization() -> str:
+            return f"Bearer {token}"
+
+        rest = RestClient(Connection(session, server, authorization), _TIMEOUT_SECONDS, _MOST_BYTES)
+        self._kube = KubeReader(rest, page=_PAGE)
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object:
         """Read one object; ViewerClientError where that is refused."""
-        return await self._object(resource.path(namespace, name), {}, Right("get", resource, namespace))
+        with _sentences(Right("get", resource, namespace)):
+            return await self._kube.get(resource.path(namespace, name))
 
-    async def list_some(self, resource: Resource, namespace: str, query: Mapping[str, str]) -> list[Object]:
+    async def list_some(self, resource: Resource, namespace: str, fields: str) -> Sequence[Object]:
         """Read the first items of a list, at most 500."""
-        path, right = resource.path(namespace), Right("list", resource, namespace)
-        return list((await self._object(path, {**query, "limit": str(_MOST_ITEMS)}, right))["items"])
+        with _sentences(Right("list", resource, namespace)):
+            return await self._kube.list_some(resource.path(namespace), fields=fields, most_items=_MOST_ITEMS)
 
-    async def list(
-        self, resource: Resource, namespace: str | None, query: Mapping[str, str]
-    ) -> tuple[list[Object], str]:
+    async def list(self, resource: Resource, namespace: str | None, labels: str) -> tuple[Sequence[Object], str]:
         """Read a whole list in pages; returns the items and the version from which a watch resumes."""
-        path, right = resource.path(namespace), Right("list", resource, namespace)
-        items: list[Object] = []
-        token = ""
-        while True:
-            page = await self._object(path, {**query, "limit": str(_PAGE), "continue": token}, right)
-            items += page["items"]
-            token = page["metadata"].get("continue", "")
-            if not token:
-                return items, page["metadata"]["resourceVersion"]
+        with _sentences(Right("list", resource, namespace)):
+            return await self._kube.list_with_version(resource.path(namespace), labels=labels)
 
     async def watch(
-        self, resource: Resource, namespace: str | None, query: Mapping[str, str], since: str
+        self, resource: Resource, namespace: str | None, labels: str, since: str
     ) -> AsyncIterator[tuple[str, Object]]:
         """Yield (ADDED, MODIFIED, DELETED or BOOKMARK, object) after a version, until the API server ends it.
 
@@ -127,127 +120,77 @@ class ViewerClient:
             ViewerClientError: refused, or the connection broke.
 
         """
-        how = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(_WATCH_SECONDS)}
-        url = self._url(resource.path(namespace), {**query, **how, "resourceVersion": since})
-        limit = aiohttp.ClientTimeout(total=_WATCH_SECONDS + 30, connect=5)
-        try:
-            async with self._session.get(url, headers=self._headers, timeout=limit, allow_redirects=False) as answer:
-                if answer.status == 410:
-                    raise ExpiredError
-                if answer.status != 200:
-                    raise await _refusal(answer, Right("watch", resource, namespace))
-                async for line in _lines(answer):
-                    event = json.loads(line)
-                    if event["type"] == "ERROR":
-                        raise ExpiredError
-                    yield event["type"], event["object"]
-        except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise _unreachable(error) from error
+        changes = self._kube.watch(
+            resource.path(namespace), version=since, seconds=_WATCH_SECONDS, labels=labels, bookmarks=True
+        )
+        with _sentences(Right("watch", resource, namespace)):
+            try:
+                async for change in changes:
+                    yield change
+            except TooLargeError as error:
+                message = "The API server sent an object that is too large to show."
+                raise ViewerClientError(_NO_GATEWAY, message) from error
+            except KubeError as error:
+                if error.status == _GONE:
+                    raise ExpiredError from error
+                raise
 
-    async def log(self, namespace: str, pod: str, query: Mapping[str, str], *, most: int) -> bytes:
+    async def log(self, namespace: str, pod: str, query: dict[str, str], *, most: int) -> bytes:
         """Read a container's log of at most so many bytes."""
-        return await self._read(POD_LOG.path(namespace, pod), query, Right("get", POD_LOG, namespace), most=most)
+        with _sentences(Right("get", POD_LOG, namespace)):
+            return await self._kube.read(POD_LOG.path(namespace, pod), query, most=most)
 
     async def ask_pod(
-        self, namespace: str, pod: str, port: int, path: str, *, most: int, timeout: aiohttp.ClientTimeout = _TIMEOUT
+        self, namespace: str, pod: str, port: int, path: str, *, most: int, timeout: float = _TIMEOUT_SECONDS
     ) -> bytes:
-        """Read what a pod answers at a port, at most so many bytes, through the API server.
+        """Read what a pod answers at a port, at most so many bytes, through the API server; `timeout` is in seconds.
 
         Raises:
             ViewerClientError: status 502 where the API server cannot reach the pod, else the status that it answered.
 
         """
         proxied = pod_proxy_path(namespace, pod, port, path)
-        right = Right("get", POD_PROXY, namespace)
         try:
-            return await self._read(proxied, {}, right, most=most, timeout=timeout)
+            with _sentences(Right("get", POD_PROXY, namespace)):
+                return await self._kube.read(proxied, {}, most=most, timeout=timeout)
         except ViewerClientError as error:
             if error.status < 500:
                 raise
             raise ViewerClientError(
-                502,
+                _NO_GATEWAY,
                 f"The API server cannot reach pod {pod} at port {port}: the pod may have ended, "
                 "or a NetworkPolicy does not allow the API server's address.",
             ) from error
 
-    async def _object(self, path: str, query: Mapping[str, str], right: Right) -> Object:
-        raw = await self._read(path, query, right, most=_MOST_BYTES)
-        try:
-            return dict(json.loads(raw))
-        except ValueError as error:
-            raise ViewerClientError(502, "The API server's response is not a JSON object.") from error
 
-    async def _read(
-        self,
-        path: str,
-        query: Mapping[str, str],
-        right: Right,
-        *,
-        most: int,
-        timeout: aiohttp.ClientTimeout = _TIMEOUT,
-    ) -> bytes:
-        """Read an answer of at most so many bytes; ViewerClientError where it is refused or larger."""
-        try:
-            async with self._session.get(
-                self._url(path, query), headers=self._headers, timeout=timeout, allow_redirects=False
-            ) as answer:
-                if answer.status != 200:
-                    raise await _refusal(answer, right)
-                return await _bounded(answer, most)
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise _unreachable(error) from error
-
-    def _url(self, path: str, query: Mapping[str, str]) -> str:
-        given = {key: value for key, value in query.items() if value}
-        return self._server + path + (f"?{urlencode(given)}" if given else "")
-
-
-async def _lines(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
-    rest = b""
-    async for chunk in answer.content.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line
-        if len(rest) > _LONGEST_LINE:
-            raise ViewerClientError(502, "The API server sent an object that is too large to show.")
-
-
-async def _bounded(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    body = bytearray()
-    async for chunk in answer.content.iter_any():
-        body += chunk
-        if len(body) > most:
-            raise ViewerClientError(502, f"The answer has more than {most:,} bytes.")
-    return bytes(body)
-
-
-async def _refusal(answer: aiohttp.ClientResponse, right: Right) -> ViewerClientError:
-    """Say in a sentence what the API server refused, and what would help."""
-    if answer.status == 401:
-        return ViewerClientError(
-            401, "The API server does not accept this token: it is mistyped or has expired. Create a new one."
-        )
-    raw = await answer.content.read(64 * 1024)
-    status = _status_of(raw)
-    text = raw.decode(errors="replace").strip() if status is None else str(status.get("message") or "")
-    message = text[:_LONGEST_MESSAGE] or f"The API server answered {answer.status}."
-    if answer.status == 403 and status is not None and "cannot" in message:
-        user = _USER.search(message)
-        return ForbiddenError(right, user[1] if user else "")
-    if answer.status == 404:
-        return NotFoundError(message, kind_is_known=bool(((status or {}).get("details") or {}).get("name")))
-    return ViewerClientError(answer.status, message)
-
-
-def _status_of(raw: bytes) -> Object | None:
-    """Read the API server's own answer to a request that it refuses; None for an answer of a pod behind it."""
+@contextmanager
+def _sentences(right: Right) -> Iterator[None]:
+    """Raise the ViewerClientError that describes a failed request, which needs this right."""
     try:
-        answer = json.loads(raw)
-    except ValueError:
-        return None
-    return answer if isinstance(answer, dict) and answer.get("kind") == "Status" else None
+        yield
+    except KubeError as error:
+        if error.status == 0:
+            raise ViewerClientError(_NO_GATEWAY, _unreadable(error)[:_LONGEST_MESSAGE]) from error
+        raise _refusal(error, right) from error
 
 
-def _unreachable(error: Exception) -> ViewerClientError:
-    return ViewerClientError(502, f"The API server does not answer: {type(error).__name__} {error}"[:_LONGEST_MESSAGE])
+def _refusal(error: KubeError, right: Right) -> ViewerClientError:
+    """Say in a sentence what the API server refused, and what would help."""
+    message = error.message[:_LONGEST_MESSAGE]
+    if error.status == 401:
+        message = "The API server does not accept this token: it is mistyped or has expired. Create a new one."
+    if error.right_is_missing:
+        return ForbiddenError(right, error.user)
+    if error.not_found:
+        return NotFoundError(message, kind_is_known=not error.kind_not_found)
+    return ViewerClientError(error.status, message)
+
+
+def _unreadable(error: KubeError) -> str:
+    """Say why there is no response that can be shown."""
+    cause = error.__cause__
+    if isinstance(error, TooLargeError):
+        return f"The answer has more than {error.most:,} bytes."
+    if isinstance(cause, ValueError):
+        return "The API server's response is not a JSON object."
+    return f"The API server does not answer: {type(cause).__name__} {cause}"

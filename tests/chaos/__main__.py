@@ -62,7 +62,7 @@ def _plans(seeds: range, events: list[str] | None) -> list[Plan]:
 
 
 async def _all(run_dir: Path, folder: Path, plans: list[Plan], at_once: int, patience: float) -> list[Outcome]:
-    async with Api.connect(run_dir) as api:
+    async with Api.of_run(run_dir) as api:
         heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
         gate = asyncio.Semaphore(at_once)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from devcluster.scripted.resident import ScriptedResident
-from tests.chaos.api import Object
+from gpu_relay.clients.kube import Object
 from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage

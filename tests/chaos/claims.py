@@ -16,13 +16,13 @@ async def create_claims(api: Api, namespace: str, names: Sequence[str] = NAMES) 
         shared = {"accessModes": ["ReadWriteMany"], "storageClassName": ""}
         reference = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": namespace, "name": name}
         path = {"hostPath": {"path": f"/tmp/{volume}"}, "capacity": {"storage": "1Gi"}, "claimRef": reference}
-        await api.post(_VOLUMES, {"metadata": {"name": volume}, "spec": {**shared, **path}})
+        await api.create(_VOLUMES, {"metadata": {"name": volume}, "spec": {**shared, **path}})
         wanted = {**shared, "volumeName": volume, "resources": {"requests": {"storage": "1Gi"}}}
         claims = f"/api/v1/namespaces/{namespace}/persistentvolumeclaims"
-        await api.post(claims, {"metadata": {"name": name}, "spec": wanted})
+        await api.create(claims, {"metadata": {"name": name}, "spec": wanted})
 
 
 async def delete_volumes(api: Api, namespace: str, names: Sequence[str] = NAMES) -> None:
     """Delete the volumes; the PVCs are deleted with their namespace."""
     for name in names:
-        await api.delete(f"{_VOLUMES}/{namespace}-{name}")
+        await api.remove(f"{_VOLUMES}/{namespace}-{name}")

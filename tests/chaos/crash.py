@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tests.chaos.api import Api, Object
+from gpu_relay.clients.kube import Object
+from tests.chaos.api import Api
 from tests.chaos.proxy import UNTOUCHED, Call, Fate
 from tests.chaos.stage import Stage, open_stage
 

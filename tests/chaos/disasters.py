@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from tests.chaos.api import ApiError
+from gpu_relay.clients.kube import KubeError
 from tests.chaos.jobs import training
 from tests.chaos.operators import Operator
 from tests.chaos.stage import Stage
@@ -68,7 +68,7 @@ async def strike(stage: Stage, disasters: Sequence[tuple[float, str]]) -> None:
         await asyncio.sleep(max(0.0, when - (time.monotonic() - began)))
         try:
             await STRIKES[name](stage)
-        except ApiError as error:
+        except KubeError as error:
             if error.status != 404:
                 raise
 

@@ -156,7 +156,7 @@ async def node_unreadable(stage: Stage, draw: Random) -> None:
     """The API server refuses reads of one node, while a job with a nodeSelector is in the queue."""
     async with stage.changing:
         pod = _resident(stage, draw)
-        body = {"reason": "Forbidden", "message": "injected: may not read the node"}
+        body = {"kind": "Status", "reason": "Forbidden", "message": "injected: may not read the node"}
         refusal = Fate(instead=Canned(403, body))
 
         def refuses(call: Call) -> Fate | None:
@@ -189,6 +189,5 @@ def _load_unless_held(resident: ScriptedResident) -> None:
 
 async def _delete_pods_of(stage: Stage, namespace: str, node: str) -> None:
     """Delete a node's pods at once, as the pod garbage collector does when their node is gone."""
-    listed = await stage.api.get(stage.pods_path(namespace), fieldSelector=f"spec.nodeName={node}")
-    for pod in listed["items"]:
-        await stage.api.delete(f"{stage.pods_path(namespace)}/{pod['metadata']['name']}", gracePeriodSeconds=0)
+    for pod in await stage.api.list(stage.pods_path(namespace), fields=f"spec.nodeName={node}"):
+        await stage.api.remove(f"{stage.pods_path(namespace)}/{pod['metadata']['name']}", gracePeriodSeconds=0)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from random import Random
 
-from tests.chaos.api import ApiError
+from gpu_relay.clients.kube import KubeError
 from tests.chaos.jobs import begin_training
 from tests.chaos.kubelet import HANGS
 from tests.chaos.proxy import Call
@@ -31,7 +31,7 @@ async def spec_unreadable(stage: Stage, draw: Random) -> None:
     with _cannot_be_read(stage, name):
         try:
             await stage.change(name, podTemplate={"image": "gpu-relay/yolo\u00a01"})
-        except ApiError as error:
+        except KubeError as error:
             if error.status != _INVALID:
                 raise
         await asyncio.sleep(_LASTS)
@@ -52,11 +52,11 @@ async def phase_unknown(stage: Stage, draw: Random) -> None:
 
     with _cannot_be_read(stage, name):
         stage.fates.insert(0, ends_when_rewritten)
-        await stage.api.patch(f"{path}/status", {"status": {"phase": "Hibernating"}})
+        await stage.api.merge(f"{path}/status", {"status": {"phase": "Hibernating"}})
         await asyncio.sleep(_LASTS)
         stage.fates.remove(ends_when_rewritten)
     if (await stage.api.get(path))["status"].get("phase") == "Hibernating":
-        await stage.api.patch(f"{path}/status", {"status": {"phase": before}})
+        await stage.api.merge(f"{path}/status", {"status": {"phase": before}})
 
 
 async def status_unreadable(stage: Stage, draw: Random) -> None:
@@ -66,9 +66,9 @@ async def status_unreadable(stage: Stage, draw: Random) -> None:
     path = f"{stage.jobs_path()}/{name}"
     before = (await stage.api.get(path))["status"].get("startTime")
     with _cannot_be_read(stage, name):
-        await stage.api.patch(f"{path}/status", {"status": {"startTime": "0000-01-01T00:00:00Z"}})
+        await stage.api.merge(f"{path}/status", {"status": {"startTime": "0000-01-01T00:00:00Z"}})
         await asyncio.sleep(_LASTS)
-    await stage.api.patch(f"{path}/status", {"status": {"startTime": before}})
+    await stage.api.merge(f"{path}/status", {"status": {"startTime": before}})
 
 
 async def reason_unknown(stage: Stage, draw: Random) -> None:
@@ -81,7 +81,7 @@ async def reason_unknown(stage: Stage, draw: Random) -> None:
             break
         await asyncio.sleep(_TRY)
     unknown = [{**each, "reason": "FromALaterVersion"} for each in conditions]
-    await stage.api.patch(f"{path}/status", {"status": {"conditions": unknown}})
+    await stage.api.merge(f"{path}/status", {"status": {"conditions": unknown}})
     await stage.change("later", suspend=False)
 
 
@@ -91,12 +91,12 @@ async def same_name_again(stage: Stage, draw: Random) -> None:
     await begin_training(stage, name)
     path = f"{stage.jobs_path()}/{name}"
     before, stage.kubelet.checkpoint = stage.kubelet.checkpoint, _CHECKPOINT
-    await stage.api.delete(path, propagationPolicy="Background")
+    await stage.api.remove(path, propagationPolicy="Background")
     for _ in range(_TRIES):
         try:
             await stage.apply(name, backoffLimit=0)
             break
-        except ApiError as error:
+        except KubeError as error:
             if error.status != 409:
                 raise
             await asyncio.sleep(_TRY)

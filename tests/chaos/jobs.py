@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from tests.chaos.api import Object
+from gpu_relay.clients.kube import Object
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
 
@@ -35,7 +35,7 @@ async def begin_training(stage: Stage, name: str) -> None:
 async def training_pods(stage: Stage, job: str) -> list[Object]:
     """Read the training pods of a job of the tenant."""
     selector = f"gpurelay.dev/job={job},gpurelay.dev/gpu"
-    return list((await stage.api.get(stage.pods_path(), labelSelector=selector))["items"])
+    return await stage.api.list(stage.pods_path(), labels=selector)
 
 
 async def training_on(pod: ResidentPod) -> None:

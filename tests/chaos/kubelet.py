@@ -8,7 +8,8 @@ import json
 
 from devcluster.scripted.manifests import container
 from devcluster.scripted.resident import ScriptedResident
-from tests.chaos.api import Api, ApiError, Object
+from gpu_relay.clients.kube import KubeError, Object
+from tests.chaos.api import Api
 from tests.chaos.residents import Residents
 
 TRAINER = "trainer"
@@ -44,12 +45,12 @@ class Kubelet:
 
     async def run(self) -> None:
         """Work until cancelled."""
-        query = {"labelSelector": "gpurelay.dev/job"}
-        listed = await self._api.get(self._pods, **query)
-        for pod in listed["items"]:
+        labels = "gpurelay.dev/job"
+        pods, version = await self._api.list_with_version(self._pods, labels=labels)
+        for pod in pods:
             self._see("ADDED", pod)
         try:
-            async for kind, pod in self._api.watch(self._pods, listed["metadata"]["resourceVersion"], **query):
+            async for kind, pod in self._api.follow(self._pods, version, labels=labels):
                 self._see(kind, pod)
         finally:
             for task in self._runs.values():
@@ -89,7 +90,7 @@ class Kubelet:
             if await self._end(pod, reason, stop):
                 await stop if not stop.done() else None
                 await self._gone(pod)
-        except ApiError as error:
+        except KubeError as error:
             if error.status not in {404, 409}:
                 raise
 
@@ -156,8 +157,8 @@ class Kubelet:
         statuses = [{**container(state), "name": name} for name, state in sorted(states.items())]
         body = {"metadata": {"uid": meta["uid"]}, "status": {"phase": phase, "containerStatuses": statuses}}
         try:
-            await self._api.patch(f"{self._pods}/{meta['name']}/status", body)
-        except ApiError as error:
+            await self._api.merge(f"{self._pods}/{meta['name']}/status", body)
+        except KubeError as error:
             if error.status in {404, 409}:
                 return False
             raise
@@ -168,7 +169,7 @@ class Kubelet:
         path, uid = f"{self._pods}/{pod['metadata']['name']}", pod["metadata"]["uid"]
         now = await self._api.find(path)
         if now is not None and now["metadata"]["uid"] == uid and "deletionTimestamp" in now["metadata"]:
-            await self._api.delete(path, gracePeriodSeconds=0, preconditions={"uid": uid})
+            await self._api.remove(path, gracePeriodSeconds=0, preconditions={"uid": uid})
 
 
 def trains(pod: Object) -> bool:

@@ -5,7 +5,8 @@ import itertools
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.chaos.api import Api, ApiError, Object
+from gpu_relay.clients.kube import KubeError, Object
+from tests.chaos.api import Api
 
 GPU_RESOURCE = "nvidia.com/gpu"
 SHARES = 4
@@ -27,7 +28,7 @@ class Nodes:
         name = f"{self._scenario}-node-{next(self._numbers)}"
         meta = {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}}
         body = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": _status()}
-        await self._api.post("/api/v1/nodes", body)
+        await self._api.create("/api/v1/nodes", body)
         # A node has the taint not-ready from its registration until a controller has seen its status.
         await self.change(name, taints=None)
         self.names.append(name)
@@ -36,24 +37,24 @@ class Nodes:
     async def remove(self, name: str) -> None:
         """Delete a node, as the cloud's controller does when its machine has gone."""
         self.names.remove(name)
-        await self._api.delete(f"/api/v1/nodes/{name}")
+        await self._api.remove(f"/api/v1/nodes/{name}")
 
     async def change(self, name: str, **spec: Any) -> None:
         """Change fields of a node's spec."""
-        await self._api.patch(f"/api/v1/nodes/{name}", {"spec": spec})
+        await self._api.merge(f"/api/v1/nodes/{name}", {"spec": spec})
 
     async def offer(self, name: str, shares: int) -> None:
         """Set how many pods may have the node's GPU, as a device plugin reports it."""
         status = {"capacity": {GPU_RESOURCE: str(shares)}, "allocatable": {GPU_RESOURCE: str(shares)}}
-        await self._api.patch(f"/api/v1/nodes/{name}/status", {"status": status})
+        await self._api.merge(f"/api/v1/nodes/{name}/status", {"status": status})
 
     async def keep_ready(self) -> None:
         """Report again and again that the nodes are ready, as their kubelets do."""
         while True:
             for name in self.names:
                 try:
-                    await self._api.patch(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [_ready()]}})
-                except ApiError as error:
+                    await self._api.merge(f"/api/v1/nodes/{name}/status", {"status": {"conditions": [_ready()]}})
+                except KubeError as error:
                     if error.status != 404:
                         raise
             await asyncio.sleep(_HEARTBEAT)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from devcluster.scripted.resident import ScriptedResident
-from tests.chaos.api import ApiError, Object
+from gpu_relay.clients.kube import KubeError, Object
 from tests.chaos.births import Births, Owner, gpu_of
 from tests.chaos.intervals import Spans
 from tests.chaos.kubelet import trains
@@ -66,7 +66,7 @@ class Observer:
             tasks.create_task(self._watch(self.stage.jobs_path(self.stage.bystander), self._bystander_changed))
             for namespace in self.stage.tenants:
                 pods = self.stage.pods_path(namespace)
-                tasks.create_task(self._watch(pods, self._pod_changed, labelSelector="gpurelay.dev/gpu"))
+                tasks.create_task(self._watch(pods, self._pod_changed, labels="gpurelay.dev/gpu"))
 
     def _opened(self, loop: asyncio.AbstractEventLoop, pod: ResidentPod) -> None:
         pod.scripted.before_load = partial(self._may_load, pod.scripted, loop)
@@ -75,9 +75,9 @@ class Observer:
         self._outages.follow(pod.scripted)
         self._waits.gpus.setdefault(pod.gpu, time.monotonic())
 
-    async def _watch(self, path: str, changed: Callable[[str, Object], None], **query: str) -> None:
-        listed = await self.stage.api.get(path, **query)
-        async for kind, raw in self.stage.api.watch(path, listed["metadata"]["resourceVersion"], **query):
+    async def _watch(self, path: str, changed: Callable[[str, Object], None], labels: str = "") -> None:
+        _, version = await self.stage.api.list_with_version(path, labels=labels)
+        async for kind, raw in self.stage.api.follow(path, version, labels=labels):
             changed(kind, raw)
 
     # while it runs
@@ -141,7 +141,7 @@ class Observer:
         found = asyncio.run_coroutine_threadsafe(self._pods_on(resident.uuid.lower()), loop)
         try:
             live = found.result(10)
-        except (ApiError, TimeoutError):
+        except (KubeError, TimeoutError):
             return
         if live:
             self._violated(f"the resident loads while {live} live on its GPU")
@@ -158,10 +158,8 @@ class Observer:
 
     async def _pods_on(self, gpu: str) -> list[str]:
         selector = f"gpurelay.dev/gpu={gpu}"
-        lists = [
-            await self.stage.api.get(self.stage.pods_path(each), labelSelector=selector) for each in self.stage.tenants
-        ]
-        return [pod["metadata"]["name"] for each in lists for pod in each["items"] if trains(pod)]
+        lists = [await self.stage.api.list(self.stage.pods_path(each), labels=selector) for each in self.stage.tenants]
+        return [pod["metadata"]["name"] for pods in lists for pod in pods if trains(pod)]
 
     def _called(self, call: Call) -> None:
         if call.is_order and call.operator:

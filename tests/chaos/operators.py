@@ -1,15 +1,11 @@
-"""Operators as processes that cost little to start: forked from a server that has imported everything already."""
+"""The operators of a scenario, as processes that cost little to start."""
 
-import multiprocessing
 import os
 import signal
-import sys
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-_context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["gpu_relay.__main__", "tests.chaos.operators"])
+from devcluster.programs.forked import ForkedProcess
 
 
 class Operator:
@@ -22,51 +18,29 @@ class Operator:
         self.starts = 0
         self.continued = float("-inf")
         """When it last resumed after a pause (monotonic, seconds)."""
-        self._environment = {**environment, "POD_NAME": name, "POD_UID": name}
+        self._environment = {**os.environ, **environment, "POD_NAME": name, "POD_UID": name}
         self._skew = skew
-        self._process: BaseProcess | None = None
+        self._process: ForkedProcess | None = None
 
     def start(self) -> None:
         """Start the next process."""
         self.starts += 1
-        arguments = (self._environment, str(self.log), self._skew)
-        self._process = _context.Process(target=_run, args=arguments, daemon=True)
-        self._process.start()
+        self._process = ForkedProcess(["run"], self._environment, self.log, skew=self._skew)
 
     @property
     def running(self) -> bool:
         """True while its process lives."""
-        return self._process is not None and self._process.is_alive()
+        return self._process is not None and self._process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal, if it lives."""
-        if self._process is not None and self._process.pid is not None and self._process.is_alive():
-            os.kill(self._process.pid, number)
+        if self._process is not None and self.running:
+            self._process.send_signal(number)
             if number == signal.SIGCONT:
                 self.continued = time.monotonic()
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone."""
-        self.signal(signal.SIGKILL)
         if self._process is not None:
-            self._process.join(10)
-
-
-def _run(environment: dict[str, str], log: str, skew: float) -> None:
-    """Be the operator (in the new process)."""
-    os.environ.update(environment)
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for standard in (1, 2):
-        os.dup2(descriptor, standard)
-    sys.argv = ["gpu-relay", "run"]
-    if skew:
-        wall = time.time
-        time.time = lambda: wall() + skew
-    from kubernetes import config
-    from kubernetes.aio import config as aio_config
-
-    from gpu_relay.__main__ import main
-
-    for client in (config, aio_config):  # they read the variable when they are imported, which was in the fork server
-        client.kube_config.KUBE_CONFIG_DEFAULT_LOCATION = environment["KUBECONFIG"]
-    main()
+            self._process.kill()
+            self._process.wait(10)

@@ -3,7 +3,7 @@
 import json
 from random import Random
 
-from tests.chaos.api import ApiError
+from gpu_relay.clients.kube import KubeError
 from tests.chaos.jobs import begin_training, meets, training_pods
 from tests.chaos.kubelet import with_sidecar
 from tests.chaos.proxy import Call, Canned, Fate
@@ -34,7 +34,7 @@ async def sidecar_outlives(stage: Stage, draw: Random) -> None:
 async def webhook_down(stage: Stage, draw: Random) -> None:
     """The webhook that is called for each pod of the tenant does not answer for a while."""
     message = 'Internal error occurred: failed calling webhook "pods.example.com": connection refused'
-    failure = Fate(instead=Canned(500, {"reason": "InternalError", "message": message}))
+    failure = Fate(instead=Canned(500, {"kind": "Status", "reason": "InternalError", "message": message}))
 
     def fails(call: Call) -> Fate | None:
         return failure if _creates_pod(stage, call) else None
@@ -48,10 +48,10 @@ async def webhook_down(stage: Stage, draw: Random) -> None:
 async def quota_full(stage: Stage, draw: Random) -> None:
     """A ResourceQuota of the tenant allows no further pod for a while."""
     quotas = f"/api/v1/namespaces/{stage.name}/resourcequotas"
-    await stage.api.post(quotas, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
+    await stage.api.create(quotas, {"metadata": {"name": "full"}, "spec": {"hard": {"pods": "0"}}})
     with stage.happenings.concerns_tenant(stage.name, "the quota of pods is full"):
         await meets(stage, "quota-full", _LASTS)
-    await stage.api.delete(f"{quotas}/full")
+    await stage.api.remove(f"{quotas}/full")
 
 
 async def labels_tampered(stage: Stage, draw: Random) -> None:
@@ -61,8 +61,8 @@ async def labels_tampered(stage: Stage, draw: Random) -> None:
     meta = draw.choice(_TAMPERED)
     for pod in await training_pods(stage, "tampered"):
         try:
-            await stage.api.patch(f"{stage.pods_path()}/{pod['metadata']['name']}", {"metadata": meta})
-        except ApiError as error:
+            await stage.api.merge(f"{stage.pods_path()}/{pod['metadata']['name']}", {"metadata": meta})
+        except KubeError as error:
             if error.status not in {403, 404, 422}:
                 raise
 

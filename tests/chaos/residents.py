@@ -87,10 +87,10 @@ class Residents:
             "annotations": {"gpurelay.dev/allowed-namespaces": self._lends_to},
         }
         spec = {"nodeName": node, "containers": [{"name": "sam3", "image": "gpu-relay/sam3"}]}
-        await self._api.post(self._pods, {"metadata": meta, "spec": spec})
+        await self._api.create(self._pods, {"metadata": meta, "spec": spec})
         self.present.append(pod)
         running = {"phase": "Running", "podIP": address, "podIPs": [{"ip": address}]}
-        await self._api.patch(f"{self._pods}/{name}/status", {"status": running})
+        await self._api.merge(f"{self._pods}/{name}/status", {"status": running})
         return pod
 
     async def _open_door(self, proxy: Proxy, upstream: str) -> str:
@@ -110,7 +110,7 @@ class Residents:
         """Delete a pod immediately; its address stops answering."""
         self.present.remove(pod)
         pod.proxy.event = lambda _: Fate(lose_request=True)
-        await self._api.delete(f"{self._pods}/{pod.name}", gracePeriodSeconds=0)
+        await self._api.remove(f"{self._pods}/{pod.name}", gracePeriodSeconds=0)
 
     def restart(self, scripted: ScriptedResident) -> None:
         """Begin a new process: nothing is loaded, nothing is promised."""

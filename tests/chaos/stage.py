@@ -16,7 +16,8 @@ import aiohttp
 
 from devcluster.scripted.manifests import job_manifest
 from devcluster.scripted.resident import ScriptedResident
-from tests.chaos.api import Api, ApiError, Object
+from gpu_relay.clients.kube import KubeError, Object
+from tests.chaos.api import Api
 from tests.chaos.claims import create_claims, delete_volumes
 from tests.chaos.happenings import Happenings
 from tests.chaos.kubelet import Kubelet
@@ -105,31 +106,30 @@ class Stage:
 
     async def apply(self, name: str, namespace: str = "", **spec: Any) -> None:
         """Create a job; default: the tenant's."""
-        await self.api.post(self.jobs_path(namespace), job_manifest(name, **spec))
+        await self.api.create(self.jobs_path(namespace), job_manifest(name, **spec))
 
     async def change(self, name: str, **spec: Any) -> None:
         """Change fields of a job's spec."""
-        await self.api.patch(f"{self.jobs_path()}/{name}", {"spec": spec})
+        await self.api.merge(f"{self.jobs_path()}/{name}", {"spec": spec})
 
     async def delete(self, name: str) -> None:
         """Delete a job and leave its pods behind: the operator has to stop a training run without a job."""
         self.happenings.unreadable.pop((self.name, name), None)  # its training may be stopped from now on
-        await self.api.delete(f"{self.jobs_path()}/{name}", propagationPolicy="Orphan")
+        await self.api.remove(f"{self.jobs_path()}/{name}", propagationPolicy="Orphan")
 
     async def jobs(self) -> list[Object]:
         """Read all jobs of the tenant."""
-        return list((await self.api.get(self.jobs_path()))["items"])
+        return await self.api.list(self.jobs_path())
 
     async def judged_jobs(self) -> list[Object]:
         """Read the jobs of both namespaces, but those whose end no law promises."""
-        lists = [await self.api.get(self.jobs_path(each)) for each in self.tenants]
-        jobs = [job for each in lists for job in each["items"]]
+        jobs = [job for each in self.tenants for job in await self.api.list(self.jobs_path(each))]
         return [job for job in jobs if job["metadata"]["name"] not in self.happenings.unjudged]
 
     async def gpu_leases(self) -> list[Object]:
         """Read the GPUs' Leases."""
         path = f"/apis/coordination.k8s.io/v1/namespaces/{self.system}/leases"
-        return list((await self.api.get(path, labelSelector="gpurelay.dev/gpu"))["items"])
+        return await self.api.list(path, labels="gpurelay.dev/gpu")
 
     async def leader(self) -> str:
         """Return the name of the operator that leads; empty while none does."""
@@ -171,17 +171,17 @@ class Stage:
 
     async def final_state(self) -> Object:
         """Return all that a scenario leaves behind, without what may differ from run to run: times, UIDs, versions."""
-        pods = await self.api.get(f"/api/v1/namespaces/{self.name}/pods", labelSelector="gpurelay.dev/job")
-        events = await self.api.get(f"/api/v1/namespaces/{self.name}/events")
+        pods = await self.api.list(f"/api/v1/namespaces/{self.name}/pods", labels="gpurelay.dev/job")
+        events = await self.api.list(f"/api/v1/namespaces/{self.name}/events")
         return {
             "jobs": {job["metadata"]["name"]: _normalised(job) for job in await self.jobs()},
             "leases": sorted(lease["spec"]["holderIdentity"] for lease in await self.gpu_leases()),
             "residents": [(resident.loaded, resident.hold is None) for resident in self.residents],
-            "pods": sorted((pod["metadata"]["name"], pod["status"].get("phase")) for pod in pods["items"]),
+            "pods": sorted((pod["metadata"]["name"], pod["status"].get("phase")) for pod in pods),
             "events": dict(
                 Counter(
                     f"{event['involvedObject']['name']} {event['reason']}"
-                    for event in events["items"]
+                    for event in events
                     if event["involvedObject"].get("kind") == "YoloTrainingJob" and event["reason"] not in _BY_CHANCE
                 )
             ),
@@ -255,7 +255,7 @@ def _kubeconfig(server: str) -> Object:
 
 async def _create_namespaces(stage: Stage) -> None:
     for each in (*stage.tenants, stage.system):
-        await stage.api.post("/api/v1/namespaces", {"metadata": {"name": each}})
+        await stage.api.create("/api/v1/namespaces", {"metadata": {"name": each}})
     for each in (*stage.tenants, stage.system):
         while await stage.api.find(f"/api/v1/namespaces/{each}/serviceaccounts/default") is None:
             await asyncio.sleep(0.05)
@@ -265,11 +265,11 @@ async def _create_namespaces(stage: Stage) -> None:
 
 async def _clear(stage: Stage) -> None:
     for each in (*stage.tenants, stage.system):
-        await stage.api.delete(stage.jobs_path(each))
-        await stage.api.delete(stage.pods_path(each), gracePeriodSeconds=0)
+        await stage.api.remove(stage.jobs_path(each))
+        await stage.api.remove(stage.pods_path(each), gracePeriodSeconds=0)
         await delete_volumes(stage.api, each)
-        with contextlib.suppress(ApiError):
-            await stage.api.delete(f"/api/v1/namespaces/{each}")
+        with contextlib.suppress(KubeError):
+            await stage.api.remove(f"/api/v1/namespaces/{each}")
     await stage.nodes.close()
 
 

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.chaos.api import Api, ApiError, Object
+from gpu_relay.clients.kube import KubeError, Object
+from tests.chaos.api import Api
 from tests.chaos.disasters import RECOVERY, strike
 from tests.chaos.events import EVENTS
 from tests.chaos.faults import Plan, Weather
@@ -83,7 +84,7 @@ async def _rest(stage: Stage, plan: Plan, patience: float) -> list[str]:
             tasks.create_task(_bystander(stage, plan))
             for number, (when, name) in enumerate(plan.events):
                 tasks.create_task(_event(stage, when, name, random.Random(f"{plan.seed}/{number}")))
-    except* ApiError as errors:
+    except* KubeError as errors:
         failures = [f"the run itself failed: {error!r}" for error in errors.exceptions]
     if failures:
         return failures
@@ -111,7 +112,7 @@ async def _event(stage: Stage, when: float, name: str, draw: random.Random) -> N
     await asyncio.sleep(when)
     try:
         await EVENTS[name].act(stage, draw)
-    except ApiError as error:
+    except KubeError as error:
         if error.status != 404:
             raise
 

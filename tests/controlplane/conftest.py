@@ -10,7 +10,7 @@ import pytest
 
 from devcluster import Cluster, audit
 from devcluster.controlplane import api_client
-from devcluster.programs.operator import OperatorProcess
+from devcluster.programs.operator import ForkedOperator, OperatorProcess
 from devcluster.scripted.furnished import create_namespace, furnish, service_account_kubeconfig
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.trainer import ScriptedTrainer
@@ -111,8 +111,18 @@ def operator_kubeconfig(cluster: Cluster) -> Path:
 
 
 @pytest.fixture
+def operator_program() -> type[OperatorProcess]:
+    """How operators start."""
+    return ForkedOperator
+
+
+@pytest.fixture
 def start_operator(
-    cluster: Cluster, operator_kubeconfig: Path, tmp_path: Path, request: pytest.FixtureRequest
+    cluster: Cluster,
+    operator_kubeconfig: Path,
+    operator_program: type[OperatorProcess],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> Iterator[Callable[..., OperatorProcess]]:
     """Start operators with settings of the test's choice; none may ever ask for what its role does not allow.
 
@@ -123,7 +133,7 @@ def start_operator(
     before = audit.size(cluster.run_dir)
 
     def start(**settings: str) -> OperatorProcess:
-        operator = OperatorProcess(operator_kubeconfig, tmp_path / f"operator-{len(started)}.log", **settings)
+        operator = operator_program(operator_kubeconfig, tmp_path / f"operator-{len(started)}.log", **settings)
         operator.start()
         started.append(operator)
         return operator

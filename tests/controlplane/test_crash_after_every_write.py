@@ -28,7 +28,7 @@ def play(cluster: Cluster) -> Iterator[Play[Any]]:
     """Run a coroutine function against the control plane, with its nodes well."""
 
     async def played(scenes: Callable[[Api], Awaitable[Any]]) -> Any:
-        async with Api.connect(cluster.run_dir) as api:
+        async with Api.of_run(cluster.run_dir) as api:
             heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
             try:
                 return await scenes(api)

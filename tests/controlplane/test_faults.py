@@ -31,7 +31,7 @@ _LISTS_AT_START = 3
 
 def test_a_sample_of_seeds(cluster: Cluster, tmp_path: Path) -> None:
     async def storms() -> list[storm.Outcome]:
-        async with Api.connect(cluster.run_dir) as api:
+        async with Api.of_run(cluster.run_dir) as api:
             heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
             gate = asyncio.Semaphore(4)
 
@@ -78,7 +78,7 @@ def test_a_turn_that_began_is_followed(
 ) -> None:
     async def scene() -> None:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, f"follow-{which}") as stage,
         ):
             stage.proxies["operator-0"].decide = fails(method, ending, which, fate)
@@ -97,7 +97,7 @@ def test_a_reconcile_that_the_scheduler_overtakes_orders_nothing(cluster: Cluste
 
     async def scene() -> int:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "late", settings={"MAX_OUTAGE": "600"}) as stage,
         ):
 
@@ -129,7 +129,7 @@ def test_a_pod_is_created_only_on_a_new_measurement(cluster: Cluster, tmp_path: 
 
     async def scene() -> list[str]:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, sharing.lower(), settings={"REQUEST_TIMEOUT": "15"}) as stage,
         ):
             observer = Observer(stage)
@@ -161,7 +161,7 @@ def test_memory_that_is_taken_as_a_turn_begins_causes_no_outage(cluster: Cluster
 
     async def scene() -> tuple[int, int]:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "taken") as stage,
         ):
             resident = stage.residents[0]
@@ -201,7 +201,7 @@ def test_a_status_that_was_overtaken_is_written_again(cluster: Cluster, tmp_path
 
     async def scene() -> None:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "overtaken", settings={"RESYNC_INTERVAL": "300"}) as stage,
         ):
             stage.proxies["operator-0"].decide = decide
@@ -226,7 +226,7 @@ def test_one_watch_is_refused_while_another_is_not_answered(cluster: Cluster, tm
 
     async def scene() -> int:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "refused") as stage,
         ):
             operator = stage.operators["operator-0"]

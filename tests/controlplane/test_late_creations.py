@@ -39,7 +39,7 @@ def test_a_turn_waits_for_a_creation_without_an_answer(cluster: Cluster, tmp_pat
 
     async def scene() -> list[str]:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "unanswered") as stage,
         ):
             observer = Observer(stage)
@@ -66,7 +66,7 @@ def test_a_turn_waits_for_a_creation_by_a_process_that_is_gone(cluster: Cluster,
     async def scene() -> list[str]:
         settings = {"REQUEST_TIMEOUT": "15", "LEASE_DURATION": "3"}
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "orphaned", replicas=2, settings=settings) as stage,
         ):
             observer = Observer(stage)
@@ -95,7 +95,7 @@ def test_a_pod_is_created_again_only_after_a_new_measurement(cluster: Cluster, t
     """The pod is deleted by force before the operator has read it: its process may still hold the memory (law 1)."""
 
     async def scene() -> None:
-        async with Api.connect(cluster.run_dir) as api, open_stage(api, tmp_path, f"again-{answered}".lower()) as stage:
+        async with Api.of_run(cluster.run_dir) as api, open_stage(api, tmp_path, f"again-{answered}".lower()) as stage:
             created, fast = asyncio.Event(), asyncio.Event()
 
             def decide(call: Call) -> Fate:
@@ -117,7 +117,7 @@ def test_a_pod_is_created_again_only_after_a_new_measurement(cluster: Cluster, t
                     await asyncio.sleep(0.01)
                 await asyncio.sleep(_SHORTER_THAN_A_SLOW_READ / 3)  # the residents have answered, not the list
                 stage.residents[0].faults.leak_mib = 5000
-                await api.delete(path, gracePeriodSeconds=0)
+                await api.remove(path, gracePeriodSeconds=0)
                 await asyncio.sleep(2.0)
                 assert await api.find(path) is None, "it was created while 5000 MiB were in use"
                 fast.set()

@@ -28,6 +28,12 @@ _ANNOTATIONS = 250_000
 """Bytes of annotations; Kubernetes allows 262,144."""
 
 
+@pytest.fixture
+def operator_program() -> type[OperatorProcess]:
+    """A process that shares no memory with another."""
+    return OperatorProcess
+
+
 def memory_limit_mib() -> int:
     """Return the memory limit of the operator's container in MiB."""
     deployment = yaml.safe_load((_MANIFESTS / "base" / "operator" / "deployment.yaml").read_text())

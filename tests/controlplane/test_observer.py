@@ -20,7 +20,7 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
 
     async def scene() -> list[str]:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "observed", train_seconds=6) as stage,
             aiohttp.ClientSession() as http,
         ):
@@ -42,9 +42,9 @@ def test_the_observer_sees_what_breaks_a_law(cluster: Cluster, tmp_path: Path) -
             await _sees(observer, "a load was ordered")
             labels = {**pod["metadata"]["labels"], "gpurelay.dev/fence": "1"}
             spec = {"containers": [{"name": "main", "image": "x"}]}
-            await api.post(pods, {"metadata": {"name": "second", "labels": labels}, "spec": spec})
+            await api.create(pods, {"metadata": {"name": "second", "labels": labels}, "spec": spec})
             path = f"/apis/coordination.k8s.io/v1/namespaces/{stage.system}/leases/{lease['metadata']['name']}"
-            await api.patch(path, {"spec": {"holderIdentity": "yolotrainingjob/a/b/c"}})
+            await api.merge(path, {"spec": {"holderIdentity": "yolotrainingjob/a/b/c"}})
             for sentence in ("second was created beside", "second was created while", "directly"):
                 await _sees(observer, sentence)
             watching.cancel()
@@ -66,7 +66,7 @@ def test_the_observer_sees_what_is_unknown_and_treated_as_gone(cluster: Cluster,
 
     async def scene() -> list[str]:
         async with (
-            Api.connect(cluster.run_dir) as api,
+            Api.of_run(cluster.run_dir) as api,
             open_stage(api, tmp_path, "unknown") as stage,
             aiohttp.ClientSession() as http,
         ):
@@ -79,7 +79,7 @@ def test_the_observer_sees_what_is_unknown_and_treated_as_gone(cluster: Cluster,
             labels = {f"gpurelay.dev/{key}": value for key, value in
                       {"gpu": resident.gpu, "job": "digits", "job-uid": "x", "fence": "1"}.items()}  # fmt: skip
             spec = {"containers": [{"name": "trainer", "image": "x"}]}
-            await api.post(stage.pods_path(), {"metadata": {"name": "digits-1", "labels": labels}, "spec": spec})
+            await api.create(stage.pods_path(), {"metadata": {"name": "digits-1", "labels": labels}, "spec": spec})
             await _sees(observer, "law 10: digits-1 was created while its GPU's resident does not answer")
             stage.happenings.unreadable[stage.name, "digits"] = time.monotonic()
             door = json.loads((tmp_path / f"{stage.name}-operator-0.kubeconfig").read_text())["clusters"][0]["cluster"]

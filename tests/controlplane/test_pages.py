@@ -4,7 +4,6 @@ import asyncio
 
 import httpx
 import pytest
-from kubernetes.aio import client, config
 
 from devcluster import Cluster
 from devcluster.scripted.world import World
@@ -22,10 +21,7 @@ def test_each_object_of_a_list_comes_once(
         api.post(path, json=body).raise_for_status()
 
     async def read() -> list[str]:
-        configuration = client.Configuration()
-        await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=configuration)
-        async with client.ApiClient(configuration) as connection:
-            kube = Kube(connection, field_manager="test", timeout=30)
+        async with Kube.connect(field_manager="test", timeout=30, kubeconfig=str(cluster.kubeconfig)) as kube:
             return [raw["metadata"]["name"] async for raw in kube.each(path, labels="page=yes")]
 
     assert asyncio.run(read()) == names

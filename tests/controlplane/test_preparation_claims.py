@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
-from kubernetes.aio import config
 
 from devcluster import Cluster
 from devcluster.programs.operator import OperatorProcess
@@ -140,7 +139,7 @@ async def test_claims_that_may_not_be_read_are_taken_to_be_unbound(cluster: Clus
     unknown = Pvc(bound=False)
     for account, data, missing in (("gpu-relay", Pvc(bound=True), None), ("sam3", unknown, unknown)):
         kubeconfig = str(service_account_kubeconfig(cluster, account))
-        async with await config.new_client_from_config(kubeconfig) as api:
-            store = PvcStore(Kube(api, field_manager="test", timeout=10))
+        async with Kube.connect(field_manager="test", timeout=10, kubeconfig=kubeconfig) as kube:
+            store = PvcStore(kube)
             assert await store.get(world.namespace, "data") == data
             assert await store.get(world.namespace, "missing") == missing

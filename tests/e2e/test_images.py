@@ -15,4 +15,4 @@ def test_an_image_that_is_built_again_has_the_same_layers(relay: Relay) -> None:
     builder.build([image])
     again = builder.rebuild(image)
     # Debian may have moved on since the first build, but not in the minute since the second one.
-    assert again == builder.diff_ids(image) or again == builder.rebuild(image)
+    assert again == list(builder.layers(image)) or again == builder.rebuild(image)

@@ -1,36 +1,50 @@
-"""Reads the body of a response of the Kubernetes API."""
+"""Reads the body of a response of the Kubernetes API, within bounds."""
 
 import json
-from typing import Any
+from collections.abc import AsyncIterator
 
-from kubernetes.aio.client import rest
+import aiohttp
 
-_CHUNK = 256 * 1024
+from gpu_relay.clients.kube_error import Object, TooLargeError
 
-
-class PageTooLargeError(Exception):
-    """A page of a list has more bytes than are read at once."""
+_LONGEST_LINE = 8 * 2**20
 
 
-async def read_body(answer: rest.RESTResponse, most: int | None) -> bytes:
-    """Return the body of a response; PageTooLargeError where it is larger, without reading the rest."""
+async def read_body(response: aiohttp.ClientResponse, most: int | None) -> bytes:
+    """Return a body; TooLargeError if it has more than `most` bytes, without reading the rest."""
     if most is None:
-        return bytes(await answer.read())
-    parts, size = [], 0
-    async for part in answer.response.content.iter_chunked(_CHUNK):
-        parts.append(part)
-        size += len(part)
-        if size > most:
-            answer.response.close()
-            raise PageTooLargeError
-    return b"".join(parts)
+        return await response.read()
+    body = await read_start(response, most + 1)
+    if len(body) > most:
+        raise TooLargeError(most)
+    return body
 
 
-def payload_of(status: int, raw: bytes) -> dict[str, Any]:
-    """Read a response; errors of paths that the API server does not know come as plain text."""
-    try:
-        return dict(json.loads(raw or b"{}"))
-    except json.JSONDecodeError:
-        if status < 400:
-            raise
-        return {"message": raw.decode(errors="replace").strip()}
+async def read_start(response: aiohttp.ClientResponse, most: int) -> bytes:
+    """Return a body, or its first `most` bytes."""
+    body = bytearray()
+    async for part in response.content.iter_any():
+        body += part
+        if len(body) >= most:
+            break
+    return bytes(body[:most])
+
+
+async def lines(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """Yield the lines of a body as they come; TooLargeError for one of more than 8 MiB."""
+    rest = b""
+    async for part in response.content.iter_any():
+        *whole, rest = (rest + part).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+        if len(rest) > _LONGEST_LINE:
+            raise TooLargeError(_LONGEST_LINE)
+
+
+def object_of(raw: bytes) -> Object:
+    """Return the JSON object that a body is, an empty one for no body; ValueError for anything else."""
+    value = json.loads(raw or b"{}")
+    if not isinstance(value, dict):
+        raise ValueError("the response is not a JSON object")  # noqa: TRY004 - as json.loads does
+    return value

@@ -114,8 +114,7 @@ class ResidentRegistry:
 
     async def probe(self, pod: ResidentPod) -> Resident:
         """Ask one resident for its report, now."""
-        host = f"[{pod.ip}]" if pod.ip and ":" in pod.ip else pod.ip
-        url = pod.url or f"http://{host}:{pod.port}"
+        url = pod.base_url
         report, error = None, ""
         if pod.ip is None and not pod.url:
             error = f"its pod is {pod.phase} and has no address yet"

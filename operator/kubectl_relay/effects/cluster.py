@@ -5,13 +5,14 @@ import os
 import weakref
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Iterator
 from datetime import datetime
-from pathlib import Path
 from typing import Any, TypeVar
 
 from kubernetes.aio import config
 from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
 from gpu_relay.clients import clock
+from gpu_relay.clients.credentials import UNUSABLE, require_file
+from gpu_relay.clients.http import UnavailableError, call, open_session
 from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
@@ -80,7 +81,9 @@ class Cluster:
                 field_manager="kubectl-relay", timeout=_TIMEOUT, kubeconfig=path, context=chosen["name"]
             )
             cluster = cls(runner.run(connection.__aenter__()), runner, chosen["context"].get("namespace") or "default")
-        except (config.ConfigException, OSError, ValueError, TypeError) as error:
+        except KubeError as error:
+            raise RelayError(error.message) from error
+        except UNUSABLE as error:
             raise RelayError(
                 f"cannot use the kubeconfig {path}: {error}; name another one with --kubeconfig"
             ) from error
@@ -110,9 +113,14 @@ class Cluster:
         self._run(self._kube.delete(resource.path(namespace, name), uid=uid), "delete", resource, namespace)
 
     def reports(self, pods: Iterable[ResidentPod]) -> "tuple[Object | RelayError, ...]":
-        """Read what residents report of their GPUs, at the same time, through the API server's pod proxy."""
+        """Read what residents report of their GPUs, at the same time, through the API server's pod proxy.
+
+        The proxy refuses loopback addresses, so pods that have one are asked from here.
+        """
 
         async def read(pod: ResidentPod) -> Object | RelayError:
+            if pod.has_loopback_address:
+                return await _report_from_here(pod)
             path = pod_proxy_path(pod.namespace, pod.name, pod.port, "api/v1/gpu")
             try:
                 return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
@@ -163,20 +171,28 @@ class Cluster:
 
     def _error(self, error: KubeError, verb: str, resource: Resource, namespace: str | None) -> RelayError:
         """Return a failure as a sentence that says what to change."""
-        host = self._kube.configuration.host
+        host = self._kube.server
         if error.status == 0:
             return BrokenError(f"cannot reach the API server at {host}: {_cause(error)}")
         if error.status == 401:
             return ApiError(401, f"{host} does not accept your credentials: {error.message}", Exit.FORBIDDEN)
-        if error.status == 403 and "cannot" not in error.message:  # the message of an admission policy, not RBAC's
-            return ApiError(403, error.message, Exit.FORBIDDEN)
-        if error.status == 403:
+        if error.right_is_missing:
             return ForbiddenError(verb, resource, namespace)
-        if error.not_found and not error.details.get("name"):
+        if error.status == 403:
+            return ApiError(403, error.message, Exit.FORBIDDEN)
+        if error.kind_not_found:
             return NotInstalledError(404, f"the cluster knows no {resource}", Exit.NOT_INSTALLED)
         if error.not_found:
             return NotFoundError(404, error.message, Exit.NOT_FOUND)
         return ApiError(error.status, f"{error.message} ({error.status})")
+
+
+async def _report_from_here(pod: ResidentPod) -> Object | RelayError:
+    try:
+        async with open_session() as session:
+            return await call(session, "GET", f"{pod.base_url}/api/v1/gpu", timeout=_REPORT_TIMEOUT)
+    except UnavailableError as error:
+        return BrokenError(f"no answer from pod {pod.name}: {error}")
 
 
 def _close(runner: asyncio.Runner, connection: Any) -> None:
@@ -200,8 +216,7 @@ def _cause(error: KubeError) -> str:
 
 def _contexts(path: str) -> tuple[list[Object], Object]:
     """Return a kubeconfig's contexts, and the current one; `path` may name several files, as `$KUBECONFIG` does."""
-    if not any(Path(file).expanduser().exists() for file in path.split(os.pathsep) if file):
-        raise config.ConfigException("there is no such file")
+    require_file(path)
     contexts, active = config.list_kube_config_contexts(path)
     return contexts, active
 
@@ -210,7 +225,7 @@ def context_names(kubeconfig: str | None) -> list[str]:
     """Return the names of a kubeconfig's contexts; an empty list where it cannot be read."""
     try:
         contexts, _ = _contexts(kubeconfig or KUBE_CONFIG_DEFAULT_LOCATION)
-    except (config.ConfigException, OSError, ValueError, TypeError):
+    except UNUSABLE:
         return []
     return [each["name"] for each in contexts]
 

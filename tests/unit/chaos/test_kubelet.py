@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, ClassVar, cast
 
-from tests.chaos.api import Api, Object
+from gpu_relay.clients.kube import Object
+from tests.chaos.api import Api
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.residents import Residents
 
@@ -22,14 +23,14 @@ class _Server:
         self.events: asyncio.Queue[tuple[str, Object]] = asyncio.Queue()
         self.phases: asyncio.Queue[str] = asyncio.Queue()
 
-    async def get(self, _path: str, **_query: str) -> Object:
-        return {"items": [], "metadata": {"resourceVersion": "1"}}
+    async def list_with_version(self, _path: str, **_selectors: str) -> tuple[list[Object], str]:
+        return [], "1"
 
-    async def watch(self, _path: str, _version: str, **_query: str) -> AsyncIterator[tuple[str, Object]]:
+    async def follow(self, _path: str, _version: str, **_selectors: str) -> AsyncIterator[tuple[str, Object]]:
         while True:
             yield await self.events.get()
 
-    async def patch(self, _path: str, body: Object) -> None:
+    async def merge(self, _path: str, body: Object) -> None:
         await self.phases.put(body["status"]["phase"])
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from devcluster import image_builder, images, oci, paths
-from devcluster.containerd import unnamed
+from devcluster.containerd import unnamed, writable_folder
 from devcluster.errors import ClusterError
 from devcluster.image_import import chain_ids
 from devcluster.images import IMAGES, Image, hash_inputs, select
@@ -123,6 +123,14 @@ def test_images_held_by_id_alone_are_found() -> None:
     )
     assert unnamed(listing) == ["sha256:bb"]
     assert unnamed("REF TYPE DIGEST SIZE PLATFORMS LABELS\n") == []
+
+
+def test_the_folder_of_a_new_snapshot_is_found() -> None:
+    lowest = {"Type": "bind", "Source": "/root/snapshots/1/fs", "Target": "", "Options": ["rw", "rbind"]}
+    options = ["index=off", "workdir=/root/snapshots/2/work", "upperdir=/root/snapshots/2/fs", "lowerdir=/root/1/fs"]
+    higher = {"Type": "overlay", "Source": "overlay", "Target": "", "Options": options}
+    assert writable_folder([lowest]) == Path("/root/snapshots/1/fs")
+    assert writable_folder([higher]) == Path("/root/snapshots/2/fs")
 
 
 def test_chain_ids_are_those_of_the_oci_specification() -> None:

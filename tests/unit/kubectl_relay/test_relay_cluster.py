@@ -123,6 +123,12 @@ def test_no_such_configuration(answers: Answers, arguments: list[str], said: str
     assert said in str(error)
 
 
+def test_a_kubeconfig_that_is_not_yaml_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "config").write_text("contexts: [")
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))
+    assert str(refused("gpus")).startswith(f"cannot use the kubeconfig {tmp_path / 'config'}: while parsing")
+
+
 def test_a_user_who_acts_as_another_is_not_taken_for_himself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_kubeconfig(tmp_path / "config", "http://127.0.0.1:1", **{"as": "somebody"})
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "config"))

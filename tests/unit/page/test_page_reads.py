@@ -11,11 +11,12 @@ import httpx
 import pytest
 import trustme
 
+from gpu_relay.clients.resources import JOBS
 from gpu_relay.domain.objects.resident import ResidentPod, resident_pod_of
 from relay_page.app import create_app
 from relay_page.reports import ResidentReports
 from relay_page.settings import PageSettings
-from relay_page.viewer_client import ViewerClient, open_session
+from relay_page.viewer_client import ExpiredError, ViewerClient, ViewerClientError, open_session
 from tests.unit.kubectl_relay.relay_api import Api
 from tests.unit.page.test_page_views import job, pod
 
@@ -144,6 +145,40 @@ async def test_why_a_pod_has_no_log(page: httpx.AsyncClient, api: Api) -> None:
         "There is no log yet: pod digits-1 (attempt 1) has not started.",
         f"Your account ({VIEWER}) may not get pods/log in namespace vision.",
     ]
+
+
+# bounds
+
+
+async def test_what_is_too_large_or_no_object_is_not_shown(page: httpx.AsyncClient, api: Api) -> None:
+    api.answer(JOB, b"no JSON")
+    said = [await sentence(page, "/api/jobs/vision/digits", 502)]
+    api.answers.clear()
+    api.answer(JOB, job(pod="digits-1", attempt=1))
+    api.answer(LOG, b"x" * 262_145)
+    said.append(await sentence(page, "/api/jobs/vision/digits/log", 502))
+    assert said == ["The API server's response is not a JSON object.", "The answer has more than 262,144 bytes."]
+
+
+async def watched(api: Api, authority: trustme.CA, line: bytes) -> list[tuple[str, Any]]:
+    tls = ssl.create_default_context()
+    authority.configure_trust(tls)
+    api.answer(ALL_JOBS, line + b"\n")
+    async with open_session(tls) as session:
+        return [change async for change in ViewerClient(session, api.url, "some.token").watch(JOBS, None, "", "1")]
+
+
+async def test_a_watch_asks_for_bookmarks_and_passes_them_on(api: Api, authority: trustme.CA) -> None:
+    assert await watched(api, authority, b'{"type": "BOOKMARK", "object": {}}') == [("BOOKMARK", {})]
+    assert "allowWatchBookmarks=true" in api.asked[0]
+
+
+async def test_how_a_watch_ends(api: Api, authority: trustme.CA) -> None:
+    with pytest.raises(ExpiredError):
+        await watched(api, authority, b'{"type": "ERROR", "object": {"code": 410}}')
+    api.answers.clear()
+    with pytest.raises(ViewerClientError, match="an object that is too large to show"):
+        await watched(api, authority, b"x" * (9 * 2**20))
 
 
 # pods behind the API server

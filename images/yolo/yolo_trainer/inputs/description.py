@@ -94,9 +94,9 @@ def read_yaml(file: Path) -> Any:
     """Return what a YAML file holds. Raises EncodingError, yaml.YAMLError or OSError."""
     text = read_utf8(file)
     try:
-        return yaml.load(text, _Loader)  # noqa: S506 - is safe
+        return yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
-        return yaml.load(_UNPRINTABLE.sub("", text), _Loader)  # noqa: S506 - is safe
+        return yaml.load(_UNPRINTABLE.sub("", text), _Loader)  # noqa: S506 - a SafeLoader
 
 
 def _read_yaml(file: Path) -> Any:

@@ -59,7 +59,7 @@ def load_job(path: Path) -> Job:
     except UnicodeDecodeError as error:
         raise ConfigInvalidError(f"the job file {path} is no text: {error}") from error
     try:
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)  # noqa: S506 - is safe
+        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)  # noqa: S506 - a SafeLoader
     except (ValueError, yaml.YAMLError) as error:
         raise ConfigInvalidError(
             f"the job file {path} is not valid JSON or YAML: {' '.join(str(error).split())}"

@@ -181,7 +181,7 @@ def _check_fits(job: Job, manifest: Manifest, source: str) -> None:
             raise ConfigInvalidError(
                 f"{field} is {wanted}, and the run in resumeFrom {source} trained {found}: give {field}: {found}"
             )
-    if not manifest.checkpointKept:
+    if not manifest.checkpoint_kept:
         raise ConfigInvalidError(
             f"the run in resumeFrom {source} kept no checkpoint. Set output.keepCheckpoint: true in the job that "
             "trains, to continue it later; or begin a new training from its weights: "

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
 
 from yolo_trainer.errors import Reason
 from yolo_trainer.job.spec import Job
@@ -39,8 +40,10 @@ class Validation(BaseModel):
     metrics: dict[str, float]
 
 
-class Manifest(BaseModel, extra="allow"):
+class Manifest(BaseModel):
     """What a run is, and its files; fields that only readers need pass through (docs/contracts.md)."""
+
+    model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, serialize_by_alias=True, extra="allow")
 
     job: dict[str, str]
     model: str = ""
@@ -50,12 +53,12 @@ class Manifest(BaseModel, extra="allow"):
     epochs: int = 0
     batch: int = 0
     ended: Ending | None = Ending.EPOCHS
-    peakMemoryMiB: int = 0  # noqa: N815 - its name in the file
+    peak_memory_mib: int = Field(default=0, alias="peakMemoryMiB")
     exports: dict[str, str] = {}
-    exportDifferences: dict[str, float | None] = {}  # noqa: N815
-    exportErrors: dict[str, str] = {}  # noqa: N815
-    exportsPending: list[str] = []  # noqa: N815
-    checkpointKept: bool = False  # noqa: N815
+    export_differences: dict[str, float | None] = {}
+    export_errors: dict[str, str] = {}
+    exports_pending: list[str] = []
+    checkpoint_kept: bool = False
     validation: Validation | None = None
 
 
@@ -85,15 +88,15 @@ def describe(job: Job, images: Mapping[str, int], run: Run, tracking: Mapping[st
         ended=run.ending,
         batch=run.batch,
         metrics=_finite(run.metrics),
-        peakMemoryMiB=run.peak_memory_mib,
+        peak_memory_mib=run.peak_memory_mib,
         dataset={
             "path": None if job.dataset.path is None else str(job.dataset.path),
             "uri": None if job.dataset.uri is None else backends.redacted(job.dataset.uri),
             "sha256": job.dataset.sha256,
             "images": dict(images),
         },
-        exportsPending=list(dict.fromkeys(job.output.export)),
-        checkpointKept=job.output.keep_checkpoint,
+        exports_pending=list(dict.fromkeys(job.output.export)),
+        checkpoint_kept=job.output.keep_checkpoint,
         **({} if job.resume_from is None else {"resumedFrom": backends.redacted(job.resume_from)}),
         **({"tracking": dict(tracking)} if tracking else {}),
         versions={"python": platform.python_version(), **{name: version(name) for name in VERSIONS}},
@@ -117,28 +120,28 @@ def pending_exports(job: Job, manifest: Manifest) -> list[str]:
     return [
         name
         for name in dict.fromkeys(job.output.export)
-        if name not in manifest.exports and name not in manifest.exportErrors
+        if name not in manifest.exports and name not in manifest.export_errors
     ]
 
 
 def with_export(job: Job, manifest: Manifest, name: str, made: tuple[str, float | None] | str) -> Manifest:
     """Return a manifest with one more export: its file's name and difference from the weights, or why it failed."""
     update: dict[str, Any] = (
-        {"exportErrors": {**manifest.exportErrors, name: made}}
+        {"export_errors": {**manifest.export_errors, name: made}}
         if isinstance(made, str)
         else {
             "exports": {**manifest.exports, name: made[0]},
-            "exportDifferences": {**manifest.exportDifferences, name: made[1]},
+            "export_differences": {**manifest.export_differences, name: made[1]},
         }
     )
     new = manifest.model_copy(update=update)
-    return new.model_copy(update={"exportsPending": pending_exports(job, new)})
+    return new.model_copy(update={"exports_pending": pending_exports(job, new)})
 
 
 def completion_message(job: Job, manifest: Manifest, place: Callable[[str], str]) -> TerminationMessage:
     """Return the termination message of a published job; `place` returns where a file of the manifest is."""
     message = _done(job, manifest)
-    failed = [f"; the export to {name} failed: {error}" for name, error in manifest.exportErrors.items()]
+    failed = [f"; the export to {name} failed: {error}" for name, error in manifest.export_errors.items()]
     termination = TerminationMessage(
         Reason.COMPLETED, "".join([message, *failed]), epoch=manifest.epochs, epochs=job.epochs
     )
@@ -155,8 +158,8 @@ def with_results(
         metrics=manifest.metrics,
         weights={name: place(file) for name, file in weights.items() if file in manifest.files},
         exports={name: place(file) for name, file in manifest.exports.items()},
-        export_errors=manifest.exportErrors,
-        peak_memory_mib=max(termination.peak_memory_mib, manifest.peakMemoryMiB),
+        export_errors=manifest.export_errors,
+        peak_memory_mib=max(termination.peak_memory_mib, manifest.peak_memory_mib),
         batch=manifest.batch,
         validation=None if manifest.validation is None else manifest.validation.model_dump(),
     )

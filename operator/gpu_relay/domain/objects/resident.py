@@ -77,6 +77,17 @@ class ResidentPod:
     """Base URL of one outside the cluster; empty for a pod, which is reached at its address."""
     ready: bool = False
 
+    @property
+    def base_url(self) -> str:
+        """Return the base URL of its API."""
+        host = f"[{self.ip}]" if self.ip and ":" in self.ip else self.ip
+        return self.url or f"http://{host}:{self.port}"
+
+    @property
+    def has_loopback_address(self) -> bool:
+        """True for a pod of the local Kubernetes' process node: it is on this machine."""
+        return (self.ip or "").startswith("127.")
+
 
 @dataclass(frozen=True)
 class Resident:
