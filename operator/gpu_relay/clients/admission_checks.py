@@ -12,7 +12,7 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError, Object
-from gpu_relay.clients.resources import ADMISSION_CHECK_STATUS, ADMISSION_CHECKS, WORKLOAD_STATUS, WORKLOADS
+from gpu_relay.clients.resources import ADMISSION_CHECK_STATUS, ADMISSION_CHECKS, PODS, WORKLOAD_STATUS, WORKLOADS
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.domain.decision import EvictWorkload, MarkReady, WithdrawReady
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload, checked_workload_of, with_pod
@@ -120,9 +120,8 @@ class AdmissionCheckStore:
         if known is not None and time.monotonic() - known[0] < _POD_AGE:
             return known[1]
         self._pods = {uid: each for uid, each in self._pods.items() if time.monotonic() - each[0] < _POD_AGE}
-        path = f"/api/v1/namespaces/{workload.key.namespace}/pods/{workload.plain_pod}"
         try:
-            pod = await self._kube.get(path)
+            pod = await self._kube.get(PODS.path(workload.key.namespace, workload.plain_pod))
         except KubeError as error:
             if not error.not_found:
                 raise

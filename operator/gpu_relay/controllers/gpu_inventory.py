@@ -1,6 +1,7 @@
 """The known GPUs: what residents have reported, the state of their nodes, their Leases."""
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 
 from gpu_relay.api.words import UNMANAGED_GPU
@@ -46,8 +47,13 @@ class GpuInventory:
         found = await self._do.directory.known_gpus(outdated)
         if not found:
             return await self._unmanaged(leases)
-        selective = any(job.demand.node_labels for job in waiting)
-        return list(await asyncio.gather(*(self._candidate(known, leases, selective) for known in found)))
+        selective = any(job.demand.node_labels or job.demand.needs_resident for job in waiting)
+        listed = await asyncio.gather(*(self._candidate(known, leases, selective) for known in found))
+        gpus = Counter(known.resident.node for known in found if known.resident.node)
+        return [
+            replace(each, siblings=max(0, gpus[known.resident.node] - 1))
+            for each, known in zip(listed, found, strict=True)
+        ]
 
     async def refreshed(self, candidate: Candidate) -> Candidate:
         """Return a candidate by a live report of its resident, and of its node (law 6)."""
@@ -56,7 +62,8 @@ class GpuInventory:
         resident, node = await asyncio.gather(
             self._do.directory.report(candidate.resident), self._do.nodes.state(candidate.resident.node)
         )
-        return replace(candidate, resident=resident, node=node)
+        labels = candidate.node_labels if node is None else node.labels
+        return replace(candidate, resident=resident, node=node, node_labels=labels)
 
     async def _unmanaged(self, leases: dict[str, GpuLease]) -> list[Candidate]:
         """Return the unmanaged GPU if no resident has been known for long enough.

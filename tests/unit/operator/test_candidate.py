@@ -88,3 +88,23 @@ def test_a_resident_lends_its_gpu_to_the_named_namespaces(annotation: str | None
     lender = resident(annotations=annotations)
     assert lends_to(lender, "vision") is lends
     assert lends_to(lender, "gpu-relay") is True
+
+
+@pytest.mark.parametrize(
+    ("siblings", "labels"), [(1, {}), (0, {"nvidia.com/gpu.count": "2"})], ids=["residents", "label"]
+)
+def test_a_workload_gets_no_gpu_of_a_node_with_several(siblings: int, labels: dict[str, str]) -> None:
+    """The device plugin may give its pod another GPU than the one whose memory is proven."""
+    demand = replace(job().demand, needs_resident=True)
+    several = replace(candidate(loaded()), siblings=siblings, node_labels=labels)
+    assert filter_reason(demand, replace(several, siblings=0, node_labels={}), POLICY) is None
+    assert "has 2 GPUs, of which the device plugin chooses one" in str(filter_reason(demand, several, POLICY))
+    assert filter_reason(job().demand, several, POLICY) is None
+
+
+def test_a_workload_waits_for_the_labels_of_the_node() -> None:
+    unread = replace(candidate(loaded()), node_labels=None)
+    found = blocked_reason(replace(job().demand, needs_resident=True), unread, NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.NODE_UNAVAILABLE
+    assert blocked_reason(job().demand, unread, NOW, POLICY) is None

@@ -14,6 +14,7 @@ from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.outage import clocks_of, is_idle, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, mib, timestamp
+from gpu_relay.domain.untrusted import digits
 
 SELF_HEALING = frozenset(
     {
@@ -40,6 +41,13 @@ class Candidate:
     """Its node as it was last read; None if it was not or could not be read."""
     context_mib: int = CONTEXT_MIB
     """What the resident holds besides its model, as measured at its last unload; the maximum before one."""
+    siblings: int = 0
+    """How many other GPUs of its node residents report."""
+
+    @property
+    def node_gpus(self) -> int:
+        """The GPUs of its node, as far as is known: by the residents there, and by the node's label."""
+        return max(1 + self.siblings, digits((self.node_labels or {}).get(words.LABEL_GPU_COUNT)) or 1)
 
     @property
     def newest_fence(self) -> int:
@@ -76,6 +84,11 @@ def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
         return (
             f"resident {resident} does not lend its GPU to namespace {demand.namespace}, only to its own and those of "
             f"its annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
+        )
+    if demand.needs_resident and gpu.node_gpus > 1:
+        return (
+            f"node {resident.node} has {gpu.node_gpus} GPUs, of which the device plugin chooses one for a pod: a "
+            "Workload takes turns on nodes with one GPU only, so far"
         )
     return _wrong_label(demand, gpu, resident) or _too_small(demand, resident, policy)
 
@@ -119,6 +132,8 @@ def _closed(demand: Demand, candidate: Candidate, resident: Resident, policy: Po
     """Return why the GPU's node takes no training pod now; None if it does."""
     if candidate.node_labels is None and demand.node_labels:
         return f"node {resident.node} cannot be read, so whether it has the labels of nodeSelector is unknown"
+    if candidate.node_labels is None and demand.needs_resident:
+        return f"node {resident.node} cannot be read, so how many GPUs it has is unknown"
     if candidate.node is None:
         return None
     tolerations = [*policy.tolerations, *json.loads(demand.tolerations)]
