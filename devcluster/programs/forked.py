@@ -23,6 +23,7 @@ class ForkedProcess:
         self, arguments: Sequence[str], environment: Mapping[str, str], log: Path, *, skew: float = 0.0
     ) -> None:
         """Start it; it appends to `log`. `skew` is how far its wall clock is ahead of the machine's, in seconds."""
+        log.touch()  # it can be read at once
         target = (tuple(arguments), dict(environment), str(log), skew)
         self._process = _context.Process(target=_run, args=target, daemon=True)
         self._process.start()
