@@ -50,7 +50,7 @@ def test_ultralytics_downloads_nothing(tmp_path: Path) -> None:
         env={
             "PYTHONPATH": os.pathsep.join(sys.path),
             "TMPDIR": str(tmp_path),
-            "HOME": "/nonexistent",
+            "HOME": str(tmp_path / "absent"),
             "ULTRALYTICS_API_KEY": f"ul_{'0' * 40}",
             "MLFLOW_TRACKING_URI": "http://mlflow.invalid:5000",
         },
@@ -112,12 +112,12 @@ def test_a_training_completes_and_exports_cut_off_from_every_network(tmp_path: P
         "output": {"path": str(tmp_path / "output"), "export": ["torchscript", "onnx"]},
     }
 
-    attempt = Attempt(
-        tmp_path / "attempt", job, prefix=cut_off, PYTHONPATH=path, HOME="/nonexistent", TMPDIR=str(tmp_path)
-    )
+    home = tmp_path / "absent"
+    attempt = Attempt(tmp_path / "attempt", job, prefix=cut_off, PYTHONPATH=path, HOME=str(home), TMPDIR=str(tmp_path))
     code, report = attempt.ended()
 
     assert (code, report["reason"]) == (0, "Completed"), attempt.log
+    assert not home.exists(), "onnxruntime, for one, keeps an identifier and its telemetry there"
     assert report["message"].startswith("3 of 3 epochs, mAP50 0.")
     assert (report["epoch"], report["epochs"]) == (3, 3)
     assert report["metrics"].keys() == {"mAP50", "mAP50_95"}

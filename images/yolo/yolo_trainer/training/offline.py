@@ -45,6 +45,8 @@ def configure_environment() -> Path:
         "YOLO_AUTOINSTALL": "false",
         "YOLO_VERBOSE": "false",
         "YOLO_CONFIG_DIR": str(scratch),
+        # Else it reports each use to Microsoft: https://github.com/microsoft/onnxruntime/blob/main/docs/Privacy.md
+        "ORT_DISABLE_TELEMETRY": "1",
     }
     os.environ.pop(PLATFORM_KEY, None)
     if "MPLCONFIGDIR" not in os.environ:
