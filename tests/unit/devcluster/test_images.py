@@ -126,11 +126,16 @@ def test_images_held_by_id_alone_are_found() -> None:
 
 
 def test_the_folder_of_a_new_snapshot_is_found() -> None:
-    lowest = {"Type": "bind", "Source": "/root/snapshots/1/fs", "Target": "", "Options": ["rw", "rbind"]}
-    options = ["index=off", "workdir=/root/snapshots/2/work", "upperdir=/root/snapshots/2/fs", "lowerdir=/root/1/fs"]
+    lowest = {"Type": "bind", "Source": "/containerd/snapshots/1/fs", "Target": "", "Options": ["rw", "rbind"]}
+    options = [
+        "index=off",
+        "workdir=/containerd/snapshots/2/work",
+        "upperdir=/containerd/snapshots/2/fs",
+        "lowerdir=/containerd/snapshots/1/fs",
+    ]
     higher = {"Type": "overlay", "Source": "overlay", "Target": "", "Options": options}
-    assert writable_folder([lowest]) == Path("/root/snapshots/1/fs")
-    assert writable_folder([higher]) == Path("/root/snapshots/2/fs")
+    assert writable_folder([lowest]) == Path("/containerd/snapshots/1/fs")
+    assert writable_folder([higher]) == Path("/containerd/snapshots/2/fs")
 
 
 def test_chain_ids_are_those_of_the_oci_specification() -> None:
