@@ -33,6 +33,7 @@ _PARTS = {
     "gpu-relay-page": ".Values.page.enabled",
     "gpu-relay-dashboard": ".Values.monitoring.enabled",
     "gpu-relay-kueue": ".Values.kueue.enabled",
+    "gpu-relay-view-workloads": ".Values.kueue.enabled",
     "gpu-relay-workload-pods": ".Values.kueue.enabled",
     "kueue-yolotrainingjobs": ".Values.kueue.enabled",
 }

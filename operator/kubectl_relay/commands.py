@@ -112,12 +112,16 @@ def watch(ctx: click.Context, /, job: str, form: str | None, timeout: timedelta 
 @options.everywhere
 @options.form
 @click.option("--since", type=Duration(), metavar="TIME", help="Only turns that ended within this time, such as 6h.")
+@click.argument("job", required=False, shell_complete=completing_jobs(_any))
 @click.pass_context
-def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, **_: object) -> None:
-    """Show the history of each GPU."""
+def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, job: str | None, **_: object) -> None:
+    """Show the history of each GPU.
+
+    With JOB, only the turns of this job.
+    """
     from kubectl_relay import reading
 
-    reading.timeline(session_of(ctx), form, since)
+    reading.timeline(session_of(ctx), form, since, job)
 
 
 @cli.command()

@@ -162,7 +162,7 @@ class Terminal(io.StringIO):
 def everything_of(snapshot: ClusterSnapshot, stream: io.StringIO) -> None:
     """Print every view of a snapshot."""
     console = output(stream)
-    gpus, jobs, timeline = gpus_of(snapshot), jobs_of(snapshot.jobs), timeline_of(snapshot)
+    gpus, jobs, timeline = gpus_of(snapshot), jobs_of(snapshot), timeline_of(snapshot)
     console.print(gpu_cards(snapshot))
     show_jobs(console, jobs, snapshot)
     show_timeline(console, timeline)
@@ -245,7 +245,7 @@ def test_views_hold_together(snapshot: ClusterSnapshot) -> None:
     turns = [(turn.job.uid, turn.fence) for line in timeline.gpus for turn in line.turns]
     assert len(turns) == len(set(turns)), "no turn is listed twice"
     assert timeline.begin <= max([NOW, *(t.begin for line in timeline.gpus for t in line.turns if t.begin)])
-    jobs = jobs_of(snapshot.jobs)
+    jobs = jobs_of(snapshot)
     assert {line.job for line in jobs} == {job.key for job in snapshot.jobs}
     assert len(jobs) == len(snapshot.jobs), "every job has one line"
     owning = {job.key for job in snapshot.jobs if job.status.turn is not None}

@@ -16,7 +16,8 @@ from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 
-_COMPONENT = "gpu-relay"
+REPORTER = "gpu-relay"
+"""The component that reports all of them."""
 _IN_ORDER = """
     WaitingForKueue KueueMissing Admitted WaitingToPrepare Preparing PreparationFailed Prepared WaitingInQueue
     ResidentServing ResidentBusy WaitingForBackoff NoGpuFits InvalidSpec Resumed GPULeased UnloadingResident
@@ -72,8 +73,8 @@ class EventRecorder:
             "message": notice.message[:_NOTE_LIMIT],
             "type": "Warning" if notice.warning else "Normal",
             "action": reason.value,
-            "reportingComponent": _COMPONENT,
-            "source": {"component": _COMPONENT},
+            "reportingComponent": REPORTER,
+            "source": {"component": REPORTER},
             "reportingInstance": self._instance[:128],
             "involvedObject": {
                 "apiVersion": words.API_VERSION,

@@ -1,21 +1,23 @@
 """Each GPU: its owner, its memory, its resident and its queue. The fields are those of `kubectl relay gpus -o json`."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from gpu_relay.api import words
 from gpu_relay.api.words import Phase
-from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.outage import clocks_of
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.overview.jobs import expected_end, expected_start
-from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu
-from gpu_relay.overview.queue import could_serve, fits_nowhere, preparing, queued
+from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu, workload_on_gpu
+from gpu_relay.overview.queue import could_serve, fits_nowhere, positions, preparing, waiting
 from gpu_relay.overview.snapshot import ClusterSnapshot
+from gpu_relay.overview.workloads import state_of, turn_of
 
 _POLICY = Policy()
 
@@ -41,6 +43,8 @@ class Owner:
     since: datetime | None
     until: datetime | None
     """When the training is expected to end; None while that is unknown."""
+    represents: Represented | None = field(default=None, metadata={"omit_default": True})
+    """The object that a Workload represents; None for a job, and where that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class ResidentState:
 
 @dataclass(frozen=True)
 class Waiting:
-    """A job in the queue."""
+    """A job or Workload in the queue. The position is 0 where it is unknown."""
 
     job: JobKey
     position: int
@@ -70,6 +74,8 @@ class Waiting:
     need_mib: int
     expected: datetime | None
     reason: str
+    represents: Represented | None = field(default=None, metadata={"omit_default": True})
+    """The object that a Workload represents; None for a job."""
 
 
 @dataclass(frozen=True)
@@ -93,41 +99,61 @@ class Gpu:
 
 def gpus_of(snapshot: ClusterSnapshot) -> list[Gpu]:
     """Return every GPU that Leases, residents or jobs name, by node and UUID."""
-    jobs = filter(None, map(job_on_gpu, snapshot.jobs))
-    return [_gpu(snapshot, each) for each in gpu_ownerships(jobs, snapshot.leases, snapshot.residents or ())]
+    jobs = [job_on_gpu(job) for job in snapshot.jobs]
+    jobs += [workload_on_gpu(each, snapshot.leases) for each in snapshot.workloads]
+    known = gpu_ownerships(filter(None, jobs), snapshot.leases, snapshot.residents or ())
+    return [_gpu(snapshot, each) for each in known]
 
 
-def stranded(jobs: Iterable[Job]) -> list[Waiting]:
-    """Return the waiting jobs that fit no GPU."""
-    return [_waiting(job) for job in queued(jobs) if fits_nowhere(job)]
+def stranded(snapshot: ClusterSnapshot) -> list[Waiting]:
+    """Return the waiting jobs and Workloads that fit no GPU."""
+    places = positions(snapshot)
+    return [_waiting(each, snapshot, places) for each in waiting(snapshot) if fits_nowhere(each)]
 
 
 def _gpu(snapshot: ClusterSnapshot, gpu: GpuOwnership) -> Gpu:
     owner = _owner(snapshot, gpu.holder) if gpu.holder else None
-    job = snapshot.job(owner.job) if owner and owner.job else None
+    proven, granted = _memory_of(snapshot, owner.job) if owner and owner.job else (None, None)
+    places = positions(snapshot)
     report = gpu.resident.report if gpu.resident else None
 
-    def suits(job: Job) -> bool:
-        return could_serve(job, gpu.key, gpu.resident, snapshot.node_labels)
+    def suits(claim: Claim) -> bool:
+        return could_serve(claim, gpu.key, gpu.resident, snapshot.node_labels)
 
     return Gpu(
         key=gpu.key,
         model=report.name if report else (gpu.last_job.gpu.name or "" if gpu.last_job else ""),
         node=gpu.node,
         memory=Memory(report.total_mib, report.reserved_mib, report.used_mib, report.free_mib) if report else None,
-        proven_free=job.status.gpu.free_after if job and job.status.gpu else None,
-        granted=job.need_mib if job else None,
+        proven_free=proven,
+        granted=granted,
         owner=owner,
         resident=resident_state(gpu, owner),
-        queue=tuple(_waiting(each) for each in queued(snapshot.jobs) if suits(each)),
+        queue=tuple(_waiting(each, snapshot, places) for each in waiting(snapshot) if suits(each)),
         preparing=tuple(each.key for each in preparing(snapshot.jobs) if gpu.key and suits(each)),
     )
 
 
+def _memory_of(snapshot: ClusterSnapshot, owner: JobKey) -> tuple[int | None, int | None]:
+    """Return the free MiB that were measured for the owner of a GPU, and the MiB that it asked for."""
+    job, listed = snapshot.job(owner), snapshot.workload(owner)
+    if job is not None:
+        return job.status.gpu.free_after if job.status.gpu else None, job.need_mib
+    if listed is None:
+        return None, None
+    entry = listed.workload.entry
+    return entry.proven_mib if entry and listed.is_pinned else None, listed.workload.need_mib or None
+
+
 def _owner(snapshot: ClusterSnapshot, holder: Holder) -> Owner:
     job = snapshot.job(holder.job) if holder.job else None
+    listed = snapshot.workload(holder.job) if holder.job else None
+    if listed is not None:
+        phase = state_of(listed, turn_of(listed, snapshot.leases)).phase.value
+        return Owner(listed.key, phase, "", holder.since, None, listed.represents)
     if job is None:
-        return Owner(holder.job, "", "", holder.since, None)
+        represents = snapshot.represented(holder.job) if holder.job else None
+        return Owner(holder.job, "", "", holder.since, None, represents)
     epoch = job.status.progress.summary if job.status.progress else ""
     return Owner(holder.job, job.status.phase or "", epoch, holder.since, expected_end(job))
 
@@ -168,7 +194,11 @@ def _out_since(lease: GpuLease | None, owner: Owner | None) -> datetime | None:
     return owner.since if owner is not None and owner.job is not None else None
 
 
-def _waiting(job: Job) -> Waiting:
+def _waiting(job: Claim, snapshot: ClusterSnapshot, places: dict[str, int]) -> Waiting:
+    if isinstance(job, CheckedWorkload):
+        place, message = places.get(job.key.uid, 0), job.entry.message if job.entry else ""
+        represents = snapshot.represented(job.key)
+        return Waiting(job.key, place, job.priority, job.need_mib, None, message, represents)
     reconciling = next((c for c in job.status.conditions if c.type == words.ConditionType.RECONCILING), None)
     return Waiting(
         job=job.key,

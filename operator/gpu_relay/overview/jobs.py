@@ -1,15 +1,19 @@
-"""Each job in one line: phase, reason, position, eta. The fields are those of `kubectl relay jobs -o json`."""
+"""Each job and Workload in one line: phase, reason, position, eta: the fields of `kubectl relay jobs -o json`."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Condition, YoloTrainingJobStatus
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase
 from gpu_relay.domain.objects.job import Job
+from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.placement import queue_key
+from gpu_relay.overview.queue import positions
+from gpu_relay.overview.snapshot import ClusterSnapshot
+from gpu_relay.overview.workloads import state_of, turn_of
 
 _EXPLAINING = (
     ConditionType.STALLED,
@@ -20,6 +24,7 @@ _EXPLAINING = (
 )
 """Conditions that explain the phase of a job, the most severe first."""
 _ENDED = TERMINAL_PHASES | {Phase.SUSPENDED}
+_Rank = tuple[bool, bool, int, tuple[int, str, str]]
 
 
 @dataclass(frozen=True)
@@ -46,14 +51,22 @@ class JobLine:
     """The node of that GPU."""
     created: datetime
     ended: datetime | None
+    represents: Represented | None = field(default=None, metadata={"omit_default": True})
+    """The object that a Workload represents; None for a job."""
 
 
-def jobs_of(jobs: Iterable[Job]) -> list[JobLine]:
-    """Return the jobs that own a GPU, then the queue in its order, then other jobs that wait, then those that ended."""
-    lines = sorted(jobs, key=_order)
-    ended = [job for job in lines if _has_ended(job)]
-    ended.sort(key=lambda job: job.status.completion_time or job.created, reverse=True)
-    return [_line(job) for job in [*(job for job in lines if not _has_ended(job)), *ended]]
+def jobs_of(snapshot: ClusterSnapshot) -> list[JobLine]:
+    """Return the jobs that own a GPU, then the queue in its order, then others that wait, then those that ended.
+
+    Workloads that have the operator's check are among the jobs.
+    """
+    places = positions(snapshot)
+    ranked = [(_rank(job), _line(job)) for job in snapshot.jobs]
+    ranked += [_ranked_workload(each, snapshot, places.get(each.key.uid)) for each in snapshot.workloads]
+    lines = [line for _, line in sorted(ranked, key=lambda each: each[0])]
+    ended = [line for line in lines if line.phase in _ENDED]
+    ended.sort(key=lambda line: line.ended or line.created, reverse=True)
+    return [*(line for line in lines if line.phase not in _ENDED), *ended]
 
 
 def explaining_condition(status: YoloTrainingJobStatus) -> Condition | None:
@@ -74,13 +87,32 @@ def expected_end(job: Job) -> datetime | None:
     return parse_time(progress.eta) if progress and progress.eta and job.status.phase == Phase.TRAINING else None
 
 
-def _has_ended(job: Job) -> bool:
-    return job.status.phase in _ENDED
-
-
-def _order(job: Job) -> tuple[bool, bool, int, tuple[int, str, str]]:
+def _rank(job: Job) -> _Rank:
     position = job.status.queue_position
     return job.status.turn is None, position is None, position or 0, queue_key(job)
+
+
+def _ranked_workload(listed: ListedWorkload, snapshot: ClusterSnapshot, position: int | None) -> tuple[_Rank, JobLine]:
+    """Return the line of a Workload, and its place among the lines."""
+    workload, turn = listed.workload, turn_of(listed, snapshot.leases)
+    state = state_of(listed, turn)
+    line = JobLine(
+        job=listed.key,
+        phase=state.phase.value,
+        reason=state.reason,
+        message=state.message,
+        position=position,
+        priority=workload.priority,
+        starts=None,
+        epoch="",
+        ends=None,
+        gpu=turn.gpu if turn else "",
+        node=turn.node if turn else "",
+        created=parse_time(workload.created),
+        ended=parse_time(listed.finished_at) if listed.finished_at else None,
+        represents=listed.represents,
+    )
+    return (turn is None, position is None, position or 0, queue_key(workload)), line
 
 
 def _line(job: Job) -> JobLine:

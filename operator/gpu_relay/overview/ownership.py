@@ -1,21 +1,26 @@
-"""Which job owns each GPU: by its Lease, else by the status of a job, else by the hold that its resident keeps."""
+"""Which job or Workload owns each GPU: by its Lease, else by a job's status or a Workload's check, else by the hold."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import GpuStatus, Turn
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.jobs import expected_end
+from gpu_relay.overview.workloads import Leases, state_of, turn_of
+
+_FACTS = ("name", "total", "resident")
+"""What is true of a GPU in each turn. The check of a Workload does not record it."""
 
 
 @dataclass(frozen=True)
 class JobOnGpu:
-    """What a job's status records of the GPU that the job owns, or owned last."""
+    """What a job's status, or a Workload's check, records of the GPU that it owns, or owned last."""
 
     job: JobKey
     key: str
@@ -76,6 +81,25 @@ def job_on_gpu(job: Job) -> JobOnGpu | None:
     return JobOnGpu(job.key, gpu.uuid.lower(), gpu, status.turn, started, status.phase or "", expected_end(job))
 
 
+def workload_on_gpu(listed: ListedWorkload, leases: Leases | None) -> JobOnGpu | None:
+    """Return what the pin of a Workload records of its GPU; None for a Workload that has none."""
+    entry = listed.workload.entry
+    if entry is None or not listed.is_pinned:
+        return None
+    turn = turn_of(listed, leases)
+    started = listed.ready_since or listed.workload.created
+    own = turn is not None and (turn.gpu, turn.fence) == (entry.gpu, entry.fence)
+    return JobOnGpu(
+        job=listed.key,
+        key=entry.gpu,
+        gpu=GpuStatus(uuid=entry.gpu, node=listed.host, needed=listed.workload.need_mib, free_after=entry.proven_mib),
+        turn=Turn(fence=entry.fence, since=started) if own else None,
+        started=started,
+        phase=state_of(listed, turn).phase.value,
+        ends=None,
+    )
+
+
 def gpu_ownerships(
     jobs: Iterable[JobOnGpu], leases: Mapping[str, GpuLease] | None, residents: Iterable[Resident]
 ) -> list[GpuOwnership]:
@@ -85,7 +109,7 @@ def gpu_ownerships(
     """
     last_jobs: dict[str, JobOnGpu] = {}
     for job in sorted(jobs, key=lambda each: (each.turn is not None, each.started)):
-        last_jobs[job.key] = job
+        last_jobs[job.key] = _with_facts(job, last_jobs.get(job.key))
     pods = list(residents)
     reported = {_reported_key(pod): pod for pod in reversed(pods) if pod.report is not None}
     keys = sorted({*(leases or {}), *reported, *last_jobs})
@@ -94,6 +118,14 @@ def gpu_ownerships(
     named = {each.resident_name for each in found}
     found += [_unidentified(pod, leases) for pod in pods if str(pod) not in named]
     return sorted(found, key=lambda each: (each.node, each.key))
+
+
+def _with_facts(job: JobOnGpu, before: JobOnGpu | None) -> JobOnGpu:
+    """Return what a job records of its GPU, with the facts of the GPU that an earlier job recorded, and it does not."""
+    if before is None:
+        return job
+    known = {each: getattr(before.gpu, each) for each in _FACTS if getattr(job.gpu, each) is None}
+    return replace(job, gpu=job.gpu.model_copy(update=known))
 
 
 def _reported_key(pod: Resident) -> str:

@@ -1,4 +1,4 @@
-"""The history of each GPU: from jobs' attempts, GPUs' Leases and Events, with sentences on what is unknown."""
+"""The history of each GPU: from jobs' attempts, Workloads' checks, GPUs' Leases and Events; and what is unknown."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -10,9 +10,12 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.event import JobEvent
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.snapshot import ClusterSnapshot
+from gpu_relay.overview.workloads import turn_of
 
 _EVENTS_FADE = (
     "Events live for about an hour: of older turns, those of deleted jobs are not known, nor exactly when a turn began "
@@ -42,6 +45,8 @@ class PastTurn:
     """When the resident was loaded again after it."""
     passed_on: bool = False
     """True where the next job got the GPU directly, so that the resident was loaded after that job."""
+    represents: Represented | None = field(default=None, metadata={"omit_default": True})
+    """The object that a Workload represents; None for a job, and where that is unknown."""
 
 
 @dataclass(frozen=True)
@@ -64,26 +69,37 @@ class Timeline:
     unknown: tuple[str, ...] = field(default=())
 
 
-def timeline_of(snapshot: ClusterSnapshot, since: datetime | None = None) -> Timeline:
-    """Return the history of each GPU; `since` leaves out turns that ended before."""
+def timeline_of(snapshot: ClusterSnapshot, since: datetime | None = None, only: JobKey | None = None) -> Timeline:
+    """Return the history of each GPU.
+
+    `since` leaves out turns that ended before; `only` leaves out those of other jobs and Workloads.
+    """
     turns: dict[tuple[str, int], PastTurn] = {}
     for event in snapshot.events or ():
         _take_event(turns, event)
     for job in snapshot.jobs:
         _take_job(turns, job)
+    for listed in snapshot.workloads:
+        _take_workload(turns, listed)
     leases = (snapshot.leases or {}).values()
     fences = Counter(lease.fence for lease in leases)
     for lease in leases:
         _take_lease(turns, lease, alone=fences[lease.fence] == 1)
     _end_finished_turns(turns, snapshot)
-    ended = (replace(each, end=each.end or each.returned) for each in turns.values())
+    wanted = (each for each in turns.values() if only is None or each.job == only)
+    ended = (_completed(each, snapshot) for each in wanted)
     shown = [each for each in ended if since is None or (each.end or each.ended_by or snapshot.now) >= since]
     begins = [each.begin for each in shown if each.begin is not None]
     begin = max(since, min(begins, default=since)) if since else min(begins, default=snapshot.now)
     unknown = (*snapshot.unknown, *([] if snapshot.events is None else [_EVENTS_FADE]))
     if any(not each.gpu for each in shown):
         unknown += ("The GPU of some turns is no longer on record.",)
-    return Timeline(begin, snapshot.now, tuple(_by_gpu(shown, snapshot)), unknown)
+    lines = _by_gpu(shown, snapshot)
+    return Timeline(begin, snapshot.now, tuple(line for line in lines if line.turns or only is None), unknown)
+
+
+def _completed(turn: PastTurn, snapshot: ClusterSnapshot) -> PastTurn:
+    return replace(turn, end=turn.end or turn.returned, represents=snapshot.represented(turn.job))
 
 
 def _by_gpu(turns: Iterable[PastTurn], snapshot: ClusterSnapshot) -> list[GpuTimeline]:
@@ -105,13 +121,13 @@ def _take_event(turns: dict[tuple[str, int], PastTurn], event: JobEvent) -> None
     if turn is None:
         if not event.gpu and not begins:
             return
-        turn = PastTurn(JobKey(event.namespace, event.job, event.uid), event.turn, event.gpu)
+        turn = PastTurn(event.key, event.turn, event.gpu)
     if begins:
         turn = replace(turn, begin=event.at, begin_is_exact=True)
     elif event.reason == Reason.TRAINING_ENDED:
         turn = replace(turn, end=event.at, over=True, reason=event.outcome)
     elif event.reason == Reason.GPU_RETURNED:
-        turn = replace(turn, over=True, returned=event.at)
+        turn = replace(turn, over=True, returned=event.at, reason=turn.reason or event.outcome)
     elif event.next_job or event.reason == Reason.GPU_PASSED_ON:
         turn = replace(turn, end=turn.end or event.at, over=True, returned=event.at, passed_on=True)
     elif event.reason == Reason.RESIDENT_LOADED:
@@ -128,7 +144,8 @@ def _end_finished_turns(turns: dict[tuple[str, int], PastTurn], snapshot: Cluste
     leases = snapshot.leases or {}
     by_lease = {(lease.owner.uid, lease.fence) for lease in leases.values() if lease.owner is not None}
     by_status = {(job.key.uid, job.status.turn.fence) for job in snapshot.jobs if job.status.turn is not None}
-    visible = {job.key.uid for job in snapshot.jobs}
+    by_status |= {(each.key.uid, own.fence) for each in snapshot.workloads if (own := turn_of(each, snapshot.leases))}
+    visible = {job.key.uid for job in snapshot.jobs} | {each.key.uid for each in snapshot.workloads}
     later: dict[str, datetime | None] = {}
     """By GPU: when the earliest of the turns with a higher fence began, as far as that is known."""
     for key, turn in sorted(turns.items(), key=lambda item: -item[1].fence):
@@ -158,6 +175,21 @@ def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
         turns[key] = replace(
             turn, gpu=turn.gpu or uuid, begin=turn.begin if turn.begin_is_exact else since, begin_is_exact=True
         )
+
+
+def _take_workload(turns: dict[tuple[str, int], PastTurn], listed: ListedWorkload) -> None:
+    """Add what the check of a Workload records of its last turn, and how the Workload finished."""
+    entry = listed.workload.entry
+    if entry is None or not listed.is_pinned:
+        return
+    key = (listed.key.uid, entry.fence)
+    turn = turns.get(key, PastTurn(listed.key, entry.fence, entry.gpu))
+    if turn.begin is None and listed.ready_since is not None:
+        turn = replace(turn, begin=parse_time(listed.ready_since))
+    if listed.finished_at is not None:
+        ended = turn.end or parse_time(listed.finished_at)
+        turn = replace(turn, end=ended, reason=listed.condition("Finished").reason)
+    turns[key] = turn
 
 
 def _end(turn: PastTurn, attempt: Attempt) -> datetime:

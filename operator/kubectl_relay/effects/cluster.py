@@ -104,6 +104,16 @@ class Cluster:
         listing = self._kube.list(resource.path(namespace), labels=labels, fields=fields)
         return self._run(listing, "list", resource, namespace)
 
+    def serves(self, resource: Resource) -> bool:
+        """True if the API server knows the group and version of a kind, which every account may read."""
+        try:
+            self._run(self._kube.get(resource.root), "get", resource, None)
+        except (NotFoundError, NotInstalledError):
+            return False
+        except ForbiddenError:
+            pass
+        return True
+
     def patch(self, resource: Resource, namespace: str, name: str, body: Object) -> Object:
         """Change fields of an object."""
         return self._run(self._kube.merge(resource.path(namespace, name), body), "patch", resource, namespace)

@@ -1,17 +1,21 @@
 """Reads what a view needs; what the user may not read becomes a sentence."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
 from gpu_relay.api import words
+from gpu_relay.clients.events import REPORTER
 from gpu_relay.clients.resources import EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS
 from gpu_relay.domain.objects.event import JobEvent, job_event_of
 from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
 from gpu_relay.domain.objects.leader import LeaderRecord, leader_record_of
 from gpu_relay.domain.objects.lease import GpuLease, lease_of
+from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.resident import Resident, ResidentPod, report_of, resident_of, resident_pod_of
-from gpu_relay.overview.queue import queued
+from gpu_relay.domain.queue.claim import Claim
+from gpu_relay.overview.queue import waiting
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.effects.cluster import (
     ApiError,
@@ -21,6 +25,7 @@ from kubectl_relay.effects.cluster import (
     NotInstalledError,
     resident_port,
 )
+from kubectl_relay.effects.workload_reader import WorkloadList, WorkloadReader
 from kubectl_relay.exits import Exit, RelayError
 from kubectl_relay.views.nearest import missing_job
 
@@ -38,6 +43,7 @@ class SnapshotReader:
     def __init__(self, cluster: Cluster, relay_namespace: str) -> None:
         self._cluster = cluster
         self._relay = relay_namespace
+        self._workload_reader = WorkloadReader(cluster)
         self._unknown: list[str] = []
         self._hidden: dict[str, str] = {}
 
@@ -51,27 +57,39 @@ class SnapshotReader:
         """
         self._forget()
         jobs, everywhere = self._jobs(namespace, widen=widen)
+        workloads = self._workloads(namespace, widen=widen)
         leases, leader = self._leases()
         residents = self._residents(measure=measure)
-        job_events = self._events(None if everywhere else namespace) if events else None
+        job_events = self._events(None if everywhere else namespace, workloads) if events else None
+        found = ClusterSnapshot(
+            now=self._cluster.now,
+            jobs=tuple(jobs),
+            everywhere=everywhere,
+            workloads=workloads.items,
+            all_workloads=workloads.everywhere,
+            leases=leases,
+            leader=leader,
+            residents=residents,
+            events=job_events,
+        )
+        labels = self._node_labels(waiting(found), residents or ())
+        return replace(found, node_labels=labels, unknown=self._sentences())
+
+    def jobs_only(self, namespace: str | None, *, widen: bool) -> ClusterSnapshot:
+        """Read jobs and Workloads as `snapshot` does; Leases, which show the turns of Workloads, if there are any."""
+        self._forget()
+        jobs, everywhere = self._jobs(namespace, widen=widen)
+        workloads = self._workloads(namespace, widen=widen)
+        sentences = self._sentences()
+        leases = self._leases()[0] if workloads.items else None
         return ClusterSnapshot(
             now=self._cluster.now,
             jobs=tuple(jobs),
             everywhere=everywhere,
+            workloads=workloads.items,
+            all_workloads=workloads.everywhere,
             leases=leases,
-            leader=leader,
-            residents=residents,
-            node_labels=self._node_labels(jobs, residents or ()),
-            events=job_events,
-            unknown=self._sentences(),
-        )
-
-    def jobs_only(self, namespace: str | None, *, widen: bool) -> ClusterSnapshot:
-        """Read jobs as `snapshot` does, and nothing else."""
-        self._forget()
-        jobs, everywhere = self._jobs(namespace, widen=widen)
-        return ClusterSnapshot(
-            now=self._cluster.now, jobs=tuple(jobs), everywhere=everywhere, unknown=self._sentences()
+            unknown=sentences,
         )
 
     def raw_job(self, namespace: str, name: str) -> Object:
@@ -81,11 +99,28 @@ class SnapshotReader:
         except NotInstalledError as error:
             raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
         except NotFoundError as error:
-            raise RelayError(missing_job(namespace, name, self._all_names(namespace)), Exit.NOT_FOUND) from error
+            raise self.missing(namespace, name) from error
+
+    def missing(self, namespace: str, name: str) -> RelayError:
+        """Return the error that a job does not exist, which names the nearest one."""
+        return RelayError(missing_job(namespace, name, self._all_names(namespace)), Exit.NOT_FOUND)
 
     def job(self, namespace: str, name: str) -> Job:
         """Read one job as `raw_job` does."""
         return readable(self.raw_job(namespace, name))
+
+    def find_job(self, namespace: str, name: str) -> Job | None:
+        """Read one job; None where it does not exist."""
+        try:
+            return readable(self._cluster.get(JOBS, namespace, name))
+        except NotInstalledError as error:
+            raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
+        except NotFoundError:
+            return None
+
+    def workloads(self, namespace: str) -> tuple[ListedWorkload, ...]:
+        """Read the Workloads of a namespace."""
+        return self._workload_reader.read(namespace, widen=False).items
 
     def jobs(self, namespace: str) -> list[Job]:
         """Read the jobs of a namespace."""
@@ -123,6 +158,11 @@ class SnapshotReader:
                 self._unknown.append(f"Job {error.job.key} cannot be read: {error.fields}.")
         return jobs, everywhere
 
+    def _workloads(self, namespace: str | None, *, widen: bool) -> WorkloadList:
+        found = self._workload_reader.read(namespace, widen=widen and namespace is not None)
+        self._hidden |= found.hidden
+        return found
+
     def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderRecord | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
         what = "the Leases, which record the owners of GPUs"
@@ -150,9 +190,9 @@ class SnapshotReader:
         reports = dict(zip((pod.uid for pod in running), self._cluster.reports(running), strict=True))
         return tuple(self._resident(pod, reports.get(pod.uid)) for pod in pods)
 
-    def _node_labels(self, jobs: Iterable[Job], residents: Iterable[Resident]) -> dict[str, dict[str, str]]:
-        """Read the labels of residents' nodes, where a waiting job asks for labels."""
-        if not any(job.node_selector for job in queued(jobs)):
+    def _node_labels(self, queue: Iterable[Claim], residents: Iterable[Resident]) -> dict[str, dict[str, str]]:
+        """Read the labels of residents' nodes, where a waiting job or Workload asks for labels."""
+        if not any(each.demand.node_labels for each in queue):
             return {}
         nodes = sorted({each.node for each in residents if each.node})
         read = (self._try("labels of nodes", partial(self._cluster.get, NODES, None, node)) for node in nodes)
@@ -181,9 +221,15 @@ class SnapshotReader:
                 self._note(f"Resident {pod.namespace}/{pod.name} could not be asked: {answer}.")
         return resident_of(pod, None, error)
 
-    def _events(self, namespace: str | None) -> tuple[JobEvent, ...] | None:
-        ours = f"involvedObject.kind={words.KIND}"
-        raws = self._try("Events", lambda: self._cluster.list(EVENTS, namespace, fields=ours))
+    def _events(self, namespace: str | None, workloads: WorkloadList) -> tuple[JobEvent, ...] | None:
+        """Read the Events on jobs; those of Workloads' turns, which are on other kinds, where there may be some."""
+        kinds = [f"involvedObject.kind={words.KIND}"]
+        kinds += [f"involvedObject.kind!={words.KIND},reportingComponent={REPORTER}"] if workloads.checked else []
+
+        def read() -> list[Object]:
+            return [raw for fields in kinds for raw in self._cluster.list(EVENTS, namespace, fields=fields)]
+
+        raws = self._try("Events", read)
         return None if raws is None else tuple(sorted(map(job_event_of, raws), key=lambda each: each.at))
 
     def _try(self, what: str, call: Callable[[], T]) -> T | None:

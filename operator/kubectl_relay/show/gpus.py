@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from gpu_relay.api.words import UNMANAGED_GPU
+from gpu_relay.domain.objects.represented import title
 from gpu_relay.domain.quantities import mib
 from gpu_relay.overview.gpus import Gpu, Memory, Owner, ResidentState, Waiting, gpus_of, stranded
 from gpu_relay.overview.snapshot import ClusterSnapshot
@@ -41,9 +42,14 @@ def gpu_cards(snapshot: ClusterSnapshot) -> Group:
         parts.append(words(("No operator is the leader", "bold red"), missing))
     gpus = gpus_of(snapshot)
     parts += [_card(gpu, snapshot) for gpu in gpus] or [_no_gpu(snapshot)]
-    without = stranded(snapshot.jobs)
+    without = stranded(snapshot)
     if without:
-        parts.append(words(("  no GPU suits  ", "red"), ", ".join(f"{w.job} ({mib(w.need_mib)})" for w in without)))
+        parts.append(
+            words(
+                ("  no GPU suits  ", "red"),
+                ", ".join(f"{title(w.job, w.represents)} ({mib(w.need_mib)})" for w in without),
+            )
+        )
     return Group(*parts, *_unknown(snapshot.unknown))
 
 
@@ -74,8 +80,8 @@ def _card(gpu: Gpu, snapshot: ClusterSnapshot) -> RenderableType:
     if gpu.resident is not None:
         rows.add_row("resident", _resident(gpu.resident, now))
     rows.add_row("queue", _queue(gpu, snapshot))
-    title = words(_state_mark(gpu), (gpu.key or "a GPU with an unknown UUID", "bold"), *_where(gpu))
-    return Group(title, Padding(rows, (0, 0, 0, 2)))
+    heading = words(_state_mark(gpu), (gpu.key or "a GPU with an unknown UUID", "bold"), *_where(gpu))
+    return Group(heading, Padding(rows, (0, 0, 0, 2)))
 
 
 def _where(gpu: Gpu) -> Iterator[str]:
@@ -100,7 +106,7 @@ def _owner(gpu: Gpu, now: datetime) -> Text:
     since = f" for {span(now - owner.since)} (since {clock(owner.since, now)})" if owner.since else ""
     if owner.job is None:
         return words(("the resident" if gpu.resident else "no job", "bold green"), since)
-    return words((str(owner.job), "bold yellow"), since, *_doing(owner, now))
+    return words((title(owner.job, owner.represents), "bold yellow"), since, *_doing(owner, now))
 
 
 def _doing(owner: Owner, now: datetime) -> Iterator[str]:
@@ -161,5 +167,6 @@ def _queue(gpu: Gpu, snapshot: ClusterSnapshot) -> Text:
 def _waiting(waiting: Waiting, now: datetime) -> Text:
     expected = f", should begin at {clock(waiting.expected, now)}" if waiting.expected else ""
     priority = f", priority {waiting.priority}" if waiting.priority else ""
-    need = f"  needs {mib(waiting.need_mib)}{priority}{expected}"
-    return words((f"{waiting.position}  ", "dim"), (str(waiting.job), "bold"), need, (f"  {waiting.reason}", "dim"))
+    need = f"  needs {mib(waiting.need_mib)}" if waiting.need_mib else "  "
+    name, need = title(waiting.job, waiting.represents), f"{need}{priority}{expected}"
+    return words((f"{waiting.position or '-'}  ", "dim"), (name, "bold"), need, (f"  {waiting.reason}", "dim"))

@@ -6,6 +6,7 @@ from datetime import datetime
 from rich.console import Console
 from rich.table import Table
 
+from gpu_relay.domain.objects.represented import title
 from gpu_relay.overview.jobs import JobLine
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.show.console import words
@@ -34,13 +35,13 @@ def _table(jobs: Sequence[JobLine], now: datetime) -> Table:
     table.add_column("JOB", overflow="fold")
     table.add_column("PHASE", no_wrap=True)
     table.add_column("REASON", overflow="fold")
-    for title in ("POSITION", "EPOCH", "ETA", "AGE"):
-        table.add_column(title, no_wrap=title != "ETA")
+    for heading in ("POSITION", "EPOCH", "ETA", "AGE"):
+        table.add_column(heading, no_wrap=heading != "ETA")
     for job in jobs:
         table.add_row(
-            words((str(job.job), "bold")),
+            words((title(job.job, job.represents), "bold")),
             words((job.phase or "New", _STYLES.get(job.phase, ""))),
-            words(job.reason),
+            words(job.reason or (job.message if job.job.is_workload else "")),
             words(str(job.position or "")),
             words(job.epoch),
             words(_eta(job, now)),

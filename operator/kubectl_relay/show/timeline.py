@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from gpu_relay.domain.objects.represented import title
 from gpu_relay.overview.timeline import GpuTimeline, PastTurn, Timeline
 from kubectl_relay.show.console import words
 from kubectl_relay.show.gpus import show_unknown
@@ -21,8 +22,8 @@ def show_timeline(console: Console, timeline: Timeline) -> None:
     """Print one line of cells for each GPU, then its turns."""
     letters = _letters(timeline.gpus)
     for line in timeline.gpus:
-        title = line.gpu or "on a GPU that is not on record"
-        console.print(words((title, "bold"), f"  on {line.node}" if line.node else ""))
+        heading = line.gpu or "on a GPU that is not on record"
+        console.print(words((heading, "bold"), f"  on {line.node}" if line.node else ""))
         if not line.turns:
             console.print("  no turn is on record")
             continue
@@ -70,12 +71,12 @@ def _cell(turns: Sequence[PastTurn], at: datetime, step: timedelta, letters: dic
 
 def _table(line: GpuTimeline, now: datetime, letters: dict[str, int]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for title in ("", "JOB", "FROM", "TO", "TOOK", "ENDED", "RESIDENT BACK"):
-        table.add_column(title)
+    for heading in ("", "JOB", "FROM", "TO", "TOOK", "ENDED", "RESIDENT BACK"):
+        table.add_column(heading)
     for turn in line.turns:
         number = letters[turn.job.uid]
         letter = Text(f"  {_LETTERS[number % len(_LETTERS)]}", style=f"bold {_COLOURS[number % len(_COLOURS)]}")
-        table.add_row(letter, *map(words, (str(turn.job), *_times(turn, now))))
+        table.add_row(letter, *map(words, (title(turn.job, turn.represents), *_times(turn, now))))
     return table
 
 

@@ -1,18 +1,20 @@
 """Why a job waits, or what happened to it, in sentences."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from gpu_relay.api.v1alpha1 import Condition
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented, title
 from gpu_relay.domain.quantities import mib, parse_time
+from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.overview.gpus import Gpu, gpus_of
 from gpu_relay.overview.jobs import expected_end, expected_start, explaining_condition
-from gpu_relay.overview.queue import could_serve, fits_nowhere, queued
+from gpu_relay.overview.queue import could_serve, fits_nowhere, waiting
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from kubectl_relay.views.advice import advice
 from kubectl_relay.views.job_history import HistoryEntry, history
@@ -35,6 +37,8 @@ class Explanation:
     change: tuple[str, ...]
     history: tuple[HistoryEntry, ...]
     unknown: tuple[str, ...]
+    represents: Represented | None = field(default=None, metadata={"omit_default": True})
+    """The object that a Workload represents; None for a job."""
 
 
 def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
@@ -101,14 +105,22 @@ def _why(snapshot: ClusterSnapshot, job: Job, condition: Condition | None) -> It
 
 def _operator_trouble(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
     """Yield what makes the status stale: no leader, or an operator that has not acted on this spec yet."""
-    silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
-    if silent is not None and job.status.phase not in TERMINAL_PHASES:
-        yield f"No operator has been the leader for {span(silent)}: no job starts, and this status may be outdated."
+    silent = leaderless(snapshot)
+    if silent and job.status.phase not in TERMINAL_PHASES:
+        yield silent
     if job.status.phase and job.status.observed_generation != job.generation:
         yield "The operator has not acted on the newest change of the spec yet."
-    if not job.status.phase and silent is None:
+    if not job.status.phase and not silent:
         age = span(snapshot.now - parse_time(job.created))
         yield f"It was created {age} ago. A running operator reconciles it within seconds: check its pods and logs."
+
+
+def leaderless(snapshot: ClusterSnapshot) -> str:
+    """Return that no operator is the leader; empty if one is, or may be."""
+    silent = snapshot.leader.leaderless_for(snapshot.now) if snapshot.leader else None
+    if silent is None:
+        return ""
+    return f"No operator has been the leader for {span(silent)}: no job starts, and this status may be outdated."
 
 
 def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
@@ -120,24 +132,36 @@ def _queue(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
         yield f"Its turn should begin at {clock(start, snapshot.now)}, in {span(start - snapshot.now)}."
     elif job.status.queue_position:
         yield "The start of its turn is unknown: there is no estimate of how long the training jobs before it take."
-    yield from _ahead(snapshot, job)
+    ahead = ahead_of(snapshot, job.key)
+    yield from before_it(snapshot, ahead, job.spec.priority)
+    hidden = (job.status.queue_position or 1) - 1 - len(ahead)
+    if hidden > 0 and not (snapshot.everywhere and snapshot.all_workloads):
+        yield f"{hidden} of the jobs before it are in namespaces that you cannot see."
+    yield from gpu_owners(snapshot, job)
+
+
+def gpu_owners(snapshot: ClusterSnapshot, claim: Claim) -> Iterator[str]:
+    """Yield who owns each GPU that could serve a job or Workload."""
     residents = {str(each): each for each in snapshot.residents or ()}
     for gpu in gpus_of(snapshot):
         resident = residents.get(gpu.resident.name) if gpu.resident else None
-        if could_serve(job, gpu.key, resident, snapshot.node_labels):
+        if could_serve(claim, gpu.key, resident, snapshot.node_labels):
             yield _owner(snapshot, gpu)
 
 
-def _ahead(snapshot: ClusterSnapshot, job: Job) -> Iterator[str]:
-    line = queued(snapshot.jobs)
-    ahead = line[: next((place for place, each in enumerate(line) if each.key == job.key), 0)]
-    seen = [f"{each.key} (priority {each.spec.priority})" for each in ahead[:_MOST_AHEAD]]
+def ahead_of(snapshot: ClusterSnapshot, key: JobKey) -> list[Claim]:
+    """Return the jobs and Workloads before one in the queue, as far as they could be read."""
+    line = waiting(snapshot)
+    return line[: next((place for place, each in enumerate(line) if each.key == key), 0)]
+
+
+def before_it(snapshot: ClusterSnapshot, ahead: Sequence[Claim], priority: int) -> Iterator[str]:
+    """Yield which jobs and Workloads are before one in the queue."""
+    named = ((title(each.key, snapshot.represented(each.key)), each.priority) for each in ahead[:_MOST_AHEAD])
+    seen = [f"{name} (priority {its})" for name, its in named]
     more = f" and {len(ahead) - _MOST_AHEAD} more" if len(ahead) > _MOST_AHEAD else ""
     if seen:
-        yield f"Before it in the queue: {', '.join(seen)}{more}; its own priority is {job.spec.priority}."
-    hidden = (job.status.queue_position or 1) - 1 - len(ahead)
-    if hidden > 0 and not snapshot.everywhere:
-        yield f"{hidden} of the jobs before it are in namespaces that you cannot see."
+        yield f"Before it in the queue: {', '.join(seen)}{more}; its own priority is {priority}."
 
 
 def _owner(snapshot: ClusterSnapshot, gpu: Gpu) -> str:
@@ -151,7 +175,8 @@ def _owner(snapshot: ClusterSnapshot, gpu: Gpu) -> str:
     doing = f", {gpu.owner.phase}" if gpu.owner.phase else ""
     epoch = f", epoch {gpu.owner.epoch}" if gpu.owner.epoch else ""
     until = f", expected to end at {clock(gpu.owner.until, snapshot.now)}" if gpu.owner.until else ""
-    return f"{where} is owned by {gpu.owner.job}{since}{doing}{epoch}{until}."
+    owner = title(gpu.owner.job, gpu.owner.represents)
+    return f"{where} is owned by {owner}{since}{doing}{epoch}{until}."
 
 
 def _resident_not_back(job: Job) -> Iterator[str]:

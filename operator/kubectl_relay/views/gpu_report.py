@@ -11,7 +11,7 @@ def gpu_report(snapshot: ClusterSnapshot) -> dict[str, Any]:
     return {
         "time": snapshot.now,
         "gpus": gpus_of(snapshot),
-        "noGpuSuits": stranded(snapshot.jobs),
+        "noGpuSuits": stranded(snapshot),
         "unknown": snapshot.unknown,
     }
 

@@ -99,6 +99,6 @@ def report(*, used: int = 14_000, state: str = "loaded", uuid: str = "GPU-1") ->
 
 
 def job_event(
-    of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW, gpu: str = GPU, **facts: str
+    of: Job, reason: str, message: str = "", *, fence: int = 7, at: datetime = NOW, gpu: str = GPU, **facts: Any
 ) -> JobEvent:
     return JobEvent(of.key.namespace, of.key.name, of.key.uid, reason, message, at, False, fence, gpu=gpu, **facts)

@@ -27,12 +27,12 @@ def ended(name: str, minutes: float, phase: str = "Succeeded", reason: str = "Co
 def shown(*jobs: Job, everywhere: bool = True) -> list[str]:
     file = io.StringIO()
     snapshot = ClusterSnapshot(NOW, jobs, everywhere=everywhere)
-    show_jobs(output(file), jobs_of(jobs), snapshot)
+    show_jobs(output(file), jobs_of(snapshot), snapshot)
     return file.getvalue().splitlines()
 
 
 def only(of: Job) -> JobLine:
-    (found,) = jobs_of([of])
+    (found,) = jobs_of(ClusterSnapshot(NOW, (of,)))
     return found
 
 
@@ -42,7 +42,7 @@ def test_owners_come_first_then_the_queue_then_the_rest() -> None:
         ended("old", 20), suspended, job("preparing", phase="Preparing"), queued("second", 2), ended("recent", 3),
         queued("first", 1), job("new"), training("owner"),
     ]  # fmt: skip
-    assert [line.job.name for line in jobs_of(jobs)] == [
+    assert [line.job.name for line in jobs_of(ClusterSnapshot(NOW, tuple(jobs)))] == [
         "owner", "first", "second", "new", "preparing", "recent", "old", "suspended",
     ]  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_a_narrow_terminal_folds_a_long_name_and_keeps_all_of_it() -> None:
     long = queued(LONG, 12, namespace=LONG, estimated_start_time=timestamp(ago(minutes=-10)))
     snapshot = ClusterSnapshot(NOW, (long, training()))
     console = Console(file=file, width=80, force_terminal=True, color_system=None)
-    show_jobs(console, jobs_of(snapshot.jobs), snapshot)
+    show_jobs(console, jobs_of(snapshot), snapshot)
     lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     column = lines[0].index("PHASE")
@@ -99,7 +99,7 @@ def test_a_narrow_terminal_folds_a_long_name_and_keeps_all_of_it() -> None:
 
 
 def test_programs_get_times_and_whole_messages() -> None:
-    (read,) = json.loads(dumped(jobs_of([training()]), "json"))
+    (read,) = json.loads(dumped(jobs_of(ClusterSnapshot(NOW, (training(),))), "json"))
     assert read["job"] == {"namespace": "vision", "name": "digits", "uid": "uid-digits"}
     assert (read["phase"], read["reason"], read["epoch"]) == ("Training", "TrainingRunning", "12/100")
     assert (read["ends"], read["starts"], read["position"]) == ("2026-01-01T12:10:00Z", None, None)

@@ -1,10 +1,12 @@
-"""An Event on a job."""
+"""An Event on a job, or on the object that a Workload represents."""
 
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from gpu_relay.api import words
+from gpu_relay.domain.objects.owner import JOB, WORKLOAD, JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
 
 _DIGITS = 12
@@ -12,7 +14,7 @@ _DIGITS = 12
 
 @dataclass(frozen=True)
 class JobEvent:
-    """An Event on a job, which may have been deleted since."""
+    """An Event on a job or Workload, which may have been deleted since."""
 
     namespace: str
     job: str
@@ -30,16 +32,27 @@ class JobEvent:
     """How an attempt ended."""
     next_job: str = ""
     """The job that owns the GPU next; empty where the resident is loaded first."""
+    kind: str = JOB
+    """The kind of owner that it is about: a YoloTrainingJob or a Workload, whose name and UID are `job` and `uid`."""
+    represents: Represented | None = None
+    """The object that the Workload represents; None for a job, and where that is unknown."""
+
+    @property
+    def key(self) -> JobKey:
+        """Return the job or Workload that it is about."""
+        return JobKey(self.namespace, self.job, self.uid, self.kind)
 
 
 def job_event_of(raw: dict[str, Any]) -> JobEvent:
     """Read an Event. What the operator records of a turn for programs is in the annotations."""
     about, facts = raw["involvedObject"], raw["metadata"].get("annotations") or {}
+    workload = facts.get(words.LABEL_WORKLOAD_UID, "")
+    represents = Represented(about.get("kind", ""), about.get("name", ""), "", about.get("uid", ""))
     in_name = raw["metadata"]["name"].split(".")[2:3]
     return JobEvent(
         namespace=raw["metadata"]["namespace"],
-        job=about.get("name", ""),
-        uid=about.get("uid", ""),
+        job=facts.get(words.ANNOTATION_WORKLOAD, "") if workload else about.get("name", ""),
+        uid=workload or about.get("uid", ""),
         reason=raw.get("reason", ""),
         message=raw.get("message", ""),
         at=parse_time(raw.get("eventTime") or raw.get("lastTimestamp") or raw["metadata"]["creationTimestamp"]),
@@ -49,6 +62,8 @@ def job_event_of(raw: dict[str, Any]) -> JobEvent:
         node=facts.get(words.ANNOTATION_NODE, ""),
         outcome=facts.get(words.ANNOTATION_OUTCOME, ""),
         next_job=facts.get(words.ANNOTATION_NEXT_JOB, ""),
+        kind=WORKLOAD if workload else JOB,
+        represents=represents if workload and represents.kind != "Workload" else None,
     )
 
 

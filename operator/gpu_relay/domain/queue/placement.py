@@ -20,6 +20,7 @@ from gpu_relay.domain.queue.claim import Claim
 Held = Mapping[str, tuple[Reason, str]]
 """Why jobs that could get a GPU are held back, by UID: a check before the turn has failed."""
 _NONE: Held = MappingProxyType({})
+NO_GPU_SUITS = "no GPU suits this job"
 
 
 def queue_key(claim: Claim) -> tuple[int, str, str]:
@@ -205,7 +206,7 @@ class EligibilityCache:
         misfits = {each.gpu: filter_reason(demand, each, self.policy) for each in self.candidates}
         if misfits and all(misfits.values()):
             reasons = dict.fromkeys(map(str, misfits.values()))
-            return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(reasons)}"))
+            return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"{NO_GPU_SUITS}: {'; '.join(reasons)}"))
         suitable = [each for each in self.candidates if misfits[each.gpu] is None]
         idle = [each for each in suitable if each.is_between_turns()]
         blocked = {each.gpu: blocked_reason(demand, each, self.now, self.policy) for each in idle}
