@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Annotated
 
@@ -12,16 +13,18 @@ from fastapi.responses import FileResponse, JSONResponse, StreamingResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gpu_relay.api.words import TRAINER_CONTAINER
-from gpu_relay.clients.resources import EVENTS, JOBS
+from gpu_relay.api.words import LABEL_GPU, TRAINER_CONTAINER
+from gpu_relay.clients.resources import EVENTS, JOBS, LEASES, WORKLOADS
 from gpu_relay.domain.objects.event import job_event_of
 from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
-from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.lease import GpuLease, lease_of
+from gpu_relay.domain.objects.listed_workload import listed_workload_of
 from gpu_relay.overview.log_source import LogSource, newest_log_source
 from relay_page import jobs
 from relay_page.feed import NOT_INSTALLED, Feed
 from relay_page.settings import PageSettings
-from relay_page.viewer_client import NotFoundError, ViewerClient, ViewerClientError, open_session
+from relay_page.viewer_client import ForbiddenError, NotFoundError, ViewerClient, ViewerClientError, open_session
+from relay_page.workloads import details, find_checks
 
 STATIC = Path(__file__).parent / "static"
 _NAME = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
@@ -70,6 +73,7 @@ def create_app(settings: PageSettings) -> FastAPI:
     app.add_api_route("/healthz", _healthz)
     app.add_api_route("/api/feed", _feed)
     app.add_api_route("/api/jobs/{namespace}/{name}", _job)
+    app.add_api_route("/api/workloads/{namespace}/{name}", _workload)
     app.add_api_route("/api/jobs/{namespace}/{name}/log", _log)
     app.add_api_route("/api/jobs/{namespace}/{name}/predictions", _predictions)
     app.mount("/static", StaticFiles(directory=STATIC))
@@ -142,13 +146,43 @@ async def _feed(request: Request, client: Viewer, namespace: Namespace = "") -> 
 
 async def _job(client: Viewer, namespace: str, name: str) -> Object:
     job = await _read_job(client, namespace, name)
-    return {**jobs.details(job), **await _events(client, job.key)}
+    return {**jobs.details(job), **await _events(client, job.key.namespace, job.key.uid)}
+
+
+async def _workload(request: Request, client: Viewer, namespace: str, name: str) -> Object:
+    """Return the details of a Workload of Kueue."""
+    settings: PageSettings = request.app.state.settings
+    _check_names(namespace, name)
+    try:
+        raw = await client.get(WORKLOADS, namespace, name)
+    except NotFoundError as error:
+        raise ViewerClientError(404, f"There is no Workload {namespace}/{name}: it may have been deleted.") from error
+    listed = listed_workload_of(raw, await find_checks(client))
+    if listed is None:
+        raise ViewerClientError(404, f"Workload {namespace}/{name} has no check of the operator.")
+    leases = await _leases(client, settings.namespace)
+    about = [listed.represents.uid] if listed.represents else []
+    return {**details(listed, leases), **await _events(client, namespace, listed.key.uid, *about)}
+
+
+async def _leases(client: ViewerClient, system: str) -> dict[str, GpuLease] | None:
+    """Return the Leases by GPU; None where they may not be read."""
+    try:
+        found, _ = await client.list(LEASES, system, LABEL_GPU)
+    except ForbiddenError:
+        return None
+    return {lease.gpu: lease for lease in map(lease_of, found)}
+
+
+def _check_names(*names: str) -> None:
+    """Refuse what is no name of an object, and so no part of a path."""
+    for given in names:
+        if not re.fullmatch(_NAME, given):
+            raise ViewerClientError(400, f"{given!r} is not a valid name of a namespace or job.")
 
 
 async def _read_job(client: ViewerClient, namespace: str, name: str) -> Job:
-    for given in (namespace, name):
-        if not re.fullmatch(_NAME, given):
-            raise ViewerClientError(400, f"{given!r} is not a valid name of a namespace or job.")
+    _check_names(namespace, name)
     try:
         return job_of(await client.get(JOBS, namespace, name))
     except NotFoundError as error:
@@ -158,13 +192,13 @@ async def _read_job(client: ViewerClient, namespace: str, name: str) -> Job:
         raise ViewerClientError(502, f"The page cannot read this job: {error.fields}.") from error
 
 
-async def _events(client: ViewerClient, job: JobKey) -> Object:
-    """Return a job's Events, newest first; where the token may not read them, the sentence that says so."""
+async def _events(client: ViewerClient, namespace: str, *uids: str) -> Object:
+    """Return the Events on objects, newest first; where the token may not read them, the sentence that says so."""
     try:
-        found = await client.list_some(EVENTS, job.namespace, f"involvedObject.uid={job.uid}")
+        lists = [await client.list_some(EVENTS, namespace, f"involvedObject.uid={uid}") for uid in uids]
     except ViewerClientError as error:
         return {"events": [], "eventsProblem": str(error)}
-    newest_first = sorted(map(job_event_of, found), key=lambda each: each.at, reverse=True)
+    newest_first = sorted(map(job_event_of, chain(*lists)), key=lambda each: each.at, reverse=True)
     return {"events": [jobs.event(each) for each in newest_first[:_MOST_EVENTS]], "eventsProblem": ""}
 
 

@@ -7,11 +7,15 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 from gpu_relay.api import words
-from gpu_relay.clients.resources import JOBS, LEASES, PODS, Resource
+from gpu_relay.clients.resources import JOBS, LEASES, PODS, WORKLOADS, Resource
 from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.lease import GpuLease, lease_of
+from gpu_relay.domain.objects.listed_workload import ListedWorkload, listed_workload_of
+from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.objects.resident import ResidentPod, resident_pod_of
-from relay_page import jobs
+from gpu_relay.overview.ownership import workload_on_gpu
+from relay_page import jobs, workloads
 from relay_page.gpus import gpus
 from relay_page.reports import ResidentReports
 from relay_page.viewer_client import (
@@ -97,12 +101,15 @@ class Source(Generic[T]):
 
 
 class Feed:
-    """Follows jobs, Leases and residents for one viewer."""
+    """Follows jobs, Workloads, Leases and residents for one viewer."""
 
     def __init__(self, client: ViewerClient, namespace: str, system: str) -> None:
         """`namespace` is the one whose jobs are shown, empty for all; `system` is the operator's."""
         self._client = client
-        self._jobs: Source[jobs.JobRow] = Source(JOBS, namespace or None, "", jobs.row)
+        self._namespace = namespace or None
+        self._workloads: Source[ListedWorkload | None] | None = None
+        """None without Kueue, or without a check of the operator; the items that are None are Workloads without it."""
+        self._jobs: Source[jobs.JobRow] = Source(JOBS, self._namespace, "", jobs.row)
         self._leases: Source[GpuLease] = Source(
             LEASES, system, words.LABEL_GPU, lease_of, "the Leases, which record the owners of GPUs"
         )
@@ -121,6 +128,11 @@ class Feed:
             raise ViewerClientError(403, f"{error} {_WHERE_TO_LOOK}") from error
         except NotFoundError as error:
             raise ViewerClientError(404, NOT_INSTALLED) from error
+        checks = await workloads.find_checks(self._client)
+        if checks is None or checks:
+            self._workloads = Source(
+                WORKLOADS, self._namespace, "", lambda raw: listed_workload_of(raw, checks), "Workloads of Kueue"
+            )
         for source in self._optional:
             try:
                 await source.read(self._client)
@@ -129,7 +141,19 @@ class Feed:
 
     @property
     def _optional(self) -> tuple[Source[Any], ...]:
-        return (self._leases, self._pods)
+        known = (self._leases, self._pods)
+        return known if self._workloads is None else (*known, self._workloads)
+
+    @property
+    def _listed(self) -> list[ListedWorkload]:
+        """The Workloads that have the operator's check."""
+        return [each for each in self._workloads.items.values() if each is not None] if self._workloads else []
+
+    @property
+    def _known_leases(self) -> dict[str, GpuLease] | None:
+        """The Leases by GPU; None where they may not be read."""
+        known = self._leases.missing_right is None
+        return {lease.gpu: lease for lease in self._leases.items.values()} if known else None
 
     async def events(self) -> AsyncIterator[str]:
         """Yield server-sent events until the viewer disconnects or the token is no longer accepted."""
@@ -158,19 +182,31 @@ class Feed:
         self._changed.clear()
         present = {
             "gpus": {gpu["key"]: gpu for gpu in self._gpus()},
-            "jobs": {uid: row.summary for uid, row in self._jobs.items.items()},
+            "jobs": self._rows(),
             "problems": {"": {"trouble": self._trouble, "hidden": self._hidden()}},
         }
         for name, encoder in encoders.items():
             if (change := encoder.encode(present[name])) is not None:
                 yield event(name, change)
 
+    def _rows(self) -> dict[str, Object]:
+        """Return the lines of jobs and Workloads, by UID."""
+        lines = {uid: row.summary for uid, row in self._jobs.items.items()}
+        everywhere = self._namespace is None
+        more = workloads.rows(self._listed, lines.values(), self._known_leases, everywhere=everywhere)
+        return lines | {line["uid"]: line for line in more}
+
     def _gpus(self) -> list[Object]:
-        on_gpus = (row.on_gpu for row in self._jobs.items.values() if row.on_gpu is not None)
-        known = self._leases.missing_right is None
-        leases = {lease.gpu: lease for lease in self._leases.items.values()} if known else None
+        leases, listed = self._known_leases, {each.key: each for each in self._listed}
+        on_gpus = [row.on_gpu for row in self._jobs.items.values()]
+        on_gpus += [workload_on_gpu(each, leases) for each in listed.values()]
         pods = {f"{pod.namespace}/{pod.name}": pod for pod in self._pods.items.values()}
-        return gpus(on_gpus, leases, pods, [self._reports.resident(pod) for pod in pods.values()])
+        residents = [self._reports.resident(pod) for pod in pods.values()]
+
+        def represented(key: JobKey) -> Represented | None:
+            return listed[key].represents if key in listed else None
+
+        return gpus(filter(None, on_gpus), leases, pods, residents, represented)
 
     def _hidden(self) -> str:
         """Return one sentence on what the viewer's rights do not show; empty where they show everything."""

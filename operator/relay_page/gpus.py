@@ -1,9 +1,11 @@
 """What the page shows of a GPU and its owner: pure functions to small JSON."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented, title
 from gpu_relay.domain.objects.resident import Resident, ResidentPod
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.overview.gpus import Owner, ResidentState, resident_state
@@ -17,15 +19,18 @@ def gpus(
     leases: Mapping[str, GpuLease] | None,
     pods: Mapping[str, ResidentPod],
     residents: Iterable[Resident],
+    represented: Callable[[JobKey], Represented | None] = lambda _: None,
 ) -> list[Object]:
     """Return every GPU that is known, by node and UUID; `leases` is None where they may not be read.
 
-    `pods` are those of `residents`, by `namespace/name`. The renew key of a Lease is left out.
+    `pods` are those of `residents`, by `namespace/name`. `represented` returns the object that a Workload represents.
+    The renew key of a Lease is left out.
     """
-    return [_gpu(each, pods.get(each.resident_name)) for each in gpu_ownerships(jobs, leases, residents)]
+    known = gpu_ownerships(jobs, leases, residents)
+    return [_gpu(each, pods.get(each.resident_name), represented) for each in known]
 
 
-def _gpu(gpu: GpuOwnership, pod: ResidentPod | None) -> Object:
+def _gpu(gpu: GpuOwnership, pod: ResidentPod | None, represented: Callable[[JobKey], Represented | None]) -> Object:
     status = gpu.last_job.gpu if gpu.last_job else None
     report = gpu.resident.report if gpu.resident else None
     owner = _owner(gpu)
@@ -40,7 +45,7 @@ def _gpu(gpu: GpuOwnership, pod: ResidentPod | None) -> Object:
         "pod": _pod(pod) if pod else None,
         "fence": gpu.lease.fence if gpu.lease else None,
         "sam3": _resident(state, owner) if (state := resident_state(gpu, owner)) else None,
-        **_owner_fields(gpu),
+        **_owner_fields(gpu, represented),
     }
 
 
@@ -52,13 +57,14 @@ def _owner(gpu: GpuOwnership) -> Owner | None:
     return Owner(gpu.holder.job, job.phase if job else "", "", gpu.holder.since, job.ends if job else None)
 
 
-def _owner_fields(gpu: GpuOwnership) -> Object:
+def _owner_fields(gpu: GpuOwnership, represented: Callable[[JobKey], Represented | None]) -> Object:
     if gpu.holder is None:
         return {"owner": "unknown", "job": None, "since": None}
     job, since = gpu.holder.job, timestamp(gpu.holder.since) if gpu.holder.since else None
     if job is None:
         return {"owner": "resident", "job": None, "since": since}
-    return {"owner": "job", "job": {"namespace": job.namespace, "name": job.name}, "since": since}
+    named = {"namespace": job.namespace, "name": job.name, "title": title(job, represented(job))}
+    return {"owner": "job", "job": named, "since": since}
 
 
 def _resident(resident: ResidentState, owner: Owner | None) -> Object:

@@ -100,6 +100,17 @@ class ViewerClient:
         with _sentences(Right("get", resource, namespace)):
             return await self._kube.get(resource.path(namespace, name))
 
+    async def serves(self, resource: Resource) -> bool:
+        """True if the API server knows the group and version of a kind, which every account may read."""
+        try:
+            with _sentences(Right("get", resource, None)):
+                await self._kube.get(resource.root)
+        except NotFoundError:
+            return False
+        except ForbiddenError:
+            pass
+        return True
+
     async def list_some(self, resource: Resource, namespace: str, fields: str) -> Sequence[Object]:
         """Read the first items of a list, at most 500."""
         with _sentences(Right("list", resource, namespace)):

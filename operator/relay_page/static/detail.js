@@ -2,7 +2,7 @@
 
 import { chart } from "./curves.js";
 import { el, fill } from "./dom.js";
-import { clock, duration, figure, metricName, mib, now, since } from "./format.js";
+import { clock, duration, figure, knownAs, metricName, mib, now, since } from "./format.js";
 import { words } from "./jobs.js";
 import { memory } from "./memory.js";
 import { LogTail } from "./log_tail.js";
@@ -17,6 +17,7 @@ const PAUSE = 1000; // between two readings of a job that changes, in millisecon
 export class Detail {
   #pane = document.getElementById("detail");
   #shown = "";
+  #kind = "jobs";
   #version = "";
   #asking = false;
   #readAt = 0;
@@ -36,6 +37,7 @@ export class Detail {
       if (chosen) this.#pane.focus({ preventScroll: true });
       if (chosen && STACKED.matches) this.#pane.scrollIntoView();
     }
+    if (job) this.#kind = job.kind ? "workloads" : "jobs";
     if (chosen && (other || (job && job.version !== this.#version))) this.#read(chosen, job?.version ?? "gone");
   }
 
@@ -46,7 +48,7 @@ export class Detail {
     try {
       if (wait > 0 && this.#version) await new Promise((done) => setTimeout(done, wait));
       this.#readAt = Date.now();
-      const job = await (await ask(`api/jobs/${chosen}`)).json();
+      const job = await (await ask(`api/${this.#kind}/${chosen}`)).json();
       if (this.#shown === chosen) this.#fill(job);
       this.#version = version;
     } catch (error) {
@@ -68,16 +70,21 @@ export class Detail {
   #fill(job) {
     const open = new Set([...this.#pane.querySelectorAll("details[open]")].map((each) => each.dataset.part));
     const focused = this.#pane.contains(document.activeElement) ? document.activeElement.dataset.part ?? "" : null;
-    fill(this.#pane, this.#head(job.name, job.namespace, job.phase), why(job), curves(job), this.#predictions.part(job),
-      scores(job), memory(job), attempts(job), facts(job), fold("log", "Log", this.#log.part(job)), conditions(job), events(job));
-    this.#pane.querySelector("details[data-part=log]").addEventListener("toggle", (event) => this.#log.toggle(event.target.open, job));
+    const head = this.#head(knownAs(job), job.kind ? `${job.kind} in ${job.namespace}` : job.namespace, job.phase);
+    fill(this.#pane, head, why(job), job.kind ? fold("spec", "Facts", named(job.facts)) : this.#training(job), conditions(job), events(job));
+    this.#pane.querySelector("details[data-part=log]")?.addEventListener("toggle", (event) => this.#log.toggle(event.target.open, job));
     for (const each of this.#pane.querySelectorAll("details")) if (open.has(each.dataset.part)) each.open = true;
     if (focused !== null) ([...this.#pane.querySelectorAll("[data-part]")].find((each) => each.dataset.part === focused && focused) ?? this.#pane).focus({ preventScroll: true });
+  }
+
+  /** Return the parts that only a YoloTrainingJob has. */
+  #training(job) {
+    return [curves(job), this.#predictions.part(job), scores(job), memory(job), attempts(job), facts(job), fold("log", "Log", this.#log.part(job))];
   }
 }
 
 function why(job) {
-  return job.why ? el("p", { class: `reason ${job.phase === "Failed" ? "bad" : ""}` }, el("b", {}, words(job.reason)), job.why) : null;
+  return job.why ? el("p", { class: `reason ${job.phase === "Failed" ? "bad" : ""}` }, job.reason ? el("b", {}, words(job.reason)) : null, job.why) : null;
 }
 
 function curves(job) {
@@ -118,14 +125,18 @@ function lasted({ start, end }) {
 
 function facts(job) {
   const { spec } = job;
-  const shown = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Data", spec.dataset], ["Output", spec.output], ["Continues", spec.resumeFrom],
+  const all = [["Mode", spec.mode], ["Model", spec.model], ["Task", spec.task], ["Data", spec.dataset], ["Output", spec.output], ["Continues", spec.resumeFrom],
     ["Epochs", spec.epochs], ["Patience", spec.patience], ["Time limit", spec.timeLimit], ["Seed", spec.seed], ["Validated on", spec.validation], ["Image size", spec.imageSize], ["Batch", spec.batch],
     ["GPU memory", spec.memory], ["Sharing", spec.sharing], ["Priority", spec.priority], ["Preemptible", spec.preemptible ? "yes" : "no"], ["Retries", spec.backoffLimit],
     ["Node", job.gpu?.node], ["GPU", job.gpu?.uuid], ["Prepared in", prepared(job.preparation)]];
-  const known = shown.filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)]);
   const given = Object.entries(spec.args);
-  return fold("spec", "Spec", list(known), el("h3", {}, "Further arguments of the training"),
+  return fold("spec", "Spec", named(Object.fromEntries(all)), el("h3", {}, "Further arguments of the training"),
     given.length ? list(given) : el("p", { class: "faint" }, "None: Ultralytics' defaults."));
+}
+
+/** List the facts that are known. */
+function named(facts) {
+  return list(Object.entries(facts).filter(([, value]) => value !== null && value !== undefined && value !== "").map(([name, value]) => [name, String(value)]));
 }
 
 function prepared(preparation) {

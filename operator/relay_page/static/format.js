@@ -55,6 +55,11 @@ export function mib(value) {
   return `${value.toLocaleString("en")} MiB`;
 }
 
+/** Return the name by which users know a job: that of its Job for a Workload. */
+export function knownAs(job) {
+  return job.shown ?? job.name;
+}
+
 /** Return a metric's name as papers write it. */
 export function metricName(name) {
   return name.replace("_", "‑");

@@ -1,7 +1,7 @@
 // The GPUs: the owner of each, its resident SAM3, and its last hours.
 
 import { el, fill, say, svg } from "./dom.js";
-import { duration, since } from "./format.js";
+import { duration, knownAs, since } from "./format.js";
 import { MemoryHistory, strip } from "./memory_history.js";
 import { groupOf, sign, toneOf, WAITING } from "./phases.js";
 import { resident } from "./resident.js";
@@ -52,7 +52,7 @@ export class Gpus {
   #owner(gpu, store) {
     if (gpu.owner === "job") {
       const job = store.job(gpu.job.namespace, gpu.job.name), phase = job?.phase ?? "New";
-      const link = job ? el("a", { href: `#/${job.namespace}/${job.name}`, tabindex: "-1" }, job.name) : `${gpu.job.namespace}/${gpu.job.name}`;
+      const link = job ? el("a", { href: `#/${job.namespace}/${job.name}`, tabindex: "-1" }, knownAs(job)) : gpu.job.title;
       return [el("span", { class: `who ${toneOf(phase)}` }, sign(phase), link), el("span", { class: "faint" }, doing(job, phase, gpu))];
     }
     if (gpu.owner === "unknown") return [el("span", { class: "faint" }, "owner not shown")];

@@ -1,7 +1,7 @@
 // The jobs: those on a GPU first, then the queue in its order, then what has ended, newest first.
 
 import { el, fill, say } from "./dom.js";
-import { clock, duration, figure, metricName, now, since } from "./format.js";
+import { clock, duration, figure, knownAs, metricName, now, since } from "./format.js";
 import { badge, GROUPS, groupOf } from "./phases.js";
 
 const SCREEN = 60;
@@ -69,7 +69,7 @@ export class Jobs {
 
   #wanted(job) {
     const text = this.#search.value.trim().toLowerCase();
-    return (this.#group === "all" || groupOf(job.phase) === this.#group) && `${job.namespace}/${job.name}`.includes(text);
+    return (this.#group === "all" || groupOf(job.phase) === this.#group) && `${job.namespace}/${job.name} ${knownAs(job)}`.includes(text);
   }
 
   #only(group) {
@@ -83,13 +83,18 @@ export class Jobs {
 
 function cells(job) {
   return [
-    el("th", { scope: "row" }, el("a", { href: `#/${job.namespace}/${job.name}`, "aria-controls": "detail" }, job.name), el("span", { class: "space" }, job.namespace)),
-    el("td", {}, badge(job.phase), job.reason && !ORDINARY.has(job.reason) ? el("span", { class: "why", title: job.message }, words(job.reason)) : null),
+    el("th", { scope: "row" }, el("a", { href: `#/${job.namespace}/${job.name}`, "aria-controls": "detail" }, knownAs(job)), el("span", { class: "space" }, job.kind ? `${job.kind} in ${job.namespace}` : job.namespace)),
+    el("td", {}, badge(job.phase), why(job)),
     el("td", {}, progress(job)),
     el("td", { class: "figure" }, job.headline ? [figure(job.headline[1]), el("span", { class: "space" }, metricName(job.headline[0]))] : ""),
     el("td", {}, place_of(job)),
     el("td", { class: "figure", title: clock(job.created) }),
   ];
+}
+
+function why(job) {
+  const text = job.kind && !job.reason ? job.message : ORDINARY.has(job.reason) ? "" : words(job.reason);
+  return text ? el("span", { class: "why", title: job.message }, text) : null;
 }
 
 function progress({ progress: far, phase }) {
@@ -118,7 +123,7 @@ function before(one, other) {
   const groups = ORDER[groupOf(one.phase)] - ORDER[groupOf(other.phase)];
   if (groups) return groups;
   if (groupOf(one.phase) === "ended") return (other.ended ?? "").localeCompare(one.ended ?? "");
-  return (one.position ?? Infinity) - (other.position ?? Infinity) || one.created.localeCompare(other.created) || one.name.localeCompare(other.name, "en", { numeric: true });
+  return (one.position ?? Infinity) - (other.position ?? Infinity) || one.created.localeCompare(other.created) || knownAs(one).localeCompare(knownAs(other), "en", { numeric: true });
 }
 
 function place(body, rows) {

@@ -25,7 +25,7 @@ export class Store {
     this.complete ||= name === "problems"; // the last event of the first update
   }
 
-  /** Find a job by namespace and name. */
+  /** Find a job, or a Workload, by namespace and name. */
   job(namespace, name) {
     for (const job of this.jobs.values()) if (job.name === name && job.namespace === namespace) return job;
     return undefined;

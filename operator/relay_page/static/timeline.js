@@ -2,7 +2,7 @@
 
 import { svg } from "./dom.js";
 import { thin } from "./fit.js";
-import { clock, duration, hour, now } from "./format.js";
+import { clock, duration, hour, knownAs, now } from "./format.js";
 import { toneOf } from "./phases.js";
 
 const MINUTE = 60e3, HOUR = 3600e3;
@@ -93,11 +93,11 @@ function segment(turn, percent, to, open) {
     svg("rect", { x: 0, y: 3, width: "100%", height: 18, rx: 3, class: "body" }));
   if (turn.tone === "bad") box.append(svg("path", { d: "M3 9l6 6m0-6l-6 6", class: "mark" }));
   if (turn.end === null) box.append(svg("rect", { x: "100%", y: 3, width: 3, height: 18, class: "edge" }));
-  box.append(svg("text", { x: turn.tone === "bad" ? PAST_MARK : INSET, y: 16 }, turn.job.name));
+  box.append(svg("text", { x: turn.tone === "bad" ? PAST_MARK : INSET, y: 16 }, knownAs(turn.job)));
   return box;
 }
 
 function sentence({ job, start, end, word }) {
   const length = duration((end ?? now()) - start);
-  return `${job.namespace}/${job.name}: ${word}, ${clock(start)}${end === null ? ", for" : ` to ${clock(end)},`} ${length}`;
+  return `${job.kind ? `${job.kind} ` : ""}${job.namespace}/${knownAs(job)}: ${word}, ${clock(start)}${end === null ? ", for" : ` to ${clock(end)},`} ${length}`;
 }

@@ -157,7 +157,8 @@ def test_500_jobs_make_a_feed_of_half_a_megabyte() -> None:
 def test_the_lease_says_who_owns_a_gpu_and_jobs_what_it_is() -> None:
     held = lease("yolotrainingjob/other-team/secret-plan/uid")
     (gpu,) = seen([job(phase="Succeeded", gpu=GPU)], [held], [pod()])
-    assert (gpu["owner"], gpu["job"]) == ("job", {"namespace": "other-team", "name": "secret-plan"})
+    named = {"namespace": "other-team", "name": "secret-plan", "title": "other-team/secret-plan"}
+    assert (gpu["owner"], gpu["job"]) == ("job", named)
     assert (gpu["name"], gpu["node"], gpu["fence"], gpu["pod"]["ready"]) == ("Tesla T4", "node-1", 5, True)
 
 
