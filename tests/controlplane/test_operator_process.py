@@ -33,12 +33,12 @@ def test_a_turn_in_metrics(world: World, resident: ScriptedResident, operator: O
     gpu = f'{{gpu="{resident.uuid.lower()}"}}'
     for step in ("unload", "prove", "create", "start", "return", "load"):
         assert float(metrics[f'gpu_relay_step_seconds_count{{step="{step}"}}']) == 1, step
-    assert float(metrics[f"gpu_relay_turns_total{gpu}"]) == 1
+    assert float(metrics[f'gpu_relay_turns_total{{gpu="{resident.uuid.lower()}",kind="yolotrainingjob"}}']) == 1
     assert float(metrics[f"gpu_relay_free_memory_before_mib{gpu}"]) == 910
     assert float(metrics[f"gpu_relay_free_memory_after_mib{gpu}"]) == 14_910
     assert float(metrics[f"gpu_relay_resident_outage_seconds_count{gpu}"]) == 1
     assert float(metrics[f"gpu_relay_resident_out{gpu}"]) == 0
-    assert float(metrics["gpu_relay_queue_wait_seconds_count"]) == 1
+    assert float(metrics['gpu_relay_queue_wait_seconds_count{kind="yolotrainingjob"}']) == 1
     assert float(metrics["gpu_relay_queue_length"]) == 0
     assert float(metrics["gpu_relay_queue_oldest_seconds"]) == 0
     ended = f'job_namespace="{world.namespace}",phase="Succeeded",reason="Completed"'

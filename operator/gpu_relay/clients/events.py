@@ -1,4 +1,6 @@
-"""Events on jobs. Each is written once: its name has job, turn and reason, so a restarted operator repeats none.
+"""Events on jobs, and on the objects that Workloads represent.
+
+Each is written once: its name has job, turn and reason, so a restarted operator repeats none.
 
 They are written through core/v1: only there may `lastTimestamp` be set beside `eventTime`, and `kubectl describe` sorts
 by it (https://github.com/kubernetes/kubernetes/pull/93663). It has whole seconds; Events of the same second are shown
@@ -12,8 +14,10 @@ from collections.abc import Mapping
 from gpu_relay.api import words
 from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.resources import WORKLOADS
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import timestamp
 
 REPORTER = "gpu-relay"
@@ -36,6 +40,7 @@ A new reason is added at the end, or is not listed; its position is then `_LAST`
 """
 _LAST = 99
 _NOTE_LIMIT = 1024
+_WORKLOADS = f"{WORKLOADS.group}/{WORKLOADS.version}"
 _REMEMBERED = 10_000
 
 
@@ -48,9 +53,18 @@ class EventRecorder:
         self._seen: dict[str, None] = {}
 
     async def emit(
-        self, job: JobKey, resource_version: str, turn: int, notice: EventRecord, facts: Mapping[str, str] | None = None
+        self,
+        job: JobKey,
+        resource_version: str,
+        turn: int,
+        notice: EventRecord,
+        facts: Mapping[str, str] | None = None,
+        represents: Represented | None = None,
     ) -> None:
-        """Write an Event, once for each job, turn and reason; `facts` of the turn become annotations."""
+        """Write an Event, once for each job, turn and reason; `facts` of the turn become annotations.
+
+        An Event about a Workload is on the object that it `represents`, or without one on the Workload itself.
+        """
         reason = notice.reason
         name = f"{job.name}.{job.uid[:8]}.{turn}.{_PLACES.get(reason, _LAST):02}.{reason.value.lower()}"
         key = f"{job.namespace}/{name}"
@@ -76,14 +90,7 @@ class EventRecorder:
             "reportingComponent": REPORTER,
             "source": {"component": REPORTER},
             "reportingInstance": self._instance[:128],
-            "involvedObject": {
-                "apiVersion": words.API_VERSION,
-                "kind": words.KIND,
-                "namespace": job.namespace,
-                "name": job.name,
-                "uid": job.uid,
-                "resourceVersion": resource_version,
-            },
+            "involvedObject": _involved(job, resource_version, represents),
         }
         try:
             await self._kube.create(f"/api/v1/namespaces/{job.namespace}/events", body)
@@ -96,3 +103,16 @@ class EventRecorder:
         self._seen[key] = None
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
+
+
+def _involved(job: JobKey, resource_version: str, represents: Represented | None) -> dict[str, str]:
+    """Return the reference to the object that an Event is on."""
+    if not job.is_workload:
+        named = {"apiVersion": words.API_VERSION, "kind": words.KIND, "name": job.name, "uid": job.uid}
+    elif represents is None:
+        named = {"apiVersion": _WORKLOADS, "kind": "Workload", "name": job.name, "uid": job.uid}
+    else:
+        named = {"apiVersion": represents.api_version, "kind": represents.kind}
+        named |= {"name": represents.name, "uid": represents.uid}
+    version = {"resourceVersion": resource_version} if resource_version else {}
+    return {**named, "namespace": job.namespace, **version}

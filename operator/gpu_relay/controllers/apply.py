@@ -14,6 +14,7 @@ from gpu_relay.clients.kube import KubeError
 from gpu_relay.domain.decision import EventRecord
 from gpu_relay.domain.objects.job import Job, UnreadableJob
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn.workload_events import WorkloadSubject
 from gpu_relay.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -31,9 +32,9 @@ class Outcome(Enum):
 
 @dataclass(frozen=True)
 class Change:
-    """A change of one job. An Event is published once for each job, `number` and reason."""
+    """A change of one job, or the Events of a Workload's turn. Each is published once for job, `number` and reason."""
 
-    job: Job | UnreadableJob
+    job: Job | UnreadableJob | WorkloadSubject
     number: int
     """The fence of the turn, the number of the attempt or preparation, or the generation of the job."""
     status: YoloTrainingJobStatus | None = None
@@ -75,7 +76,9 @@ class Applier:
         The Events of a terminal status follow it: a verdict is published when it is on record.
         """
         job, status = change.job, change.status
-        if change.events_first:
+        if isinstance(job, WorkloadSubject):
+            await self._publish(change)
+        elif change.events_first:
             await self._publish(change)
             await self._write(change)
         elif isinstance(job, UnreadableJob) or (status or job.status).phase in TERMINAL_PHASES:
@@ -93,15 +96,16 @@ class Applier:
     async def _write(self, change: Change) -> None:
         if isinstance(change.job, UnreadableJob):
             await self._jobs.report_unreadable(change.job)
-        elif change.status is not None:
+        elif isinstance(change.job, Job) and change.status is not None:
             await self._jobs.write_status(change.job, change.status)
             _count(change.job, change.status)
 
     async def _publish(self, change: Change) -> None:
         """Publish all Events at once; their timestamps and names keep the order."""
-        job, emit = change.job, self._events.emit
+        job, emit, facts = change.job, self._events.emit, change.facts
+        represents = job.represents if isinstance(job, WorkloadSubject) else None
         await asyncio.gather(
-            *(emit(job.key, job.resource_version, change.number, each, change.facts) for each in change.events)
+            *(emit(job.key, job.resource_version, change.number, each, facts, represents) for each in change.events)
         )
 
 

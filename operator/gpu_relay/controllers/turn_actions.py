@@ -116,6 +116,8 @@ class Actions:
         finally:
             state.forget_samples()
         state.remembered_proof = step.proven_mib
+        state.clocks.stop("prove")
+        _show_memory(view)
 
     async def _on_resident(self, view: TurnView, state: TurnState, step: Unload | Load | RestartResident) -> None:
         assert view.resident is not None
@@ -142,6 +144,8 @@ class Actions:
                     now=view.now,
                 )
                 state.clocks.stop("return")
+                if view.lease.owner is not None and view.is_workloads:
+                    metrics.TRAINING_SECONDS.labels(view.lease.owner.namespace, view.lease.gpu).inc(state.ran_for)
             case HandOver():
                 state.handed_over = True
             case SettleReload():

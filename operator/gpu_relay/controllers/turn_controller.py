@@ -280,8 +280,9 @@ class TurnController:
             if decision.action is not None and not self._is_overtaken(lease):
                 self._upsert_state(await self._actions.take(view, self._upsert_state(lease), decision.action))
 
-        facts = turn.facts(lease)
-        change = Change(job, lease.fence, decision.status, decision.events, facts) if job is not None else None
+        change = self._follower.change(view, self._upsert_state(lease), decision)
+        if job is not None:
+            change = Change(job, lease.fence, decision.status, decision.events, turn.facts(lease))
         outcome = await self._applier.apply(change, act)
         if outcome is Outcome.GONE:
             return _MISSING_RETRY

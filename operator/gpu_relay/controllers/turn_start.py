@@ -81,6 +81,6 @@ class TurnStart:
         self.turns.observe_lease(lease)
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(claim.key)):
             logger.info("its turn begins")
-        metrics.TURNS.labels(gpu.gpu).inc()
-        metrics.QUEUE_WAIT.observe(max(0.0, (now - waits_since(claim)).total_seconds()))
+        metrics.TURNS.labels(gpu.gpu, claim.key.kind).inc()
+        metrics.QUEUE_WAIT.labels(claim.key.kind).observe(max(0.0, (now - waits_since(claim)).total_seconds()))
         return replace(gpu, lease=lease)

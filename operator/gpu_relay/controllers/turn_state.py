@@ -8,6 +8,7 @@ from typing import Any, Self
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.objects.resident import GpuReport
 from gpu_relay.observability import metrics
 
@@ -73,6 +74,11 @@ class TurnState:
     had_pod: bool = False
     remembered_proof: int | None = None
     """Of a Workload's turn: see `TurnView`."""
+    represents: Represented | None = None
+    """The object that the Workload of the turn represents, as it was last read."""
+    ran_since: float | None = None
+    ran_for: float = 0.0
+    """Seconds for which this process has seen a pod of a Workload's turn run, before `ran_since`."""
     load_failed: bool = False
     handed_over: bool = False
     resident_missing_since: float | None = None
@@ -104,6 +110,8 @@ class TurnState:
         if before is not None and lease.fence - before.lease.fence in {0, 1}:
             state.samples, state.sampled_at = list(before.samples), before.sampled_at
             state.handed_over = before.handed_over and lease.fence == before.lease.fence
+        if before is not None and lease.fence == before.lease.fence:
+            state.represents = before.represents
         return state
 
     def seconds_since(self, moment: float | None) -> float:
@@ -141,6 +149,12 @@ class TurnState:
             self.unanswered_creation = None
         elif may_start:
             self.unanswered_creation = self.monotonic()
+
+    def note_running(self, *, running: bool) -> None:
+        """Count the seconds for which a pod of a Workload's turn runs."""
+        if not running:
+            self.ran_for += self.seconds_since(self.ran_since)
+        self.ran_since = self._since(self.ran_since, running)
 
     def pod_may_appear(self, timeout: float) -> bool:
         """True for so many seconds after a creation without an answer: it may still take effect."""

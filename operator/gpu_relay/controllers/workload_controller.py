@@ -9,6 +9,7 @@ from typing import Any
 
 from gpu_relay.api.words import Reason
 from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.apply import Applier, Change
 from gpu_relay.controllers.runtime.isolation import Isolation
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
@@ -18,6 +19,7 @@ from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import Placement
+from gpu_relay.domain.turn.workload_events import WorkloadSubject, eviction
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
@@ -42,6 +44,7 @@ class WorkloadController:
         """
         self._cache = cache
         self._checks = effects.checks
+        self._applier = Applier(effects.jobs, effects.events)
         self._leases = effects.leases
         self._queue = queue
         self._changed = changed
@@ -108,7 +111,10 @@ class WorkloadController:
                 await self._checks.admit(workload, message)
             case WithdrawReady():
                 await self._checks.withdraw(found)
-            case EvictWorkload():
+            case EvictWorkload(workload):
+                subject = WorkloadSubject(workload.key, workload.represents)
+                number = workload.entry.fence if workload.entry else 0
+                await self._applier.apply(Change(subject, number, events=(eviction(found),), facts=subject.facts))
                 await self._checks.evict(found)
 
 

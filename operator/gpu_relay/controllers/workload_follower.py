@@ -1,16 +1,18 @@
-"""What a reconcile of a GPU adds for a Workload's turn: what this process remembers, and the message of its check."""
+"""What a reconcile of a GPU adds for a Workload's turn: what this process remembers, the check's message, Events."""
 
 import logging
 from dataclasses import dataclass, replace
 
 from gpu_relay.clients.admission_checks import AdmissionCheckStore
 from gpu_relay.clients.kube import KubeError
+from gpu_relay.controllers.apply import Change
 from gpu_relay.controllers.turn_state import TurnState
 from gpu_relay.controllers.workload_pauses import WorkloadPauses
 from gpu_relay.domain.decision import Decision, EvictWorkload, ReturnLease
 from gpu_relay.domain.kueue.check import is_news
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.turn import plan, workload_events
 from gpu_relay.domain.turn.workload_turn import stop_reason
 from gpu_relay.domain.turn_view import TurnView
 
@@ -28,10 +30,14 @@ class WorkloadFollower:
     def completed(self, view: TurnView, state: TurnState) -> TurnView:
         """Return the view with what this process remembers of a Workload's turn."""
         stopped = bool(stop_reason(view))
+        state.represents = view.workload.represents if view.workload else state.represents
         finished = view.workload is not None and view.workload.finished
         # Kueue clears Admitted of an evicted Workload after its Job is suspended; until then, a pod may be replaced.
         admitted = view.workload is not None and view.workload.admitted
         may_start = admitted or (view.is_ready and not stopped)
+        state.note_running(running=any(pod.waiting is None for pod in view.live_pods))
+        if state.had_pod and not view.live_pods:
+            state.clocks.start("return")
         state.note_workload(live=bool(view.live_pods), stopped=stopped, may_start=may_start, finished=finished)
         return replace(
             view,
@@ -41,6 +47,14 @@ class WorkloadFollower:
             remembered_proof=state.remembered_proof,
             pod_may_appear=state.pod_may_appear(self.policy.request_timeout),
         )
+
+    def change(self, view: TurnView, state: TurnState, decision: Decision) -> Change | None:
+        """Return the Events of a Workload's turn, or of the reload after it; None if there are none."""
+        subject = workload_events.subject_of(view, state.represents)
+        events = workload_events.events_of(view, decision) if subject is not None else ()
+        if subject is None or not events:
+            return None
+        return Change(subject, view.lease.fence, events=events, facts={**plan.facts(view.lease), **subject.facts})
 
     async def follow(self, workload: CheckedWorkload, decision: Decision) -> None:
         """Show in the check what a Workload waits for; hold it back if its turn ends without use.

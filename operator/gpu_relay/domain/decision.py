@@ -139,6 +139,7 @@ class EvictWorkload:
 
     workload: CheckedWorkload
     message: str
+    reason: Reason = Reason.STOPPING
     pauses: bool = False
     """True if it must not have another turn immediately."""
 

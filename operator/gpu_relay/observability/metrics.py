@@ -6,14 +6,16 @@ _FAST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _SLOW = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 
 PREPARATIONS = Gauge("gpu_relay_preparations", "Jobs whose data is being fetched and checked without a GPU")
-QUEUE_LENGTH = Gauge("gpu_relay_queue_length", "Jobs that wait for a GPU")
+QUEUE_LENGTH = Gauge("gpu_relay_queue_length", "Jobs and Workloads that wait for a GPU")
 QUEUE_WAIT = Histogram(
     "gpu_relay_queue_wait_seconds",
-    "Seconds from a job's creation, or from the end of its last attempt, to its turn",
+    "Seconds from a job's creation, the end of its last attempt, or the quota of a Workload, to its turn",
+    ["kind"],
     buckets=_SLOW,
 )
 QUEUE_OLDEST = Gauge(
-    "gpu_relay_queue_oldest_seconds", "Seconds that the job that has waited longest for a GPU has been waiting; 0: none"
+    "gpu_relay_queue_oldest_seconds",
+    "Seconds that the job or Workload that has waited longest for a GPU has been waiting; 0: none",
 )
 JOBS_FINISHED = Counter(
     "gpu_relay_jobs_finished",
@@ -21,10 +23,14 @@ JOBS_FINISHED = Counter(
     ["job_namespace", "phase", "reason"],
 )
 TRAINING_SECONDS = Counter(
-    "gpu_relay_training_seconds", "Seconds that training pods ran in attempts that ended", ["job_namespace", "gpu"]
+    "gpu_relay_training_seconds",
+    "Seconds that training pods ran in attempts that ended; those of Workloads as far as one process observed them",
+    ["job_namespace", "gpu"],
 )
 GPU_INFO = Gauge("gpu_relay_gpu_info", "1 for each GPU: its node, and its name as NVML has it", ["gpu", "node", "name"])
-TURNS = Counter("gpu_relay_turns", "Turns that began", ["gpu"])
+TURNS = Counter(
+    "gpu_relay_turns", "Turns that began, by the kind of the owner (yolotrainingjob or workload)", ["gpu", "kind"]
+)
 STEP_SECONDS = Histogram(
     "gpu_relay_step_seconds",
     "Seconds of the steps of a turn: unload, prove (enough free memory in several samples in a row), create (the pod), "

@@ -49,7 +49,7 @@ class Cluster:
     async def report_unreadable(self, job: UnreadableJob) -> None:
         await self.step("status")
 
-    async def emit(self, key: JobKey, version: str, number: int, event: EventRecord, facts: Any) -> None:
+    async def emit(self, key: JobKey, version: str, number: int, event: EventRecord, facts: Any, about: Any) -> None:
         await self.step(event.reason)
 
     async def act(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.objects.demand import Demand, Grant
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
+from gpu_relay.domain.objects.represented import Represented, represented_by
 from gpu_relay.domain.quantities import duration, memory_mib
 from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, text, whole
 
@@ -77,6 +78,8 @@ class CheckedWorkload:
     """The ResourceFlavors of its quota."""
     plain_pod: str = ""
     """The plain Pod that it represents; empty for other kinds."""
+    represents: Represented | None = None
+    """The object that it represents, such as a Job; None if it has no controller."""
 
     @cached_property
     def demand(self) -> Demand:
@@ -146,6 +149,7 @@ def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload
         objection=_several(pod_sets, pod_spec),
         flavors=_flavors(status),
         plain_pod=_plain_pod(meta),
+        represents=represented_by(meta),
     )
     return read if read.plain_pod else with_pod(read, template)
 

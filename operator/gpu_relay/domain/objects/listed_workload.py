@@ -7,7 +7,7 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload, checked_workload_of
 from gpu_relay.domain.objects.owner import JobKey
-from gpu_relay.domain.objects.represented import Represented, represented_by
+from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.untrusted import mapping, mappings, moment, text
 
 Object = dict[str, Any]
@@ -31,7 +31,6 @@ class ListedWorkload:
     """A Workload as a viewer has read it."""
 
     workload: CheckedWorkload
-    represents: Represented | None
     conditions: tuple[KueueCondition, ...] = ()
     ready_since: str | None = None
     """Since when the check has its state."""
@@ -42,6 +41,11 @@ class ListedWorkload:
     def key(self) -> JobKey:
         """Return its identity."""
         return self.workload.key
+
+    @property
+    def represents(self) -> Represented | None:
+        """Return the object that it represents."""
+        return self.workload.represents
 
     @property
     def message(self) -> str:
@@ -80,13 +84,12 @@ def listed_workload_of(raw: Object, checks: Collection[str] | None) -> ListedWor
     workload = checked_workload_of(raw, known)
     if workload.job_uid or (workload.entry is None and not (checks is None and workload.need_mib)):
         return None
-    meta, status = mapping(raw.get("metadata")), mapping(raw.get("status"))
+    status = mapping(raw.get("status"))
     entries = (each for each in mappings(status.get("admissionChecks")) if each.get("name") in known)
     entry = next(entries, {})
     pin = next(iter(mappings(entry.get("podSetUpdates"))), {})
     return ListedWorkload(
         workload=workload,
-        represents=represented_by(meta),
         conditions=tuple(map(_condition, mappings(status.get("conditions")))),
         ready_since=moment(entry.get("lastTransitionTime")),
         host=text(mapping(pin.get("nodeSelector")).get(words.LABEL_HOSTNAME)),

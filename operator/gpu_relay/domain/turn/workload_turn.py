@@ -6,6 +6,7 @@ Kueue's conditions say when to stop; they never prove that a pod has ended.
 
 from datetime import timedelta
 
+from gpu_relay.api.words import Reason
 from gpu_relay.domain.decision import Decision, DeletePod, EvictWorkload, MarkReady, Rule, Unload, WithdrawReady
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -19,6 +20,7 @@ from gpu_relay.domain.turn_view import TurnView
 OVERSTAY = 30.0
 """Seconds in which the controller of a stopped Workload must begin to end its pods; then the operator does."""
 _POLL = 1.0
+_UNSTARTED, _YIELDS = Reason.POD_NOT_STARTED, Reason.YIELDING_TO_RESIDENT
 
 
 def stop_reason(view: TurnView) -> str:
@@ -88,17 +90,17 @@ def workload_runs(view: TurnView) -> Decision | None:
 def _cause(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
     """Return why Kueue must evict a Workload whose check is Ready; None if it may continue."""
     if not view.live_pods and view.podless_for > view.policy.max_idle_outage:
-        return EvictWorkload(workload, f"no pod of it has run for {view.podless_for:.0f} s", pauses=True)
+        return EvictWorkload(workload, f"no pod of it has run for {view.podless_for:.0f} s", _UNSTARTED, pauses=True)
     late = next((pod for pod in view.live_pods if _is_late(view, pod)), None)
     if late is not None:
-        return EvictWorkload(workload, f"pod {late.name} did not start: {late.waiting}", pauses=True)
+        return EvictWorkload(workload, f"pod {late.name} did not start: {late.waiting}", _UNSTARTED, pauses=True)
     if not view.live_pods or not _is_wanted(view):
         return None
     if workload.yields and is_exhausted(view.lease, view.clocks, view.now):
-        return EvictWorkload(workload, "the resident was unloaded for its maximum outage")
+        return EvictWorkload(workload, "the resident was unloaded for its maximum outage", _YIELDS)
     began, limit = view.lease.acquired, workload.max_outage
     if began is not None and limit is not None and view.now >= parse_time(began) + limit:
-        return EvictWorkload(workload, "its turn has lasted for its maximum outage")
+        return EvictWorkload(workload, "its turn has lasted for its maximum outage", _YIELDS)
     return None
 
 
