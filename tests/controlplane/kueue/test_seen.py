@@ -11,9 +11,10 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.controlplane.kueue.test_admission_check import PlainJobs, Start, gives_back, jobs, running
+from tests.controlplane.test_kubectl_relay_rights import viewer
 from tests.support.plugin import Plugin
 
-__all__ = ["jobs", "running"]
+__all__ = ["jobs", "running", "viewer"]
 GPU = "gpu-00000000-0000-0000-0000-000000000001"
 
 
@@ -58,6 +59,21 @@ def test_a_job_in_turn_and_one_that_waits_are_seen(
     turns = relay("timeline", *here).out
     assert re.search(rf"A  Job {world.namespace}/first .* Succeeded .*after", turns), turns
     assert "has succeeded" in relay("explain", "second", *here).out
+
+
+def test_a_viewer_of_one_namespace_sees_its_workloads(
+    world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess, viewer: Plugin
+) -> None:
+    jobs.create("first")
+    jobs.starts("first")
+    jobs.create("second")
+    jobs.says("second", "others are ahead")
+    here = ("-n", world.namespace)
+    eventually(lambda: "second" in viewer("jobs", *here).out, "the role `view` to include Workloads")
+    shown = viewer("gpus", *here)
+    assert shown.code == 0, shown.err
+    assert re.search(rf"owner +Job {world.namespace}/first for .*, Training", shown.out), "by the pin of its check"
+    assert "Workloads" not in shown.out, "no right to them is missing"
 
 
 def test_the_events_of_a_turn_are_on_the_job(

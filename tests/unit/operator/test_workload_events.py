@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 
+from gpu_relay.api.words import Reason
 from gpu_relay.clients.events import EventRecorder
 from gpu_relay.clients.kube import Kube
 from gpu_relay.controllers.turn_state import TurnState
@@ -117,7 +118,7 @@ def test_what_a_workload_represents_is_remembered_after_it_is_gone() -> None:
 
 async def test_an_event_is_on_the_object_that_users_know() -> None:
     recorded = Recorded()
-    notice, subject = EventRecord(turn.Reason.GPU_LEASED, "m"), WorkloadSubject(KEY, MINE)
+    notice, subject = EventRecord(Reason.GPU_LEASED, "m"), WorkloadSubject(KEY, MINE)
     facts = {**turn.facts(builders.lease(KEY)), **subject.facts}
     for represents in (MINE, None):
         await EventRecorder(cast(Kube, recorded)).emit(KEY, "", FENCE, notice, facts, represents)
