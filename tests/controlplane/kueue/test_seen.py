@@ -96,20 +96,26 @@ def test_the_events_of_a_turn_are_on_the_job(
     assert len(written) == len(set(written)), "a restarted operator writes none twice"
 
 
+def metrics_of(operator: OperatorProcess) -> dict[str, float]:
+    """Return the operator's own metrics."""
+    lines = (line for line in operator.probe("/metrics").text.splitlines() if line.startswith("gpu_relay_"))
+    return {name: float(value) for name, value in (line.rsplit(" ", 1) for line in lines)}
+
+
 def test_turns_and_waits_of_jobs_are_counted_by_kind(
     world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess
 ) -> None:
     jobs.create("plain")
     jobs.starts("plain")
+    passes = "gpu_relay_pass_seconds_count"
+    before = metrics_of(running)[passes]
+    eventually(lambda: metrics_of(running)[passes] > before + 2, "the operator to see the pod run")
     jobs.ends("plain")
     gives_back(world, resident)
-    metrics = dict(
-        line.rsplit(" ", 1) for line in running.probe("/metrics").text.splitlines() if line.startswith("gpu_relay_")
-    )
-    assert float(metrics[f'gpu_relay_turns_total{{gpu="{GPU}",kind="workload"}}']) == 1
-    assert float(metrics['gpu_relay_queue_wait_seconds_count{kind="workload"}']) == 1
+    metrics = metrics_of(running)
+    assert metrics[f'gpu_relay_turns_total{{gpu="{GPU}",kind="workload"}}'] == 1
+    assert metrics['gpu_relay_queue_wait_seconds_count{kind="workload"}'] == 1
     for step in ("unload", "prove", "return", "load"):
-        assert float(metrics[f'gpu_relay_step_seconds_count{{step="{step}"}}']) == 1, step
-    trained = f'gpu="{GPU}",job_namespace="{world.namespace}"'
-    assert float(metrics[f"gpu_relay_training_seconds_total{{{trained}}}"]) > 0
-    assert float(metrics[f'gpu_relay_free_memory_after_mib{{gpu="{GPU}"}}']) == 14_910
+        assert metrics[f'gpu_relay_step_seconds_count{{step="{step}"}}'] == 1, step
+    assert metrics[f'gpu_relay_training_seconds_total{{gpu="{GPU}",job_namespace="{world.namespace}"}}'] > 0
+    assert metrics[f'gpu_relay_free_memory_after_mib{{gpu="{GPU}"}}'] == 14_910
