@@ -93,7 +93,7 @@ function cells(job) {
 }
 
 function why(job) {
-  const text = job.kind && !job.reason ? job.message : ORDINARY.has(job.reason) ? "" : words(job.reason);
+  const text = job.kind && !job.reason ? (job.phase === "Training" ? "" : job.message) : ORDINARY.has(job.reason) ? "" : words(job.reason);
   return text ? el("span", { class: "why", title: job.message }, text) : null;
 }
 
