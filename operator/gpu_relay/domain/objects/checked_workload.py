@@ -198,7 +198,7 @@ def _priority(value: Any) -> int:
 
 
 def _entry(status: Object, checks: Collection[str]) -> CheckEntry | None:
-    found = next((each for each in mappings(status.get("admissionChecks")) if each.get("name") in checks), None)
+    found = next((each for each in mappings(status.get("admissionChecks")) if text(each.get("name")) in checks), None)
     if found is None:
         return None
     updates = mappings(found.get("podSetUpdates"))

@@ -85,7 +85,7 @@ def listed_workload_of(raw: Object, checks: Collection[str] | None) -> ListedWor
     if workload.job_uid or (workload.entry is None and not (checks is None and workload.need_mib)):
         return None
     status = mapping(raw.get("status"))
-    entries = (each for each in mappings(status.get("admissionChecks")) if each.get("name") in known)
+    entries = (each for each in mappings(status.get("admissionChecks")) if text(each.get("name")) in known)
     entry = next(entries, {})
     pin = next(iter(mappings(entry.get("podSetUpdates"))), {})
     return ListedWorkload(
