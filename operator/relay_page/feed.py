@@ -238,13 +238,22 @@ class Feed:
                     source.leave_out(error.right)
                     return
                 except ViewerClientError as error:
-                    if error.status == 401:
-                        raise
+                    if self._is_over(source, error):
+                        return
                     stale, self._trouble = True, str(error)
                     self._changed.set()
                     await asyncio.sleep(_RETRY)
         finally:
             self._changed.set()
+
+    def _is_over(self, source: Source[Any], error: ViewerClientError) -> bool:
+        """True if Kueue has been uninstalled: nothing is left to follow. Raise where the token is not accepted."""
+        if error.status == 401:
+            raise error
+        if source is not self._workloads or not isinstance(error, NotFoundError):
+            return False
+        source.items.clear()
+        return True
 
 
 def event(name: str, data: Any) -> str:

@@ -194,7 +194,7 @@ def test_it_asks_with_the_viewers_token_alone(cluster: Cluster, viewer: httpx.Cl
     asked = {(call.resource, call.verb) for call in called}
     assert asked == {
         ("yolotrainingjobs", "list"), ("yolotrainingjobs", "watch"), ("yolotrainingjobs", "get"), ("events", "list"),
-        ("leases", "list"), ("pods", "list"),
+        ("leases", "list"), ("pods", "list"), ("admissionchecks", "list"),
     }  # fmt: skip
 
 

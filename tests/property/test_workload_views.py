@@ -6,6 +6,7 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from contextlib import redirect_stdout
+from functools import reduce
 from typing import Any
 
 from hypothesis import given, settings
@@ -33,8 +34,10 @@ RAW = raw_workload(state="Ready", conditions=ENDED)
 TEXTS = st.sampled_from(
     ["", "\x1b[2J", "\u202egpj", "[bold]no markup[/]", "2026-01-01T11:00:00Z", "9999-99-99", "True", "-1"]
 )
-JUNK = st.none() | st.booleans() | st.integers(-(2**70), 2**70) | TEXTS | st.lists(TEXTS, max_size=2)
-JUNK |= st.dictionaries(TEXTS, TEXTS, max_size=2)
+JUNK = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), TEXTS, st.lists(TEXTS, max_size=2),
+    st.dictionaries(TEXTS, TEXTS, max_size=2),
+)  # fmt: skip
 GIVEN_BY_THE_API_SERVER = {
     ("metadata", name) for name in ("namespace", "name", "uid", "resourceVersion", "creationTimestamp")
 }
@@ -51,20 +54,19 @@ def paths(value: Any, here: Path = ()) -> Iterator[Path]:
 PATHS = [each for each in paths(RAW) if each not in GIVEN_BY_THE_API_SERVER and each != ("metadata",)]
 
 
+def child(at: Any, key: str | int) -> Any:
+    """Return a part of a value; None where it has none of this key."""
+    if isinstance(at, dict):
+        return at.get(key)
+    return at[key] if isinstance(at, list) and isinstance(key, int) and key < len(at) else None
+
+
 def changed(changes: list[tuple[Path, Any]]) -> dict[str, Any]:
     """Return a Workload with other values in some fields, as far as they still exist."""
     raw = copy.deepcopy(RAW)
     for (*way, last), value in changes:
-        at: Any = raw
-        for key in way:
-            at = (
-                at.get(key)
-                if isinstance(at, dict)
-                else at[key]
-                if isinstance(at, list) and isinstance(key, int)
-                else None
-            )
-        if isinstance(at, dict) or (isinstance(at, list) and isinstance(last, int) and last < len(at)):
+        at: Any = reduce(child, way, raw)
+        if child(at, last) is not None:
             at[last] = value
     return raw
 

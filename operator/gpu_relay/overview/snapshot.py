@@ -51,5 +51,5 @@ class ClusterSnapshot:
         listed = self.workload(key) if key.is_workload else None
         if listed is not None:
             return listed.represents
-        events = (event for event in self.events or () if event.uid == key.uid and event.represents is not None)
+        events = (event for event in self.events or () if event.key == key and event.represents is not None)
         return next((event.represents for event in events), None) if key.is_workload else None

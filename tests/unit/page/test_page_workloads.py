@@ -2,7 +2,7 @@
 
 import json
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -33,8 +33,10 @@ def listing(*items: dict[str, Any]) -> dict[str, Any]:
     return {"metadata": {"resourceVersion": "1"}, "items": list(items)}
 
 
-async def first(api: Api, authority: trustme.CA) -> dict[str, Any]:
-    """Return the first update of a feed, by event."""
+async def first(
+    api: Api, authority: trustme.CA, until: Callable[[dict[str, Any]], bool] = lambda _: True
+) -> dict[str, Any]:
+    """Return the last events of a feed, by name, after its first update or when they fulfil a condition."""
     tls = ssl.create_default_context()
     authority.configure_trust(tls)
     found: dict[str, Any] = {}
@@ -42,7 +44,7 @@ async def first(api: Api, authority: trustme.CA) -> dict[str, Any]:
         feed = Feed(ViewerClient(session, api.url, "some.token"), "", "gpu-relay")
         await feed.open()
         events: AsyncIterator[str] = feed.events()
-        while "problems" not in found:
+        while "problems" not in found or not until(found):
             name, data = (await anext(events)).removeprefix("event: ").split("\ndata: ")
             found[name] = json.loads(data)
         await events.aclose()  # type: ignore[attr-defined]  # it is a generator
@@ -86,6 +88,14 @@ async def test_a_right_that_is_missing_is_one_sentence_of_the_page(kueue: Api, a
         forbid(kueue, path, "this")
     hidden = (await first(kueue, authority))["problems"]["put"][0]["hidden"]
     assert hidden == "Your rights do not show: Workloads of Kueue (list workloads in all namespaces)."
+
+
+async def test_a_kueue_that_is_uninstalled_leaves_no_error(kueue: Api, authority: trustme.CA) -> None:
+    kueue.answer(CHECKS, listing(OURS))
+    kueue.answer(WORKLOADS, listing(raw_workload()))
+    kueue.refuse(WORKLOADS, 404, "the server could not find the requested resource")
+    found = await first(kueue, authority, until=lambda seen: bool(seen["jobs"]["gone"]))
+    assert found["problems"]["put"][0]["trouble"] == ""
 
 
 def test_positions_are_those_among_jobs_and_workloads() -> None:
