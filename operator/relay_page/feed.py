@@ -238,7 +238,7 @@ class Feed:
                     source.leave_out(error.right)
                     return
                 except ViewerClientError as error:
-                    if self._is_over(source, error):
+                    if self._has_ended(source, error):
                         return
                     stale, self._trouble = True, str(error)
                     self._changed.set()
@@ -246,7 +246,7 @@ class Feed:
         finally:
             self._changed.set()
 
-    def _is_over(self, source: Source[Any], error: ViewerClientError) -> bool:
+    def _has_ended(self, source: Source[Any], error: ViewerClientError) -> bool:
         """True if Kueue has been uninstalled: nothing is left to follow. Raise where the token is not accepted."""
         if error.status == 401:
             raise error

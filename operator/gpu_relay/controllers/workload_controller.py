@@ -17,13 +17,13 @@ from gpu_relay.domain.decision import EvictWorkload, WithdrawReady
 from gpu_relay.domain.kueue.check import Admit, Answer, Note, answer
 from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.quantities import mib
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.placement import Placement
 from gpu_relay.domain.turn.workload_events import WorkloadSubject, eviction
 
 logger = logging.getLogger(__name__)
 Object = dict[str, Any]
-_AHEAD = "waits for a GPU: others are ahead, or none is free"
 
 
 class WorkloadController:
@@ -125,4 +125,6 @@ def _is_ready(workload: CheckedWorkload) -> bool:
 
 
 def _message(placement: Placement) -> str:
-    return _AHEAD if placement.reason == Reason.WAITING_IN_QUEUE else placement.message
+    if placement.reason != Reason.WAITING_IN_QUEUE:
+        return placement.message
+    return f"waits for a GPU with {mib(placement.claim.demand.need_mib)}: others are ahead, or none is free"

@@ -42,10 +42,14 @@ def test_a_job_in_turn_and_one_that_waits_are_seen(
     gpus = relay("gpus", *here)
     assert gpus.code == 0, gpus.err
     assert re.search(rf"owner +Job {world.namespace}/first for .*, Training", gpus.out)
-    assert re.search(rf"queue +- +Job {world.namespace}/second  needs 10,240 MiB  waits for a GPU", gpus.out), gpus.out
+    assert re.search(
+        rf"queue +- +Job {world.namespace}/second  needs 10,240 MiB  waits for a GPU with 10,240 MiB: ", gpus.out
+    ), gpus.out
     listed = relay("jobs", *here)
     assert re.search(rf"Job {world.namespace}/first +Training +GPU GPU-.* 10,240 MiB needed", listed.out), listed.out
-    assert re.search(rf"Job {world.namespace}/second +Queued +waits for a GPU: others are ahead", listed.out)
+    assert re.search(
+        rf"Job {world.namespace}/second +Queued +waits for a GPU with 10,240 MiB: others are ahead", listed.out
+    )
     why = relay("explain", "second", *here)
     assert why.out.startswith(f"Job {world.namespace}/second waits for a GPU")
     assert re.search(rf"owned by Job {world.namespace}/first since .*, Training\.", " ".join(why.out.split())), why.out

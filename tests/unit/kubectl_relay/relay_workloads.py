@@ -8,7 +8,7 @@ from gpu_relay.domain.quantities import timestamp
 from tests.unit.kubectl_relay.relay_world import GPU, ago
 
 CHECK = "gpu-relay"
-OTHERS_ARE_AHEAD = "waits for a GPU: others are ahead, or none is free"
+OTHERS_ARE_AHEAD = "waits for a GPU with 10,240 MiB: others are ahead, or none is free"
 
 
 def raw_workload(
