@@ -9,6 +9,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.resident import GpuReport
+from gpu_relay.domain.turn_view import ProvenGpu
 from gpu_relay.observability import metrics
 
 LONGEST_GAP = 5.0
@@ -73,6 +74,10 @@ class TurnState:
     had_pod: bool = False
     remembered_proof: int | None = None
     """Of a Workload's turn: see `TurnView`."""
+    proof: ProvenGpu | None = None
+    """Of a Workload with several GPUs: that this one is proven free, by the last measurement."""
+    companions: tuple[Self, ...] = ()
+    """The states of the other GPUs of the same Workload."""
     load_failed: bool = False
     handed_over: bool = False
     resident_missing_since: float | None = None
@@ -167,6 +172,17 @@ class TurnState:
         """Begin a new row of samples."""
         self.samples.clear()
         self.room.clear()
+        self.proof = None
+
+    @property
+    def is_first_unproven(self) -> bool:
+        """True if no GPU of the same Workload before this one waits for its proof: one message changes rarely."""
+        return not any(each.proof is None and each.lease.gpu < self.lease.gpu for each in self.companions)
+
+    @property
+    def recent_proof(self) -> ProvenGpu | None:
+        """That this GPU is proven free, by a measurement of a moment ago."""
+        return self.proof if self.seconds_since(self.reported_at) < LONGEST_GAP else None
 
     def take_sample(self, report: GpuReport, at: float, *, keep: int, apart: float) -> None:
         """Add a measurement: of free memory under a hold of any holder, or beside a loaded resident.
