@@ -12,7 +12,8 @@ from typing import Any
 
 from bench.scale import others
 from bench.scale.limits import broken, summary
-from bench.scale.relay import Plan, run
+from bench.scale.others import Way
+from bench.scale.relay import Plan, leading_operator, run
 from bench.scale.stage import Stage, open_stage
 
 _SAMPLE_GAPS = 2
@@ -53,8 +54,11 @@ def _keep(log: Path) -> Path:
 def _figures(stage: Stage, plan: Plan, folder: Path, *, compare: bool) -> dict[str, Any]:
     figures = {"relay": run(stage, plan, folder)}
     if compare:
-        figures["plain Jobs"] = others.run(stage, plan.jobs, plan.window, kueue=False)
-        figures["Jobs in Kueue"] = others.run(stage, plan.jobs, plan.window, kueue=True)
+        figures["plain Jobs"] = others.run(stage, plan.jobs, plan.window, Way.PLAIN)
+        figures["Jobs in Kueue"] = others.run(stage, plan.jobs, plan.window, Way.KUEUE)
+        others.create_check(stage)
+        with leading_operator(stage, plan, folder):
+            figures["Jobs in Kueue with the check"] = others.run(stage, plan.jobs, plan.window, Way.CHECK)
     return {
         way: {name: summary(value) if isinstance(value, list) else value for name, value in each.items()}
         for way, each in figures.items()
@@ -73,7 +77,9 @@ def _parser() -> argparse.ArgumentParser:
         "--failover", action="store_true", help="kill the leader of two replicas in the middle, and end"
     )
     parser.add_argument(
-        "--compare", action="store_true", help="run the same jobs as plain Jobs, and as Jobs in Kueue, too"
+        "--compare",
+        action="store_true",
+        help="run the same jobs as plain Jobs, as Jobs in Kueue, and with its check, too",
     )
     parser.add_argument("--logs", type=Path, help="file for the operator's log")
     return parser

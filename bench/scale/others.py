@@ -1,10 +1,12 @@
-"""The same jobs without the relay: `batch/v1` Jobs whose pods unload SAM3 from an init container, alone or in Kueue.
+"""The same jobs as `batch/v1` Jobs: without the relay, alone or in Kueue, or in Kueue with its admission check.
 
-The init container's work, to unload the resident and to measure as often as the relay does, is a delay (stages.py);
-that its image and its process must start before it is left out, in its favour.
+Without the relay, their pods unload SAM3 from an init container. The init container's work, to unload the resident and
+to measure as often as the relay does, is a delay (stages.py); that its image and its process must start before it is
+left out, in its favour.
 """
 
 import time
+from enum import StrEnum
 from typing import Any
 
 from bench.scale.relay import idle_gaps
@@ -15,18 +17,25 @@ from devcluster.waiting import eventually
 _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _LABEL = "batch.kubernetes.io/job-name"
-_QUEUE = "gpus"
 _POLL = 0.25
 
 
-def run(stage: Stage, jobs: int, window: float, *, kueue: bool) -> dict[str, Any]:
+class Way(StrEnum):
+    """How the Jobs run."""
+
+    PLAIN = "plain"
+    KUEUE = "kueue"
+    CHECK = "check"
+    """In Kueue, with the operator's admission check, and without an init container."""
+
+
+def run(stage: Stage, jobs: int, window: float, way: Way) -> dict[str, Any]:
     """Queue the jobs at once, run them for the length of the window, and return the figures."""
-    if kueue:
-        _create_queue(stage)
+    if way is not Way.PLAIN:
+        _create_queue(stage, way)
     with PodWatch(stage.cluster.run_dir, NAMESPACE, _LABEL) as watch:
         began = time.time()
-        prefix = "kueue" if kueue else "plain"
-        stage.create(_JOBS, [_manifest(f"{prefix}-{number}", kueue) for number in range(jobs)])
+        stage.create(_JOBS, [_manifest(f"{way}-{number}", way) for number in range(jobs)])
         queued = time.time()
         while watch.done < jobs and time.time() - began < window:
             time.sleep(_POLL)
@@ -53,26 +62,36 @@ def _delete_all(stage: Stage) -> None:
     eventually(lambda: not stage.api.get(pods, params=query).json()["items"], "the Jobs' pods to go", within=300)
 
 
-def _create_queue(stage: Stage) -> None:
+def create_check(stage: Stage) -> None:
+    """Create the operator's AdmissionCheck: an operator that starts later watches Workloads."""
+    _post(stage, f"{_KUEUE}/admissionchecks", "AdmissionCheck", Way.CHECK, {"controllerName": "gpurelay.dev/turn"})
+
+
+def _create_queue(stage: Stage, way: Way) -> None:
     """Create a ClusterQueue with all GPUs, and a LocalQueue."""
     resources = [{"name": "nvidia.com/gpu", "nominalQuota": stage.gpus}]
-    group = {"coveredResources": ["nvidia.com/gpu"], "flavors": [{"name": _QUEUE, "resources": resources}]}
-    _post(stage, f"{_KUEUE}/resourceflavors", "ResourceFlavor", {})
-    _post(stage, f"{_KUEUE}/clusterqueues", "ClusterQueue", {"namespaceSelector": {}, "resourceGroups": [group]})
-    _post(stage, f"{_KUEUE}/namespaces/{NAMESPACE}/localqueues", "LocalQueue", {"clusterQueue": _QUEUE})
+    group = {"coveredResources": ["nvidia.com/gpu"], "flavors": [{"name": way, "resources": resources}]}
+    queue: dict[str, Any] = {"namespaceSelector": {}, "resourceGroups": [group]}
+    if way is Way.CHECK:
+        queue["admissionChecksStrategy"] = {"admissionChecks": [{"name": way}]}
+    _post(stage, f"{_KUEUE}/resourceflavors", "ResourceFlavor", way, {})
+    _post(stage, f"{_KUEUE}/clusterqueues", "ClusterQueue", way, queue)
+    _post(stage, f"{_KUEUE}/namespaces/{NAMESPACE}/localqueues", "LocalQueue", way, {"clusterQueue": way})
 
 
-def _post(stage: Stage, path: str, kind: str, spec: dict[str, Any]) -> None:
-    body = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": kind, "metadata": {"name": _QUEUE}, "spec": spec}
+def _post(stage: Stage, path: str, kind: str, name: str, spec: dict[str, Any]) -> None:
+    body = {"apiVersion": "kueue.x-k8s.io/v1beta2", "kind": kind, "metadata": {"name": name}, "spec": spec}
     stage.api.post(path, json=body).raise_for_status()
 
 
-def _manifest(name: str, kueue: bool) -> dict[str, Any]:
-    pod = {
-        "restartPolicy": "Never",
-        "initContainers": [{"name": "unload-sam3", "image": "curl"}],
-        "containers": [{"name": "trainer", "image": "yolo", "resources": {"limits": {"nvidia.com/gpu": "1"}}}],
-    }
-    labels = {"kueue.x-k8s.io/queue-name": _QUEUE} if kueue else {}
-    spec = {"backoffLimit": 0, "suspend": kueue, "template": {"spec": pod}}
+def _manifest(name: str, way: Way) -> dict[str, Any]:
+    trainer = {"name": "trainer", "image": "yolo", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+    pod: dict[str, Any] = {"restartPolicy": "Never", "containers": [trainer]}
+    template: dict[str, Any] = {"spec": pod}
+    if way is Way.CHECK:
+        template["metadata"] = {"annotations": {"gpurelay.dev/gpu-memory": "10Gi"}}
+    else:
+        pod["initContainers"] = [{"name": "unload-sam3", "image": "curl"}]
+    labels = {} if way is Way.PLAIN else {"kueue.x-k8s.io/queue-name": str(way)}
+    spec = {"backoffLimit": 0, "suspend": way is not Way.PLAIN, "template": template}
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": labels}, "spec": spec}

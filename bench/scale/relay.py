@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -44,6 +45,19 @@ class Plan:
     """Kill the operator in the middle and start it again."""
     failover: bool = False
     """Have a second replica stand by, and kill the leader in the middle."""
+
+
+@contextmanager
+def leading_operator(stage: Stage, plan: Plan, folder: Path) -> Iterator[None]:
+    """Run an operator, which leads, for jobs of other kinds."""
+    account = service_account_kubeconfig(stage.cluster, "gpu-relay")
+    operator = OperatorProcess(account, folder / "checks.log", (), **_settings(plan))
+    operator.start()
+    try:
+        eventually(lambda: operator.running and _leads(operator), "the operator to lead", within=60)
+        yield
+    finally:
+        operator.stop()
 
 
 def run(stage: Stage, plan: Plan, folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from gpu_relay.domain.objects.listed_workload import ListedWorkload, listed_work
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.objects.resident import ResidentPod, resident_pod_of
-from gpu_relay.overview.ownership import workload_on_gpu
+from gpu_relay.overview.ownership import workload_on_gpus
 from relay_page import jobs, workloads
 from relay_page.gpus import gpus
 from relay_page.reports import ResidentReports
@@ -199,7 +199,7 @@ class Feed:
     def _gpus(self) -> list[Object]:
         leases, listed = self._known_leases, {each.key: each for each in self._listed}
         on_gpus = [row.on_gpu for row in self._jobs.items.values()]
-        on_gpus += [workload_on_gpu(each, leases) for each in listed.values()]
+        on_gpus += [found for each in listed.values() for found in workload_on_gpus(each, leases)]
         pods = {f"{pod.namespace}/{pod.name}": pod for pod in self._pods.items.values()}
         residents = [self._reports.resident(pod) for pod in pods.values()]
 

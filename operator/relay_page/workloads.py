@@ -10,7 +10,7 @@ from gpu_relay.domain.objects.listed_workload import KueueCondition, ListedWorkl
 from gpu_relay.domain.quantities import mib, timestamp
 from gpu_relay.domain.queue.placement import queue_key
 from gpu_relay.domain.untrusted import mapping
-from gpu_relay.overview.workloads import state_of, turn_of
+from gpu_relay.overview.workloads import state_of, turn_of, turns_of
 from relay_page.viewer_client import ForbiddenError, NotFoundError, ViewerClient
 
 Object = dict[str, Any]
@@ -49,10 +49,11 @@ def rows(
 
 def row(listed: ListedWorkload, leases: Leases, position: int | None = None) -> Object:
     """Return a Workload's line, with the fields that a job's has: `shown` and `kind` are those of its Job."""
-    workload, turn = listed.workload, turn_of(listed, leases)
-    state, represents = state_of(listed, turn), listed.represents
-    entry = workload.entry if listed.is_pinned else None
-    gpu = turn.gpu if turn else entry.gpu if entry else ""
+    workload, turns, represents = listed.workload, turns_of(listed, leases), listed.represents
+    turn = next(iter(turns), None)
+    state = state_of(listed, turn)
+    gpus = [each.gpu for each in turns] or [gpu for gpu, _ in listed.pinned]
+    node = turn.node if turn else listed.hosts.get(gpus[0], "") if gpus else ""
     return {
         "uid": listed.key.uid,
         "namespace": listed.key.namespace,
@@ -68,11 +69,12 @@ def row(listed: ListedWorkload, leases: Leases, position: int | None = None) -> 
         "need": mib(workload.need_mib) if workload.need_mib else "",
         "position": position,
         "expected": None,
-        "gpu": {"uuid": gpu, "node": (turn.node if turn else "") or listed.host, "name": None} if gpu else None,
+        "gpu": {"uuid": gpus[0], "node": node, "name": None} if gpus else None,
+        "gpus": gpus,
         "turn": {"since": timestamp(turn.since) if turn.since else listed.ready_since} if turn else None,
         "progress": None,
         "headline": None,
-        "attempts": [_ended(listed, entry.gpu)] if entry and workload.finished else [],
+        "attempts": [_ended(listed, gpu) for gpu, _ in listed.pinned] if workload.finished else [],
         "ended": listed.finished_at,
     }
 

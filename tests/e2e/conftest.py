@@ -8,8 +8,10 @@ import pytest
 
 from demo.recipe import QUICK
 from demo.relay import Relay
-from devcluster import Cluster, NodeKind, choose
+from devcluster import Cluster, NodeKind, choose, kueue
+from devcluster.binaries import is_built
 from devcluster.deploy import Volumes, deploy
+from devcluster.paths import REPOSITORY
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -25,12 +27,14 @@ def relay() -> Iterator[Relay]:
     print(choice)
     if choice.node is NodeKind.NONE:
         pytest.skip(f"end-to-end tests need a node that runs pods: {choice}")
-    with Cluster(choice.node) as cluster:
+    with Cluster(choice.node, kueue=is_built(kueue.PROGRAM)) as cluster:
         if choice.node is NodeKind.KUBELET:
             cluster.load_images()
         volumes = Volumes(cluster.ledger.parent / "volumes")  # pods cannot enter pytest's own folders
         volumes.make_tiny_model()
         QUICK.make_images(volumes.data / "digits")
+        if is_built(kueue.PROGRAM):
+            cluster.kubectl("apply", "-f", str(REPOSITORY / "manifests/components/kueue/rbac.yaml"))
         deploy(cluster, volumes)
         yield Relay(cluster, volumes)
 

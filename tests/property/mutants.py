@@ -136,8 +136,8 @@ MUTANTS = (
     Mutant(
         "law 1: a Ready outlives its turn",
         "turn/workload_turn",
-        "RULES: tuple[Rule, ...] = (ready_is_stale, ",
-        "RULES: tuple[Rule, ...] = (",
+        "    ready_is_stale, workload_has_stopped, ",
+        "    workload_has_stopped, ",
         _WORKLOAD,
     ),
     Mutant(

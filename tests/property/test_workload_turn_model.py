@@ -15,12 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from gpu_relay.domain.objects.checked_workload import PENDING, READY
-from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import Hold
 from tests.property.workload_simulation import LATE, NEED, SimulatedWorkload, workload
 from tests.support.builders import FREE_MIB
 
+ANY = st.integers(0, 1)
 MOSTLY = st.sampled_from([True] * 7 + [False])
 
 
@@ -44,9 +45,9 @@ def event(**given: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
 class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     """Operator, Kueue, the Job controller, the kubelet and faults act in any order."""
 
-    @initialize(upto=st.integers(0, 4))
-    def begin(self, upto: int) -> None:
-        self.start()
+    @initialize(upto=st.integers(0, 4), gpus=st.sampled_from([1, 1, 2]))
+    def begin(self, upto: int, gpus: int) -> None:
+        self.start(gpus)
         self.course(upto)
 
     @rule(steps=st.integers(1, 8))
@@ -74,6 +75,12 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @rule()
     def operator_crashes(self) -> None:
         self.reconcile(crashes=True)
+
+    @rule(leases=st.integers(0, 1))
+    def scheduler_crashes(self, leases: int) -> None:
+        """The process ends when it has taken some of the Leases."""
+        self.dispatch_if_free(leases)
+        self.forget()
 
     @rule()
     def operator_restarts(self) -> None:
@@ -105,7 +112,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         if one.entry.state == READY and not one.admitted:
             self.change(admitted=True)
             self.runs, self.stopped_at, self.evicted_at = True, None, None
-            self.pin = (one.entry.gpu, one.entry.fence, one.key.uid)
+            self.pin = (one.entry.turns, one.key.uid)
 
     @event()
     def kueue_evicts(self) -> None:
@@ -152,7 +159,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         """It has the same name and another UID, while pods of the former one may still run."""
         if self.workload is None and not self.runs:
             self.number, self.version = self.number + 1, self.version + 1
-            self.workload = replace(workload(self.number), resource_version=str(self.version))
+            self.workload = replace(workload(self.number, len(self.gpus)), resource_version=str(self.version))
 
     @event(up=MOSTLY)
     def kueue(self, up: bool) -> None:
@@ -181,20 +188,21 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @rule()
     def pod_allocates(self) -> None:
         for pod in self.live():
-            self.expect_turn_of(pod)
-            self.allocated[pod.name] = NEED
+            for gpu in self.gpus:
+                self.expect_turn_of(pod, gpu.lease)
+                gpu.allocated[pod.name] = NEED
 
-    def expect_turn_of(self, pod: TrainingPod) -> None:
-        """Check laws 1 and 2: a pod runs in a turn of its own Workload, on the GPU of that turn."""
-        owner = self.lease.owner
+    def expect_turn_of(self, pod: TrainingPod, lease: GpuLease) -> None:
+        """Check laws 1 and 2: a pod runs in turns of its own Workload, on the GPUs of those turns."""
+        owner = lease.owner
         assert owner is not None and owner.uid == pod.workload_uid, "law 2: a pod of another owner is live"
-        assert (pod.gpu, pod.fence) == (self.lease.gpu, self.lease.fence), "law 1: the pod is of a former turn"
+        assert (lease.gpu, lease.fence) in self.turns[pod.name], "law 1: the pod is of a former turn"
 
     @event(phase=st.sampled_from(["Succeeded", "Failed"]))
     def pod_ends(self, phase: str) -> None:
         for pod in self.live():
             self.pods[pod.name] = replace(pod, phase=phase, termination=Termination(None, phase))
-            self.allocated.pop(pod.name, None)
+            self.free(pod)
             if phase == "Succeeded" and self.runs:
                 self.runs, self.stopped_at = False, None
                 self.change(finished=True)
@@ -205,33 +213,42 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         for pod in [pod for pod in self.pods.values() if pod.deleting or not pod.live]:
             del self.pods[pod.name]
             if frees:
-                self.allocated.pop(pod.name, None)
+                self.free(pod)
+
+    def free(self, pod: TrainingPod) -> None:
+        for gpu in self.gpus:
+            gpu.allocated.pop(pod.name, None)
 
     @event()
     def processes_end(self) -> None:
-        self.allocated = {name: mib for name, mib in self.allocated.items() if name in self.pods}
+        for gpu in self.gpus:
+            gpu.allocated = {name: mib for name, mib in gpu.allocated.items() if name in self.pods}
 
-    @event()
-    def resident_restarts(self) -> None:
-        self.loaded, self.hold = False, None
+    @event(of=ANY)
+    def resident_restarts(self, of: int) -> None:
+        gpu = self.gpus[of % len(self.gpus)]
+        gpu.loaded, gpu.hold = False, None
 
-    @event()
-    def hold_belongs_to_another_turn(self) -> None:
-        if not self.loaded:
-            self.hold = Hold("vision/other/uid-2", self.lease.fence - 1, 60.0)
+    @event(of=ANY)
+    def hold_belongs_to_another_turn(self, of: int) -> None:
+        gpu = self.gpus[of % len(self.gpus)]
+        if not gpu.loaded:
+            gpu.hold = Hold("vision/other/uid-2", gpu.lease.fence - 1, 60.0)
 
-    @event(reachable=MOSTLY, exists=MOSTLY)
-    def resident(self, reachable: bool, exists: bool) -> None:
-        self.reachable, self.resident_exists = reachable, exists
+    @event(of=ANY, reachable=MOSTLY, exists=MOSTLY)
+    def resident(self, of: int, reachable: bool, exists: bool) -> None:
+        gpu = self.gpus[of % len(self.gpus)]
+        gpu.reachable, gpu.resident_exists = reachable, exists
         if not exists:
-            self.loaded, self.hold = False, None
+            gpu.loaded, gpu.hold = False, None
 
-    @event(foreign=st.sampled_from([0, 0, 6000]))
-    def foreign_memory(self, foreign: int) -> None:
+    @event(of=ANY, foreign=st.sampled_from([0, 0, 6000]))
+    def foreign_memory(self, of: int, foreign: int) -> None:
+        gpu = self.gpus[of % len(self.gpus)]
         idle = not self.live() and not self.runs and self.stopped_at is None
-        if idle and self.used() - self.foreign + foreign <= FREE_MIB:
+        if idle and gpu.used() - gpu.foreign + foreign <= FREE_MIB:
             entry = self.workload.entry if self.workload is not None else None
-            self.foreign = 0 if entry is not None and entry.state == READY else foreign
+            gpu.foreign = 0 if entry is not None and entry.state == READY else foreign
 
     @event(waits=st.booleans())
     def another_waits(self, waits: bool) -> None:
@@ -240,15 +257,17 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @invariant()
     def never_overbooked(self) -> None:
         if hasattr(self, "workload"):
-            assert self.used() <= FREE_MIB, "law 1: more memory is in use than the GPU has"
-            assert not (self.loaded and self.allocated), "law 2: resident and a pod are on the GPU at once"
+            for gpu in self.gpus:
+                assert gpu.used() <= FREE_MIB, "law 1: more memory is in use than the GPU has"
+                assert not (gpu.loaded and gpu.allocated), "law 2: resident and a pod are on the GPU at once"
 
     def teardown(self) -> None:
         """When the faults end, the turn ends: the resident has the GPU, no reload is pending, no pod is live."""
         if not hasattr(self, "workload"):
             return
-        self.reachable = self.resident_exists = self.kueue_up = True
-        self.foreign, self.successor = 0, ""
+        self.kueue_up, self.successor = True, ""
+        for gpu in self.gpus:
+            gpu.reachable, gpu.resident_exists, gpu.foreign = True, True, 0
         for _ in range(80):
             self.kueue_answers_retry(times=0)
             if self.workload is not None:
@@ -260,8 +279,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
             self.kubelet_deletes(times=0, frees=True)
             self.processes_end(times=0)
             self.reconcile()
-        assert self.lease.holder == HOLDER_RESIDENT
-        assert not self.lease.reload_pending
+        assert all(gpu.lease.holder == HOLDER_RESIDENT and not gpu.lease.reload_pending for gpu in self.gpus)
         assert not self.live()
 
 

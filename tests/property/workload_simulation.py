@@ -1,16 +1,17 @@
-"""A simulated GPU and Kueue for the plan of a Workload's turn; every step is checked against the laws."""
+"""Simulated GPUs and Kueue for the plan of a Workload's turns; every step is checked against the laws."""
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 
-from gpu_relay.controllers.turn_state import TurnState
+from gpu_relay.controllers.turn_state import LONGEST_GAP, TurnState
 from gpu_relay.controllers.workload_follower import WorkloadFollower
 from gpu_relay.domain.decision import (
     CheckAction,
     Decision,
     DeletePod,
     EvictWorkload,
+    KeepProof,
     Load,
     MarkReady,
     ReturnLease,
@@ -19,9 +20,10 @@ from gpu_relay.domain.decision import (
     WithdrawReady,
 )
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload, CheckEntry
-from gpu_relay.domain.objects.lease import HOLDER_RESIDENT
+from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.pod_set import PodSet
 from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
@@ -36,41 +38,66 @@ LATE = 10.0
 """Seconds after a stop in which the Job controller, which has not seen it, may still create a pod."""
 
 
-def workload(number: int = 1, **fields: Any) -> CheckedWorkload:
-    """Return a Workload that waits for quota."""
+def workload(number: int = 1, gpus: int = 1, **fields: Any) -> CheckedWorkload:
+    """Return a Workload with one pod, which waits for quota."""
     key = JobKey("team", "job", f"uid-{number}", WORKLOAD)
     made = CheckedWorkload(key, "1", "2026-01-01T00:00:00Z", CheckEntry("gpu-relay", PENDING), need_mib=NEED)
-    return replace(made, pod_set="main", **fields)
+    return replace(made, pod_sets=(PodSet("main", gpus=gpus),), **fields)
+
+
+@dataclass(eq=False)
+class SimulatedGpu:
+    """One GPU of a node, its resident, its Lease, and what the operator's process remembers of it."""
+
+    lease: GpuLease
+    state: TurnState
+    loaded: bool = True
+    hold: Hold | None = None
+    foreign: int = 0
+    reachable: bool = True
+    resident_exists: bool = True
+    allocated: dict[str, int] = field(default_factory=dict)
+    """MiB that the processes of pods use, also after the pod is gone from the API."""
+
+    def used(self) -> int:
+        """Return the MiB in use on the GPU."""
+        return (MODEL_MIB if self.loaded else 0) + self.foreign + sum(self.allocated.values())
 
 
 class SimulatedWorkload:
-    """One Job in Kueue, one GPU, one resident; the Workload may be replaced by another of the same name."""
+    """One Job in Kueue, whose pod has all GPUs of a node; the Workload may be replaced by another of the same name."""
 
-    def start(self) -> None:
-        """Begin with a loaded resident and a Workload without quota."""
+    def start(self, gpus: int = 1) -> None:
+        """Begin with loaded residents and a Workload without quota."""
         self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.loaded, self.hold, self.foreign = True, cast("Hold | None", None), 0
-        self.reachable = self.resident_exists = self.kueue_up = True
+        self.kueue_up = True
         self.number, self.version = 1, 1
-        self.workload: CheckedWorkload | None = workload()
+        self.gpus: list[SimulatedGpu] = []
+        for number in range(1, gpus + 1):
+            lease = builders.lease(None, f"gpu-{number}", fence=10 * number, acquired=None)
+            self.gpus.append(SimulatedGpu(lease, self.new_state(lease)))
+        self.workload: CheckedWorkload | None = workload(gpus=gpus)
         self.pods: dict[str, TrainingPod] = {}
-        self.allocated: dict[str, int] = {}
-        """MiB that the processes of pods use, also after the pod is gone from the API."""
+        self.turns: dict[str, frozenset[tuple[str, int]]] = {}
+        """The turns that each pod is pinned to."""
         self.runs = False
         """True while the Job is not suspended."""
-        self.pin: tuple[str, int, str] = ("", 0, "")
-        """GPU, fence and UID in the labels of the Job's template."""
+        self.pin: tuple[frozenset[tuple[str, int]], str] = (frozenset(), "")
+        """Turns and UID in the metadata of the Job's template."""
         self.stopped_at: datetime | None = None
         self.evicted_at: datetime | None = None
-        self.lease = builders.lease(None, fence=0, acquired=None)
         self.successor = ""
-        self.forget()
+
+    def new_state(self, lease: GpuLease) -> TurnState:
+        """Return what a process remembers of a turn at its beginning."""
+        return TurnState(lease, monotonic=lambda: self.now.timestamp())
 
     def forget(self) -> None:
         """Drop what the operator knows in memory only, as a restart does; another process may have begun the turn."""
-        self.state = TurnState(self.lease, monotonic=lambda: self.now.timestamp())
-        if self.lease.owner is not None:
-            self.state.unanswered_creation = self.now.timestamp()
+        for gpu in self.gpus:
+            gpu.state = self.new_state(gpu.lease)
+            if gpu.lease.owner is not None:
+                gpu.state.unanswered_creation = self.now.timestamp()
 
     def change(self, **fields: Any) -> None:
         """Change the Workload, as any client does."""
@@ -78,58 +105,61 @@ class SimulatedWorkload:
             self.version += 1
             self.workload = replace(self.workload, resource_version=str(self.version), **fields)
 
-    def dispatch_if_free(self) -> None:
-        """Give the Lease of the idle GPU to the Workload, as the scheduler does."""
-        lease, one = self.lease, self.workload
-        if one is None or not one.waits or lease.holder != HOLDER_RESIDENT or lease.reload_pending:
+    def dispatch_if_free(self, leases: int = 9) -> None:
+        """Give the Leases of the idle GPUs to the Workload, as the scheduler does; it may crash after some."""
+        one = self.workload
+        free = all(gpu.lease.holder == HOLDER_RESIDENT and not gpu.lease.reload_pending for gpu in self.gpus)
+        if one is None or not one.waits or not free:
             return
         now = timestamp(self.now)
-        self.lease = replace(lease, holder=one.key.holder, fence=lease.fence + 1, acquired=now, unused_since=now)
-        self.state = TurnState(self.lease, monotonic=lambda: self.now.timestamp())
-
-    def used(self) -> int:
-        """Return the MiB in use on the GPU."""
-        return (MODEL_MIB if self.loaded else 0) + self.foreign + sum(self.allocated.values())
+        for gpu in self.gpus[:leases]:
+            fence = gpu.lease.fence + 1
+            gpu.lease = replace(gpu.lease, holder=one.key.holder, fence=fence, acquired=now, unused_since=now)
+            gpu.state = self.new_state(gpu.lease)
 
     def live(self) -> list[TrainingPod]:
         """Return the live pods."""
         return [pod for pod in self.pods.values() if pod.live]
 
-    def view(self) -> TurnView:
+    def view(self, gpu: SimulatedGpu) -> TurnView:
         """Observe, take a sample of free memory, and return what the plan sees."""
-        seen = None
-        if self.resident_exists:
-            reported = builders.report(loaded=self.loaded, used=self.used(), hold=self.hold, need_mib=MODEL_MIB)
-            seen = builders.resident(reported if self.reachable else None)
-        self.state.note_pods(self.pods.values())
+        seen, state = None, gpu.state
+        if gpu.resident_exists:
+            reported = builders.report(loaded=gpu.loaded, used=gpu.used(), hold=gpu.hold, need_mib=MODEL_MIB)
+            seen = builders.resident(reported if gpu.reachable else None)
+        state.note_pods(self.pods.values())
         report = seen.report if seen is not None else None
         if report is not None:
-            at = self.now.timestamp()
-            self.state.reported_at = at
-            self.state.take_sample(report, at, keep=POLICY.samples, apart=0.1)
+            state.reported_at = self.now.timestamp()
+            state.take_sample(report, state.reported_at, keep=POLICY.samples, apart=0.1)
         else:
-            self.state.forget_samples()
-        owner = self.lease.owner
+            state.forget_samples()
+        mine = [each for each in self.gpus if each.lease.holder == gpu.lease.holder]
+        state.companions = tuple(each.state for each in mine if each is not gpu)
+        owner = gpu.lease.owner
         known = self.workload if self.workload is not None and owner == self.workload.key else None
         view = TurnView(
-            now=self.now, policy=POLICY, lease=self.lease, resident=seen, job=None, workload=known,
-            pods=tuple(self.pods.values()), samples=tuple(self.state.samples), host="node-1", successor=self.successor,
-            failure=self.state.failure, load_failed=self.state.load_failed,
-            pod_may_appear=self.state.pod_may_appear(POLICY.request_timeout),
+            now=self.now, policy=POLICY, lease=gpu.lease, resident=seen, job=None, workload=known,
+            pods=tuple(self.pods.values()), samples=tuple(state.samples), host="node-1", successor=self.successor,
+            failure=state.failure, load_failed=state.load_failed, owned_gpus=len(mine),
+            pod_may_appear=state.pod_may_appear(POLICY.request_timeout),
         )  # fmt: skip
         follower = WorkloadFollower(cast("Any", None), cast("Any", None), POLICY)
-        return follower.completed(view, self.state) if view.is_workloads else view
+        return follower.completed(view, state) if view.is_workloads else view
 
     def reconcile(self, *, crashes: bool = False) -> None:
-        """Decide and apply; a crash after the decision loses the action."""
+        """Reconcile every GPU: decide and apply; a crash after a decision loses the action."""
         self.now += timedelta(seconds=1)
-        view = self.view()
-        decision = turn.plan(view)
-        if crashes:
-            self.forget()
-            return
-        self.note(view, decision)
-        self.take(view, decision)
+        for gpu in self.gpus:
+            view = self.view(gpu)
+            decision = turn.plan(view)
+            if crashes:
+                self.forget()
+                return
+            if not isinstance(decision.action, KeepProof):
+                gpu.state.proof = None
+            self.note(view, decision)
+            self.take(gpu, view, decision)
 
     def note(self, view: TurnView, decision: Decision) -> None:
         """Write the message of the check, which comes before the action."""
@@ -147,80 +177,88 @@ class SimulatedWorkload:
         self.change(entry=entry)
         return True
 
-    def take(self, view: TurnView, decision: Decision) -> None:
+    def take(self, gpu: SimulatedGpu, view: TurnView, decision: Decision) -> None:
         """Check an action against the laws, and apply it."""
         match decision.action:
             case Unload():
-                assert self.lease.owner is not None, "law 5: the Lease comes before the unload"
-                if self.reachable and self.resident_exists:
-                    self.loaded, self.hold = False, Hold(self.lease.holder, self.lease.fence, 60.0)
-            case MarkReady() | WithdrawReady() | EvictWorkload():
-                self.answer(view, decision.action)
+                assert gpu.lease.owner is not None, "law 5: the Lease comes before the unload"
+                if gpu.reachable and gpu.resident_exists:
+                    gpu.loaded, gpu.hold = False, Hold(gpu.lease.holder, gpu.lease.fence, 60.0)
+            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof():
+                self.answer(gpu, decision.action)
             case DeletePod(pod):
                 self.pods[pod.name] = replace(pod, deleting=True, delete_by=timestamp(self.now))
             case ReturnLease(pending, _, _, unused_since):
-                self.return_lease(view, unused_since, pending=pending)
+                self.return_lease(gpu, view, unused_since, pending=pending)
             case Load():
-                self.load()
+                self.load(gpu)
             case SettleReload():
-                assert self.loaded, "law 3: a pending reload is settled by a load"
-                self.lease = replace(self.lease, reload_pending="", unused_since=None)
+                assert gpu.loaded, "law 3: a pending reload is settled by a load"
+                gpu.lease = replace(gpu.lease, reload_pending="", unused_since=None)
 
-    def answer(self, view: TurnView, action: CheckAction) -> None:
-        """Write a state of the check."""
+    def answer(self, gpu: SimulatedGpu, action: CheckAction | KeepProof) -> None:
+        """Write a state of the check, or remember a proof until the other GPUs have theirs."""
+        if isinstance(action, KeepProof):
+            gpu.state.proof = action.proof
+            return
         judged = action.workload
         assert judged.entry is not None
         if not isinstance(action, MarkReady):
             state = "Retry" if isinstance(action, EvictWorkload) else PENDING
             self.write(judged, replace(judged.entry, state=state))
             return
-        self.expect_proof(view, action.proven_mib)
-        entry = CheckEntry("gpu-relay", READY, "", self.lease.gpu, self.lease.fence, action.proven_mib)
-        if self.write(judged, entry):
-            self.state.unanswered_creation = self.now.timestamp()
-            self.state.remembered_proof = action.proven_mib
-        self.state.forget_samples()
+        turns = frozenset((each.gpu, each.fence) for pin in action.pins for each in pin.gpus)
+        assert turns == {(each.lease.gpu, each.lease.fence) for each in self.gpus}, "law 1: every GPU is proven"
+        held = gpu.hold is not None and gpu.hold.fence == gpu.lease.fence and not gpu.loaded
+        assert held, "law 1: the resident is held for this turn"
+        for each in self.gpus:
+            self.expect_proof(each, action)
+        written = self.write(judged, CheckEntry("gpu-relay", READY, "", turns, action.proven_mib))
+        for each in self.gpus:
+            if written:
+                each.state.unanswered_creation = self.now.timestamp()
+                each.state.remembered_proof = action.proven_mib
+            each.state.forget_samples()
 
-    def return_lease(self, view: TurnView, unused_since: str | None, *, pending: bool) -> None:
+    def return_lease(self, gpu: SimulatedGpu, view: TurnView, unused_since: str | None, *, pending: bool) -> None:
         """Give the GPU back to the resident."""
-        self.expect_no_pod(view)
-        self.lease = replace(
-            self.lease, holder=HOLDER_RESIDENT, reload_pending=self.lease.holder if pending else "",
+        self.expect_no_pod(gpu, view)
+        gpu.lease = replace(
+            gpu.lease, holder=HOLDER_RESIDENT, reload_pending=gpu.lease.holder if pending else "",
             acquired=timestamp(self.now), unused_since=unused_since,
         )  # fmt: skip
-        self.state = TurnState(self.lease, monotonic=lambda: self.now.timestamp())
+        gpu.state = self.new_state(gpu.lease)
 
-    def expect_proof(self, view: TurnView, proven: int) -> None:
+    def expect_proof(self, gpu: SimulatedGpu, action: MarkReady) -> None:
         """Check laws 1, 2 and 5: Ready comes after the Lease, and after enough samples under this turn's hold."""
-        assert view.workload is not None and self.lease.holder == view.workload.key.holder, "law 5: the Lease is first"
+        assert gpu.lease.holder == action.workload.key.holder, "law 5: the Lease is first"
         assert not self.live(), "law 2: no pod of a former turn is live"
-        samples = self.state.samples
+        samples = gpu.state.samples
         assert len(samples) >= POLICY.samples, "law 1: several samples"
         assert min(samples[-POLICY.samples :]) >= NEED + POLICY.margin_mib, "law 1: each sample is enough"
-        assert proven >= NEED, "law 1: the pin records the measured memory"
-        held = self.hold is not None and self.hold.fence == self.lease.fence and not self.loaded
-        assert held, "law 1: the resident is held for this turn"
+        assert action.proven_mib >= NEED, "law 1: the pin records the measured memory"
+        assert self.now.timestamp() - gpu.state.reported_at < LONGEST_GAP, "law 1: the samples are recent"
 
-    def expect_no_pod(self, view: TurnView) -> None:
+    def expect_no_pod(self, gpu: SimulatedGpu, view: TurnView) -> None:
         """Check law 2: the Lease is returned when the pods are gone, and the memory is measured free or overdue."""
         assert not self.live(), "law 2: the Lease is returned after the pods have ended"
         one = self.workload
         ready = one is not None and one.entry is not None and one.entry.state == READY
-        mine = ready and one is not None and self.lease.holder == one.key.holder and not one.finished
+        mine = ready and one is not None and gpu.lease.holder == one.key.holder and not one.finished
         assert not mine or view.podless_for > POLICY.max_idle_outage, "law 1: no Ready outlives its turn"
         overdue = view.podless_for >= POLICY.memory_return_timeout
         assert overdue or view.report is not None, "law 10: what is not measured is not free"
-        assert overdue or not any(self.allocated.values()), "law 2: the memory is measured free"
+        assert overdue or not any(gpu.allocated.values()), "law 2: the memory is measured free"
 
-    def load(self) -> None:
+    def load(self, gpu: SimulatedGpu) -> None:
         """Check laws 2 and 5, and load the resident, where the memory is free."""
-        assert self.lease.holder == HOLDER_RESIDENT, "law 5: the Lease is returned before the load"
+        assert gpu.lease.holder == HOLDER_RESIDENT, "law 5: the Lease is returned before the load"
         assert not self.live(), "law 2: no load beside a live pod"
-        self.hold = None
-        if self.loaded or self.used() + MODEL_MIB <= FREE_MIB:
-            self.loaded, self.state.load_failed, self.state.failure = True, False, ""
+        gpu.hold = None
+        if gpu.loaded or gpu.used() + MODEL_MIB <= FREE_MIB:
+            gpu.loaded, gpu.state.load_failed, gpu.state.failure = True, False, ""
         else:
-            self.state.load_failed, self.state.failure = True, "503: not enough free memory"
+            gpu.state.load_failed, gpu.state.failure = True, "503: not enough free memory"
 
     def is_overdue(self) -> bool:
         """Return whether Kueue has not suspended an evicted Job for as long as an outage without a pod may last."""
@@ -228,7 +266,9 @@ class SimulatedWorkload:
 
     def create_pod(self) -> None:
         """Create the Job's pod with the labels of its template, as the Job controller does."""
-        gpu, fence, uid = self.pin
+        turns, uid = self.pin
+        gpu, fence = min(turns)
         name = f"job-{len(self.pods)}-{self.version}-{int(self.now.timestamp())}"
         pod = builders.pod(name=name, uid=name, job_uid="", gpu=gpu, fence=fence, created=timestamp(self.now))
         self.pods[name] = replace(pod, workload_uid=uid, proven_mib=None)
+        self.turns[name] = turns

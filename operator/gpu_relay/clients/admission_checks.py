@@ -14,9 +14,8 @@ from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.clients.resources import ADMISSION_CHECK_STATUS, ADMISSION_CHECKS, PODS, WORKLOAD_STATUS, WORKLOADS
 from gpu_relay.clients.workloads import WorkloadStore
-from gpu_relay.domain.decision import EvictWorkload, MarkReady, WithdrawReady
+from gpu_relay.domain.decision import EvictWorkload, MarkReady, Pin, WithdrawReady
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload, checked_workload_of, with_pod
-from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.quantities import timestamp
 
@@ -137,19 +136,10 @@ class AdmissionCheckStore:
         """Set a check to Ready without a pin, for a Workload whose pods the operator itself creates."""
         await self._apply(workload, READY, message)
 
-    async def mark_ready(self, step: MarkReady, lease: GpuLease) -> None:
-        """Set a check to Ready, and pin the pod to the GPU of a turn. Raises KubeError: conflict if it has changed."""
-        pin = {
-            "name": step.workload.pod_set,
-            "nodeSelector": {words.LABEL_HOSTNAME: step.host},
-            "labels": {
-                words.LABEL_GPU: lease.gpu,
-                words.LABEL_FENCE: str(lease.fence),
-                words.LABEL_WORKLOAD_UID: step.workload.key.uid,
-            },
-            "annotations": {words.LABEL_GPU: step.gpu, words.ANNOTATION_PROVEN_MIB: str(step.proven_mib)},
-        }
-        await self._apply(step.workload, READY, step.message, podSetUpdates=[pin])
+    async def mark_ready(self, step: MarkReady) -> None:
+        """Set a check to Ready, and pin the pods to their GPUs. Raises KubeError: conflict if it has changed."""
+        pins = [_update(step.workload, pin) for pin in step.pins]
+        await self._apply(step.workload, READY, step.message, podSetUpdates=pins)
 
     async def withdraw(self, step: WithdrawReady) -> None:
         """Set a check that is Ready back to Pending."""
@@ -176,3 +166,24 @@ class AdmissionCheckStore:
             "status": {"admissionChecks": [entry]},
         }
         await self._kube.apply(WORKLOAD_STATUS.path(key.namespace, key.name), body, manager=_MANAGER)
+
+
+def _update(workload: CheckedWorkload, pin: Pin) -> Object:
+    """Return what Kueue adds to the pods of a pod set. Their labels name the first GPU."""
+    first = pin.gpus[0]
+    annotations = {
+        words.LABEL_GPU: ",".join(each.uuid for each in pin.gpus),
+        words.ANNOTATION_PROVEN_MIB: str(min(each.free_mib for each in pin.gpus)),
+    }
+    if len(pin.gpus) > 1:
+        annotations[words.ANNOTATION_TURNS] = ",".join(f"{each.gpu}={each.fence}" for each in pin.gpus)
+    return {
+        "name": pin.pod_set,
+        "nodeSelector": {words.LABEL_HOSTNAME: first.host},
+        "labels": {
+            words.LABEL_GPU: first.gpu,
+            words.LABEL_FENCE: str(first.fence),
+            words.LABEL_WORKLOAD_UID: workload.key.uid,
+        },
+        "annotations": annotations,
+    }

@@ -67,6 +67,8 @@ class EventRecorder:
         """
         reason = notice.reason
         name = f"{job.name}.{job.uid[:8]}.{turn}.{_PLACES.get(reason, _LAST):02}.{reason.value.lower()}"
+        if job.is_workload:  # it may have turns with equal fences on several GPUs
+            name += f".{(facts or {}).get(words.LABEL_GPU, '')[-12:]}".rstrip(".")
         key = f"{job.namespace}/{name}"
         if key in self._seen:
             return

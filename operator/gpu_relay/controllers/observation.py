@@ -44,6 +44,8 @@ class Observation:
     workload: CheckedWorkload | None = None
     host: str = ""
     """The label `kubernetes.io/hostname` of the GPU's node, which a Workload's turn needs; empty if unknown."""
+    owned_gpus: int = 1
+    """How many Leases have the same owner, if that is a Workload with several GPUs."""
 
 
 async def survey(effects: Effects, lease: GpuLease) -> Observation:
@@ -59,15 +61,17 @@ async def survey(effects: Effects, lease: GpuLease) -> Observation:
 
 async def _survey_workload(effects: Effects, lease: GpuLease) -> Observation:
     """Read what the Lease of a Workload concerns; after its turn, the Workload itself concerns no one."""
-    workload, host = None, ""
+    workload, host, owned = None, "", 1
     if lease.owner is not None:
         # Before the pods: a Workload that permits no further pod, and then no pod, means that none is left.
         workload, node = await asyncio.gather(
             effects.checks.get(lease.owner), effects.nodes.state(lease.node, _NODE_AGE)
         )
         host = node.labels.get(LABEL_HOSTNAME, "") if node is not None else ""
+        if workload is not None and workload.demand.total_gpus > 1:
+            owned = sum(each.holder == lease.holder for each in await effects.leases.list())
     pods, readings = await asyncio.gather(effects.pods.on_gpu(lease), ask_residents(effects, lease))
-    return Observation(pods, None, readings, workload=workload, host=host)
+    return Observation(pods, None, readings, workload=workload, host=host, owned_gpus=owned)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:

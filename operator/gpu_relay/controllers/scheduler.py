@@ -144,7 +144,7 @@ class Scheduler:
             return _RETRY if self._conflicts else self._isolation.requeue_after()
         candidates = self._remember(await self._inventory.candidates(waiting, leases))
         given = assign(waiting, candidates, self._clock.now(), self._policy, self._held)
-        taken = await asyncio.gather(*(self._try(job, gpu) for job, gpu in given))
+        taken = await asyncio.gather(*(self._try(job, gpus) for job, gpus in given))
         self._held = self._held_back(waiting)
         self._requeue_without_successor(leases)
         self.preemption.find(waiting, candidates, leases.values(), self._held)
@@ -216,22 +216,23 @@ class Scheduler:
         self._candidates = {candidate.gpu: candidate for candidate in candidates}
         return candidates
 
-    async def _try(self, claim: Claim, gpu: Candidate) -> bool:
+    async def _try(self, claim: Claim, gpus: tuple[Candidate, ...]) -> bool:
         """Begin a job's or Workload's turn; after an error, leave the job or Workload out for a while (law 8)."""
         with self._isolation.guard(claim.key.uid, str(claim.key)):
-            return await self._begin(claim, gpu)
+            return await self._begin(claim, gpus)
         return False
 
-    async def _begin(self, claim: Claim, known: Candidate) -> bool:
+    async def _begin(self, claim: Claim, known: tuple[Candidate, ...]) -> bool:
         now = self._clock.now()
         begun = await self._start.begin(claim, known, now)
         if isinstance(begun, Refusal) and isinstance(claim, Job):
             await self._refuse(claim, begun, now)
-        if not isinstance(begun, Candidate):
+        if not isinstance(begun, tuple):
             return False
         self._busy |= {claim.key.uid}
-        self._candidates[begun.gpu] = begun
-        self._requeue(begun.gpu)
+        for gpu in begun:
+            self._candidates[gpu.gpu] = gpu
+            self._requeue(gpu.gpu)
         return True
 
     async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:

@@ -29,6 +29,7 @@ from gpu_relay.domain.decision import (
     DeletePod,
     EvictWorkload,
     HandOver,
+    KeepProof,
     Load,
     MarkReady,
     RestartResident,
@@ -90,11 +91,11 @@ class Actions:
                 lease = await self._on_lease(view, state, step)
                 self.released()
                 return lease
-            case MarkReady() | WithdrawReady() | EvictWorkload():
-                await self._on_check(view, state, step)
+            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof():
+                await self._for_workload(view, state, step)
         return view.lease
 
-    async def _on_check(self, view: TurnView, state: TurnState, step: CheckAction) -> None:
+    async def _for_workload(self, view: TurnView, state: TurnState, step: CheckAction | KeepProof) -> None:
         match step:
             case MarkReady():
                 await self._mark_ready(view, state, step)
@@ -102,20 +103,30 @@ class Actions:
                 await self.effects.checks.withdraw(step)
             case EvictWorkload():
                 await self.effects.checks.evict(step)
+            case KeepProof(proof):
+                state.proof = proof
 
     async def _mark_ready(self, view: TurnView, state: TurnState, step: MarkReady) -> None:
-        """Have Kueue create the pod of a Workload, unless the proof is old. Without an answer, it may still do so."""
+        """Have Kueue create the pods of a Workload, unless the proof is old. Without an answer, it may still do so."""
         if _is_too_old(view, state):
             return
-        before, state.unanswered_creation = state.unanswered_creation, state.monotonic()
+        states, now = (state, *state.companions), state.monotonic()
+        before = [each.unanswered_creation for each in states]
+        for each in states:
+            each.unanswered_creation = now
         try:
-            await self.effects.checks.mark_ready(step, view.lease)
+            await self.effects.checks.mark_ready(step)
         except KubeError as error:
-            state.unanswered_creation = before if error.answered else state.unanswered_creation
+            if error.answered:
+                for each, earlier in zip(states, before, strict=True):
+                    each.unanswered_creation = earlier
             raise
         finally:
-            state.forget_samples()
-        state.remembered_proof = step.proven_mib
+            for each in states:
+                each.forget_samples()
+        measured = {gpu.gpu: gpu.free_mib for pin in step.pins for gpu in pin.gpus}
+        for each in states:
+            each.remembered_proof = measured.get(each.lease.gpu)
         state.clocks.stop("prove")
         _show_memory(view)
 

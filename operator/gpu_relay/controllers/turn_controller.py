@@ -5,7 +5,7 @@ What a process remembers between reconciles only saves time; no decision that co
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from gpu_relay.clients import trainers
@@ -16,7 +16,7 @@ from gpu_relay.controllers.turn_actions import Actions, Effects
 from gpu_relay.controllers.turn_state import TurnState
 from gpu_relay.controllers.workload_follower import WorkloadFollower
 from gpu_relay.controllers.workload_pauses import WorkloadPauses
-from gpu_relay.domain.decision import Decision
+from gpu_relay.domain.decision import Decision, KeepProof
 from gpu_relay.domain.job.pod_failures import is_start_failure
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.owner import JobKey
@@ -123,6 +123,8 @@ class TurnController:
                 "reconciled: %s, then %s", view.job.status.phase if view.job else "no job", decision.action or "nothing"
             )
             state.measuring = decision.measuring
+            if not isinstance(decision.action, KeepProof):
+                state.proof = None
             requeue_after = await self._apply(view, decision)
             return self._until_next_sample(state) if decision.measuring and requeue_after else requeue_after
 
@@ -212,8 +214,16 @@ class TurnController:
             unreadable_for=state.seconds_since(state.unreadable_since),
             workload=seen.workload,
             host=seen.host,
+            owned_gpus=seen.owned_gpus,
         )
+        state.companions = tuple(self._companions(lease))
         return self._follower.completed(view, state) if view.is_workloads else await self._with_pod(view, state)
+
+    def _companions(self, lease: GpuLease) -> Iterator[TurnState]:
+        """Yield the states of the other GPUs that the owner of a Lease has."""
+        for gpu, state in self._states.items():
+            if gpu != lease.gpu and lease.owner is not None and state.lease.holder == lease.holder:
+                yield state
 
     async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
         """Request the progress of the training, and without an answer the state of its node; once in an interval."""
@@ -276,7 +286,7 @@ class TurnController:
 
         async def act() -> None:
             if view.workload is not None:
-                await self._follower.follow(view.workload, decision)
+                await self._follower.follow(view.workload, self._upsert_state(lease), decision)
             if decision.action is not None and not self._is_overtaken(lease):
                 self._upsert_state(await self._actions.take(view, self._upsert_state(lease), decision.action))
 

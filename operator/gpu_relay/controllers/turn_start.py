@@ -32,18 +32,32 @@ class TurnStart:
     turns: TurnController
     policy: Policy
 
-    async def begin(self, claim: Claim, known: Candidate, now: datetime) -> Candidate | Refusal | None:
-        """Take the Lease (law 5: ownership first), after live reads (law 6).
+    async def begin(
+        self, claim: Claim, known: tuple[Candidate, ...], now: datetime
+    ) -> tuple[Candidate, ...] | Refusal | None:
+        """Take the Leases (law 5: ownership first), after live reads (law 6).
 
-        Return the GPU with its new Lease; why the turn is refused; or None if what was read no longer permits it.
-        Raise KubeError if the API server is unavailable.
+        Return the GPUs with their new Leases; why the turn is refused; or None if what was read no longer permits it.
+        If another client is faster, a Workload keeps fewer Leases than it needs, and its turns end again. Raise
+        KubeError if the API server is unavailable.
         """
-        unchanged, gpu, refusal = await asyncio.gather(
-            self._is_unchanged(claim), self.inventory.refreshed(known), self._check(claim, known, now)
+        unchanged, gpus, refusal = await asyncio.gather(
+            self._is_unchanged(claim),
+            asyncio.gather(*map(self.inventory.refreshed, known)),
+            self._check(claim, known[0], now),
         )
-        if not unchanged or self._is_unfit(claim, gpu, now):
+        if not unchanged or any(self._is_unfit(claim, gpu, now) for gpu in gpus):
             return None
-        return refusal or await self._acquire(claim, gpu, now)
+        if refusal is not None:
+            return refusal
+        metrics.QUEUE_WAIT.labels(claim.key.kind).observe(max(0.0, (now - waits_since(claim)).total_seconds()))
+        begun: list[Candidate] = []
+        for gpu in gpus:
+            taken = await self._acquire(claim, gpu, now)
+            if taken is None:
+                return tuple(begun) or None
+            begun.append(taken)
+        return tuple(begun)
 
     async def _is_unchanged(self, claim: Claim) -> bool:
         """True if a live read of the job or Workload shows that it still waits, with the same demand."""
@@ -82,5 +96,4 @@ class TurnStart:
         with logs.about(gpu=gpu.gpu, fence=lease.fence, job=str(claim.key)):
             logger.info("its turn begins")
         metrics.TURNS.labels(gpu.gpu, claim.key.kind).inc()
-        metrics.QUEUE_WAIT.labels(claim.key.kind).observe(max(0.0, (now - waits_since(claim)).total_seconds()))
         return replace(gpu, lease=lease)

@@ -10,6 +10,7 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.objects.resident import GpuReport
+from gpu_relay.domain.turn_view import ProvenGpu
 from gpu_relay.observability import metrics
 
 LONGEST_GAP = 5.0
@@ -74,6 +75,10 @@ class TurnState:
     had_pod: bool = False
     remembered_proof: int | None = None
     """Of a Workload's turn: see `TurnView`."""
+    proof: ProvenGpu | None = None
+    """Of a Workload with several GPUs: that this one is proven free, by the last measurement."""
+    companions: tuple[Self, ...] = ()
+    """The states of the other GPUs of the same Workload."""
     represents: Represented | None = None
     """The object that the Workload of the turn represents, as it was last read."""
     ran_since: float | None = None
@@ -181,6 +186,17 @@ class TurnState:
         """Begin a new row of samples."""
         self.samples.clear()
         self.room.clear()
+        self.proof = None
+
+    @property
+    def is_first_unproven(self) -> bool:
+        """True if no GPU of the same Workload before this one waits for its proof: one message changes rarely."""
+        return not any(each.proof is None and each.lease.gpu < self.lease.gpu for each in self.companions)
+
+    @property
+    def recent_proof(self) -> ProvenGpu | None:
+        """That this GPU is proven free, by a measurement of a moment ago."""
+        return self.proof if self.seconds_since(self.reported_at) < LONGEST_GAP else None
 
     def take_sample(self, report: GpuReport, at: float, *, keep: int, apart: float) -> None:
         """Add a measurement: of free memory under a hold of any holder, or beside a loaded resident.

@@ -113,7 +113,7 @@ class WorkloadController:
                 await self._checks.withdraw(found)
             case EvictWorkload(workload):
                 subject = WorkloadSubject(workload.key, workload.represents)
-                number = workload.entry.fence if workload.entry else 0
+                number = max((fence for _, fence in workload.entry.turns), default=0) if workload.entry else 0
                 await self._applier.apply(Change(subject, number, events=(eviction(found),), facts=subject.facts))
                 await self._checks.evict(found)
 

@@ -45,6 +45,7 @@ class WorkloadFollower:
             stopped_for=state.seconds_since(state.stopped_since),
             had_pod=state.had_pod,
             remembered_proof=state.remembered_proof,
+            proven_others=tuple(each.recent_proof for each in state.companions if each.recent_proof is not None),
             pod_may_appear=state.pod_may_appear(self.policy.request_timeout),
         )
 
@@ -56,14 +57,15 @@ class WorkloadFollower:
             return None
         return Change(subject, view.lease.fence, events=events, facts={**plan.facts(view.lease), **subject.facts})
 
-    async def follow(self, workload: CheckedWorkload, decision: Decision) -> None:
-        """Show in the check what a Workload waits for; hold it back if its turn ends without use.
+    async def follow(self, workload: CheckedWorkload, state: TurnState, decision: Decision) -> None:
+        """Show in the check what a Workload waits for, by one of its GPUs; hold it back if its turn ends without use.
 
         The message comes before a return of the Lease: it changes the Workload, so that a Ready of the same turn, by
         another process or without an answer yet, is refused.
         """
         entry, action = workload.entry, decision.action
-        if decision.note and workload.is_asked and entry is not None and is_news(decision.note, entry.message):
+        speaks = decision.note and (isinstance(action, ReturnLease) or state.is_first_unproven)
+        if speaks and workload.is_asked and entry is not None and is_news(decision.note, entry.message):
             try:
                 await self.checks.note(workload, decision.note)
             except KubeError as error:  # while Kueue is down, its webhook refuses writes: the turn continues without

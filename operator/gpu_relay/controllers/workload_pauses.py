@@ -25,8 +25,10 @@ class WorkloadPauses:
         """By UID."""
 
     def hold(self, uid: str, message: str) -> None:
-        """Hold a Workload back."""
+        """Hold a Workload back; each of its GPUs may report the same end."""
         now, before = self._monotonic(), self._pauses.get(uid)
+        if before is not None and before.ends > now:
+            return
         length = min(self._policy.backoff_cap, before.length * 2) if before else self._policy.backoff_base
         self._pauses[uid] = _Pause(message, now + length, length)
         self._pauses = {key: each for key, each in self._pauses.items() if each.ends + self._policy.backoff_cap > now}

@@ -12,7 +12,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
-from gpu_relay.domain.turn_view import TurnView
+from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 
 
 @dataclass(frozen=True)
@@ -109,15 +109,36 @@ class SettleReload:
 
 
 @dataclass(frozen=True)
+class KeepProof:
+    """Remember that a GPU of a Workload is proven free, until its other GPUs are."""
+
+    proof: ProvenGpu
+
+    def __str__(self) -> str:
+        return f"{self.proof.free_mib:,} MiB are free; waits for the other GPUs"
+
+
+@dataclass(frozen=True)
+class Pin:
+    """The node and the GPUs of a pod set."""
+
+    pod_set: str
+    gpus: tuple[ProvenGpu, ...]
+    """All on one node, at least one."""
+
+
+@dataclass(frozen=True)
 class MarkReady:
-    """Set the check of a Workload to Ready, and pin its pod to the GPU that was measured."""
+    """Set the check of a Workload to Ready, and pin its pods to the GPUs that were measured."""
 
     workload: CheckedWorkload
     message: str
-    host: str
-    gpu: str
-    """The GPU's UUID, as NVML reports it."""
-    proven_mib: int
+    pins: tuple[Pin, ...]
+
+    @property
+    def proven_mib(self) -> int:
+        """The free MiB that were measured, of several GPUs the least."""
+        return min(gpu.free_mib for pin in self.pins for gpu in pin.gpus)
 
     def __str__(self) -> str:
         return f"sets the check of Workload {self.workload.key} to Ready; {self.proven_mib:,} MiB are free"
@@ -158,6 +179,7 @@ Action = (
     | Load
     | HandOver
     | SettleReload
+    | KeepProof
     | CheckAction
 )
 

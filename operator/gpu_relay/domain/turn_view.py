@@ -26,6 +26,21 @@ class Preemptor:
 
 
 @dataclass(frozen=True)
+class ProvenGpu:
+    """A GPU of a Workload's turn whose memory is proven free, and what a pin of a pod needs to name it."""
+
+    gpu: str
+    """The name of its Lease."""
+    fence: int
+    uuid: str
+    """As NVML reports it."""
+    node: str
+    host: str
+    """The node's label `kubernetes.io/hostname`."""
+    free_mib: int
+
+
+@dataclass(frozen=True)
 class TurnView:
     """Everything that a decision about one GPU depends on, read live within one pass; derived facts are cached."""
 
@@ -89,6 +104,10 @@ class TurnView:
     """True if this process has seen a live pod of a Workload's turn."""
     remembered_proof: int | None = None
     """Free MiB that were measured before the check of a Workload became Ready, if this process wrote that."""
+    owned_gpus: int = 1
+    """How many GPUs the owner has: Leases that name it."""
+    proven_others: tuple[ProvenGpu, ...] = ()
+    """The other GPUs of a Workload whose memory this process has proven a moment ago."""
 
     @cached_property
     def demand(self) -> Demand | None:

@@ -14,7 +14,7 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.overview.jobs import expected_end, expected_start
-from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu, workload_on_gpu
+from gpu_relay.overview.ownership import GpuOwnership, Holder, gpu_ownerships, job_on_gpu, workload_on_gpus
 from gpu_relay.overview.queue import could_serve, fits_nowhere, positions, preparing, waiting
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.workloads import state_of, turn_of
@@ -100,7 +100,7 @@ class Gpu:
 def gpus_of(snapshot: ClusterSnapshot) -> list[Gpu]:
     """Return every GPU that Leases, residents or jobs name, by node and UUID."""
     jobs = [job_on_gpu(job) for job in snapshot.jobs]
-    jobs += [workload_on_gpu(each, snapshot.leases) for each in snapshot.workloads]
+    jobs += [found for each in snapshot.workloads for found in workload_on_gpus(each, snapshot.leases)]
     known = gpu_ownerships(filter(None, jobs), snapshot.leases, snapshot.residents or ())
     return [_gpu(snapshot, each) for each in known]
 

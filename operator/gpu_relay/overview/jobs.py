@@ -13,7 +13,7 @@ from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.queue.placement import queue_key
 from gpu_relay.overview.queue import positions
 from gpu_relay.overview.snapshot import ClusterSnapshot
-from gpu_relay.overview.workloads import state_of, turn_of
+from gpu_relay.overview.workloads import state_of, turns_of
 
 _EXPLAINING = (
     ConditionType.STALLED,
@@ -46,9 +46,9 @@ class JobLine:
     ends: datetime | None
     """When the training is expected to end."""
     gpu: str
-    """The UUID of the GPU that the job owns; empty where it owns none."""
+    """The UUID of the GPU that the job owns, of several separated by commas; empty where it owns none."""
     node: str
-    """The node of that GPU."""
+    """The node of that GPU, or the nodes."""
     created: datetime
     ended: datetime | None
     represents: Represented | None = field(default=None, metadata={"omit_default": True})
@@ -94,8 +94,8 @@ def _rank(job: Job) -> _Rank:
 
 def _ranked_workload(listed: ListedWorkload, snapshot: ClusterSnapshot, position: int | None) -> tuple[_Rank, JobLine]:
     """Return the line of a Workload, and its place among the lines."""
-    workload, turn = listed.workload, turn_of(listed, snapshot.leases)
-    state = state_of(listed, turn)
+    workload, turns = listed.workload, turns_of(listed, snapshot.leases)
+    state = state_of(listed, next(iter(turns), None))
     line = JobLine(
         job=listed.key,
         phase=state.phase.value,
@@ -106,13 +106,13 @@ def _ranked_workload(listed: ListedWorkload, snapshot: ClusterSnapshot, position
         starts=None,
         epoch="",
         ends=None,
-        gpu=turn.gpu if turn else "",
-        node=turn.node if turn else "",
+        gpu=",".join(each.gpu for each in turns),
+        node=",".join(dict.fromkeys(each.node for each in turns)),
         created=parse_time(workload.created),
         ended=parse_time(listed.finished_at) if listed.finished_at else None,
         represents=listed.represents,
     )
-    return (turn is None, position is None, position or 0, queue_key(workload)), line
+    return (not turns, position is None, position or 0, queue_key(workload)), line
 
 
 def _line(job: Job) -> JobLine:

@@ -12,7 +12,7 @@ from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.jobs import expected_end
-from gpu_relay.overview.workloads import Leases, state_of, turn_of
+from gpu_relay.overview.workloads import Leases, state_of, turns_of
 
 _FACTS = ("name", "total", "resident")
 """What is true of a GPU in each turn. The check of a Workload does not record it."""
@@ -81,23 +81,23 @@ def job_on_gpu(job: Job) -> JobOnGpu | None:
     return JobOnGpu(job.key, gpu.uuid.lower(), gpu, status.turn, started, status.phase or "", expected_end(job))
 
 
-def workload_on_gpu(listed: ListedWorkload, leases: Leases | None) -> JobOnGpu | None:
-    """Return what the pin of a Workload records of its GPU; None for a Workload that has none."""
-    entry = listed.workload.entry
-    if entry is None or not listed.is_pinned:
-        return None
-    turn = turn_of(listed, leases)
-    started = listed.ready_since or listed.workload.created
-    own = turn is not None and (turn.gpu, turn.fence) == (entry.gpu, entry.fence)
-    return JobOnGpu(
-        job=listed.key,
-        key=entry.gpu,
-        gpu=GpuStatus(uuid=entry.gpu, node=listed.host, needed=listed.workload.need_mib, free_after=entry.proven_mib),
-        turn=Turn(fence=entry.fence, since=started) if own else None,
-        started=started,
-        phase=state_of(listed, turn).phase.value,
-        ends=None,
-    )
+def workload_on_gpus(listed: ListedWorkload, leases: Leases | None) -> list[JobOnGpu]:
+    """Return what the check of a Workload records of each of its GPUs; none before the check is Ready."""
+    turns, started = turns_of(listed, leases), listed.ready_since or listed.workload.created
+    own, phase = {(each.gpu, each.fence) for each in turns}, state_of(listed, next(iter(turns), None)).phase.value
+    proven = listed.workload.entry.proven_mib if listed.workload.entry else None
+    return [
+        JobOnGpu(
+            job=listed.key,
+            key=gpu,
+            gpu=GpuStatus(uuid=gpu, node=listed.hosts.get(gpu, ""), needed=listed.workload.need_mib, free_after=proven),
+            turn=Turn(fence=fence, since=started) if (gpu, fence) in own else None,
+            started=started,
+            phase=phase,
+            ends=None,
+        )
+        for gpu, fence in listed.pinned
+    ]
 
 
 def gpu_ownerships(

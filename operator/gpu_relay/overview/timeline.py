@@ -15,7 +15,7 @@ from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
 from gpu_relay.overview.snapshot import ClusterSnapshot
-from gpu_relay.overview.workloads import turn_of
+from gpu_relay.overview.workloads import turns_of
 
 _EVENTS_FADE = (
     "Events live for about an hour: of older turns, those of deleted jobs are not known, nor exactly when a turn began "
@@ -115,7 +115,7 @@ def _by_gpu(turns: Iterable[PastTurn], snapshot: ClusterSnapshot) -> list[GpuTim
 
 def _take_event(turns: dict[tuple[str, int], PastTurn], event: JobEvent) -> None:
     """Add what an Event of a turn records; operators before 0.2 wrote the GPU into the message only."""
-    key = (event.uid, event.turn)
+    key = _key(event.key, event.turn, event.gpu)
     begins = event.reason == Reason.GPU_LEASED
     turn = turns.get(key)
     if turn is None:
@@ -142,14 +142,15 @@ def _end_finished_turns(turns: dict[tuple[str, int], PastTurn], snapshot: Cluste
     job's status has a record any more, as of deleted jobs. The Lease counts most.
     """
     leases = snapshot.leases or {}
-    by_lease = {(lease.owner.uid, lease.fence) for lease in leases.values() if lease.owner is not None}
+    by_lease = {_key(lease.owner, lease.fence, lease.gpu) for lease in leases.values() if lease.owner is not None}
     by_status = {(job.key.uid, job.status.turn.fence) for job in snapshot.jobs if job.status.turn is not None}
-    by_status |= {(each.key.uid, own.fence) for each in snapshot.workloads if (own := turn_of(each, snapshot.leases))}
+    for listed in snapshot.workloads:
+        by_status |= {_key(listed.key, own.fence, own.gpu) for own in turns_of(listed, snapshot.leases)}
     visible = {job.key.uid for job in snapshot.jobs} | {each.key.uid for each in snapshot.workloads}
     later: dict[str, datetime | None] = {}
     """By GPU: when the earliest of the turns with a higher fence began, as far as that is known."""
     for key, turn in sorted(turns.items(), key=lambda item: -item[1].fence):
-        is_known = snapshot.everywhere or key[0] in visible or turn.gpu in leases
+        is_known = snapshot.everywhere or turn.job.uid in visible or turn.gpu in leases
         if key not in by_lease and (turn.gpu in later or (is_known and key not in by_status)):
             turns[key] = replace(turn, over=True, ended_by=later.get(turn.gpu))
         if turn.gpu:
@@ -177,19 +178,22 @@ def _take_job(turns: dict[tuple[str, int], PastTurn], job: Job) -> None:
         )
 
 
+def _key(owner: JobKey, fence: int, gpu: str) -> tuple[str, int]:
+    """Return the key of a turn: a Workload may have turns with equal fences on several GPUs."""
+    return f"{owner.uid}/{gpu}" if owner.is_workload else owner.uid, fence
+
+
 def _take_workload(turns: dict[tuple[str, int], PastTurn], listed: ListedWorkload) -> None:
-    """Add what the check of a Workload records of its last turn, and how the Workload finished."""
-    entry = listed.workload.entry
-    if entry is None or not listed.is_pinned:
-        return
-    key = (listed.key.uid, entry.fence)
-    turn = turns.get(key, PastTurn(listed.key, entry.fence, entry.gpu))
-    if turn.begin is None and listed.ready_since is not None:
-        turn = replace(turn, begin=parse_time(listed.ready_since))
-    if listed.finished_at is not None:
-        ended = turn.end or parse_time(listed.finished_at)
-        turn = replace(turn, end=ended, reason=listed.condition("Finished").reason)
-    turns[key] = turn
+    """Add what the check of a Workload records of its last turns, and how the Workload finished."""
+    for gpu, fence in listed.pinned:
+        key = _key(listed.key, fence, gpu)
+        turn = turns.get(key, PastTurn(listed.key, fence, gpu))
+        if turn.begin is None and listed.ready_since is not None:
+            turn = replace(turn, begin=parse_time(listed.ready_since))
+        if listed.finished_at is not None:
+            ended = turn.end or parse_time(listed.finished_at)
+            turn = replace(turn, end=ended, reason=listed.condition("Finished").reason)
+        turns[key] = turn
 
 
 def _end(turn: PastTurn, attempt: Attempt) -> datetime:
@@ -206,7 +210,7 @@ def _take_lease(turns: dict[tuple[str, int], PastTurn], lease: GpuLease, *, alon
     acquired = parse_time(lease.acquired) if lease.acquired else None
     owner = lease.owner
     if owner is not None:
-        key = (owner.uid, lease.fence)
+        key = _key(owner, lease.fence, lease.gpu)
         turns.setdefault(key, PastTurn(owner, lease.fence, lease.gpu, acquired, begin_is_exact=True))
         turns[key] = replace(turns[key], gpu=lease.gpu)
         return

@@ -32,17 +32,20 @@ class WorkloadState:
     message: str
 
 
-def turn_of(listed: ListedWorkload, leases: Leases | None) -> WorkloadTurn | None:
-    """Return the turn of a Workload: by the Leases; where they may not be read, by the pin of its check."""
+def turns_of(listed: ListedWorkload, leases: Leases | None) -> list[WorkloadTurn]:
+    """Return the turns of a Workload, one for each GPU: by the Leases; where they may not be read, by its check."""
     if leases is not None:
-        own = next((lease for lease in leases.values() if lease.holder == listed.key.holder), None)
-        if own is None:
-            return None
-        return WorkloadTurn(own.gpu, own.node, own.fence, parse_time(own.acquired) if own.acquired else None)
-    entry = listed.workload.entry
-    if entry is None or not listed.is_pinned or listed.workload.finished:
-        return None
-    return WorkloadTurn(entry.gpu, listed.host, entry.fence, _time(listed.ready_since))
+        own = sorted((each for each in leases.values() if each.holder == listed.key.holder), key=lambda each: each.gpu)
+        return [WorkloadTurn(each.gpu, each.node, each.fence, _time(each.acquired)) for each in own]
+    if listed.workload.finished:
+        return []
+    since = _time(listed.ready_since)
+    return [WorkloadTurn(gpu, listed.hosts.get(gpu, ""), fence, since) for gpu, fence in listed.pinned]
+
+
+def turn_of(listed: ListedWorkload, leases: Leases | None) -> WorkloadTurn | None:
+    """Return the turn of a Workload, of several that of its first GPU; None without one."""
+    return next(iter(turns_of(listed, leases)), None)
 
 
 def state_of(listed: ListedWorkload, turn: WorkloadTurn | None) -> WorkloadState:

@@ -31,7 +31,7 @@ export function turns(jobs) {
     }
     if (job.turn && KEEPS_THE_GPU.has(job.phase)) {
       const begun = job.phase === "Releasing" && last ? Date.parse(last.end) : Date.parse(job.turn.since);
-      add(job.gpu?.uuid, { job, start: begun, end: null, tone: toneOf(job.phase), word: job.phase });
+      for (const gpu of job.gpus ?? [job.gpu?.uuid]) add(gpu, { job, start: begun, end: null, tone: toneOf(job.phase), word: job.phase });
     }
   }
   for (const list of found.values()) list.sort((one, other) => one.start - other.start);

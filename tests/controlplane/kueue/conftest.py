@@ -12,9 +12,11 @@ from devcluster import Cluster, kueue
 from devcluster.binaries import is_built
 from devcluster.controlplane import api_client
 from devcluster.paths import REPOSITORY
+from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import furnish, service_account_kubeconfig
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
+from tests.controlplane.kueue.plain_jobs import PlainJobs
 
 _API = "/apis/kueue.x-k8s.io/v1beta2"
 _NOT_BUILT = (
@@ -124,3 +126,29 @@ def quotas(api: httpx.Client, world: World) -> Iterator[Quotas]:
     yield quotas
     api.delete(f"/apis/gpurelay.dev/v1alpha1/namespaces/{world.namespace}/yolotrainingjobs")
     quotas.close()
+
+
+@pytest.fixture
+def jobs(api: httpx.Client, world: World, quotas: Quotas) -> Iterator[PlainJobs]:
+    """A LocalQueue whose ClusterQueue has the operator's check, and enough quota for all."""
+    name = world.namespace
+    body = {
+        "apiVersion": "kueue.x-k8s.io/v1beta2",
+        "kind": "AdmissionCheck",
+        "metadata": {"name": name},
+        "spec": {"controllerName": "gpurelay.dev/turn"},
+    }
+    api.post(f"{_API}/admissionchecks", json=body).raise_for_status()
+    quotas.create(8, "team", admissionChecksStrategy={"admissionChecks": [{"name": name}]})
+    jobs = PlainJobs(api, world, "team")
+    yield jobs
+    jobs.close()
+    api.delete(f"/apis/gpurelay.dev/v1alpha1/namespaces/{name}/yolotrainingjobs")
+    quotas.close()
+    api.delete(f"{_API}/admissionchecks/{name}")
+
+
+@pytest.fixture
+def running(jobs: PlainJobs, operator: OperatorProcess) -> OperatorProcess:
+    """The operator, which has found the check at its start."""
+    return operator

@@ -10,11 +10,12 @@ from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from tests.controlplane.kueue.test_admission_check import PlainJobs, Start, gives_back, jobs, running
+from tests.controlplane.kueue.plain_jobs import PlainJobs, gives_back
+from tests.controlplane.kueue.test_admission_check import Start
 from tests.controlplane.test_kubectl_relay_rights import viewer
 from tests.support.plugin import Plugin
 
-__all__ = ["jobs", "running", "viewer"]
+__all__ = ["viewer"]
 GPU = "gpu-00000000-0000-0000-0000-000000000001"
 
 

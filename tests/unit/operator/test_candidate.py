@@ -91,14 +91,20 @@ def test_a_resident_lends_its_gpu_to_the_named_namespaces(annotation: str | None
 
 
 @pytest.mark.parametrize(
-    ("siblings", "labels"), [(1, {}), (0, {"nvidia.com/gpu.count": "2"})], ids=["residents", "label"]
+    ("siblings", "labels", "words"),
+    [
+        (1, {}, "has 2 GPUs, of which the device plugin chooses those of a pod"),
+        (0, {"nvidia.com/gpu.count": "2"}, "has 2 GPUs, and residents measure 1 of them"),
+    ],
+    ids=["residents", "label"],
 )
-def test_a_workload_gets_no_gpu_of_a_node_with_several(siblings: int, labels: dict[str, str]) -> None:
+def test_a_workload_gets_no_part_of_a_node(siblings: int, labels: dict[str, str], words: str) -> None:
     """The device plugin may give its pod another GPU than the one whose memory is proven."""
     demand = replace(job().demand, needs_resident=True)
     several = replace(candidate(loaded()), siblings=siblings, node_labels=labels)
     assert filter_reason(demand, replace(several, siblings=0, node_labels={}), POLICY) is None
-    assert "has 2 GPUs, of which the device plugin chooses one" in str(filter_reason(demand, several, POLICY))
+    assert words in str(filter_reason(demand, several, POLICY))
+    assert (filter_reason(replace(demand, gpus=(2,)), several, POLICY) is None) == bool(siblings)
     assert filter_reason(job().demand, several, POLICY) is None
 
 

@@ -98,13 +98,63 @@ def test_a_template_that_cannot_have_a_turn(annotations: dict[str, str], words: 
     assert not one.waits
 
 
-def test_several_pods_or_gpus_wait() -> None:
-    many = raw()
-    many["spec"]["podSets"][0]["count"] = 3
-    assert "has 3 pods" in checked_workload_of(many, CHECKS).objection
-    many = raw()
-    many["spec"]["podSets"][0]["template"]["spec"]["containers"] *= 2
-    assert "requests 2 GPUs" in checked_workload_of(many, CHECKS).objection
+def with_sets(*sets: tuple[int, int, str | None], selectors: tuple[str, ...] = ()) -> CheckedWorkload:
+    """Read a Workload with pod sets of so many pods, each with so many GPUs and this annotation."""
+    whole = raw()
+    whole["spec"]["podSets"] = [
+        {
+            "name": f"set-{number}",
+            "count": pods,
+            "template": {
+                "metadata": {"annotations": {"gpurelay.dev/gpu-memory": memory} if memory else {}},
+                "spec": {
+                    "nodeSelector": {"zone": selectors[number]} if selectors else {},
+                    "containers": [{"name": "x", "resources": {"limits": {"nvidia.com/gpu": gpus} if gpus else {}}}],
+                },
+            },
+        }
+        for number, (pods, gpus, memory) in enumerate(sets)
+    ]
+    return checked_workload_of(whole, CHECKS)
+
+
+def test_several_pod_sets_are_read() -> None:
+    one = with_sets((1, 0, None), (1, 1, "4Gi"), (2, 4, "6Gi"))
+    assert one.waits
+    assert (one.demand.gpus, one.demand.total_gpus, one.need_mib) == ((0, 1, 8), 9, 6144)
+    assert [each.name for each in one.pod_sets] == ["set-0", "set-1", "set-2"]
+    assert with_sets((1, 0, "4Gi")).demand.gpus == (1,), "the only pod may have its GPU by a ResourceClaim"
+
+
+@pytest.mark.parametrize(
+    ("one", "words"),
+    [
+        (with_sets((2, 0, "4Gi")), "has no pod that requests a GPU"),
+        (with_sets((1, 1, "4Gi"), (1, 1, None)), "is missing"),
+        (with_sets((9, 8, "4Gi")), "requests 72 GPUs, and may have at most 64"),
+        (with_sets((1, 1, "4Gi"), (1, 1, "4Gi"), selectors=("a", "b")), "different node selectors"),
+    ],
+)
+def test_pod_sets_that_cannot_be_placed(one: CheckedWorkload, words: str) -> None:
+    assert words in one.objection
+    assert not one.waits
+
+
+def test_partial_admission_counts() -> None:
+    whole = raw()
+    whole["spec"]["podSets"][0]["count"] = 4
+    whole["status"]["admission"]["podSetAssignments"][0]["count"] = 3
+    assert checked_workload_of(whole, CHECKS).demand.gpus == (3,)
+
+
+def test_a_pin_names_every_gpu() -> None:
+    whole = raw(state="Ready")
+    update = whole["status"]["admissionChecks"][1]["podSetUpdates"][0]
+    update["annotations"]["gpurelay.dev/turns"] = "gpu-1=7,gpu-2=9"
+    entry = checked_workload_of(whole, CHECKS).entry
+    assert entry is not None
+    assert entry.pins("gpu-1", 7) and entry.pins("gpu-2", 9)
+    assert not entry.pins("gpu-2", 7)
 
 
 def test_a_plain_pod_has_its_own_annotations() -> None:

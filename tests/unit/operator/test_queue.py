@@ -42,9 +42,9 @@ def test_assignments_match_the_explanations(pauses: list[bool], gpus: int) -> No
     candidates = [Candidate(f"gpu-{n}", None, {}) for n in range(gpus)]
     given_away = assign(waiting, candidates, NOW, Policy())
     assert [each for each, _ in given_away] == [each for each in waiting if not each.status.attempts][:gpus]
-    assert len({gpu.gpu for _, gpu in given_away}) == len(given_away)
+    assert len({gpu.gpu for _, (gpu,) in given_away}) == len(given_away)
     placements = explain_placement(waiting, candidates, NOW, Policy())
-    assert [(each.job, each.gpu) for each in placements if each.gpu] == given_away
+    assert [(each.claim, each.gpus) for each in placements if each.gpus] == given_away
     assert waits_for_time(waiting, candidates, NOW, Policy()) == any(pauses)
 
 
@@ -77,9 +77,9 @@ def test_the_gpu_of_a_fruitless_attempt_is_the_last_choice() -> None:
     gpus = [candidate(LOADED, "gpu-1"), candidate(LOADED, "gpu-2")]
     for reason, chosen in (("ResidentUnreachable", "gpu-2"), ("Completed", "gpu-1")):
         waiting = [job(status={"attempts": [attempt(1, reason, completion_time=ago(3600))]})]
-        assert [gpu.gpu for _, gpu in assign(waiting, gpus, NOW, POLICY)] == [chosen]
+        assert [gpu.gpu for _, (gpu,) in assign(waiting, gpus, NOW, POLICY)] == [chosen]
     waiting = [job(status={"attempts": [attempt(1, "WrongGpu", completion_time=ago(3600))]})]
-    assert [gpu.gpu for _, gpu in assign(waiting, gpus[:1], NOW, POLICY)] == ["gpu-1"]
+    assert [gpu.gpu for _, (gpu,) in assign(waiting, gpus[:1], NOW, POLICY)] == ["gpu-1"]
 
 
 def test_a_reload_that_a_silent_resident_delays_is_the_reason_to_wait() -> None:
@@ -100,5 +100,5 @@ def test_each_gpu_is_assigned_once_and_never_to_a_held_job(free: list[str], held
     jobs = [job(f"job-{number}") for number in range(5)]
     reasons = {f"uid-job-{number}": (Reason.POD_REFUSED, "m") for number in held}
     given_away = assign(jobs, [candidate(LOADED, gpu) for gpu in free], NOW, POLICY, reasons)
-    assert len({gpu.gpu for _, gpu in given_away}) == len(given_away) == min(len(free), 5 - len(held))
+    assert len({gpu.gpu for _, (gpu,) in given_away}) == len(given_away) == min(len(free), 5 - len(held))
     assert not any(each.key.uid in reasons for each, _ in given_away)

@@ -20,7 +20,7 @@ def published(position: int, start: str | None = None, reason: Reason = Reason.W
 
 
 def at(waiting: Job, position: int, reason: Reason = Reason.WAITING_IN_QUEUE, message: str = "") -> Placement:
-    return Placement(waiting, position, None, reason, message or place_message(position))
+    return Placement(waiting, position, (), reason, message or place_message(position))
 
 
 def test_a_new_reason_to_wait_is_published_immediately() -> None:

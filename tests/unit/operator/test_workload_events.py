@@ -127,7 +127,7 @@ async def test_an_event_is_on_the_object_that_users_know() -> None:
         "apiVersion": "batch/v1", "kind": "Job", "name": "my-training", "uid": "job-uid", "namespace": "vision",
     }  # fmt: skip
     assert (own["apiVersion"], own["kind"], own["name"]) == ("kueue.x-k8s.io/v1beta2", "Workload", "job-a")
-    assert recorded.names == ["job-a.uid-a.7.14.gpuleased"] * 2, "the same Event, so it is written once"
+    assert recorded.names == ["job-a.uid-a.7.14.gpuleased.gpu-1"] * 2, "the same Event, so it is written once"
     read = job_event_of(recorded.bodies[0])
     assert (read.key, read.represents, read.gpu, read.turn) == (KEY, MINE, "gpu-1", FENCE)
 

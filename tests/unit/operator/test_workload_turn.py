@@ -4,24 +4,35 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from gpu_relay.domain.decision import DeletePod, EvictWorkload, MarkReady, ReturnLease, Unload, WithdrawReady
+from gpu_relay.domain.decision import (
+    DeletePod,
+    EvictWorkload,
+    KeepProof,
+    MarkReady,
+    Pin,
+    ReturnLease,
+    Unload,
+    WithdrawReady,
+)
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload, CheckEntry
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.pod_set import PodSet
 from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.turn import plan as turn
-from gpu_relay.domain.turn_view import TurnView
+from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 from tests.support import builders
 from tests.support.builders import FENCE, FREE_MIB
 
 KEY = JobKey("vision", "job-a", "uid-a", WORKLOAD)
 HOLD = Hold(KEY.holder, FENCE, 60.0)
+ONE = (PodSet("main"),)
 PENDING = CheckEntry("gpu-relay", "Pending")
-READY = CheckEntry("gpu-relay", "Ready", "", "gpu-1", FENCE, FREE_MIB)
+READY = CheckEntry("gpu-relay", "Ready", "", frozenset({("gpu-1", FENCE)}), FREE_MIB)
 
 
 def workload(entry: CheckEntry | None = PENDING, **fields: Any) -> CheckedWorkload:
-    made = CheckedWorkload(KEY, "5", "2026-01-01T11:00:00Z", entry, need_mib=10_240, reserved=True, pod_set="main")
+    made = CheckedWorkload(KEY, "5", "2026-01-01T11:00:00Z", entry, need_mib=10_240, reserved=True, pod_sets=ONE)
     return replace(made, **fields)
 
 
@@ -39,7 +50,8 @@ def pod(**fields: Any) -> TrainingPod:
 def test_ready_names_node_and_gpu_after_the_proof() -> None:
     action = turn.plan(view(workload())).action
     assert isinstance(action, MarkReady)
-    assert (action.host, action.gpu, action.proven_mib) == ("node-1.example", "GPU-1", FREE_MIB)
+    [pin] = action.pins
+    assert pin == Pin("main", (ProvenGpu("gpu-1", FENCE, "GPU-1", "node-1", "node-1.example", FREE_MIB),))
     assert "14,910 MiB measured, 10,240 MiB needed" in action.message
 
 
@@ -91,7 +103,7 @@ def test_ready_without_a_right_is_withdrawn_first() -> None:
     assert isinstance(turn.plan(withdrawn).action, WithdrawReady)
     down = replace(withdrawn, podless_for=121.0)
     assert isinstance(turn.plan(down).action, ReturnLease), "the write fails; the resident gets its GPU (law 9)"
-    other = view(workload(replace(READY, fence=FENCE - 1), admitted=True))
+    other = view(workload(replace(READY, turns=frozenset({("gpu-1", FENCE - 1)})), admitted=True))
     assert isinstance(turn.plan(other).action, EvictWorkload), "its pods would be pinned to a former turn"
 
 
@@ -118,3 +130,34 @@ def test_a_turn_that_cannot_succeed_ends_without_a_pod() -> None:
     decision = turn.plan(view(workload(), lease=lease, samples=(3_000,)))
     assert isinstance(decision.action, ReturnLease)
     assert "has lost its GPU: 3,000 MiB free" in decision.note
+
+
+def proven(number: int, node: str) -> ProvenGpu:
+    return ProvenGpu(f"gpu-{number}", FENCE + number, f"GPU-{number}", node, f"{node}.example", FREE_MIB - number)
+
+
+def test_the_last_proof_of_several_makes_all_ready() -> None:
+    sets = (PodSet("launcher", gpus=0), PodSet("master"), PodSet("worker", pods=1, gpus=2))
+    one = view(workload(pod_sets=sets), owned_gpus=3)
+    first = turn.plan(one)
+    assert first.action == KeepProof(replace(proven(1, "node-1"), fence=FENCE, free_mib=FREE_MIB))
+    assert not first.note, "the GPUs without a proof say what the Workload waits for"
+    action = turn.plan(replace(one, proven_others=(proven(2, "node-2"), proven(3, "node-2")))).action
+    assert isinstance(action, MarkReady)
+    assert [(pin.pod_set, [each.gpu for each in pin.gpus], pin.gpus[0].host) for pin in action.pins] == [
+        ("master", ["gpu-1"], "node-1.example"),
+        ("worker", ["gpu-2", "gpu-3"], "node-2.example"),
+    ]
+    assert action.proven_mib == FREE_MIB - 3, "the least"
+
+
+def test_a_turn_without_all_of_its_gpus_ends() -> None:
+    both = (PodSet("main", gpus=2),)
+    incomplete = view(workload(pod_sets=both), owned_gpus=1)
+    taking = replace(incomplete, lease=replace(incomplete.lease, acquired=builders.ago(5)))
+    assert turn.plan(taking).action is None, "the other Lease may still be taken"
+    crashed = turn.plan(replace(incomplete, lease=replace(incomplete.lease, acquired=builders.ago(20))))
+    assert isinstance(crashed.action, ReturnLease)
+    assert crashed.note == "has lost its GPU: has 1 of its 2 GPUs"
+    runs = replace(incomplete, workload=workload(READY, pod_sets=both, admitted=True), pods=(pod(),))
+    assert isinstance(turn.plan(runs).action, EvictWorkload), "nothing renews the hold of the other GPU"

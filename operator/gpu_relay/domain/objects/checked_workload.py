@@ -4,7 +4,7 @@ Users of a namespace can write Workloads and pod templates, so the codec never r
 """
 
 import json
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
@@ -13,18 +13,15 @@ from typing import Any
 from gpu_relay.api import words
 from gpu_relay.domain.objects.demand import Demand, Grant
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
+from gpu_relay.domain.objects.pod_set import MOST_GPUS, PodSet, pod_sets_of, texts_of
 from gpu_relay.domain.objects.represented import Represented, represented_by
-from gpu_relay.domain.quantities import duration, memory_mib
-from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, text, whole
+from gpu_relay.domain.quantities import duration
+from gpu_relay.domain.untrusted import digits, mapping, mappings, moment, text
 
 Object = dict[str, Any]
 PENDING, READY = "Pending", "Ready"
-_MOST_KEYS = 64
 _UNKNOWN_AGE = "8999-01-01T00:00:00Z"
 """Creation time of a Workload whose creationTimestamp cannot be read: it waits behind all others."""
-_OWN_LABELS = (words.LABEL_GPU, words.LABEL_FENCE, words.LABEL_WORKLOAD_UID)
-_OWN_ANNOTATIONS = (words.LABEL_GPU, words.ANNOTATION_PROVEN_MIB)
-_ONE_GPU = "takes turns with one pod and one GPU only, so far"
 
 
 @dataclass(frozen=True)
@@ -37,14 +34,14 @@ class CheckEntry:
     name: str
     state: str
     message: str = ""
-    gpu: str = ""
-    fence: int = 0
+    turns: frozenset[tuple[str, int]] = frozenset()
+    """Of the pin: each GPU with the fence of its turn."""
     proven_mib: int | None = None
-    """Of the pin: the GPU, the fence of its turn, the free MiB that were measured."""
+    """Of the pin: the free MiB that were measured, of several GPUs the least."""
 
     def pins(self, gpu: str, fence: int) -> bool:
         """True if the check is Ready for this turn."""
-        return self.state == READY and (self.gpu, self.fence) == (gpu, fence)
+        return self.state == READY and (gpu, fence) in self.turns
 
 
 @dataclass(frozen=True)
@@ -66,10 +63,11 @@ class CheckedWorkload:
     deleting: bool = False
     job_uid: str = ""
     """The UID of the YoloTrainingJob that it represents; empty for all others."""
-    pod_set: str = ""
+    pod_sets: tuple[PodSet, ...] = ()
     need_mib: int = 0
+    """GPU memory of each of its GPUs: the most that a pod of it needs."""
     grant: Grant = field(default_factory=Grant)
-    """The nodes on which its pod may run: by its template, and by the flavor of its quota."""
+    """The nodes on which its pods may run: by their template, and by the flavors of its quota."""
     objection: str = ""
     """Why it cannot have a turn; empty if it can."""
     yields: bool = False
@@ -91,6 +89,7 @@ class CheckedWorkload:
             tolerations=json.dumps([dict(each) for each in self.grant.tolerations]),
             needs_resident=True,
             memory_field=f"the annotation {words.ANNOTATION_GPU_MEMORY}",
+            gpus=tuple(each.gpus for each in self.pod_sets),
         )
 
     @property
@@ -125,10 +124,7 @@ class CheckedWorkload:
 def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload:
     """Read a Workload. `checks` are the names of the operator's AdmissionChecks."""
     meta, spec, status = mapping(raw.get("metadata")), mapping(raw.get("spec")), mapping(raw.get("status"))
-    pod_sets = mappings(spec.get("podSets"))
-    pod_set = pod_sets[0] if pod_sets else {}
-    template = mapping(pod_set.get("template"))
-    pod_spec = mapping(template.get("spec"))
+    pod_sets = pod_sets_of(raw)
     conditions = {text(each.get("type")): each for each in mappings(status.get("conditions"))}
     read = CheckedWorkload(
         key=JobKey(text(meta.get("namespace")), text(meta.get("name")), text(meta.get("uid")), WORKLOAD),
@@ -144,33 +140,51 @@ def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload
         active=spec.get("active") is not False,
         deleting="deletionTimestamp" in meta,
         job_uid=text(mapping(meta.get("labels")).get(words.LABEL_JOB_UID)),
-        pod_set=text(pod_set.get("name")),
-        grant=Grant(_texts(pod_spec.get("nodeSelector")), tuple(mappings(pod_spec.get("tolerations")))),
-        objection=_several(pod_sets, pod_spec),
+        pod_sets=pod_sets,
+        grant=sum((each.grant for each in pod_sets if each.gpus), Grant()),
+        objection=_unplaceable(pod_sets),
         flavors=_flavors(status),
         plain_pod=_plain_pod(meta),
         represents=represented_by(meta),
     )
-    return read if read.plain_pod else with_pod(read, template)
+    return read if read.plain_pod else _with_annotations(read)
 
 
 def with_pod(workload: CheckedWorkload, pod: Object) -> CheckedWorkload:
-    """Return a Workload with what the metadata of its pod template asks, or of the plain Pod that it represents."""
+    """Return a Workload with what the metadata of the plain Pod that it represents asks."""
     meta = mapping(pod.get("metadata"))
-    annotations = _texts(meta.get("annotations"))
-    need, objection = _need(annotations)
+    labels, annotations = texts_of(meta.get("labels")), texts_of(meta.get("annotations"))
+    pod_sets = tuple(replace(each, labels=labels, annotations=annotations) for each in workload.pod_sets)
+    return _with_annotations(replace(workload, pod_sets=pod_sets))
+
+
+def _with_annotations(workload: CheckedWorkload) -> CheckedWorkload:
+    """Return a Workload with what the metadata of its pods asks."""
+    using = [each for each in workload.pod_sets if each.gpus]
+    needs = [each.need for each in using] or [(0, "has no pod that requests a GPU")]
+    objections = [workload.objection, *(why for _, why in needs), *(each.reserved_key for each in using)]
+    limits = [limit for each in using if (limit := _max_outage(each.annotations)) is not None]
     return replace(
         workload,
-        need_mib=need,
-        objection=workload.objection or objection or _taken(_texts(meta.get("labels")), annotations),
-        yields=annotations.get(words.ANNOTATION_YIELD) == "true",
-        max_outage=_max_outage(annotations),
+        need_mib=max(need for need, _ in needs),
+        objection=next(filter(None, objections), ""),
+        yields=any(each.annotations.get(words.ANNOTATION_YIELD) == "true" for each in using),
+        max_outage=min(limits, default=None),
     )
+
+
+def _unplaceable(pod_sets: tuple[PodSet, ...]) -> str:
+    """Return why no choice of nodes can be right for all pods of a Workload; empty if one can."""
+    gpus = sum(each.gpus for each in pod_sets)
+    if gpus > MOST_GPUS:
+        return f"requests {gpus} GPUs, and may have at most {MOST_GPUS}"
+    selectors = {tuple(sorted(each.grant.node_labels.items())) for each in pod_sets if each.gpus}
+    return "has pod sets with different node selectors: write the same ones" if len(selectors) > 1 else ""
 
 
 def _flavors(status: Object) -> tuple[str, ...]:
     admission = mapping(status.get("admission"))
-    assigned = (_texts(each.get("flavors")).values() for each in mappings(admission.get("podSetAssignments")))
+    assigned = (texts_of(each.get("flavors")).values() for each in mappings(admission.get("podSetAssignments")))
     return tuple(sorted({name for names in assigned for name in names}))
 
 
@@ -180,12 +194,6 @@ def _plain_pod(meta: Object) -> str:
     if len(owners) != 1 or (owners[0].get("apiVersion"), owners[0].get("kind")) != ("v1", "Pod"):
         return ""
     return text(owners[0].get("name"))
-
-
-def _texts(value: Any) -> dict[str, str]:
-    """Return the texts of a mapping, as far as a pod template may have them."""
-    items = list(mapping(value).items())[:_MOST_KEYS]
-    return {text(key): text(each) for key, each in items if isinstance(each, str)}
 
 
 def _holds(conditions: Mapping[str, Object], kind: str) -> bool:
@@ -201,56 +209,24 @@ def _entry(status: Object, checks: Collection[str]) -> CheckEntry | None:
     found = next((each for each in mappings(status.get("admissionChecks")) if text(each.get("name")) in checks), None)
     if found is None:
         return None
-    updates = mappings(found.get("podSetUpdates"))
-    pin = updates[0] if updates else {}
-    labels, annotations = _texts(pin.get("labels")), _texts(pin.get("annotations"))
+    pins = [pin_of(each) for each in mappings(found.get("podSetUpdates"))]
     return CheckEntry(
         text(found.get("name")),
         text(found.get("state")),
         text(found.get("message")),
-        labels.get(words.LABEL_GPU, ""),
-        digits(labels.get(words.LABEL_FENCE)) or 0,
-        digits(annotations.get(words.ANNOTATION_PROVEN_MIB)),
+        frozenset(turn for turns, _ in pins for turn in turns),
+        min((proven for _, proven in pins if proven is not None), default=None),
     )
 
 
-def _need(annotations: Mapping[str, str]) -> tuple[int, str]:
-    """Return the GPU memory of an annotation, and why it cannot be read."""
-    written = annotations.get(words.ANNOTATION_GPU_MEMORY)
-    where = f"the annotation {words.ANNOTATION_GPU_MEMORY} of the pod template"
-    if written is None:
-        return 0, f"{where} is missing: write the GPU memory that the pod needs, for example 10Gi"
-    try:
-        return memory_mib(written), ""
-    except ValueError:
-        return 0, f"{where} is {written!r}: write it in Mi or Gi, for example 10Gi"
-
-
-def _several(pod_sets: list[Object], pod_spec: Object) -> str:
-    """Return that a Workload has several pods or GPUs; empty if it has one."""
-    count = sum(whole(each.get("count", 1)) or 0 for each in pod_sets)
-    if len(pod_sets) != 1 or count != 1:
-        return f"has {count} pods, and {_ONE_GPU}"
-    gpus = _gpus(mappings(pod_spec.get("containers")))
-    return f"requests {gpus} GPUs, and {_ONE_GPU}" if gpus > 1 else ""
-
-
-def _gpus(containers: Iterable[Object]) -> int:
-    limits = (mapping(mapping(each.get("resources")).get("limits")) for each in containers)
-    return sum(_whole(value) for each in limits for name, value in each.items() if str(name).endswith("/gpu"))
-
-
-def _whole(quantity: Any) -> int:
-    return digits(str(quantity)) or 0
-
-
-def _taken(labels: Mapping[str, str], annotations: Mapping[str, str]) -> str:
-    """Return which key of the template the operator must set: Kueue would end the Workload for another value."""
-    for kind, own, found in (("label", _OWN_LABELS, labels), ("annotation", _OWN_ANNOTATIONS, annotations)):
-        for key in own:
-            if key in found:
-                return f"the pod template has the {kind} {key}, which the operator sets: remove it"
-    return ""
+def pin_of(update: Object) -> tuple[set[tuple[str, int]], int | None]:
+    """Return the turns for which a pod set is pinned, and the free MiB that were measured."""
+    labels, annotations = texts_of(update.get("labels")), texts_of(update.get("annotations"))
+    turns = [each.partition("=") for each in annotations.get(words.ANNOTATION_TURNS, "").split(",")]
+    read = {(gpu, digits(fence) or 0) for gpu, _, fence in turns if gpu}
+    if words.LABEL_GPU in labels:
+        read.add((labels[words.LABEL_GPU], digits(labels.get(words.LABEL_FENCE)) or 0))
+    return read, digits(annotations.get(words.ANNOTATION_PROVEN_MIB))
 
 
 def _max_outage(annotations: Mapping[str, str]) -> timedelta | None:

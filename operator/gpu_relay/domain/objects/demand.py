@@ -32,3 +32,10 @@ class Demand:
     """True if only a GPU with a resident will do: the resident measures its memory, and its node is known."""
     memory_field: str = "spec.gpu.memory"
     """Where `need_mib` is written, for messages."""
+    gpus: tuple[int, ...] = (1,)
+    """GPUs of each pod set, whose pods run on one node: a YoloTrainingJob has one pod with one GPU."""
+
+    @property
+    def total_gpus(self) -> int:
+        """The GPUs of all pods."""
+        return sum(self.gpus)

@@ -1,11 +1,11 @@
 """A Workload that has the operator's check, as a viewer lists it: with the object that it represents, and its end."""
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_relay.api import words
-from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload, checked_workload_of
+from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload, checked_workload_of, pin_of
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.untrusted import mapping, mappings, moment, text
@@ -34,8 +34,8 @@ class ListedWorkload:
     conditions: tuple[KueueCondition, ...] = ()
     ready_since: str | None = None
     """Since when the check has its state."""
-    host: str = ""
-    """The label `kubernetes.io/hostname` of the node to which the check pins the pod; empty without a pin."""
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    """By GPU of the pin: the label `kubernetes.io/hostname` of its node."""
 
     @property
     def key(self) -> JobKey:
@@ -54,9 +54,14 @@ class ListedWorkload:
 
     @property
     def is_pinned(self) -> bool:
-        """True if the check is Ready, and pins the pod to a GPU."""
+        """True if the check is Ready, and pins the pods to GPUs."""
+        return bool(self.pinned)
+
+    @property
+    def pinned(self) -> list[tuple[str, int]]:
+        """Return each GPU to which the check pins the pods, with the fence of its turn; none unless it is Ready."""
         entry = self.workload.entry
-        return entry is not None and entry.state == READY and entry.gpu != ""
+        return sorted(entry.turns) if entry is not None and entry.state == READY else []
 
     @property
     def succeeded(self) -> bool:
@@ -87,13 +92,18 @@ def listed_workload_of(raw: Object, checks: Collection[str] | None) -> ListedWor
     status = mapping(raw.get("status"))
     entries = (each for each in mappings(status.get("admissionChecks")) if text(each.get("name")) in known)
     entry = next(entries, {})
-    pin = next(iter(mappings(entry.get("podSetUpdates"))), {})
     return ListedWorkload(
         workload=workload,
         conditions=tuple(map(_condition, mappings(status.get("conditions")))),
         ready_since=moment(entry.get("lastTransitionTime")),
-        host=text(mapping(pin.get("nodeSelector")).get(words.LABEL_HOSTNAME)),
+        hosts=dict(_hosts(entry)),
     )
+
+
+def _hosts(entry: Object) -> Iterator[tuple[str, str]]:
+    for update in mappings(entry.get("podSetUpdates")):
+        host = text(mapping(update.get("nodeSelector")).get(words.LABEL_HOSTNAME))
+        yield from ((gpu, host) for gpu, _ in pin_of(update)[0])
 
 
 def _likely_checks(raw: Object) -> list[str]:

@@ -14,6 +14,7 @@ from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Resident
 from gpu_relay.domain.outage import clocks_of, is_idle, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, mib, timestamp
+from gpu_relay.domain.queue.node_packing import fills
 from gpu_relay.domain.untrusted import digits
 
 SELF_HEALING = frozenset(
@@ -85,12 +86,19 @@ def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
             f"resident {resident} does not lend its GPU to namespace {demand.namespace}, only to its own and those of "
             f"its annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
         )
-    if demand.needs_resident and gpu.node_gpus > 1:
-        return (
-            f"node {resident.node} has {gpu.node_gpus} GPUs, of which the device plugin chooses one for a pod: a "
-            "Workload takes turns on nodes with one GPU only, so far"
-        )
+    if demand.needs_resident and (gpu.siblings + 1 < gpu.node_gpus or not fills(demand.gpus, gpu.node_gpus)):
+        return _partly_used(demand, gpu, resident)
     return _wrong_label(demand, gpu, resident) or _too_small(demand, resident, policy)
+
+
+def _partly_used(demand: Demand, gpu: Candidate, resident: Resident) -> str:
+    """Return why a Workload cannot use all GPUs of a node."""
+    if gpu.siblings + 1 < gpu.node_gpus:
+        return f"node {resident.node} has {gpu.node_gpus} GPUs, and residents measure {gpu.siblings + 1} of them"
+    return (
+        f"node {resident.node} has {gpu.node_gpus} GPUs, of which the device plugin chooses those of a pod: a Workload "
+        f"must use all GPUs of its nodes, and this one requests {' and '.join(map(str, demand.gpus))}"
+    )
 
 
 def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:

@@ -16,6 +16,7 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, blocked_reason, filter_reason
 from gpu_relay.domain.queue.claim import Claim
+from gpu_relay.domain.queue.node_choice import choose_nodes, kept_for, too_few_nodes
 
 Held = Mapping[str, tuple[Reason, str]]
 """Why jobs that could get a GPU are held back, by UID: a check before the turn has failed."""
@@ -34,9 +35,15 @@ class Placement:
 
     claim: Claim
     position: int
-    gpu: Candidate | None
+    gpus: tuple[Candidate, ...]
+    """What it gets now; a YoloTrainingJob gets one GPU."""
     reason: Reason
     message: str
+
+    @property
+    def gpu(self) -> Candidate | None:
+        """The GPU that it gets now, or the first one; None if it waits."""
+        return self.gpus[0] if self.gpus else None
 
     @property
     def job(self) -> Job:
@@ -99,10 +106,11 @@ def not_before(job: Claim, policy: Policy) -> datetime | None:
 
 def assign(
     waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
-) -> list[tuple[Claim, Candidate]]:
-    """Assign to each waiting job, in order, the first GPU that suits it and is free now.
+) -> list[tuple[Claim, tuple[Candidate, ...]]]:
+    """Assign to each waiting job, in order, the first GPU that suits it and is free now; to a Workload all of its GPUs.
 
-    The GPU of a job's last attempt comes last if that attempt was fruitless.
+    The GPU of a job's last attempt comes last if that attempt was fruitless. A Workload with several GPUs keeps those
+    that are free for a time, until the others are.
     """
     left = [each for each in candidates if each.is_between_turns()]
     cache = EligibilityCache(candidates, now, policy)
@@ -113,19 +121,26 @@ def assign(
         ready_at = not_before(job, policy)
         if job.key.uid in held or (ready_at is not None and ready_at > now):
             continue
-        open_ones, avoided = cache.of(job).open, _avoided(job)
-        free = [each for each in left if each.gpu in open_ones]
-        gpu = min(free, key=lambda each: each.gpu == avoided, default=None) if avoided else next(iter(free), None)
-        if gpu is not None:
-            left.remove(gpu)
-            given.append((job, gpu))
+        eligible = cache.of(job)
+        free = [each for each in left if each.gpu in eligible.open]
+        gpus = choose_nodes(job.demand, free) if isinstance(job, CheckedWorkload) else _one_gpu(job, free)
+        if gpus:
+            given.append((job, gpus))
+        elif isinstance(job, CheckedWorkload):
+            gpus = kept_for(job, free, eligible.suitable, now)
+        left = [each for each in left if each not in gpus]
     return given
 
 
-def _avoided(job: Claim) -> str | None:
+def _one_gpu(job: Job, free: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Return the GPU of a job; none if none is free."""
+    avoided = _avoided(job)
+    gpu = min(free, key=lambda each: each.gpu == avoided, default=None) if avoided else next(iter(free), None)
+    return (gpu,) if gpu is not None else ()
+
+
+def _avoided(job: Job) -> str | None:
     """Return the GPU of a job's last attempt if that was fruitless; None otherwise."""
-    if isinstance(job, CheckedWorkload):
-        return None
     attempts = job.status.attempts
     return attempts[-1].gpu if fruitless_in_a_row(attempts) else None
 
@@ -134,27 +149,31 @@ def explain_placement(
     waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy, held: Held = _NONE
 ) -> list[Placement]:
     """Return for each waiting job, in order, which GPU it gets, or why it waits."""
-    given = {job.key.uid: gpu for job, gpu in assign(waiting, candidates, now, policy, held)}
+    given = {job.key.uid: gpus for job, gpus in assign(waiting, candidates, now, policy, held)}
     cache = EligibilityCache(candidates, now, policy)
     return [
-        _placement(job, number, given.get(job.key.uid), cache, held.get(job.key.uid))
+        _placement(job, number, given.get(job.key.uid, ()), cache, held.get(job.key.uid))
         for number, job in enumerate(waiting, start=1)
     ]
 
 
 def _placement(
-    job: Claim, position: int, gpu: Candidate | None, cache: "EligibilityCache", held: tuple[Reason, str] | None
+    job: Claim,
+    position: int,
+    gpus: tuple[Candidate, ...],
+    cache: "EligibilityCache",
+    held: tuple[Reason, str] | None,
 ) -> Placement:
     if held is not None:
-        return Placement(job, position, None, *held)
+        return Placement(job, position, (), *held)
     ready_at = not_before(job, cache.policy)
     if ready_at is not None and ready_at > cache.now:
         message = f"the next attempt starts at {timestamp(ready_at)}"
-        return Placement(job, position, None, Reason.WAITING_FOR_BACKOFF, message)
-    if gpu is not None:
-        return Placement(job, position, gpu, Reason.GPU_LEASED, "its turn begins")
+        return Placement(job, position, (), Reason.WAITING_FOR_BACKOFF, message)
+    if gpus:
+        return Placement(job, position, gpus, Reason.GPU_LEASED, "its turn begins")
     reason, message = cache.of(job).waits or (Reason.WAITING_IN_QUEUE, place_message(position))
-    return Placement(job, position, None, reason, message)
+    return Placement(job, position, (), reason, message)
 
 
 def waits_for_time(waiting: Sequence[Claim], candidates: Sequence[Candidate], now: datetime, policy: Policy) -> bool:
@@ -179,6 +198,8 @@ class _Eligibility:
     """The GPUs that they can get now."""
     waits: tuple[Reason, str] | None
     """Why they wait; None if only for other jobs."""
+    suitable: tuple[Candidate, ...] = ()
+    """The GPUs on which they can run, free or not."""
 
     @property
     def is_passing(self) -> bool:
@@ -207,23 +228,28 @@ class EligibilityCache:
         if misfits and all(misfits.values()):
             reasons = dict.fromkeys(map(str, misfits.values()))
             return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, f"{NO_GPU_SUITS}: {'; '.join(reasons)}"))
-        suitable = [each for each in self.candidates if misfits[each.gpu] is None]
+        suitable = tuple(each for each in self.candidates if misfits[each.gpu] is None)
+        if demand.needs_resident and suitable and not choose_nodes(demand, suitable):
+            return _Eligibility(frozenset(), (Reason.NO_GPU_FITS, too_few_nodes(demand, suitable)))
         idle = [each for each in suitable if each.is_between_turns()]
         blocked = {each.gpu: blocked_reason(demand, each, self.now, self.policy) for each in idle}
         free = frozenset(gpu for gpu, reason in blocked.items() if reason is None)
         mute = [each for each in suitable if each.awaits_silent_resident]
         silent = (blocked_reason(demand, each, self.now, self.policy) for each in mute)
         waits = (reason for reason in (*blocked.values(), *silent) if reason is not None)
-        return _Eligibility(free, next(waits, None))
+        return _Eligibility(free, next(waits, None), suitable)
 
 
 def next_for(
     waiting: Iterable[Claim], candidate: Candidate, now: datetime, policy: Policy, held: Held = _NONE
 ) -> Claim | None:
-    """Return the job that would get this GPU next if it were free now; None if no job waits for it."""
+    """Return the job that would get this GPU next if it were free now; None if no job waits for it.
+
+    One GPU that is free does not begin a turn with several.
+    """
     refused: set[Demand] = set()
     for job in waiting:
-        if job.demand in refused or job.key.uid in held:
+        if job.demand in refused or job.key.uid in held or job.demand.total_gpus > 1:
             continue
         demand = job.demand
         if filter_reason(demand, candidate, policy) or blocked_reason(demand, candidate, now, policy):

@@ -48,7 +48,7 @@ def preemptors(
     `owners` are jobs by Lease holder. `unused` are GPUs that have been out of use for long.
     """
     found: dict[str, Preemptor] = {}
-    taken = {placement.gpu.gpu for placement in placements if placement.gpu is not None}
+    taken = {each.gpu for placement in placements for each in placement.gpus}
     for placement in placements:
         waiting = placement.claim
         if placement.gpu is not None or placement.reason not in {Reason.WAITING_IN_QUEUE, *_OUT_OF_USE}:

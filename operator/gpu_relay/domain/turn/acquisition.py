@@ -239,6 +239,8 @@ def _obstacle(view: TurnView) -> tuple[Reason, str]:
     if view.managed and not view.held:
         return Reason.RESIDENT_REFUSED, f"resident {view.resident} has not unloaded: {view.failure or 'no answer yet'}"
     assert view.demand is not None
+    if memory_is_unproven(view) is None:
+        return Reason.WAITING_FOR_MEMORY, "its other GPUs are not free yet"
     return Reason.WAITING_FOR_MEMORY, _shortage(view, view.demand)
 
 

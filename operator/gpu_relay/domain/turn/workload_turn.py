@@ -1,24 +1,39 @@
 """The plan of a Workload's turn: Kueue creates its pods after the operator's check is Ready, and stops them.
 
 The Lease comes before the unload, the proof before Ready, and the end of all its pods before the return of the Lease.
+Each GPU of a Workload has a turn of its own; the turn that is last to prove its memory sets the check to Ready for all.
 Kueue's conditions say when to stop; they never prove that a pod has ended.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from gpu_relay.api.words import Reason
-from gpu_relay.domain.decision import Decision, DeletePod, EvictWorkload, MarkReady, Rule, Unload, WithdrawReady
+from gpu_relay.domain.decision import (
+    Decision,
+    DeletePod,
+    EvictWorkload,
+    KeepProof,
+    MarkReady,
+    Pin,
+    Rule,
+    Unload,
+    WithdrawReady,
+)
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.outage import is_exhausted
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
+from gpu_relay.domain.queue.node_packing import pack
 from gpu_relay.domain.turn import acquisition
 from gpu_relay.domain.turn.handback import POD_POLL
 from gpu_relay.domain.turn.lease_return import RETURN_POLL, memory_is_back, return_lease
-from gpu_relay.domain.turn_view import TurnView
+from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 
 OVERSTAY = 30.0
 """Seconds in which the controller of a stopped Workload must begin to end its pods; then the operator does."""
+ALL_LEASES = 15.0
+"""Seconds in which a process that begins a turn with several GPUs has taken all of their Leases."""
 _POLL = 1.0
 _UNSTARTED, _YIELDS = Reason.POD_NOT_STARTED, Reason.YIELDING_TO_RESIDENT
 
@@ -116,17 +131,55 @@ def _is_wanted(view: TurnView) -> bool:
     return bool(view.successor) or (view.report is not None and view.report.refused > 0)
 
 
+def gpus_are_missing(view: TurnView) -> Decision | None:
+    """End a turn that lacks some of a Workload's GPUs: a process crashed between two Leases, or one was deleted."""
+    workload = view.workload
+    if workload is None or view.owned_gpus >= workload.demand.total_gpus:
+        return None
+    message = f"has {view.owned_gpus} of its {workload.demand.total_gpus} GPUs"
+    if view.is_ready:
+        return Decision.act(EvictWorkload(workload, message, pauses=True), requeue_after=_POLL)
+    began = view.lease.acquired
+    if began is not None and (view.now - parse_time(began)).total_seconds() < ALL_LEASES:
+        return Decision(note=message, requeue_after=_POLL)
+    return Decision(action=return_lease(view), note=f"has lost its GPU: {message}", requeue_after=0)
+
+
 def mark_ready(view: TurnView) -> Decision | None:
-    """Set the check to Ready, and pin the pod to the node and the GPU whose memory is proven free (law 1)."""
+    """Set the check to Ready, and pin the pods to the nodes and GPUs whose memory is proven free (law 1)."""
     workload, report, proven = view.workload, view.report, view.proven_free
     assert workload is not None and report is not None and proven is not None
     if not view.host:
         message = f"node {view.lease.node} cannot be read, or has no label kubernetes.io/hostname; tries again"
         return Decision(note=message, requeue_after=_POLL)
-    free = (
-        f"GPU {report.uuid} of node {view.lease.node} is free: {mib(proven)} measured, {mib(workload.need_mib)} needed"
-    )
-    return Decision.act(MarkReady(workload, free, view.host, report.uuid, proven), requeue_after=_POLL)
+    own = ProvenGpu(view.lease.gpu, view.lease.fence, report.uuid, view.lease.node, view.host, proven)
+    gpus = sorted((own, *view.proven_others), key=lambda each: each.gpu)
+    if len(gpus) < workload.demand.total_gpus:
+        return Decision.act(KeepProof(own), requeue_after=_POLL)
+    pins = _pins(workload, gpus)
+    if pins is None:  # a Lease has another node than when the GPUs were chosen
+        return Decision(action=return_lease(view), note="has lost its GPU: its nodes have changed", requeue_after=0)
+    free = ", ".join(f"GPU {each.uuid} of node {each.node}: {mib(each.free_mib)}" for each in gpus)
+    message = f"{free} measured, {mib(workload.need_mib)} needed"
+    return Decision.act(MarkReady(workload, message, pins), requeue_after=_POLL)
 
 
-RULES: tuple[Rule, ...] = (ready_is_stale, workload_has_stopped, workload_runs, *acquisition.PROOF, mark_ready)
+def _pins(workload: CheckedWorkload, gpus: Sequence[ProvenGpu]) -> tuple[Pin, ...] | None:
+    """Return the nodes and GPUs of each pod set; None if the pod sets do not fill these nodes."""
+    nodes: dict[str, list[ProvenGpu]] = {}
+    for each in gpus:
+        nodes.setdefault(each.node, []).append(each)
+    packed = pack(workload.demand.gpus, {node: len(found) for node, found in nodes.items()})
+    if packed is None:
+        return None
+    pins = []
+    for node, pod_sets in sorted(packed.items()):
+        for index in pod_sets:
+            taken, nodes[node] = nodes[node][: workload.demand.gpus[index]], nodes[node][workload.demand.gpus[index] :]
+            pins.append(Pin(workload.pod_sets[index].name, tuple(taken)))
+    return tuple(pins)
+
+
+RULES: tuple[Rule, ...] = (
+    ready_is_stale, workload_has_stopped, gpus_are_missing, workload_runs, *acquisition.PROOF, mark_ready,
+)  # fmt: skip
