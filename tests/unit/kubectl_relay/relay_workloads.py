@@ -75,3 +75,13 @@ def leased(owner: ListedWorkload, *, fence: int = 7) -> dict[str, GpuLease]:
     """Return the Leases while a Workload owns the GPU."""
     since = timestamp(ago(minutes=4))
     return {GPU: GpuLease(GPU, "1", GPU, owner.key.holder, fence, since, "secret", "node-1", "")}
+
+
+def on_two_gpus() -> ListedWorkload:
+    """Return a Workload whose check is Ready for turns with equal fences on two GPUs of a node."""
+    raw = raw_workload(state="Ready", conditions={"QuotaReserved": "QuotaReserved", "Admitted": "Admitted"})
+    (pin,) = raw["status"]["admissionChecks"][0]["podSetUpdates"]
+    pin["annotations"]["gpurelay.dev/turns"] = f"{GPU}=7,gpu-2=7"
+    found = listed_workload_of(raw, {CHECK})
+    assert found is not None
+    return found

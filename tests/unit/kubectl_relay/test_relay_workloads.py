@@ -26,6 +26,7 @@ from tests.unit.kubectl_relay.relay_workloads import (
     finished,
     in_turn,
     leased,
+    on_two_gpus,
     raw_workload,
     workload,
 )
@@ -192,6 +193,19 @@ def test_a_timeline_of_one_owner_leaves_the_others_out() -> None:
     jobs = (training(fence=6),)
     snapshot = ClusterSnapshot(NOW, jobs, workloads=(owner,), leases=leased(owner))
     assert [each.job for line in timeline_of(snapshot, only=owner.key).gpus for each in line.turns] == [owner.key]
+
+
+def test_a_workload_owns_each_of_its_gpus() -> None:
+    owner = on_two_gpus()
+    leases = {gpu: replace(leased(owner)[GPU], name=gpu, gpu=gpu) for gpu in (GPU, "gpu-2")}
+    for known in (leases, None):
+        snapshot = ClusterSnapshot(NOW, workloads=(owner,), leases=known)
+        assert [(gpu.key, gpu.owner and gpu.owner.phase, gpu.node) for gpu in gpus_of(snapshot)] == [
+            (GPU, "Training", "node-1"), ("gpu-2", "Training", "node-1"),
+        ]  # fmt: skip
+        assert [(line.gpu, len(line.turns)) for line in timeline_of(snapshot).gpus] == [(GPU, 1), ("gpu-2", 1)]
+        (line,) = jobs_of(snapshot)
+        assert (line.gpu, line.node) == (f"{GPU},gpu-2", "node-1")
 
 
 def test_one_that_waits_hears_who_is_before_it_and_who_has_the_gpu() -> None:

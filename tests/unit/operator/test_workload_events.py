@@ -132,6 +132,14 @@ async def test_an_event_is_on_the_object_that_users_know() -> None:
     assert (read.key, read.represents, read.gpu, read.turn) == (KEY, MINE, "gpu-1", FENCE)
 
 
+async def test_each_gpu_of_a_workload_has_its_events() -> None:
+    recorded = Recorded()
+    recorder, notice = EventRecorder(cast(Kube, recorded)), EventRecord(Reason.GPU_LEASED, "m")
+    for gpu in ("gpu-1", "gpu-2"):
+        await recorder.emit(KEY, "", FENCE, notice, turn.facts(builders.lease(KEY, gpu=gpu)), MINE)
+    assert len(set(recorded.names)) == 2, "the fences of two GPUs may be equal"
+
+
 def test_the_seconds_of_running_pods_add_up() -> None:
     now = [100.0]
     state = TurnState(builders.lease(KEY), lambda: now[0])

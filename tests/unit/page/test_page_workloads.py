@@ -15,7 +15,15 @@ from relay_page import workloads
 from relay_page.feed import Feed
 from relay_page.viewer_client import ViewerClient, open_session
 from tests.unit.kubectl_relay.relay_api import Api
-from tests.unit.kubectl_relay.relay_workloads import OTHERS_ARE_AHEAD, finished, in_turn, leased, raw_workload, workload
+from tests.unit.kubectl_relay.relay_workloads import (
+    OTHERS_ARE_AHEAD,
+    finished,
+    in_turn,
+    leased,
+    on_two_gpus,
+    raw_workload,
+    workload,
+)
 from tests.unit.kubectl_relay.relay_world import GPU, NOW, ago
 from tests.unit.page.test_page_reads import ALL_JOBS, api, authority, forbid, page
 from tests.unit.page.test_page_views import job, lease, summary
@@ -124,6 +132,10 @@ def test_a_finished_turn_is_drawn_on_its_gpu() -> None:
     assert (row["phase"], row["ended"], row["turn"]) == ("Succeeded", turn["end"], None)
     (failed,) = workloads.row(finished(reason="Failed"), NOTHING)["attempts"]
     assert failed["reason"] == "Failed"
+
+
+def test_a_row_names_each_gpu_of_its_turns() -> None:
+    assert workloads.row(on_two_gpus(), None)["gpus"] == [GPU, "gpu-2"]
 
 
 async def test_details_have_the_message_and_the_events_of_both(kueue: Api, page: httpx.AsyncClient) -> None:
