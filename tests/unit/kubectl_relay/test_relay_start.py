@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from gpu_relay import __version__
+from kubectl_relay.deferred_imports import UNUSED
 
 HEAVY = frozenset({"aiohttp", "asyncio", "kubernetes", "pydantic", "rich", "yaml"})
 START = """
@@ -59,3 +60,18 @@ def test_the_guard_sees_what_a_command_imports() -> None:
     code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)) >= HEAVY
+
+
+def test_a_command_imports_the_asynchronous_client_alone() -> None:
+    code = f"import sys, kubectl_relay.effects.cluster; print(*({UNUSED!r} & sys.modules.keys()), sep='\\n')"
+    code += "; print(len([name for name in sys.modules if name.startswith('kubernetes.client.')]))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *deferred, loaded = done.stdout.split()
+    assert set(deferred) == UNUSED, "known, and loaded at their first use"
+    assert loaded == "0"
+
+
+def test_a_deferred_module_works_at_its_first_use() -> None:
+    code = "import kubectl_relay.effects.cluster, kubernetes; print(kubernetes.client.V1Pod(kind='Pod').kind)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "Pod"
