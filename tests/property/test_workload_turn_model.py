@@ -45,9 +45,11 @@ def event(**given: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
 class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     """Operator, Kueue, the Job controller, the kubelet and faults act in any order."""
 
-    @initialize(upto=st.integers(0, 4), gpus=st.sampled_from([1, 1, 2]))
-    def begin(self, upto: int, gpus: int) -> None:
-        self.start(gpus)
+    number_of_gpus = 1
+
+    @initialize(upto=st.integers(0, 4))
+    def begin(self, upto: int) -> None:
+        self.start(self.number_of_gpus)
         self.course(upto)
 
     @rule(steps=st.integers(1, 8))
@@ -283,9 +285,15 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         assert not self.live()
 
 
-TestWorkloadTurn = WorkloadTurn.TestCase
+class TwoGpus(WorkloadTurn):
+    """The same with one pod that has two GPUs."""
+
+    number_of_gpus = 2
+
+
+TestWorkloadTurn, TestTwoGpus = WorkloadTurn.TestCase, TwoGpus.TestCase
 STEPS = os.environ.get("GPU_RELAY_MODEL_STEPS", "")
 """Steps of the model in all, for example 100000 (some minutes); by default fewer, and the same ones each time."""
-TestWorkloadTurn.settings = settings(
+TestWorkloadTurn.settings = TestTwoGpus.settings = settings(
     max_examples=int(STEPS or 8_000) // 40, stateful_step_count=40, deadline=None, derandomize=not STEPS
 )
