@@ -3,38 +3,17 @@
 `CRASH_STRIDE=1` makes every run there is; without it, a sample is made.
 """
 
-import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from devcluster import Cluster
 from tests.chaos import crash
-from tests.chaos.api import Api
-from tests.chaos.plain_jobs import create_check, delete_check
+from tests.controlplane.kueue.conftest import Play
 
-Play = Callable[[Callable[[Api], Awaitable[Any]]], Any]
 STRIDE = int(os.environ.get("CRASH_STRIDE", "0"))
 AT_ONCE = 4
 PLAIN = ("first", "second")
-
-
-@pytest.fixture(scope="module")
-def play(cluster: Cluster) -> Iterator[Play]:
-    """Run a coroutine function against the control plane, where the operator's check exists."""
-
-    async def played(scenes: Callable[[Api], Awaitable[Any]]) -> Any:
-        async with Api.of_run(cluster.run_dir) as api:
-            await create_check(api)
-            try:
-                return await scenes(api)
-            finally:
-                await delete_check(api)
-
-    yield lambda scenes: asyncio.run(played(scenes))
 
 
 @pytest.fixture(scope="module")
