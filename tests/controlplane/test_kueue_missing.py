@@ -88,7 +88,7 @@ def test_kueue_installed_later_is_found_without_a_job_that_asks(
     world: World, install_workloads: Callable[[], None], start_operator: Callable[..., OperatorProcess]
 ) -> None:
     """Plain Jobs have Workloads, and need no YoloTrainingJob whose label names a LocalQueue."""
-    operator = start_operator(GPU_RELAY_RESYNC_INTERVAL="5")
+    operator = start_operator(resync_interval="5")
     eventually(lambda: "is the leader" in operator.log(), "the operator to lead")
     install_workloads()
     eventually(lambda: not operator.running, "the operator to notice, and to end for a new start", within=60, every=1)
