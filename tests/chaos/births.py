@@ -71,12 +71,14 @@ class Births:
     def allowed(self, workload: str, status: Object, live: list[Object]) -> None:
         """Laws 1, 2 and 10, when the operator sets the check of a Workload to Ready with a pin: pods follow."""
         for entry in status.get("admissionChecks", ()):
-            labels = next((each["labels"] for each in entry.get("podSetUpdates", ())), None)
-            if entry["state"] != READY or labels is None:
+            labels = next((each.get("labels") for each in entry.get("podSetUpdates", ())), None)
+            if entry["state"] != READY or not labels:
                 continue
             gpu, fence = labels["gpurelay.dev/gpu"], int(labels["gpurelay.dev/fence"])
-            ready = _Birth(0, f"Ready of {workload}", gpu, fence, labels["gpurelay.dev/workload-uid"], plain=False)
-            self._expect_new_measurement(gpu, f"{ready.name} was written")
+            ready = _Birth(
+                0, f"the permission for {workload}", gpu, fence, labels["gpurelay.dev/workload-uid"], plain=False
+            )
+            self._expect_new_measurement(gpu, f"{ready.name} was created")
             self._expect_alone(ready, live)
             for resident in self.stage.lenders.of_gpu(gpu):
                 self._created_beside(ready, resident)
