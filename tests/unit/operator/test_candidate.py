@@ -47,7 +47,7 @@ def test_a_replaced_gpu_waits_for_the_workload_of_its_node() -> None:
     found = blocked_reason(job().demand, replace(new, pinned="vision/job-a"), NOW, POLICY)
     assert found is not None
     assert found[0] == Reason.NODE_UNAVAILABLE
-    assert found[1] == "Workload vision/job-a has a turn on node node-1, whose GPU was replaced"
+    assert found[1] == "Workload vision/job-a has a turn on node node-1, on a GPU that was replaced"
 
 
 def test_memory_of_others_counts_between_turns_only() -> None:

@@ -114,7 +114,7 @@ def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: 
         message = f"resident {resident} does not answer ({resident.error}): its GPU's memory is unknown"
         return Reason.RESIDENT_UNREACHABLE, message
     if candidate.pinned:
-        message = f"Workload {candidate.pinned} has a turn on node {resident.node}, whose GPU was replaced"
+        message = f"Workload {candidate.pinned} has a turn on node {resident.node}, on a GPU that was replaced"
         return Reason.NODE_UNAVAILABLE, message
     wanted = _wanted(demand, candidate, resident, report, now, policy)
     if wanted is not None:
