@@ -12,12 +12,14 @@ from collections import Counter
 from pathlib import Path
 
 from devcluster import Cluster
+from devcluster.paths import REPOSITORY
 from devcluster.scripted.furnished import furnish
 from tests.chaos import storm
 from tests.chaos.api import Api
-from tests.chaos.events import EVENTS
-from tests.chaos.faults import Plan, plan_of, plan_with
+from tests.chaos.events import ALL_EVENTS, EVENTS, WORKLOAD_EVENTS
+from tests.chaos.faults import Plan, plan_of, plan_with, with_workloads
 from tests.chaos.nodes import keep_nodes_ready
+from tests.chaos.plain_jobs import create_check
 from tests.chaos.storm import PATIENCE, Outcome
 
 _EACH = "each"
@@ -32,8 +34,9 @@ def main() -> None:
         "--seed", type=int, default=int(os.environ.get("FAULT_SEED", "0")), help="the first seed; or FAULT_SEED=…"
     )
     parser.add_argument(
-        "--event", nargs="+", choices=[*EVENTS, _EACH], metavar="EVENT",
-        help=f"have one of these events, in turn, and no other fault in each run; {_EACH}: each of {', '.join(EVENTS)}",
+        "--event", nargs="+", choices=[*ALL_EVENTS, _EACH], metavar="EVENT",
+        help="have one of these events, in turn, and no other fault in each run; "
+        f"{_EACH}: each of {', '.join(EVENTS)}; with --workloads also {', '.join(WORKLOAD_EVENTS)}",
     )  # fmt: skip
     parser.add_argument(
         "--patience",
@@ -41,28 +44,36 @@ def main() -> None:
         default=PATIENCE,
         help=f"seconds in which a run comes to rest (default {PATIENCE:.0f})",
     )
+    parser.add_argument(
+        "--workloads", action="store_true", help="some of the jobs are plain Jobs, which take turns through Kueue"
+    )
     arguments = parser.parse_args()
+    if not arguments.workloads and not WORKLOAD_EVENTS.keys().isdisjoint(arguments.event or []):
+        parser.error("this event needs --workloads")
     first = arguments.seed or random.SystemRandom().randrange(1, 10**6)
-    with Cluster() as cluster:
+    with Cluster(kueue=arguments.workloads) as cluster:
         furnish(cluster)
+        if arguments.workloads:
+            cluster.kubectl("apply", "-f", str(REPOSITORY / "manifests/components/kueue/rbac.yaml"))
         folder = Path(tempfile.mkdtemp(prefix="gpu-relay-chaos-"))
         print(f"seeds {first} to {first + arguments.runs - 1}; logs of operators in {folder}", flush=True)
         seeds = range(first, first + arguments.runs)
-        plans = _plans(seeds, arguments.event)
+        plans = _plans(seeds, arguments.event, workloads=arguments.workloads)
         outcomes = asyncio.run(_all(cluster.run_dir, folder, plans, arguments.at_once, arguments.patience))
     _sum_up(outcomes)
     sys.exit(any(outcome.violations for outcome in outcomes))
 
 
-def _plans(seeds: range, events: list[str] | None) -> list[Plan]:
-    if not events:
-        return [plan_of(seed) for seed in seeds]
-    names = itertools.cycle(EVENTS if _EACH in events else events)
-    return [plan_with(seed, name) for seed, name in zip(seeds, names, strict=False)]
+def _plans(seeds: range, events: list[str] | None, *, workloads: bool) -> list[Plan]:
+    names = itertools.cycle((ALL_EVENTS if workloads else EVENTS) if _EACH in (events or []) else events or [""])
+    plans = [plan_with(seed, name) if name else plan_of(seed) for seed, name in zip(seeds, names, strict=False)]
+    return [with_workloads(plan, more_events=not events) for plan in plans] if workloads else plans
 
 
 async def _all(run_dir: Path, folder: Path, plans: list[Plan], at_once: int, patience: float) -> list[Outcome]:
     async with Api.of_run(run_dir) as api:
+        if any(plan.plain for plan in plans):
+            await create_check(api)
         heartbeat = asyncio.create_task(keep_nodes_ready(api, "node-1", "node-2"))
         gate = asyncio.Semaphore(at_once)
 

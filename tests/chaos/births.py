@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import Object
+from gpu_relay.domain.objects.checked_workload import READY
 from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
@@ -34,7 +35,9 @@ class _Birth:
     name: str
     gpu: str
     fence: int
-    job_uid: str
+    owner_uid: str
+    plain: bool
+    """True for a pod of a Workload: the operator has only allowed its creation."""
 
 
 @dataclass
@@ -57,49 +60,75 @@ class Births:
     def ordered(self, pod: Object) -> None:
         """Law 1: a pod is created on a new measurement of its GPU, even if that GPU ends before the pod exists."""
         meta = pod["metadata"]
-        if _PROOF not in meta.get("annotations", {}):
-            return
-        age = time.monotonic() - self._reported.get(gpu_of(pod), float("-inf"))
+        if _PROOF in meta.get("annotations", {}):
+            self._expect_new_measurement(gpu_of(pod), f"the creation of {meta['name']} was ordered")
+
+    def _expect_new_measurement(self, gpu: str, what: str) -> None:
+        age = time.monotonic() - self._reported.get(gpu, float("-inf"))
         if age > _PROOF_LIFETIME + _ON_THE_WAY:
-            self.violated(f"the creation of {meta['name']} was ordered {age:.1f} s after its GPU was measured")
+            self.violated(f"{what} {age:.1f} s after its GPU was measured")
+
+    def allowed(self, workload: str, status: Object, live: list[Object]) -> None:
+        """Laws 1, 2 and 10, when the operator sets the check of a Workload to Ready with a pin: pods follow."""
+        for entry in status.get("admissionChecks", ()):
+            labels = next((each.get("labels") for each in entry.get("podSetUpdates", ())), None)
+            if entry["state"] != READY or not labels:
+                continue
+            gpu, fence = labels["gpurelay.dev/gpu"], int(labels["gpurelay.dev/fence"])
+            ready = _Birth(
+                0, f"the permission for {workload}", gpu, fence, labels["gpurelay.dev/workload-uid"], plain=False
+            )
+            self._expect_new_measurement(gpu, f"{ready.name} was created")
+            self._expect_alone(ready, live)
+            for resident in self.stage.lenders.of_gpu(gpu):
+                self._created_beside(ready, resident)
 
     def created(self, pod: Object, live: list[Object]) -> None:
         """Laws 1, 2 and 10, when a pod exists; `live` are the training pods that there are beside it."""
         meta, labels = pod["metadata"], pod["metadata"]["labels"]
         birth = _Birth(
-            int(meta["resourceVersion"]), meta["name"], labels["gpurelay.dev/gpu"],
-            int(labels["gpurelay.dev/fence"]), labels["gpurelay.dev/job-uid"],
-        )  # fmt: skip
+            int(meta["resourceVersion"]),
+            meta["name"],
+            labels["gpurelay.dev/gpu"],
+            int(labels["gpurelay.dev/fence"]),
+            labels.get("gpurelay.dev/job-uid") or labels["gpurelay.dev/workload-uid"],
+            plain="gpurelay.dev/workload-uid" in labels,
+        )
         self._births.append(birth)
-        others = [other["metadata"]["name"] for other in live if gpu_of(other) == birth.gpu]
-        if others:
-            self.violated(f"{birth.name} was created beside {others}")
+        self._expect_alone(birth, live)
         residents = self.stage.lenders.of_gpu(birth.gpu)
         if not residents and _PROOF not in meta.get("annotations", {}):
             self.violated(f"{birth.name} was created for GPU {birth.gpu}, which has no resident")
         for resident in residents:
             self._created_beside(birth, resident)
 
+    def _expect_alone(self, birth: _Birth, live: list[Object]) -> None:
+        others = [other["metadata"]["name"] for other in live if gpu_of(other) == birth.gpu]
+        if others:
+            self.violated(f"{birth.name} was created beside {others}")
+
     def _created_beside(self, birth: _Birth, pod: ResidentPod) -> None:
         """Judge a pod created on a GPU that has a resident."""
         resident, now = pod.scripted, time.monotonic()
         report = resident.report()
         just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED
-        if not just_began and (resident.loaded or report["free_mib"] < 10_240):
+        # Between Ready and the pod, or its replacement, another process may take memory: no operator can prevent that.
+        taken = (resident.other_mib + resident.faults.leak_mib) if birth.plain else 0
+        if not just_began and (resident.loaded or report["free_mib"] + taken < 10_240):
             self.violated(f"{birth.name} was created while {report['free_mib']} MiB are free, loaded {resident.loaded}")
         hold = report["hold"]
         if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
             self.violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")
-        if pod.silent_since is not None and now - pod.silent_since > _NOTICED:
+        if not birth.plain and pod.silent_since is not None and now - pod.silent_since > _NOTICED:
             self.violated(f"law 10: {birth.name} was created while its GPU's resident does not answer")
 
     def judge(self) -> None:
-        """Law 5: the Lease was the job's, under the pod's fence, when the pod was created."""
+        """Law 5: the Lease was the owner's, under the pod's fence, when the pod was created."""
         for birth in self._births:
             history = [owner for owner in self.owners.get(birth.gpu, []) if owner.version < birth.version]
             if not history:
                 self.violated(f"{birth.name} was created before its GPU's Lease")
-            elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.job_uid}"):
+            elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.owner_uid}"):
                 self.violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
 
 

@@ -63,18 +63,20 @@ async def run(
     when: When = "unheard",
     victim: Victim = "operator",
     replicas: int = 1,
+    plain: Sequence[str] = (),
     **settings: str,
 ) -> Run:
-    """Run two jobs, one after the other, with a blow right after the k-th order (0: none)."""
-    async with open_stage(api, folder, name, replicas=replicas, settings={"MAX_OUTAGE": "0", **settings}) as stage:
+    """Run two jobs, one after the other, with a blow right after the k-th order (0: none); `plain` are plain Jobs."""
+    settings = {"MAX_OUTAGE": "0", **settings}
+    async with open_stage(api, folder, name, replicas=replicas, settings=settings, quota=len(plain)) as stage:
         orders = Orders(k, when, lambda name: _strike(stage, victim, name), [])
         stage.lenders.follow(orders.decide)
         for proxy in stage.proxies.values():
             proxy.decide = orders.decide
         for operator in stage.operators.values():
             operator.start()
-        await stage.apply("first")
-        await stage.apply("second")
+        for job in ("first", "second"):
+            await (stage.plain.apply(job) if job in plain else stage.apply(job))
         await stage.comes_to_rest(within=90)
         return Run(await stage.final_state(), orders.seen)
 

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import Random
 
-from tests.chaos import gpu_events, job_events, pod_events
+from tests.chaos import gpu_events, job_events, pod_events, workload_events
 from tests.chaos.stage import Stage
 
 Act = Callable[[Stage, Random], Awaitable[None]]
@@ -45,3 +45,15 @@ EVENTS: dict[str, Event] = {
     "preparations hang": Event(job_events.preparations_hang, preparations=2),
     "PVCs missing": Event(job_events.claims_missing, preparations=2),
 }
+WORKLOAD_EVENTS: dict[str, Event] = {
+    "Job deleted": Event(workload_events.job_deleted),
+    "Job suspended by its user": Event(workload_events.job_suspended),
+    "pod of a Job deleted": Event(workload_events.pod_deleted),
+    "Workload deactivated": Event(workload_events.workload_deactivated),
+    "Workload deleted": Event(workload_events.workload_deleted),
+    "Workload evicted by hand": Event(workload_events.workload_evicted),
+    "quota withdrawn by hand": Event(workload_events.quota_withdrawn),
+    "ClusterQueue drained": Event(workload_events.cluster_queue_drained),
+}
+"""What happens to plain Jobs in Kueue, in the runs that have any."""
+ALL_EVENTS = EVENTS | WORKLOAD_EVENTS

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tests.chaos.disasters import STRIKES
-from tests.chaos.events import EVENTS
+from tests.chaos.events import ALL_EVENTS, EVENTS, WORKLOAD_EVENTS
 from tests.chaos.happenings import Happenings
 from tests.chaos.proxy import UNTOUCHED, Call, Canned, Fate
 
@@ -40,6 +40,7 @@ _WATCH: dict[str, _Draw] = {
     "watch 429": _refused(429, "TooManyRequests", {"Retry-After": "1"}),
     "watch 500": _refused(500, "InternalError"),
 }
+_LISTED = frozenset({"pods", "leases", "yolotrainingjobs", "workloads", "admissionchecks"})
 KINDS = (*_ANY, *_API, *_LIST, *_WATCH)
 DISASTERS = tuple(STRIKES)
 _HOUR = 3600.0
@@ -70,6 +71,10 @@ class Plan:
     """When the job of the other namespace is created."""
     preparations: int
     """How many jobs' data the operator has prepared at a time; 0: none."""
+    plain: int = 0
+    """How many of the jobs are plain Jobs, which take turns through Kueue."""
+    quota: int = 0
+    """GPUs of the plain Jobs' ClusterQueue; 0: none, since there are none."""
 
     @property
     def calm(self) -> bool:
@@ -80,8 +85,9 @@ class Plan:
         skews = ", ".join(f"{skew:+.0f} s" for skew in self.skews)
         befalls = sorted([*self.disasters, *self.events])
         disasters = ", ".join(f"{name} at {when:.1f} s" for when, name in befalls) or "no disasters"
+        plain = f" ({self.plain} of them plain, quota {self.quota})" if self.plain else ""
         return (
-            f"{self.jobs} jobs of {self.training:.0f} s and one of a bystander at {self.bystander_at:.1f} s, "
+            f"{self.jobs} jobs{plain} of {self.training:.0f} s and one of a bystander at {self.bystander_at:.1f} s, "
             f"{self.preparations} preparations, "
             f"{self.gpus} GPUs, {self.replicas} operators (clocks {skews}), {self.rate:.0%} of "
             f"{', '.join(sorted(self.kinds))}, at most {self.budget}; {disasters}"
@@ -114,7 +120,7 @@ def plan_of(seed: int) -> Plan:
 
 def plan_with(seed: int, event: str) -> Plan:
     """Draw a run in which nothing goes wrong but one event, at its moment; the bystander's job comes after it."""
-    plan, need = plan_of(seed), EVENTS[event]
+    plan, need = plan_of(seed), ALL_EVENTS[event]
     when = random.Random(seed).uniform(3.0, 6.0)
     return replace(
         plan,
@@ -125,6 +131,19 @@ def plan_with(seed: int, event: str) -> Plan:
         events=((when, event),),
         bystander_at=when + _LATER,
         preparations=max(plan.preparations, need.preparations),
+    )
+
+
+def with_workloads(plan: Plan, *, more_events: bool = True) -> Plan:
+    """Return the same run with plain Jobs among the tenant's jobs, and with events of their Workloads."""
+    draw = random.Random(f"{plan.seed}/workloads")
+    more = draw.sample(tuple(WORKLOAD_EVENTS), draw.choice([0, 1, 1, 2])) if more_events else []
+    events = [*plan.events, *((draw.uniform(0.2, 8.0), name) for name in more)]
+    return replace(
+        plan,
+        plain=draw.randint(1, plan.jobs),
+        quota=draw.choice([plan.gpus, plan.jobs + plan.gpus]),
+        events=tuple(sorted(events)),
     )
 
 
@@ -156,5 +175,5 @@ class Weather:
             return _WATCH
         if call.target == "resident":
             return _ANY
-        is_list = call.method == "GET" and call.path.rsplit("/", 1)[-1] in {"pods", "leases", "yolotrainingjobs"}
+        is_list = call.method == "GET" and call.path.rsplit("/", 1)[-1] in _LISTED
         return _ANY | (_LIST if is_list else {}) | (_API if call.method in {"PUT", "PATCH"} else {})

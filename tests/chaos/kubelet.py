@@ -9,7 +9,9 @@ import json
 from devcluster.scripted.manifests import container
 from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import KubeError, Object
+from gpu_relay.domain.quantities import memory_mib
 from tests.chaos.api import Api
+from tests.chaos.plain_jobs import JOB_NAME
 from tests.chaos.residents import Residents
 
 TRAINER = "trainer"
@@ -42,10 +44,11 @@ class Kubelet:
         """Jobs whose trainers were killed."""
         self.overbooked: list[str] = []
         """Training pods that took more memory than was free."""
+        self.misplaced: list[str] = []
+        """Pods of plain Jobs that ran on another GPU than their labels name."""
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        labels = "gpurelay.dev/job"
+    async def run(self, labels: str = "gpurelay.dev/job") -> None:
+        """Run the pods with these labels until cancelled."""
         pods, version = await self._api.list_with_version(self._pods, labels=labels)
         for pod in pods:
             self._see("ADDED", pod)
@@ -68,7 +71,7 @@ class Kubelet:
         uid, node = pod["metadata"]["uid"], pod["spec"].get("nodeName", "")
         if kind != "DELETED" and uid not in self._runs:
             loop = asyncio.get_running_loop()
-            self._jobs[uid] = pod["metadata"]["labels"].get("gpurelay.dev/job", "")
+            self._jobs[uid] = job_of(pod)
             self._stop[uid], self._bound[uid] = loop.create_future(), loop.create_future()
             self._runs[uid] = asyncio.create_task(self._run(pod))
         stop, bound = self._stop[uid], self._bound[uid]
@@ -105,12 +108,14 @@ class Kubelet:
         """Hold the memory for as long as the training takes; return why it ended."""
         if stop.done():
             return stop.result()
-        gpu = pod["metadata"]["labels"].get("gpurelay.dev/gpu", "")
-        asked = json.loads(pod["metadata"]["annotations"]["gpurelay.dev/job"]).get("gpu") or {}
-        need = asked.get("memoryMiB", 0)  # nothing in a preparing pod
-        if gpu in self._residents.devices and self._residents.gpu_of_node.get(node) != gpu:
+        gpu, need = pod["metadata"]["labels"].get("gpurelay.dev/gpu", ""), _need(pod)
+        at_node = self._residents.gpu_of_node.get(node, "")
+        if JOB_NAME in pod["metadata"]["labels"]:  # its image knows nothing of GPU Relay, and checks nothing
+            self.misplaced += [pod["metadata"]["name"]] if gpu != at_node else []
+            gpu = at_node
+        elif gpu in self._residents.devices and gpu != at_node:
             return "WrongGpu"
-        if any(resident.report()["free_mib"] < need for resident in self._sharing(gpu)):
+        elif any(resident.report()["free_mib"] < need for resident in self._sharing(gpu)):
             return "GpuMemoryUnavailable"
         await self._set(pod, "Running", _running(pod))
         self._book(gpu, need)
@@ -170,6 +175,21 @@ class Kubelet:
         now = await self._api.find(path)
         if now is not None and now["metadata"]["uid"] == uid and "deletionTimestamp" in now["metadata"]:
             await self._api.remove(path, gracePeriodSeconds=0, preconditions={"uid": uid})
+
+
+def job_of(pod: Object) -> str:
+    """Return the name of the job, or of the plain Job, that a pod belongs to; empty if unknown."""
+    labels = pod["metadata"]["labels"]
+    return str(labels.get("gpurelay.dev/job") or labels.get(JOB_NAME, ""))
+
+
+def _need(pod: Object) -> int:
+    """Return the MiB of GPU memory that a training pod takes; nothing for a preparing pod."""
+    annotations = pod["metadata"]["annotations"]
+    if JOB_NAME in pod["metadata"]["labels"]:
+        return memory_mib(annotations["gpurelay.dev/gpu-memory"])
+    asked = json.loads(annotations["gpurelay.dev/job"]).get("gpu") or {}
+    return int(asked.get("memoryMiB", 0))
 
 
 def trains(pod: Object) -> bool:

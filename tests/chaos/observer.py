@@ -12,15 +12,19 @@ from functools import partial
 
 from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import KubeError, Object
+from tests.chaos import scope
 from tests.chaos.births import Births, Owner, gpu_of
 from tests.chaos.intervals import Spans
-from tests.chaos.kubelet import trains
+from tests.chaos.kubelet import job_of, trains
 from tests.chaos.outages import LOADING, Outages
+from tests.chaos.plain_jobs import JOB_NAME
 from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
 from tests.chaos.waits import Waits
 
+_KUEUE = 3.0
+"""Seconds that Kueue and the Job controller take to stop a Job."""
 _HANDOVER = 0.5
 """Seconds in which an order of a former leader may have been on its way."""
 
@@ -48,7 +52,9 @@ class Observer:
         idle = float(self.stage.settings.get("MAX_IDLE_OUTAGE", "120"))
         releases = float(self.stage.settings["MEMORY_RETURN_TIMEOUT"]) + float(self.stage.settings["LOAD_TIMEOUT"])
         self._outages = Outages(happenings, idle + LOADING)
-        self._waits = Waits(happenings, idle + releases)
+        # The pods of a Workload may still appear for so long after Kueue has evicted it.
+        late = float(self.stage.settings["REQUEST_TIMEOUT"]) + _KUEUE if self.stage.plain.opened else 0.0
+        self._waits = Waits(happenings, idle + releases + late)
         self._births = Births(self.stage, self._violated)
 
     async def run(self) -> None:
@@ -67,6 +73,8 @@ class Observer:
             for namespace in self.stage.tenants:
                 pods = self.stage.pods_path(namespace)
                 tasks.create_task(self._watch(pods, self._pod_changed, labels="gpurelay.dev/gpu"))
+            unpinned = f"{JOB_NAME},!gpurelay.dev/gpu"
+            tasks.create_task(self._watch(self.stage.pods_path(), self._unpinned_changed, labels=unpinned))
 
     def _opened(self, loop: asyncio.AbstractEventLoop, pod: ResidentPod) -> None:
         pod.scripted.before_load = partial(self._may_load, pod.scripted, loop)
@@ -128,6 +136,10 @@ class Observer:
         if not live and uid in self._running:
             self._ran(uid)
 
+    def _unpinned_changed(self, kind: str, raw: Object) -> None:
+        if kind == "ADDED":
+            self._violated(f"{raw['metadata']['name']} was created without a GPU of its own")
+
     def _ran(self, uid: str) -> None:
         """Note when a pod has run."""
         began, gpu, own = self._running.pop(uid)
@@ -168,12 +180,17 @@ class Observer:
             self._may_be_deleted(call)
         if call.method == "POST" and call.path.endswith("/pods") and "dryRun" not in call.query:
             self._births.ordered(json.loads(call.body))
+        if call.method == "PATCH" and "/workloads/" in call.path and call.path.endswith("/status"):
+            name, status = call.path.split("/")[-2], json.loads(call.body)["status"]
+            self._births.allowed(name, status, list(self._live.values()))
+        if call.method != "GET" and scope.is_foreign(call.path, {*self.stage.tenants, self.stage.system}):
+            self._violated(f"{call.operator} wrote {call.path}, which is of another scenario")
 
     def _may_be_deleted(self, call: Call) -> None:
         """Law 10: a job that cannot be read is not gone, so its training run continues."""
         namespace, name = call.path.split("/")[-3], call.path.rsplit("/", 1)[-1]
         jobs = [
-            pod["metadata"]["labels"]["gpurelay.dev/job"]
+            job_of(pod)
             for pod in self._live.values()
             if (pod["metadata"]["namespace"], pod["metadata"]["name"]) == (namespace, name)
         ]
@@ -190,6 +207,7 @@ class Observer:
         self._judge_orders()
         for kubelet in (self.stage.kubelet, self.stage.neighbour):
             self.violations += [f"{name} took more memory than there was" for name in kubelet.overbooked]
+            self.violations += [f"{name} ran on another GPU than its turn's" for name in kubelet.misplaced]
         self._close_open_spans()
         gone = self.stage.lenders.gone
         self.violations += self._outages.verdict(self._on_gpu, gone)

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, field, replace
 
 from devcluster.scripted.resident import ScriptedResident
+from gpu_relay.domain.objects.owner import JOB
 from tests.chaos.happenings import Happenings
 from tests.chaos.intervals import Spans, minus, seconds, union
 
@@ -83,14 +84,14 @@ class Outages:
         return [f"law 9: {outage.gpu} was unloaded for {worst:.1f} s without a running pod, for {outage.holder}"]
 
     def _needless(self, outage: Outage, faults: Spans) -> list[str]:
-        """A cause that is known beforehand costs no outage."""
+        """A cause that is known beforehand costs no outage. The pods of Workloads are not checked beforehand."""
         if not minus([(outage.began, outage.began + 0.001)], faults):
             return []
         causes = [
             cause
             for cause in self.happenings.known
             if cause.began + _NOTICED <= outage.began <= cause.ended
-            and (cause.gpu == outage.gpu or (cause.namespace and f"/{cause.namespace}/" in outage.holder))
+            and (cause.gpu == outage.gpu or (cause.namespace and outage.holder.startswith(f"{JOB}/{cause.namespace}/")))
         ]
         return [f"law 9: {outage.gpu} was unloaded for {outage.holder} in spite of: {cause.name}" for cause in causes]
 

@@ -16,6 +16,12 @@ def spans_namespaces(method: str, path: str) -> bool:
     return method == "GET" and "/namespaces/" not in path
 
 
+def is_foreign(path: str, namespaces: Set[str]) -> bool:
+    """Return True for the path of an object in a namespace of another scenario."""
+    parts = path.split("/")
+    return "namespaces" in parts[:-1] and parts[parts.index("namespaces") + 1] not in namespaces
+
+
 def visible_list(raw: bytes, namespaces: Set[str]) -> bytes:
     """Return a list's answer without objects of other namespaces; any other answer as it is."""
     try:

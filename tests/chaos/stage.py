@@ -22,7 +22,8 @@ from tests.chaos.claims import create_claims, delete_volumes
 from tests.chaos.happenings import Happenings
 from tests.chaos.kubelet import Kubelet
 from tests.chaos.nodes import Nodes
-from tests.chaos.operators import Operator
+from tests.chaos.operators import Operator, kubeconfig_of
+from tests.chaos.plain_jobs import JOB_NAME, PlainJobs
 from tests.chaos.proxy import Call, Fate, Proxy
 from tests.chaos.residents import Residents
 
@@ -59,6 +60,8 @@ class Stage:
     neighbour: Kubelet
     """Of the bystander's pods."""
     settings: Mapping[str, str]
+    plain: PlainJobs
+    """The tenant's plain Jobs, if the scenario has any."""
     restarted: bool = False
     """Residents have restarted since: they come up unloaded, and load when somebody asks them for something."""
     operators: dict[str, Operator] = field(default_factory=dict)
@@ -155,6 +158,7 @@ class Stage:
         return (
             over
             and settled
+            and await self.plain.at_rest()
             and all(resident.loaded or (self.restarted and resident.hold is None) for resident in answering)
         )
 
@@ -178,6 +182,7 @@ class Stage:
             "leases": sorted(lease["spec"]["holderIdentity"] for lease in await self.gpu_leases()),
             "residents": [(resident.loaded, resident.hold is None) for resident in self.residents],
             "pods": sorted((pod["metadata"]["name"], pod["status"].get("phase")) for pod in pods),
+            **await self.plain.final_state(),
             "events": dict(
                 Counter(
                     f"{event['involvedObject']['name']} {event['reason']}"
@@ -199,16 +204,25 @@ async def open_stage(
     train_seconds: float = 0.3,
     skews: tuple[float, ...] = (),
     settings: Mapping[str, str] = MappingProxyType({}),
+    quota: int = 0,
 ) -> AsyncIterator[Stage]:
-    """Furnish a scenario; its operators are not started yet. `settings` are those of the operators."""
+    """Furnish a scenario; its operators are not started yet. `settings` are those of the operators.
+
+    With a quota, in GPUs, the tenant can have plain Jobs.
+    """
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         nodes = Nodes(api, name)
         lenders = Residents(api, f"{name}-system", f"{name},{name}-bystander", upstream)
         kubelets = [Kubelet(api, each, lenders, train_seconds) for each in (name, f"{name}-bystander")]
-        stage = Stage(api, name, folder, nodes, lenders, kubelets[0], kubelets[1], {**SETTINGS, **settings})
+        plain = PlainJobs(api, name)
+        stage = Stage(api, name, folder, nodes, lenders, kubelets[0], kubelets[1], {**SETTINGS, **settings}, plain)
         stack.push_async_callback(_clear, stage)
         await _create_namespaces(stage)
+        works = [*(kubelet.run() for kubelet in kubelets), nodes.keep_ready()]
+        if quota:
+            await plain.open(quota)
+            works.append(stage.kubelet.run(JOB_NAME))
         stack.push_async_callback(lenders.close)
         for number in range(gpus):
             gpu = f"GPU-{uuid.uuid5(uuid.NAMESPACE_DNS, f'{name}-{number}')}"
@@ -216,24 +230,20 @@ async def open_stage(
         for number in range(replicas):
             skew = skews[number] if number < len(skews) else 0.0
             await _add_operator(stage, f"operator-{number}", upstream, stack, skew)
-        for work in (*(kubelet.run() for kubelet in kubelets), nodes.keep_ready()):
+        for work in works:
             stack.push_async_callback(_cancelled, asyncio.create_task(work))
         yield stage
 
 
 async def _add_operator(
-    stage: Stage,
-    name: str,
-    upstream: aiohttp.ClientSession,
-    stack: AsyncExitStack,
-    skew: float,
+    stage: Stage, name: str, upstream: aiohttp.ClientSession, stack: AsyncExitStack, skew: float
 ) -> None:
     visible = frozenset({*stage.tenants, stage.system})
     proxy = stage.proxies[name] = Proxy(name, upstream, stage.api.context, visible)
     proxy.event = stage.fate_of
     door = await stack.enter_async_context(proxy.door("api", stage.api.server, "127.0.0.1", 0))
     kubeconfig = stage.folder / f"{stage.name}-{name}.kubeconfig"
-    kubeconfig.write_text(json.dumps(_kubeconfig(door)))
+    kubeconfig.write_text(json.dumps(kubeconfig_of(door)))
     environment = {
         "KUBECONFIG": str(kubeconfig),
         "BIND_ADDRESS": "127.0.0.1",
@@ -242,15 +252,6 @@ async def _add_operator(
     }
     operator = stage.operators[name] = Operator(name, stage.folder / f"{stage.name}-{name}.log", environment, skew=skew)
     stack.callback(operator.kill)
-
-
-def _kubeconfig(server: str) -> Object:
-    return {
-        "apiVersion": "v1", "kind": "Config", "current-context": "proxy",
-        "clusters": [{"name": "proxy", "cluster": {"server": server}}],
-        "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "operator"}}],
-        "users": [{"name": "operator", "user": {"token": "none"}}],
-    }  # fmt: skip
 
 
 async def _create_namespaces(stage: Stage) -> None:
@@ -264,6 +265,7 @@ async def _create_namespaces(stage: Stage) -> None:
 
 
 async def _clear(stage: Stage) -> None:
+    await stage.plain.close()
     for each in (*stage.tenants, stage.system):
         await stage.api.remove(stage.jobs_path(each))
         await stage.api.remove(stage.pods_path(each), gracePeriodSeconds=0)

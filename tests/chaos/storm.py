@@ -9,9 +9,10 @@ from pathlib import Path
 from gpu_relay.clients.kube import KubeError, Object
 from tests.chaos.api import Api
 from tests.chaos.disasters import RECOVERY, strike
-from tests.chaos.events import EVENTS
+from tests.chaos.events import ALL_EVENTS
 from tests.chaos.faults import Plan, Weather
 from tests.chaos.observer import Observer
+from tests.chaos.plain_jobs import ends_of
 from tests.chaos.stage import Stage, open_stage
 
 PATIENCE = 180.0
@@ -52,6 +53,7 @@ async def run(api: Api, folder: Path, plan: Plan, patience: float = PATIENCE) ->
         skews=plan.skews,
         settings={**_SETTINGS, "PREPARATIONS": str(plan.preparations)},
         train_seconds=plan.training,
+        quota=plan.quota,
     ) as stage:
         stage.calm = plan.calm
         weather, observer = Weather(plan, happenings=stage.happenings), Observer(stage)
@@ -63,8 +65,10 @@ async def run(api: Api, folder: Path, plan: Plan, patience: float = PATIENCE) ->
         with stage.happenings.concerns_everyone(_STARTUP):
             for operator in stage.operators.values():
                 operator.start()
-        for number in range(plan.jobs):
+        for number in range(plan.jobs - plan.plain):
             await stage.apply(f"job-{number}")
+        for number in range(plan.plain):
+            await stage.plain.apply(f"plain-{number}")
         beside = [watching, *map(asyncio.create_task, (_keep_running(stage), _note_starvation(stage)))]
         failure = await _rest(stage, plan, patience)
         for task in beside:
@@ -94,7 +98,8 @@ async def _rest(stage: Stage, plan: Plan, patience: float) -> list[str]:
         return [str(error)]
     judged = [job for job in await stage.judged_jobs() if not _may_fail(stage, job)]
     bad = [job for job in judged if job["status"]["phase"] != "Succeeded"]
-    return [f"{job['metadata']['name']} ended as {job['status']['phase']}: {_why(job)}" for job in bad]
+    plain = [f"{job['metadata']['name']} failed" for job in await stage.plain.jobs() if ends_of(job) != ["Complete"]]
+    return [f"{job['metadata']['name']} ended as {job['status']['phase']}: {_why(job)}" for job in bad] + plain
 
 
 def _may_fail(stage: Stage, job: Object) -> bool:
@@ -111,7 +116,7 @@ async def _event(stage: Stage, when: float, name: str, draw: random.Random) -> N
     """Have an event take place at its moment; one whose victim is gone does nothing."""
     await asyncio.sleep(when)
     try:
-        await EVENTS[name].act(stage, draw)
+        await ALL_EVENTS[name].act(stage, draw)
     except KubeError as error:
         if error.status != 404:
             raise

@@ -82,3 +82,14 @@ def test_without_kueue_and_with_kueue_installed_later(
     assert asked[0]["metadata"]["ownerReferences"][0]["name"] == "queued"
     condition = eventually(lambda: world.waits_for("queued", "WaitingForKueue"), "the condition WaitingForKueue")
     assert condition["message"].endswith("Kueue has not processed it yet: does its controller run?")
+
+
+def test_kueue_installed_later_is_found_without_a_job_that_asks(
+    world: World, install_workloads: Callable[[], None], start_operator: Callable[..., OperatorProcess]
+) -> None:
+    """Plain Jobs have Workloads, and need no YoloTrainingJob whose label names a LocalQueue."""
+    operator = start_operator(resync_interval="5")
+    eventually(lambda: "is the leader" in operator.log(), "the operator to lead")
+    install_workloads()
+    eventually(lambda: not operator.running, "the operator to notice, and to end for a new start", within=60, every=1)
+    assert "Kueue has been installed" in operator.log()

@@ -46,11 +46,19 @@ class WorkloadStore:
         self._flavors: dict[str, tuple[float, Grant]] = {}
 
     async def probe(self) -> None:
-        """Check whether Kueue's API can be read, at most once in 15 s."""
-        if time.monotonic() - self._probed_at < _PROBE_AGE:
+        """Check whether Kueue's API can be read, at most once in 15 s; without an answer, the next call asks again.
+
+        Raise KubeError if it is unknown.
+        """
+        before, now = self._probed_at, time.monotonic()
+        if now - before < _PROBE_AGE:
             return
-        self._probed_at = time.monotonic()
-        self.absence = await self._unavailable_reason()
+        self._probed_at = now
+        try:
+            self.absence = await self._unavailable_reason()
+        except KubeError:
+            self._probed_at = before
+            raise
 
     async def _unavailable_reason(self) -> str:
         """Return why Kueue's API cannot be read. Its group is read first: that needs no rights."""

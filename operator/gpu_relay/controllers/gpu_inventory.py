@@ -11,7 +11,7 @@ from gpu_relay.controllers.turn_controller import TurnController
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.outage import clocks_of, serves_until
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.candidate import Candidate, blocked_reason
+from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, pinned_nodes
 from gpu_relay.domain.queue.claim import Claim
 
 _FIRST = 100
@@ -50,9 +50,11 @@ class GpuInventory:
         selective = any(job.demand.node_labels or job.demand.needs_resident for job in waiting)
         listed = await asyncio.gather(*(self._candidate(known, leases, selective) for known in found))
         gpus = Counter(known.resident.node for known in found if known.resident.node)
+        pinned = pinned_nodes(leases.values(), {known.gpu for known in found})
+        nodes = [known.resident.node for known in found]
         return [
-            replace(each, siblings=max(0, gpus[known.resident.node] - 1))
-            for each, known in zip(listed, found, strict=True)
+            replace(each, siblings=max(0, gpus[node] - 1), pinned=pinned.get(node, ""))
+            for each, node in zip(listed, nodes, strict=True)
         ]
 
     async def refreshed(self, candidate: Candidate) -> Candidate:

@@ -54,16 +54,22 @@ class KueueController:
             return job
         return replace(job, grant=await self.effects.workloads.grant_of(workload))
 
+    async def is_found_later(self) -> bool:
+        """True if Kueue, which this process did not find at its start, has been installed. Raise KubeError."""
+        if not self.effects.workloads.absence:
+            return False
+        await self.effects.workloads.probe()
+        if not self.effects.workloads.absence:
+            self.found()
+        return not self.effects.workloads.absence
+
     async def reconcile(self, uid: str) -> float | None:
         """Reconcile one job; return the seconds until the next reconcile, None to wait for a change."""
         job = self.cache.jobs.get(uid)
         if job is None:
             return None
-        if self.effects.workloads.absence and job.local_queue:
-            await self.effects.workloads.probe()
-            if not self.effects.workloads.absence:
-                self.found()
-                return None
+        if job.local_queue and await self.is_found_later():
+            return None
         template = pod_set_template(requested_pod(job, self.defaults))
         absence = self.effects.workloads.absence
         view = AdmissionView(self.effects.clock.now(), job, self._workload(job), request_hash(template), absence)

@@ -132,6 +132,7 @@ class Manager:
         pauses = iter((_SECOND_LIST,))
         while True:
             try:
+                await self._kueue.is_found_later()
                 for uid in await self._resync.read():
                     self._reconcile_admission(uid)
                     self._reconcile_preparation(uid)

@@ -1,7 +1,8 @@
 """The real Kueue beside a control plane of this layer's own, and quotas for each test."""
 
+import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.furnished import furnish, service_account_kubeconfig
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
+from tests.chaos.api import Api
+from tests.chaos.plain_jobs import create_check, delete_check
 from tests.controlplane.kueue.plain_jobs import PlainJobs
+
+Play = Callable[[Callable[[Api], Awaitable[Any]]], Any]
 
 _API = "/apis/kueue.x-k8s.io/v1beta2"
 _NOT_BUILT = (
@@ -46,6 +51,21 @@ def api(cluster: Cluster) -> Iterator[httpx.Client]:
 def operator_kubeconfig(cluster: Cluster) -> Path:
     """The operator's own rights there, which the component adds to."""
     return service_account_kubeconfig(cluster, "gpu-relay")
+
+
+@pytest.fixture(scope="module")
+def play(cluster: Cluster) -> Iterator[Play]:
+    """Run a coroutine function of the chaos runs against the control plane, where the operator's check exists."""
+
+    async def played(scenes: Callable[[Api], Awaitable[Any]]) -> Any:
+        async with Api.of_run(cluster.run_dir) as api:
+            await create_check(api)
+            try:
+                return await scenes(api)
+            finally:
+                await delete_check(api)
+
+    yield lambda scenes: asyncio.run(played(scenes))
 
 
 class Quotas:

@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from tests.chaos.events import EVENTS
-from tests.chaos.faults import plan_of, plan_with
+from tests.chaos.events import EVENTS, WORKLOAD_EVENTS
+from tests.chaos.faults import plan_of, plan_with, with_workloads
 from tests.chaos.happenings import Happenings, KnownCause
 from tests.chaos.intervals import Spans, minus, seconds, union
 from tests.chaos.outages import WITHOUT_TRAINING, Outage, Outages
-from tests.chaos.scope import shows, visible_list
+from tests.chaos.scope import is_foreign, shows, visible_list
 from tests.chaos.waits import CONSTANT, Waits
 
 GPU = "gpu-1"
@@ -62,6 +62,7 @@ def test_a_cause_that_is_known_beforehand_costs_no_outage(now: float) -> None:
     assert "in spite of: the quota is full" in outages(needless, happenings=happenings).verdict({}, [])[0]
     for other in (
         replace(needless, holder="yolotrainingjob/other/digits/uid"),
+        replace(needless, holder="workload/team/digits/uid"),
         replace(needless, began=100.5, ended=101),
         replace(needless, began=111, ended=112),
     ):
@@ -132,6 +133,22 @@ def test_an_operator_sees_only_the_namespaces_of_its_scenario() -> None:
     assert visible_list(discovery, {"seed-1"}) == discovery
     shown = [shows(json.dumps({"type": "ADDED", "object": each}).encode(), {"seed-1"}) for each in (mine, other, node)]
     assert shown == [True, False, True]
+
+
+def test_a_write_to_another_scenario_is_seen() -> None:
+    workloads = "/apis/kueue.x-k8s.io/v1beta2/namespaces/{}/workloads/job/status"
+    assert not is_foreign(workloads.format("seed-1"), {"seed-1"})
+    assert is_foreign(workloads.format("seed-2"), {"seed-1"})
+    assert not is_foreign("/api/v1/namespaces", {"seed-1"})
+
+
+def test_every_event_of_workloads_is_drawn_beside_plain_jobs() -> None:
+    plans = [with_workloads(plan_of(seed)) for seed in range(200)]
+    assert {name for plan in plans for _, name in plan.events} >= WORKLOAD_EVENTS.keys()
+    assert all(1 <= plan.plain <= plan.jobs and plan.quota >= plan.gpus for plan in plans)
+    assert {plan.plain < plan.jobs for plan in plans} == {True, False}
+    alone = with_workloads(plan_with(7, "Job deleted"), more_events=False)
+    assert [name for _, name in alone.events] == ["Job deleted"]
 
 
 def test_every_event_is_drawn_and_can_be_had_alone() -> None:

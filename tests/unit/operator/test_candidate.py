@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import (
@@ -13,9 +14,10 @@ from gpu_relay.domain.queue.candidate import (
     filter_reason,
     lends_to,
     most_free_mib,
+    pinned_nodes,
     too_full,
 )
-from tests.support.builders import MODEL_MIB, NOW, candidate, job, report, resident
+from tests.support.builders import MODEL_MIB, NOW, candidate, job, lease, report, resident
 
 POLICY = Policy(preparations=0)
 
@@ -32,6 +34,20 @@ def loaded(*, used: int = MODEL_MIB, own: int = MODEL_MIB) -> GpuReport:
 )
 def test_how_much_an_unload_can_free(own: int, used: int, most: int | None) -> None:
     assert most_free_mib(loaded(used=used, own=own), CONTEXT_MIB) == most
+
+
+def test_a_replaced_gpu_waits_for_the_workload_of_its_node() -> None:
+    """Pods of Workloads are pinned to a node: they use the GPU that is there."""
+    former = lease(JobKey("vision", "job-a", "uid-a", WORKLOAD), gpu="gpu-1")
+    assert pinned_nodes([former], {"gpu-2"}) == {"node-1": "vision/job-a"}
+    assert pinned_nodes([former], {"gpu-1", "gpu-2"}) == {}, "its GPU is still there"
+    assert pinned_nodes([lease(gpu="gpu-1"), lease(None, gpu="gpu-3")], {"gpu-2"}) == {}, "trainers check their GPU"
+    new = candidate(report(), gpu="gpu-2")
+    assert blocked_reason(job().demand, new, NOW, POLICY) is None
+    found = blocked_reason(job().demand, replace(new, pinned="vision/job-a"), NOW, POLICY)
+    assert found is not None
+    assert found[0] == Reason.NODE_UNAVAILABLE
+    assert found[1] == "Workload vision/job-a has a turn on node node-1, on a GPU that was replaced"
 
 
 def test_memory_of_others_counts_between_turns_only() -> None:

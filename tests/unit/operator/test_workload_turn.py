@@ -113,6 +113,15 @@ def test_a_workload_without_a_pod_is_evicted_and_pauses() -> None:
     assert action.pauses
 
 
+def test_a_workload_without_a_pod_is_evicted_when_its_gpu_is_gone() -> None:
+    """The Job controller would create its pod on the node, beside the owner of the GPU that is there now."""
+    running = workload(READY, admitted=True)
+    stop = turn.plan(view(running, resident=None)).action
+    assert isinstance(stop, EvictWorkload)
+    assert "no resident reports GPU gpu-1" in stop.message
+    assert turn.plan(view(running, resident=None, pods=(pod(),))).action is None
+
+
 def test_it_yields_only_where_it_says_so_and_another_waits() -> None:
     lease = builders.lease(KEY, out_since=builders.ago(3_600), acquired=builders.ago(3_600))
     runs = view(workload(READY, admitted=True, yields=True), pods=(pod(),), lease=lease)

@@ -1,7 +1,7 @@
 """A GPU that a waiting job may get, and why it does not get it: never, or not yet."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -44,6 +44,8 @@ class Candidate:
     """What the resident holds besides its model, as measured at its last unload; the maximum before one."""
     siblings: int = 0
     """How many other GPUs of its node residents report."""
+    pinned: str = ""
+    """The Workload whose pods may start on its node, for a GPU that this one has replaced; empty without one."""
 
     @property
     def node_gpus(self) -> int:
@@ -101,6 +103,15 @@ def _partly_used(demand: Demand, gpu: Candidate, resident: Resident) -> str:
     )
 
 
+def pinned_nodes(leases: Iterable[GpuLease], known: Collection[str]) -> dict[str, str]:
+    """Return the nodes on which a Workload may start pods for a GPU that no resident reports, with the Workload.
+
+    `known` are the GPUs that residents report. Pods of Workloads are pinned to a node, and use the GPU that is there.
+    """
+    owners = ((lease, lease.owner) for lease in leases if lease.gpu not in known)
+    return {lease.node: str(owner) for lease, owner in owners if owner is not None and owner.is_workload}
+
+
 def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: Policy) -> tuple[Reason, str] | None:
     """Return why a job or Workload with this demand does not get a GPU between turns yet; None if it does."""
     resident = candidate.resident
@@ -110,6 +121,9 @@ def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: 
     if report is None:
         message = f"resident {resident} does not answer ({resident.error}): its GPU's memory is unknown"
         return Reason.RESIDENT_UNREACHABLE, message
+    if candidate.pinned:
+        message = f"Workload {candidate.pinned} has a turn on node {resident.node}, on a GPU that was replaced"
+        return Reason.NODE_UNAVAILABLE, message
     wanted = _wanted(demand, candidate, resident, report, now, policy)
     if wanted is not None:
         return wanted

@@ -106,6 +106,9 @@ def _cause(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
     """Return why Kueue must evict a Workload whose check is Ready; None if it may continue."""
     if not view.live_pods and view.podless_for > view.policy.max_idle_outage:
         return EvictWorkload(workload, f"no pod of it has run for {view.podless_for:.0f} s", _UNSTARTED, pauses=True)
+    if not view.live_pods and view.resident is None:  # its controller would start a pod on memory that is unknown
+        message = f"no resident reports GPU {view.lease.gpu} on node {view.lease.node} any more"
+        return EvictWorkload(workload, message, Reason.RESIDENT_MISSING, pauses=True)
     late = next((pod for pod in view.live_pods if _is_late(view, pod)), None)
     if late is not None:
         return EvictWorkload(workload, f"pod {late.name} did not start: {late.waiting}", _UNSTARTED, pauses=True)
