@@ -149,6 +149,8 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @event(active=MOSTLY)
     def user_deactivates(self, active: bool) -> None:
         self.change(active=active)
+        if not active:
+            self.evicted_at = self.evicted_at or self.now
 
     @event(keeps=MOSTLY)
     def user_deletes_the_job(self, keeps: bool) -> None:
@@ -216,10 +218,6 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
             del self.pods[pod.name]
             if frees:
                 self.free(pod)
-
-    def free(self, pod: TrainingPod) -> None:
-        for gpu in self.gpus:
-            gpu.allocated.pop(pod.name, None)
 
     @event()
     def processes_end(self) -> None:

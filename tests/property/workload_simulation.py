@@ -28,6 +28,7 @@ from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn.workload_turn import OVERSTAY
 from gpu_relay.domain.turn_view import TurnView
 from tests.support import builders
 from tests.support.builders import FREE_MIB, MODEL_MIB
@@ -58,6 +59,8 @@ class SimulatedGpu:
     resident_exists: bool = True
     allocated: dict[str, int] = field(default_factory=dict)
     """MiB that the processes of pods use, also after the pod is gone from the API."""
+    is_unknown: bool = False
+    """True if the operator's process began after a pod was gone: how much was free before it, nobody knows."""
 
     def used(self) -> int:
         """Return the MiB in use on the GPU."""
@@ -96,6 +99,7 @@ class SimulatedWorkload:
         """Drop what the operator knows in memory only, as a restart does; another process may have begun the turn."""
         for gpu in self.gpus:
             gpu.state = self.new_state(gpu.lease)
+            gpu.is_unknown = bool(gpu.allocated) and not self.live()
             if gpu.lease.owner is not None:
                 gpu.state.unanswered_creation = self.now.timestamp()
 
@@ -120,6 +124,11 @@ class SimulatedWorkload:
     def live(self) -> list[TrainingPod]:
         """Return the live pods."""
         return [pod for pod in self.pods.values() if pod.live]
+
+    def free(self, pod: TrainingPod) -> None:
+        """End the processes of a pod."""
+        for gpu in self.gpus:
+            gpu.allocated.pop(pod.name, None)
 
     def view(self, gpu: SimulatedGpu) -> TurnView:
         """Observe, take a sample of free memory, and return what the plan sees."""
@@ -205,7 +214,8 @@ class SimulatedWorkload:
         assert judged.entry is not None
         if not isinstance(action, MarkReady):
             state = "Retry" if isinstance(action, EvictWorkload) else PENDING
-            self.write(judged, replace(judged.entry, state=state))
+            if self.write(judged, replace(judged.entry, state=state)) and state == "Retry":
+                self.evicted_at = self.evicted_at or self.now
             return
         turns = frozenset((each.gpu, each.fence) for pin in action.pins for each in pin.gpus)
         assert turns == {(each.lease.gpu, each.lease.fence) for each in self.gpus}, "law 1: every GPU is proven"
@@ -227,7 +237,7 @@ class SimulatedWorkload:
             gpu.lease, holder=HOLDER_RESIDENT, reload_pending=gpu.lease.holder if pending else "",
             acquired=timestamp(self.now), unused_since=unused_since,
         )  # fmt: skip
-        gpu.state = self.new_state(gpu.lease)
+        gpu.state, gpu.is_unknown = self.new_state(gpu.lease), False
 
     def expect_proof(self, gpu: SimulatedGpu, action: MarkReady) -> None:
         """Check laws 1, 2 and 5: Ready comes after the Lease, and after enough samples under this turn's hold."""
@@ -248,7 +258,7 @@ class SimulatedWorkload:
         assert not mine or view.podless_for > POLICY.max_idle_outage, "law 1: no Ready outlives its turn"
         overdue = view.podless_for >= POLICY.memory_return_timeout
         assert overdue or view.report is not None, "law 10: what is not measured is not free"
-        assert overdue or not any(gpu.allocated.values()), "law 2: the memory is measured free"
+        assert overdue or gpu.is_unknown or not any(gpu.allocated.values()), "law 2: the memory is measured free"
 
     def load(self, gpu: SimulatedGpu) -> None:
         """Check laws 2 and 5, and load the resident, where the memory is free."""
@@ -261,8 +271,8 @@ class SimulatedWorkload:
             gpu.state.load_failed, gpu.state.failure = True, "503: not enough free memory"
 
     def is_overdue(self) -> bool:
-        """Return whether Kueue has not suspended an evicted Job for as long as an outage without a pod may last."""
-        return self.evicted_at is not None and (self.now - self.evicted_at).total_seconds() > 100
+        """Return whether Kueue has not suspended a Job for as long as the operator waits for that."""
+        return self.evicted_at is not None and (self.now - self.evicted_at).total_seconds() > OVERSTAY - 5
 
     def create_pod(self) -> None:
         """Create the Job's pod with the labels of its template, as the Job controller does."""
@@ -270,5 +280,5 @@ class SimulatedWorkload:
         gpu, fence = min(turns)
         name = f"job-{len(self.pods)}-{self.version}-{int(self.now.timestamp())}"
         pod = builders.pod(name=name, uid=name, job_uid="", gpu=gpu, fence=fence, created=timestamp(self.now))
-        self.pods[name] = replace(pod, workload_uid=uid, proven_mib=None)
+        self.pods[name] = replace(pod, workload_uid=uid, proven_mib=FREE_MIB)
         self.turns[name] = turns

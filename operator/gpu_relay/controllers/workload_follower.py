@@ -39,6 +39,8 @@ class WorkloadFollower:
         if state.had_pod and not view.live_pods:
             state.clocks.start("return")
         state.note_workload(live=bool(view.live_pods), stopped=stopped, may_start=may_start, finished=finished)
+        if view.own_pod is not None and view.own_pod.proven_mib is not None:
+            state.remembered_proof = view.own_pod.proven_mib
         return replace(
             view,
             podless_for=state.seconds_since(state.podless_since),

@@ -170,3 +170,11 @@ def test_a_turn_without_all_of_its_gpus_ends() -> None:
     assert crashed.note == "has lost its GPU: has 1 of its 2 GPUs"
     runs = replace(incomplete, workload=workload(READY, pod_sets=both, admitted=True), pods=(pod(),))
     assert isinstance(turn.plan(runs).action, EvictWorkload), "nothing renews the hold of the other GPU"
+
+
+def test_a_pod_may_still_appear_after_a_retry() -> None:
+    """Kueue and the Job controller act some seconds after the check is Retry, however long no pod has run."""
+    retry = CheckEntry("gpu-relay", "Retry")
+    asked = view(workload(retry, admitted=True), pod_may_appear=True, podless_for=121.0, stopped_for=1.0)
+    assert turn.plan(asked).action is None
+    assert isinstance(turn.plan(replace(asked, stopped_for=31.0)).action, ReturnLease)

@@ -14,7 +14,7 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import mib
 from gpu_relay.domain.queue.candidate import Candidate, too_full
 from gpu_relay.domain.turn.handback import POD_POLL, RESIDENT_POLL, is_prolonged
-from gpu_relay.domain.turn.lease_return import return_lease
+from gpu_relay.domain.turn.lease_return import RETURN_POLL, memory_is_back, return_lease
 from gpu_relay.domain.turn_view import TurnView
 
 _SOON = 1.0
@@ -248,6 +248,8 @@ def _end_without_pod(view: TurnView, reason: Reason, message: str) -> Decision:
     """Record a turn that had no pod, which costs no attempt; then the Lease is returned, and the job pauses."""
     job = view.job
     if job is None:
+        if view.had_pod and not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
+            return Decision.requeue(RETURN_POLL)
         return Decision(action=return_lease(view), note=f"has lost its GPU: {message}", requeue_after=0)
     attempt = lost_attempt(job, view.lease, view.now, reason, message)
     new = status.releasing(view, job, attempt, f"returns the GPU before training began: {message}")

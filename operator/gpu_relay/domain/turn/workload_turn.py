@@ -31,7 +31,10 @@ from gpu_relay.domain.turn.lease_return import RETURN_POLL, memory_is_back, retu
 from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 
 OVERSTAY = 30.0
-"""Seconds in which the controller of a stopped Workload must begin to end its pods; then the operator does."""
+"""Seconds in which Kueue and the controller of a stopped Workload must act.
+
+Until then a pod may still appear, and the operator ends none.
+"""
 ALL_LEASES = 15.0
 """Seconds in which a process that begins a turn with several GPUs has taken all of their Leases."""
 _POLL = 1.0
@@ -73,7 +76,7 @@ def workload_has_stopped(view: TurnView) -> Decision | None:
         return None
     if view.live_pods:
         return _while_pods_end(view)
-    if view.pod_may_appear and view.podless_for <= view.policy.max_idle_outage:
+    if view.pod_may_appear and (view.podless_for <= view.policy.max_idle_outage or view.stopped_for <= OVERSTAY):
         return Decision.requeue(POD_POLL)
     if not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
         return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
@@ -137,7 +140,7 @@ def _is_wanted(view: TurnView) -> bool:
 def gpus_are_missing(view: TurnView) -> Decision | None:
     """End a turn that lacks some of a Workload's GPUs: a process crashed between two Leases, or one was deleted."""
     workload = view.workload
-    if workload is None or view.owned_gpus >= workload.demand.total_gpus:
+    if workload is None or view.owned_gpus >= workload.demand.total_gpus or (view.live_pods and not view.is_ready):
         return None
     message = f"has {view.owned_gpus} of its {workload.demand.total_gpus} GPUs"
     if view.is_ready:
@@ -145,6 +148,8 @@ def gpus_are_missing(view: TurnView) -> Decision | None:
     began = view.lease.acquired
     if began is not None and (view.now - parse_time(began)).total_seconds() < ALL_LEASES:
         return Decision(note=message, requeue_after=_POLL)
+    if not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
+        return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
     return Decision(action=return_lease(view), note=f"has lost its GPU: {message}", requeue_after=0)
 
 
