@@ -60,7 +60,7 @@ class SimulatedGpu:
     allocated: dict[str, int] = field(default_factory=dict)
     """MiB that the processes of pods use, also after the pod is gone from the API."""
     is_unknown: bool = False
-    """True if the operator's process began after a pod was gone: how much was free before it, nobody knows."""
+    """True if the operator's process began after a pod was gone: how much was free before it is unknown."""
 
     def used(self) -> int:
         """Return the MiB in use on the GPU."""
