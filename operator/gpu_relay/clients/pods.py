@@ -7,7 +7,6 @@ from gpu_relay.api import words
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.clients.pod_events import StartEvents
 from gpu_relay.domain.objects.lease import GpuLease
-from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.pod import TrainingPod, training_pod_of
 from gpu_relay.domain.objects.resident import Resident
 
@@ -39,11 +38,10 @@ class PodStore:
         reads = [self._kube.list(self.list_path, labels=gpu, fields=_NOT_ENDED)]
         if lease.owner is not None:
             reads.append(self._kube.list(self.list_path, labels=f"{gpu},{words.LABEL_FENCE}={lease.fence}"))
-        owner = lease.owner or JobKey.from_holder(lease.reload_pending)
-        if owner is not None and owner.is_workload:
+        if lease.owner is not None and lease.owner.is_workload:
             # Kueue may ask again for a Workload whose former pods have not ended, also on another GPU; and the label of
             # a pod with several GPUs names one of them.
-            own = f"{words.LABEL_WORKLOAD_UID}={owner.uid}"
+            own = f"{words.LABEL_WORKLOAD_UID}={lease.owner.uid}"
             reads.append(self._kube.list(self.list_path, labels=own, fields=_NOT_ENDED))
         found = {raw["metadata"]["uid"]: raw for listed in await asyncio.gather(*reads) for raw in listed}
         return tuple(training_pod_of(raw) for raw in found.values())

@@ -33,7 +33,7 @@ def four(world: World) -> Iterator[list[ScriptedResident]]:
 @pytest.fixture
 def running(jobs: PlainJobs, four: list[ScriptedResident], start_operator: Start) -> OperatorProcess:
     """The operator, which has found the check and the residents at its start."""
-    return start_operator(backoff_base="0.5", log_level="DEBUG")
+    return start_operator(backoff_base="0.5", request_timeout="5", log_level="DEBUG")
 
 
 class MadeByHand:

@@ -40,8 +40,8 @@ def test_the_policy_knows_every_key_that_the_operator_writes() -> None:
     keys = {
         key for meta in written for key in (*meta["labels"], *meta["annotations"]) if key.startswith("gpurelay.dev/")
     }
-    assert set(re.findall("'([^']+)'", listed[1])) == keys | {"gpurelay.dev/workload-uid"}, (
-        "the last one is that of an admission check"
+    assert set(re.findall("'([^']+)'", listed[1])) == keys | {"gpurelay.dev/turns", "gpurelay.dev/workload-uid"}, (
+        "the last two are those of an admission check"
     )
 
 
