@@ -157,8 +157,8 @@ MUTANTS = (
     Mutant(
         "law 2: the memory is not measured at the end",
         "turn/workload_turn",
-        "if not memory_is_back(view) and",
-        "if False and",
+        "return not memory_is_back(view) and",
+        "return False and",
         _WORKLOAD,
     ),
     Mutant(

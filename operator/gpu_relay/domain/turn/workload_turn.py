@@ -78,10 +78,15 @@ def workload_has_stopped(view: TurnView) -> Decision | None:
         return _while_pods_end(view)
     if view.pod_may_appear and (view.podless_for <= view.policy.max_idle_outage or view.stopped_for <= OVERSTAY):
         return Decision.requeue(POD_POLL)
-    if not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
+    if _awaits_memory(view):
         return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
     unused = timestamp(view.now - timedelta(seconds=view.podless_for)) if view.had_pod else None
     return Decision.act(return_lease(view, unused), requeue_after=0)
+
+
+def _awaits_memory(view: TurnView) -> bool:
+    """True while the memory of the last pod may still be measured as free."""
+    return not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout
 
 
 def _while_pods_end(view: TurnView) -> Decision:
@@ -148,7 +153,7 @@ def gpus_are_missing(view: TurnView) -> Decision | None:
     began = view.lease.acquired
     if began is not None and (view.now - parse_time(began)).total_seconds() < ALL_LEASES:
         return Decision(note=message, requeue_after=_POLL)
-    if not memory_is_back(view) and view.podless_for < view.policy.memory_return_timeout:
+    if _awaits_memory(view):
         return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
     return Decision(action=return_lease(view), note=f"has lost its GPU: {message}", requeue_after=0)
 
