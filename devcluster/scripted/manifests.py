@@ -30,6 +30,13 @@ def restricted_pod(container: str, image: str) -> Object:
     return {"containers": [{"name": container, "image": image, "securityContext": security}]}
 
 
+def gpu_pod(container: str, gpus: int) -> Object:
+    """Return the spec of such a pod that runs once, with so many GPUs."""
+    spec = restricted_pod(container, "x") | {"restartPolicy": "Never"}
+    spec["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
+    return spec
+
+
 def container(state: Object, name: str = "trainer") -> Object:
     """Return the status of a container in a state, of the trainer's unless another is named."""
     return {"name": name, "image": "x", "imageID": "x", "ready": False, "restartCount": 0, "state": state}

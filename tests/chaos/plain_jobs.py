@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from devcluster.scripted.manifests import restricted_pod
+from devcluster.scripted.manifests import gpu_pod
 from gpu_relay.api.words import TRAINER_CONTAINER
 from gpu_relay.clients.kube import KubeError, Object
 from tests.chaos.api import Api
@@ -68,8 +68,7 @@ class PlainJobs:
 
     async def apply(self, name: str, **annotations: str) -> None:
         """Create a Job, whose pods have these annotations `gpurelay.dev/…`."""
-        spec = restricted_pod(TRAINER_CONTAINER, "x") | {"restartPolicy": "Never"}
-        spec["containers"][0]["resources"] = {"limits": {GPU_RESOURCE: "1"}}
+        spec = gpu_pod(TRAINER_CONTAINER, 1)
         asked = {"gpu-memory": MEMORY, **{key.replace("_", "-"): value for key, value in annotations.items()}}
         pod = {"metadata": {"annotations": {f"gpurelay.dev/{key}": value for key, value in asked.items()}}}
         job = {

@@ -4,7 +4,7 @@ from typing import Any
 
 import httpx
 
-from devcluster.scripted.manifests import container, restricted_pod
+from devcluster.scripted.manifests import container, gpu_pod
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
@@ -23,9 +23,8 @@ class PlainJobs:
 
     def create(self, name: str, *, memory: str = "10Gi", gpus: int = 1, pods: int = 1) -> None:
         """Create a Job whose label names the LocalQueue."""
-        spec = restricted_pod("main", "x") | {"restartPolicy": "Never"}
-        spec["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}}
-        template = {"metadata": {"annotations": {"gpurelay.dev/gpu-memory": memory}}, "spec": spec}
+        annotations = {"gpurelay.dev/gpu-memory": memory}
+        template = {"metadata": {"annotations": annotations}, "spec": gpu_pod("main", gpus)}
         labels = {"kueue.x-k8s.io/queue-name": self._queue}
         job = {"suspend": True, "parallelism": pods, "completions": pods, "backoffLimit": 0, "template": template}
         self._api.post(self._path, json={"metadata": {"name": name, "labels": labels}, "spec": job}).raise_for_status()

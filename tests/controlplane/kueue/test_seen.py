@@ -32,13 +32,18 @@ def ours(api: httpx.Client, world: World, job: str) -> dict[str, str]:
     }
 
 
-def test_a_job_in_turn_and_one_that_waits_are_seen(
-    world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess, relay: Plugin
-) -> None:
+def one_in_turn_and_one_that_waits(jobs: PlainJobs) -> None:
+    """Create `first`, which has the GPU, and `second`, which waits for it."""
     jobs.create("first")
     jobs.starts("first")
     jobs.create("second")
     jobs.says("second", "others are ahead")
+
+
+def test_a_job_in_turn_and_one_that_waits_are_seen(
+    world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess, relay: Plugin
+) -> None:
+    one_in_turn_and_one_that_waits(jobs)
     here = ("-n", world.namespace)
     gpus = relay("gpus", *here)
     assert gpus.code == 0, gpus.err
@@ -69,10 +74,7 @@ def test_a_job_in_turn_and_one_that_waits_are_seen(
 def test_a_viewer_of_one_namespace_sees_its_workloads(
     world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess, viewer: Plugin
 ) -> None:
-    jobs.create("first")
-    jobs.starts("first")
-    jobs.create("second")
-    jobs.says("second", "others are ahead")
+    one_in_turn_and_one_that_waits(jobs)
     here = ("-n", world.namespace)
     eventually(lambda: "second" in viewer("jobs", *here).out, "the role `view` to include Workloads")
     shown = viewer("gpus", *here)

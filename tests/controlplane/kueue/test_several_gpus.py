@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from devcluster.programs.operator import OperatorProcess
-from devcluster.scripted.manifests import restricted_pod
+from devcluster.scripted.manifests import gpu_pod
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
@@ -51,7 +51,7 @@ class MadeByHand:
                 "count": 1,
                 "template": {
                     "metadata": {"annotations": {"gpurelay.dev/gpu-memory": "10Gi"}},
-                    "spec": self._spec(size) | {"restartPolicy": "Never"},
+                    "spec": gpu_pod("main", size),
                 },
             }
             for each, size in self._sets.items()
@@ -63,12 +63,6 @@ class MadeByHand:
             "spec": {"queueName": "team", "podSets": sets},
         }
         api.post(self._path, json=body).raise_for_status()
-
-    @staticmethod
-    def _spec(gpus: int) -> dict[str, Any]:
-        spec = restricted_pod("main", "x")
-        spec["containers"][0]["resources"] = {"limits": {"nvidia.com/gpu": str(gpus)}} if gpus else {}
-        return spec
 
     def read(self) -> dict[str, Any]:
         """Return the Workload."""
@@ -92,7 +86,7 @@ class MadeByHand:
         for name in self._sets:
             pin = updates.get(name, {})
             meta = {key: pin[key] for key in ("labels", "annotations") if key in pin}
-            spec = self._spec(self._sets[name]) | {"nodeSelector": pin.get("nodeSelector", {})}
+            spec = gpu_pod("main", self._sets[name]) | {"nodeSelector": pin.get("nodeSelector", {})}
             pod = {"metadata": {"name": f"{self.name}-{name}", **meta}, "spec": spec}
             self._api.post(self._pods, json=pod).raise_for_status()
             self._world.set_pod(f"{self.name}-{name}", phase="Running")

@@ -90,6 +90,8 @@ def test_a_workload_gets_whole_nodes_or_nothing() -> None:
     [(_, given)] = assign([workload("w", 4, 1)], gpus, NOW, POLICY)
     assert names(given) == ["a-0", "c-0", "c-1", "c-2", "c-3"]
     assert not assign([workload("w", 4)], busy(gpus, "c-2"), NOW, POLICY)
+    half = busy(nodes(b=2, c=4), "c-0", "c-1")
+    assert not assign([workload("w", 2, 2)], half, NOW, POLICY), "two free GPUs of four are no node"
 
 
 def test_a_workload_that_no_nodes_fit_says_so() -> None:
