@@ -231,42 +231,6 @@ def creates_pods(api: httpx.Client, namespace: str) -> bool:
     return api.post(f"/api/v1/namespaces/{namespace}/pods", params={"dryRun": "All"}, json=pod).is_success
 
 
-def test_the_same_name_again_waits_for_the_old_pod(
-    world: World, resident: ScriptedResident, operator: OperatorProcess
-) -> None:
-    """`kubectl delete` and `kubectl apply` while the old training writes its checkpoint; another GPU is free."""
-    other = ScriptedResident(uuid="GPU-00000000-0000-0000-0000-000000000009")
-    world.add_resident(other, name="sam3-other", node="node-2")
-    world.apply_job("digits", backoffLimit=0)
-    world.shows_pod("digits-1")
-    world.bind_pod("digits-1", "node-1")
-    world.run_pod("digits-1")
-    world.delete_job("digits", policy="Orphan")
-    eventually(lambda: not world.has_job("digits"), "the old job to be gone")
-    world.apply_job("digits", backoffLimit=0)
-    eventually(lambda: not world.exists("digits-1"), "the old pod to be asked to stop")
-    condition = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
-    assert "the job waits until it is gone" in condition["message"]
-    world.delete_as_kubelet("digits-1")
-    world.shows_pod("digits-1")
-    assert world.exists("digits-1")
-    assert world.attempts("digits") == []
-    other.close()
-
-
-def test_a_pod_of_that_name_which_is_not_ours_is_waited_for(
-    world: World, resident: ScriptedResident, operator: OperatorProcess
-) -> None:
-    world.create_pod("digits-1")
-    world.apply_job("digits", backoffLimit=0)
-    condition = eventually(lambda: world.waits_for("digits", "PodNameTaken"), "the condition PodNameTaken")
-    assert "delete it, or rename the job" in condition["message"]
-    assert not resident.called("unload")
-    world.delete_pod("digits-1")
-    world.shows_pod("digits-1")
-    assert world.attempts("digits") == []
-
-
 @pytest.mark.parametrize("reason", ["WrongGpu", "GpuMemoryUnavailable"])
 def test_endings_that_cost_nothing_do_not_repeat_without_end(
     world: World, resident: ScriptedResident, start_operator: Start, reason: str

@@ -76,6 +76,11 @@ class Pods(Namespace):
         answer = self.api.get(f"{self._pods}/{pod}")
         return answer.is_success and "deletionTimestamp" not in answer.json()["metadata"]
 
+    def pod_uid(self, pod: str) -> str:
+        """Return the UID of a pod; empty while it does not exist."""
+        answer = self.api.get(f"{self._pods}/{pod}")
+        return str(answer.json()["metadata"]["uid"]) if answer.is_success else ""
+
     def shows_pod(self, name: str) -> None:
         """Wait until a training pod exists."""
         eventually(lambda: name in self.pod_names(), f"training pod {name}")

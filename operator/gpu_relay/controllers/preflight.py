@@ -91,7 +91,7 @@ class Preflight:
         try:
             await self._pods.check(body)
         except PodNameTakenError as error:
-            await self._delete_unrecorded(job, body["metadata"]["name"])
+            await self._delete_ended(job, body["metadata"]["name"])
             return Refusal(Reason.POD_NAME_TAKEN, str(error))
         except KubeError as error:
             if error.unavailable:
@@ -99,13 +99,14 @@ class Preflight:
             return await self._explain(job, gpu, now, error)
         return None
 
-    async def _delete_unrecorded(self, job: Job, name: str) -> None:
-        """Delete an ended pod of the job that has the name of the next attempt: no turn can record it.
+    async def _delete_ended(self, job: Job, name: str) -> None:
+        """Delete an ended training pod that has the name of the job's next one, if nothing else deletes it.
 
-        Such a pod ended while its job could not be read, so its turn was ended without it.
+        It is the job's own, which ended while the job could not be read, so that no turn recorded it; or that of an
+        earlier job of the same name, which was deleted without its pods.
         """
         pod = await self._pods.get(job.key.namespace, name)
-        if pod is None or pod.live or pod.job_uid != job.key.uid:
+        if pod is None or pod.live or not pod.job_uid:
             return
         with contextlib.suppress(UnreadableJobError):
             latest = await self._jobs.get(job.key)

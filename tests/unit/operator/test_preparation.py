@@ -8,7 +8,7 @@ import pytest
 
 from gpu_relay.api.v1alpha1 import Attempt, Preparation, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
-from gpu_relay.domain.decision import DeletePod, Prepare
+from gpu_relay.domain.decision import Action, DeletePod, Prepare
 from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
@@ -159,16 +159,28 @@ def test_a_failure_of_the_api_server_is_reported_and_retried() -> None:
     assert again.status == waits.status, "nothing new is written"
 
 
-@pytest.mark.parametrize("deleting", [True, False])
-def test_a_name_that_is_taken_is_waited_for(deleting: bool) -> None:
-    other = replace(POD, job_uid="another", deleting=deleting)
+def name_taken_by(other: TrainingPod) -> tuple[Action | None, str]:
     subject = job(status={"preparation": UNDER_WAY}, backoffLimit=0)
     decision = plan(PreparationView(NOW, POLICY, subject, taken_by=other))
-    assert decision.action is None
     assert decision.status is not None
     condition = decision.status.conditions[0]
     assert condition.reason == Reason.POD_NAME_TAKEN
-    assert ("delete it" in condition.message) is not deleting
+    return decision.action, condition.message
+
+
+@pytest.mark.parametrize("deleting", [True, False])
+def test_a_foreign_pod_of_that_name_is_waited_for(deleting: bool) -> None:
+    action, message = name_taken_by(replace(POD, job_uid="", deleting=deleting))
+    assert action is None
+    assert ("delete it" in message) is not deleting
+
+
+@pytest.mark.parametrize("deleting", [True, False])
+def test_the_pod_of_an_earlier_job_of_that_name_is_stopped(deleting: bool) -> None:
+    other = replace(POD, job_uid="another", deleting=deleting)
+    action, message = name_taken_by(other)
+    assert action == (None if deleting else DeletePod(other))
+    assert "earlier job" in message
 
 
 def test_a_preparing_pod_that_does_not_end_blocks_no_gpu() -> None:

@@ -161,11 +161,7 @@ def _create(view: PreparationView, record: Preparation) -> Decision:
     if view.obstacle is not None:
         return _obstructed(view, record, *view.obstacle)
     if other is not None:
-        message = f"pod {other.name} of an earlier job is still ending; this job is prepared afterwards"
-        if not other.deleting:
-            message = f"a pod named {other.name} exists and belongs to another owner: delete it, or rename the job"
-        new = status.preparing(job, view.now, Reason.POD_NAME_TAKEN, message, _stalled(view, record))
-        return Decision(job=job, status=new, requeue_after=_POLL)
+        return _wait_for_name(view, record, other)
     if not view.failure:
         return Decision(action=Prepare(record.number), job=job, events=(_begun(record),), requeue_after=_POLL)
     message = f"the API server could not create the preparing pod: {view.failure}; tries again"[:MESSAGE_LIMIT]
@@ -173,6 +169,19 @@ def _create(view: PreparationView, record: Preparation) -> Decision:
     if view.retry_in > 0:
         return Decision(job=job, status=new, requeue_after=view.retry_in)
     return Decision(action=Prepare(record.number), job=job, status=new, requeue_after=_POLL)
+
+
+def _wait_for_name(view: PreparationView, record: Preparation, other: TrainingPod) -> Decision:
+    """Wait until another pod of that name is gone.
+
+    The pod of an earlier job of the same name is stopped: its job may have been deleted without its pods.
+    """
+    message = f"a pod named {other.name} exists and belongs to another owner: delete it, or rename the job"
+    if other.job_uid or other.deleting:
+        message = f"pod {other.name} of an earlier job is still ending; this job is prepared afterwards"
+    step = DeletePod(other) if other.job_uid and not other.deleting else None
+    new = status.preparing(view.job, view.now, Reason.POD_NAME_TAKEN, message, _stalled(view, record))
+    return Decision(action=step, job=view.job, status=new, requeue_after=_POLL)
 
 
 def _stalled(view: PreparationView, record: Preparation | None) -> Preparation | None:
