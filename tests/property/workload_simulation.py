@@ -20,6 +20,7 @@ from gpu_relay.domain.decision import (
     WithdrawReady,
 )
 from gpu_relay.domain.objects.checked_workload import PENDING, READY, CheckedWorkload, CheckEntry
+from gpu_relay.domain.objects.demand import PodGpus
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -43,7 +44,7 @@ def workload(number: int = 1, gpus: int = 1, **fields: Any) -> CheckedWorkload:
     """Return a Workload with one pod, which waits for quota."""
     key = JobKey("team", "job", f"uid-{number}", WORKLOAD)
     made = CheckedWorkload(key, "1", "2026-01-01T00:00:00Z", CheckEntry("gpu-relay", PENDING), need_mib=NEED)
-    return replace(made, pod_sets=(PodSet("main", gpus=gpus),), **fields)
+    return replace(made, pod_sets=(PodSet("main", PodGpus(1, gpus)),), **fields)
 
 
 @dataclass(eq=False)

@@ -1,7 +1,6 @@
 """The names of the API: labels, annotations, phases, conditions and reasons, the last three with descriptions."""
 
-from enum import StrEnum
-from typing import Self
+from gpu_relay.api.described import Described
 
 GROUP = "gpurelay.dev"
 VERSION = "v1alpha1"
@@ -57,6 +56,8 @@ LABEL_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
 """A label of Kueue: the LocalQueue that admits the job."""
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 """A label of Kubernetes on each node; it is not always the node's name."""
+LABEL_PIN = f"{GROUP}/pin"
+"""On the nodes over which the pods of one pod set of a Workload are spread, and in the node selector of these pods."""
 LABEL_GPU_COUNT = "nvidia.com/gpu.count"
 """A label of NVIDIA's GPU feature discovery: the physical GPUs of a node."""
 UNMANAGED_GPU = "gpu-unmanaged"
@@ -64,29 +65,7 @@ DURATION = r"([0-9]{1,5}(h|m|s|ms)){1,4}"
 """A duration as the Gateway API writes it (GEP-2257)."""
 
 
-class _Described(StrEnum):
-    """A string enum whose members have a description. A value of another version is read unchanged."""
-
-    description: str
-
-    def __new__(cls, value: str, description: str = "") -> Self:
-        member = str.__new__(cls, value)
-        member._value_ = value
-        member.description = description
-        return member
-
-    @classmethod
-    def _missing_(cls, value: object) -> Self | None:
-        """Return a value that this version does not know: it equals its text, and is no member."""
-        if not isinstance(value, str):
-            return None
-        unknown = str.__new__(cls, value)
-        unknown._name_ = unknown._value_ = value
-        unknown.description = f"{value} was written by another version of GPU Relay."
-        return unknown
-
-
-class Phase(_Described):
+class Phase(Described):
     """The state of a job, in one word."""
 
     PREPARING = "Preparing", "A pod without a GPU fetches and checks the data, before the job joins the queue."
@@ -102,7 +81,7 @@ class Phase(_Described):
 TERMINAL_PHASES = frozenset({Phase.SUCCEEDED, Phase.FAILED})
 
 
-class ConditionType(_Described):
+class ConditionType(Described):
     """The conditions of a job. They follow kstatus, which Flux, Argo CD and `kubectl wait` use."""
 
     RECONCILING = "Reconciling", "True while the job waits, acquires, trains or releases."
@@ -115,7 +94,7 @@ class ConditionType(_Described):
     UNREADABLE = "Unreadable", "True while the operator cannot read a field of the job; the message names it."
 
 
-class Reason(_Described):
+class Reason(Described):
     """The reasons of conditions and of Events, in the order in which they can occur in a turn."""
 
     WAITING_FOR_KUEUE = (

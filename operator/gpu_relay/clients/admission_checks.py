@@ -171,15 +171,16 @@ class AdmissionCheckStore:
 def _update(workload: CheckedWorkload, pin: Pin) -> Object:
     """Return what Kueue adds to the pods of a pod set. Their labels name the first GPU."""
     first = pin.gpus[0]
+    selector = {words.LABEL_HOSTNAME: first.host} if len(pin.nodes) == 1 else {words.LABEL_PIN: pin.node_label}
     annotations = {
         words.LABEL_GPU: ",".join(each.uuid for each in pin.gpus),
         words.ANNOTATION_PROVEN_MIB: str(min(each.free_mib for each in pin.gpus)),
     }
     if len(pin.gpus) > 1:
-        annotations[words.ANNOTATION_TURNS] = ",".join(f"{each.gpu}={each.fence}" for each in pin.gpus)
+        annotations[words.ANNOTATION_TURNS] = pin.turns
     return {
         "name": pin.pod_set,
-        "nodeSelector": {words.LABEL_HOSTNAME: first.host},
+        "nodeSelector": selector,
         "labels": {
             words.LABEL_GPU: first.gpu,
             words.LABEL_FENCE: str(first.fence),

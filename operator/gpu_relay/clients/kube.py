@@ -66,9 +66,22 @@ class Kube(KubeReader):
         query = {"fieldManager": manager or self._field_manager, "force": "true"}
         return await self._rest.object("PATCH", path, query, body, content_type=_APPLY)
 
-    async def merge(self, path: str, body: Object) -> Object:
+    async def merge(self, path: str, body: Object, *, dry_run: bool = False) -> Object:
         """Change these fields, None removes one; with a `resourceVersion` in it this is a compare-and-swap."""
-        return await self._rest.object("PATCH", path, {"fieldManager": self._field_manager}, body, content_type=_MERGE)
+        query = {"fieldManager": self._field_manager, "dryRun": "All" if dry_run else ""}
+        return await self._rest.object("PATCH", path, query, body, content_type=_MERGE)
+
+    async def remove_field(self, path: str, field: str, value: str) -> Object:
+        """Remove one field of an object; KubeError (invalid) if it has another value than this, or none.
+
+        `field` is a JSON pointer (RFC 6901).
+        """
+        operations: list[Object] = [
+            {"op": "test", "path": field, "value": value},
+            {"op": "remove", "path": field},
+        ]
+        query = {"fieldManager": self._field_manager}
+        return await self._rest.object("PATCH", path, query, operations, content_type=_JSON_PATCH)
 
     async def strategic_merge(self, path: str, body: Object) -> Object:
         """Change these fields; lists are merged by their keys."""

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Sequence
 
+from gpu_relay.api.words import LABEL_PIN
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.domain.objects.node import NodeState, node_state, node_trouble
 
@@ -12,6 +13,8 @@ logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
 _FORBIDDEN_PAUSE = 30.0
 """Seconds after which a node that may not be read is read again: an API server that restarts may refuse, too."""
+_PIN_AGE = 60.0
+_PIN_FIELD = f"/metadata/labels/{LABEL_PIN.replace('/', '~1')}"
 _FRESH = 1.0
 """Seconds for which placements share one read of a node."""
 
@@ -70,6 +73,23 @@ class NodeStore:
                 raise
             logger.warning("the pods of node %s cannot be listed, so its free shares are unknown: %s", name, error)
             return None
+
+    async def set_pin(self, name: str, pin: str, *, dry_run: bool = False) -> None:
+        """Set the label by which the pods of a pod set find the node. Raises KubeError."""
+        body = {"metadata": {"labels": {LABEL_PIN: pin}}}
+        await self._kube.merge(f"/api/v1/nodes/{name}", body, dry_run=dry_run)
+        self._states.pop(name, None)
+
+    async def remove_pin(self, name: str) -> None:
+        """Remove that label; one that stays after an error selects no node for later pods."""
+        try:
+            state = await self.state(name, _PIN_AGE)
+            pin = state.labels.get(LABEL_PIN) if state is not None else None
+            if pin is not None:
+                self._states.pop(name, None)
+                await self._kube.remove_field(f"/api/v1/nodes/{name}", _PIN_FIELD, pin)
+        except KubeError as error:
+            logger.info("node %s may keep the label %s: %s", name, LABEL_PIN, error)
 
     async def trouble(self, name: str) -> str:
         """Return why the status of a node's pods may be out of date: the node is lost. Empty if it is up or unknown."""

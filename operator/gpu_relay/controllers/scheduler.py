@@ -225,7 +225,7 @@ class Scheduler:
     async def _begin(self, claim: Claim, known: tuple[Candidate, ...]) -> bool:
         now = self._clock.now()
         begun = await self._start.begin(claim, known, now)
-        if isinstance(begun, Refusal) and isinstance(claim, Job):
+        if isinstance(begun, Refusal):
             await self._refuse(claim, begun, now)
         if not isinstance(begun, tuple):
             return False
@@ -235,8 +235,11 @@ class Scheduler:
             self._requeue(gpu.gpu)
         return True
 
-    async def _refuse(self, job: Job, refusal: Refusal, now: datetime) -> None:
+    async def _refuse(self, job: Claim, refusal: Refusal, now: datetime) -> None:
         """Fail a job that can never have a pod; hold any other one back, without an unload."""
+        if isinstance(job, CheckedWorkload):
+            self._turns.pauses.hold(job.key.uid, refusal.message)
+            return
         if refusal.final:
             await self._fail(job, now, refusal.reason, refusal.message)
             return

@@ -108,7 +108,9 @@ class Actions:
 
     async def _mark_ready(self, view: TurnView, state: TurnState, step: MarkReady) -> None:
         """Have Kueue create the pods of a Workload, unless the proof is old. Without an answer, it may still do so."""
-        if _is_too_old(view, state):
+        spread = [(node, pin.node_label) for pin in step.pins if len(pin.nodes) > 1 for node in pin.nodes]
+        await asyncio.gather(*(self.effects.nodes.set_pin(node, label) for node, label in spread))
+        if _is_too_old(view, state) or any(each.recent_proof is None for each in state.companions):
             return
         states, now = (state, *state.companions), state.monotonic()
         before = [each.unanswered_creation for each in states]
@@ -156,6 +158,7 @@ class Actions:
                 )
                 state.clocks.stop("return")
                 if view.lease.owner is not None and view.is_workloads:
+                    await self.effects.nodes.remove_pin(view.lease.node)
                     metrics.TRAINING_SECONDS.labels(view.lease.owner.namespace, view.lease.gpu).inc(state.ran_for)
             case HandOver():
                 state.handed_over = True

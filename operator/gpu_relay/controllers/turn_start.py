@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from gpu_relay.api.words import Reason
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.gpu_inventory import GpuInventory
 from gpu_relay.controllers.preflight import Preflight, Refusal
@@ -15,6 +16,7 @@ from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
 from gpu_relay.domain.queue.claim import Claim
+from gpu_relay.domain.queue.node_choice import spread_over
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.domain.queue.status_throttle import is_same
 from gpu_relay.observability import logs, metrics
@@ -44,7 +46,7 @@ class TurnStart:
         unchanged, gpus, refusal = await asyncio.gather(
             self._is_unchanged(claim),
             asyncio.gather(*map(self.inventory.refreshed, known)),
-            self._check(claim, known[0], now),
+            self._check(claim, known, now),
         )
         if not unchanged or any(self._is_unfit(claim, gpu, now) for gpu in gpus):
             return None
@@ -67,9 +69,18 @@ class TurnStart:
         workload = await self.effects.checks.get(claim.key)
         return workload is not None and workload.waits and workload.demand == claim.demand
 
-    async def _check(self, claim: Claim, gpu: Candidate, now: datetime) -> Refusal | None:
-        """Check the training pod of a job; the pods of a Workload are those of its own controller."""
-        return await self.preflight.check(claim, gpu, now) if isinstance(claim, Job) else None
+    async def _check(self, claim: Claim, gpus: tuple[Candidate, ...], now: datetime) -> Refusal | None:
+        """Check the training pod of a job, and the labels of nodes that the pods of a Workload may need."""
+        if isinstance(claim, Job):
+            return await self.preflight.check(claim, gpus[0], now)
+        for node in spread_over(claim.demand, gpus):
+            try:
+                await self.effects.nodes.set_pin(node, "check", dry_run=True)
+            except KubeError as error:
+                if error.unavailable:
+                    raise
+                return Refusal(Reason.NODE_UNAVAILABLE, f"node {node} cannot have a label for its pods: {error}")
+        return None
 
     def _is_unfit(self, claim: Claim, gpu: Candidate, now: datetime) -> bool:
         """True if live readings of a GPU show that an unload would not help."""

@@ -3,6 +3,7 @@
 The text of an action (`str`) is what the operator's log says of it.
 """
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, Literal, Self, TypeVar
@@ -120,11 +121,26 @@ class KeepProof:
 
 @dataclass(frozen=True)
 class Pin:
-    """The node and the GPUs of a pod set."""
+    """The nodes and the GPUs of a pod set."""
 
     pod_set: str
     gpus: tuple[ProvenGpu, ...]
-    """All on one node, at least one."""
+    """At least one, and all GPUs of their nodes if these are several."""
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes of its pods."""
+        return tuple(dict.fromkeys(gpu.node for gpu in self.gpus))
+
+    @property
+    def turns(self) -> str:
+        """Each GPU with the fence of its turn, as an annotation of the pods has them."""
+        return ",".join(f"{each.gpu}={each.fence}" for each in self.gpus)
+
+    @property
+    def node_label(self) -> str:
+        """The value of a label on its nodes: another one in each turn, so that an old label selects no node."""
+        return hashlib.sha256(self.turns.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)

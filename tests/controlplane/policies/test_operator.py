@@ -1,5 +1,6 @@
-"""The policy on the operator's account: it creates and deletes pods of jobs, and nothing else."""
+"""The policies on the operator's account: pods of jobs, jobs that may expire, one label of nodes, and nothing else."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import httpx
@@ -11,6 +12,7 @@ from devcluster.scripted.furnished import RESTRICTED
 from devcluster.scripted.manifests import Object, restricted_pod
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
+from devcluster.waiting import eventually
 from tests.support import shapes
 from tests.support.tenant import AS_OPERATOR, label_namespace, refused, with_container
 
@@ -148,3 +150,41 @@ def test_the_operator_deletes_nothing_else(world: World, api: httpx.Client, resi
     refused(delete(f"{jobs}/kept"), "the operator may only delete jobs with spec.ttlSecondsAfterFinished")
     for path in (f"{pods}/kept-1", f"{pods}/sam3", f"{jobs}/passing"):
         assert delete(path).is_success, path
+
+
+@pytest.fixture
+def labels_nodes(world: World, api: httpx.Client) -> Iterator[None]:
+    """The right that the component for Kueue gives the operator."""
+    roles, name = "/apis/rbac.authorization.k8s.io/v1", world.namespace
+    rules = [{"apiGroups": [""], "resources": ["nodes"], "verbs": ["patch"]}]
+    api.post(f"{roles}/clusterroles", json={"metadata": {"name": name}, "rules": rules}).raise_for_status()
+    binding = {
+        "metadata": {"name": name},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name},
+        "subjects": [{"kind": "User", "name": AS_OPERATOR["Impersonate-User"]}],
+    }
+    api.post(f"{roles}/clusterrolebindings", json=binding).raise_for_status()
+    probe, headers = "/api/v1/nodes/none", {**AS_OPERATOR, "Content-Type": "application/merge-patch+json"}
+    eventually(lambda: api.patch(probe, json={}, headers=headers).status_code == 404, "the right to patch nodes")
+    yield
+    for plural in ("clusterrolebindings", "clusterroles"):
+        api.delete(f"{roles}/{plural}/{name}")
+
+
+def test_the_operator_changes_one_label_of_nodes(api: httpx.Client, labels_nodes: None) -> None:
+    def patch(body: Object) -> httpx.Response:
+        headers = {**AS_OPERATOR, "Content-Type": "application/merge-patch+json"}
+        return api.patch("/api/v1/nodes/node-1", json=body, headers=headers, params={"dryRun": "All"})
+
+    sentence = "the operator may only change the label gpurelay.dev/pin of nodes"
+    for labels in ({"pool": "gpu"}, {"kubernetes.io/hostname": None}, {"kubernetes.io/hostname": "other"}):
+        refused(patch({"metadata": {"labels": labels}}), sentence)
+    for body in (
+        {"spec": {"unschedulable": True}},
+        {"spec": {"taints": [{"key": "a", "effect": "NoExecute"}]}},
+        {"metadata": {"annotations": {"a": "b"}}},
+        {"metadata": {"finalizers": ["gpurelay.dev/x"]}},
+    ):
+        refused(patch(body), sentence)
+    for value in ("7f3a", None):
+        assert patch({"metadata": {"labels": {"gpurelay.dev/pin": value}}}).is_success

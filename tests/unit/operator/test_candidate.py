@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from gpu_relay.api.words import Reason
+from gpu_relay.domain.objects.demand import PodGpus
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.resident import CONTEXT_MIB, GpuReport, Hold
 from gpu_relay.domain.policy import Policy
@@ -120,7 +121,7 @@ def test_a_workload_gets_no_part_of_a_node(siblings: int, labels: dict[str, str]
     several = replace(candidate(loaded()), siblings=siblings, node_labels=labels)
     assert filter_reason(demand, replace(several, siblings=0, node_labels={}), POLICY) is None
     assert words in str(filter_reason(demand, several, POLICY))
-    assert (filter_reason(replace(demand, gpus=(2,)), several, POLICY) is None) == bool(siblings)
+    assert (filter_reason(replace(demand, pod_sets=(PodGpus(1, 2),)), several, POLICY) is None) == bool(siblings)
     assert filter_reason(job().demand, several, POLICY) is None
 
 

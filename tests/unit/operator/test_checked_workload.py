@@ -8,6 +8,7 @@ import pytest
 from gpu_relay.domain.decision import EvictWorkload, WithdrawReady
 from gpu_relay.domain.kueue.check import Admit, Note, answer, is_news
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload, checked_workload_of, with_pod
+from gpu_relay.domain.objects.demand import PodGpus
 
 CHECKS = {"gpu-relay"}
 
@@ -121,9 +122,10 @@ def with_sets(*sets: tuple[int, int, str | None], selectors: tuple[str, ...] = (
 def test_several_pod_sets_are_read() -> None:
     one = with_sets((1, 0, None), (1, 1, "4Gi"), (2, 4, "6Gi"))
     assert one.waits
-    assert (one.demand.gpus, one.demand.total_gpus, one.need_mib) == ((0, 1, 8), 9, 6144)
+    sizes = (PodGpus(1, 0), PodGpus(1, 1), PodGpus(2, 4))
+    assert (one.demand.pod_sets, one.demand.total_gpus, one.need_mib) == (sizes, 9, 6144)
     assert [each.name for each in one.pod_sets] == ["set-0", "set-1", "set-2"]
-    assert with_sets((1, 0, "4Gi")).demand.gpus == (1,), "the only pod may have its GPU by a ResourceClaim"
+    assert with_sets((1, 0, "4Gi")).demand.pod_sets == (PodGpus(),), "the only pod may have its GPU by a ResourceClaim"
 
 
 @pytest.mark.parametrize(
@@ -144,7 +146,7 @@ def test_partial_admission_counts() -> None:
     whole = raw()
     whole["spec"]["podSets"][0]["count"] = 4
     whole["status"]["admission"]["podSetAssignments"][0]["count"] = 3
-    assert checked_workload_of(whole, CHECKS).demand.gpus == (3,)
+    assert checked_workload_of(whole, CHECKS).demand.pod_sets == (PodGpus(3, 1),)
 
 
 def test_a_pin_names_every_gpu() -> None:

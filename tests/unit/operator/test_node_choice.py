@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import chain, permutations
+from itertools import permutations
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload, CheckEntry
+from gpu_relay.domain.objects.demand import PodGpus
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod_set import PodSet
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
+from gpu_relay.domain.queue.node_choice import spread_over
 from gpu_relay.domain.queue.node_packing import fills, pack
 from gpu_relay.domain.queue.placement import assign, explain_placement, next_for
 from tests.support.builders import MODEL_MIB, NOW, ago, candidate, job, lease, report
@@ -21,10 +23,14 @@ POLICY = Policy(preparations=0)
 LOADED = report(loaded=True, worker_allocated_mib=MODEL_MIB, worker_cap_mib=MODEL_MIB)
 
 
-def workload(name: str, *gpus: int, since: float = 60) -> CheckedWorkload:
-    """Return a Workload with pod sets of so many GPUs, whose quota was reserved so many seconds ago."""
+def workload(name: str, *gpus: int | PodGpus, since: float = 60) -> CheckedWorkload:
+    """Return a Workload with pod sets of so many GPUs, whose quota was reserved so many seconds ago.
+
+    A number stands for one pod.
+    """
     key, created = JobKey("vision", name, f"uid-{name}", WORKLOAD), ago(since)
-    sets = tuple(PodSet(f"set-{number}", gpus=each) for number, each in enumerate(gpus))
+    sizes = (each if isinstance(each, PodGpus) else PodGpus(1, each) for each in gpus)
+    sets = tuple(PodSet(f"set-{number}", size) for number, size in enumerate(sizes))
     entry = CheckEntry("gpu-relay", "Pending")
     return CheckedWorkload(
         key, "1", created, entry, reserved=True, reserved_since=created, pod_sets=sets, need_mib=1024
@@ -70,17 +76,65 @@ def brute_force(sizes: Sequence[int], free: Mapping[str, int]) -> bool:
 @given(st.lists(st.integers(0, 4), max_size=4), st.lists(st.integers(1, 4), max_size=4))
 def test_packing_finds_a_choice_if_there_is_one(sizes: list[int], capacities: list[int]) -> None:
     free = {f"node-{number}": gpus for number, gpus in enumerate(capacities)}
-    packed = pack(sizes, free)
+    packed = pack([PodGpus(1, size) for size in sizes], free)
     assert (packed is not None) == brute_force(sizes, free)
     if packed is not None:
-        placed = sorted(chain.from_iterable(packed.values()))
-        assert placed == [index for index, size in enumerate(sizes) if size], "each pod set has one node"
-        assert all(sum(sizes[index] for index in held) == free[node] for node, held in packed.items())
+        assert sorted(packed) == [index for index, size in enumerate(sizes) if size]
+        assert all(len(taken) == 1 for taken in packed.values()), "each pod has one node"
+        used = {node: sum(sizes[index] for index, taken in packed.items() if node in taken) for node in free}
+        assert all(gpus in {0, free[node]} for node, gpus in used.items()), "whole nodes"
+
+
+SETS = st.builds(PodGpus, st.integers(0, 4), st.integers(0, 3))
+
+
+@given(st.lists(SETS, max_size=4), st.lists(st.integers(1, 4), max_size=6))
+def test_pods_are_placed_right_wherever_the_scheduler_puts_them(sets: list[PodGpus], capacities: list[int]) -> None:
+    free = {f"node-{number}": gpus for number, gpus in enumerate(capacities)}
+    packed = pack(sets, free)
+    if packed is None:
+        return
+    assert sorted(packed) == [index for index, each in enumerate(sets) if each.total], "all that need GPUs"
+    users = {node: [index for index, taken in packed.items() if node in taken] for node in free}
+    for node, indexes in users.items():
+        spread = [index for index in indexes if len(packed[index]) > 1]
+        if spread:
+            assert indexes == spread and len(spread) == 1, "no other pod takes its place"
+            assert free[node] % sets[spread[0]].each == 0, "its pods leave no GPU over"
+        elif indexes:
+            assert sum(sets[index].total for index in indexes) == free[node]
+    for index, taken in packed.items():
+        assert sum(free[node] for node in taken) == sets[index].total or len(taken) == 1
+        assert len({free[node] for node in taken}) == 1
 
 
 def test_some_pod_sets_fill_a_node() -> None:
-    assert fills((1, 3, 2), 5) and fills((1, 3, 2), 6)
-    assert not fills((3, 3), 4) and not fills((0, 0), 1)
+    singles = [PodGpus(1, gpus) for gpus in (1, 3, 2)]
+    assert fills(singles, 5) and fills(singles, 6)
+    assert not fills([PodGpus(1, 3)] * 2, 4) and not fills([PodGpus(1, 0)], 1)
+    assert fills([PodGpus(4, 2)], 4) and not fills([PodGpus(4, 2)], 3) and not fills([PodGpus(4, 3)], 2)
+
+
+def test_a_pod_set_is_spread_over_equal_nodes_for_itself() -> None:
+    workers = PodGpus(3, 1)
+    assert pack([workers], {"a": 1, "b": 1, "c": 1}) == {0: ("a", "b", "c")}
+    assert pack([workers], {"a": 1, "b": 3, "c": 1}) == {0: ("b",)}, "one node if it can"
+    assert pack([workers], {"a": 1, "b": 2}) is None, "the scheduler could place two pods where one must be"
+    assert pack([PodGpus(), workers], {"a": 2, "b": 2}) is None, "a worker could take the place of the master"
+    assert pack([PodGpus(), workers], {"a": 1, "b": 1, "c": 1, "d": 1}) == {1: ("a", "b", "c"), 0: ("d",)}
+    assert pack([PodGpus(4, 2)], {"a": 4, "b": 4}) == {0: ("a", "b")}
+    assert spread_over(workload("w", 1, workers).demand, nodes(a=1, b=1, c=1, d=1)) == ("a", "b", "c")
+    assert spread_over(workload("w", 2).demand, nodes(a=2)) == ()
+
+
+def test_a_spread_workload_gets_all_of_its_nodes_or_nothing() -> None:
+    gpus, wide = nodes(a=1, b=1, c=1), workload("w", PodGpus(3, 1))
+    [(_, given)] = assign([wide], gpus, NOW, POLICY)
+    assert names(given) == ["a-0", "b-0", "c-0"]
+    assert not assign([wide], busy(gpus, "b-0"), NOW, POLICY)
+    (waits,) = explain_placement([wide], nodes(a=1, b=1), NOW, POLICY)
+    assert waits.reason == Reason.NO_GPU_FITS
+    assert "request 3 x 1; of the nodes that suit, a has 1, b has 1" in waits.message
 
 
 def test_a_workload_gets_whole_nodes_or_nothing() -> None:
@@ -101,7 +155,7 @@ def test_a_workload_that_no_nodes_fit_says_so() -> None:
     assert "node b has 4 GPUs" in three.message and "this one requests 3" in three.message
     (two,) = explain_placement([workload("w", 1, 1)], gpus, NOW, POLICY)
     assert two.reason == Reason.NO_GPU_FITS
-    assert "(1 and 1); of those that suit, a has 1" in two.message
+    assert "request 1 and 1; of the nodes that suit, a has 1" in two.message
     unmeasured = replace(gpus[0], node_labels={"nvidia.com/gpu.count": "2"})
     assert "residents measure 1 of them" in str(filter_reason(workload("w", 2).demand, unmeasured, POLICY))
 

@@ -15,6 +15,7 @@ from gpu_relay.domain.decision import (
     WithdrawReady,
 )
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload, CheckEntry
+from gpu_relay.domain.objects.demand import PodGpus
 from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.pod_set import PodSet
@@ -146,7 +147,7 @@ def proven(number: int, node: str) -> ProvenGpu:
 
 
 def test_the_last_proof_of_several_makes_all_ready() -> None:
-    sets = (PodSet("launcher", gpus=0), PodSet("master"), PodSet("worker", pods=1, gpus=2))
+    sets = (PodSet("launcher", PodGpus(1, 0)), PodSet("master"), PodSet("worker", PodGpus(1, 2)))
     one = view(workload(pod_sets=sets), owned_gpus=3)
     first = turn.plan(one)
     assert first.action == KeepProof(replace(proven(1, "node-1"), fence=FENCE, free_mib=FREE_MIB))
@@ -160,8 +161,21 @@ def test_the_last_proof_of_several_makes_all_ready() -> None:
     assert action.proven_mib == FREE_MIB - 3, "the least"
 
 
+def test_a_spread_pod_set_is_pinned_to_all_of_its_nodes() -> None:
+    sets = (PodSet("master"), PodSet("worker", PodGpus(2, 1)))
+    one = view(workload(pod_sets=sets), owned_gpus=3)
+    action = turn.plan(replace(one, proven_others=(proven(2, "node-2"), proven(3, "node-3")))).action
+    assert isinstance(action, MarkReady)
+    master, worker = action.pins
+    assert (master.pod_set, len(master.nodes)) == ("master", 1)
+    assert (worker.pod_set, len(worker.nodes)) == ("worker", 2)
+    assert {each.gpu for pin in action.pins for each in pin.gpus} == {"gpu-1", "gpu-2", "gpu-3"}
+    later = replace(worker, gpus=tuple(replace(each, fence=each.fence + 1) for each in worker.gpus))
+    assert later.node_label != worker.node_label, "a label of an earlier turn selects no node"
+
+
 def test_a_turn_without_all_of_its_gpus_ends() -> None:
-    both = (PodSet("main", gpus=2),)
+    both = (PodSet("main", PodGpus(1, 2)),)
     incomplete = view(workload(pod_sets=both), owned_gpus=1)
     taking = replace(incomplete, lease=replace(incomplete.lease, acquired=builders.ago(5)))
     assert turn.plan(taking).action is None, "the other Lease may still be taken"

@@ -89,7 +89,7 @@ class CheckedWorkload:
             tolerations=json.dumps([dict(each) for each in self.grant.tolerations]),
             needs_resident=True,
             memory_field=f"the annotation {words.ANNOTATION_GPU_MEMORY}",
-            gpus=tuple(each.gpus for each in self.pod_sets),
+            pod_sets=tuple(each.size for each in self.pod_sets),
         )
 
     @property
@@ -141,7 +141,7 @@ def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload
         deleting="deletionTimestamp" in meta,
         job_uid=text(mapping(meta.get("labels")).get(words.LABEL_JOB_UID)),
         pod_sets=pod_sets,
-        grant=sum((each.grant for each in pod_sets if each.gpus), Grant()),
+        grant=sum((each.grant for each in pod_sets if each.size.total), Grant()),
         objection=_unplaceable(pod_sets),
         flavors=_flavors(status),
         plain_pod=_plain_pod(meta),
@@ -160,7 +160,7 @@ def with_pod(workload: CheckedWorkload, pod: Object) -> CheckedWorkload:
 
 def _with_annotations(workload: CheckedWorkload) -> CheckedWorkload:
     """Return a Workload with what the metadata of its pods asks."""
-    using = [each for each in workload.pod_sets if each.gpus]
+    using = [each for each in workload.pod_sets if each.size.total]
     needs = [each.need for each in using] or [(0, "has no pod that requests a GPU")]
     objections = [workload.objection, *(why for _, why in needs), *(each.reserved_key for each in using)]
     limits = [limit for each in using if (limit := _max_outage(each.annotations)) is not None]
@@ -175,10 +175,10 @@ def _with_annotations(workload: CheckedWorkload) -> CheckedWorkload:
 
 def _unplaceable(pod_sets: tuple[PodSet, ...]) -> str:
     """Return why no choice of nodes can be right for all pods of a Workload; empty if one can."""
-    gpus = sum(each.gpus for each in pod_sets)
+    gpus = sum(each.size.total for each in pod_sets)
     if gpus > MOST_GPUS:
         return f"requests {gpus} GPUs, and may have at most {MOST_GPUS}"
-    selectors = {tuple(sorted(each.grant.node_labels.items())) for each in pod_sets if each.gpus}
+    selectors = {tuple(sorted(each.grant.node_labels.items())) for each in pod_sets if each.size.total}
     return "has pod sets with different node selectors: write the same ones" if len(selectors) > 1 else ""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gpu_relay.api import words
-from gpu_relay.domain.objects.demand import Grant
+from gpu_relay.domain.objects.demand import Grant, PodGpus
 from gpu_relay.domain.quantities import memory_mib
 from gpu_relay.domain.untrusted import digits, mapping, mappings, text, whole
 
@@ -21,12 +21,10 @@ _OWN_ANNOTATIONS = (words.LABEL_GPU, words.ANNOTATION_PROVEN_MIB, words.ANNOTATI
 
 @dataclass(frozen=True)
 class PodSet:
-    """A pod set as a Workload asks for it. Its pods run on one node: a pin applies to all of them."""
+    """A pod set as a Workload asks for it."""
 
     name: str
-    pods: int = 1
-    gpus: int = 1
-    """GPUs of all of its pods; 0 for pods that need none."""
+    size: PodGpus = field(default_factory=PodGpus)
     grant: Grant = field(default_factory=Grant)
     """The nodes on which its pods may run, by its template."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -76,8 +74,7 @@ def _pod_set(raw: Object, admitted: Mapping[str, Any], *, only: bool) -> PodSet:
     gpus = _gpus(mappings(spec.get("containers")))
     return PodSet(
         name,
-        pods,
-        max(1, gpus) if only else pods * gpus,
+        PodGpus(pods, max(1, gpus) if only else gpus),
         Grant(texts_of(spec.get("nodeSelector")), tuple(mappings(spec.get("tolerations")))),
         texts_of(meta.get("labels")),
         texts_of(meta.get("annotations")),

@@ -88,7 +88,7 @@ def filter_reason(demand: Demand, gpu: Candidate, policy: Policy) -> str | None:
             f"resident {resident} does not lend its GPU to namespace {demand.namespace}, only to its own and those of "
             f"its annotation {words.ANNOTATION_ALLOWED_NAMESPACES}"
         )
-    if demand.needs_resident and (gpu.siblings + 1 < gpu.node_gpus or not fills(demand.gpus, gpu.node_gpus)):
+    if demand.needs_resident and (gpu.siblings + 1 < gpu.node_gpus or not fills(demand.pod_sets, gpu.node_gpus)):
         return _partly_used(demand, gpu, resident)
     return _wrong_label(demand, gpu, resident) or _too_small(demand, resident, policy)
 
@@ -99,7 +99,7 @@ def _partly_used(demand: Demand, gpu: Candidate, resident: Resident) -> str:
         return f"node {resident.node} has {gpu.node_gpus} GPUs, and residents measure {gpu.siblings + 1} of them"
     return (
         f"node {resident.node} has {gpu.node_gpus} GPUs, of which the device plugin chooses those of a pod: a Workload "
-        f"must use all GPUs of its nodes, and this one requests {' and '.join(map(str, demand.gpus))}"
+        f"must use all GPUs of its nodes, and this one requests {demand.gpus_text}"
     )
 
 

@@ -17,8 +17,15 @@ def choose_nodes(demand: Demand, gpus: Sequence[Candidate]) -> tuple[Candidate, 
     """Return the GPUs of the first nodes that the pods of a Workload fill, ordered by name; none without such nodes."""
     nodes = _by_node(gpus)
     whole = {node: len(found) for node, found in nodes.items() if len(found) == found[0].node_gpus}
-    packed = pack(demand.gpus, whole)
-    return tuple(sorted((each for node in packed or () for each in nodes[node]), key=lambda each: each.gpu))
+    packed = pack(demand.pod_sets, whole) or {}
+    chosen = {node for taken in packed.values() for node in taken}
+    return tuple(sorted((each for node in chosen for each in nodes[node]), key=lambda each: each.gpu))
+
+
+def spread_over(demand: Demand, gpus: Sequence[Candidate]) -> tuple[str, ...]:
+    """Return the nodes over which the pods of one pod set are spread, of the GPUs that a Workload has."""
+    packed = pack(demand.pod_sets, {node: len(found) for node, found in _by_node(gpus).items()}) or {}
+    return tuple(node for taken in packed.values() if len(taken) > 1 for node in taken)
 
 
 def kept_for(
@@ -41,8 +48,7 @@ def kept_for(
 def too_few_nodes(demand: Demand, suitable: Sequence[Candidate]) -> str:
     """Return why the GPUs that suit a Workload do not fill nodes."""
     sizes = ", ".join(f"{node} has {len(found)}" for node, found in sorted(_by_node(suitable).items()))
-    wanted = " and ".join(str(size) for size in demand.gpus if size)
-    return f"needs nodes with exactly as many GPUs as its pod sets request ({wanted}); of those that suit, {sizes}"
+    return f"its pods must use all GPUs of their nodes, and request {demand.gpus_text}; of the nodes that suit, {sizes}"
 
 
 def _by_node(gpus: Sequence[Candidate]) -> dict[str, list[Candidate]]:

@@ -182,14 +182,14 @@ def _pins(workload: CheckedWorkload, gpus: Sequence[ProvenGpu]) -> tuple[Pin, ..
     nodes: dict[str, list[ProvenGpu]] = {}
     for each in gpus:
         nodes.setdefault(each.node, []).append(each)
-    packed = pack(workload.demand.gpus, {node: len(found) for node, found in nodes.items()})
+    packed = pack(workload.demand.pod_sets, {node: len(found) for node, found in sorted(nodes.items())})
     if packed is None:
         return None
     pins = []
-    for node, pod_sets in sorted(packed.items()):
-        for index in pod_sets:
-            taken, nodes[node] = nodes[node][: workload.demand.gpus[index]], nodes[node][workload.demand.gpus[index] :]
-            pins.append(Pin(workload.pod_sets[index].name, tuple(taken)))
+    for index, names in sorted(packed.items()):
+        size = workload.demand.pod_sets[index].total // len(names)
+        taken = [nodes[name].pop(0) for name in names for _ in range(size)]
+        pins.append(Pin(workload.pod_sets[index].name, tuple(taken)))
     return tuple(pins)
 
 
