@@ -32,6 +32,7 @@ class Owner:
 @dataclass(frozen=True)
 class _Birth:
     version: int
+    namespace: str
     name: str
     gpu: str
     fence: int
@@ -49,6 +50,8 @@ class Births:
     owners: dict[str, list[Owner]] = field(default_factory=dict)
     """Each GPU's owners, oldest first."""
     _births: list[_Birth] = field(default_factory=list)
+    _ordered: dict[tuple[str, str], float] = field(default_factory=dict)
+    """When the creation of each pod was last ordered (monotonic, seconds), by its namespace and name."""
     _reported: dict[str, float] = field(default_factory=dict)
     """When each GPU's resident last answered (monotonic, seconds)."""
 
@@ -58,10 +61,25 @@ class Births:
             self._reported[resident.uuid.lower()] = time.monotonic()
 
     def ordered(self, pod: Object) -> None:
-        """Law 1: a pod is created on a new measurement of its GPU, even if that GPU ends before the pod exists."""
+        """Law 1: a creation is ordered on a new measurement with enough memory, even if the GPU ends before the pod.
+
+        The order may arrive late. What another process takes meanwhile, no operator can know.
+        """
         meta = pod["metadata"]
-        if _PROOF in meta.get("annotations", {}):
-            self._expect_new_measurement(gpu_of(pod), f"the creation of {meta['name']} was ordered")
+        self._ordered[meta["namespace"], meta["name"]] = now = time.monotonic()
+        if _PROOF not in meta.get("annotations", {}):
+            return
+        gpu = gpu_of(pod)
+        self._expect_new_measurement(gpu, f"the creation of {meta['name']} was ordered")
+        for resident in self.stage.lenders.of_gpu(gpu):
+            self._expect_memory(f"the creation of {meta['name']} was ordered", gpu, resident.scripted, now)
+
+    def _expect_memory(self, what: str, gpu: str, resident: ScriptedResident, ordered: float, taken: int = 0) -> None:
+        """Expect the memory that a pod needs, without what was `taken`, in MiB, since the pod was ordered."""
+        just_began = ordered - self.stage.happenings.began.get(gpu, 0.0) < _NOTICED
+        free = resident.report()["free_mib"]
+        if not just_began and (resident.loaded or free + taken < 10_240):
+            self.violated(f"{what} while {free} MiB are free, loaded {resident.loaded}")
 
     def _expect_new_measurement(self, gpu: str, what: str) -> None:
         age = time.monotonic() - self._reported.get(gpu, float("-inf"))
@@ -75,9 +93,8 @@ class Births:
             if entry["state"] != READY or not labels:
                 continue
             gpu, fence = labels["gpurelay.dev/gpu"], int(labels["gpurelay.dev/fence"])
-            ready = _Birth(
-                0, f"the permission for {workload}", gpu, fence, labels["gpurelay.dev/workload-uid"], plain=False
-            )
+            owner = labels["gpurelay.dev/workload-uid"]
+            ready = _Birth(0, "", f"the permission for {workload}", gpu, fence, owner, plain=False)
             self._expect_new_measurement(gpu, f"{ready.name} was created")
             self._expect_alone(ready, live)
             for resident in self.stage.lenders.of_gpu(gpu):
@@ -88,6 +105,7 @@ class Births:
         meta, labels = pod["metadata"], pod["metadata"]["labels"]
         birth = _Birth(
             int(meta["resourceVersion"]),
+            meta["namespace"],
             meta["name"],
             labels["gpurelay.dev/gpu"],
             int(labels["gpurelay.dev/fence"]),
@@ -110,13 +128,11 @@ class Births:
     def _created_beside(self, birth: _Birth, pod: ResidentPod) -> None:
         """Judge a pod created on a GPU that has a resident."""
         resident, now = pod.scripted, time.monotonic()
-        report = resident.report()
-        just_began = now - self.stage.happenings.began.get(birth.gpu, 0.0) < _NOTICED
         # Between Ready and the pod, or its replacement, another process may take memory: no operator can prevent that.
         taken = (resident.other_mib + resident.faults.leak_mib) if birth.plain else 0
-        if not just_began and (resident.loaded or report["free_mib"] + taken < 10_240):
-            self.violated(f"{birth.name} was created while {report['free_mib']} MiB are free, loaded {resident.loaded}")
-        hold = report["hold"]
+        ordered = self._ordered.get((birth.namespace, birth.name), now)
+        self._expect_memory(f"{birth.name} was created", birth.gpu, resident, ordered, taken)
+        hold = resident.report()["hold"]
         if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
             self.violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")
         if not birth.plain and pod.silent_since is not None and now - pod.silent_since > _NOTICED:

@@ -19,7 +19,8 @@ _RECOVERY = 4.0
 _HELD = 1.5
 """Seconds after which a second resident pod of a GPU must be under the hold of the turn."""
 _FOR_GOOD = 0.5
-_SMALL_MODEL, _NOTEBOOK, _TAKEN = 8000, 5000, 6000
+_SMALL_MODEL, _NOTEBOOK, _TAKEN = 8000, 6500, 6000
+"""MiB. A notebook leaves too little for a job, however large the context of the resident is."""
 
 
 async def node_replaced(stage: Stage, draw: Random) -> None:
