@@ -126,6 +126,7 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         hold_file=settings.hold_file,
         timeouts=timeouts,
         preload=settings.preload,
+        idle_unload=settings.idle_unload,
         ready_when_loaded=settings.ready_when == "loaded",
     )
     zygote = ZygoteClient(settings.log_level, settings.load_timeout) if settings.standby else None

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 MIB = 1 << 20
+_SHORTEST_IDLE = 10.0
 
 
 class Settings(BaseSettings):
@@ -36,6 +37,13 @@ class Settings(BaseSettings):
         "serving",
         description="what decides /ready. serving: the server answers, with 503 while the GPU is lent out; loaded: the "
         "model is on the device (needs SAM3_PRELOAD=true)",
+    )
+    idle_unload: float = Field(
+        0.0,
+        ge=0,
+        le=7 * 24 * 3600,
+        description="seconds without a request after which the model is unloaded, 10 at least; the next request loads "
+        "it, from the standby, as memory allows; 0: never",
     )
     standby: bool = Field(
         True,
@@ -151,8 +159,22 @@ class Settings(BaseSettings):
             )
         return self
 
+    @field_validator("idle_unload")
+    @classmethod
+    def _lasts(cls, value: float) -> float:
+        if 0 < value < _SHORTEST_IDLE:
+            raise ValueError(
+                f"{value:g} is too short: the operator must see that a load has succeeded; write 10 or more"
+            )
+        return value
+
     @model_validator(mode="after")
     def _can_become_ready(self) -> "Settings":
+        if self.ready_when == "loaded" and self.idle_unload:
+            raise ValueError(
+                "SAM3_READY_WHEN=loaded contradicts SAM3_IDLE_UNLOAD: without the model the server is not ready, "
+                "gets no request, and never loads it again"
+            )
         if self.ready_when == "loaded" and not self.preload:
             raise ValueError(
                 "SAM3_READY_WHEN=loaded needs SAM3_PRELOAD=true: a server that is not ready gets no request, "

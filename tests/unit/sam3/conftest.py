@@ -117,6 +117,7 @@ async def resident(
         timeouts=LIMITS,
         preload=options.get("preload", False),
         ready_when_loaded=options.get("ready_when_loaded", False),
+        idle_unload=options.get("idle_unload", 0.0),
     )
     cpu = Script(ScriptedGpu(), need_mib=0)
     fallback = CpuFallback(cpu.launch, LIMITS, 2) if options.get("fallback") else None

@@ -2,7 +2,8 @@
 
     unload     place the hold ─► abort a load ─► drain ─► end the worker ─► measure ─► prepare a standby
     load       end the hold ─► memory measured free ─► attach the standby ─► probe
-    reconcile  end an expired hold ─► start what the host had no memory for ─► load again once memory is free
+    reconcile  end an expired hold ─► start what the host had no memory for ─► unload an idle model ─► load again
+               once memory is free
 
 The hold is placed before the first await of an unload, so no request is admitted between the order and the unload.
 """
@@ -23,6 +24,7 @@ from sam3_server.residency.gpu_measurement import ReadMemory, measure
 from sam3_server.residency.hold import Claim, Hold, Terms
 from sam3_server.residency.hold_file import HoldFile
 from sam3_server.residency.hold_keeper import HoldKeeper
+from sam3_server.residency.idle_unload import IdleUnload
 from sam3_server.residency.in_flight import InFlight
 from sam3_server.residency.load_permission import LoadPermission
 from sam3_server.residency.loader import Loader
@@ -74,6 +76,9 @@ class Coordinator:
         permission = LoadPermission(self.holds, read_memory, policy.need_mib)
         self._loader = Loader(self.model, self.holds, permission, self.pool, self._reload, self.durations, metrics, now)
         self._unloader = Unloader(self.model, self.pool, self.in_flight, read_memory, self.durations, metrics, now)
+        self.idle_unload = IdleUnload(
+            policy.idle_unload, self.model, self.holds, self.in_flight, self._unloader, self._standby
+        )
         self._reconciling: asyncio.Task[None] | None = None
 
     @property
@@ -229,6 +234,7 @@ class Coordinator:
         if self.holds.expire():
             self._reload.request()
         await self._reconcile_standby()
+        await self.idle_unload.reconcile()
         if self.state is State.UNLOADED and self._reload.due(self.now()):
             with contextlib.suppress(Exception):  # logged where it failed, kept in `error`, tried again after a delay
                 await self.load_once()

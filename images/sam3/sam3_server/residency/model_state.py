@@ -34,6 +34,11 @@ class ModelState:
         """Seconds in which the model answered, since the server's start."""
         return self._served + (self._now() - self._entered_at if self.current in SERVING else 0.0)
 
+    @property
+    def seconds_in_state(self) -> float:
+        """Seconds since the current state was entered."""
+        return self._now() - self._entered_at
+
     def enter(self, state: State) -> None:
         """Change the state, and log the change."""
         if state is not self.current:

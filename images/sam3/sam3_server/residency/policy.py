@@ -13,7 +13,8 @@ class Policy:
 
     `host` decides whether a standby fits into host memory, `held_wait` is how long requests wait for the end of a turn,
     and `hold_file` is where a hold is kept for a server that is restarted. `preload` keeps the model loaded without a
-    request, `ready_when_loaded` makes the server ready only while it is loaded.
+    request, `ready_when_loaded` makes the server ready only while it is loaded. After `idle_unload` without a request,
+    the model is unloaded; 0 keeps it.
     """
 
     need_mib: int
@@ -26,3 +27,4 @@ class Policy:
     timeouts: WorkerTimeouts
     preload: bool = False
     ready_when_loaded: bool = False
+    idle_unload: float = 0.0

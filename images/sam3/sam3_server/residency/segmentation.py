@@ -46,6 +46,7 @@ class SegmentationService:
             TooManyRequestsError: this client has too many of them.
 
         """
+        await self._coordinator.idle_unload.wait()
         admission = self._coordinator.admission
         if self._coordinator.cpu_fallback is None:
             async with admission.admit(client, lambda: self._coordinator.state):
