@@ -26,6 +26,7 @@ _WEBHOOKS = "kueue-webhook-service"
 _SECRET = "kueue-webhook-server-cert"
 _CONFIG = "kueue-manager-config"
 _MANIFESTS = "default.yaml"
+_OUR_KIND = "YoloTrainingJob.v1alpha1.gpurelay.dev"
 #: What a cluster of pods needs and a process does not.
 _LEFT_OUT = frozenset({"Deployment", "APIService", "Service"})
 _START_SECONDS = 120.0
@@ -103,8 +104,9 @@ class Kueue:
             "featureGates": {"VisibilityOnDemand": False},
             "integrations": {
                 "frameworks": ["batch/job", "pod"],
-                "externalFrameworks": ["YoloTrainingJob.v1alpha1.gpurelay.dev"],
+                "externalFrameworks": [_OUR_KIND],
             },
+            "multiKueue": {"externalFrameworks": [{"name": _OUR_KIND}]},
         }  # fmt: skip
 
     def _mount_certificates(self, client: httpx.Client) -> bool:

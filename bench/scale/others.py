@@ -18,6 +18,8 @@ _JOBS = f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs"
 _KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
 _LABEL = "batch.kubernetes.io/job-name"
 _POLL = 0.25
+_QUOTAS = 2
+"""GPUs of quota for each GPU, with the operator's check."""
 
 
 class Way(StrEnum):
@@ -68,8 +70,12 @@ def create_check(stage: Stage) -> None:
 
 
 def _create_queue(stage: Stage, way: Way) -> None:
-    """Create a ClusterQueue with all GPUs, and a LocalQueue."""
-    resources = [{"name": "nvidia.com/gpu", "nominalQuota": stage.gpus}]
+    """Create a ClusterQueue with all GPUs, and a LocalQueue.
+
+    With the check, the quota is that of docs/any-training.md: as many Workloads again wait for the check.
+    """
+    quota = stage.gpus * _QUOTAS if way is Way.CHECK else stage.gpus
+    resources = [{"name": "nvidia.com/gpu", "nominalQuota": quota}]
     group = {"coveredResources": ["nvidia.com/gpu"], "flavors": [{"name": way, "resources": resources}]}
     queue: dict[str, Any] = {"namespaceSelector": {}, "resourceGroups": [group]}
     if way is Way.CHECK:

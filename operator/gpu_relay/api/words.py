@@ -34,6 +34,7 @@ ADMISSION_CONTROLLER = f"{GROUP}/turn"
 ANNOTATION_MAX_OUTAGE = f"{GROUP}/max-outage"
 ANNOTATION_MIN_SERVE = f"{GROUP}/min-serve"
 ANNOTATION_IDLE_AFTER = f"{GROUP}/idle-after"
+ANNOTATION_TRAINING_WINDOWS = f"{GROUP}/training-windows"
 ANNOTATION_ALLOWED_NAMESPACES = f"{GROUP}/allowed-namespaces"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 MANAGED_BY = "gpu-relay"
@@ -54,6 +55,10 @@ ANNOTATION_PORT = f"{GROUP}/port"
 LEADER_LEASE = "gpu-relay-leader"
 LABEL_LOCAL_QUEUE = "kueue.x-k8s.io/queue-name"
 """A label of Kueue: the LocalQueue that admits the job."""
+LABEL_PREBUILT_WORKLOAD = "kueue.x-k8s.io/prebuilt-workload-name"
+"""A label of Kueue: the Workload that exists for the job already. MultiKueue sets it in a worker cluster."""
+MULTIKUEUE = "kueue.x-k8s.io/multikueue"
+"""The value of `spec.managedBy` for jobs that MultiKueue runs in another cluster."""
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 """A label of Kubernetes on each node; it is not always the node's name."""
 LABEL_PIN = f"{GROUP}/pin"
@@ -132,6 +137,10 @@ class Reason(Described):
     RESIDENT_SERVING = (
         "ResidentServing",
         "The resident was unloaded for `maxOutage`; it serves for `minServe` before the next turn.",
+    )
+    OUTSIDE_TRAINING_WINDOW = (
+        "OutsideTrainingWindow",
+        "The resident lends its GPU at certain times of the week; the message has the next one.",
     )
     RESIDENT_BUSY = "ResidentBusy", "The job waits until the resident is idle, and the resident gets requests."
     WAITING_FOR_BACKOFF = "WaitingForBackoff", "The last attempt failed; the job is tried again after a pause."

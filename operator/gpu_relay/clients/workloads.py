@@ -85,17 +85,8 @@ class WorkloadStore:
             "metadata": {
                 "name": f"{words.KIND.lower()}-{job.key.name[:30]}-{job.key.uid[:8]}",
                 "namespace": job.key.namespace,
-                "labels": {words.LABEL_JOB: job.key.name, words.LABEL_JOB_UID: job.key.uid},
+                **_ownership(job),
                 "annotations": {_REQUEST: request_hash(template)},
-                "ownerReferences": [
-                    {
-                        "apiVersion": words.API_VERSION,
-                        "kind": words.KIND,
-                        "name": job.key.name,
-                        "uid": job.key.uid,
-                        "controller": True,
-                    }
-                ],
             },
             "spec": {
                 "queueName": job.local_queue,
@@ -108,6 +99,22 @@ class WorkloadStore:
         except KubeError as error:
             if not error.already_exists:
                 raise
+
+    async def adopt(self, job: Job) -> None:
+        """Make a job the owner of the Workload that its label names, if that exists and has no owner.
+
+        Raises KubeError: conflict if the Workload has changed.
+        """
+        path = f"{_API}/namespaces/{job.key.namespace}/{PLURAL}/{job.prebuilt_workload}"
+        try:
+            meta = (await self._kube.get(path))["metadata"]
+        except KubeError as error:
+            if not error.not_found:
+                raise
+            return
+        if not any(each.get("controller") for each in meta.get("ownerReferences", ())):
+            version = {"uid": meta["uid"], "resourceVersion": meta["resourceVersion"]}
+            await self._kube.merge(path, {"metadata": version | _ownership(job)})
 
     async def delete(self, workload: Workload) -> None:
         """Delete a Workload."""
@@ -178,6 +185,21 @@ class WorkloadStore:
             "status": {"conditions": [condition]},
         }
         await self._kube.apply(f"{_path(workload)}/status", body)
+
+
+def _ownership(job: Job) -> Object:
+    """Return the metadata that makes a Workload a job's."""
+    owner = {
+        "apiVersion": words.API_VERSION,
+        "kind": words.KIND,
+        "name": job.key.name,
+        "uid": job.key.uid,
+        "controller": True,
+    }
+    return {
+        "labels": {words.LABEL_JOB: job.key.name, words.LABEL_JOB_UID: job.key.uid},
+        "ownerReferences": [owner],
+    }
 
 
 def pod_set_template(pod: Object) -> Object:

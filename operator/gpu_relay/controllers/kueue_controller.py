@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from gpu_relay.api.words import MULTIKUEUE
 from gpu_relay.clients.workloads import pod_set_template, request_hash
 from gpu_relay.controllers.apply import Applier, Change, Outcome
 from gpu_relay.controllers.runtime.store import Cache
@@ -12,7 +13,9 @@ from gpu_relay.domain.kueue import admission
 from gpu_relay.domain.kueue.admission import AdmissionView
 from gpu_relay.domain.kueue.workload import (
     AdmissionAction,
+    AdoptWorkload,
     AskForQuota,
+    ChangeAction,
     ChangeRequest,
     FinishWorkload,
     ReturnQuota,
@@ -37,6 +40,8 @@ class KueueController:
 
     def concerns(self, job: Job) -> bool:
         """True for a job that Kueue manages, or has managed."""
+        if job.spec.managed_by not in {None, MULTIKUEUE}:
+            return False
         return bool(job.local_queue) or job.key.uid in self.cache.workloads
 
     def admits(self, job: Job) -> bool:
@@ -65,7 +70,7 @@ class KueueController:
 
     async def reconcile(self, uid: str) -> float | None:
         """Reconcile one job; return the seconds until the next reconcile, None to wait for a change."""
-        job = self.cache.jobs.get(uid)
+        job = self.cache.job(uid)
         if job is None:
             return None
         if job.local_queue and await self.is_found_later():
@@ -73,7 +78,7 @@ class KueueController:
         template = pod_set_template(requested_pod(job, self.defaults))
         absence = self.effects.workloads.absence
         view = AdmissionView(self.effects.clock.now(), job, self._workload(job), request_hash(template), absence)
-        decision = admission.plan(view)
+        decision = admission.plan_delegated(view) if job.spec.managed_by else admission.plan(view)
         applier = Applier(self.effects.jobs, self.effects.events)
         await applier.publish_resumption(job)
         change = Change(job, job.next_attempt, decision.status, decision.events)
@@ -85,12 +90,21 @@ class KueueController:
         return self.cache.workloads.get(job.key.uid)
 
     async def _take(self, job: Job, action: AdmissionAction | None) -> None:
-        if action is not None:
-            logger.info("%s: %s", job.key, type(action).__name__)
-        store, now = self.effects.workloads, self.effects.clock.now()
+        if action is None:
+            return
+        logger.info("%s: %s", job.key, type(action).__name__)
+        store = self.effects.workloads
         match action:
             case AskForQuota():
                 await store.create(job, pod_set_template(requested_pod(job, self.defaults)))
+            case AdoptWorkload():
+                await store.adopt(job)
+            case _:
+                await self._change(action)
+
+    async def _change(self, action: ChangeAction) -> None:
+        store, now = self.effects.workloads, self.effects.clock.now()
+        match action:
             case WithdrawRequest(workload):
                 await store.delete(workload)
             case ChangeRequest(workload, queue, priority):

@@ -158,9 +158,9 @@ class Manager:
 
     def _observe_job(self, raw: Object, deleted: bool) -> None:
         meta = raw["metadata"]
-        before = self._cache.jobs.get(meta["uid"])
+        before = self._cache.job(meta["uid"])
         self._cache.observe_job(raw, deleted=deleted)
-        after = self._cache.jobs.get(meta["uid"])
+        after = self._cache.job(meta["uid"])
         self._lag.observed(meta["uid"], meta["resourceVersion"], deleted=deleted)
         self._reconcile_admission(meta["uid"])
         self._reconcile_preparation(meta["uid"])
@@ -190,7 +190,7 @@ class Manager:
         self._workloads.observe(raw, deleted=deleted)
         uid = self._cache.observe_workload(raw, deleted=deleted)
         self._lag.observed(raw["metadata"]["uid"], raw["metadata"]["resourceVersion"], deleted=deleted)
-        job = self._cache.jobs.get(uid)
+        job = self._cache.job(uid)
         if job is None:
             return
         self._reconcile_admission(uid)
@@ -199,7 +199,7 @@ class Manager:
         self._queue_soon()
 
     def _reconcile_admission(self, uid: str) -> None:
-        job = self._cache.jobs.get(uid)
+        job = self._cache.job(uid)
         if job is not None and self._kueue.concerns(job):
             self._queue.put(_ADMISSION + uid)
 

@@ -2,6 +2,7 @@
 
 import logging
 from datetime import datetime
+from itertools import chain
 
 from gpu_relay.clients.clock import Clock
 from gpu_relay.clients.jobs import JobStore
@@ -19,7 +20,7 @@ class TTLController:
 
     def __init__(self, cache: Cache, jobs: JobStore, clock: Clock) -> None:
         self._clock = clock
-        self._ended = cache.jobs.part(lambda job: expires_at(job) is not None)
+        self._ended = [store.part(lambda job: expires_at(job) is not None) for store in (cache.jobs, cache.delegated)]
         self._jobs = jobs
         self._isolation = Isolation("finished", clock.monotonic)
 
@@ -27,7 +28,7 @@ class TTLController:
         """Delete what is due; return the seconds until the next job is due, None if there is none."""
         now = self._clock.now()
         waits: list[float] = []
-        for cached in self._ended.values():
+        for cached in chain.from_iterable(part.values() for part in self._ended):
             due = expires_at(cached)
             if due is None:
                 continue

@@ -44,6 +44,11 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
         "The turn begins when the resident has served for its minServe, or has had no request for its idleAfter.",
         "The annotations gpurelay.dev/max-outage and gpurelay.dev/min-serve on the resident's pod set both clocks.",
     ),
+    Reason.OUTSIDE_TRAINING_WINDOW: (
+        "It begins by itself in the next training window.",
+        "The annotation gpurelay.dev/training-windows on the resident's pod sets the windows.",
+        "spec.gpu.startWhen: ResidentIdle waits for an idle resident instead; it takes a new job.",
+    ),
     Reason.RESIDENT_BUSY: (
         "It begins as soon as the resident has had no request for spec.gpu.idleFor.",
         "spec.gpu.startWhen: Immediately would not wait for that; it takes a new job.",

@@ -14,7 +14,8 @@ from tests.support import specs
 from tests.support.builders import job, lease, report, resident
 
 DECISIONS = {
-    "priority", "preemptible", "suspend", "backoffLimit", "activeDeadlineSeconds", "ttlSecondsAfterFinished",
+    "priority", "preemptible", "suspend", "managedBy", "backoffLimit", "activeDeadlineSeconds",
+    "ttlSecondsAfterFinished",
     "gpu.residentSelector.matchLabels{}", "gpu.sharing", "gpu.startWhen", "gpu.idleFor", "gpu.yieldToResident",
 }  # fmt: skip
 """Fields that the operator itself uses; other tests show what each does."""

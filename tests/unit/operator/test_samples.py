@@ -9,8 +9,8 @@ from pydantic import BaseModel
 from devcluster.paths import REPOSITORY
 from gpu_relay.api.v1alpha1 import YoloTrainingJobSpec
 
-LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri", "resumeFrom"}
-"""Fields that exclude others: a ResourceClaim replaces the extended resource, a URI the volume."""
+LEFT_OUT = {"gpu.resourceClaimName", "dataset.uri", "dataset.sha256", "output.uri", "resumeFrom", "managedBy"}
+"""Fields that exclude others: a ResourceClaim replaces the resource, a URI the volume, a controller this operator."""
 
 
 def sample(name: str) -> dict[str, Any]:

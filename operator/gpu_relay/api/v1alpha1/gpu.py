@@ -63,5 +63,5 @@ class Gpu(ApiType):
         default=False,
         description="true bounds the resident's outage during a long training: when the resident was unloaded for "
         "`maxOutage` and had to refuse requests, the training stops at a checkpoint, the resident serves for "
-        "`minServe`, and the training resumes.",
+        "`minServe`, and the training resumes. It also stops at the end of a training window of the resident.",
     )

@@ -42,7 +42,7 @@ class YoloTrainingJobSpec(ApiType):
                 ),
                 _OFFLINE_NEEDS_VOLUME,
             ]
-            + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom")]
+            + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom", "managedBy")]
             + MODE_RULES
             + RESUME_RULES
         }
@@ -120,6 +120,14 @@ class YoloTrainingJobSpec(ApiType):
         default=None,
         description="Experiment tracking with MLflow, TensorBoard and Weights & Biases. Default: none. It may be "
         "changed; the change applies from the next attempt.",
+    )
+    managed_by: str | None = Field(
+        default=None,
+        max_length=63,
+        pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9._-]+$",
+        description="The controller that runs the job; absent: this operator. `kueue.x-k8s.io/multikueue`: MultiKueue "
+        "runs it in another cluster and copies its status back, as with batch/v1. Of jobs with another value, this "
+        "operator does nothing but delete them by `ttlSecondsAfterFinished`.",
     )
     pod_template: PodTemplate = Field(default=PodTemplate(), description="Settings of the training pod.")
 

@@ -60,7 +60,8 @@ class Resync:
     async def read(self) -> set[str]:
         """Read full lists into the cache; return the UIDs of all jobs. Raise KubeError."""
         cache, known_before = self._cache, self._lag.known()
-        stores: tuple[Store[Any], ...] = (cache.jobs, cache.unreadable, cache.residents, cache.workloads, cache.checked)
+        of_jobs: tuple[Store[Any], ...] = (cache.jobs, cache.delegated, cache.unreadable)
+        stores = (*of_jobs, cache.residents, cache.workloads, cache.checked)
         known = [store.begin_relist() for store in stores]
         jobs, residents, workloads, checked = (Listed(self._isolation) for _ in range(4))
         async for raw in self._kube.each(self._effects.jobs.list_path):
@@ -74,8 +75,8 @@ class Resync:
         for raw in await self._effects.checks.list():
             checked.take_in(raw, self._observe_checked)
         self._lag.listed(jobs.versions | residents.versions | workloads.versions, known_before, self._monotonic())
-        lists = (jobs, jobs, residents, workloads, checked)
-        shown = (set(jobs.versions), set(jobs.versions), set(residents.versions), stood_for, set(checked.versions))
+        lists = (jobs, jobs, jobs, residents, workloads, checked)
+        shown = (*(set(jobs.versions) for _ in of_jobs), set(residents.versions), stood_for, set(checked.versions))
         for store, listed, uids, before in zip(stores, lists, shown, known, strict=True):
             gone = store.end_relist(uids, before) if listed.complete else ()
             if gone:

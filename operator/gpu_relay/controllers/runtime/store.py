@@ -140,6 +140,8 @@ class Cache:
         self.trusts = trusts_residents_of
         self._resident_port = resident_port
         self.jobs: Store[Job] = Store()
+        self.delegated: Store[Job] = Store()
+        """Jobs that another controller runs, by `spec.managedBy`; none of them is in `jobs`."""
         self.unreadable: Store[UnreadableJob] = Store()
         """Jobs that exist and cannot be read: no decision is made about them, and they do not count as deleted."""
         self.residents: Store[ResidentPod] = Store(monotonic)
@@ -151,20 +153,30 @@ class Cache:
     def observe_job(self, raw: Object, *, deleted: bool = False) -> None:
         """Store a job from a watch or a list."""
         uid, version = raw["metadata"]["uid"], raw["metadata"]["resourceVersion"]
+        stores: tuple[Store[Any], ...] = (self.jobs, self.delegated, self.unreadable)
         if deleted:
-            self.jobs.remove(uid, version)
-            self.unreadable.remove(uid, version)
+            for store in stores:
+                store.remove(uid, version)
             return
-        if self.jobs.outdates(uid, version) or self.unreadable.outdates(uid, version):
+        if any(store.outdates(uid, version) for store in stores):
             return
+        own, item = self._place_of(raw)
+        for store in stores:
+            if store is not own:
+                store.remove(uid, version)
+        own.put(uid, version, item)
+
+    def _place_of(self, raw: Object) -> tuple[Store[Any], Job | UnreadableJob]:
+        """Return a job, and the store that it belongs to."""
         try:
             job = job_of(raw)
         except UnreadableJobError as error:
-            self.jobs.remove(uid, version)
-            self.unreadable.put(uid, version, error.job)
-        else:
-            self.unreadable.remove(uid, version)
-            self.jobs.put(uid, version, job)
+            return self.unreadable, error.job
+        return self.delegated if job.spec.managed_by else self.jobs, job
+
+    def job(self, uid: str) -> Job | None:
+        """Return a job, also one that another controller runs; None if it is not known, or cannot be read."""
+        return self.jobs.get(uid) or self.delegated.get(uid)
 
     def observe_workload(self, raw: Object, *, deleted: bool = False) -> str:
         """Store a Workload from a watch or a list; return its job's UID, empty for other Workloads."""

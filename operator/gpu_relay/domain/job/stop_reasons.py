@@ -12,6 +12,7 @@ from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.outage import is_exhausted
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.training_windows import has_closed
 from gpu_relay.domain.turn_view import TurnView
 
 
@@ -64,8 +65,16 @@ def _start_is_overdue(view: TurnView, pod: TrainingPod) -> Stop | None:
 
 
 def _must_yield(view: TurnView, job: Job) -> Stop | None:
-    """Return why a job must yield to its resident, which has refused requests; None if it need not."""
-    if not job.spec.gpu.yield_to_resident or view.report is None or not view.report.refused:
+    """Return why a job must yield to its resident; None if it need not.
+
+    Its training window has ended; or it has refused requests, and its outage is exhausted.
+    """
+    gpu = job.spec.gpu
+    if not gpu.yield_to_resident or view.resident is None:
+        return None
+    if gpu.start_when == "Immediately" and has_closed(view.resident, view.now):
+        return Stop(Reason.YIELDING_TO_RESIDENT, f"the training window of resident {view.resident} has ended")
+    if view.report is None or not view.report.refused:
         return None
     if not is_exhausted(view.lease, view.clocks, view.now):
         return None

@@ -9,7 +9,7 @@ A Workload represents the job in Kueue's queue and requests what its training po
 The state of the admission is in the Workload alone, so the operator can crash after any step (law 4).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from gpu_relay.api.words import TERMINAL_PHASES, ConditionType, Phase, Reason
@@ -17,6 +17,7 @@ from gpu_relay.domain.decision import EventRecord, GenericDecision
 from gpu_relay.domain.job import status
 from gpu_relay.domain.kueue.workload import (
     AdmissionAction,
+    AdoptWorkload,
     AskForQuota,
     ChangeRequest,
     FinishWorkload,
@@ -74,14 +75,45 @@ def plan(view: AdmissionView) -> Decision:
         return _finish(view, workload)
     if job.status.phase in _IN_A_TURN:
         return _follow_turn(view, workload)
+    if job.prebuilt_workload and job.local_queue and not view.absence:
+        return _follow_prebuilt(view, workload)
     if not job.local_queue or job.spec.suspend:
-        return Decision.act(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
+        return _withdraw(workload)
     if view.absence:
-        message = f"the label names {_queue(job)}, but {view.absence}"
-        return _wait(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
+        return _without_kueue(view)
     if workload is None:
         return Decision.act(AskForQuota(), requeue_after=_SILENCE)
     return _follow_request(view, workload)
+
+
+def plan_delegated(view: AdmissionView) -> Decision:
+    """Decide the next step of one job that MultiKueue runs in another cluster, and whose status it copies from there.
+
+    The operator creates the Workload, and says why the job waits until quota is reserved.
+    """
+    job, workload = view.job, view.workload
+    if job.deleting or job.status.phase in TERMINAL_PHASES or not job.local_queue:
+        return Decision.wait()
+    if job.spec.suspend:
+        return replace(_withdraw(workload), status=status.suspended(job, view.now) if workload is None else None)
+    if view.absence:
+        return _without_kueue(view)
+    if workload is None:
+        return Decision.act(AskForQuota(), requeue_after=_SILENCE)
+    if workload.holds("Finished"):
+        return Decision.wait()  # the job's status follows
+    if workload.reserved and not workload.holds("Evicted") and workload.priority == job.spec.priority:
+        return Decision(events=_admitted(job) if workload.admitted else ())
+    return _follow_request(view, workload)
+
+
+def _withdraw(workload: Workload | None) -> Decision:
+    return Decision.act(WithdrawRequest(workload) if workload is not None and not workload.deleting else None)
+
+
+def _without_kueue(view: AdmissionView) -> Decision:
+    message = f"the label names {_queue(view.job)}, but {view.absence}"
+    return _wait(view, Reason.KUEUE_MISSING, message, requeue_after=_ABSENT_POLL)
 
 
 def _finish(view: AdmissionView, workload: Workload | None) -> Decision:
@@ -98,10 +130,20 @@ def _follow_turn(view: AdmissionView, workload: Workload | None) -> Decision:
     job = view.job
     if workload is None or not workload.admitted:
         return Decision.wait()
-    if workload.priority != job.spec.priority:
+    if workload.priority != job.spec.priority and not job.prebuilt_workload:
         return Decision.act(ChangeRequest(workload, workload.queue, job.spec.priority))
     runs = any(each.reason == Reason.TRAINING_RUNNING for each in job.status.conditions)
     return Decision.act(SayPodsReady(workload) if runs and not workload.holds("PodsReady") else None)
+
+
+def _follow_prebuilt(view: AdmissionView, workload: Workload | None) -> Decision:
+    """Follow a Workload that the MultiKueue of another cluster has created: only that one changes or deletes it."""
+    name, age = view.job.prebuilt_workload, (view.now - parse_time(view.job.created)).total_seconds()
+    if workload is not None and workload.name == name:
+        return _follow_admission(view, workload)
+    message = f"{_queue(view.job)}: Workload {name}, which a label names, does not exist, or has another owner"
+    waiting = _wait(view, Reason.WAITING_FOR_KUEUE, message) if age > _SILENCE else Decision()
+    return replace(waiting, action=AdoptWorkload(), requeue_after=_SILENCE)
 
 
 def _follow_request(view: AdmissionView, workload: Workload) -> Decision:
@@ -113,6 +155,12 @@ def _follow_request(view: AdmissionView, workload: Workload) -> Decision:
         return Decision.act(WithdrawRequest(workload), requeue_after=_POLL)
     if moved or workload.priority != job.spec.priority:
         return Decision.act(ChangeRequest(workload, job.local_queue, job.spec.priority))
+    return _follow_admission(view, workload)
+
+
+def _follow_admission(view: AdmissionView, workload: Workload) -> Decision:
+    """Give quota back after an eviction, and report what Kueue waits for."""
+    job = view.job
     if workload.holds("Evicted") and workload.reserved:
         waiting = _wait(view, Reason.WAITING_FOR_KUEUE, f"{_queue(job)}: {workload.reason}")
         return Decision(action=ReturnQuota(workload), status=waiting.status, events=waiting.events)

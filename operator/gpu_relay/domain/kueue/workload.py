@@ -69,6 +69,11 @@ class AskForQuota:
 
 
 @dataclass(frozen=True)
+class AdoptWorkload:
+    """Make the job the owner of the Workload that its label names."""
+
+
+@dataclass(frozen=True)
 class WithdrawRequest:
     """Delete the Workload: the job leaves Kueue's queue, or is about to request quota again."""
 
@@ -107,4 +112,6 @@ class FinishWorkload:
     message: str
 
 
-AdmissionAction = AskForQuota | WithdrawRequest | ChangeRequest | ReturnQuota | SayPodsReady | FinishWorkload
+ChangeAction = WithdrawRequest | ChangeRequest | ReturnQuota | SayPodsReady | FinishWorkload
+"""What is done to a Workload of the job."""
+AdmissionAction = AskForQuota | AdoptWorkload | ChangeAction

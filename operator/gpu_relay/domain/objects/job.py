@@ -46,6 +46,8 @@ class Job:
     """The LocalQueue of Kueue that admits the job; empty without Kueue."""
     grant: Grant = field(default_factory=Grant)
     """The grant of Kueue; empty without Kueue."""
+    prebuilt_workload: str = ""
+    """The Workload that another cluster's MultiKueue has created for the job; empty for all others."""
     args_bytes: int = 0
     """Size of `spec.training.args` as JSON; if it is too large, the args are not kept."""
 
@@ -151,6 +153,7 @@ def job_of(raw: Object) -> Job:
         status=status,
         args_bytes=size,
         local_queue=meta.get("labels", {}).get(words.LABEL_LOCAL_QUEUE, ""),
+        prebuilt_workload=meta.get("labels", {}).get(words.LABEL_PREBUILT_WORKLOAD, ""),
     )
 
 

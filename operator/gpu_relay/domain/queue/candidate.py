@@ -15,12 +15,13 @@ from gpu_relay.domain.outage import clocks_of, is_idle, serves_until
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import duration, mib, timestamp
 from gpu_relay.domain.queue.node_packing import fills
+from gpu_relay.domain.training_windows import closed_reason
 from gpu_relay.domain.untrusted import digits
 
 SELF_HEALING = frozenset(
     {
         Reason.RESIDENT_SERVING, Reason.RESIDENT_BUSY, Reason.RESIDENT_UNREACHABLE, Reason.NODE_UNAVAILABLE,
-        Reason.WAITING_FOR_MEMORY,
+        Reason.WAITING_FOR_MEMORY, Reason.OUTSIDE_TRAINING_WINDOW,
     }
 )  # fmt: skip
 """Reasons not to assign a GPU yet that may end without an event in the cluster: they are checked again."""
@@ -136,7 +137,10 @@ def blocked_reason(demand: Demand, candidate: Candidate, now: datetime, policy: 
 def _wanted(
     demand: Demand, candidate: Candidate, resident: Resident, report: GpuReport, now: datetime, policy: Policy
 ) -> tuple[Reason, str] | None:
-    """Return that the resident needs its GPU now, by its clocks or by the job's own choice."""
+    """Return that the resident needs its GPU now: by its training windows, its clocks, or the job's own choice."""
+    closed = closed_reason(resident, now) if demand.start_when == "Immediately" else ""
+    if closed:
+        return Reason.OUTSIDE_TRAINING_WINDOW, closed
     clocks = clocks_of(policy, resident)
     until = serves_until(candidate.lease, resident, clocks, now)
     if until is not None:

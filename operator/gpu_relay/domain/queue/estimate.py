@@ -14,7 +14,7 @@ from gpu_relay.domain.queue.placement import Placement, not_before
 from gpu_relay.domain.queue.run_lengths import Lengths
 
 _TOLERANCE = timedelta(seconds=30)
-_UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY})
+_UNFORESEEABLE = frozenset({Reason.NO_GPU_FITS, Reason.RESIDENT_BUSY, Reason.OUTSIDE_TRAINING_WINDOW})
 
 
 def estimated_starts(

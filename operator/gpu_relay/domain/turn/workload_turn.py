@@ -25,6 +25,7 @@ from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.outage import is_exhausted
 from gpu_relay.domain.quantities import mib, parse_time, timestamp
 from gpu_relay.domain.queue.node_packing import pack
+from gpu_relay.domain.training_windows import has_closed
 from gpu_relay.domain.turn import acquisition
 from gpu_relay.domain.turn.handback import POD_POLL
 from gpu_relay.domain.turn.lease_return import RETURN_POLL, memory_is_back, return_lease
@@ -120,6 +121,8 @@ def _cause(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
     late = next((pod for pod in view.live_pods if _is_late(view, pod)), None)
     if late is not None:
         return EvictWorkload(workload, f"pod {late.name} did not start: {late.waiting}", _UNSTARTED, pauses=True)
+    if view.live_pods and workload.yields and view.resident is not None and has_closed(view.resident, view.now):
+        return EvictWorkload(workload, f"the training window of resident {view.resident} has ended", _YIELDS)
     if not view.live_pods or not _is_wanted(view):
         return None
     if workload.yields and is_exhausted(view.lease, view.clocks, view.now):
