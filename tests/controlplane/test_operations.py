@@ -47,10 +47,11 @@ def _mutable(spec: specs.Spec) -> specs.Spec:
 
 
 def _runs_here(spec: specs.Spec) -> specs.Spec:
-    """Leave out what would have a job wait for another GPU, for a resident that rests, or for an account."""
+    """Leave out what would have a job wait for another GPU or controller, a resident that rests, or an account."""
     gpu = {name: spec["gpu"][name] for name in ("sharing", "yieldToResident") if name in spec["gpu"]}
     template = {name: value for name, value in spec.get("podTemplate", {}).items() if name not in ELSEWHERE}
-    return {**spec, "gpu": {**gpu, "memory": "10Gi"}, "podTemplate": template, "backoffLimit": 1}
+    own = {name: value for name, value in spec.items() if name != "managedBy"}
+    return {**own, "gpu": {**gpu, "memory": "10Gi"}, "podTemplate": template, "backoffLimit": 1}
 
 
 @pytest.fixture

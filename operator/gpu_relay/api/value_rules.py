@@ -111,3 +111,9 @@ QUANTITY: JsonDict = {
     ],
 }
 """The API server's estimate assumes that an int-or-string is very long, so all values get the same advice."""
+CONTROLLER = _spelling_rule(
+    "self.matches('^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9._-]+$')",
+    "names no controller",
+    (_like("multi-?kueue"), "'write kueue.x-k8s.io/multikueue'"),
+    otherwise="write a domain and a name, for example kueue.x-k8s.io/multikueue",
+)

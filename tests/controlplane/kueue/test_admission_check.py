@@ -100,7 +100,9 @@ def test_what_cannot_have_a_turn_says_so(
     world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess
 ) -> None:
     jobs.create("two-pods", pods=2)
-    jobs.says("two-pods", "a Workload must use all GPUs of its nodes, and this one requests 2")
+    jobs.says(
+        "two-pods", "its pods must use all GPUs of their nodes, and request 2 x 1; of the nodes that suit, node-1"
+    )
     jobs.create("no-gpu", gpus=0, pods=2)
     jobs.says("no-gpu", "has no pod that requests a GPU")
     jobs.create("huge", memory="100Gi")

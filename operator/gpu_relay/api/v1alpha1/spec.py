@@ -12,6 +12,7 @@ from gpu_relay.api.v1alpha1.gpu import Gpu
 from gpu_relay.api.v1alpha1.storage import Dataset, Output
 from gpu_relay.api.v1alpha1.tracking import Tracking
 from gpu_relay.api.v1alpha1.training import Training, Validation
+from gpu_relay.api.value_rules import CONTROLLER
 
 
 def _immutable(what: str) -> dict[str, Any]:
@@ -125,6 +126,7 @@ class YoloTrainingJobSpec(ApiType):
         default=None,
         max_length=63,
         pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?/[A-Za-z0-9._-]+$",
+        json_schema_extra=CONTROLLER,
         description="The controller that runs the job; absent: this operator. `kueue.x-k8s.io/multikueue`: MultiKueue "
         "runs it in another cluster and copies its status back, as with batch/v1. Of jobs with another value, this "
         "operator does nothing but delete them by `ttlSecondsAfterFinished`.",
