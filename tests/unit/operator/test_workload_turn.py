@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
+from gpu_relay.api.words import ANNOTATION_TRAINING_WINDOWS
 from gpu_relay.domain.decision import (
     DeletePod,
     EvictWorkload,
@@ -133,6 +134,18 @@ def test_it_yields_only_where_it_says_so_and_another_waits() -> None:
     assert turn.plan(stubborn).action is None
     limited = workload(READY, admitted=True, max_outage=timedelta(minutes=59))
     assert isinstance(turn.plan(replace(waited_for, workload=limited)).action, EvictWorkload)
+
+
+def test_it_yields_at_the_end_of_a_training_window() -> None:
+    """The builders' time is a Thursday."""
+    held = builders.resident(builders.report(hold=HOLD), annotations={ANNOTATION_TRAINING_WINDOWS: "Fri"})
+    runs = view(workload(READY, admitted=True, yields=True), pods=(pod(),), resident=held)
+    stop = turn.plan(runs).action
+    assert isinstance(stop, EvictWorkload)
+    assert "the training window" in stop.message
+    assert turn.plan(replace(runs, workload=workload(READY, admitted=True))).action is None, "it finishes"
+    is_open = replace(held, annotations={ANNOTATION_TRAINING_WINDOWS: "Thu"})
+    assert turn.plan(replace(runs, resident=is_open)).action is None
 
 
 def test_a_turn_that_cannot_succeed_ends_without_a_pod() -> None:
