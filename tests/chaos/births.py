@@ -66,17 +66,17 @@ class Births:
         The order may arrive late. What another process takes meanwhile, no operator can know.
         """
         meta = pod["metadata"]
-        self._ordered[meta["namespace"], meta["name"]] = now = time.monotonic()
+        self._ordered[meta["namespace"], meta["name"]] = time.monotonic()
         if _PROOF not in meta.get("annotations", {}):
             return
         gpu = gpu_of(pod)
         self._expect_new_measurement(gpu, f"the creation of {meta['name']} was ordered")
         for resident in self.stage.lenders.of_gpu(gpu):
-            self._expect_memory(f"the creation of {meta['name']} was ordered", gpu, resident.scripted, now)
+            self._expect_memory(f"the creation of {meta['name']} was ordered", gpu, resident.scripted)
 
-    def _expect_memory(self, what: str, gpu: str, resident: ScriptedResident, ordered: float, taken: int = 0) -> None:
-        """Expect the memory that a pod needs, without what was `taken`, in MiB, since the pod was ordered."""
-        just_began = ordered - self.stage.happenings.began.get(gpu, 0.0) < _NOTICED
+    def _expect_memory(self, what: str, gpu: str, resident: ScriptedResident, taken: int = 0) -> None:
+        """Expect an unloaded resident and the memory that a pod needs, but for `taken` MiB."""
+        just_began = time.monotonic() - self.stage.happenings.began.get(gpu, 0.0) < _NOTICED
         free = resident.report()["free_mib"]
         if not just_began and (resident.loaded or free + taken < 10_240):
             self.violated(f"{what} while {free} MiB are free, loaded {resident.loaded}")
@@ -129,9 +129,11 @@ class Births:
         """Judge a pod created on a GPU that has a resident."""
         resident, now = pod.scripted, time.monotonic()
         # Between Ready and the pod, or its replacement, another process may take memory: no operator can prevent that.
-        taken = (resident.other_mib + resident.faults.leak_mib) if birth.plain else 0
+        # Nor can it while an order to create the pod is on its way. The resident must be unloaded in any case.
         ordered = self._ordered.get((birth.namespace, birth.name), now)
-        self._expect_memory(f"{birth.name} was created", birth.gpu, resident, ordered, taken)
+        since = self.stage.happenings.began.get(birth.gpu, 0.0) > ordered - _NOTICED
+        taken = (resident.other_mib + resident.faults.leak_mib) if birth.plain or since else 0
+        self._expect_memory(f"{birth.name} was created", birth.gpu, resident, taken)
         hold = resident.report()["hold"]
         if not self.stage.restarted and (hold is None or hold["fence"] != birth.fence):
             self.violated(f"{birth.name} was created under fence {birth.fence}, the resident's hold is {hold}")

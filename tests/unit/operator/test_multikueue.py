@@ -65,6 +65,7 @@ def test_an_eviction_returns_quota(phase: Phase) -> None:
 
 def test_a_result_may_follow_the_end_of_its_workload() -> None:
     assert decide(delegated(Phase.TRAINING), FINISHED) == Decision.wait(), "a new request would train it again"
+    assert decide(delegated(Phase.TRAINING), replace(FINISHED, reserved=False)) == Decision.wait()
     assert decide(delegated(Phase.SUCCEEDED), None) == Decision.wait()
 
 

@@ -65,6 +65,8 @@ def test_an_hour_that_occurs_twice_is_open_both_times() -> None:
     windows = training_windows("02:00-03:00 Europe/Berlin")
     first = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)
     assert windows.closes(first) == first + timedelta(hours=2)
+    half = training_windows("01:00-02:30 Europe/Berlin")
+    assert half.closes(first) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC), "at the second half past two"
 
 
 def test_an_hour_that_is_skipped_does_not_open() -> None:
