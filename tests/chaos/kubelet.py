@@ -193,7 +193,12 @@ def _need(pod: Object) -> int:
 
 
 def trains(pod: Object) -> bool:
-    """Return True while a training pod may hold memory: it has not ended, and neither has its trainer."""
+    """Return True while a training pod may hold memory: it has not ended, and neither has its trainer.
+
+    The pod of a Job that is on no node holds none; that it finds none after its turn is for the scheduler to show.
+    """
+    if JOB_NAME in pod["metadata"].get("labels", {}) and not pod["spec"].get("nodeName"):
+        return False
     status = pod.get("status", {})
     states = {each["name"]: each["state"] for each in status.get("containerStatuses", [])}
     return status.get("phase") not in {"Succeeded", "Failed"} and "terminated" not in states.get(TRAINER, {})

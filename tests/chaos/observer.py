@@ -12,6 +12,7 @@ from functools import partial
 
 from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import KubeError, Object
+from gpu_relay.domain.turn.workload_turn import PIN_SETTLES
 from tests.chaos import scope
 from tests.chaos.births import Births, Owner, gpu_of
 from tests.chaos.intervals import Spans
@@ -36,6 +37,8 @@ class Observer:
     stage: Stage
     violations: list[str] = field(default_factory=list)
     _live: dict[str, Object] = field(default_factory=dict)
+    _judged: set[str] = field(default_factory=set)
+    """The UIDs of pods whose creation has been judged; those of Jobs are judged when they have a node."""
     _leaders: list[tuple[float, str]] = field(default_factory=list)
     _orders: list[tuple[float, Call]] = field(default_factory=list)
     _checks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -52,8 +55,7 @@ class Observer:
         idle = float(self.stage.settings.get("MAX_IDLE_OUTAGE", "120"))
         releases = float(self.stage.settings["MEMORY_RETURN_TIMEOUT"]) + float(self.stage.settings["LOAD_TIMEOUT"])
         self._outages = Outages(happenings, idle + LOADING)
-        # The pods of a Workload may still appear for so long after Kueue has evicted it.
-        late = float(self.stage.settings["REQUEST_TIMEOUT"]) + _KUEUE if self.stage.plain.opened else 0.0
+        late = PIN_SETTLES + _KUEUE if self.stage.plain.opened else 0.0
         self._waits = Waits(happenings, idle + releases + late)
         self._births = Births(self.stage, self._violated)
 
@@ -122,7 +124,9 @@ class Observer:
 
     def _pod_changed(self, kind: str, raw: Object) -> None:
         uid = raw["metadata"]["uid"]
-        if kind == "ADDED":
+        is_placed = JOB_NAME not in raw["metadata"]["labels"] or "nodeName" in raw["spec"]
+        if kind != "DELETED" and is_placed and uid not in self._judged:
+            self._judged.add(uid)
             self._births.created(raw, list(self._live.values()))
         live = kind != "DELETED" and trains(raw)
         if live:

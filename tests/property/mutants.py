@@ -148,10 +148,17 @@ MUTANTS = (
         _WORKLOAD,
     ),
     Mutant(
-        "law 2: a pod that appears late is not waited for",
+        "law 2: the Lease goes back while the node still has the label of the turn",
         "turn/workload_turn",
-        "    if view.pod_may_appear and",
-        "    if False and",
+        "    if view.is_pinned:\n",
+        "    if False:\n",
+        _WORKLOAD,
+    ),
+    Mutant(
+        "law 2: a pod that has a node counts as one without",
+        "turn_view",
+        "or not pod.workload_uid or pod.node:",
+        "or not pod.workload_uid:",
         _WORKLOAD,
     ),
     Mutant(

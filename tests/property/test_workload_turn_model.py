@@ -18,7 +18,7 @@ from gpu_relay.domain.objects.checked_workload import PENDING, READY
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import Hold
-from tests.property.workload_simulation import LATE, NEED, SimulatedWorkload, workload
+from tests.property.workload_simulation import NEED, SimulatedWorkload, workload
 from tests.support.builders import FREE_MIB
 
 ANY = st.integers(0, 1)
@@ -113,14 +113,13 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
             return
         if one.entry.state == READY and not one.admitted:
             self.change(admitted=True)
-            self.runs, self.stopped_at, self.evicted_at = True, None, None
+            self.runs, self.has_stopped = True, False
             self.pin = (one.entry.turns, one.key.uid)
 
     @event()
     def kueue_evicts(self) -> None:
         one = self.workload
         if one is not None and self.kueue_up and one.reserved and not one.finished and one.entry is not None:
-            self.evicted_at = self.evicted_at or self.now
             self.change(evicted=True, entry=replace(one.entry, state=PENDING))
 
     @event()
@@ -135,10 +134,6 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         if self.kueue_up and (one is None or one.evicted):
             self.stop_job()
 
-    def stop_job(self) -> None:
-        if self.runs:
-            self.runs, self.stopped_at = False, self.now
-
     @event()
     def kueue_clears_the_quota(self) -> None:
         """Kueue does not wait for pods that terminate."""
@@ -149,8 +144,6 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @event(active=MOSTLY)
     def user_deactivates(self, active: bool) -> None:
         self.change(active=active)
-        if not active:
-            self.evicted_at = self.evicted_at or self.now
 
     @event(keeps=MOSTLY)
     def user_deletes_the_job(self, keeps: bool) -> None:
@@ -172,21 +165,28 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @rule()
     def job_controller_creates(self) -> None:
         one = self.workload
-        if self.runs and not self.live() and not self.is_overdue() and one is not None and not one.finished:
+        if self.runs and not self.has_pod() and one is not None and not one.finished:
             self.create_pod()
 
     @event()
     def job_controller_creates_late(self) -> None:
-        """The Job controller has not seen that the Job is suspended or deleted."""
-        at = self.stopped_at
-        if at is not None and not self.live() and not self.is_overdue() and (self.now - at).total_seconds() < LATE:
+        """The Job controller has not seen that the Job is suspended or deleted, however long ago that was."""
+        if self.has_stopped and not self.has_pod():
             self.create_pod()
-            self.stopped_at = None
+            self.has_stopped = False
+
+    @event()
+    def scheduler_places(self) -> None:
+        self.schedule()
+
+    @event(answer=MOSTLY)
+    def nodes_can_be_labelled(self, answer: bool) -> None:
+        self.nodes_answer = answer
 
     @event()
     def job_controller_deletes(self) -> None:
         if not self.runs:
-            for pod in self.live():
+            for pod in self.pods.values():
                 self.pods[pod.name] = replace(pod, deleting=True)
 
     @rule()
@@ -208,7 +208,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
             self.pods[pod.name] = replace(pod, phase=phase, termination=Termination(None, phase))
             self.free(pod)
             if phase == "Succeeded" and self.runs:
-                self.runs, self.stopped_at = False, None
+                self.runs, self.has_stopped = False, False
                 self.change(finished=True)
 
     @event(frees=MOSTLY)
@@ -245,7 +245,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     @event(of=ANY, foreign=st.sampled_from([0, 0, 6000]))
     def foreign_memory(self, of: int, foreign: int) -> None:
         gpu = self.gpus[of % len(self.gpus)]
-        idle = not self.live() and not self.runs and self.stopped_at is None
+        idle = not self.live() and not self.takes_pods()
         if idle and gpu.used() - gpu.foreign + foreign <= FREE_MIB:
             entry = self.workload.entry if self.workload is not None else None
             gpu.foreign = 0 if entry is not None and entry.state == READY else foreign
@@ -265,7 +265,7 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
         """When the faults end, the turn ends: the resident has the GPU, no reload is pending, no pod is live."""
         if not hasattr(self, "workload"):
             return
-        self.kueue_up, self.successor = True, ""
+        self.kueue_up, self.nodes_answer, self.successor = True, True, ""
         for gpu in self.gpus:
             gpu.reachable, gpu.resident_exists, gpu.foreign = True, True, 0
         for _ in range(80):

@@ -1,7 +1,7 @@
 """Simulated GPUs and Kueue for the plan of a Workload's turns; every step is checked against the laws."""
 
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any, cast
 
 from gpu_relay.controllers.turn_state import LONGEST_GAP, TurnState
@@ -14,6 +14,7 @@ from gpu_relay.domain.decision import (
     KeepProof,
     Load,
     MarkReady,
+    RemovePin,
     ReturnLease,
     SettleReload,
     Unload,
@@ -29,15 +30,13 @@ from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.quantities import timestamp
 from gpu_relay.domain.turn import plan as turn
-from gpu_relay.domain.turn.workload_turn import OVERSTAY
 from gpu_relay.domain.turn_view import TurnView
+from tests.property.job_simulation import SimulatedJob
 from tests.support import builders
 from tests.support.builders import FREE_MIB, MODEL_MIB
 
 NEED = 10240
 POLICY = Policy(memory_return_timeout=5)
-LATE = 10.0
-"""Seconds after a stop in which the Job controller, which has not seen it, may still create a pod."""
 
 
 def workload(number: int = 1, gpus: int = 1, **fields: Any) -> CheckedWorkload:
@@ -61,35 +60,25 @@ class SimulatedGpu:
     allocated: dict[str, int] = field(default_factory=dict)
     """MiB that the processes of pods use, also after the pod is gone from the API."""
     is_unknown: bool = False
-    """True if the operator's process began after a pod was gone: how much was free before it is unknown."""
+    """True if the operator's process has not seen the pod: how much was free before it is unknown."""
 
     def used(self) -> int:
         """Return the MiB in use on the GPU."""
         return (MODEL_MIB if self.loaded else 0) + self.foreign + sum(self.allocated.values())
 
 
-class SimulatedWorkload:
+class SimulatedWorkload(SimulatedJob):
     """One Job in Kueue, whose pod has all GPUs of a node; the Workload may be replaced by another of the same name."""
 
     def start(self, gpus: int = 1) -> None:
         """Begin with loaded residents and a Workload without quota."""
-        self.now = datetime(2026, 1, 1, tzinfo=UTC)
-        self.kueue_up = True
-        self.number, self.version = 1, 1
+        self.kueue_up, self.nodes_answer = True, True
         self.gpus: list[SimulatedGpu] = []
         for number in range(1, gpus + 1):
             lease = builders.lease(None, f"gpu-{number}", fence=10 * number, acquired=None)
             self.gpus.append(SimulatedGpu(lease, self.new_state(lease)))
         self.workload: CheckedWorkload | None = workload(gpus=gpus)
-        self.pods: dict[str, TrainingPod] = {}
-        self.turns: dict[str, frozenset[tuple[str, int]]] = {}
-        """The turns that each pod is pinned to."""
-        self.runs = False
-        """True while the Job is not suspended."""
-        self.pin: tuple[frozenset[tuple[str, int]], str] = (frozenset(), "")
-        """Turns and UID in the metadata of the Job's template."""
-        self.stopped_at: datetime | None = None
-        self.evicted_at: datetime | None = None
+        self.start_job()
         self.successor = ""
 
     def new_state(self, lease: GpuLease) -> TurnState:
@@ -100,9 +89,9 @@ class SimulatedWorkload:
         """Drop what the operator knows in memory only, as a restart does; another process may have begun the turn."""
         for gpu in self.gpus:
             gpu.state = self.new_state(gpu.lease)
-            gpu.is_unknown = bool(gpu.allocated) and not self.live()
+            gpu.is_unknown = bool(gpu.allocated)
             if gpu.lease.owner is not None:
-                gpu.state.unanswered_creation = self.now.timestamp()
+                gpu.state.unanswered_creation, gpu.state.is_pinned = self.now.timestamp(), True
 
     def change(self, **fields: Any) -> None:
         """Change the Workload, as any client does."""
@@ -122,10 +111,6 @@ class SimulatedWorkload:
             gpu.lease = replace(gpu.lease, holder=one.key.holder, fence=fence, acquired=now, unused_since=now)
             gpu.state = self.new_state(gpu.lease)
 
-    def live(self) -> list[TrainingPod]:
-        """Return the live pods."""
-        return [pod for pod in self.pods.values() if pod.live]
-
     def free(self, pod: TrainingPod) -> None:
         """End the processes of a pod."""
         for gpu in self.gpus:
@@ -138,6 +123,7 @@ class SimulatedWorkload:
             reported = builders.report(loaded=gpu.loaded, used=gpu.used(), hold=gpu.hold, need_mib=MODEL_MIB)
             seen = builders.resident(reported if gpu.reachable else None)
         state.note_pods(self.pods.values())
+        gpu.is_unknown = gpu.is_unknown and not self.live()
         report = seen.report if seen is not None else None
         if report is not None:
             state.reported_at = self.now.timestamp()
@@ -194,7 +180,7 @@ class SimulatedWorkload:
                 assert gpu.lease.owner is not None, "law 5: the Lease comes before the unload"
                 if gpu.reachable and gpu.resident_exists:
                     gpu.loaded, gpu.hold = False, Hold(gpu.lease.holder, gpu.lease.fence, 60.0)
-            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof():
+            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof() | RemovePin():
                 self.answer(gpu, decision.action)
             case DeletePod(pod):
                 self.pods[pod.name] = replace(pod, deleting=True, delete_by=timestamp(self.now))
@@ -206,17 +192,21 @@ class SimulatedWorkload:
                 assert gpu.loaded, "law 3: a pending reload is settled by a load"
                 gpu.lease = replace(gpu.lease, reload_pending="", unused_since=None)
 
-    def answer(self, gpu: SimulatedGpu, action: CheckAction | KeepProof) -> None:
-        """Write a state of the check, or remember a proof until the other GPUs have theirs."""
+    def answer(self, gpu: SimulatedGpu, action: CheckAction | KeepProof | RemovePin) -> None:
+        """Write a state of the check, remember a proof until the other GPUs have theirs, or remove the node's label."""
         if isinstance(action, KeepProof):
             gpu.state.proof = action.proof
+            return
+        if isinstance(action, RemovePin):
+            if self.nodes_answer:
+                self.remove_label()
+            gpu.state.note_pin(removed=self.nodes_answer)
             return
         judged = action.workload
         assert judged.entry is not None
         if not isinstance(action, MarkReady):
             state = "Retry" if isinstance(action, EvictWorkload) else PENDING
-            if self.write(judged, replace(judged.entry, state=state)) and state == "Retry":
-                self.evicted_at = self.evicted_at or self.now
+            self.write(judged, replace(judged.entry, state=state))
             return
         turns = frozenset((each.gpu, each.fence) for pin in action.pins for each in pin.gpus)
         assert turns == {(each.lease.gpu, each.lease.fence) for each in self.gpus}, "law 1: every GPU is proven"
@@ -224,16 +214,20 @@ class SimulatedWorkload:
         assert held, "law 1: the resident is held for this turn"
         for each in self.gpus:
             self.expect_proof(each, action)
+            each.state.note_pin(removed=False)
+        self.label = turns
         written = self.write(judged, CheckEntry("gpu-relay", READY, "", turns, action.proven_mib))
         for each in self.gpus:
             if written:
-                each.state.unanswered_creation = self.now.timestamp()
                 each.state.remembered_proof = action.proven_mib
             each.state.forget_samples()
 
     def return_lease(self, gpu: SimulatedGpu, view: TurnView, unused_since: str | None, *, pending: bool) -> None:
         """Give the GPU back to the resident."""
         self.expect_no_pod(gpu, view)
+        if gpu.state.is_pinned:  # a law must give way: 9, that outages are bounded, or 1
+            assert view.podless_for > POLICY.max_idle_outage + POLICY.request_timeout, "law 1: a pod may still appear"
+            self.remove_label()
         gpu.lease = replace(
             gpu.lease, holder=HOLDER_RESIDENT, reload_pending=gpu.lease.holder if pending else "",
             acquired=timestamp(self.now), unused_since=unused_since,
@@ -270,16 +264,3 @@ class SimulatedWorkload:
             gpu.loaded, gpu.state.load_failed, gpu.state.failure = True, False, ""
         else:
             gpu.state.load_failed, gpu.state.failure = True, "503: not enough free memory"
-
-    def is_overdue(self) -> bool:
-        """Return whether Kueue has not suspended a Job for as long as the operator waits for that."""
-        return self.evicted_at is not None and (self.now - self.evicted_at).total_seconds() > OVERSTAY - 5
-
-    def create_pod(self) -> None:
-        """Create the Job's pod with the labels of its template, as the Job controller does."""
-        turns, uid = self.pin
-        gpu, fence = min(turns)
-        name = f"job-{len(self.pods)}-{self.version}-{int(self.now.timestamp())}"
-        pod = builders.pod(name=name, uid=name, job_uid="", gpu=gpu, fence=fence, created=timestamp(self.now))
-        self.pods[name] = replace(pod, workload_uid=uid, proven_mib=FREE_MIB)
-        self.turns[name] = turns

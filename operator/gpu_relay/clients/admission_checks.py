@@ -171,7 +171,9 @@ class AdmissionCheckStore:
 def _update(workload: CheckedWorkload, pin: Pin) -> Object:
     """Return what Kueue adds to the pods of a pod set. Their labels name the first GPU."""
     first = pin.gpus[0]
-    selector = {words.LABEL_HOSTNAME: first.host} if len(pin.nodes) == 1 else {words.LABEL_PIN: pin.node_label}
+    selector = {words.LABEL_PIN: pin.node_label}
+    if len(pin.nodes) == 1:
+        selector[words.LABEL_HOSTNAME] = first.host
     annotations = {
         words.LABEL_GPU: ",".join(each.uuid for each in pin.gpus),
         words.ANNOTATION_PROVEN_MIB: str(min(each.free_mib for each in pin.gpus)),

@@ -8,12 +8,14 @@ from collections.abc import Sequence
 from gpu_relay.api.words import LABEL_PIN
 from gpu_relay.clients.kube import Kube, KubeError, Object
 from gpu_relay.domain.objects.node import NodeState, node_state, node_trouble
+from gpu_relay.domain.untrusted import mapping
 
 logger = logging.getLogger(__name__)
 _FORBIDDEN = 403
 _FORBIDDEN_PAUSE = 30.0
 """Seconds after which a node that may not be read is read again: an API server that restarts may refuse, too."""
 _PIN_AGE = 60.0
+"""Seconds for which a node whose label could be set is not asked again."""
 _PIN_FIELD = f"/metadata/labels/{LABEL_PIN.replace('/', '~1')}"
 _FRESH = 1.0
 """Seconds for which placements share one read of a node."""
@@ -31,6 +33,8 @@ class NodeStore:
         """By node: the time until which the node is not read again (monotonic, seconds)."""
         self._warned: set[str] = set()
         self._states: dict[str, tuple[float, NodeState | None]] = {}
+        self._pinnable: dict[str, float] = {}
+        """By node: when its label could be set (monotonic, seconds)."""
 
     async def state(self, name: str, max_age: float = _FRESH) -> NodeState | None:
         """Return the state of a node, at most `max_age` seconds old; None if it cannot be read, or does not exist."""
@@ -74,22 +78,33 @@ class NodeStore:
             logger.warning("the pods of node %s cannot be listed, so its free shares are unknown: %s", name, error)
             return None
 
-    async def set_pin(self, name: str, pin: str, *, dry_run: bool = False) -> None:
-        """Set the label by which the pods of a pod set find the node. Raises KubeError."""
-        body = {"metadata": {"labels": {LABEL_PIN: pin}}}
-        await self._kube.merge(f"/api/v1/nodes/{name}", body, dry_run=dry_run)
+    async def check_pin(self, name: str) -> None:
+        """Raise KubeError if the label of `set_pin` cannot be set."""
+        if time.monotonic() - self._pinnable.get(name, -_PIN_AGE) >= _PIN_AGE:
+            await self._label(name, "check", dry_run=True)
+            self._pinnable[name] = time.monotonic()
+
+    async def set_pin(self, name: str, pin: str) -> None:
+        """Set the label by which the pods of a Workload's turn find the node. Raises KubeError."""
+        await self._label(name, pin)
         self._states.pop(name, None)
 
-    async def remove_pin(self, name: str) -> None:
-        """Remove that label; one that stays after an error selects no node for later pods."""
+    async def _label(self, name: str, pin: str, *, dry_run: bool = False) -> None:
+        await self._kube.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {LABEL_PIN: pin}}}, dry_run=dry_run)
+
+    async def remove_pin(self, name: str) -> bool:
+        """Remove that label; return False if the node may still have it."""
+        path = f"/api/v1/nodes/{name}"
         try:
-            state = await self.state(name, _PIN_AGE)
-            pin = state.labels.get(LABEL_PIN) if state is not None else None
+            pin = mapping(mapping((await self._kube.get(path)).get("metadata")).get("labels")).get(LABEL_PIN)
             if pin is not None:
-                self._states.pop(name, None)
-                await self._kube.remove_field(f"/api/v1/nodes/{name}", _PIN_FIELD, pin)
+                await self._kube.remove_field(path, _PIN_FIELD, pin)
         except KubeError as error:
-            logger.info("node %s may keep the label %s: %s", name, LABEL_PIN, error)
+            if not error.not_found:
+                logger.warning("node %s may still have the label %s: %s", name, LABEL_PIN, error)
+                return False
+        self._states.pop(name, None)
+        return True
 
     async def trouble(self, name: str) -> str:
         """Return why the status of a node's pods may be out of date: the node is lost. Empty if it is up or unknown."""

@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from gpu_relay.api.words import LABEL_HOSTNAME, UNMANAGED_GPU
+from gpu_relay.api.words import LABEL_HOSTNAME, LABEL_PIN, UNMANAGED_GPU
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job, UnreadableJobError
@@ -44,6 +44,8 @@ class Observation:
     workload: CheckedWorkload | None = None
     host: str = ""
     """The label `kubernetes.io/hostname` of the GPU's node, which a Workload's turn needs; empty if unknown."""
+    node_label: str | None = None
+    """The label `gpurelay.dev/pin` of that node; None if unknown."""
     owned_gpus: int = 1
     """How many Leases have the same owner, if that is a Workload with several GPUs."""
 
@@ -61,17 +63,18 @@ async def survey(effects: Effects, lease: GpuLease) -> Observation:
 
 async def _survey_workload(effects: Effects, lease: GpuLease) -> Observation:
     """Read what the Lease of a Workload concerns; after its turn, the Workload itself concerns no one."""
-    workload, host, owned = None, "", 1
+    workload, host, label, owned = None, "", None, 1
     if lease.owner is not None:
         # Before the pods: a Workload that permits no further pod, and then no pod, means that none is left.
         workload, node = await asyncio.gather(
             effects.checks.get(lease.owner), effects.nodes.state(lease.node, _NODE_AGE)
         )
-        host = node.labels.get(LABEL_HOSTNAME, "") if node is not None else ""
+        if node is not None:
+            host, label = node.labels.get(LABEL_HOSTNAME, ""), node.labels.get(LABEL_PIN, "")
         if workload is not None and workload.demand.total_gpus > 1:
             owned = sum(each.holder == lease.holder for each in await effects.leases.list())
     pods, readings = await asyncio.gather(effects.pods.on_gpu(lease), ask_residents(effects, lease))
-    return Observation(pods, None, readings, workload=workload, host=host, owned_gpus=owned)
+    return Observation(pods, None, readings, workload=workload, host=host, node_label=label, owned_gpus=owned)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:

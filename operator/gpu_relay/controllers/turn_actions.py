@@ -32,6 +32,7 @@ from gpu_relay.domain.decision import (
     KeepProof,
     Load,
     MarkReady,
+    RemovePin,
     RestartResident,
     ReturnLease,
     SettleReload,
@@ -91,11 +92,11 @@ class Actions:
                 lease = await self._on_lease(view, state, step)
                 self.released()
                 return lease
-            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof():
+            case MarkReady() | WithdrawReady() | EvictWorkload() | KeepProof() | RemovePin():
                 await self._for_workload(view, state, step)
         return view.lease
 
-    async def _for_workload(self, view: TurnView, state: TurnState, step: CheckAction | KeepProof) -> None:
+    async def _for_workload(self, view: TurnView, state: TurnState, step: CheckAction | KeepProof | RemovePin) -> None:
         match step:
             case MarkReady():
                 await self._mark_ready(view, state, step)
@@ -105,24 +106,22 @@ class Actions:
                 await self.effects.checks.evict(step)
             case KeepProof(proof):
                 state.proof = proof
+            case RemovePin(node):
+                removed = await self.effects.nodes.remove_pin(node)
+                state.failure = "" if removed else f"node {node} may still have its label"
+                state.note_pin(removed=removed)
 
     async def _mark_ready(self, view: TurnView, state: TurnState, step: MarkReady) -> None:
         """Have Kueue create the pods of a Workload, unless the proof is old. Without an answer, it may still do so."""
-        spread = [(node, pin.node_label) for pin in step.pins if len(pin.nodes) > 1 for node in pin.nodes]
-        await asyncio.gather(*(self.effects.nodes.set_pin(node, label) for node, label in spread))
+        states = (state, *state.companions)
+        for each in states:
+            each.note_pin(removed=False)
+        nodes = [(node, pin.node_label) for pin in step.pins for node in pin.nodes]
+        await asyncio.gather(*(self.effects.nodes.set_pin(node, label) for node, label in nodes))
         if _is_too_old(view, state) or any(each.recent_proof is None for each in state.companions):
             return
-        states, now = (state, *state.companions), state.monotonic()
-        before = [each.unanswered_creation for each in states]
-        for each in states:
-            each.unanswered_creation = now
         try:
             await self.effects.checks.mark_ready(step)
-        except KubeError as error:
-            if error.answered:
-                for each, earlier in zip(states, before, strict=True):
-                    each.unanswered_creation = earlier
-            raise
         finally:
             for each in states:
                 each.forget_samples()
@@ -158,7 +157,6 @@ class Actions:
                 )
                 state.clocks.stop("return")
                 if view.lease.owner is not None and view.is_workloads:
-                    await self.effects.nodes.remove_pin(view.lease.node)
                     metrics.TRAINING_SECONDS.labels(view.lease.owner.namespace, view.lease.gpu).inc(state.ran_for)
             case HandOver():
                 state.handed_over = True

@@ -5,7 +5,7 @@ What a process remembers between reconciles only saves time; no decision that co
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 
 from gpu_relay.clients import trainers
@@ -163,7 +163,7 @@ class TurnController:
             current = self._upsert_state(lease)
             current.changed = False
             if current is not state:  # another process began this turn
-                current.unanswered_creation = self._clock.monotonic()
+                current.unanswered_creation, current.is_pinned = self._clock.monotonic(), True
             seen = await survey(self._do, lease)
             if self._is_overtaken(lease):
                 return await self._read(gpu, self._states.get(gpu))
@@ -214,16 +214,16 @@ class TurnController:
             unreadable_for=state.seconds_since(state.unreadable_since),
             workload=seen.workload,
             host=seen.host,
+            node_label=seen.node_label,
             owned_gpus=seen.owned_gpus,
         )
-        state.companions = tuple(self._companions(lease))
+        state.companions = self._companions(lease)
         return self._follower.completed(view, state) if view.is_workloads else await self._with_pod(view, state)
 
-    def _companions(self, lease: GpuLease) -> Iterator[TurnState]:
-        """Yield the states of the other GPUs that the owner of a Lease has."""
-        for gpu, state in self._states.items():
-            if gpu != lease.gpu and lease.owner is not None and state.lease.holder == lease.holder:
-                yield state
+    def _companions(self, lease: GpuLease) -> tuple[TurnState, ...]:
+        """Return the states of the other GPUs that the owner of a Lease has."""
+        others = (each for gpu, each in self._states.items() if gpu != lease.gpu)
+        return tuple(each for each in others if lease.owner is not None and each.lease.holder == lease.holder)
 
     async def _with_pod(self, view: TurnView, state: TurnState) -> TurnView:
         """Request the progress of the training, and without an answer the state of its node; once in an interval."""

@@ -16,7 +16,6 @@ from gpu_relay.domain.outage import clocks_of, outage_since
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, blocked_reason, filter_reason, too_full
 from gpu_relay.domain.queue.claim import Claim
-from gpu_relay.domain.queue.node_choice import spread_over
 from gpu_relay.domain.queue.placement import waits_since
 from gpu_relay.domain.queue.status_throttle import is_same
 from gpu_relay.observability import logs, metrics
@@ -70,12 +69,12 @@ class TurnStart:
         return workload is not None and workload.waits and workload.demand == claim.demand
 
     async def _check(self, claim: Claim, gpus: tuple[Candidate, ...], now: datetime) -> Refusal | None:
-        """Check the training pod of a job, and the labels of nodes that the pods of a Workload may need."""
+        """Check the training pod of a job, or that nodes can get the label by which a Workload's pods find them."""
         if isinstance(claim, Job):
             return await self.preflight.check(claim, gpus[0], now)
-        for node in spread_over(claim.demand, gpus):
+        for node in {gpu.resident.node for gpu in gpus if gpu.resident is not None}:
             try:
-                await self.effects.nodes.set_pin(node, "check", dry_run=True)
+                await self.effects.nodes.check_pin(node)
             except KubeError as error:
                 if error.unavailable:
                     raise

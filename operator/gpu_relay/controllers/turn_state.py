@@ -10,7 +10,8 @@ from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.objects.resident import GpuReport
-from gpu_relay.domain.turn_view import ProvenGpu
+from gpu_relay.domain.turn.workload_turn import PIN_SETTLES
+from gpu_relay.domain.turn_view import ProvenGpu, may_use_gpu
 from gpu_relay.observability import metrics
 
 LONGEST_GAP = 5.0
@@ -70,6 +71,10 @@ class TurnState:
 
     This process gave up its creation without an answer, or another process began the turn and may have done so.
     """
+    is_pinned: bool = False
+    """The node may have the label by which the pods of a Workload's turn find it."""
+    unpinned_at: float | None = None
+    """When this process removed that label (monotonic, seconds)."""
     podless_since: float | None = None
     stopped_since: float | None = None
     had_pod: bool = False
@@ -135,25 +140,27 @@ class TurnState:
         self.unreadable_since = self._since(self.unreadable_since, unreadable)
 
     def note_pods(self, pods: Iterable[TrainingPod]) -> None:
-        """Forget the samples while a pod is live, and an unanswered creation when its pod exists."""
+        """Forget the samples while a pod may use the GPU, and an unanswered creation when its pod exists."""
         pods = list(pods)
-        if any(pod.live for pod in pods):
+        may_appear = self.is_pin_effective()
+        if any(may_use_gpu(pod, self.lease, may_appear=may_appear) for pod in pods):
             self.forget_samples()
         if any(pod.fence == self.lease.fence and not pod.workload_uid for pod in pods):
             self.unanswered_creation = None
 
-    def note_workload(self, *, live: bool, stopped: bool, may_start: bool, finished: bool) -> None:
-        """Remember since when a Workload's turn has had no live pod, and no right to one.
-
-        While its check is Ready, its controller may create a pod at any moment, and for some time after that.
-        """
+    def note_workload(self, *, live: bool, stopped: bool) -> None:
+        """Remember since when a Workload's turn has had no live pod, and no right to one."""
         self.podless_since = self._since(self.podless_since, not live)
         self.stopped_since = self._since(self.stopped_since, stopped)
         self.had_pod = self.had_pod or live
-        if live or finished:
-            self.unanswered_creation = None
-        elif may_start:
-            self.unanswered_creation = self.monotonic()
+
+    def note_pin(self, *, removed: bool) -> None:
+        """Remember that the label of a Workload's turn is set, or has been removed from the node."""
+        self.is_pinned, self.unpinned_at = not removed, self.monotonic() if removed else None
+
+    def is_pin_effective(self) -> bool:
+        """True while a pod may be placed by the label; its removal takes some seconds to have an effect."""
+        return self.is_pinned or (self.unpinned_at is not None and self.seconds_since(self.unpinned_at) < PIN_SETTLES)
 
     def note_running(self, *, running: bool) -> None:
         """Count the seconds for which a pod of a Workload's turn runs."""

@@ -31,16 +31,15 @@ class WorkloadFollower:
         """Return the view with what this process remembers of a Workload's turn."""
         stopped = bool(stop_reason(view))
         state.represents = view.workload.represents if view.workload else state.represents
-        finished = view.workload is not None and view.workload.finished
-        # Kueue clears Admitted of an evicted Workload after its Job is suspended; until then, a pod may be replaced.
-        admitted = view.workload is not None and view.workload.admitted
-        may_start = admitted or (view.is_ready and not stopped)
+        may_appear = state.is_pin_effective()
+        view = replace(view, is_pinned=state.is_pinned, pod_may_appear=may_appear)
         state.note_running(running=any(pod.waiting is None for pod in view.live_pods))
         if state.had_pod and not view.live_pods:
             state.clocks.start("return")
-        state.note_workload(live=bool(view.live_pods), stopped=stopped, may_start=may_start, finished=finished)
-        if view.own_pod is not None and view.own_pod.proven_mib is not None:
-            state.remembered_proof = view.own_pod.proven_mib
+        state.note_workload(live=bool(view.live_pods), stopped=stopped)
+        # The fence of a pod with several GPUs is that of one of them.
+        own = (pod.proven_mib for pod in view.live_pods if pod.workload_uid == view.owner_uid)
+        state.remembered_proof = next((proven for proven in own if proven is not None), state.remembered_proof)
         return replace(
             view,
             podless_for=state.seconds_since(state.podless_since),
@@ -48,7 +47,6 @@ class WorkloadFollower:
             had_pod=state.had_pod,
             remembered_proof=state.remembered_proof,
             proven_others=tuple(each.recent_proof for each in state.companions if each.recent_proof is not None),
-            pod_may_appear=state.pod_may_appear(self.policy.request_timeout),
         )
 
     def change(self, view: TurnView, state: TurnState, decision: Decision) -> Change | None:

@@ -144,6 +144,16 @@ class Pin:
 
 
 @dataclass(frozen=True)
+class RemovePin:
+    """Remove the label of a Workload's turn from its node: no pod of this turn is placed on it any more."""
+
+    node: str
+
+    def __str__(self) -> str:
+        return f"lets no further pod of this turn run on node {self.node}"
+
+
+@dataclass(frozen=True)
 class MarkReady:
     """Set the check of a Workload to Ready, and pin its pods to the GPUs that were measured."""
 
@@ -196,6 +206,7 @@ Action = (
     | HandOver
     | SettleReload
     | KeepProof
+    | RemovePin
     | CheckAction
 )
 

@@ -40,6 +40,18 @@ class ProvenGpu:
     free_mib: int
 
 
+def may_use_gpu(pod: TrainingPod, lease: GpuLease, *, may_appear: bool) -> bool:
+    """True for a pod that has not ended, unless it is of a Workload, on no node, and finds none.
+
+    The label of its turn has been removed. `may_appear` is True while pods of the present turn find the node.
+    """
+    if not pod.live or not pod.workload_uid or pod.node:
+        return pod.live
+    if lease.owner is None or pod.workload_uid != lease.owner.uid:
+        return False
+    return may_appear and not (pod.gpu == lease.gpu and pod.fence < lease.fence)
+
+
 @dataclass(frozen=True)
 class TurnView:
     """Everything that a decision about one GPU depends on, read live within one pass; derived facts are cached."""
@@ -67,7 +79,12 @@ class TurnView:
     refused_for: float = 0.0
     """Seconds since it first refused the pod, within this turn."""
     pod_may_appear: bool = False
-    """A creation of this turn's training pod, by this process or a former one, may still take effect."""
+    """A creation of this turn's training pod, by this process or a former one, may still take effect.
+
+    In a Workload's turn: a pod may still be placed on the node.
+    """
+    is_pinned: bool = False
+    """The GPU's node may have the label by which the pods of a Workload's turn find it."""
     others: tuple[Resident, ...] = ()
     """More residents that are known to be on this GPU, which has room for one: all of them are held."""
     context_mib: int = CONTEXT_MIB
@@ -96,6 +113,8 @@ class TurnView:
     """Seconds for which this process could not read it."""
     host: str = ""
     """The label `kubernetes.io/hostname` of the GPU's node; empty if unknown, or if a job owns the turn."""
+    node_label: str | None = None
+    """The label `gpurelay.dev/pin` of the GPU's node; None if unknown, or if a job owns the turn."""
     podless_for: float = 0.0
     """Seconds for which a Workload's turn has had no live pod."""
     stopped_for: float = 0.0
@@ -172,7 +191,7 @@ class TurnView:
     @cached_property
     def live_pods(self) -> tuple[TrainingPod, ...]:
         """The training pods that use the GPU."""
-        return tuple(pod for pod in self.pods if pod.live)
+        return tuple(pod for pod in self.pods if may_use_gpu(pod, self.lease, may_appear=self.pod_may_appear))
 
     @cached_property
     def own_pod(self) -> TrainingPod | None:

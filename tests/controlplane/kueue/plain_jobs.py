@@ -29,9 +29,10 @@ class PlainJobs:
         job = {"suspend": True, "parallelism": pods, "completions": pods, "backoffLimit": 0, "template": template}
         self._api.post(self._path, json={"metadata": {"name": name, "labels": labels}, "spec": job}).raise_for_status()
 
-    def delete(self, name: str) -> None:
-        """Delete a Job as kubectl does."""
-        self._api.request("DELETE", f"{self._path}/{name}", json={"propagationPolicy": "Background"})
+    def delete(self, name: str, *, orphan: bool = False) -> None:
+        """Delete a Job as kubectl does, or leave its pods and its Workload behind."""
+        policy = "Orphan" if orphan else "Background"
+        self._api.request("DELETE", f"{self._path}/{name}", json={"propagationPolicy": policy})
 
     def pods(self, name: str) -> list[dict[str, Any]]:
         """Return the pods of a Job."""
@@ -53,7 +54,7 @@ class PlainJobs:
     def workload(self, name: str) -> dict[str, Any]:
         """Return the Workload of a Job; empty while there is none."""
         found = self._api.get(self._workloads).json()["items"]
-        mine = (each for each in found if each["metadata"]["ownerReferences"][0]["name"] == name)
+        mine = (each for each in found if _owner(each) == name)
         return next(mine, {})
 
     def check(self, name: str) -> dict[str, Any]:
@@ -81,6 +82,11 @@ class PlainJobs:
         for pod in found:
             self._api.request("DELETE", f"{self._pods}/{pod['metadata']['name']}", json={"gracePeriodSeconds": 0})
         return not found
+
+
+def _owner(workload: dict[str, Any]) -> str:
+    owners = workload["metadata"].get("ownerReferences", [])
+    return str(owners[0]["name"]) if owners else ""
 
 
 def gives_back(world: World, *residents: ScriptedResident) -> None:

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import httpx
+
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
@@ -12,15 +14,17 @@ Start = Callable[..., OperatorProcess]
 
 
 def test_a_plain_job_takes_the_gpu_and_gives_it_back(
-    world: World, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess
+    world: World, api: httpx.Client, resident: ScriptedResident, jobs: PlainJobs, running: OperatorProcess
 ) -> None:
     jobs.create("plain")
     pod = jobs.starts("plain")
     assert not resident.loaded
+    label = node_label(api)
+    assert label
     uid = jobs.workload("plain")["metadata"]["uid"]
     holder = next(iter(world.leases().values()))
     assert holder == f"workload/{world.namespace}/{jobs.workload('plain')['metadata']['name']}/{uid}"
-    assert pod["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "node-1"}
+    assert pod["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "node-1", "gpurelay.dev/pin": label}
     labels, annotations = pod["metadata"]["labels"], pod["metadata"]["annotations"]
     assert labels["gpurelay.dev/workload-uid"] == uid
     assert annotations["gpurelay.dev/gpu"].lower() == labels["gpurelay.dev/gpu"]
@@ -29,6 +33,12 @@ def test_a_plain_job_takes_the_gpu_and_gives_it_back(
     jobs.ends("plain")
     eventually(lambda: jobs.finished("plain"), "the Workload to be finished")
     gives_back(world, resident)
+    assert not node_label(api)
+
+
+def node_label(api: httpx.Client) -> str:
+    """Return the label by which the pods of a turn find node-1; empty if there is none."""
+    return str(api.get("/api/v1/nodes/node-1").json()["metadata"]["labels"].get("gpurelay.dev/pin", ""))
 
 
 def test_jobs_and_yolotrainingjobs_take_turns(

@@ -136,7 +136,7 @@ def test_a_pod_with_all_gpus_of_a_node(
 ) -> None:
     jobs.create("wide", gpus=2)
     pod = jobs.starts("wide")
-    [node] = pod["spec"]["nodeSelector"].values()
+    node = pod["spec"]["nodeSelector"]["kubernetes.io/hostname"]
     own, others = (four[:2], four[2:]) if node == "node-1" else (four[2:], four[:2])
     assert not any(each.loaded for each in own) and all(each.loaded for each in others)
     assert pod["metadata"]["annotations"]["gpurelay.dev/gpu"] == ",".join(sorted(each.uuid for each in own))

@@ -14,7 +14,6 @@ from gpu_relay.domain.objects.owner import WORKLOAD, JobKey
 from gpu_relay.domain.objects.pod_set import PodSet
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
-from gpu_relay.domain.queue.node_choice import spread_over
 from gpu_relay.domain.queue.node_packing import fills, pack
 from gpu_relay.domain.queue.placement import assign, explain_placement, next_for
 from tests.support.builders import MODEL_MIB, NOW, ago, candidate, job, lease, report
@@ -123,8 +122,6 @@ def test_a_pod_set_is_spread_over_equal_nodes_for_itself() -> None:
     assert pack([PodGpus(), workers], {"a": 2, "b": 2}) is None, "a worker could take the place of the master"
     assert pack([PodGpus(), workers], {"a": 1, "b": 1, "c": 1, "d": 1}) == {1: ("a", "b", "c"), 0: ("d",)}
     assert pack([PodGpus(4, 2)], {"a": 4, "b": 4}) == {0: ("a", "b")}
-    assert spread_over(workload("w", 1, workers).demand, nodes(a=1, b=1, c=1, d=1)) == ("a", "b", "c")
-    assert spread_over(workload("w", 2).demand, nodes(a=2)) == ()
 
 
 def test_a_spread_workload_gets_all_of_its_nodes_or_nothing() -> None:

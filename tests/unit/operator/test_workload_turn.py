@@ -11,6 +11,7 @@ from gpu_relay.domain.decision import (
     KeepProof,
     MarkReady,
     Pin,
+    RemovePin,
     ReturnLease,
     Unload,
     WithdrawReady,
@@ -22,6 +23,7 @@ from gpu_relay.domain.objects.pod import TrainingPod
 from gpu_relay.domain.objects.pod_set import PodSet
 from gpu_relay.domain.objects.resident import Hold
 from gpu_relay.domain.turn import plan as turn
+from gpu_relay.domain.turn.workload_turn import PIN_SETTLES
 from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 from tests.support import builders
 from tests.support.builders import FENCE, FREE_MIB
@@ -96,8 +98,49 @@ def test_the_memory_is_measured_before_the_lease_goes_back() -> None:
     assert turn.plan(silent).action is None, "what is not measured is not free"
 
 
-def test_a_pod_that_may_appear_delays_the_return() -> None:
-    assert turn.plan(view(None, pod_may_appear=True)).action is None
+def test_no_pod_may_appear_when_the_lease_goes_back() -> None:
+    """The label by which the pods find the node is removed, and the scheduler and the kubelet must see that."""
+    pinned = view(None, is_pinned=True, pod_may_appear=True)
+    assert turn.plan(pinned).action == RemovePin("node-1")
+    settles = turn.plan(replace(pinned, is_pinned=False))
+    assert (settles.action, settles.requeue_after) == (None, PIN_SETTLES)
+    assert isinstance(turn.plan(replace(pinned, is_pinned=False, pod_may_appear=False)).action, ReturnLease)
+    assert turn.plan(replace(pinned, podless_for=121.0)).action == RemovePin("node-1"), (
+        "the label is removed in any case"
+    )
+    assert isinstance(turn.plan(replace(pinned, podless_for=151.0)).action, ReturnLease), "the node refuses (law 9)"
+
+
+def test_the_gpu_goes_back_while_kueue_is_down() -> None:
+    """Kueue's webhook refuses the eviction. No pod can appear without the label."""
+    runs = view(workload(READY, admitted=True), is_pinned=True, pod_may_appear=True, podless_for=121.0)
+    assert isinstance(turn.plan(runs).action, EvictWorkload)
+    refused = replace(runs, podless_for=126.0)
+    assert turn.plan(refused).action == RemovePin("node-1")
+    assert isinstance(turn.plan(replace(refused, is_pinned=False, pod_may_appear=False)).action, ReturnLease)
+
+
+def test_the_label_is_removed_while_the_pods_of_a_stopped_workload_end() -> None:
+    evicted = view(workload(evicted=True), pods=(pod(deleting=True),), is_pinned=True, pod_may_appear=True)
+    assert turn.plan(evicted).action == RemovePin("node-1")
+    ended = replace(evicted, workload=workload(finished=True), pods=())
+    assert turn.plan(ended).action == RemovePin("node-1"), "the node is left as it was"
+    settles = replace(ended, is_pinned=False)
+    assert isinstance(turn.plan(settles).action, ReturnLease), "a Workload that has finished creates no pod"
+
+
+def test_a_pod_that_finds_no_node_keeps_no_gpu() -> None:
+    """While Kueue is down, the Job controller creates pods for a Job that the operator could not stop."""
+    stranded = pod(node="", phase="Pending", waiting="not scheduled: no node matches")
+    stopped = view(workload(evicted=True), pods=(stranded,), pod_may_appear=True)
+    assert turn.plan(stopped).action is None
+    assert isinstance(turn.plan(replace(stopped, pod_may_appear=False)).action, ReturnLease)
+    other = view(workload(), pods=(replace(stranded, workload_uid="uid-b"),), pod_may_appear=True)
+    assert isinstance(turn.plan(other).action, MarkReady), "the pod of another turn"
+    former = view(workload(), pods=(replace(stranded, fence=FENCE - 1),), pod_may_appear=True)
+    assert isinstance(turn.plan(former).action, MarkReady)
+    placed = pod(fence=FENCE - 1, node="node-1")
+    assert turn.plan(replace(former, pods=(placed,))).action == DeletePod(placed)
 
 
 def test_ready_without_a_right_is_withdrawn_first() -> None:
@@ -199,9 +242,18 @@ def test_a_turn_without_all_of_its_gpus_ends() -> None:
     assert isinstance(turn.plan(runs).action, EvictWorkload), "nothing renews the hold of the other GPU"
 
 
-def test_a_pod_may_still_appear_after_a_retry() -> None:
-    """Kueue and the Job controller act some seconds after the check is Retry, however long no pod has run."""
-    retry = CheckEntry("gpu-relay", "Retry")
-    asked = view(workload(retry, admitted=True), pod_may_appear=True, podless_for=121.0, stopped_for=1.0)
-    assert turn.plan(asked).action is None
-    assert isinstance(turn.plan(replace(asked, stopped_for=31.0)).action, ReturnLease)
+def test_a_workload_is_evicted_when_its_node_has_lost_the_label() -> None:
+    """The node was replaced, or somebody has removed the label: the pod finds no node, and SAM3 waits for nothing."""
+    entry = replace(READY, node_labels=frozenset({"abc"}))
+    waits = pod(node="", phase="Pending", waiting="not scheduled: no node matches", created=builders.ago(20))
+    lost = view(workload(entry, admitted=True), pods=(waits,), is_pinned=True, pod_may_appear=True, node_label="")
+    stop = turn.plan(lost).action
+    assert isinstance(stop, EvictWorkload)
+    assert stop.message == "node node-1 has lost its label gpurelay.dev/pin, by which its pods find it"
+    for kept in (
+        replace(lost, node_label="abc"),
+        replace(lost, node_label=None),
+        replace(lost, pods=(replace(waits, created=builders.ago(10)),)),
+        replace(lost, pods=(pod(node="node-1"),)),
+    ):
+        assert turn.plan(kept).action is None

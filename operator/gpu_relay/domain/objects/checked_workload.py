@@ -38,6 +38,8 @@ class CheckEntry:
     """Of the pin: each GPU with the fence of its turn."""
     proven_mib: int | None = None
     """Of the pin: the free MiB that were measured, of several GPUs the least."""
+    node_labels: frozenset[str] = frozenset()
+    """Of the pin: the values of the label `gpurelay.dev/pin` by which the pods select their nodes."""
 
     def pins(self, gpu: str, fence: int) -> bool:
         """True if the check is Ready for this turn."""
@@ -209,13 +211,16 @@ def _entry(status: Object, checks: Collection[str]) -> CheckEntry | None:
     found = next((each for each in mappings(status.get("admissionChecks")) if text(each.get("name")) in checks), None)
     if found is None:
         return None
-    pins = [pin_of(each) for each in mappings(found.get("podSetUpdates"))]
+    updates = mappings(found.get("podSetUpdates"))
+    pins = [pin_of(each) for each in updates]
+    selectors = [texts_of(each.get("nodeSelector")) for each in updates]
     return CheckEntry(
         text(found.get("name")),
         text(found.get("state")),
         text(found.get("message")),
         frozenset(turn for turns, _ in pins for turn in turns),
         min((proven for _, proven in pins if proven is not None), default=None),
+        frozenset(each[words.LABEL_PIN] for each in selectors if words.LABEL_PIN in each),
     )
 
 

@@ -22,12 +22,6 @@ def choose_nodes(demand: Demand, gpus: Sequence[Candidate]) -> tuple[Candidate, 
     return tuple(sorted((each for node in chosen for each in nodes[node]), key=lambda each: each.gpu))
 
 
-def spread_over(demand: Demand, gpus: Sequence[Candidate]) -> tuple[str, ...]:
-    """Return the nodes over which the pods of one pod set are spread, of the GPUs that a Workload has."""
-    packed = pack(demand.pod_sets, {node: len(found) for node, found in _by_node(gpus).items()}) or {}
-    return tuple(node for taken in packed.values() if len(taken) > 1 for node in taken)
-
-
 def kept_for(
     workload: CheckedWorkload, free: Sequence[Candidate], suitable: Sequence[Candidate], now: datetime
 ) -> tuple[Candidate, ...]:

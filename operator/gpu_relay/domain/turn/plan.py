@@ -36,10 +36,16 @@ def plan(view: TurnView) -> Decision:
     for rule in rules:
         decision = rule(view)
         if decision is not None:
-            ends = isinstance(decision.action, ReturnLease) and not has_trained(view)
-            too_early = ends and view.pod_may_appear and view.podless_for <= view.policy.max_idle_outage
-            return Decision.requeue(POD_POLL) if too_early else decision
+            ends = isinstance(decision.action, ReturnLease)
+            return (_waits_for_pods(view) if ends else None) or decision
     raise AssertionError("the last rule of each chain returns a decision in every case")
+
+
+def _waits_for_pods(view: TurnView) -> Decision | None:
+    """Keep the Lease while a pod of this turn may still appear, for a bounded time (law 9)."""
+    if view.is_workloads:
+        return workload_turn.pods_may_appear(view)
+    return Decision.requeue(POD_POLL) if view.pod_may_appear and not has_trained(view) else None
 
 
 def facts(lease: GpuLease) -> dict[str, str]:

@@ -2,12 +2,14 @@
 
 The Lease comes before the unload, the proof before Ready, and the end of all its pods before the return of the Lease.
 Each GPU of a Workload has a turn of its own; the turn that is last to prove its memory sets the check to Ready for all.
-Kueue's conditions say when to stop; they never prove that a pod has ended.
+Kueue's conditions say when to stop; they prove neither that a pod has ended nor that no further one is created. So the
+pods of a turn select their node by a label, which is removed before the Lease is returned.
 """
 
 from collections.abc import Sequence
 from datetime import timedelta
 
+from gpu_relay.api import words
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.decision import (
     Decision,
@@ -16,6 +18,7 @@ from gpu_relay.domain.decision import (
     KeepProof,
     MarkReady,
     Pin,
+    RemovePin,
     Rule,
     Unload,
     WithdrawReady,
@@ -32,10 +35,13 @@ from gpu_relay.domain.turn.lease_return import RETURN_POLL, memory_is_back, retu
 from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 
 OVERSTAY = 30.0
-"""Seconds in which Kueue and the controller of a stopped Workload must act.
-
-Until then a pod may still appear, and the operator ends none.
-"""
+"""Seconds in which Kueue and the controller of a stopped Workload must end its pods; then the operator does."""
+PIN_SETTLES = 2.0
+"""Seconds after which the scheduler and the kubelet know that a node has lost a label."""
+_EVICTION = 5.0
+"""Seconds that the eviction of a Workload without a pod may take; then its GPU goes back: Kueue may be down."""
+_LABEL_LOST = 15.0
+"""Seconds for which a pod is on no node before the label of the node, which is read rarely, counts as lost."""
 ALL_LEASES = 15.0
 """Seconds in which a process that begins a turn with several GPUs has taken all of their Leases."""
 _POLL = 1.0
@@ -77,8 +83,6 @@ def workload_has_stopped(view: TurnView) -> Decision | None:
         return None
     if view.live_pods:
         return _while_pods_end(view)
-    if view.pod_may_appear and (view.podless_for <= view.policy.max_idle_outage or view.stopped_for <= OVERSTAY):
-        return Decision.requeue(POD_POLL)
     if _awaits_memory(view):
         return Decision.requeue(max(RETURN_POLL, view.policy.sample_interval))
     unused = timestamp(view.now - timedelta(seconds=view.podless_for)) if view.had_pod else None
@@ -95,8 +99,23 @@ def _while_pods_end(view: TurnView) -> Decision:
     if view.hold_is_due:
         return Decision.act(Unload(), requeue_after=POD_POLL)
     overdue = next((pod for pod in view.live_pods if not pod.deleting), None)
-    late = overdue is not None and view.stopped_for > OVERSTAY
-    return Decision.act(DeletePod(overdue) if late and overdue else None, requeue_after=POD_POLL)
+    if overdue is not None and view.stopped_for > OVERSTAY:
+        return Decision.act(DeletePod(overdue), requeue_after=POD_POLL)
+    return Decision.act(RemovePin(view.lease.node) if view.is_pinned else None, requeue_after=POD_POLL)
+
+
+def pods_may_appear(view: TurnView) -> Decision | None:
+    """Remove the label of a turn from its node before the Lease is returned, and wait until that has an effect.
+
+    The controller of a Workload may create a pod long after Kueue has suspended it, or while Kueue is down. If the API
+    server refuses the removal, the resident gets its GPU nevertheless (law 9).
+    """
+    finished = view.workload is not None and view.workload.finished
+    if view.is_pinned and view.podless_for > view.policy.max_idle_outage + view.policy.request_timeout:
+        return None
+    if view.is_pinned:
+        return Decision.act(RemovePin(view.lease.node), requeue_after=0 if finished and not view.failure else _POLL)
+    return Decision.requeue(PIN_SETTLES) if view.pod_may_appear and not finished else None
 
 
 def workload_runs(view: TurnView) -> Decision | None:
@@ -104,6 +123,8 @@ def workload_runs(view: TurnView) -> Decision | None:
     workload = view.workload
     if workload is None or not (view.is_ready or workload.entry is None):
         return None
+    if not view.live_pods and view.podless_for > view.policy.max_idle_outage + _EVICTION:
+        return Decision.act(return_lease(view), requeue_after=0)
     stop = _cause(view, workload) if workload.entry is not None else None
     if stop is not None:
         return Decision.act(stop, requeue_after=_POLL)
@@ -113,17 +134,31 @@ def workload_runs(view: TurnView) -> Decision | None:
 
 def _cause(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
     """Return why Kueue must evict a Workload whose check is Ready; None if it may continue."""
-    if not view.live_pods and view.podless_for > view.policy.max_idle_outage:
-        return EvictWorkload(workload, f"no pod of it has run for {view.podless_for:.0f} s", _UNSTARTED, pauses=True)
-    if not view.live_pods and view.resident is None:  # its controller would start a pod on memory that is unknown
-        message = f"no resident reports GPU {view.lease.gpu} on node {view.lease.node} any more"
-        return EvictWorkload(workload, message, Reason.RESIDENT_MISSING, pauses=True)
-    late = next((pod for pod in view.live_pods if _is_late(view, pod)), None)
+    if not view.live_pods:
+        return _has_no_pod(view, workload)
+    if _has_lost_label(view):
+        message = f"node {view.lease.node} has lost its label {words.LABEL_PIN}, by which its pods find it"
+        return EvictWorkload(workload, message, _UNSTARTED, pauses=True)
+    late = next((pod for pod in view.live_pods if _is_late(view, pod, view.policy.pod_start_timeout)), None)
     if late is not None:
         return EvictWorkload(workload, f"pod {late.name} did not start: {late.waiting}", _UNSTARTED, pauses=True)
-    if view.live_pods and workload.yields and view.resident is not None and has_closed(view.resident, view.now):
+    return _yields(view, workload)
+
+
+def _has_no_pod(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
+    if view.podless_for > view.policy.max_idle_outage:
+        return EvictWorkload(workload, f"no pod of it has run for {view.podless_for:.0f} s", _UNSTARTED, pauses=True)
+    if view.resident is None:  # its controller would start a pod on memory that is unknown
+        message = f"no resident reports GPU {view.lease.gpu} on node {view.lease.node} any more"
+        return EvictWorkload(workload, message, Reason.RESIDENT_MISSING, pauses=True)
+    return None
+
+
+def _yields(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
+    """Return why a Workload whose pods run gives way; None if it may continue."""
+    if workload.yields and view.resident is not None and has_closed(view.resident, view.now):
         return EvictWorkload(workload, f"the training window of resident {view.resident} has ended", _YIELDS)
-    if not view.live_pods or not _is_wanted(view):
+    if not _is_wanted(view):
         return None
     if workload.yields and is_exhausted(view.lease, view.clocks, view.now):
         return EvictWorkload(workload, "the resident was unloaded for its maximum outage", _YIELDS)
@@ -133,11 +168,19 @@ def _cause(view: TurnView, workload: CheckedWorkload) -> EvictWorkload | None:
     return None
 
 
-def _is_late(view: TurnView, pod: TrainingPod) -> bool:
-    """True for a pod that has not started in time."""
+def _is_late(view: TurnView, pod: TrainingPod, limit: float) -> bool:
+    """True for a pod that has not started in this many seconds."""
     if pod.waiting is None or pod.deleting:
         return False
-    return (view.now - parse_time(pod.created)).total_seconds() > view.policy.pod_start_timeout
+    return (view.now - parse_time(pod.created)).total_seconds() > limit
+
+
+def _has_lost_label(view: TurnView) -> bool:
+    """True if a pod cannot be placed because somebody has removed the label of its node, or replaced the node."""
+    entry = view.workload.entry if view.workload is not None else None
+    if entry is None or not entry.node_labels or view.node_label is None or view.node_label in entry.node_labels:
+        return False
+    return any(not pod.node and _is_late(view, pod, _LABEL_LOST) for pod in view.live_pods)
 
 
 def _is_wanted(view: TurnView) -> bool:
