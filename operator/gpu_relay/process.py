@@ -33,6 +33,7 @@ from gpu_relay.clients.pods import PodStore
 from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.clients.residents import ResidentClient
 from gpu_relay.clients.resources import JOBS
+from gpu_relay.clients.usage_archive import UsageArchive
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.manager import Manager
 from gpu_relay.controllers.resident_registry import ResidentRegistry, external_resident
@@ -93,6 +94,7 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
         workloads=workloads,
         checks=AdmissionCheckStore(kube, namespace, workloads),
         pvcs=PvcStore(kube),
+        usage=UsageArchive(kube, settings.namespace),
         http=http,
     )
     return Manager(kube, cache, effects, settings)

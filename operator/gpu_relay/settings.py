@@ -94,6 +94,8 @@ class Settings(BaseSettings):
     """Time that a resident may stay unloaded while no training pod is live; then it is loaded, whatever the cause."""
     resident_grace: float = Field(default=60, ge=0)
     """Time to wait for a missing or silent resident; then turns end, and jobs start without it or preempt others."""
+    usage_days: int = Field(default=90, ge=1)
+    """Days for which the usage of each GPU is kept in its ConfigMap."""
     external_residents: list[ExternalResident] = []
     """Residents that are not pods: a JSON list of {"name", "url", "node", "labels"}."""
     restart_resident_after: float = Field(default=0, ge=0)

@@ -126,6 +126,22 @@ def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, j
 
 @cli.command()
 @options.where
+@click.option("--by", type=click.Choice(["namespace", "job", "gpu", "day"]), default="namespace", show_default=True)
+@click.option("--since", type=Duration(), metavar="TIME", default="7d", show_default=True, help="Whole days, in UTC.")
+@click.option(
+    "--price", type=click.FloatRange(min=0), metavar="NUMBER", help="Show costs, at this price of a GPU hour."
+)
+@click.option("-o", "--output", "form", type=click.Choice(["csv", "json", "yaml"]), help="Output format.")
+@click.pass_context
+def usage(ctx: click.Context, /, by: str, since: timedelta, price: float | None, form: str | None, **_: object) -> None:
+    """Show for how long each namespace, job, GPU or day has used the GPUs."""
+    from kubectl_relay import reading
+
+    reading.usage(session_of(ctx), by, since, price, form)
+
+
+@cli.command()
+@options.where
 @click.argument("job", shell_complete=completing_jobs(lambda job: _unfinished(job) and not job.spec.suspend))
 @click.pass_context
 def suspend(ctx: click.Context, /, job: str, **_: object) -> None:

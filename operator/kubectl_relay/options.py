@@ -1,5 +1,6 @@
 """Options, with what their values can be completed to."""
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import timedelta
@@ -61,8 +62,11 @@ def completing_jobs(wanted: "Callable[[Job], bool]") -> Callable[..., list[Compl
     return complete
 
 
+_DAYS = re.compile(r"([0-9]{1,4})d")
+
+
 class Duration(click.ParamType[timedelta]):
-    """A length of time such as `90s` or `6h`."""
+    """A length of time such as `90s`, `6h` or `7d`."""
 
     name = "duration"
 
@@ -70,6 +74,8 @@ class Duration(click.ParamType[timedelta]):
         """Read a duration; the usage error shows how to write one."""
         if isinstance(value, timedelta):
             return value
+        if days := _DAYS.fullmatch(value):
+            return timedelta(days=int(days[1]))
         try:
             return duration(value)
         except ValueError as error:

@@ -7,6 +7,8 @@ from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.overview.jobs import jobs_of
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.timeline import timeline_of
+from gpu_relay.overview.usage import Group, usage_report
+from kubectl_relay.effects.usage_reader import read_usage
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
 from kubectl_relay.show.console import output, say
@@ -15,6 +17,7 @@ from kubectl_relay.show.explanation import show_explanation
 from kubectl_relay.show.gpus import gpu_cards
 from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
+from kubectl_relay.show.usage import show_usage, usage_as_csv
 from kubectl_relay.views.explain import explain
 from kubectl_relay.views.explain_workload import explain_workload
 from kubectl_relay.views.gpu_report import gpu_report
@@ -67,6 +70,18 @@ def timeline(session: Session, form: str | None, since: timedelta | None, name: 
         say(dumped(found, form))
     else:
         show_timeline(output(), found)
+
+
+def usage(session: Session, by: str, since: timedelta, price: float | None, form: str | None) -> None:
+    """Show for how long each namespace, job, GPU or day has used the GPUs."""
+    records, unknown = read_usage(session.cluster, session.reader.relay_namespace)
+    report = usage_report(records, session.cluster.now, since=since, by=Group(by), price=price, unknown=unknown)
+    if form == "csv":
+        say(usage_as_csv(report))
+    elif form:
+        say(dumped(report, form))
+    else:
+        show_usage(output(), report)
 
 
 def _owner_named(session: Session, name: str) -> Job | ListedWorkload:

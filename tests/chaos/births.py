@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import Object
 from gpu_relay.domain.objects.checked_workload import READY
+from tests.chaos.placements import Placement, placements_of
 from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
@@ -18,6 +19,9 @@ _ON_THE_WAY = 0.5
 """Seconds between an operator's clock and this observer's, on a busy machine: a report and an order travel."""
 _NOTICED = 1.0
 """Seconds in which an order may have been on its way that was right when it was given."""
+
+Live = list[tuple[str, str]]
+"""Live training pods: the name of each, and its GPU."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ class Births:
         self._ordered[meta["namespace"], meta["name"]] = time.monotonic()
         if _PROOF not in meta.get("annotations", {}):
             return
-        gpu = gpu_of(pod)
+        gpu = placements_of(meta)[0].gpu
         self._expect_new_measurement(gpu, f"the creation of {meta['name']} was ordered")
         for resident in self.stage.lenders.of_gpu(gpu):
             self._expect_memory(f"the creation of {meta['name']} was ordered", gpu, resident.scripted)
@@ -86,29 +90,32 @@ class Births:
         if age > _PROOF_LIFETIME + _ON_THE_WAY:
             self.violated(f"{what} {age:.1f} s after its GPU was measured")
 
-    def allowed(self, workload: str, status: Object, live: list[Object]) -> None:
+    def allowed(self, workload: str, status: Object, live: Live) -> None:
         """Laws 1, 2 and 10, when the operator sets the check of a Workload to Ready with a pin: pods follow."""
         for entry in status.get("admissionChecks", ()):
-            labels = next((each.get("labels") for each in entry.get("podSetUpdates", ())), None)
-            if entry["state"] != READY or not labels:
-                continue
-            gpu, fence = labels["gpurelay.dev/gpu"], int(labels["gpurelay.dev/fence"])
-            owner = labels["gpurelay.dev/workload-uid"]
-            ready = _Birth(0, "", f"the permission for {workload}", gpu, fence, owner, plain=False)
-            self._expect_new_measurement(gpu, f"{ready.name} was created")
-            self._expect_alone(ready, live)
-            for resident in self.stage.lenders.of_gpu(gpu):
-                self._created_beside(ready, resident)
+            update: Object = next(iter(entry.get("podSetUpdates", ())), {})
+            if entry["state"] == READY and update.get("labels"):
+                owner = update["labels"]["gpurelay.dev/workload-uid"]
+                for each in placements_of(update):
+                    self._allowed(
+                        _Birth(0, "", f"the permission for {workload}", each.gpu, each.fence, owner, plain=False), live
+                    )
 
-    def created(self, pod: Object, live: list[Object]) -> None:
+    def _allowed(self, ready: _Birth, live: Live) -> None:
+        self._expect_new_measurement(ready.gpu, f"{ready.name} was created")
+        self._expect_alone(ready, live)
+        for resident in self.stage.lenders.of_gpu(ready.gpu):
+            self._created_beside(ready, resident)
+
+    def created(self, pod: Object, placement: Placement, live: Live) -> None:
         """Laws 1, 2 and 10, when a pod exists; `live` are the training pods that there are beside it."""
         meta, labels = pod["metadata"], pod["metadata"]["labels"]
         birth = _Birth(
             int(meta["resourceVersion"]),
             meta["namespace"],
             meta["name"],
-            labels["gpurelay.dev/gpu"],
-            int(labels["gpurelay.dev/fence"]),
+            placement.gpu,
+            placement.fence,
             labels.get("gpurelay.dev/job-uid") or labels["gpurelay.dev/workload-uid"],
             plain="gpurelay.dev/workload-uid" in labels,
         )
@@ -120,8 +127,8 @@ class Births:
         for resident in residents:
             self._created_beside(birth, resident)
 
-    def _expect_alone(self, birth: _Birth, live: list[Object]) -> None:
-        others = [other["metadata"]["name"] for other in live if gpu_of(other) == birth.gpu]
+    def _expect_alone(self, birth: _Birth, live: Live) -> None:
+        others = [name for name, gpu in live if gpu == birth.gpu]
         if others:
             self.violated(f"{birth.name} was created beside {others}")
 
@@ -148,8 +155,3 @@ class Births:
                 self.violated(f"{birth.name} was created before its GPU's Lease")
             elif history[-1].fence != birth.fence or not history[-1].holder.endswith(f"/{birth.owner_uid}"):
                 self.violated(f"{birth.name} was created under fence {birth.fence} while {history[-1]} owned the GPU")
-
-
-def gpu_of(pod: Object) -> str:
-    """Return the name of a training pod's GPU."""
-    return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])

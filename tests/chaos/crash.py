@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from gpu_relay.clients.kube import Object
 from tests.chaos.api import Api
+from tests.chaos.nodes import SHARES
 from tests.chaos.proxy import UNTOUCHED, Call, Fate
 from tests.chaos.stage import Stage, open_stage
 
@@ -64,11 +65,18 @@ async def run(
     victim: Victim = "operator",
     replicas: int = 1,
     plain: Sequence[str] = (),
+    pods: int = 1,
     **settings: str,
 ) -> Run:
-    """Run two jobs, one after the other, with a blow right after the k-th order (0: none); `plain` are plain Jobs."""
+    """Run two jobs, one after the other, with a blow right after the k-th order (0: none).
+
+    `plain` are plain Jobs, each with so many pods on as many nodes.
+    """
     settings = {"MAX_OUTAGE": "0", **settings}
-    async with open_stage(api, folder, name, replicas=replicas, settings=settings, quota=len(plain)) as stage:
+    quota, shares = len(plain) * pods, SHARES if pods == 1 else 1
+    async with open_stage(
+        api, folder, name, gpus=pods, replicas=replicas, settings=settings, quota=quota, shares=shares
+    ) as stage:
         orders = Orders(k, when, lambda name: _strike(stage, victim, name), [])
         stage.lenders.follow(orders.decide)
         for proxy in stage.proxies.values():
@@ -76,7 +84,7 @@ async def run(
         for operator in stage.operators.values():
             operator.start()
         for job in ("first", "second"):
-            await (stage.plain.apply(job) if job in plain else stage.apply(job))
+            await (stage.plain.apply(job, pods) if job in plain else stage.apply(job))
         await stage.comes_to_rest(within=90)
         return Run(await stage.final_state(), orders.seen)
 

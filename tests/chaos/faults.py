@@ -73,6 +73,8 @@ class Plan:
     """How many jobs' data the operator has prepared at a time; 0: none."""
     plain: int = 0
     """How many of the jobs are plain Jobs, which take turns through Kueue."""
+    wide: int = 0
+    """How many of the plain Jobs have two pods, each on a GPU and a node of its own."""
     quota: int = 0
     """GPUs of the plain Jobs' ClusterQueue; 0: none, since there are none."""
 
@@ -85,7 +87,7 @@ class Plan:
         skews = ", ".join(f"{skew:+.0f} s" for skew in self.skews)
         befalls = sorted([*self.disasters, *self.events])
         disasters = ", ".join(f"{name} at {when:.1f} s" for when, name in befalls) or "no disasters"
-        plain = f" ({self.plain} of them plain, quota {self.quota})" if self.plain else ""
+        plain = f" ({self.plain} of them plain, {self.wide} on two GPUs, quota {self.quota})" if self.plain else ""
         return (
             f"{self.jobs} jobs{plain} of {self.training:.0f} s and one of a bystander at {self.bystander_at:.1f} s, "
             f"{self.preparations} preparations, "
@@ -139,12 +141,9 @@ def with_workloads(plan: Plan, *, more_events: bool = True) -> Plan:
     draw = random.Random(f"{plan.seed}/workloads")
     more = draw.sample(tuple(WORKLOAD_EVENTS), draw.choice([0, 1, 1, 2])) if more_events else []
     events = [*plan.events, *((draw.uniform(0.2, 8.0), name) for name in more)]
-    return replace(
-        plan,
-        plain=draw.randint(1, plan.jobs),
-        quota=draw.choice([plan.gpus, plan.jobs + plan.gpus]),
-        events=tuple(sorted(events)),
-    )
+    plain, quota = draw.randint(1, plan.jobs), draw.choice([plan.gpus, plan.jobs + plan.gpus])
+    wide = draw.randint(0, plain) if plan.gpus > 1 else 0
+    return replace(plan, plain=plain, quota=quota, wide=wide, events=tuple(sorted(events)))
 
 
 @dataclass

@@ -6,7 +6,6 @@ from random import Random
 
 from devcluster.scripted.resident import ScriptedResident
 from tests.chaos.jobs import meets, training_on
-from tests.chaos.nodes import SHARES
 from tests.chaos.proxy import Call, Canned, Fate
 from tests.chaos.residents import ResidentPod
 from tests.chaos.stage import Stage
@@ -124,7 +123,7 @@ async def no_share_free(stage: Stage, draw: Random) -> None:
         with stage.happenings.concerns_gpu(pod.gpu, known="its node has no share of the GPU left"):
             await stage.nodes.offer(pod.node, 0)
             await meets(stage, "no-share-free", _LASTS)
-            await stage.nodes.offer(pod.node, SHARES)
+            await stage.nodes.offer(pod.node, stage.nodes.shares)
 
 
 async def memory_in_use(stage: Stage, draw: Random) -> None:

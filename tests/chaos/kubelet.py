@@ -11,6 +11,7 @@ from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import KubeError, Object
 from gpu_relay.domain.quantities import memory_mib
 from tests.chaos.api import Api
+from tests.chaos.placements import placements_of
 from tests.chaos.plain_jobs import JOB_NAME
 from tests.chaos.residents import Residents
 
@@ -111,7 +112,8 @@ class Kubelet:
         gpu, need = pod["metadata"]["labels"].get("gpurelay.dev/gpu", ""), _need(pod)
         at_node = self._residents.gpu_of_node.get(node, "")
         if JOB_NAME in pod["metadata"]["labels"]:  # its image knows nothing of GPU Relay, and checks nothing
-            self.misplaced += [pod["metadata"]["name"]] if gpu != at_node else []
+            turns = [each.gpu for each in placements_of(pod["metadata"])]
+            self.misplaced += [pod["metadata"]["name"]] if at_node not in turns else []
             gpu = at_node
         elif gpu in self._residents.devices and gpu != at_node:
             return "WrongGpu"

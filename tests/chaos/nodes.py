@@ -17,7 +17,9 @@ _HEARTBEAT = 5.0
 class Nodes:
     """A scenario's nodes; `names` are those that exist."""
 
-    def __init__(self, api: Api, scenario: str) -> None:
+    def __init__(self, api: Api, scenario: str, shares: int = SHARES) -> None:
+        """`shares` is how many pods of a node may have its GPU."""
+        self.shares = shares
         self._api = api
         self._scenario = scenario
         self._numbers = itertools.count()
@@ -27,7 +29,7 @@ class Nodes:
         """Register the next node, which can take pods at once; return its name."""
         name = f"{self._scenario}-node-{next(self._numbers)}"
         meta = {"name": name, "labels": {"kubernetes.io/hostname": name, "kubernetes.io/os": "linux"}}
-        body = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": _status()}
+        body = {"apiVersion": "v1", "kind": "Node", "metadata": meta, "status": _status(self.shares)}
         await self._api.create("/api/v1/nodes", body)
         # A node has the taint not-ready from its registration until a controller has seen its status.
         await self.change(name, taints=None)
@@ -79,6 +81,6 @@ def _ready() -> Object:
     }  # fmt: skip
 
 
-def _status() -> Object:
-    resources = {"cpu": "64", "memory": "256Gi", "pods": "200", GPU_RESOURCE: str(SHARES)}
+def _status(shares: int) -> Object:
+    resources = {"cpu": "64", "memory": "256Gi", "pods": "200", GPU_RESOURCE: str(shares)}
     return {"capacity": resources, "allocatable": resources, "conditions": [_ready()]}

@@ -14,10 +14,12 @@ from devcluster.scripted.resident import ScriptedResident
 from gpu_relay.clients.kube import KubeError, Object
 from gpu_relay.domain.turn.workload_turn import PIN_SETTLES
 from tests.chaos import scope
-from tests.chaos.births import Births, Owner, gpu_of
+from tests.chaos.births import Births, Live, Owner
 from tests.chaos.intervals import Spans
 from tests.chaos.kubelet import job_of, trains
+from tests.chaos.ledger import Ledger
 from tests.chaos.outages import LOADING, Outages
+from tests.chaos.placements import placement_of
 from tests.chaos.plain_jobs import JOB_NAME
 from tests.chaos.proxy import Call
 from tests.chaos.residents import ResidentPod
@@ -37,8 +39,8 @@ class Observer:
     stage: Stage
     violations: list[str] = field(default_factory=list)
     _live: dict[str, Object] = field(default_factory=dict)
-    _judged: set[str] = field(default_factory=set)
-    """The UIDs of pods whose creation has been judged; those of Jobs are judged when they have a node."""
+    _gpu_of: dict[str, str] = field(default_factory=dict)
+    """The GPU of each pod whose creation has been judged, by its UID; pods of Jobs are judged when they have a node."""
     _leaders: list[tuple[float, str]] = field(default_factory=list)
     _orders: list[tuple[float, Call]] = field(default_factory=list)
     _checks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -58,6 +60,7 @@ class Observer:
         late = PIN_SETTLES + _KUEUE if self.stage.plain.opened else 0.0
         self._waits = Waits(happenings, idle + releases + late)
         self._births = Births(self.stage, self._violated)
+        self._ledger = Ledger()
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -100,6 +103,7 @@ class Observer:
             self._leaders.append((time.monotonic(), spec.get("holderIdentity", "").split("_")[0]))
             return
         self._turn_changed(name, raw)
+        self._ledger.changed(name, raw)
         owner = Owner(int(raw["metadata"]["resourceVersion"]), spec["holderIdentity"], spec["leaseTransitions"])
         history = self._births.owners.setdefault(name, [])
         if history and owner.fence < history[-1].fence:
@@ -125,9 +129,10 @@ class Observer:
     def _pod_changed(self, kind: str, raw: Object) -> None:
         uid = raw["metadata"]["uid"]
         is_placed = JOB_NAME not in raw["metadata"]["labels"] or "nodeName" in raw["spec"]
-        if kind != "DELETED" and is_placed and uid not in self._judged:
-            self._judged.add(uid)
-            self._births.created(raw, list(self._live.values()))
+        if kind != "DELETED" and is_placed and uid not in self._gpu_of:
+            placement = placement_of(raw, self.stage.lenders.gpu_of_node.get(raw["spec"].get("nodeName", ""), ""))
+            self._births.created(raw, placement, self._beside())
+            self._gpu_of[uid] = placement.gpu
         live = kind != "DELETED" and trains(raw)
         if live:
             self._live[uid] = raw
@@ -136,9 +141,13 @@ class Observer:
         if live and raw["status"].get("phase") == "Running" and uid not in self._running:
             meta = raw["metadata"]
             own = meta["labels"]["gpurelay.dev/job"] if meta["namespace"] == self.stage.bystander else ""
-            self._running[uid] = (time.monotonic(), gpu_of(raw), own)
+            self._running[uid] = (time.monotonic(), self._gpu_of[uid], own)
         if not live and uid in self._running:
             self._ran(uid)
+
+    def _beside(self) -> Live:
+        """Return the live pods."""
+        return [(raw["metadata"]["name"], self._gpu_of[uid]) for uid, raw in self._live.items()]
 
     def _unpinned_changed(self, kind: str, raw: Object) -> None:
         if kind == "ADDED":
@@ -173,9 +182,15 @@ class Observer:
             self._violated(f"a load was ordered while {live} live on the GPU")
 
     async def _pods_on(self, gpu: str) -> list[str]:
-        selector = f"gpurelay.dev/gpu={gpu}"
-        lists = [await self.stage.api.list(self.stage.pods_path(each), labels=selector) for each in self.stage.tenants]
-        return [pod["metadata"]["name"] for pods in lists for pod in pods if trains(pod)]
+        read = [
+            await self.stage.api.list(self.stage.pods_path(each), labels="gpurelay.dev/gpu")
+            for each in self.stage.tenants
+        ]
+        return [pod["metadata"]["name"] for pods in read for pod in pods if trains(pod) and self._is_on(pod, gpu)]
+
+    def _is_on(self, pod: Object, gpu: str) -> bool:
+        at_node = self.stage.lenders.gpu_of_node.get(pod["spec"].get("nodeName", ""), "")
+        return self._gpu_of.get(pod["metadata"]["uid"], placement_of(pod, at_node).gpu) == gpu
 
     def _called(self, call: Call) -> None:
         if call.is_order and call.operator:
@@ -186,7 +201,7 @@ class Observer:
             self._births.ordered(json.loads(call.body))
         if call.method == "PATCH" and "/workloads/" in call.path and call.path.endswith("/status"):
             name, status = call.path.split("/")[-2], json.loads(call.body)["status"]
-            self._births.allowed(name, status, list(self._live.values()))
+            self._births.allowed(name, status, self._beside())
         if call.method != "GET" and scope.is_foreign(call.path, {*self.stage.tenants, self.stage.system}):
             self._violated(f"{call.operator} wrote {call.path}, which is of another scenario")
 
@@ -209,6 +224,7 @@ class Observer:
         """Return all violations, those included that only whole histories show."""
         self._births.judge()
         self._judge_orders()
+        self.violations += self._ledger.verdict(sum(each.starts for each in self.stage.operators.values()))
         for kubelet in (self.stage.kubelet, self.stage.neighbour):
             self.violations += [f"{name} took more memory than there was" for name in kubelet.overbooked]
             self.violations += [f"{name} ran on another GPU than its turn's" for name in kubelet.misplaced]

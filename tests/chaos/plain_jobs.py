@@ -66,13 +66,14 @@ class PlainJobs:
         await self._api.create(f"{_KUEUE}/clusterqueues", _kueue_object("ClusterQueue", self._namespace, spec))
         await self._api.create(queues, _kueue_object("LocalQueue", _QUEUE, {"clusterQueue": self._namespace}))
 
-    async def apply(self, name: str, **annotations: str) -> None:
-        """Create a Job, whose pods have these annotations `gpurelay.dev/…`."""
+    async def apply(self, name: str, pods: int = 1, **annotations: str) -> None:
+        """Create a Job with so many pods, which have these annotations `gpurelay.dev/…`."""
         spec = gpu_pod(TRAINER_CONTAINER, 1)
         asked = {"gpu-memory": MEMORY, **{key.replace("_", "-"): value for key, value in annotations.items()}}
         pod = {"metadata": {"annotations": {f"gpurelay.dev/{key}": value for key, value in asked.items()}}}
         job = {
             "suspend": True, "backoffLimit": 50, "podReplacementPolicy": "Failed", "template": {**pod, "spec": spec},
+            "parallelism": pods, "completions": pods,
         }  # fmt: skip
         meta = {"name": name, "labels": {"kueue.x-k8s.io/queue-name": _QUEUE}}
         await self._api.create(self.jobs_path, {"metadata": meta, "spec": job})

@@ -21,7 +21,7 @@ from tests.chaos.api import Api
 from tests.chaos.claims import create_claims, delete_volumes
 from tests.chaos.happenings import Happenings
 from tests.chaos.kubelet import Kubelet
-from tests.chaos.nodes import Nodes
+from tests.chaos.nodes import SHARES, Nodes
 from tests.chaos.operators import Operator, kubeconfig_of
 from tests.chaos.plain_jobs import JOB_NAME, PlainJobs
 from tests.chaos.proxy import Call, Fate, Proxy
@@ -154,13 +154,8 @@ class Stage:
             for lease in await self.gpu_leases()
             if lease["metadata"]["name"] not in gone
         )
-        over = all(_has_ended(job) for job in await self.judged_jobs())
-        return (
-            over
-            and settled
-            and await self.plain.at_rest()
-            and all(resident.loaded or (self.restarted and resident.hold is None) for resident in answering)
-        )
+        over = all(map(_has_ended, await self.judged_jobs())) and await self.plain.at_rest()
+        return over and settled and all(each.loaded or (self.restarted and each.hold is None) for each in answering)
 
     async def comes_to_rest(self, within: float) -> None:
         """Wait for that; AssertionError says what is not at rest. An operator that has ended is started again."""
@@ -205,14 +200,15 @@ async def open_stage(
     skews: tuple[float, ...] = (),
     settings: Mapping[str, str] = MappingProxyType({}),
     quota: int = 0,
+    shares: int = SHARES,
 ) -> AsyncIterator[Stage]:
     """Furnish a scenario; its operators are not started yet. `settings` are those of the operators.
 
-    With a quota, in GPUs, the tenant can have plain Jobs.
+    With a quota, in GPUs, the tenant can have plain Jobs. `shares` is how many pods may have the GPU of a node.
     """
     async with AsyncExitStack() as stack:
         upstream = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
-        nodes = Nodes(api, name)
+        nodes = Nodes(api, name, shares)
         lenders = Residents(api, f"{name}-system", f"{name},{name}-bystander", upstream)
         kubelets = [Kubelet(api, each, lenders, train_seconds) for each in (name, f"{name}-bystander")]
         plain = PlainJobs(api, name)

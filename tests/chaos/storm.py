@@ -11,6 +11,7 @@ from tests.chaos.api import Api
 from tests.chaos.disasters import RECOVERY, strike
 from tests.chaos.events import ALL_EVENTS
 from tests.chaos.faults import Plan, Weather
+from tests.chaos.nodes import SHARES
 from tests.chaos.observer import Observer
 from tests.chaos.plain_jobs import ends_of
 from tests.chaos.stage import Stage, open_stage
@@ -54,6 +55,7 @@ async def run(api: Api, folder: Path, plan: Plan, patience: float = PATIENCE) ->
         settings={**_SETTINGS, "PREPARATIONS": str(plan.preparations)},
         train_seconds=plan.training,
         quota=plan.quota,
+        shares=1 if plan.wide else SHARES,
     ) as stage:
         stage.calm = plan.calm
         weather, observer = Weather(plan, happenings=stage.happenings), Observer(stage)
@@ -68,7 +70,7 @@ async def run(api: Api, folder: Path, plan: Plan, patience: float = PATIENCE) ->
         for number in range(plan.jobs - plan.plain):
             await stage.apply(f"job-{number}")
         for number in range(plan.plain):
-            await stage.plain.apply(f"plain-{number}")
+            await stage.plain.apply(f"plain-{number}", pods=2 if number < plan.wide else 1)
         beside = [watching, *map(asyncio.create_task, (_keep_running(stage), _note_starvation(stage)))]
         failure = await _rest(stage, plan, patience)
         for task in beside:

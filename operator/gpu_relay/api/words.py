@@ -45,6 +45,7 @@ ANNOTATION_OUT_SINCE = f"{GROUP}/out-since"
 ANNOTATION_SERVED_SINCE = f"{GROUP}/served-since"
 ANNOTATION_UNUSED_SINCE = f"{GROUP}/unused-since"
 ANNOTATION_MISSING_SINCE = f"{GROUP}/missing-since"
+ANNOTATION_USAGE = f"{GROUP}/usage"
 """On a GPU's Lease: what it records besides its holder (`lease_of`)."""
 ANNOTATION_OUTCOME = f"{GROUP}/outcome"
 ANNOTATION_NEXT_JOB = f"{GROUP}/next-job"
@@ -62,7 +63,10 @@ MULTIKUEUE = "kueue.x-k8s.io/multikueue"
 LABEL_HOSTNAME = "kubernetes.io/hostname"
 """A label of Kubernetes on each node; it is not always the node's name."""
 LABEL_PIN = f"{GROUP}/pin"
-"""On the nodes over which the pods of one pod set of a Workload are spread, and in the node selector of these pods."""
+"""On the nodes of a Workload's turn, and in the node selector of its pods."""
+LABEL_USAGE = f"{GROUP}/usage"
+USAGE_PREFIX = "gpu-relay-usage-"
+"""Of the ConfigMaps with the usage of each GPU: a label, and how their names begin; the name of the GPU follows."""
 LABEL_GPU_COUNT = "nvidia.com/gpu.count"
 """A label of NVIDIA's GPU feature discovery: the physical GPUs of a node."""
 UNMANAGED_GPU = "gpu-unmanaged"
@@ -196,6 +200,10 @@ class Reason(Described):
     POD_REFUSED = "PodRefused", "The API server refuses the pod: a quota, an admission policy, or an invalid template."
     POD_NAME_TAKEN = "PodNameTaken", "A pod of the same name exists and does not belong to this job."
     TRAINING_RUNNING = "TrainingRunning", "The training pod runs."
+    MEMORY_EXCEEDED = (
+        "MemoryExceeded",
+        "More of the GPU's memory is in use than the pods of a Workload requested; the message has the figures.",
+    )
     YIELDING_TO_RESIDENT = (
         "YieldingToResident",
         "The resident was unloaded for `maxOutage` and had to refuse requests; the training stops for it.",

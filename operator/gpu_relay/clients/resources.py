@@ -46,6 +46,7 @@ WORKLOAD_STATUS = Resource("kueue.x-k8s.io", "v1beta2", "workloads", "status")
 ADMISSION_CHECKS = Resource("kueue.x-k8s.io", "v1beta2", "admissionchecks")
 ADMISSION_CHECK_STATUS = Resource("kueue.x-k8s.io", "v1beta2", "admissionchecks", "status")
 EVENTS = Resource("", "v1", "events")
+CONFIG_MAPS = Resource("", "v1", "configmaps")
 
 
 def pod_proxy_path(namespace: str, pod: str, port: int, path: str) -> str:

@@ -1,11 +1,13 @@
 """Delete the Leases of GPUs that no longer exist: replaced nodes, replaced cards."""
 
 import logging
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from gpu_relay.api.words import UNMANAGED_GPU
 from gpu_relay.clients.kube import KubeError
 from gpu_relay.controllers.turn_actions import Effects
+from gpu_relay.controllers.usage_archiver import UsageArchiver
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.quantities import parse_time, timestamp
 
@@ -19,11 +21,14 @@ class LeaseGCController:
     A pending reload is kept until then: the GPU may return.
     """
 
-    def __init__(self, effects: Effects) -> None:
+    def __init__(self, effects: Effects, usage_days: int) -> None:
+        """`usage_days` is for how many days the usage of each GPU is kept."""
         self._do = effects
+        self._archiver = UsageArchiver(effects, usage_days)
 
     async def collect(self, leases: list[GpuLease]) -> None:
-        """Collect the Leases of GPUs that no job owns; raise KubeError."""
+        """Archive the usage of all GPUs, and collect the Leases of those that no job owns; raise KubeError."""
+        await self._archiver.archive(leases)
         await self._do.directory.known_gpus(lambda _: False)
         if self._do.directory.unknown_pods():
             return  # what does not answer may be on any GPU (law 10)
@@ -40,9 +45,9 @@ class LeaseGCController:
     async def _update(self, lease: GpuLease, *, is_reported: bool, now: datetime) -> None:
         if is_reported:
             if lease.missing_since is not None:
-                await self._do.leases.note_missing(lease, None)
+                await self._do.leases.rewrite(replace(lease, missing_since=None), now)
         elif lease.missing_since is None:
-            await self._do.leases.note_missing(lease, timestamp(now))
+            await self._do.leases.rewrite(replace(lease, missing_since=timestamp(now)), now)
         elif now >= parse_time(lease.missing_since) + _KEPT_FOR:
             logger.info(
                 "GPU %s: no resident has reported it since %s; deletes its Lease", lease.gpu, lease.missing_since

@@ -97,7 +97,7 @@ class Manager:
             cache, effects, self._kueue, policy, defaults, wake=self._prepare_soon, share=self._share_soon
         )
         self._ttl = TTLController(cache, effects.jobs, effects.clock)
-        self._collector = LeaseGCController(effects)
+        self._collector = LeaseGCController(effects, settings.usage_days)
         self._unreadable = UnreadableJobController(cache, effects)
         self._workloads = WorkloadController(
             cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self._outdated.set

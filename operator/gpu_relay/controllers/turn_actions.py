@@ -19,6 +19,7 @@ from gpu_relay.clients.nodes import NodeStore
 from gpu_relay.clients.pods import PodNameTakenError, PodStore
 from gpu_relay.clients.pvcs import PvcStore
 from gpu_relay.clients.residents import ResidentClient
+from gpu_relay.clients.usage_archive import UsageArchive
 from gpu_relay.clients.workloads import WorkloadStore
 from gpu_relay.controllers.resident_registry import ResidentRegistry
 from gpu_relay.controllers.turn_state import LONGEST_GAP, TurnState
@@ -41,6 +42,7 @@ from gpu_relay.domain.decision import (
 )
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
+from gpu_relay.domain.turn.lease_return import used_by_turn
 from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
@@ -63,6 +65,7 @@ class Effects:
     workloads: WorkloadStore
     checks: AdmissionCheckStore
     pvcs: PvcStore
+    usage: UsageArchive
     http: aiohttp.ClientSession
 
 
@@ -153,6 +156,7 @@ class Actions:
                     reload_pending=reload_pending,
                     resident_unloaded=unloaded,
                     unused_since=unused_since,
+                    used=used_by_turn(view, state.ran_for),
                     now=view.now,
                 )
                 state.clocks.stop("return")

@@ -96,7 +96,8 @@ class TurnStart:
         try:
             lease = await self.effects.leases.acquire(
                 gpu.gpu, node, gpu.lease, claim.key, now,
-                newest_fence=gpu.newest_fence, out_since=out_since, unused_since=unused_since,
+                need_mib=claim.demand.need_mib, newest_fence=gpu.newest_fence, out_since=out_since,
+                unused_since=unused_since,
             )  # fmt: skip
         except KubeError as error:
             if error.conflict or error.already_exists:

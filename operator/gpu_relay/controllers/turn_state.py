@@ -71,6 +71,8 @@ class TurnState:
 
     This process gave up its creation without an answer, or another process began the turn and may have done so.
     """
+    was_ready: bool = False
+    """The check of a Workload has been read as Ready for this turn."""
     is_pinned: bool = False
     """The node may have the label by which the pods of a Workload's turn find it."""
     unpinned_at: float | None = None

@@ -29,6 +29,10 @@ class WorkloadFollower:
 
     def completed(self, view: TurnView, state: TurnState) -> TurnView:
         """Return the view with what this process remembers of a Workload's turn."""
+        state.was_ready = state.was_ready or view.is_ready
+        # Kueue may evict a Workload and reserve its quota again between two reconciles.
+        ended = (state.was_ready or state.unpinned_at is not None) and not view.is_ready
+        view = replace(view, has_ended=ended)
         stopped = bool(stop_reason(view))
         state.represents = view.workload.represents if view.workload else state.represents
         may_appear = state.is_pin_effective()
@@ -70,7 +74,7 @@ class WorkloadFollower:
                 await self.checks.note(workload, decision.note)
             except KubeError as error:  # while Kueue is down, its webhook refuses writes: the turn continues without
                 logger.info("the check of Workload %s keeps its message: %s", workload.key, error)
-        if isinstance(action, ReturnLease) and not workload.stop:
-            self.pauses.hold(workload.key.uid, decision.note or "its turn ended without use")
+        if isinstance(action, ReturnLease) and decision.note:
+            self.pauses.hold(workload.key.uid, decision.note)
         if isinstance(action, EvictWorkload) and action.pauses:
             self.pauses.hold(workload.key.uid, action.message)

@@ -1,6 +1,11 @@
 """Prometheus metrics of the operator; docs/operations.md lists them."""
 
+from datetime import datetime
+
 from prometheus_client import Counter, Gauge, Histogram
+
+from gpu_relay.domain.objects.lease import GpuLease
+from gpu_relay.domain.objects.owner import JobKey
 
 _FAST = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 _SLOW = (1, 5, 15, 60, 300, 900, 1800, 3600, 7200, 14400, 43200, 86400)
@@ -26,6 +31,12 @@ TRAINING_SECONDS = Counter(
     "gpu_relay_training_seconds",
     "Seconds that training pods ran in attempts that ended; those of Workloads as far as one process observed them",
     ["job_namespace", "gpu"],
+)
+GPU_SECONDS = Counter(
+    "gpu_relay_gpu_seconds",
+    "Seconds that GPUs had an owner, by use: turn (of a job of this namespace), reload (after it, until the resident "
+    "is loaded or the next turn begins), resident; as far as one process observed them",
+    ["gpu", "use", "job_namespace"],
 )
 GPU_INFO = Gauge("gpu_relay_gpu_info", "1 for each GPU: its node, and its name as NVML has it", ["gpu", "node", "name"])
 TURNS = Counter(
@@ -85,6 +96,19 @@ def describe_gpu(gpu: str, node: str, name: str) -> None:
         GPU_INFO.labels(gpu, node, name).set(1)
 
 
+def count_gpu_seconds(lease: GpuLease, until: datetime) -> None:
+    """Count the time of a GPU's owner since the last call for this GPU."""
+    begin = _counted.get(lease.gpu, until)
+    _counted[lease.gpu] = until
+    owner = lease.owner or JobKey.from_holder(lease.reload_pending)
+    use = "turn" if lease.owner is not None else "reload" if owner is not None else "resident"
+    if until > begin:
+        namespace = owner.namespace if owner is not None else ""
+        GPU_SECONDS.labels(lease.gpu, use, namespace).inc((until - begin).total_seconds())
+
+
+_counted: dict[str, datetime] = {}
+"""Until when the seconds of each GPU are counted."""
 _described: dict[str, tuple[str, str]] = {}
 
 

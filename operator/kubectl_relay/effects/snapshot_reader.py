@@ -42,7 +42,7 @@ class SnapshotReader:
 
     def __init__(self, cluster: Cluster, relay_namespace: str) -> None:
         self._cluster = cluster
-        self._relay = relay_namespace
+        self.relay_namespace = relay_namespace
         self._workload_reader = WorkloadReader(cluster)
         self._unknown: list[str] = []
         self._hidden: dict[str, str] = {}
@@ -166,9 +166,9 @@ class SnapshotReader:
     def _leases(self) -> tuple[dict[str, GpuLease] | None, LeaderRecord | None]:
         mine = f"{words.LABEL_MANAGED_BY}={words.MANAGED_BY}"
         what = "the Leases, which record the owners of GPUs"
-        raws = self._try(what, lambda: self._cluster.list(LEASES, self._relay, labels=mine))
+        raws = self._try(what, lambda: self._cluster.list(LEASES, self.relay_namespace, labels=mine))
         try:
-            leader = leader_record_of(self._cluster.get(LEASES, self._relay, words.LEADER_LEASE))
+            leader = leader_record_of(self._cluster.get(LEASES, self.relay_namespace, words.LEADER_LEASE))
         except ApiError:
             leader = None
         return None if raws is None else {lease.gpu: lease for lease in map(lease_of, raws)}, leader
@@ -179,7 +179,7 @@ class SnapshotReader:
             lambda: self._first_allowed(
                 *(
                     partial(self._cluster.list, PODS, scope, labels=words.LABEL_RESIDENT)
-                    for scope in dict.fromkeys((None, self._relay))
+                    for scope in dict.fromkeys((None, self.relay_namespace))
                 )
             ),
         )

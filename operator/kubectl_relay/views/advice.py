@@ -79,6 +79,7 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     ),
     Reason.GPU_STILL_IN_USE: ("That pod must end first; it is being stopped.",),
     Reason.MEMORY_PROVEN: (_WAIT,),
+    Reason.MEMORY_EXCEEDED: ("Raise the annotation gpurelay.dev/gpu-memory of the pod template.",),
     Reason.POD_CREATED: (_WAIT,),
     Reason.POD_NOT_STARTED: ("Pods take a while to start.", _DESCRIBE),
     Reason.UNSCHEDULABLE: (_DESCRIBE, "spec.podTemplate may be changed now; it holds for the next attempt."),

@@ -21,9 +21,10 @@ class PlainJobs:
         self._pods = f"/api/v1/namespaces/{world.namespace}/pods"
         self._workloads = f"/apis/kueue.x-k8s.io/v1beta2/namespaces/{world.namespace}/workloads"
 
-    def create(self, name: str, *, memory: str = "10Gi", gpus: int = 1, pods: int = 1) -> None:
-        """Create a Job whose label names the LocalQueue."""
+    def create(self, name: str, *, memory: str = "10Gi", gpus: int = 1, pods: int = 1, **asks: str) -> None:
+        """Create a Job whose label names the LocalQueue; `asks` are annotations `gpurelay.dev/…` of its pods."""
         annotations = {"gpurelay.dev/gpu-memory": memory}
+        annotations |= {f"gpurelay.dev/{key.strip('_').replace('_', '-')}": value for key, value in asks.items()}
         template = {"metadata": {"annotations": annotations}, "spec": gpu_pod("main", gpus)}
         labels = {"kueue.x-k8s.io/queue-name": self._queue}
         job = {"suspend": True, "parallelism": pods, "completions": pods, "backoffLimit": 0, "template": template}
@@ -68,8 +69,18 @@ class PlainJobs:
 
     def finished(self, name: str) -> bool:
         """Return whether Kueue counts a Job's Workload as finished."""
+        return self.holds(name, "Finished")
+
+    def holds(self, name: str, kind: str) -> bool:
+        """Return whether a condition of a Job's Workload is True."""
         conditions = self.workload(name).get("status", {}).get("conditions", [])
-        return any(each["type"] == "Finished" and each["status"] == "True" for each in conditions)
+        return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+    def reasons(self, name: str) -> set[str]:
+        """Return the reasons of the Events on a Job."""
+        path = f"/api/v1/namespaces/{self._world.namespace}/events"
+        found = self._api.get(path, params={"fieldSelector": f"involvedObject.name={name}"}).json()["items"]
+        return {each["reason"] for each in found}
 
     def close(self) -> None:
         """Delete all Jobs, and their pods as a kubelet does."""

@@ -48,3 +48,13 @@ def test_the_operator_dies_between_both_kinds(play: Play, tmp_path: Path) -> Non
     runs: dict[int, crash.Run] = play(lambda api: crash.run_each(api, tmp_path, numbers, AT_ONCE, plain=("second",)))
     for k, run in runs.items():
         assert run.state == mixed.state, f"killed after order {k} of {run.orders}"
+
+
+def test_the_operator_dies_while_jobs_have_two_gpus(play: Play, tmp_path: Path) -> None:
+    wide: crash.Run = play(lambda api: crash.run(api, tmp_path, "calm-wide", plain=PLAIN, pods=2))
+    assert wide.state["their pods"] == [("first", "Succeeded")] * 2 + [("second", "Succeeded")] * 2
+    assert wide.state["leases"] == ["resident"] * 2
+    numbers = range(1, len(wide.orders) + 1, STRIDE or 7)
+    runs: dict[int, crash.Run] = play(lambda api: crash.run_each(api, tmp_path, numbers, 2, plain=PLAIN, pods=2))
+    for k, run in runs.items():
+        assert run.state == wide.state, f"killed after order {k} of {run.orders}"

@@ -147,6 +147,8 @@ def test_every_event_of_workloads_is_drawn_beside_plain_jobs() -> None:
     assert {name for plan in plans for _, name in plan.events} >= WORKLOAD_EVENTS.keys()
     assert all(1 <= plan.plain <= plan.jobs and plan.quota >= plan.gpus for plan in plans)
     assert {plan.plain < plan.jobs for plan in plans} == {True, False}
+    assert all(plan.wide == 0 or (plan.gpus > 1 and plan.wide <= plan.plain) for plan in plans)
+    assert {plan.wide > 0 for plan in plans} == {True, False}
     alone = with_workloads(plan_with(7, "Job deleted"), more_events=False)
     assert [name for _, name in alone.events] == ["Job deleted"]
 

@@ -11,9 +11,9 @@ NOT_WAITING = {
     Reason.COMPLETED, Reason.INTERRUPTED, Reason.GPU_MEMORY_UNAVAILABLE, Reason.WRONG_GPU, Reason.OUT_OF_MEMORY,
     Reason.DATASET_INVALID, Reason.CONFIG_INVALID, Reason.OOM_KILLED, Reason.EVICTED, Reason.DISRUPTED, Reason.ERROR,
     Reason.POD_LOST, Reason.PREPARATION_SKIPPED, Reason.PREPARATION_TIMED_OUT, Reason.MULTIPLE_RESIDENTS,
-    Reason.NODE_REFUSED_POD,
+    Reason.NODE_REFUSED_POD, Reason.MEMORY_EXCEEDED,
 }  # fmt: skip
-"""docs/life-of-a-job.md documents the reasons of running and ended jobs."""
+"""docs/life-of-a-job.md documents the reasons of running and ended jobs, docs/any-training.md those of Workloads."""
 
 
 def test_every_reason_to_wait_is_documented() -> None:

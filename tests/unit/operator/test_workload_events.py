@@ -18,7 +18,7 @@ from gpu_relay.domain.turn_view import TurnView
 from tests.support import builders
 from tests.support.builders import FENCE, FREE_MIB
 from tests.unit.operator.test_events import Recorded
-from tests.unit.operator.test_workload_turn import KEY, READY, pod, view, workload
+from tests.unit.operator.test_workload_turn import HOLD, KEY, READY, pod, view, workload
 
 MINE = Represented("Job", "my-training", "batch/v1", "job-uid")
 
@@ -75,6 +75,23 @@ def test_a_turn_that_ends_without_use_is_a_warning() -> None:
     assert found.warning
     assert "has lost its GPU: 3,000 MiB free" in found.message
     assert found.facts == {}
+
+
+def test_pods_that_take_more_than_they_requested_get_a_warning() -> None:
+    def using(used: int, **fields: Any) -> dict[str, EventRecord]:
+        held = builders.resident(builders.report(hold=HOLD, used=used))
+        runs = view(workload(READY, admitted=True), pods=(pod(name="my-training-x7"),), resident=held)
+        return events(replace(runs, **fields))
+
+    assert using(10_496) == {}, "within the margin"
+    warning = using(10_497)["MemoryExceeded"]
+    assert warning.warning
+    assert warning.message == (
+        "10,497 MiB of GPU gpu-1 are in use since my-training-x7 began, 10,240 MiB were requested "
+        "(gpurelay.dev/gpu-memory): request more, or find the process with nvidia-smi on node node-1"
+    )
+    assert using(12_000, pods=(pod(waiting="ContainerCreating"),)) == {}, "it does not run yet"
+    assert using(12_000, pods=(pod(workload_uid="uid-b"),)) == {}, "a pod of another owner"
 
 
 def test_an_eviction_has_the_reason_that_a_job_has() -> None:

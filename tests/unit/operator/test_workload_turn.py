@@ -143,6 +143,15 @@ def test_a_pod_that_finds_no_node_keeps_no_gpu() -> None:
     assert turn.plan(replace(former, pods=(placed,))).action == DeletePod(placed)
 
 
+def test_a_turn_that_kueue_has_stopped_ends_though_it_reserves_quota_again() -> None:
+    """Otherwise a Workload that gives way would take the GPU again before anybody else."""
+    again = view(workload(), has_ended=True)
+    assert turn.plan(view(workload())).action is not None
+    assert isinstance(turn.plan(again).action, ReturnLease)
+    assert turn.plan(replace(again, pods=(pod(deleting=True),))).action is None
+    assert isinstance(turn.plan(replace(again, workload=workload(READY))).action, WithdrawReady)
+
+
 def test_ready_without_a_right_is_withdrawn_first() -> None:
     withdrawn = view(workload(READY, reserved=False))
     assert isinstance(turn.plan(withdrawn).action, WithdrawReady)

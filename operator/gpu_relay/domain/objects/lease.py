@@ -1,11 +1,12 @@
 """A GPU's Lease: which job owns the GPU, and whether a reload of its resident is pending."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from gpu_relay.api import words
 from gpu_relay.domain.objects.owner import JobKey
+from gpu_relay.domain.objects.usage import Usage, account_of, usage_of
 from gpu_relay.domain.quantities import timestamp
 
 HOLDER_RESIDENT = "resident"
@@ -35,6 +36,15 @@ class GpuLease:
     missing_since: str | None = None
     """Since when, between turns, no resident has reported this GPU; None if one does."""
     uid: str = ""
+    usage: Usage | None = None
+    """How long each owner has had the GPU; None if the record cannot be read."""
+
+    def usage_at(self, now: datetime) -> Usage:
+        """Return how long each owner has had the GPU up to now, the present one included."""
+        before = self.usage if self.usage is not None else Usage(now.astimezone(UTC))
+        if self.holder == HOLDER_RESIDENT and self.reload_pending:
+            return before.continued(account_of(self.reload_pending), now, reloading=True)
+        return before.continued(account_of(self.holder), now)
 
     @property
     def owner(self) -> JobKey | None:
@@ -62,4 +72,5 @@ def lease_of(raw: dict[str, Any]) -> GpuLease:
         unused_since=annotations.get(words.ANNOTATION_UNUSED_SINCE),
         missing_since=annotations.get(words.ANNOTATION_MISSING_SINCE),
         uid=meta.get("uid", ""),
+        usage=usage_of(annotations.get(words.ANNOTATION_USAGE, "")),
     )

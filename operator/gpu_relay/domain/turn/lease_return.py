@@ -2,6 +2,8 @@
 
 from gpu_relay.api.words import NEVER_STARTED_REASONS
 from gpu_relay.domain.decision import ReturnLease
+from gpu_relay.domain.objects.usage import Account
+from gpu_relay.domain.quantities import parse_time
 from gpu_relay.domain.turn_view import TurnView
 
 RETURN_POLL = 0.5
@@ -21,6 +23,16 @@ def return_lease(view: TurnView, unused_since: str | None = None) -> ReturnLease
         resident_unloaded=unloaded,
         unused_since=(unused_since or view.lease.unused_since) if unloaded else None,
     )
+
+
+def used_by_turn(view: TurnView, ran_for: float) -> Account:
+    """Return what a turn has used besides its time. `ran_for` is how many seconds the pods of a Workload ran."""
+    report, attempt = view.report, view.attempt
+    trained = ran_for if view.is_workloads else 0.0
+    if attempt is not None and attempt.start_time is not None:
+        trained = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
+    refused = report.refused if report is not None and view.held else 0
+    return Account(trained=max(0.0, trained), refused=refused)
 
 
 def trained_until(view: TurnView) -> str | None:

@@ -6,6 +6,7 @@ each turn and reason. The message of the check has the rest: Kueue publishes it 
 
 from dataclasses import dataclass
 
+from gpu_relay.api import words
 from gpu_relay.api.words import ANNOTATION_NEXT_JOB, ANNOTATION_OUTCOME, ANNOTATION_WORKLOAD, LABEL_WORKLOAD_UID, Reason
 from gpu_relay.domain.decision import (
     Decision,
@@ -17,7 +18,6 @@ from gpu_relay.domain.decision import (
     ReturnLease,
     SettleReload,
 )
-from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import mib
@@ -66,7 +66,7 @@ def events_of(view: TurnView, decision: Decision) -> tuple[EventRecord, ...]:
             return (*first, eviction(decision.action))
         case ReturnLease():
             return (*first, _returned(view, decision.note))
-    return first
+    return (*first, *_exceeded(view))
 
 
 def eviction(step: EvictWorkload) -> EventRecord:
@@ -74,21 +74,39 @@ def eviction(step: EvictWorkload) -> EventRecord:
     return EventRecord(step.reason, f"has Kueue evict it: {step.message}", warning=step.pauses)
 
 
+def _exceeded(view: TurnView) -> tuple[EventRecord, ...]:
+    """Return a warning if more memory is in use than the pods requested; nothing limits what a program takes."""
+    workload, report, proven = view.workload, view.report, view.proven_mib
+    running = [pod.name for pod in view.live_pods if pod.workload_uid == view.owner_uid and pod.waiting is None]
+    if workload is None or report is None or report.model_loaded or proven is None or not running:
+        return ()
+    used = proven - report.free_mib
+    if used <= workload.need_mib + view.policy.margin_mib:
+        return ()
+    message = (
+        f"{mib(used)} of GPU {view.lease.gpu} are in use since {', '.join(running)} began, "
+        f"{mib(workload.need_mib)} were requested ({words.ANNOTATION_GPU_MEMORY}): request more, or find the process "
+        f"with nvidia-smi on node {view.lease.node}"
+    )
+    return (EventRecord(Reason.MEMORY_EXCEEDED, message, warning=True),)
+
+
 def _returned(view: TurnView, note: str) -> EventRecord:
     stop = stop_reason(view)
     why = stop or note or "its turn ended without use"
-    facts = {ANNOTATION_OUTCOME: _outcome(view.workload)} if stop else {}
+    facts = {ANNOTATION_OUTCOME: _outcome(view)} if stop else {}
     message = f"GPU {view.lease.gpu} on node {view.lease.node} returned: {why}"
     return EventRecord(Reason.GPU_RETURNED, message, warning=not stop, facts=facts)
 
 
-def _outcome(workload: CheckedWorkload | None) -> str:
+def _outcome(view: TurnView) -> str:
     """Return how the turn of a Workload that had to stop ended, in one word."""
+    workload = view.workload
     if workload is None or workload.deleting:
         return "Deleted"
     if workload.finished:
         return "Finished"
-    return "Evicted" if workload.evicted else "Stopped"
+    return "Evicted" if workload.evicted or view.has_ended else "Stopped"
 
 
 def _after_turn(view: TurnView, decision: Decision) -> tuple[EventRecord, ...]:

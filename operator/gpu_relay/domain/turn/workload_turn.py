@@ -57,8 +57,9 @@ def stop_reason(view: TurnView) -> str:
         return workload.stop
     if workload.entry is None:
         return "" if view.live_pods else "its admission check was removed"
-    state = workload.entry.state
-    return "" if state in {PENDING, READY} else f"its admission check is {state}"
+    if workload.entry.state not in {PENDING, READY}:
+        return f"its admission check is {workload.entry.state}"
+    return "Kueue has evicted it, and queued it again" if view.has_ended else ""
 
 
 def ready_is_stale(view: TurnView) -> Decision | None:
