@@ -75,7 +75,15 @@ def timeline(session: Session, form: str | None, since: timedelta | None, name: 
 def usage(session: Session, by: str, since: timedelta, price: float | None, form: str | None) -> None:
     """Show for how long each namespace, job, GPU or day has used the GPUs."""
     records, unknown = read_usage(session.cluster, session.reader.relay_namespace)
-    report = usage_report(records, session.cluster.now, since=since, by=Group(by), price=price, unknown=unknown)
+    report = usage_report(
+        records,
+        session.cluster.now,
+        since=since,
+        by=Group(by),
+        namespace=session.namespace,
+        price=price,
+        unknown=unknown,
+    )
     if form == "csv":
         say(usage_as_csv(report))
     elif form:

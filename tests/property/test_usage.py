@@ -6,7 +6,16 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gpu_relay.domain.objects.usage import MOST_OWNERS, RESIDENT, Account, Usage, account_of, day_of, usage_of
+from gpu_relay.domain.objects.usage import (
+    MOST_DAYS,
+    MOST_OWNERS,
+    RESIDENT,
+    Account,
+    Usage,
+    account_of,
+    day_of,
+    usage_of,
+)
 from tests.support.builders import lease
 
 BEGIN = datetime(2026, 1, 1, 22, 30, tzinfo=UTC)
@@ -16,7 +25,7 @@ VALUES = st.recursive(
     LEAVES, lambda inner: st.lists(inner, max_size=7) | st.dictionaries(st.text(max_size=8), inner, max_size=3)
 )
 RECORDS = st.dictionaries(st.sampled_from(["to", "mib", "days"]), VALUES).map(json.dumps)
-STEPS = st.lists(st.tuples(OWNERS, st.integers(-5, 200_000), st.booleans(), st.integers(0, 40_000)), max_size=30)
+STEPS = st.lists(st.tuples(OWNERS, st.integers(-5, 10_000), st.booleans(), st.integers(0, 40_000)), max_size=30)
 
 
 def total(usage: Usage) -> float:
@@ -35,6 +44,19 @@ def test_each_second_has_one_owner(steps: list[tuple[str, int, bool, int]]) -> N
         assert abs(total(usage) - (usage.counted_to - BEGIN).total_seconds()) < 0.001
         assert usage_of(usage.written()) == Usage(usage.counted_to, need, usage.days)
         assert all(sum(each.owned + each.reloading for each in day.values()) <= 86_400 for day in usage.days.values())
+
+
+def test_a_record_has_the_newest_days_only() -> None:
+    """Also if the days cannot be archived: the Lease of a GPU must stay small enough to be written."""
+    usage = Usage(BEGIN)
+    for _ in range(20):
+        usage = usage.continued(RESIDENT, usage.counted_to + timedelta(days=1))
+    assert sorted(usage.days) == [f"2026-01-{day}" for day in range(22 - MOST_DAYS, 22)]
+    longest = {
+        f"yolotrainingjob/{'n' * 63}/{name:0253}": Account(1e6, 1e6, 1e6, 1e12, 10**6, 10**6)
+        for name in range(MOST_OWNERS + 1)
+    }
+    assert len(Usage(BEGIN, 1, dict.fromkeys(usage.days, longest)).written()) < 200_000
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 300)), min_size=150, max_size=400))
@@ -73,3 +95,5 @@ def test_the_time_of_a_lease_is_that_of_its_holder_or_of_its_pending_reload() ->
     assert idle.days[day_of(now)] == {RESIDENT: Account(owned=3600)}
     assert lease(None).usage_at(now) == Usage(now), "a Lease of an earlier version begins a record"
     assert account_of("somebody") == RESIDENT
+    unmanaged = lease(None, gpu="gpu-unmanaged", usage=before).usage_at(now)
+    assert (unmanaged.days, unmanaged.counted_to) == ({}, now), "there is no resident"

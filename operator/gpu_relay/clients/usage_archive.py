@@ -5,6 +5,7 @@ Lease that replaces another one of the same GPU counts on its own, and each writ
 """
 
 import json
+from collections.abc import Mapping
 
 from gpu_relay.api import words
 from gpu_relay.clients.kube import Kube, KubeError, Object
@@ -12,6 +13,9 @@ from gpu_relay.clients.resources import CONFIG_MAPS
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.usage import Usage, accounts_written, archive_key
 from gpu_relay.domain.untrusted import mapping
+
+_MOST_BYTES = 900_000
+"""The API server refuses ConfigMaps of more than 1 MiB."""
 
 
 class UsageArchive:
@@ -22,9 +26,12 @@ class UsageArchive:
         self._path = CONFIG_MAPS.path(namespace)
 
     async def write(self, lease: GpuLease, usage: Usage, oldest: str) -> None:
-        """Write all days that a Lease has, and remove those before the oldest day. Raises KubeError."""
+        """Write all days that a Lease has, and remove those before the oldest day. Raises KubeError.
+
+        Of more than a ConfigMap may hold, the newest days are kept.
+        """
         days = {archive_key(day, lease.uid): accounts_written(accounts) for day, accounts in usage.days.items()}
-        data: dict[str, str | None] = {key: json.dumps(each, separators=(",", ":")) for key, each in days.items()}
+        data = {key: json.dumps(each, separators=(",", ":")) for key, each in days.items()}
         path = f"{self._path}/{words.USAGE_PREFIX}{lease.gpu}"
         try:
             present = mapping((await self._kube.get(path)).get("data"))
@@ -33,10 +40,22 @@ class UsageArchive:
                 raise
             await self._kube.create(self._path, _config_map(lease.gpu, data))
             return
-        data |= dict.fromkeys((key for key in present if key < oldest), None)
-        changed = {key: value for key, value in data.items() if present.get(key) != value}
+        whole = {**present, **data}
+        removed = {key for key in whole if key < oldest} | _too_much(whole)
+        changed = {key: None if key in removed else value for key, value in data.items() if present.get(key) != value}
+        changed |= dict.fromkeys(removed & present.keys(), None)
         if changed:
             await self._kube.merge(path, {"data": changed})
+
+
+def _too_much(data: Mapping[str, str]) -> set[str]:
+    """Return the oldest keys, without which the others fit."""
+    keys, size = sorted(data, reverse=True), 0
+    for kept, key in enumerate(keys):
+        size += len(data[key])
+        if size > _MOST_BYTES:
+            return set(keys[kept:])
+    return set()
 
 
 def _config_map(gpu: str, data: Object) -> Object:

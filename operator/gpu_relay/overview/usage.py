@@ -1,6 +1,6 @@
 """Who has used the GPUs for how long: the fields of `kubectl relay usage -o json`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -55,13 +55,10 @@ class UsageReport:
     """The first day, in UTC."""
     until: datetime
     by: Group
+    counted_seconds: float
+    """The time that is counted of all GPUs, also of owners that have no line."""
     lines: tuple[UsageLine, ...]
     unknown: tuple[str, ...] = ()
-
-    @property
-    def total_seconds(self) -> float:
-        """Return the time that is counted of all GPUs."""
-        return sum(each.gpu_seconds for each in self.lines)
 
 
 def merged(archived: Records, leases: Mapping[str, GpuLease], now: datetime) -> dict[str, dict[str, Day]]:
@@ -75,19 +72,34 @@ def merged(archived: Records, leases: Mapping[str, GpuLease], now: datetime) -> 
 
 
 def usage_report(
-    records: Records, now: datetime, *, since: timedelta, by: Group, price: float | None, unknown: tuple[str, ...] = ()
+    records: Records,
+    now: datetime,
+    *,
+    since: timedelta,
+    by: Group,
+    namespace: str | None = None,
+    price: float | None = None,
+    unknown: tuple[str, ...] = (),
 ) -> UsageReport:
-    """Add the accounts up, of the day in which `since` begins and of all later days."""
-    begin, sums = day_of(now - since), dict[tuple[bool, str], Account]()
+    """Add the accounts up, of the day in which `since` begins and of all later days; or those of one namespace."""
+    begin, counted, sums = day_of(now - since), 0.0, dict[tuple[bool, str], Account]()
+    for gpu, day, owner, account in _accounts(records, begin):
+        counted += account.owned + account.reloading
+        if namespace is None or _name(Group.NAMESPACE, gpu, day, owner) == namespace:
+            place = owner == RESIDENT and by in {Group.NAMESPACE, Group.JOB}, _name(by, gpu, day, owner)
+            sums[place] = sums.get(place, Account()) + account
+    lines = [_line(name, account, price, is_resident=of) for (of, name), account in sums.items()]
+    lines.sort(key=lambda line: (line.is_resident, line.name if by == Group.DAY else "", -line.gpu_seconds, line.name))
+    return UsageReport(begin, now, by, round(counted, 3), tuple(lines), unknown)
+
+
+def _accounts(records: Records, begin: str) -> Iterator[tuple[str, str, str, Account]]:
+    """Yield GPU, day, owner and account, of this day and of later ones."""
     for gpu, keys in records.items():
         for key, accounts in keys.items():
             day = key.partition(".")[0]
-            for owner, account in accounts.items() if day >= begin else ():
-                place = owner == RESIDENT and by in {Group.NAMESPACE, Group.JOB}, _name(by, gpu, day, owner)
-                sums[place] = sums.get(place, Account()) + account
-    lines = [_line(name, account, price, is_resident=of) for (of, name), account in sums.items()]
-    lines.sort(key=lambda line: (line.is_resident, line.name if by == Group.DAY else "", -line.gpu_seconds, line.name))
-    return UsageReport(begin, now, by, tuple(lines), unknown)
+            if day >= begin:
+                yield from ((gpu, day, owner, account) for owner, account in accounts.items())
 
 
 def _name(by: Group, gpu: str, day: str, owner: str) -> str:

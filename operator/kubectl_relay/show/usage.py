@@ -35,7 +35,7 @@ def show_usage(console: Console, report: UsageReport) -> None:
 
 
 def _cells(line: UsageLine, report: UsageReport, *, priced: bool) -> list[str]:
-    share = line.gpu_seconds / report.total_seconds if report.total_seconds else 0.0
+    share = line.gpu_seconds / report.counted_seconds if report.counted_seconds else 0.0
     cells = [line.name, _time(line.gpu_seconds), f"{share:.0%}"]
     if line.is_resident:
         return [*cells, *[""] * (5 if priced else 4)]

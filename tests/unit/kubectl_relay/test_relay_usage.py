@@ -48,8 +48,15 @@ def test_the_same_time_is_seen_by_job_by_gpu_and_by_day() -> None:
     assert list(report(Group.JOB)) == ["vision/digits", "Workload team/job-x", RESIDENT]
     assert list(report(Group.GPU)) == [GPU, OTHER]
     assert list(report(Group.DAY)) == ["2026-01-03", "2026-01-10"]
-    totals = {usage_report(RECORDS, NOW, since=timedelta(days=7), by=by, price=None).total_seconds for by in Group}
-    assert totals == {9000 + 600 + 3600 + 78_600}
+    reports = [usage_report(RECORDS, NOW, since=timedelta(days=7), by=by) for by in Group]
+    assert {each.counted_seconds for each in reports} == {9000 + 600 + 3600 + 78_600}
+    assert {sum(line.gpu_seconds for line in each.lines) for each in reports} == {9000 + 600 + 3600 + 78_600}
+
+
+def test_one_namespace_has_its_share_of_all() -> None:
+    team = usage_report(RECORDS, NOW, since=timedelta(days=7), by=Group.GPU, namespace="team")
+    assert [(line.name, line.turns) for line in team.lines] == [(OTHER, 2)]
+    assert team.counted_seconds == 9000 + 600 + 3600 + 78_600
 
 
 def test_a_price_is_that_of_turns_and_of_reloads() -> None:

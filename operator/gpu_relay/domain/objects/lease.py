@@ -1,6 +1,6 @@
 """A GPU's Lease: which job owns the GPU, and whether a reload of its resident is pending."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +42,8 @@ class GpuLease:
     def usage_at(self, now: datetime) -> Usage:
         """Return how long each owner has had the GPU up to now, the present one included."""
         before = self.usage if self.usage is not None else Usage(now.astimezone(UTC))
+        if self.gpu == words.UNMANAGED_GPU and self.owner is None:  # it stands for GPUs that have no resident
+            return replace(before, counted_to=max(now.astimezone(UTC), before.counted_to))
         if self.holder == HOLDER_RESIDENT and self.reload_pending:
             return before.continued(account_of(self.reload_pending), now, reloading=True)
         return before.continued(account_of(self.holder), now)

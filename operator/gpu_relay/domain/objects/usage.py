@@ -17,6 +17,8 @@ RESIDENT = "resident"
 """The account of a GPU's residents."""
 MOST_OWNERS = 100
 """Accounts of one day on one GPU; further owners share the account of their namespace, and then one account."""
+MOST_DAYS = 4
+"""Days in one record, the newest: annotations may have 256 KiB in all, also where days cannot be archived."""
 _OTHERS = "*"
 _LARGEST = 2**53
 
@@ -63,7 +65,8 @@ class Usage:
             memory = 0.0 if reloading else seconds * self.need_mib
             spent = Account(reloading=seconds) if reloading else Account(owned=seconds, mib_seconds=memory)
             found = found.added(day, owner, spent)
-        return replace(found, counted_to=end)
+        kept = sorted(found.days)[-MOST_DAYS:]
+        return replace(found, counted_to=end, days={day: found.days[day] for day in kept})
 
     def added(self, day: str, owner: str, more: Account) -> "Usage":
         """Return the record with more in one account."""
