@@ -70,7 +70,7 @@ def gpus(ctx: click.Context, /, form: str | None, keep: bool, **_: object) -> No
 @cli.command("explain")
 @options.where
 @options.form
-@click.argument("job", shell_complete=completing_jobs(_any))
+@click.argument("job", shell_complete=completing_jobs(_any, others=True))
 @click.pass_context
 def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) -> None:
     """Say why JOB waits, and what would change it."""
@@ -112,7 +112,7 @@ def watch(ctx: click.Context, /, job: str, form: str | None, timeout: timedelta 
 @options.everywhere
 @options.form
 @click.option("--since", type=Duration(), metavar="TIME", help="Only turns that ended within this time, such as 6h.")
-@click.argument("job", required=False, shell_complete=completing_jobs(_any))
+@click.argument("job", required=False, shell_complete=completing_jobs(_any, others=True))
 @click.pass_context
 def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, job: str | None, **_: object) -> None:
     """Show the history of each GPU.

@@ -47,17 +47,25 @@ def _namespaces(ctx: click.Context, _: click.Parameter, incomplete: str) -> list
     return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
 
-def completing_jobs(wanted: "Callable[[Job], bool]") -> Callable[..., list[CompletionItem[str]]]:
-    """Complete to the names of the jobs of the namespace that a command applies to."""
+def completing_jobs(
+    wanted: "Callable[[Job], bool]", *, others: bool = False
+) -> Callable[..., list[CompletionItem[str]]]:
+    """Complete to the names of the jobs of the namespace that a command applies to.
+
+    `others` includes Jobs of other kinds that take turns through Kueue.
+    """
 
     def complete(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem[str]]:
         session = session_of(ctx)
         try:
-            jobs = session.reader.jobs(session.home)
+            found = {
+                job.key.name: job.status.phase or "new" for job in session.reader.jobs(session.home) if wanted(job)
+            }
+            if others:
+                found |= session.reader.names_of_workloads(session.home)
         except RelayError:
             return []
-        named = [job for job in jobs if job.key.name.startswith(incomplete) and wanted(job)]
-        return [CompletionItem(job.key.name, help=job.status.phase or "new") for job in named]
+        return [CompletionItem(name, help=help) for name, help in found.items() if name.startswith(incomplete)]
 
     return complete
 

@@ -27,6 +27,7 @@ from kubectl_relay.effects.cluster import (
 )
 from kubectl_relay.effects.workload_reader import WorkloadList, WorkloadReader
 from kubectl_relay.exits import Exit, RelayError
+from kubectl_relay.views.named import not_for, read_name, workloads_named
 from kubectl_relay.views.nearest import missing_job
 
 _NOT_INSTALLED = (
@@ -93,13 +94,18 @@ class SnapshotReader:
         )
 
     def raw_job(self, namespace: str, name: str) -> Object:
-        """Read one job; RelayError names the nearest one where it does not exist."""
+        """Read one job; RelayError names the nearest one where it does not exist, or what else has the name."""
+        named = read_name(name)
+        others = () if named.may_be_job else self.workloads(namespace)
         try:
-            return self._cluster.get(JOBS, namespace, name)
+            if named.may_be_job:
+                return self._cluster.get(JOBS, namespace, named.name)
         except NotInstalledError as error:
             raise RelayError(_NOT_INSTALLED, Exit.NOT_INSTALLED) from error
-        except NotFoundError as error:
-            raise self.missing(namespace, name) from error
+        except NotFoundError:
+            others = self.workloads(namespace)
+        found = workloads_named(named, namespace, others)
+        raise RelayError(not_for(found[0]), Exit.NOT_FOUND) if found else self.missing(namespace, named.name)
 
     def missing(self, namespace: str, name: str) -> RelayError:
         """Return the error that a job does not exist, which names the nearest one."""
@@ -121,6 +127,11 @@ class SnapshotReader:
     def workloads(self, namespace: str) -> tuple[ListedWorkload, ...]:
         """Read the Workloads of a namespace."""
         return self._workload_reader.read(namespace, widen=False).items
+
+    def names_of_workloads(self, namespace: str) -> dict[str, str]:
+        """Return how users name the Workloads of a namespace, such as `job/my-training`, with the kinds."""
+        represented = (each.represents for each in self.workloads(namespace))
+        return {f"{each.kind.lower()}/{each.name}": each.kind for each in represented if each is not None}
 
     def jobs(self, namespace: str) -> list[Job]:
         """Read the jobs of a namespace."""

@@ -8,6 +8,8 @@ from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.represented import title
 
 _WORKLOAD = "workload"
+_WITH_LOGS = frozenset({"Job", "Pod"})
+"""Kinds that `kubectl logs` takes."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,18 @@ def workloads_named(named: Named, namespace: str, workloads: Iterable[ListedWork
     found = [each for each in workloads if each.key.namespace == namespace and named.names(each)]
     newest = {title(each.key, each.represents): each for each in sorted(found, key=lambda each: each.workload.created)}
     return list(newest.values())
+
+
+def not_for(listed: ListedWorkload) -> str:
+    """Return that a command is for YoloTrainingJobs, and what to use for the object that a Workload represents."""
+    represents = listed.represents
+    name = f"{represents.kind.lower()}/{represents.name}" if represents else f"{_WORKLOAD}/{listed.key.name}"
+    has_log = represents is not None and represents.kind in _WITH_LOGS
+    way = f"kubectl -n {listed.key.namespace} {'logs -f' if has_log else 'describe'} {name}"
+    return (
+        f"{title(listed.key, represents)} is no {KIND}, and takes turns through Kueue: use kubectl itself, for example "
+        f"`{way}`; `kubectl relay explain {name}` says what it waits for"
+    )
 
 
 def ambiguity(name: str, namespace: str, *, job: bool, workloads: Iterable[ListedWorkload]) -> str:

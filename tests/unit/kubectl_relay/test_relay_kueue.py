@@ -1,11 +1,13 @@
 """What the plugin reads of Kueue, with the rights that a user has, and names on the command line."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubectl_relay.completion import suggestions
 from kubectl_relay.exits import Exit, RelayError
 from tests.unit.kubectl_relay.relay_api import Api, api_in_use, invoke, raw
 from tests.unit.kubectl_relay.relay_workloads import OTHERS_ARE_AHEAD, raw_workload
@@ -136,3 +138,29 @@ def test_a_name_that_nothing_has_is_not_found(api: Api) -> None:
     assert (error.code, str(error)) == (
         Exit.NOT_FOUND, "there is no job digit in namespace vision; did you mean digits?",
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["logs", "watch", "suspend", "resume", "cancel"])
+@pytest.mark.parametrize("name", ["my-training", "job/my-training"])
+def test_a_command_for_jobs_of_the_relay_says_what_to_use_for_others(api: Api, command: str, name: str) -> None:
+    with_kueue(api, raw_workload())
+    error = invoke(command, name).exception
+    assert isinstance(error, RelayError)
+    assert (error.code, str(error)) == (
+        Exit.NOT_FOUND,
+        "Job vision/my-training is no YoloTrainingJob, and takes turns through Kueue: use kubectl itself, for example "
+        "`kubectl -n vision logs -f job/my-training`; `kubectl relay explain job/my-training` says what it waits for",
+    )
+
+
+def test_what_kubectl_has_no_log_of_is_described(api: Api) -> None:
+    with_kueue(api, raw_workload(owner="RayJob"))
+    assert "`kubectl -n vision describe rayjob/my-training`" in str(invoke("logs", "my-training").exception)
+
+
+def test_names_of_both_kinds_are_completed(api: Api) -> None:
+    with_kueue(api, raw_workload())
+    where = ("-n", "vision", "--kubeconfig", os.environ["KUBECONFIG"])
+    assert suggestions(["explain", *where, ""]) == ["digits\tQueued", "job/my-training\tJob", ":4"]
+    assert suggestions(["timeline", *where, "job/"]) == ["job/my-training\tJob", ":4"]
+    assert suggestions(["watch", *where, ""]) == ["digits\tQueued", ":4"]
