@@ -31,7 +31,7 @@ class WorkloadFollower:
         """Return the view with what this process remembers of a Workload's turn."""
         state.was_ready = state.was_ready or view.is_ready
         # Kueue may evict a Workload and reserve its quota again between two reconciles.
-        ended = (state.was_ready or state.unpinned_at is not None) and not view.is_ready
+        ended = state.unpinned_at is not None or (state.was_ready and not view.is_ready)
         view = replace(view, has_ended=ended)
         stopped = bool(stop_reason(view))
         state.represents = view.workload.represents if view.workload else state.represents

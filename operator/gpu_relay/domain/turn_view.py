@@ -114,7 +114,10 @@ class TurnView:
     host: str = ""
     """The label `kubernetes.io/hostname` of the GPU's node; empty if unknown, or if a job owns the turn."""
     has_ended: bool = False
-    """The check of a Workload was Ready for this turn, and is not any more; its next quota is for another turn."""
+    """The check of a Workload was Ready for this turn and is not any more, or its label has been removed.
+
+    The next quota of the Workload is for another turn.
+    """
     node_label: str | None = None
     """The label `gpurelay.dev/pin` of the GPU's node; None if unknown, or if a job owns the turn."""
     podless_for: float = 0.0

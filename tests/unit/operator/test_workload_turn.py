@@ -150,6 +150,8 @@ def test_a_turn_that_kueue_has_stopped_ends_though_it_reserves_quota_again() -> 
     assert isinstance(turn.plan(again).action, ReturnLease)
     assert turn.plan(replace(again, pods=(pod(deleting=True),))).action is None
     assert isinstance(turn.plan(replace(again, workload=workload(READY))).action, WithdrawReady)
+    running = workload(READY, admitted=True)
+    assert isinstance(turn.plan(replace(again, workload=running)).action, EvictWorkload)
 
 
 def test_ready_without_a_right_is_withdrawn_first() -> None:
