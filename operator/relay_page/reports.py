@@ -37,27 +37,31 @@ class ResidentReports:
     ) -> None:
         """Ask all running residents every ten seconds; return when the viewer may not.
 
-        ViewerClientError where the token is no longer accepted.
+        A pod can answer with any status, as the API server does: that a token is no longer accepted is for other
+        requests to find, and one refusal among other answers is that pod's own.
         """
         while self.missing_right is None:
             running = [pod for pod in pods() if pod.phase == "Running"]
-            await asyncio.gather(*map(self._ask, running))
+            refusals = await asyncio.gather(*map(self._ask, running))
+            if refusals and all(refusals):
+                self.missing_right = refusals[0]
             known = {pod.uid for pod in running}
             self._answers = {uid: answer for uid, answer in self._answers.items() if uid in known}
             changed()
             await sleep(_EVERY_SECONDS)
 
-    async def _ask(self, pod: ResidentPod) -> None:
+    async def _ask(self, pod: ResidentPod) -> Right | None:
+        """Ask a resident; return the right that is missing, if the request was refused."""
         try:
             raw = await self._client.ask_pod(
                 pod.namespace, pod.name, pod.port, "api/v1/gpu", most=_MOST_BYTES, timeout=_TIMEOUT_SECONDS
             )
             self._answers[pod.uid] = report_of(json.loads(raw))
         except ForbiddenError as error:
-            self.missing_right = error.right
+            self._answers[pod.uid] = str(error)
+            return error.right
         except ViewerClientError as error:
-            if error.status == 401:
-                raise
             self._answers[pod.uid] = str(error)
         except ValueError as error:
             self._answers[pod.uid] = f"Its answer cannot be read: {error}"
+        return None

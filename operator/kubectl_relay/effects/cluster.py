@@ -14,14 +14,18 @@ from gpu_relay.clients import clock
 from gpu_relay.clients.credentials import UNUSABLE, require_file
 from gpu_relay.clients.http import UnavailableError, call, open_session
 from gpu_relay.clients.kube import Kube, KubeError
+from gpu_relay.clients.kube_error import TooLargeError
 from gpu_relay.clients.resources import POD_LOG, POD_PROXY, Resource, pod_proxy_path
 from gpu_relay.domain.objects.job import Object
 from gpu_relay.domain.objects.resident import DEFAULT_PORT, ResidentPod
+from gpu_relay.domain.untrusted import read_object
 from kubectl_relay.exits import Exit, RelayError
 
 T = TypeVar("T")
 _TIMEOUT = 15.0
 _REPORT_TIMEOUT = 4.0
+_REPORT_BYTES = 64 * 1024
+"""Of a resident's report: any pod may have the label of residents."""
 _LOG_SECONDS = 7 * 86400.0
 
 
@@ -133,7 +137,10 @@ class Cluster:
                 return await _report_from_here(pod)
             path = pod_proxy_path(pod.namespace, pod.name, pod.port, "api/v1/gpu")
             try:
-                return await self._kube.get(path, timeout=_REPORT_TIMEOUT)
+                raw = await self._kube.read(path, {}, most=_REPORT_BYTES, timeout=_REPORT_TIMEOUT)
+                return read_object(raw) or BrokenError(f"pod {pod.name} does not answer with a JSON object")
+            except TooLargeError as error:
+                return BrokenError(f"the answer of pod {pod.name} has more than {error.most:,} bytes")
             except KubeError as error:
                 if error.status == 403:
                     return ForbiddenError("get", POD_PROXY, pod.namespace)

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from gpu_relay.domain.objects.resident import ResidentPod
 from kubectl_relay.commands import cli
+from kubectl_relay.effects.cluster import Cluster
 from kubectl_relay.exits import Exit, RelayError
 from tests.unit.kubectl_relay.relay_api import write_kubeconfig
 
@@ -144,3 +146,21 @@ def test_options_may_stand_before_a_command_or_after_it(answers: Answers, order:
 def test_a_duration_that_is_none(answers: Answers) -> None:
     result = run("timeline", "--since", "yesterday")
     assert "'yesterday' is not a duration; write it in h, m, s or ms, for example 90s or 1h30m" in str(result.exception)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"[" * 70_000, "the answer of pod sam3 has more than 65,536 bytes"),
+        (b"[]", "pod sam3 does not answer with a JSON object"),
+        (b"{" * 5_000, "pod sam3 does not answer with a JSON object"),
+    ],
+)
+def test_what_a_pod_answers_is_bounded(answers: Answers, body: bytes, said: str) -> None:
+    """Any pod may have the label of residents."""
+    answers.status, answers.body = 200, body
+    gc.collect()
+    pod = ResidentPod("team", "sam3", "u", "node-1", "10.0.0.1", "Running", False, "", {}, {})
+    [answer] = Cluster.connect(os.environ["KUBECONFIG"], None).reports([pod])
+    assert isinstance(answer, RelayError)
+    assert str(answer) == said

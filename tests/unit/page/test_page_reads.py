@@ -235,6 +235,20 @@ async def test_a_resident_that_does_not_answer_is_asked_again(api: Api, authorit
     assert reports.resident(sam3).error.startswith("The API server cannot reach pod sam3 at port 8000")
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_pod_that_refuses_concerns_no_other_pod(api: Api, authority: trustme.CA, status: int) -> None:
+    """A pod of any namespace may have the label of residents, and answer as the API server does."""
+    api.answer(REPORT, REPORTED)
+    hostile = resident_pod_of(pod("hostile"))
+    forged = "/api/v1/namespaces/gpu-relay/pods/hostile:8000/proxy/api/v1/gpu"
+    api.refuse(forged, status, 'User "system:anonymous" cannot get this')
+    sam3 = resident_pod_of(pod())
+    reports = await one_round(api, authority, hostile, sam3)
+    assert reports.missing_right is None
+    assert reports.resident(sam3).report is not None
+    assert reports.resident(hostile).error
+
+
 async def test_without_the_right_residents_are_asked_once(api: Api, authority: trustme.CA) -> None:
     forbid(api, REPORT, 'pods "sam3"')
     reports = await one_round(api, authority, resident_pod_of(pod()))
