@@ -169,17 +169,10 @@ MUTANTS = (
         _WORKLOAD,
     ),
     Mutant(
-        "law 2: an evicted Workload runs on",
-        "objects/checked_workload",
-        "        if self.evicted:\n",
-        "        if False:\n",
-        _WORKLOAD,
-    ),
-    Mutant(
-        "law 2: Ready beside a pod of a former turn",
-        "turn/acquisition",
-        "others = view.live_pods",
-        "others = ()",
+        "a Workload that Kueue has stopped takes its GPU again",
+        "turn/workload_turn",
+        "if view.has_ended else",
+        "if False else",
         _WORKLOAD,
     ),
     Mutant(

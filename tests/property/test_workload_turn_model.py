@@ -5,10 +5,8 @@ with faults: an operator that crashes, a silent resident, a Kueue that is down, 
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
-from typing import Any, cast
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -18,28 +16,12 @@ from gpu_relay.domain.objects.checked_workload import PENDING, READY
 from gpu_relay.domain.objects.lease import HOLDER_RESIDENT, GpuLease
 from gpu_relay.domain.objects.pod import Termination, TrainingPod
 from gpu_relay.domain.objects.resident import Hold
+from tests.property.reconciling_event import event
 from tests.property.workload_simulation import NEED, SimulatedWorkload, workload
 from tests.support.builders import FREE_MIB
 
 ANY = st.integers(0, 1)
 MOSTLY = st.sampled_from([True] * 7 + [False])
-
-
-def event(**given: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Return a rule after which the operator reconciles a few times, or not at all."""
-
-    def with_reconciles(method: Callable[..., None]) -> Callable[..., None]:
-        def happens(self: "WorkloadTurn", times: int, **drawn: Any) -> None:
-            method(self, **drawn)
-            for _ in range(times):
-                self.dispatch_if_free()
-                self.reconcile()
-
-        happens.__name__ = method.__name__
-        as_rule: Any = rule(times=st.sampled_from([0, 0, 1, 2, 5]), **given)
-        return cast("Callable[..., None]", as_rule(happens))
-
-    return with_reconciles
 
 
 class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
@@ -120,7 +102,19 @@ class WorkloadTurn(SimulatedWorkload, RuleBasedStateMachine):
     def kueue_evicts(self) -> None:
         one = self.workload
         if one is not None and self.kueue_up and one.reserved and not one.finished and one.entry is not None:
+            if one.entry.state == READY and self.was_seen_ready():
+                self.stopped_turns.add(one.entry.turns)
             self.change(evicted=True, entry=replace(one.entry, state=PENDING))
+
+    @rule(operator_runs=st.booleans())
+    def kueue_queues_it_again(self, operator_runs: bool) -> None:
+        """At once; where no operator runs, the pods of the turn may not have ended when the next process starts."""
+        self.kueue_evicts(times=0)
+        self.kueue_suspends_the_job(times=0)
+        self.kueue_clears_the_quota(times=0)
+        self.kueue_reserves(times=0)
+        if not operator_runs:
+            self.forget()
 
     @event()
     def kueue_answers_retry(self) -> None:

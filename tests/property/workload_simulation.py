@@ -79,6 +79,8 @@ class SimulatedWorkload(SimulatedJob):
             self.gpus.append(SimulatedGpu(lease, self.new_state(lease)))
         self.workload: CheckedWorkload | None = workload(gpus=gpus)
         self.start_job()
+        self.stopped_turns: set[frozenset[tuple[str, int]]] = set()
+        """Turns of which the operator's process has seen that the check was Ready, and that Kueue has stopped."""
         self.successor = ""
 
     def new_state(self, lease: GpuLease) -> TurnState:
@@ -87,6 +89,7 @@ class SimulatedWorkload(SimulatedJob):
 
     def forget(self) -> None:
         """Drop what the operator knows in memory only, as a restart does; another process may have begun the turn."""
+        self.stopped_turns.clear()
         for gpu in self.gpus:
             gpu.state = self.new_state(gpu.lease)
             gpu.is_unknown = bool(gpu.allocated)
@@ -115,6 +118,10 @@ class SimulatedWorkload(SimulatedJob):
         """End the processes of a pod."""
         for gpu in self.gpus:
             gpu.allocated.pop(pod.name, None)
+
+    def was_seen_ready(self) -> bool:
+        """Return whether the operator's process has read the check as Ready for the turn of each GPU."""
+        return all(gpu.state.was_ready for gpu in self.gpus)
 
     def view(self, gpu: SimulatedGpu) -> TurnView:
         """Observe, take a sample of free memory, and return what the plan sees."""
@@ -210,6 +217,7 @@ class SimulatedWorkload(SimulatedJob):
             return
         turns = frozenset((each.gpu, each.fence) for pin in action.pins for each in pin.gpus)
         assert turns == {(each.lease.gpu, each.lease.fence) for each in self.gpus}, "law 1: every GPU is proven"
+        assert turns not in self.stopped_turns, "a Workload that Kueue has stopped takes its GPU again"
         held = gpu.hold is not None and gpu.hold.fence == gpu.lease.fence and not gpu.loaded
         assert held, "law 1: the resident is held for this turn"
         for each in self.gpus:
