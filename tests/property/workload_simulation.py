@@ -62,6 +62,9 @@ class SimulatedGpu:
     is_unknown: bool = False
     """True if the operator's process has not seen the pod: how much was free before it is unknown."""
 
+    unused_for: int = 0
+    """Reconciles in a row for which a Workload that has finished has had this GPU, and nothing prevents its return."""
+
     def used(self) -> int:
         """Return the MiB in use on the GPU."""
         return (MODEL_MIB if self.loaded else 0) + self.foreign + sum(self.allocated.values())
@@ -163,6 +166,7 @@ class SimulatedWorkload(SimulatedJob):
                 gpu.state.proof = None
             self.note(view, decision)
             self.take(gpu, view, decision)
+            self.expect_return_of_finished(gpu)
 
     def note(self, view: TurnView, decision: Decision) -> None:
         """Write the message of the check, which comes before the action."""
@@ -241,6 +245,13 @@ class SimulatedWorkload(SimulatedJob):
             acquired=timestamp(self.now), unused_since=unused_since,
         )  # fmt: skip
         gpu.state, gpu.is_unknown = self.new_state(gpu.lease), False
+
+    def expect_return_of_finished(self, gpu: SimulatedGpu) -> None:
+        """Check that a Workload that has finished does not keep its GPU."""
+        one, works = self.workload, gpu.reachable and gpu.resident_exists and self.nodes_answer
+        finished = one is not None and one.finished and gpu.lease.owner == one.key
+        gpu.unused_for = gpu.unused_for + 1 if finished and works and not self.live() else 0
+        assert gpu.unused_for < 15, "law 9: a Workload that has finished keeps its GPU"
 
     def expect_proof(self, gpu: SimulatedGpu, action: MarkReady) -> None:
         """Check laws 1, 2 and 5: Ready comes after the Lease, and after enough samples under this turn's hold."""
