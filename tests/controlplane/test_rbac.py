@@ -41,7 +41,7 @@ TEAM = "vision"
 def test_every_rule_is_used(
     cluster: Cluster, world: World, resident: ScriptedResident, start_operator: Callable[..., OperatorProcess]
 ) -> None:
-    operator = start_operator(preparations="1")
+    operator = start_operator(preparations="1", resync_interval="5")
     used = partial(_used, cluster, "gpu-relay", "gpu-relay", audit.size(cluster.run_dir))
     rights = granted(kustomized(cluster, MANIFESTS / "base"), "gpu-relay")
     _everything_an_operator_does(world, used)
@@ -114,7 +114,12 @@ def test_every_rule_of_one_namespace_is_used(cluster: Cluster, team: World, tmp_
     before = audit.size(cluster.run_dir)
     kubeconfig = service_account_kubeconfig(cluster, "gpu-relay", TEAM)
     operator = OperatorProcess(
-        kubeconfig, tmp_path / "operator.log", namespace=TEAM, watch_namespace=TEAM, preparations="1"
+        kubeconfig,
+        tmp_path / "operator.log",
+        namespace=TEAM,
+        watch_namespace=TEAM,
+        preparations="1",
+        resync_interval="5",
     )
     resident = ScriptedResident()
     team.add_resident(resident)
@@ -179,3 +184,4 @@ def _everything_an_operator_does(world: World, used: Callable[[], set[Grant]]) -
     world.end_pod("digits-2")
     eventually(lambda: not world.has_job("digits"), "the job to be deleted")
     eventually(world.no_reload_pending, "the Lease to be settled")
+    eventually(lambda: ("", "configmaps", "patch") in used(), "the usage to be archived")
