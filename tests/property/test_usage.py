@@ -87,13 +87,13 @@ def test_a_record_that_is_damaged_in_part_keeps_the_rest() -> None:
 def test_the_time_of_a_lease_is_that_of_its_holder_or_of_its_pending_reload() -> None:
     now = datetime(2026, 1, 1, 12, tzinfo=UTC)
     before = Usage(now - timedelta(hours=1), 1024)
-    turn = lease(None, holder="yolotrainingjob/vision/digits/uid", usage=before).usage_at(now)
+    turn = lease(None, holder="yolotrainingjob/vision/digits/uid", usage_record=before.written()).usage_at(now)
     assert turn.days[day_of(now)] == {"yolotrainingjob/vision/digits": Account(owned=3600, mib_seconds=3600 * 1024)}
-    reload = lease(None, reload_pending="workload/vision/job-x/uid", usage=before).usage_at(now)
+    reload = lease(None, reload_pending="workload/vision/job-x/uid", usage_record=before.written()).usage_at(now)
     assert reload.days[day_of(now)] == {"workload/vision/job-x": Account(reloading=3600)}
-    idle = lease(None, usage=Usage(now - timedelta(hours=1))).usage_at(now)
+    idle = lease(None, usage_record=Usage(now - timedelta(hours=1)).written()).usage_at(now)
     assert idle.days[day_of(now)] == {RESIDENT: Account(owned=3600)}
     assert lease(None).usage_at(now) == Usage(now), "a Lease of an earlier version begins a record"
     assert account_of("somebody") == RESIDENT
-    unmanaged = lease(None, gpu="gpu-unmanaged", usage=before).usage_at(now)
+    unmanaged = lease(None, gpu="gpu-unmanaged", usage_record=before.written()).usage_at(now)
     assert (unmanaged.days, unmanaged.counted_to) == ({}, now), "there is no resident"

@@ -37,4 +37,4 @@ class UsageArchiver:
         await self.effects.usage.write(lease, usage, day_of(now - timedelta(days=self.kept_days)))
         current = usage.since(today)
         if current.days != usage.days:
-            await self.effects.leases.rewrite(replace(lease, usage=current), now)
+            await self.effects.leases.rewrite(replace(lease, usage_record=current.written()), now)

@@ -68,7 +68,7 @@ def test_a_price_is_that_of_turns_and_of_reloads() -> None:
 def test_a_lease_replaces_what_was_archived_of_it_and_counts_up_to_now() -> None:
     owner = "yolotrainingjob/vision/digits/uid"
     usage = Usage(NOW - timedelta(hours=1), 0, {"2026-01-10": {DIGITS: Account(1800, turns=1)}})
-    records = merged(RECORDS, {GPU: lease(None, holder=owner, uid="aaaaaaaa-1", usage=usage)}, NOW)
+    records = merged(RECORDS, {GPU: lease(None, holder=owner, uid="aaaaaaaa-1", usage_record=usage.written())}, NOW)
     assert records[GPU]["2026-01-10.aaaaaaaa"] == {DIGITS: Account(5400, turns=1)}
     assert records[GPU]["2026-01-03.aaaaaaaa"] == RECORDS[GPU]["2026-01-03.aaaaaaaa"]
     assert merged({}, {GPU: lease(None)}, NOW) == {}, "a Lease of an earlier version has no record"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
 
 from gpu_relay.api import words
@@ -36,8 +37,13 @@ class GpuLease:
     missing_since: str | None = None
     """Since when, between turns, no resident has reported this GPU; None if one does."""
     uid: str = ""
-    usage: Usage | None = None
-    """How long each owner has had the GPU; None if the record cannot be read."""
+    usage_record: str = ""
+    """How long each owner has had the GPU, as it is written: it is read only where it is needed."""
+
+    @cached_property
+    def usage(self) -> Usage | None:
+        """Return how long each owner has had the GPU; None if that cannot be read."""
+        return usage_of(self.usage_record)
 
     def usage_at(self, now: datetime) -> Usage:
         """Return how long each owner has had the GPU up to now, the present one included."""
@@ -74,5 +80,5 @@ def lease_of(raw: dict[str, Any]) -> GpuLease:
         unused_since=annotations.get(words.ANNOTATION_UNUSED_SINCE),
         missing_since=annotations.get(words.ANNOTATION_MISSING_SINCE),
         uid=meta.get("uid", ""),
-        usage=usage_of(annotations.get(words.ANNOTATION_USAGE, "")),
+        usage_record=annotations.get(words.ANNOTATION_USAGE, ""),
     )
