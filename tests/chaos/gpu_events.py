@@ -88,7 +88,7 @@ async def resident_hangs(stage: Stage, draw: Random) -> None:
     """One resident accepts connections and answers none, beside a good one: for a while, or for good."""
     async with stage.changing:
         pod = _resident(stage, draw)
-        for_good = draw.random() < _FOR_GOOD
+        for_good = draw.random() < _FOR_GOOD and not stage.plain.is_wide  # such a Job needs every GPU
         with stage.happenings.concerns_gpu(pod.gpu, silent=True, after=float("inf") if for_good else _RECOVERY):
             pod.fall_silent(Fate(hang=True))
             await meets(stage, "resident-hangs", _LASTS)

@@ -48,6 +48,8 @@ class PlainJobs:
         self._namespace = namespace
         self.opened = False
         """True if the namespace can have plain Jobs."""
+        self.is_wide = False
+        """True if a Job has pods on several GPUs."""
         self.queue_path = f"{_KUEUE}/clusterqueues/{namespace}"
         self.jobs_path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
         self.workloads_path = f"{_KUEUE}/namespaces/{namespace}/workloads"
@@ -68,6 +70,7 @@ class PlainJobs:
 
     async def apply(self, name: str, pods: int = 1, **annotations: str) -> None:
         """Create a Job with so many pods, which have these annotations `gpurelay.dev/…`."""
+        self.is_wide = self.is_wide or pods > 1
         spec = gpu_pod(TRAINER_CONTAINER, 1)
         asked = {"gpu-memory": MEMORY, **{key.replace("_", "-"): value for key, value in annotations.items()}}
         pod = {"metadata": {"annotations": {f"gpurelay.dev/{key}": value for key, value in asked.items()}}}
