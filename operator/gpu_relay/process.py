@@ -103,13 +103,13 @@ def _manager(kube: Kube, http: aiohttp.ClientSession, leadership: LeaderElector,
 async def _until_one_ends(manager: Manager, leadership: LeaderElector, settings: Settings) -> None:
     where = {"namespaces": [settings.watch_namespace]} if settings.watch_namespace else {"clusterwide": True}
     up, stop = asyncio.Event(), asyncio.Event()
-    kueue, checks = await _patiently(manager.find_kueue)
+    kueue, checks = await _patiently(manager.discovery.find)
     registry = registry_for(manager, kueue=kueue, checks=checks)
     watches = asyncio.create_task(
         kopf.operator(registry=registry, standalone=True, ready_flag=up, stop_flag=stop, **where)
     )
     resyncs = asyncio.create_task(manager.follow())
-    outdated = asyncio.create_task(manager.until_outdated())
+    outdated = asyncio.create_task(manager.discovery.until_outdated())
     work = asyncio.create_task(_lead(manager, leadership, up))
     await asyncio.wait({watches, resyncs, outdated, work}, return_when=asyncio.FIRST_COMPLETED)
     ends = await _ended(work, resyncs, outdated)

@@ -38,11 +38,12 @@ def api(cluster: Cluster) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def world(api: httpx.Client, request: pytest.FixtureRequest) -> Iterator[World]:
-    """A namespace of the test's own; all of it, and every Lease, is gone afterwards."""
+    """A namespace of the test's own; all of it, every Lease and the archived usage are gone afterwards."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[-50:].strip("-")
     with open_world(api, name) as world:
         yield world
         api.delete("/apis/coordination.k8s.io/v1/namespaces/gpu-relay/leases")
+        api.delete("/api/v1/namespaces/gpu-relay/configmaps", params={"labelSelector": "gpurelay.dev/usage"})
 
 
 @pytest.fixture

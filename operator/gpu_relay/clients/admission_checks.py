@@ -38,19 +38,27 @@ class AdmissionCheckStore:
         self._inactive: set[str] = set()
         """Names of the checks whose condition Active is not True."""
         self._pods: dict[str, tuple[float, Object]] = {}
+        self._absence = ""
+        """Why AdmissionChecks cannot be read; empty if they can."""
         self.names: set[str] = set()
         """Names of the operator's AdmissionChecks."""
 
     async def find(self) -> bool | None:
-        """Read the AdmissionChecks; return whether one of them is the operator's. None without Kueue, or the rights."""
+        """Read the AdmissionChecks; return whether one of them is the operator's. None without Kueue, or the rights.
+
+        Raise KubeError if it is unknown.
+        """
         if self._workloads.absence:
             return None
+        before, self._absence = self._absence, ""
         try:
             found = await self._kube.list(ADMISSION_CHECKS.path(None))
         except KubeError as error:
             if not (error.not_found or error.refusal):
                 raise
-            logger.warning("AdmissionChecks of Kueue cannot be read, and none is decided: %s", error)
+            self._absence = str(error)
+            if self._absence != before:
+                logger.warning("AdmissionChecks of Kueue cannot be read, and none is decided: %s", error)
             return None
         for raw in found:
             self.observe(raw)

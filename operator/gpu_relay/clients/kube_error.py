@@ -57,8 +57,11 @@ class KubeError(Exception):
 
     @property
     def refusal(self) -> bool:
-        """The request itself is at fault: repeating it would not help. 401 is not among them: it may be temporary."""
-        return 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 429}
+        """The request itself is at fault: repeating it would not help.
+
+        401 is not among them, since it may be temporary, nor is 410: only the version of a list is at fault.
+        """
+        return 400 <= self.status < 500 and self.status not in {401, 404, 408, 409, 410, 429}
 
     @property
     def invalid(self) -> bool:

@@ -1,12 +1,12 @@
 """Request admission by Kueue for jobs whose label names a LocalQueue."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from gpu_relay.api.words import MULTIKUEUE
 from gpu_relay.clients.workloads import pod_set_template, request_hash
 from gpu_relay.controllers.apply import Applier, Change, Outcome
+from gpu_relay.controllers.kueue_discovery import KueueDiscovery
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.domain.kueue import admission
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class KueueController:
-    """Reconciles the Workloads of jobs. `found` is called when Kueue has been installed since the start."""
+    """Reconciles the Workloads of jobs."""
 
     cache: Cache
     effects: Effects
     defaults: TrainerDefaults
-    found: Callable[[], None]
+    discovery: KueueDiscovery
 
     def concerns(self, job: Job) -> bool:
         """True for a job that Kueue manages, or has managed."""
@@ -59,21 +59,13 @@ class KueueController:
             return job
         return replace(job, grant=await self.effects.workloads.grant_of(workload))
 
-    async def is_found_later(self) -> bool:
-        """True if Kueue, which this process did not find at its start, has been installed. Raise KubeError."""
-        if not self.effects.workloads.absence:
-            return False
-        await self.effects.workloads.probe()
-        if not self.effects.workloads.absence:
-            self.found()
-        return not self.effects.workloads.absence
-
     async def reconcile(self, uid: str) -> float | None:
         """Reconcile one job; return the seconds until the next reconcile, None to wait for a change."""
         job = self.cache.job(uid)
         if job is None:
             return None
-        if job.local_queue and await self.is_found_later():
+        absent = bool(self.effects.workloads.absence)
+        if job.local_queue and absent and await self.discovery.is_found_later():
             return None
         template = pod_set_template(requested_pod(job, self.defaults))
         absence = self.effects.workloads.absence

@@ -17,6 +17,7 @@ from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.controllers import health
 from gpu_relay.controllers.apply import Applier
 from gpu_relay.controllers.kueue_controller import KueueController
+from gpu_relay.controllers.kueue_discovery import KueueDiscovery
 from gpu_relay.controllers.lease_gc_controller import LeaseGCController
 from gpu_relay.controllers.preparation_controller import PreparationController
 from gpu_relay.controllers.queue_status_controller import QueueStatusController
@@ -84,8 +85,8 @@ class Manager:
         metrics.WORK_OVERDUE.set_function(self._queue.overdue)
         policy = settings.policy()
         defaults = settings.trainer_defaults()
-        self._outdated = asyncio.Event()
-        self._kueue = KueueController(cache, effects, defaults, self._outdated.set)
+        self.discovery = KueueDiscovery(effects.workloads, effects.checks)
+        self._kueue = KueueController(cache, effects, defaults, self.discovery)
         self._turns = TurnController(effects, policy, defaults, self._queue_soon, self._waiting_for, self._kueue)
         self._scheduler = Scheduler(
             cache, effects, self._turns, self._kueue, policy, defaults, requeue=self._requeue_soon
@@ -100,7 +101,7 @@ class Manager:
         self._collector = LeaseGCController(effects, settings.usage_days)
         self._unreadable = UnreadableJobController(cache, effects)
         self._workloads = WorkloadController(
-            cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self._outdated.set
+            cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self.discovery.end_process
         )
         self._passes: dict[str, Callable[[], Awaitable[float | None]]] = {
             _Key.PREPARATIONS: self._preparations.share_out,
@@ -111,19 +112,6 @@ class Manager:
         }
         self._watch_isolation = Isolation("watch", self._monotonic)
 
-    async def find_kueue(self) -> tuple[bool, bool | None]:
-        """Return whether Kueue is installed, and whether it has a check of the operator: what is then watched, too.
-
-        The second is None if checks cannot be read. Raise KubeError if unknown.
-        """
-        await self._effects.workloads.probe()
-        return not self._effects.workloads.absence, await self._effects.checks.find()
-
-    async def until_outdated(self) -> None:
-        """Return when this process should end, for the next one to watch what could not be watched at its start."""
-        await self._outdated.wait()
-        logger.warning("Kueue has been installed, or a check: this process ends, and the next one watches Workloads")
-
     async def follow(self) -> None:
         """Read full lists until cancelled, to find what a watch has missed.
 
@@ -132,7 +120,7 @@ class Manager:
         pauses = iter((_SECOND_LIST,))
         while True:
             try:
-                await self._kueue.is_found_later()
+                await self.discovery.is_found_later()
                 for uid in await self._resync.read():
                     self._reconcile_admission(uid)
                     self._reconcile_preparation(uid)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -30,6 +31,17 @@ from tests.unit.sam3.scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 MAX_PIXELS = 10_000
 MAX_BODY = 3 << 20
 ASKED = RequestLimits(image_mib=1, pixels=MAX_PIXELS, prompts=3, instances=50, mask_pixels=15_000)
+
+
+@pytest.fixture(autouse=True)
+def pillow_as_in_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Undo what Ultralytics does to Pillow where another test has imported it: SAM3's image does not have it.
+
+    Its `Image.open` imports a package that reads HEIC, which is not installed, when a file has an unknown format.
+    """
+    patches = sys.modules.get("ultralytics.utils.patches")
+    if patches is not None:
+        monkeypatch.setattr(Image, "open", patches._image_open)
 
 
 def png(width: int = 8, height: int = 6) -> bytes:
