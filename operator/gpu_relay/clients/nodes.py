@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from gpu_relay.api.words import LABEL_PIN
 from gpu_relay.clients.kube import Kube, KubeError, Object
@@ -86,25 +87,48 @@ class NodeStore:
 
     async def set_pin(self, name: str, pin: str) -> None:
         """Set the label by which the pods of a Workload's turn find the node. Raises KubeError."""
-        await self._label(name, pin)
-        self._states.pop(name, None)
+        self._note_labels(name, await self._label(name, pin))
 
-    async def _label(self, name: str, pin: str, *, dry_run: bool = False) -> None:
-        await self._kube.merge(f"/api/v1/nodes/{name}", {"metadata": {"labels": {LABEL_PIN: pin}}}, dry_run=dry_run)
+    async def _label(self, name: str, pin: str, *, dry_run: bool = False) -> Object:
+        body = {"metadata": {"labels": {LABEL_PIN: pin}}}
+        return await self._kube.merge(f"/api/v1/nodes/{name}", body, dry_run=dry_run)
 
     async def remove_pin(self, name: str) -> bool:
         """Remove that label; return False if the node may still have it."""
         path = f"/api/v1/nodes/{name}"
         try:
-            pin = mapping(mapping((await self._kube.get(path)).get("metadata")).get("labels")).get(LABEL_PIN)
-            if pin is not None:
-                await self._kube.remove_field(path, _PIN_FIELD, pin)
+            if not await self._removed(path, self._known_pin(name)):
+                node = await self._kube.get(path)
+                self._note_labels(name, node)
+                await self._removed(path, _labels_of(node).get(LABEL_PIN))
         except KubeError as error:
             if not error.not_found:
                 logger.warning("node %s may still have the label %s: %s", name, LABEL_PIN, error)
                 return False
-        self._states.pop(name, None)
         return True
+
+    def _known_pin(self, name: str) -> str | None:
+        state = self.known(name)
+        return state.labels.get(LABEL_PIN) if state else None
+
+    async def _removed(self, path: str, pin: str | None) -> bool:
+        """Remove the label if it has this value, as the label of a later turn has another; False if it has another."""
+        if pin is None:
+            return False
+        try:
+            node = await self._kube.remove_field(path, _PIN_FIELD, pin)
+        except KubeError as error:
+            if not error.invalid:
+                raise
+            return False
+        self._note_labels(node["metadata"]["name"], node)
+        return True
+
+    def _note_labels(self, name: str, node: Object) -> None:
+        """Keep what is known of a node, with the labels that it has now."""
+        at, state = self._states.get(name, (0.0, None))
+        if state is not None:
+            self._states[name] = at, replace(state, labels=_labels_of(node))
 
     async def trouble(self, name: str) -> str:
         """Return why the status of a node's pods may be out of date: the node is lost. Empty if it is up or unknown."""
@@ -120,3 +144,7 @@ class NodeStore:
             if error.not_found:
                 return f"node {name} no longer exists"
             raise
+
+
+def _labels_of(node: Object) -> dict[str, str]:
+    return dict(mapping(mapping(node.get("metadata")).get("labels")))
