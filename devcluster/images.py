@@ -71,6 +71,7 @@ IMAGES = {
                 "requirements/torch.txt",
                 "requirements/sam3.txt",
                 "images/common/gpu_memory",
+                "images/common/residency",
                 "images/sam3/sam3_server",
             ),
             _LARGE,

@@ -20,8 +20,8 @@ from devcluster.scripted.manifests import restricted_pod
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from sam3_server.api.auth import ForbiddenError, UnauthorizedError
-from sam3_server.api.token_reviews import TokenReviews
+from residency.api.auth import ForbiddenError, UnauthorizedError
+from residency.api.token_reviews import TokenReviews
 from tests.support.rbac import Grant, granted, wildcards
 
 MANIFESTS = REPOSITORY / "manifests"
@@ -142,7 +142,7 @@ async def test_sam3_may_ask_whose_token_it_is_and_no_more(cluster: Cluster, api:
     before = audit.size(cluster.run_dir)
     config = str(service_account_kubeconfig(cluster, "sam3"))
     client = kubernetes.config.new_client_from_config(config)
-    reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", ["gpu-relay:gpu-relay"])
+    reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", ["gpu-relay:gpu-relay"], "")
     await reviews.check(_token(api, "gpu-relay", audience="gpu-relay"), "10.0.0.1")
     with pytest.raises(UnauthorizedError, match="audience"):
         await reviews.check(_token(api, "gpu-relay", audience="https://kubernetes.default.svc"), "10.0.0.1")

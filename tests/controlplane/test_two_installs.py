@@ -19,7 +19,7 @@ from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
-from sam3_server.api.token_reviews import TokenReviews
+from residency.api.token_reviews import TokenReviews
 
 TEAMS = ("team-one", "team-two")
 REPLICA_SETS = {"Impersonate-User": "system:serviceaccount:kube-system:replicaset-controller"}
@@ -131,7 +131,7 @@ def _key(item: Object) -> tuple[str, str, str]:
 async def sam3_accepts_its_operator(cluster: Cluster, api: httpx.Client, team: str) -> None:
     """By the server's own code, with the rights of its account: raises where the token cannot be reviewed."""
     client = kubernetes.config.new_client_from_config(str(service_account_kubeconfig(cluster, "sam3", team)))
-    reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", [f"{team}:gpu-relay"])
+    reviews = TokenReviews(kubernetes.client.AuthenticationV1Api(client), "gpu-relay", [f"{team}:gpu-relay"], "")
     await reviews.check(_token(api, team), "10.0.0.1")
 
 

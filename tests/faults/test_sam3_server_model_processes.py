@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, Phase, settings
 import gpu_memory
 from devcluster.programs.sam3 import NEED, tiny_model
 from gpu_memory import GpuMemory, Ledger
-from sam3_server.errors import NotEnoughMemoryError
-from sam3_server.residency.worker_pool import WorkerTimeouts
+from residency.errors import NotEnoughMemoryError
+from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.interface import Worker
 from sam3_server.worker.process import WorkerProcess

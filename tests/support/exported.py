@@ -9,9 +9,9 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from gpu_relay.observability import metrics as operator_metrics
-from sam3_server.residency.hold import Hold
-from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.state import State
+from residency.hold import Hold
+from residency.state import State
+from sam3_server.serving.metrics import Metrics
 from yolo_trainer.training.progress import ProgressTracker, Stage
 from yolo_trainer.training.progress_server import ProgressServer, Sources
 
@@ -44,6 +44,7 @@ def _operator() -> str:
 def _resident() -> str:
     metrics = Metrics()
     metrics.watch(_Unloaded())
+    metrics.watch_standby(_Unloaded())
     own = _exposed(each for each in vars(metrics).values() if isinstance(each, MetricWrapperBase))
     return own + metrics.exposition().decode()
 
@@ -56,7 +57,7 @@ class _Unloaded:
     standby_ready = False
     serving_seconds = 0.0
     standby_weights_mib = 0
-    worker_allocated_mib = 0
+    allocated_mib = 0
 
     def now(self) -> float:
         """Return a moment."""

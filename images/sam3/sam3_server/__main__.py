@@ -14,21 +14,22 @@ from fastapi import FastAPI
 from pydantic import ValidationError
 
 import gpu_memory
+from residency.api.auth import Control, OpenControl, TokenFile
+from residency.api.connection_limits import ConnectionLimits, bounded_protocol
+from residency.api.token_reviews import TokenReviews, authentication_api
+from residency.coordinator import Coordinator
+from residency.policy import Policy
 from sam3_server import logs
 from sam3_server.api.app import create_app
-from sam3_server.api.auth import Control, OpenControl, TokenFile
 from sam3_server.api.body_receiver import BodyReceiver
-from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
-from sam3_server.api.token_reviews import TokenReviews, authentication_api
 from sam3_server.intake import protocol as intake
 from sam3_server.intake.pool import IntakePool
-from sam3_server.residency.coordinator import Coordinator
-from sam3_server.residency.cpu_fallback import CpuFallback
-from sam3_server.residency.host_memory import HostBudget
-from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.policy import Policy
-from sam3_server.residency.segmentation import SegmentationService
-from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.serving.cpu_fallback import CpuFallback
+from sam3_server.serving.host_memory import HostBudget
+from sam3_server.serving.metrics import Metrics
+from sam3_server.serving.segmentation import SegmentationService
+from sam3_server.serving.standby import StandbyManager
+from sam3_server.serving.worker_pool import WorkerPool, WorkerTimeouts
 from sam3_server.settings import Settings, describe, explain
 from sam3_server.worker.bounds import MEGAPIXEL
 from sam3_server.worker.encoder_client import EncoderClient
@@ -118,13 +119,10 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
     )
     policy = Policy(
         need_mib=settings.gpu_memory_mib,
-        standby=settings.standby,
-        host=HostBudget.of(settings.model, settings.host_reserve_mib, _in_float32(settings)),
         max_in_flight=settings.max_in_flight,
         max_per_client=settings.places_per_client,
         held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
         hold_file=settings.hold_file,
-        timeouts=timeouts,
         preload=settings.preload,
         idle_unload=settings.idle_unload,
         ready_when_loaded=settings.ready_when == "loaded",
@@ -142,8 +140,12 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
     launch = launcher(memory_mib=settings.gpu_memory_mib, dtype=settings.dtype)
     max_bytes = int((settings.max_image_mib * BASE64_GROWTH + 1) * MIB)
     readers = IntakePool(_intake(settings, max_bytes))
-    coordinator = Coordinator(policy, launch, gpu_memory.read, metrics, fallback)
-    segmentation = SegmentationService(coordinator, readers, metrics)
+    pool = WorkerPool(launch, timeouts)
+    metrics.watch_standby(pool)
+    host = HostBudget.of(settings.model, settings.host_reserve_mib, _in_float32(settings))
+    standby = StandbyManager(pool, settings.standby, fallback, host)
+    coordinator = Coordinator(policy, pool, standby, gpu_memory.read, metrics)
+    segmentation = SegmentationService(coordinator, pool, fallback, readers, metrics)
     bodies = BodyReceiver(max_bytes, settings.transfer_timeout)
     helpers = (readers, encoder) if zygote is None else (readers, encoder, zygote)
     return create_app(coordinator, segmentation, control, metrics, bodies, settings.transfer_timeout, *helpers)
@@ -202,7 +204,9 @@ def _control(settings: Settings) -> Control:
         _exit_with(
             [f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a Kubernetes API server: run in a pod, or set KUBECONFIG ({error})"]
         )
-    return TokenReviews(api, settings.control_audience, settings.control_service_accounts)
+    return TokenReviews(
+        api, settings.control_audience, settings.control_service_accounts, "SAM3_CONTROL_SERVICE_ACCOUNTS"
+    )
 
 
 def _exit_with(sentences: list[str]) -> NoReturn:

@@ -1,35 +1,10 @@
-"""The errors that rooms share; `api/problems.py` maps them to HTTP, `residency/errors.py` has those about holds."""
+"""The errors that rooms share, besides those of the kit (`residency/errors.py`)."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
-
-class ServiceError(Exception):
-    """The request could not be served. The message is a sentence for the client."""
-
-
-class BusyError(ServiceError):
-    """The server's limit on requests in flight is reached."""
-
-
-class TooManyRequestsError(ServiceError):
-    """The limit on one client's requests in flight is reached."""
-
-
-class NotEnoughMemoryError(ServiceError):
-    """Free GPU memory, in MiB, does not cover what a load needs, or could not be measured."""
-
-
-class LoadError(ServiceError):
-    """The model could not be loaded for a reason other than memory or a hold."""
+from residency.errors import ServiceError
 
 
 class WorkerGoneError(ServiceError):
     """The worker process ended, or was ended because it did not answer in time."""
-
-
-class WorkerStuckError(ServiceError):
-    """The worker process outlived SIGKILL (an uninterruptible driver call), so its memory is not free."""
 
 
 class InferenceError(ServiceError):
@@ -50,20 +25,3 @@ class ImageTooLargeError(ServiceError):
 
 class ImageError(ServiceError):
     """The image cannot be decoded."""
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """What is wrong with one field of a request; `where` is its path, such as `body.prompts.0.text`."""
-
-    where: str
-    message: str
-
-
-class BodyError(ServiceError):
-    """A request's body is invalid, as a whole or in some fields. `status` is HTTP's."""
-
-    def __init__(self, status: int, message: str, field_errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(message)
-        self.status = status
-        self.field_errors = tuple(field_errors)

@@ -13,19 +13,21 @@ import pytest
 from fastapi import FastAPI
 from PIL import Image
 
+from residency import coordinator as coordinator_module
+from residency.api.auth import OpenControl
+from residency.coordinator import Coordinator
+from residency.hold import HoldBook, Terms
+from residency.hold_file import HoldFile
+from residency.policy import Policy
 from sam3_server.api.app import create_app
-from sam3_server.api.auth import OpenControl
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake.protocol import RequestLimits
-from sam3_server.residency import coordinator as coordinator_module
-from sam3_server.residency.coordinator import Coordinator
-from sam3_server.residency.cpu_fallback import CpuFallback
-from sam3_server.residency.hold import HoldBook, Terms
-from sam3_server.residency.hold_file import HoldFile
-from sam3_server.residency.host_memory import HostBudget
-from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.policy import Policy
-from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.serving.cpu_fallback import CpuFallback
+from sam3_server.serving.host_memory import HostBudget
+from sam3_server.serving.metrics import Metrics
+from sam3_server.serving.segmentation import SegmentationService
+from sam3_server.serving.standby import StandbyManager
+from sam3_server.serving.worker_pool import WorkerPool
 from tests.unit.sam3.scripted import LIMITS, NEED, ReadHere, Script, ScriptedGpu
 
 MAX_PIXELS = 10_000
@@ -66,6 +68,8 @@ class Resident:
         self.app = app
         self.clock = clock
         self.coordinator: Coordinator = app.state.coordinator
+        self.pool: WorkerPool = app.state.segmentation._pool
+        self.fallback: CpuFallback | None = app.state.segmentation._fallback
         self.script = script
         self.cpu = cpu
         self.gpu = script.gpu
@@ -120,13 +124,10 @@ async def resident(
     metrics = Metrics()
     policy = Policy(
         need_mib=NEED,
-        standby=options.get("standby", True),
-        host=options.get("host", HostBudget(need_mib=0, reserve_mib=0)),
         max_in_flight=options.get("max_in_flight", 4),
         max_per_client=options.get("max_per_client", 4),
         held_wait=options.get("held_wait", 0.0),
         hold_file=held_before(tmp_path / "hold.json") if options.get("held") else None,
-        timeouts=LIMITS,
         preload=options.get("preload", False),
         ready_when_loaded=options.get("ready_when_loaded", False),
         idle_unload=options.get("idle_unload", 0.0),
@@ -134,8 +135,12 @@ async def resident(
     cpu = Script(ScriptedGpu(), need_mib=0)
     fallback = CpuFallback(cpu.launch, LIMITS, 2) if options.get("fallback") else None
     clock = Clock()
-    coordinator = Coordinator(policy, script.launch, script.gpu.read, metrics, fallback, clock.now)
-    segmentation = SegmentationService(coordinator, ReadHere(ASKED), metrics)
+    pool = WorkerPool(script.launch, LIMITS)
+    metrics.watch_standby(pool)
+    host = options.get("host", HostBudget(need_mib=0, reserve_mib=0))
+    standby = StandbyManager(pool, options.get("standby", True), fallback, host)
+    coordinator = Coordinator(policy, pool, standby, script.gpu.read, metrics, clock.now)
+    segmentation = SegmentationService(coordinator, pool, fallback, ReadHere(ASKED), metrics)
     seconds = options.get("transfer_timeout", 5.0)
     app = create_app(coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, seconds), seconds)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

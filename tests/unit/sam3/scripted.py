@@ -6,14 +6,15 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
-from sam3_server.errors import NotEnoughMemoryError, WorkerGoneError, WorkerStuckError
+from residency.errors import EngineStuckError, NotEnoughMemoryError
+from sam3_server.errors import WorkerGoneError
 from sam3_server.intake import roboflow
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.protocol import Read, RequestLimits, Route
 from sam3_server.intake.request_reader import read
 from sam3_server.intake.roboflow import Echo
-from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.worker.interface import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
 from sam3_server.worker.rgb_image import RgbImage
@@ -168,7 +169,7 @@ class ScriptedWorker:
 
     async def stop(self, grace: float) -> None:
         if self._script.stuck:
-            raise WorkerStuckError("the worker is still there")
+            raise EngineStuckError("the worker is still there")
         self.die()
 
     def die(self) -> None:

@@ -8,18 +8,19 @@ from typing import Any, Protocol, TypeVar
 import httpx
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
+from residency import coordinator as coordinator_module
+from residency.api.auth import OpenControl
+from residency.coordinator import Coordinator
+from residency.gpu_measurement import ReadMemory
+from residency.hold import FenceError, HoldBook
+from residency.policy import Policy
 from sam3_server.api.app import create_app
-from sam3_server.api.auth import OpenControl
 from sam3_server.api.body_receiver import BodyReceiver
-from sam3_server.residency import coordinator as coordinator_module
-from sam3_server.residency.coordinator import Coordinator
-from sam3_server.residency.gpu_measurement import ReadMemory
-from sam3_server.residency.hold import FenceError, HoldBook
-from sam3_server.residency.host_memory import HostBudget
-from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.policy import Policy
-from sam3_server.residency.segmentation import SegmentationService
-from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.serving.host_memory import HostBudget
+from sam3_server.serving.metrics import Metrics
+from sam3_server.serving.segmentation import SegmentationService
+from sam3_server.serving.standby import StandbyManager
+from sam3_server.serving.worker_pool import WorkerPool, WorkerTimeouts
 from sam3_server.worker.interface import Launch, Worker
 from tests.unit.sam3.conftest import ASKED, MAX_BODY, png
 from tests.unit.sam3.scripted import NEED, ReadHere, Script, ScriptedGpu
@@ -101,9 +102,11 @@ class ServerUnderTest(RuleBasedStateMachine):
         self.alive = contextlib.AsyncExitStack()
         metrics = Metrics()
         host = HostBudget(need_mib=0, reserve_mib=0)
-        policy = Policy(NEED, True, host, 4, 4, 0.0, None, self.script.limits)
-        self.coordinator = Coordinator(policy, self.script.launch, self.script.read, metrics, now=lambda: self.clock)
-        segmentation = SegmentationService(self.coordinator, ReadHere(ASKED), metrics)
+        policy = Policy(NEED, 4, 4, 0.0, None)
+        pool = WorkerPool(self.script.launch, self.script.limits)
+        standby = StandbyManager(pool, True, None, host)
+        self.coordinator = Coordinator(policy, pool, standby, self.script.read, metrics, now=lambda: self.clock)
+        segmentation = SegmentationService(self.coordinator, pool, None, ReadHere(ASKED), metrics)
         app = create_app(self.coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, 5.0), 5.0)
         self.client = httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sam3")
         self.run(self.alive.enter_async_context(app.router.lifespan_context(app)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from sam3_server.api.auth import TokenFile
+from residency.api.auth import TokenFile
 from tests.unit.sam3.conftest import Resident
 
 UNLOAD = {"holder": "job/a", "fence": 1, "renew_key": "secret"}

@@ -8,8 +8,8 @@ from typing import Any
 import httpx
 import pytest
 
-from sam3_server.api.client_address import client_network, client_of
-from sam3_server.fair_queue import FairQueue
+from residency.api.client_address import client_network, client_of
+from residency.fair_queue import FairQueue
 from tests.unit.sam3.conftest import MAX_BODY, Resident, png
 
 BATCH, INTERACTIVE = "10.0.0.1", "10.0.0.2"

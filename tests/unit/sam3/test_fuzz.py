@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 import uvicorn
 
-from sam3_server.api.connection_limits import ConnectionLimits, bounded_protocol
+from residency.api.connection_limits import ConnectionLimits, bounded_protocol
 from tests.fuzz import campaign, image_seeds, request_mutants
 from tests.fuzz.http_client import Message, client
 from tests.fuzz.image_mutants import mutant

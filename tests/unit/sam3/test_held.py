@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sam3_server.errors import LoadError
-from sam3_server.residency.host_memory import HostBudget, available_mib
+from residency.errors import LoadError
+from sam3_server.serving.host_memory import HostBudget, available_mib
 from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.scripted import WEIGHTS
 
@@ -121,14 +121,14 @@ async def test_more_than_the_cpu_takes_are_refused(resident: Resident) -> None:
     await resident.until(lambda: bool(resident.cpu.launched))
     resident.cpu.inferring.clear()
     slow = [resident.begin(resident.segment()) for _ in range(2)]
-    await resident.until(lambda: resident.coordinator._standby.fallback is not None and _busy(resident) == 2)
+    await resident.until(lambda: resident.fallback is not None and _busy(resident) == 2)
     assert (await resident.segment()).status_code == 503
     resident.cpu.inferring.set()
     assert [(await each).status_code for each in slow] == [200, 200]
 
 
 def _busy(resident: Resident) -> int:
-    fallback = resident.coordinator._standby.fallback
+    fallback = resident.fallback
     return fallback.in_flight.count if fallback else 0
 
 
@@ -153,9 +153,9 @@ async def test_a_host_short_of_memory_keeps_no_process_ready(
 @pytest.mark.parametrize("resident", [{"host": SHORT}], indirect=True)
 async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkeypatch: pytest.MonkeyPatch) -> None:
     await resident.unload()
-    assert not resident.coordinator.standby_ready
+    assert not resident.pool.standby_ready
     monkeypatch.setattr(HostBudget, "allows", lambda _: True)
-    await resident.until(lambda: resident.coordinator.standby_ready)
+    await resident.until(lambda: resident.pool.standby_ready)
     metrics = (await resident.client.get("/metrics")).text
     assert "sam3_standby_ready 1.0" in metrics
     assert f"sam3_standby_weights_mib {WEIGHTS}.0" in metrics
@@ -165,7 +165,7 @@ async def test_the_standby_comes_once_there_is_memory(resident: Resident, monkey
 
 async def test_a_standby_that_died_is_not_begun_over_and_over(resident: Resident) -> None:
     await resident.unload()
-    await resident.until(lambda: resident.coordinator.standby_ready)
+    await resident.until(lambda: resident.pool.standby_ready)
     resident.script.launched[0].die()
     for _ in range(3):
         await resident.coordinator.reconcile()

@@ -16,7 +16,7 @@ async def test_an_idle_model_is_unloaded_and_the_next_request_loads_it(resident:
     assert (await resident.segment()).status_code == 200
     await resident.until(lambda: resident.gpu.workers == 0)
     assert (await resident.health())["error"] is None
-    await resident.until(lambda: resident.coordinator.standby_ready)
+    await resident.until(lambda: resident.pool.standby_ready)
     launched = len(resident.script.launched)
     assert (await resident.segment()).status_code == 200
     assert resident.gpu.workers == NEED

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from residency.errors import BodyError, ServiceError
 from sam3_server import memory_files
-from sam3_server.errors import BodyError, ServiceError
 from sam3_server.intake import body_parser
 from sam3_server.intake import pool as pool_module
 from sam3_server.intake.body import Body

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from sam3_server.errors import LoadError
-from sam3_server.residency.state import State
+from residency.errors import LoadError
+from residency.state import State
 from tests.unit.sam3.conftest import Resident, png
 from tests.unit.sam3.scripted import NEED
 

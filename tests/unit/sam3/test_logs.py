@@ -53,7 +53,7 @@ def test_libraries_cannot_fill_the_log() -> None:
     passed = [limit.filter(record("PIL.TiffImagePlugin")) for _ in range(10)]
     assert passed == [True] * 3 + [False] * 7
     assert not limit.filter(record("py.warnings"))
-    assert limit.filter(record("sam3_server.residency.coordinator"))
+    assert limit.filter(record("residency.coordinator"))
 
 
 def test_what_was_left_out_is_counted() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sam3_server.errors import LoadError
+from residency.errors import LoadError
 from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.scripted import NEED
 
@@ -41,7 +41,7 @@ async def test_it_waits_for_memory(resident: Resident) -> None:
 @pytest.mark.parametrize("resident", [PRELOAD | {"held": True}], indirect=True)
 async def test_it_waits_for_the_end_of_a_hold_of_before_the_start(resident: Resident) -> None:
     assert resident.coordinator.hold is not None
-    await resident.until(lambda: resident.coordinator.standby_ready)
+    await resident.until(lambda: resident.pool.standby_ready)
     for _ in range(3):
         await resident.coordinator.reconcile()
     assert resident.gpu.workers == 0

@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from sam3_server.errors import LoadError
-from sam3_server.residency.hold import Hold, Terms
-from sam3_server.residency.retry_after import Durations, Step, retry_after, seconds_until_end
-from sam3_server.residency.state import State
+from residency.errors import LoadError
+from residency.hold import Hold, Terms
+from residency.retry_after import Durations, Step, retry_after, seconds_until_end
+from residency.state import State
 from tests.unit.sam3.conftest import Resident
 
 

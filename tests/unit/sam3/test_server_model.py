@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from sam3_server.residency.hold import Claim, FenceError, RenewKeyError, Terms
+from residency.hold import Claim, FenceError, RenewKeyError, Terms
 from tests.unit.sam3.server_model import ServerUnderTest
 
 HOLDERS = st.sampled_from(["job/a", "job/b"])

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from residency.api.auth import OpenControl
 from sam3_server.__main__ import build_app
-from sam3_server.api.auth import OpenControl
-from sam3_server.residency.worker_pool import WorkerTimeouts
+from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.settings import Settings, describe, explain, variable
 
 
@@ -72,9 +72,9 @@ def test_the_cpu_has_time_limits_of_its_own(model: Path, monkeypatch: pytest.Mon
     for name, value in {"MODEL": model, "CONTROL": "open", "WHILE_HELD": "cpu", "STANDBY": "false"}.items():
         monkeypatch.setenv(f"SAM3_{name}", str(value))
     monkeypatch.setenv("SAM3_CPU_REQUEST_TIMEOUT", "1234")
-    coordinator = build_app(Settings(), OpenControl()).state.coordinator
-    assert coordinator.pool._timeouts == WorkerTimeouts(load=180, request=120, grace=3)
-    assert coordinator._standby.fallback._pool._timeouts == WorkerTimeouts(load=900, request=1234, grace=3)
+    segmentation = build_app(Settings(), OpenControl()).state.segmentation
+    assert segmentation._pool._timeouts == WorkerTimeouts(load=180, request=120, grace=3)
+    assert segmentation._fallback._pool._timeouts == WorkerTimeouts(load=900, request=1234, grace=3)
 
 
 @pytest.mark.parametrize("account", ["operator", "a:b:c", ":b", "a:"])

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
+from residency.hold import Terms
+from residency.state import State
 from sam3_server.intake import image_decoder
-from sam3_server.residency.hold import Terms
-from sam3_server.residency.state import State
 from sam3_server.worker.rgb_image import RgbImage
 from tests.unit.sam3.conftest import Resident
 

@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
+from residency.state import State
 from sam3_server.intake import image_decoder
-from sam3_server.residency.state import State
 from sam3_server.worker.rgb_image import RgbImage
 from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.scripted import NEED

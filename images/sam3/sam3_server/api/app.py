@@ -6,21 +6,31 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontext
 
 from fastapi import FastAPI
 
-from sam3_server.api import control as control_routes
-from sam3_server.api import inference, problems
-from sam3_server.api.auth import Control
-from sam3_server.api.body_limit import BodyLimit
+from residency.api import control as control_routes
+from residency.api import problems
+from residency.api.auth import Control
+from residency.api.body_limit import BodyLimit
+from residency.api.head_requests import HeadRequests
+from residency.api.request_metrics import RequestMetrics
+from residency.coordinator import Coordinator
+from residency.errors import EngineStuckError
+from sam3_server import errors
+from sam3_server.api import inference
 from sam3_server.api.body_receiver import BodyReceiver
-from sam3_server.api.head_requests import HeadRequests
 from sam3_server.api.inference import CONCEPT, SEGMENT
 from sam3_server.api.openapi import DocumentedApp
-from sam3_server.api.request_metrics import RequestMetrics
-from sam3_server.errors import WorkerStuckError
-from sam3_server.residency.coordinator import Coordinator
-from sam3_server.residency.metrics import Metrics
-from sam3_server.residency.segmentation import SegmentationService
+from sam3_server.serving.metrics import Metrics
+from sam3_server.serving.segmentation import SegmentationService
 
 log = logging.getLogger(__name__)
+
+STATUSES: dict[type[Exception], int] = {
+    errors.ImageTooLargeError: 413,
+    errors.ImageError: 422,
+    errors.PromptError: 422,
+    errors.TooMuchWorkError: 422,
+    errors.InferenceError: 500,
+}
 
 
 def create_app(
@@ -43,14 +53,14 @@ def create_app(
             yield
             try:
                 await coordinator.close()
-            except WorkerStuckError:
+            except EngineStuckError:
                 log.exception("a worker process could not be ended")
 
     app = DocumentedApp(title="SAM3 server of GPU Relay", lifespan=lifespan)
     app.state.coordinator, app.state.segmentation, app.state.control = coordinator, segmentation, control
     app.state.metrics, app.state.bodies = metrics, bodies
     metrics.watch(coordinator)
-    problems.install(app)
+    problems.install(app, STATUSES)
     app.include_router(control_routes.router)
     app.include_router(inference.router)
     app.add_middleware(BodyLimit, seconds=transfer_seconds, others=frozenset({SEGMENT, CONCEPT}))

@@ -5,9 +5,10 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 
+from residency.errors import BodyError, BusyError
+from residency.fair_queue import FairQueue
 from sam3_server import memory_files
-from sam3_server.errors import BodyError, BusyError, ImageTooLargeError
-from sam3_server.fair_queue import FairQueue
+from sam3_server.errors import ImageTooLargeError
 from sam3_server.intake.body import Body
 
 MAX_BODIES = 4  # of the largest size that are in memory at a time, and twice as many as one client may have there

@@ -7,15 +7,16 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
 
-from sam3_server.api import openapi, problems
+from residency.api import problems
+from residency.api.client_address import client_of
+from sam3_server.api import openapi
 from sam3_server.api.body_receiver import BodyReceiver
-from sam3_server.api.client_address import client_of
 from sam3_server.api.disconnects import cancel_on_disconnect
 from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
 from sam3_server.intake.roboflow import ConceptResponse
 from sam3_server.intake.segment_schemas import SegmentResponse
-from sam3_server.residency.segmentation import Segmentation, SegmentationService
+from sam3_server.serving.segmentation import Segmentation, SegmentationService
 
 router = APIRouter()
 SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"

@@ -15,8 +15,9 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from sam3_server.errors import BodyError, ImageError
-from sam3_server.intake.field_errors import field_error, truncate, validation_error
+from residency.errors import BodyError
+from residency.field_errors import field_error, truncate, validation_error
+from sam3_server.errors import ImageError
 from sam3_server.intake.segment_schemas import SegmentOptions, SegmentRequest
 from sam3_server.memory_files import Bytes
 

@@ -6,9 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any, Self, TypeVar
 
+from residency.errors import BodyError, FieldError, ServiceError
+from residency.fair_queue import FairQueue
 from sam3_server import memory_files
-from sam3_server.errors import BodyError, FieldError, ServiceError
-from sam3_server.fair_queue import FairQueue
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.process import IntakeProcess

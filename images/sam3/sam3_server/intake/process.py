@@ -5,7 +5,7 @@ import contextlib
 import signal
 import socket
 
-from sam3_server.errors import BodyError, ServiceError
+from residency.errors import BodyError, ServiceError
 from sam3_server.intake.protocol import MESSAGE_SIZE, REPLIES, Reply, Request, Setup
 from sam3_server.worker.spawn import spawn_module
 

@@ -1,8 +1,8 @@
 """Read a whole request: from its body to the query and the pixels. Pure."""
 
+from residency.field_errors import field_error
 from sam3_server.errors import ImageTooLargeError
 from sam3_server.intake import body_parser, exemplars, image_decoder, roboflow
-from sam3_server.intake.field_errors import field_error
 from sam3_server.intake.protocol import ParsedQuery, Read, RequestLimits
 from sam3_server.intake.roboflow import ConceptRequest, Echo
 from sam3_server.intake.segment_schemas import SegmentOptions

@@ -51,7 +51,7 @@ class Worker(Protocol):
         """End the process: SIGTERM, and SIGKILL after `grace`. Returns when it is gone.
 
         Raises:
-            WorkerStuckError: the process outlived SIGKILL.
+            EngineStuckError: the process outlived SIGKILL.
 
         """
         ...

@@ -10,7 +10,8 @@ from typing import Self
 
 from pydantic import BaseModel
 
-from sam3_server.errors import WorkerGoneError, WorkerStuckError
+from residency.errors import EngineStuckError
+from sam3_server.errors import WorkerGoneError
 from sam3_server.worker.protocol import HEADER, REPLIES, Cancel, Reply, head
 from sam3_server.worker.spawn import Process
 
@@ -108,14 +109,14 @@ class Peer:
         """End the process: SIGTERM, and SIGKILL after `grace` seconds. Returns when it is gone.
 
         Raises:
-            WorkerStuckError: the process outlived SIGKILL.
+            EngineStuckError: the process outlived SIGKILL.
 
         """
         self._signal(self._process.terminate)
         if grace <= 0 or not await self._ended_within(grace):
             self.kill()
             if not await self._ended_within(KILL_SECONDS):
-                raise WorkerStuckError(
+                raise EngineStuckError(
                     f"the {self._name} (process {self._process.pid}) is still there {KILL_SECONDS} s after SIGKILL"
                 )
 

@@ -7,14 +7,8 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel
 
-from sam3_server.errors import (
-    InferenceError,
-    LoadError,
-    NotEnoughMemoryError,
-    PromptError,
-    ServiceError,
-    TooMuchWorkError,
-)
+from residency.errors import LoadError, NotEnoughMemoryError, ServiceError
+from sam3_server.errors import InferenceError, PromptError, TooMuchWorkError
 from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
@@ -121,7 +115,7 @@ class WorkerProcess:
         """End the process: SIGTERM, and SIGKILL after `grace` seconds. Returns when it is gone.
 
         Raises:
-            WorkerStuckError: the process outlived SIGKILL.
+            EngineStuckError: the process outlived SIGKILL.
 
         """
         await self._peer.stop(grace)
