@@ -8,18 +8,16 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-import kubernetes
-import uvicorn
 from fastapi import FastAPI
 from pydantic import ValidationError
 
 import gpu_memory
-from residency.api.auth import Control, OpenControl, TokenFile
-from residency.api.connection_limits import ConnectionLimits, bounded_protocol
-from residency.api.token_reviews import TokenReviews, authentication_api
+from residency import logs
+from residency.api.auth import Control
+from residency.api.server import NoClusterError, control_of, server_of
 from residency.coordinator import Coordinator
 from residency.policy import Policy
-from sam3_server import logs
+from residency.settings import describe, explain
 from sam3_server.api.app import create_app
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake import protocol as intake
@@ -30,7 +28,7 @@ from sam3_server.serving.metrics import Metrics
 from sam3_server.serving.segmentation import SegmentationService
 from sam3_server.serving.standby import StandbyManager
 from sam3_server.serving.worker_pool import WorkerPool, WorkerTimeouts
-from sam3_server.settings import Settings, describe, explain
+from sam3_server.settings import Settings
 from sam3_server.worker.bounds import MEGAPIXEL
 from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.interface import Launch, Worker
@@ -40,7 +38,6 @@ from sam3_server.worker.spawn import StartWorker, spawn_worker
 from sam3_server.worker.zygote_client import ZygoteClient
 
 EXIT_CONFIG = 2
-SWITCH_SECONDS = 0.001  # threads that review tokens yield to the event loop sooner than by default
 MIB = 1 << 20
 BASE64_GROWTH = 1.4  # four characters for three bytes, and occasional line breaks
 READER_MIB = 256  # what an intake process takes before it reads anything, with a margin
@@ -62,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="sam3-server",
         description="SAM3 inference that gives its GPU up when asked, and stays up meanwhile.",
-        epilog=f"environment of serve:\n{describe()}",
+        epilog=f"environment of serve:\n{describe(Settings)}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
@@ -87,26 +84,17 @@ def _settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        _exit_with(explain(error))
+        _exit_with(explain(Settings, error))
 
 
 def _serve(settings: Settings) -> None:
     logs.capture_native_output()
     logs.configure("server", settings.log_level)
-    sys.setswitchinterval(SWITCH_SECONDS)
-    connections = ConnectionLimits(settings.max_connections, settings.max_connections // 4, settings.transfer_timeout)
-    config = uvicorn.Config(
-        build_app(settings, _control(settings)),
-        host=settings.bind_address,
-        port=settings.http_port,
-        http=bounded_protocol(connections),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=settings.shutdown_timeout,
-    )
-    uvicorn.Server(config).run()
+    try:
+        control = control_of(settings)
+    except NoClusterError as error:
+        _exit_with([str(error)])
+    server_of(build_app(settings, control), settings).run()
 
 
 def build_app(settings: Settings, control: Control) -> FastAPI:
@@ -191,22 +179,6 @@ def _launcher(
         return worker
 
     return launch
-
-
-def _control(settings: Settings) -> Control:
-    if settings.control == "open":
-        return OpenControl()
-    if settings.control_token_file is not None:
-        return TokenFile(settings.control_token_file)
-    try:
-        api = authentication_api()
-    except kubernetes.config.ConfigException as error:
-        _exit_with(
-            [f"SAM3_CONTROL_SERVICE_ACCOUNTS needs a Kubernetes API server: run in a pod, or set KUBECONFIG ({error})"]
-        )
-    return TokenReviews(
-        api, settings.control_audience, settings.control_service_accounts, "SAM3_CONTROL_SERVICE_ACCOUNTS"
-    )
 
 
 def _exit_with(sentences: list[str]) -> NoReturn:

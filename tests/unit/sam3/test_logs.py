@@ -6,13 +6,13 @@ import subprocess
 import sys
 from typing import Any
 
-from sam3_server.logs import LibraryLimit
+from residency.logs import LibraryLimit
 
 PROGRAM = """
 import io, logging, os, subprocess, sys, warnings
 from PIL import Image
 from sam3_server.intake import image_decoder
-from sam3_server import logs
+from residency import logs
 
 logs.capture_native_output()
 logs.configure("server", "info")

@@ -6,15 +6,16 @@ import pytest
 from pydantic import ValidationError
 
 from residency.api.auth import OpenControl
+from residency.settings import describe, explain
 from sam3_server.__main__ import build_app
 from sam3_server.serving.worker_pool import WorkerTimeouts
-from sam3_server.settings import Settings, describe, explain, variable
+from sam3_server.settings import Settings
 
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in Settings.model_fields:
-        monkeypatch.delenv(variable(name), raising=False)
+        monkeypatch.delenv(Settings.variable(name), raising=False)
     (tmp_path / "config.json").write_text("{}")
     return tmp_path
 
@@ -24,7 +25,7 @@ def setting_errors(monkeypatch: pytest.MonkeyPatch, **environment: object) -> st
         monkeypatch.setenv(name, str(value))
     with pytest.raises(ValidationError) as caught:
         Settings()
-    return "\n".join(explain(caught.value))
+    return "\n".join(explain(Settings, caught.value))
 
 
 def test_defaults_suffice_with_a_model_and_a_way_of_control(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,4 +90,4 @@ def test_a_number_out_of_range_is_named_by_its_variable(model: Path, monkeypatch
 
 
 def test_help_names_every_variable() -> None:
-    assert all(variable(name) in describe() for name in Settings.model_fields)
+    assert all(Settings.variable(name) in describe(Settings) for name in Settings.model_fields)

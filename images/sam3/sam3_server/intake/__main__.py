@@ -11,8 +11,9 @@ import socket
 import sys
 import time
 
+from residency import logs
 from residency.errors import BodyError, ServiceError
-from sam3_server import logs, memory_files
+from sam3_server import memory_files
 from sam3_server.errors import ImageTooLargeError
 from sam3_server.intake import roboflow
 from sam3_server.intake.protocol import (

@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-from sam3_server import logs
+from residency import logs
 from sam3_server.worker import instances, linux, postprocess
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel

@@ -7,7 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from sam3_server import logs
+from residency import logs
 from sam3_server.worker import linux
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel
