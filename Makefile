@@ -15,7 +15,7 @@ VENV := $(CACHE)/venv-$(shell sha256sum requirements/dev.txt | cut -c1-12)
 PY := $(VENV)/bin/python
 PUBLISH := $(CACHE)/publish-$(shell sha256sum requirements/publish.txt | cut -c1-12)
 export PATH := $(VENV)/bin:$(dir $(UV)):$(PATH)
-export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/common:$(CURDIR)
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/adapter:$(CURDIR)/images/common:$(CURDIR)
 PYTEST := $(PY) -m pytest --quiet
 
 help:

@@ -11,6 +11,7 @@ compile() { # output arguments…
 compile dev.txt --all-extras --group dev --group torch "$@"
 compile operator.txt --extra operator --extra page --constraints requirements/dev.txt
 compile sam3.txt --extra sam3 --constraints requirements/dev.txt
+compile adapter.txt --extra adapter --constraints requirements/dev.txt
 compile yolo.txt --extra yolo --constraints requirements/dev.txt
 group() { # name arguments…
   local name=$1; shift

@@ -132,10 +132,17 @@ class PlainJobs:
         return ended and all(pod["status"].get("phase") in {"Succeeded", "Failed"} for pod in await self.pods())
 
     async def final_state(self) -> Object:
-        """Return how each Job has ended, and the phases of its pods."""
+        """Return how each Job has ended, the phases of its pods, and what is left of those that have not ended."""
         pods = sorted((pod["metadata"]["labels"][JOB_NAME], pod["status"].get("phase")) for pod in await self.pods())
         jobs = {job["metadata"]["name"]: ends_of(job) for job in await self.jobs()}
-        return {"plain jobs": jobs, "their pods": pods}
+        open_jobs = [
+            {"suspend": job["spec"].get("suspend"), **job.get("status", {})}
+            for job in await self.jobs()
+            if not ends_of(job)
+        ]
+        workloads = await self._api.list(self.workloads_path) if open_jobs else []
+        left = [{"active": each["spec"].get("active"), **each.get("status", {})} for each in workloads]
+        return {"plain jobs": jobs, "their pods": pods, "open": open_jobs, "their Workloads": left}
 
     async def close(self) -> None:
         """Delete all that was created, but the LocalQueue, which goes with its namespace."""

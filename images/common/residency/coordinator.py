@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from gpu_memory import GpuMemory
 from residency.admission import Admission
 from residency.engine import Engine, Standby
-from residency.errors import AdmissionClosedError, BusyError, TooManyRequestsError
+from residency.errors import AdmissionClosedError, BusyError, EngineStuckError, TooManyRequestsError
 from residency.gpu_measurement import ReadMemory, measure
 from residency.hold import Claim, Hold, Terms
 from residency.hold_file import HoldFile
@@ -107,6 +107,11 @@ class Coordinator:
     def hold(self) -> Hold | None:
         """The hold in force."""
         return self.holds.hold
+
+    @property
+    def residual_mib(self) -> int:
+        """GPU memory in MiB that the engine kept after the last unload."""
+        return self._engine.residual_mib
 
     @property
     def allocated_mib(self) -> int:
@@ -213,11 +218,26 @@ class Coordinator:
         """Bring engine and state to what hold, time and memory require; called twice a second."""
         if self.holds.expire():
             self._reload.request()
+        await self._reconcile_engine()
         await self._reconcile_standby()
         await self.idle_unload.reconcile()
         if self.state is State.UNLOADED and self._reload.due(self.now()):
             with contextlib.suppress(Exception):  # logged where it failed, kept in `error`, tried again after a delay
                 await self.load_once()
+
+    async def _reconcile_engine(self) -> None:
+        """Follow an engine that loads its model by itself; in a turn, it is unloaded again."""
+        if self.state not in (State.UNLOADED, State.FAILED) or self.model.transition.locked():
+            return
+        async with self.model.transition:
+            if not await self._engine.has_loaded():
+                return
+            if self.hold is None:
+                self._loader.adopt()
+                return
+            log.warning("the engine has loaded its model during a turn; it is unloaded again")
+            with contextlib.suppress(EngineStuckError):  # logged, kept in `error`, tried again
+                await self._unloader.drain_and_unload(0.0, 0)
 
     async def _reconcile_standby(self) -> None:
         if self.hold is None:

@@ -17,6 +17,15 @@ class Engine(Protocol):
         """GPU memory in MiB that it holds, as far as it knows; 0 while it is not attached."""
         ...
 
+    @property
+    def residual_mib(self) -> int:
+        """GPU memory in MiB that it kept after the last unload; 0 for one that ends its process."""
+        ...
+
+    async def has_loaded(self) -> bool:
+        """Whether it has loaded its model without having been asked; called twice a second while it is unloaded."""
+        ...
+
     def watch(self, on_exit: Callable[[str], None]) -> None:
         """Call a function when an attached engine has ended, asked to or not: with what ended, and how."""
         ...

@@ -71,9 +71,18 @@ class Loader:
             loading.cancel()
             await asyncio.wait({loading})
 
+    def adopt(self) -> None:
+        """Record that the engine has loaded its model by itself."""
+        self._model.enter(State.LOADED)
+        self._model.error = None
+        self._reload.cancel()
+
     async def _load(self) -> None:
         async with self._model.transition:
             if self._model.loaded:
+                return
+            if await self._engine.has_loaded():
+                self.adopt()
                 return
             began = self._now()
             try:

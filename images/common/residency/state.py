@@ -3,7 +3,7 @@
 unloaded ──► loading ──► loaded ──► draining ──► unloading ──► unloaded
    ▲            │           │                        │
    └────────────┴───────────┘ load aborted or        ▼
-                              failed, worker died  failed  (the worker outlived SIGKILL)
+                              failed, worker died  failed  (the engine kept the GPU)
 """
 
 from datetime import datetime
@@ -28,7 +28,7 @@ SERVING = frozenset({State.LOADED, State.DRAINING})
 CLOSED = {
     State.DRAINING: "the model is being unloaded",
     State.UNLOADING: "the model is being unloaded",
-    State.FAILED: "the model's process could not be ended; the pod must be restarted",
+    State.FAILED: "the model could not be unloaded; the pod may have to be restarted",
 }
 
 

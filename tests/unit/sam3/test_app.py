@@ -31,6 +31,7 @@ async def test_health_and_gpu_have_the_contracts_fields(resident: Resident) -> N
         "worker_allocated_mib": 0,
         "worker_cap_mib": 14000,
         "need_mib": 14000,
+        "residual_mib": 0,
         "in_flight": 0,
         "refused": 0,
         "newest_fence": 0,

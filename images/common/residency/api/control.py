@@ -74,6 +74,7 @@ async def gpu(coordinator: Coordinated) -> Gpu:
         worker_allocated_mib=coordinator.allocated_mib,
         worker_cap_mib=coordinator.policy.need_mib,
         need_mib=coordinator.policy.need_mib,
+        residual_mib=coordinator.residual_mib,
         in_flight=coordinator.in_flight.count,
         idle_seconds=round(coordinator.in_flight.idle_seconds, 3),
         refused=coordinator.holds.refused,

@@ -1,8 +1,7 @@
-"""Errors as `application/problem+json` (RFC 9457): one table from a server's errors to HTTP's."""
+"""Errors as `application/problem+json` (RFC 9457), for FastAPI."""
 
 import logging
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
@@ -12,39 +11,26 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from gpu_memory import GpuUnavailable
 from residency import errors
-from residency.api.auth import ControlUnavailableError, ForbiddenError, UnauthorizedError
-from residency.api.schemas import Problem
-from residency.errors import AdmissionClosedError
-from residency.field_errors import MAX_DETAIL, truncate, validation_error
-from residency.hold import FenceError, RenewKeyError
+from residency.api import schemas
+from residency.api.problem import MEDIA_TYPE, STATUSES, Problem, problem_of
+from residency.field_errors import validation_error
 
 log = logging.getLogger(__name__)
-
-MEDIA_TYPE = "application/problem+json"
-STATUSES: Mapping[type[Exception], int] = {
-    FenceError: 409,
-    RenewKeyError: 403,
-    UnauthorizedError: 401,
-    ForbiddenError: 403,
-    ControlUnavailableError: 503,
-    GpuUnavailable: 503,
-    errors.TooManyRequestsError: 429,
-    errors.ServiceError: 503,
-}
 
 
 def problem(status: int, detail: str, headers: Mapping[str, str] | None = None, **members: Any) -> JSONResponse:
     """Return the problem's response; `members` are its extension members."""
-    title, detail = HTTPStatus(status).phrase, truncate(detail, MAX_DETAIL)
-    content = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
-    return JSONResponse(content, status, headers, MEDIA_TYPE)
+    return _response(Problem(status, detail, headers or {}, members))
+
+
+def _response(found: Problem) -> JSONResponse:
+    return JSONResponse(found.content, found.status, found.headers, MEDIA_TYPE)
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the documentation of a route's problems."""
-    return {status: {"model": Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
+    return {status: {"model": schemas.Problem, "content": {MEDIA_TYPE: {}}} for status in statuses}
 
 
 def install(app: FastAPI, own: Mapping[type[Exception], int]) -> None:
@@ -60,19 +46,8 @@ def install(app: FastAPI, own: Mapping[type[Exception], int]) -> None:
 
 
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    statuses: Mapping[type[Exception], int] = request.app.state.statuses
-    status = next(statuses[kind] for kind in type(error).__mro__ if kind in statuses)
-    headers: dict[str, str] = {}
-    members: dict[str, Any] = {}
-    if status == 401:
-        headers["WWW-Authenticate"] = "Bearer"
-    if status in (429, 503):
-        headers["Retry-After"] = str(request.app.state.coordinator.retry_after(error))
-    if status == 503:
-        hold = error.hold if isinstance(error, AdmissionClosedError) else None
-        if hold is not None:
-            members["eta"] = hold.terms.eta.isoformat().replace("+00:00", "Z") if hold.terms.eta else None
-    return problem(status, str(error), headers, **members)
+    state = request.app.state
+    return _response(problem_of(error, state.statuses, state.coordinator.retry_after))
 
 
 async def _body(request: Request, error: Exception) -> JSONResponse:

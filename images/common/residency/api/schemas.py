@@ -94,6 +94,7 @@ class Gpu(BaseModel):
     worker_allocated_mib: int
     worker_cap_mib: int
     need_mib: int = Field(description="what a load must find free")
+    residual_mib: int = Field(description="what the engine kept after the last unload; a job cannot have it")
     in_flight: int
     idle_seconds: float
     refused: int = Field(description="requests refused under the present hold, or the last one")

@@ -53,6 +53,13 @@ class WorkerPool:
         """Whether a worker has the GPU."""
         return self.attached is not None
 
+    residual_mib = 0
+    """A worker that has ended keeps no GPU memory."""
+
+    async def has_loaded(self) -> bool:
+        """Return False: a worker takes the GPU only when it is attached."""
+        return False
+
     @property
     def allocated_mib(self) -> int:
         """GPU memory in MiB that the attached worker holds, as it reported last."""

@@ -44,6 +44,8 @@ class GpuReport:
     idle_seconds: float = 0.0
     refused: int = 0
     """Requests refused during the current hold."""
+    residual_mib: int = 0
+    """What the resident keeps of the GPU's memory after an unload; 0 for one that ends its process."""
     newest_fence: int = 0
     """The newest fence of which the resident has accepted an order; 0 if none, or if it does not report it."""
 
@@ -168,6 +170,7 @@ class _GpuAnswer(BaseModel):
     used_mib: _Mib
     free_mib: _Mib
     need_mib: _Mib = 0
+    residual_mib: _Mib = 0
     model_loaded: bool
     state: Annotated[str, Field(max_length=32)]
     hold: _HoldAnswer | None

@@ -181,10 +181,11 @@ def _too_small(demand: Demand, resident: Resident, policy: Policy) -> str | None
     report = resident.report
     if report is None:
         return None
-    most = report.total_mib - report.reserved_mib - policy.margin_mib
+    most = report.total_mib - report.reserved_mib - report.residual_mib - policy.margin_mib
     if demand.need_mib > most:
         where = f"{report.name} on {resident.node}"
-        return f"{where} has at most {most:,} MiB for a job, this one needs {demand.need_mib:,} MiB"
+        kept = f" (its resident keeps {mib(report.residual_mib)} while it is unloaded)" if report.residual_mib else ""
+        return f"{where} has at most {most:,} MiB for a job{kept}, this one needs {demand.need_mib:,} MiB"
     return None
 
 
@@ -218,7 +219,8 @@ def most_free_mib(report: GpuReport, context_mib: int) -> int | None:
         return report.free_mib if report.state == "unloaded" else None
     if not report.worker_allocated_mib:
         return None
-    return min(report.total_mib - report.reserved_mib, report.free_mib + report.worker_allocated_mib + context_mib)
+    most = report.total_mib - report.reserved_mib - report.residual_mib
+    return min(most, report.free_mib + report.worker_allocated_mib + context_mib)
 
 
 def context_of(free_before: int, allocated_before: int, free_after: int) -> int | None:
