@@ -38,7 +38,7 @@ class CalledEngine:
         """Take no notice: an engine in another container is seen only when it is called."""
 
     async def has_loaded(self) -> bool:
-        """Ask the engine, at most once in 2 s; an engine that cannot be asked is believed to do as it is told."""
+        """Ask the engine, at most once in 2 s; without an answer, it counts as unloaded."""
         if time.monotonic() - self._looked_at < LOOK_SECONDS:
             return False
         loaded = await self._says_loaded()

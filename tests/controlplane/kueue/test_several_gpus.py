@@ -71,8 +71,7 @@ class MadeByHand:
     @property
     def admitted(self) -> bool:
         """Whether Kueue has admitted it."""
-        conditions = self.read().get("status", {}).get("conditions", [])
-        return any(each["type"] == "Admitted" and each["status"] == "True" for each in conditions)
+        return self._holds("Admitted")
 
     def says(self, words: str) -> bool:
         """Whether the message of its check has these words."""
@@ -103,12 +102,34 @@ class MadeByHand:
             "message": "",
             "lastTransitionTime": "2026-01-01T00:00:00Z",
         }
-        conditions = [*self.read()["status"]["conditions"], finished]
-        self._api.patch(
-            f"{self._path}/{self.name}/status",
-            json={"status": {"conditions": conditions}},
-            headers={"Content-Type": "application/merge-patch+json"},
-        ).raise_for_status()
+        self._merge("/status", {"status": {"conditions": [*self.read()["status"]["conditions"], finished]}})
+
+    def set_active(self, active: bool) -> None:
+        """Stop it, or let it be queued again, as an administrator does."""
+        self._merge("", {"spec": {"active": active}})
+
+    def stopped(self) -> None:
+        """Report that its job is stopped, as the controller of the job does: its quota is free."""
+        eventually(lambda: self._holds("Evicted"), f"{self.name} to be evicted")
+        none = {kind: {"type": kind, "status": "False"} for kind in ("QuotaReserved", "Admitted")}
+        common = {"reason": "Pending", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+        conditions = [{**each, **common, **none[each["type"]]} if each["type"] in none else each
+                      for each in self.read()["status"]["conditions"]]  # fmt: skip
+        self._merge("/status", {"status": {"admission": None, "conditions": conditions}})
+
+    def _holds(self, kind: str) -> bool:
+        conditions = self.read().get("status", {}).get("conditions", [])
+        return any(each["type"] == kind and each["status"] == "True" for each in conditions)
+
+    def pods_succeed(self) -> None:
+        """Have the pods succeed, and report that none of them is needed any more, as the controller of its job does."""
+        for name in self._sets:
+            self._world.set_pod(f"{self.name}-{name}", phase="Succeeded")
+        self._merge("/status", {"status": {"reclaimablePods": [{"name": each, "count": 1} for each in self._sets]}})
+
+    def _merge(self, part: str, body: dict[str, Any]) -> None:
+        headers = {"Content-Type": "application/merge-patch+json"}
+        self._api.patch(f"{self._path}/{self.name}{part}", json=body, headers=headers).raise_for_status()
 
     def delete(self) -> None:
         """Delete it, and its pods."""
@@ -145,6 +166,22 @@ def test_a_pod_with_all_gpus_of_a_node(
     assert all(each.hold and each.hold["fence"] == int(turns[each.uuid.lower()]) for each in own)
     jobs.ends("wide")
     gives_back(world, *four)
+
+
+def test_a_workload_whose_pods_ended_as_it_was_stopped_is_admitted_without_a_turn(
+    world: World, four: list[ScriptedResident], make: Callable[..., MadeByHand], running: OperatorProcess
+) -> None:
+    """Kueue resumes a Job only with all checks Ready, and a suspended Job never completes (chaos seed 9700020)."""
+    one = make("ended", 2)
+    one.starts()
+    one.set_active(False)
+    one.pods_succeed()
+    gives_back(world, *four)
+    one.stopped()
+    one.set_active(True)
+    eventually(lambda: one.admitted, "the Workload to be admitted again")
+    assert one.says("its pods that request a GPU have ended")
+    assert all(each.loaded for each in four)
 
 
 def test_pods_on_several_nodes_are_pinned_to_their_own(

@@ -149,6 +149,24 @@ def test_partial_admission_counts() -> None:
     assert checked_workload_of(whole, CHECKS).demand.pod_sets == (PodGpus(3, 1),)
 
 
+@pytest.mark.parametrize("state", ["Pending", "Ready"])
+def test_a_workload_whose_pods_have_ended_needs_no_turn(state: str) -> None:
+    """Kueue reserves quota for none of them, and resumes the job only after the check is Ready (chaos 9700020)."""
+    whole = raw(state=state)
+    whole["status"]["admission"]["podSetAssignments"][0]["count"] = 0
+    one = checked_workload_of(whole, CHECKS)
+    assert one.pods_have_ended
+    assert not one.waits
+    found = answer(one, owns_gpu=False, waits_for="")
+    assert found == (
+        Admit(one, "its pods that request a GPU have ended: it needs no turn") if state == "Pending" else None
+    )
+
+
+def test_a_workload_that_never_requested_a_gpu_has_no_ended_pods() -> None:
+    assert not with_sets((2, 0, "4Gi")).pods_have_ended
+
+
 def test_a_pin_names_every_gpu() -> None:
     whole = raw(state="Ready")
     update = whole["status"]["admissionChecks"][1]["podSetUpdates"][0]

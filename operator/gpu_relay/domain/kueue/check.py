@@ -8,6 +8,7 @@ from gpu_relay.domain.objects.checked_workload import READY, CheckedWorkload
 
 _FIGURES = re.compile(r"[0-9][0-9,.]* (MiB|s)\b|[0-9-]+T[0-9:]+Z")
 _ADMITTED = "the operator measures the memory before it creates the training pod of this job"
+_ENDED = "its pods that request a GPU have ended: it needs no turn"
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,10 @@ class Note:
 
 @dataclass(frozen=True)
 class Admit:
-    """Set the check of a YoloTrainingJob's Workload to Ready: the operator creates its pods itself, in a turn."""
+    """Set the check of a Workload to Ready that needs no turn of its own.
+
+    It is that of a YoloTrainingJob, whose pods the operator creates in a turn, or no pod of it is left to run.
+    """
 
     workload: CheckedWorkload
     message: str = _ADMITTED
@@ -39,6 +43,8 @@ def answer(workload: CheckedWorkload, *, owns_gpu: bool, waits_for: str) -> Answ
         return None
     if workload.job_uid:
         return Admit(workload) if workload.is_asked else None
+    if workload.pods_have_ended:  # evicted as they ended; the job ends only once Kueue has resumed it
+        return Admit(workload, _ENDED) if workload.is_asked else None
     if entry.state == READY:
         if workload.admitted and not workload.stop:
             return EvictWorkload(workload, "it runs without a turn", pauses=True)

@@ -72,6 +72,8 @@ class CheckedWorkload:
     """The nodes on which its pods may run: by their template, and by the flavors of its quota."""
     objection: str = ""
     """Why it cannot have a turn; empty if it can."""
+    pods_have_ended: bool = False
+    """All of its pods that request a GPU have ended: Kueue has reserved quota for none of them."""
     yields: bool = False
     max_outage: timedelta | None = None
     flavors: tuple[str, ...] = ()
@@ -145,6 +147,7 @@ def checked_workload_of(raw: Object, checks: Collection[str]) -> CheckedWorkload
         pod_sets=pod_sets,
         grant=sum((each.grant for each in pod_sets if each.size.total), Grant()),
         objection=_unplaceable(pod_sets),
+        pods_have_ended=not _gpus_of(pod_sets) and _gpus_of(pod_sets_of({"spec": spec})) > 0,
         flavors=_flavors(status),
         plain_pod=_plain_pod(meta),
         represents=represented_by(meta),
@@ -177,11 +180,15 @@ def _with_annotations(workload: CheckedWorkload) -> CheckedWorkload:
 
 def _unplaceable(pod_sets: tuple[PodSet, ...]) -> str:
     """Return why no choice of nodes can be right for all pods of a Workload; empty if one can."""
-    gpus = sum(each.size.total for each in pod_sets)
+    gpus = _gpus_of(pod_sets)
     if gpus > MOST_GPUS:
         return f"requests {gpus} GPUs, and may have at most {MOST_GPUS}"
     selectors = {tuple(sorted(each.grant.node_labels.items())) for each in pod_sets if each.size.total}
     return "has pod sets with different node selectors: write the same ones" if len(selectors) > 1 else ""
+
+
+def _gpus_of(pod_sets: tuple[PodSet, ...]) -> int:
+    return sum(each.size.total for each in pod_sets)
 
 
 def _flavors(status: Object) -> tuple[str, ...]:
