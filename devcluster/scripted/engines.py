@@ -124,6 +124,7 @@ def _inference(engine: ScriptedEngine) -> list[web.RouteDef]:
 
     async def echo(request: web.Request) -> web.StreamResponse:
         await engine.compute()
+        await asyncio.sleep(float(request.query.get("ms", 0)) / 1000)
         body = await request.read()
         return web.Response(body=body, headers={"X-Asked": request.method, "X-Host": request.host})
 

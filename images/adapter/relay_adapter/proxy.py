@@ -43,14 +43,14 @@ class Proxy:
         self._gate = gate
         self._metrics = metrics
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=silence or None)
-        self._forwards: set[asyncio.Task[None]] = set()
+        self._forwards: set[_Forward] = set()
         self.coordinator: Coordinator | None = None
         """Set before the first request."""
 
     def drop_requests(self) -> None:
         """End the requests that have the GPU: the model is being unloaded."""
         for each in self._forwards:
-            each.cancel()
+            each.drop()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
@@ -106,18 +106,17 @@ class Proxy:
 
     async def _forward_while_loaded(self, exchange: "_Exchange", coordinator: Coordinator) -> None:
         """Forward until an unload drops the request."""
-        forward = asyncio.create_task(self._forward(exchange))
+        forward = _Forward()
         self._forwards.add(forward)
         try:
-            await asyncio.wait({forward})
+            await self._forward(exchange)
+        except asyncio.CancelledError:
+            if not forward.is_dropped():
+                raise  # the client has disconnected
+            message = "the request was aborted: the model had to be unloaded"
+            raise AbortedError(message, coordinator.hold) from None
         finally:
             self._forwards.discard(forward)
-            if not forward.done():  # the client has disconnected
-                forward.cancel()
-                await asyncio.wait({forward})
-        if forward.cancelled():
-            raise AbortedError("the request was aborted: the model had to be unloaded", coordinator.hold)
-        forward.result()
 
     async def _forward(self, exchange: "_Exchange") -> None:
         request = exchange.request
@@ -139,6 +138,26 @@ class Proxy:
             raise LoadError(f"the engine does not answer: {error}") from error
         except aiohttp.ClientError as error:
             raise LoadError(f"the engine ended the connection: {error}") from error
+
+
+class _Forward:
+    """A request that has the GPU, in the task that forwards it."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task = task
+        self._dropped = False
+
+    def drop(self) -> None:
+        """Cancel it, for an unload."""
+        if not self._dropped:
+            self._dropped = True
+            self._task.cancel()
+
+    def is_dropped(self) -> bool:
+        """Whether it was cancelled for an unload, and for nothing else; that cancellation is then dealt with."""
+        return self._dropped and self._task.uncancel() == 0
 
 
 class _Exchange:

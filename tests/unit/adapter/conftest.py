@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -54,10 +53,9 @@ class Scene:
         await self.until(lambda: self.adapter.coordinator.loaded)
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
-    (tmp_path / "gpu").mkdir()
-    return gpu_memory.create_ledger(tmp_path / "gpu")
+@pytest.fixture(scope="session")
+def ledger(tmp_path_factory: pytest.TempPathFactory) -> Ledger:
+    return gpu_memory.create_ledger(tmp_path_factory.mktemp("gpu"))
 
 
 def reader(ledger: Ledger) -> Callable[[], GpuMemory]:

@@ -9,9 +9,15 @@ import pytest
 
 from devcluster.programs.adapter import AdapterProcess, free_port
 from devcluster.waiting import eventually
-from gpu_memory import Ledger
+from gpu_memory import Ledger, create_ledger
 
 TOKEN = "let-me-in"
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    (tmp_path / "gpu").mkdir()
+    return create_ledger(tmp_path / "gpu")
 
 
 class Started:
