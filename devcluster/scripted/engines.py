@@ -8,6 +8,7 @@ server.py.
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -23,7 +24,7 @@ _START_SECONDS = 10.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class ScriptedEngine:
+class ScriptedEngine(ABC):
     """An engine on a port of its own, in a thread of its own. `context_mib` is kept from the start to the end."""
 
     def __init__(self, ledger: Ledger, *, context_mib: int = 0, loaded: bool = True, port: int = 0) -> None:
@@ -67,9 +68,9 @@ class ScriptedEngine:
             self._model.close()
             self._model = None
 
+    @abstractmethod
     def routes(self) -> list[web.RouteDef]:
         """Return its own routes."""
-        raise NotImplementedError
 
     def close(self) -> None:
         """End it, and give all memory back."""

@@ -21,7 +21,7 @@ from residency.coordinator import Coordinator
 from residency.engine import Engine
 from residency.gpu_measurement import ReadMemory
 from residency.metrics import Metrics
-from residency.policy import Policy
+from residency.settings import policy_of
 from residency.standby import NoStandby
 
 _OWN_HEADERS = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -53,7 +53,8 @@ async def adapter_of(
         gate = Gate(profile.passive, profile.closed)
         proxy = Proxy(session, settings.engine, gate, metrics, settings.request_timeout)
         engine = _engine(settings, command, calls, proxy, read_memory)
-        coordinator = Coordinator(_policy(settings), engine, NoStandby(), read_memory, metrics)
+        policy = policy_of(settings, waits=settings.while_held == "wait")
+        coordinator = Coordinator(policy, engine, NoStandby(), read_memory, metrics)
         proxy.coordinator = coordinator
         yield Adapter(create_app(coordinator, authority, metrics, settings.transfer_timeout), proxy, coordinator)
 
@@ -65,16 +66,3 @@ def _engine(
         return CalledEngine(calls, read_memory, proxy.drop_requests, settings.load_timeout)
     process.adopt_orphans()
     return ProcessEngine(command, calls, read_memory, proxy.drop_requests, settings.load_timeout, settings.kill_grace)
-
-
-def _policy(settings: Settings) -> Policy:
-    return Policy(
-        need_mib=settings.gpu_memory_mib,
-        max_in_flight=settings.max_in_flight,
-        max_per_client=settings.places_per_client,
-        held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
-        hold_file=settings.hold_file,
-        preload=settings.preload,
-        idle_unload=settings.idle_unload,
-        ready_when_loaded=settings.ready_when == "loaded",
-    )

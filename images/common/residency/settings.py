@@ -6,6 +6,8 @@ from typing import Annotated, Literal, TypeVar
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from residency.policy import Policy
+
 _SHORTEST_IDLE = 10.0
 AnySettings = TypeVar("AnySettings", bound="ResidentSettings")
 
@@ -125,6 +127,20 @@ class ResidentSettings(BaseSettings):
                 "request it never loads the model"
             )
         return self
+
+
+def policy_of(settings: ResidentSettings, *, waits: bool) -> Policy:
+    """Return what the settings decide; `waits` is whether a request may wait for the end of a turn."""
+    return Policy(
+        need_mib=settings.gpu_memory_mib,
+        max_in_flight=settings.max_in_flight,
+        max_per_client=settings.places_per_client,
+        held_wait=settings.held_wait if waits else 0.0,
+        hold_file=settings.hold_file,
+        preload=settings.preload,
+        ready_when_loaded=settings.ready_when == "loaded",
+        idle_unload=settings.idle_unload,
+    )
 
 
 def explain(kind: type[ResidentSettings], error: ValidationError) -> list[str]:

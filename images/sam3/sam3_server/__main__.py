@@ -16,8 +16,7 @@ from residency import logs
 from residency.api.auth import Control
 from residency.api.server import NoClusterError, control_of, server_of
 from residency.coordinator import Coordinator
-from residency.policy import Policy
-from residency.settings import describe, explain
+from residency.settings import describe, explain, policy_of
 from sam3_server.api.app import create_app
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake import protocol as intake
@@ -105,16 +104,7 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
         request=settings.request_timeout,
         grace=settings.kill_grace,
     )
-    policy = Policy(
-        need_mib=settings.gpu_memory_mib,
-        max_in_flight=settings.max_in_flight,
-        max_per_client=settings.places_per_client,
-        held_wait=settings.held_wait if settings.while_held == "wait" else 0.0,
-        hold_file=settings.hold_file,
-        preload=settings.preload,
-        idle_unload=settings.idle_unload,
-        ready_when_loaded=settings.ready_when == "loaded",
-    )
+    policy = policy_of(settings, waits=settings.while_held == "wait")
     zygote = ZygoteClient(settings.log_level, settings.load_timeout) if settings.standby else None
     start = zygote.start_worker if zygote else spawn_worker
     encoder = EncoderClient(settings.log_level)

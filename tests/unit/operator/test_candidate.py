@@ -18,7 +18,7 @@ from gpu_relay.domain.queue.candidate import (
     pinned_nodes,
     too_full,
 )
-from tests.support.builders import MODEL_MIB, NOW, candidate, job, lease, report, resident
+from tests.support.builders import MODEL_MIB, NOW, RESERVED_MIB, TOTAL_MIB, candidate, job, lease, report, resident
 
 POLICY = Policy(preparations=0)
 
@@ -131,3 +131,16 @@ def test_a_workload_waits_for_the_labels_of_the_node() -> None:
     assert found is not None
     assert found[0] == Reason.NODE_UNAVAILABLE
     assert blocked_reason(job().demand, unread, NOW, POLICY) is None
+
+
+def test_what_a_resident_keeps_while_it_is_unloaded_is_promised_to_no_job() -> None:
+    keeps = report(residual_mib=3_000)
+    most = TOTAL_MIB - RESERVED_MIB - 3_000 - POLICY.margin_mib
+    gpu = candidate(keeps)
+    demand = job().demand
+    assert filter_reason(replace(demand, need_mib=most), gpu, POLICY) is None
+    reason = filter_reason(replace(demand, need_mib=most + 1), gpu, POLICY)
+    assert reason is not None
+    assert f"has at most {most:,} MiB for a job (its resident keeps 3,000 MiB while it is unloaded)" in reason
+    held = report(loaded=True, used=12_000, residual_mib=3_000, worker_allocated_mib=12_000)
+    assert most_free_mib(held, CONTEXT_MIB) == TOTAL_MIB - RESERVED_MIB - 3_000
