@@ -18,7 +18,7 @@ from demo.sam3 import photograph
 from demo.stage import Stage
 from devcluster import Cluster, ClusterError, NodeKind, choose, runs
 from devcluster.deploy import resident_address
-from devcluster.images import IMAGES
+from devcluster.images import INSTALLED
 from devcluster.kubectl import Kubectl
 
 DEFAULT_NAME = "try"
@@ -51,7 +51,7 @@ def up(name: str) -> None:
     timeline.note(str(choice), "setup")
     cluster = Cluster(choice.node, name)
     with timeline.showing(logging.getLogger("cluster")):
-        cluster.prepare(IMAGES)
+        cluster.prepare(INSTALLED)
         with cluster:
             Stage(cluster, timeline).deploy(DEMO)
             cluster.detach()

@@ -39,6 +39,7 @@ class Relay:
     """A deployed relay."""
 
     def __init__(self, cluster: Cluster, volumes: Volumes) -> None:
+        self.cluster = cluster
         self.kubectl = cluster.kubectl
         self.node = cluster.node
         self.volumes = volumes

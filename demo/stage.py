@@ -11,7 +11,7 @@ from demo.interruption import uninterrupted
 from demo.recipe import Recipe
 from devcluster import Cluster, ClusterError, ExistingCluster, NodeKind, open_cluster, runs
 from devcluster.deploy import Volumes, deploy
-from devcluster.images import IMAGES
+from devcluster.images import INSTALLED
 from devcluster.kubectl import Kubectl, find_kubectl
 from devcluster.paths import REPOSITORY
 
@@ -97,7 +97,7 @@ def opened(timeline: Timeline, *, keep: bool) -> Iterator[Stage]:
         raise ClusterError(f"the cluster of an earlier KEEP=1 is still there ({run.folder}): end it with `make down`")
     chosen = open_cluster(KEPT_NAME if keep else None)
     if isinstance(chosen, Cluster):
-        chosen.prepare(IMAGES)
+        chosen.prepare(INSTALLED)
     with chosen as cluster:
         if isinstance(cluster, ExistingCluster):
             _refuse_to_share(cluster)

@@ -92,7 +92,7 @@ def _up(options: argparse.Namespace) -> int:
         cleanup.tear_down(run)
     # A person is at the keyboard: say who has the node rather than wait for it.
     opened = Cluster(choice.node, options.name, wait=0, kueue=options.kueue)
-    opened.prepare(images.IMAGES if options.images else ())
+    opened.prepare(images.INSTALLED if options.images else ())
     with opened as cluster:
         if options.images:
             cluster.load_images()

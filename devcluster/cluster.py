@@ -20,7 +20,7 @@ from devcluster import binaries, cleanup, host, image_import, kueue, node_lock, 
 from devcluster.controlplane import ControlPlane, api_client, node_ready
 from devcluster.errors import ClusterError
 from devcluster.image_builder import Builder
-from devcluster.images import IMAGES, select
+from devcluster.images import INSTALLED, select
 from devcluster.kubectl import Kubectl
 from devcluster.kubelet import KubeletNode
 from devcluster.processes import Processes
@@ -126,12 +126,12 @@ class Cluster:
             raise
         logger.info("Cluster %s is up after %s", self.name, duration(time.monotonic() - started))
 
-    def build_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
-        """Build those of the project's images ("operator", "sam3", "yolo") that have changed."""
+    def build_images(self, names: Iterable[str] = INSTALLED) -> None:
+        """Build those of the project's images that have changed; by default, those of an install."""
         if chosen := select(names):
             Builder().build(chosen)
 
-    def load_images(self, names: Iterable[str] = tuple(IMAGES)) -> None:
+    def load_images(self, names: Iterable[str] = INSTALLED) -> None:
         """Have the project's images on the node, building and importing what has changed.
 
         Pods ask for them as `localhost/gpu-relay/<name>:dev`. Raises ClusterError where the node is no kubelet's.

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from devcluster.paths import REPOSITORY
 
-_SOURCES = ("operator", "images/sam3", "images/yolo", "images/common")
+_SOURCES = ("operator", "images/sam3", "images/yolo", "images/adapter", "images/common")
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ _IMAGES = {
     "gpu-relay/operator": _ours("gpu_relay", gpu=False),
     "gpu-relay/sam3": _ours("sam3_server"),
     "gpu-relay/yolo": _ours("yolo_trainer"),
+    "gpu-relay/adapter": _ours("relay_adapter"),
 }
 
 

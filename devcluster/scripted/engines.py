@@ -127,7 +127,7 @@ def _inference(engine: ScriptedEngine) -> list[web.RouteDef]:
         await engine.compute()
         await asyncio.sleep(float(request.query.get("ms", 0)) / 1000)
         body = await request.read()
-        return web.Response(body=body, headers={"X-Asked": request.method, "X-Host": request.host})
+        return web.Response(body=body, headers=_seen(request))
 
     async def events(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
@@ -150,6 +150,13 @@ def _inference(engine: ScriptedEngine) -> list[web.RouteDef]:
 
     return [web.post("/v1/echo", echo), web.put("/v1/echo", echo), web.get("/v1/events", events),
             web.get("/v1/socket", socket)]  # fmt: skip
+
+
+def _seen(request: web.Request) -> dict[str, str]:
+    """Return what an echo says of its request."""
+    client = request.headers.get("X-Forwarded-For", "")
+    own = ",".join(sorted(name for name in request.headers if name.startswith("X-Own")))
+    return {"X-Asked": request.method, "X-Host": request.host, "X-Client": client, "X-Passed": own}
 
 
 def _does(act: Callable[[], None], answer: Any = None) -> Handler:

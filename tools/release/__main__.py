@@ -12,7 +12,7 @@ from pathlib import Path
 
 from devcluster import ClusterError, paths
 from devcluster.image_builder import Builder
-from devcluster.images import IMAGES, select
+from devcluster.images import IMAGES, INSTALLED, select
 from devcluster.sbom import DPKG, bom
 from tools.release import versions
 from tools.release.manifests import Reference, chart_package, install_files
@@ -57,7 +57,7 @@ def release(options: argparse.Namespace) -> None:
     versions.check(ROOT, version)
     _empty(output)
     digests = _images(output) if options.images else {}
-    named = {name: Reference(f"{registry}/{name}", version, digests.get(name, "")) for name in IMAGES}
+    named = {name: Reference(f"{registry}/{name}", version, digests.get(name, "")) for name in INSTALLED}
     _packages(options.hatchling, output)
     chart_package(ROOT, named, version, output)
     install_files(ROOT, named, output)

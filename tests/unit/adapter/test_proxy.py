@@ -13,12 +13,14 @@ LARGE = bytes(range(256)) * 20_000
 
 async def test_bodies_and_headers_pass_both_ways(scene: Scene) -> None:
     await scene.is_loaded()
-    headers = {"X-Forwarded-For": "6.6.6.6", "Connection": "X-Own", "X-Own": "1", "Content-Type": "text/x"}
+    headers = {"X-Forwarded-For": "6.6.6.6", "Connection": "X-Own", "X-Own": "1", "X-Own-Other": "2"}
     async with scene.client.put("/v1/echo?a=%2F&b", data=LARGE, headers=headers) as answer:
         assert answer.status == 200
         assert await answer.read() == LARGE
         assert answer.headers["X-Asked"] == "PUT"
         assert answer.headers["X-Host"] == scene.engine.url.removeprefix("http://")
+        assert answer.headers["X-Client"] == "127.0.0.1", "what a client says of itself is replaced"
+        assert answer.headers["X-Passed"] == "X-Own-Other", "a header for one connection is not passed on"
         assert answer.headers["Content-Length"] == str(len(LARGE))
     assert scene.engine.calls[-1] == "PUT /v1/echo?a=/&b"
 

@@ -109,7 +109,7 @@ def test_what_lies_below_the_sources_does_not_follow_them(image: Image, monkeypa
 
 
 def test_an_unknown_image_is_refused() -> None:
-    with pytest.raises(ClusterError, match="no such image: sam2; there are sam3, yolo, operator"):
+    with pytest.raises(ClusterError, match="no such image: sam2; there are sam3, yolo, adapter, operator"):
         select(["sam2"])
 
 

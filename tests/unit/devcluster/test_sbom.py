@@ -39,7 +39,7 @@ def test_it_is_valid_and_lists_what_is_there(name: str) -> None:
         "pkg:deb/debian/libc6@2.41-12?arch=amd64&distro=trixie",
         "pkg:deb/debian/tzdata@2025b-4%2Bdeb13u1?arch=all&distro=trixie",
     }
-    expected = {"operator": "kopf", "sam3": "transformers", "yolo": "ultralytics-opencv-headless"}
+    expected = {"operator": "kopf", "sam3": "transformers", "yolo": "ultralytics-opencv-headless", "adapter": "aiohttp"}
     assert any(url.startswith(f"pkg:pypi/{expected[name]}@") for url in urls)
 
 
