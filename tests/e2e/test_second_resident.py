@@ -18,6 +18,7 @@ from gpu_memory import Ledger
 
 TEAM = "lab"
 ENGINE_MIB = 9_000
+SHARES = r"{.items[0].metadata.name} {.items[0].status.capacity.nvidia\.com/gpu}"
 ENGINE = f"""
 import http.server, os, gpu_memory
 
@@ -94,6 +95,8 @@ def second(relay: Relay) -> Iterator[Ledger]:
     if relay.node is not NodeKind.KUBELET:
         pytest.skip("the pods of a process node share their ports: the adapter's are SAM3's")
     relay.cluster.load_images(["adapter"])
+    node, shares = relay.kubectl("get", "nodes", "-o", f"jsonpath={SHARES}").split()
+    offer(relay, node, 2 * int(shares))
     folder = relay.ledger.parent / "second-gpu"
     create_ledger(folder)
     profile = "ready: {method: GET, path: /}\nprocess: {}\npassive: [GET /]\n"
@@ -119,6 +122,14 @@ def second(relay: Relay) -> Iterator[Ledger]:
     relay.kubectl("delete", "namespace", TEAM)
     names = (f"{SYSTEM}-second-gpu-ledger", *(f"{TEAM}-{each}" for each in ("gpu-ledger", "data", "results")))
     relay.kubectl("delete", "pv", *names)
+    offer(relay, node, int(shares))
+
+
+def offer(relay: Relay, node: str, shares: int) -> None:
+    """Have the node offer so many shares of its GPUs, as a device plugin does."""
+    offered = {"nvidia.com/gpu": str(shares)}
+    patch = json.dumps({"status": {"capacity": offered, "allocatable": offered}})
+    relay.kubectl("patch", "node", node, "--subresource=status", "--type=merge", "-p", patch)
 
 
 def status_of(relay: Relay, name: str) -> dict[str, Any]:

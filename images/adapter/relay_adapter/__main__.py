@@ -69,7 +69,7 @@ async def serve(settings: Settings, profile: Profile, command: Sequence[str], au
     """Serve clients and the operator until SIGTERM."""
     async with (
         adapter_of(settings, profile, command, authority, gpu_memory.read) as adapter,
-        served(adapter.proxy, settings.bind_address, settings.proxy_port, settings.shutdown_timeout),
+        served(adapter.proxy, settings),
     ):
         await server_of(adapter.app, settings).serve()
 

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from aiohttp import web
 from fastapi import FastAPI
 
+from relay_adapter.bounded_server import BoundedServer
 from relay_adapter.proxy import Proxy
+from relay_adapter.settings import Settings
 from residency.api import control, problems
 from residency.api.auth import Control
 from residency.api.body_limit import BodyLimit
@@ -43,18 +45,19 @@ def create_app(coordinator: Coordinator, authority: Control, metrics: Metrics, t
 
 
 @asynccontextmanager
-async def served(proxy: Proxy, host: str, port: int, shutdown_seconds: float) -> AsyncIterator[int]:
+async def served(proxy: Proxy, settings: Settings) -> AsyncIterator[int]:
     """Serve the proxy for a `with` block, which gets the port; a request ends when its client disconnects."""
-    server = web.Server(
+    server = BoundedServer(
         proxy.handle,
+        settings.max_connections,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         access_log=None,
         handler_cancellation=True,
     )
-    runner = web.ServerRunner(server, shutdown_timeout=shutdown_seconds)
+    runner = web.ServerRunner(server, shutdown_timeout=settings.shutdown_timeout)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port)
+        site = web.TCPSite(runner, settings.bind_address, settings.proxy_port)
         await site.start()
         address = runner.addresses[0]
         yield int(address[1])

@@ -20,6 +20,7 @@ from residency import coordinator as coordinator_module
 from residency.api.auth import OpenControl
 
 NEED_MIB = 10_000
+HERE = {"bind_address": "127.0.0.1", "proxy_port": 0, "shutdown_timeout": 0}
 
 
 @dataclass
@@ -83,7 +84,7 @@ async def scene(
     profile = read_profile(name, "m")
     async with (
         adapter_of(settings, profile, command, OpenControl(), reader(ledger)) as adapter,
-        served(adapter.proxy, "127.0.0.1", 0, 0.1) as port,
+        served(adapter.proxy, settings.model_copy(update=HERE)) as port,
         adapter.app.router.lifespan_context(adapter.app),
         httpx.AsyncClient(transport=httpx.ASGITransport(adapter.app), base_url="http://control") as control,
         aiohttp.ClientSession(f"http://127.0.0.1:{port}", auto_decompress=False) as client,

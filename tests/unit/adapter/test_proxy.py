@@ -1,6 +1,7 @@
 """What passes through the adapter, and how."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 
 import aiohttp
@@ -93,6 +94,22 @@ async def test_more_requests_than_are_allowed_are_refused(scene: Scene) -> None:
         assert answer.status == 200, "what needs no GPU passes"
     scene.engine.resume()
     assert await slow == 200
+
+
+@pytest.mark.parametrize("scene", [{"max_connections": 8}], indirect=True)
+async def test_one_client_cannot_take_all_connections(scene: Scene) -> None:
+    await scene.is_loaded()
+    url = scene.client._base_url
+    assert url is not None and url.port is not None
+    idle = [await asyncio.open_connection("127.0.0.1", url.port) for _ in range(2)]
+    reader, _ = await asyncio.open_connection("127.0.0.1", url.port)
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(5):
+            assert await reader.read() == b"", "the third of eight is closed"
+    for _, writer in idle:
+        writer.close()
+        await writer.wait_closed()
+    assert await _posted(scene) == 200
 
 
 async def _posted(scene: Scene) -> int:
