@@ -79,7 +79,8 @@ async def test_what_does_not_end_is_aborted(scene: Scene) -> None:
     slow = asyncio.create_task(status_of(scene))
     await scene.until(lambda: scene.adapter.coordinator.in_flight.count == 1)
     assert (await scene.unload(drain_timeout_seconds=0)).json()["aborted"] == 1
-    assert await asyncio.wait_for(slow, 5) == 503
+    async with asyncio.timeout(5):
+        assert await slow == 503
     assert not scene.engine.loaded
 
 
@@ -90,7 +91,8 @@ async def test_an_answer_that_has_begun_is_cut_off(scene: Scene) -> None:
         await answer.content.readuntil(b"\n\n")
         await scene.unload(drain_timeout_seconds=0)
         with pytest.raises(aiohttp.ClientPayloadError):
-            await asyncio.wait_for(answer.read(), 5)
+            async with asyncio.timeout(5):
+                await answer.read()
 
 
 async def test_an_engine_that_loads_by_itself_in_a_turn_is_unloaded_again(scene: Scene) -> None:
