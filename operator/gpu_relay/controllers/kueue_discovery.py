@@ -32,18 +32,23 @@ class KueueDiscovery:
         """True if something that this process could not read at its start can be read. Raise KubeError if unknown."""
         if self._workloads.absence:
             await self._workloads.probe()
-            found = not self._workloads.absence
+            if self._workloads.absence:
+                return False
+            self._end_process("Kueue has been installed")
+        elif self._watches_checks or await self._checks.find() is None:
+            return False
         else:
-            found = not self._watches_checks and await self._checks.find() is not None
-        if found:
-            self.end_process()
-        return found
+            self._end_process("AdmissionChecks of Kueue can be read now")
+        return True
 
-    def end_process(self) -> None:
-        """End this process soon."""
+    def check_appeared(self) -> None:
+        """End this process soon: it does not watch the Workloads of the first check of the operator."""
+        self._end_process("the first AdmissionCheck of the operator has been created")
+
+    def _end_process(self, reason: str) -> None:
+        logger.warning("%s: this process ends, and the next one watches Workloads", reason)
         self._outdated.set()
 
     async def until_outdated(self) -> None:
         """Return when this process should end, for the next one to watch what could not be watched at its start."""
         await self._outdated.wait()
-        logger.warning("Kueue, a check or rights to it are new: this process ends, and the next one watches Workloads")

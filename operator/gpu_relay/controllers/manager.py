@@ -101,7 +101,7 @@ class Manager:
         self._collector = LeaseGCController(effects, settings.usage_days)
         self._unreadable = UnreadableJobController(cache, effects)
         self._workloads = WorkloadController(
-            cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self.discovery.end_process
+            cache, effects, self._scheduler.outcome, changed=self._workload_changed, found=self.discovery.check_appeared
         )
         self._passes: dict[str, Callable[[], Awaitable[float | None]]] = {
             _Key.PREPARATIONS: self._preparations.share_out,
