@@ -77,8 +77,8 @@ class CalledEngine:
 
     async def end_attached(self, grace: float | None = None) -> None:
         """Have it let go of the GPU; `grace` 0 ends its requests before that. Raises EngineStuckError."""
-        if not self.is_attached or (grace == 0 and self._fresh):
-            return  # nothing was asked of it yet: what it has loaded by itself is seen by `has_loaded`
+        if not self.is_attached:
+            return
         self._drop_requests()
         try:
             if grace == 0:

@@ -68,7 +68,8 @@ class ProcessEngine:
         return False
 
     async def prepare(self) -> None:
-        """Do nothing: even an idle process takes GPU memory."""
+        """End what is left of an aborted load; even an idle process takes GPU memory. Raises EngineStuckError."""
+        await self.end_attached(0)
 
     async def attach(self) -> None:
         """Start the command, and wait until it answers; raises LoadError."""

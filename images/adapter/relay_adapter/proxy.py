@@ -125,8 +125,11 @@ class Proxy:
         headers.popall("Host", None)  # the engine's own is set
         headers.update(_forwarded(request))
         if websockets.is_asked_for(request):
-            exchange.response = await websockets.relay(request, self._session, url, headers)
+            await self._relay(exchange, url, headers)
             return
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         body = request.content.iter_any() if request.body_exists else None
         try:
             async with self._session.request(
@@ -138,6 +141,15 @@ class Proxy:
             raise LoadError(f"the engine does not answer: {error}") from error
         except aiohttp.ClientError as error:
             raise LoadError(f"the engine ended the connection: {error}") from error
+
+    async def _relay(self, exchange: "_Exchange", url: URL, headers: "CIMultiDict[str]") -> None:
+        """Connect to the engine's WebSocket, accept the client's, and pass messages on."""
+        engine = await websockets.connect(exchange.request, self._session, url, headers)
+        async with engine:
+            client = websockets.accepted(engine)
+            await client.prepare(exchange.request)
+            exchange.response = client
+            await websockets.relay(engine, client)
 
 
 class _Forward:

@@ -20,25 +20,30 @@ def is_asked_for(request: web.BaseRequest) -> bool:
     return request.headers.get("Upgrade", "").lower() == "websocket"
 
 
-async def relay(
+async def connect(
     request: web.BaseRequest, session: aiohttp.ClientSession, url: URL, headers: "CIMultiDict[str]"
-) -> web.WebSocketResponse:
-    """Connect to the engine, accept the client, and pass messages on until either side closes; raises LoadError."""
+) -> aiohttp.ClientWebSocketResponse:
+    """Connect to the engine with the protocols that the client offers; raises LoadError."""
     offered = [each.strip() for each in request.headers.get("Sec-WebSocket-Protocol", "").split(",") if each.strip()]
     own = CIMultiDict((name, value) for name, value in headers.items() if not name.startswith(_HANDSHAKE))
     try:
-        engine = await session.ws_connect(url, headers=own, protocols=offered, autoping=False, max_msg_size=0)
+        return await session.ws_connect(url, headers=own, protocols=offered, autoping=False, max_msg_size=0)
     except (aiohttp.ClientError, TimeoutError) as error:
         raise LoadError(f"the engine accepts no WebSocket here: {error}") from error
-    async with engine:
-        chosen = (engine.protocol,) if engine.protocol else ()
-        client = web.WebSocketResponse(protocols=chosen, autoping=False, max_msg_size=0)
-        await client.prepare(request)
-        try:
-            await _until_one_closes(engine, client)
-        finally:
-            await client.close(code=engine.close_code or ABNORMAL)
-    return client
+
+
+def accepted(engine: aiohttp.ClientWebSocketResponse) -> web.WebSocketResponse:
+    """Return the client's side, with the protocol that the engine has chosen."""
+    chosen = (engine.protocol,) if engine.protocol else ()
+    return web.WebSocketResponse(protocols=chosen, autoping=False, max_msg_size=0)
+
+
+async def relay(engine: aiohttp.ClientWebSocketResponse, client: web.WebSocketResponse) -> None:
+    """Pass messages on until either side closes, and close both."""
+    try:
+        await _until_one_closes(engine, client)
+    finally:
+        await client.close(code=engine.close_code or ABNORMAL)
 
 
 async def _until_one_closes(engine: aiohttp.ClientWebSocketResponse, client: web.WebSocketResponse) -> None:

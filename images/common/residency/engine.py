@@ -31,10 +31,10 @@ class Engine(Protocol):
         ...
 
     async def prepare(self) -> None:
-        """Do what a load needs and takes no GPU memory. Cancelling it must leave nothing that has the GPU.
+        """End what an aborted load may have left, and do what a load needs and takes no GPU memory.
 
         Raises:
-            ServiceError: it cannot be loaded.
+            ServiceError: it cannot be loaded; EngineStuckError if what is left has the GPU.
 
         """
         ...

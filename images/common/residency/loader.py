@@ -101,7 +101,6 @@ class Loader:
 
     async def _attach(self) -> None:
         self._model.enter(State.LOADING)
-        await self._engine.end_attached(0)  # what an aborted load may have left
         await self._engine.prepare()
         await self._permission.require()  # another process may have taken the memory meanwhile
         await self._engine.attach()

@@ -96,6 +96,12 @@ async def test_more_requests_than_are_allowed_are_refused(scene: Scene) -> None:
     assert await slow == 200
 
 
+async def test_a_client_that_asks_before_it_sends_a_body_is_answered(scene: Scene) -> None:
+    await scene.is_loaded()
+    async with asyncio.timeout(5), scene.client.post("/v1/echo", data=b"x", expect100=True) as answer:
+        assert await answer.read() == b"x"
+
+
 @pytest.mark.parametrize("scene", [{"max_connections": 8}], indirect=True)
 async def test_one_client_cannot_take_all_connections(scene: Scene) -> None:
     await scene.is_loaded()

@@ -95,6 +95,27 @@ async def test_an_answer_that_has_begun_is_cut_off(scene: Scene) -> None:
                 await answer.read()
 
 
+async def test_a_websocket_is_closed(scene: Scene) -> None:
+    await scene.is_loaded()
+    async with scene.client.ws_connect("/v1/socket") as socket:
+        await socket.send_str("hello")
+        assert await socket.receive_str() == "HELLO"
+        assert (await scene.unload(drain_timeout_seconds=0)).json()["aborted"] == 1
+        async with asyncio.timeout(5):
+            end = await socket.receive()
+    assert end.type in {aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING}
+    assert not scene.engine.loaded
+
+
+async def test_an_order_that_comes_first_of_all_unloads_the_engine(scene: Scene) -> None:
+    """The adapter has not seen the engine yet, and a request waits for it."""
+    asked = asyncio.create_task(status_of(scene))
+    assert (await scene.unload(drain_timeout_seconds=0)).status_code == 200
+    assert not scene.engine.loaded
+    async with asyncio.timeout(5):
+        assert await asked in {200, 503}
+
+
 async def test_an_engine_that_loads_by_itself_in_a_turn_is_unloaded_again(scene: Scene) -> None:
     await scene.is_loaded()
     await scene.unload()

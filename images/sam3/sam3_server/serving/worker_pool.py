@@ -92,13 +92,17 @@ class WorkerPool:
         return self._standby
 
     async def prepare(self) -> None:
-        """Wait until the standby is prepared, and start one if there is none. Cancelling the wait does not stop it.
+        """End a worker that an aborted load has left, and wait until the standby is prepared, or start one.
+
+        Cancelling the wait does not stop the standby.
 
         Raises:
+            EngineStuckError: that worker outlived SIGKILL.
             LoadError: its process could not be started, or the model cannot be read.
             WorkerGoneError: its process ended, or took too long.
 
         """
+        await self.end_attached(0)
         await asyncio.shield(self.prepare_standby())
 
     async def attach(self) -> None:
