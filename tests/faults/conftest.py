@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sam3_server.worker.linux import PR_SET_CHILD_SUBREAPER
+from residency.linux import PR_SET_CHILD_SUBREAPER
 
 
 @pytest.fixture(autouse=True)

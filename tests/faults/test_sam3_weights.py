@@ -9,8 +9,8 @@ from transformers import Sam3Model
 
 from devcluster.programs.sam3 import LOAD_SECONDS, MIB, TOKEN, Server
 from devcluster.waiting import eventually
+from residency import linux
 from sam3_server import tiny_model as tiny
-from sam3_server.worker import linux
 from sam3_server.worker.network import Network
 from sam3_server.worker.weights import Weights, copy_in_blocks
 

@@ -32,7 +32,11 @@ class CalledEngine:
         self._least_used: int | None = None
         self.is_attached = True
         self.allocated_mib = 0
-        self.residual_mib = 0
+
+    @property
+    def residual_mib(self) -> int:
+        """The least GPU memory in MiB that was in use after an unload; 0 before the first one."""
+        return self._least_used or 0
 
     def watch(self, on_exit: Callable[[str], None]) -> None:
         """Take no notice: an engine in another container is seen only when it is called."""
@@ -98,8 +102,7 @@ class CalledEngine:
             before, used = used, await self._used_mib()
             if used == before:
                 break
-        self.residual_mib = used if self._least_used is None else min(used, self._least_used)
-        self._least_used = self.residual_mib
+        self._least_used = used if self._least_used is None else min(used, self._least_used)
 
     async def _used_mib(self) -> int:
         try:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -15,15 +14,8 @@ from residency.errors import EngineStuckError, LoadError
 from residency.gpu_measurement import ReadMemory, free_mib
 
 log = logging.getLogger(__name__)
-PR_SET_CHILD_SUBREAPER = 36
 POLL_SECONDS = 0.05
 KILLED_SECONDS = 10.0
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-
-def adopt_orphans() -> None:
-    """Become the parent of descendants whose parents end, so that none of an engine's processes is lost sight of."""
-    _LIBC.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 class ProcessEngine:

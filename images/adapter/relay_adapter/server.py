@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import aiohttp
 from fastapi import FastAPI
 
-from relay_adapter import process
 from relay_adapter.app import create_app
 from relay_adapter.calls import EngineCalls
 from relay_adapter.engine import CalledEngine
@@ -16,6 +15,7 @@ from relay_adapter.process import ProcessEngine
 from relay_adapter.profile import Profile
 from relay_adapter.proxy import Proxy
 from relay_adapter.settings import Settings
+from residency import linux
 from residency.api.auth import Control
 from residency.coordinator import Coordinator
 from residency.engine import Engine
@@ -64,5 +64,5 @@ def _engine(
 ) -> Engine:
     if not command:
         return CalledEngine(calls, read_memory, proxy.drop_requests, settings.load_timeout)
-    process.adopt_orphans()
+    linux.adopt_orphans()  # so that no process of the engine is lost sight of
     return ProcessEngine(command, calls, read_memory, proxy.drop_requests, settings.load_timeout, settings.kill_grace)

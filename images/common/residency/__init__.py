@@ -8,7 +8,7 @@
     idle_unload.py      unloads a model that gets no requests; reload.py says when to load without a request
     admission.py        what admits a request to the GPU; request_quota.py counts requests, in_flight.py those served
     hold.py             the rules of holds and fences (pure); hold_keeper.py applies them, hold_file.py stores them
-    metrics.py          Prometheus metrics of all this; logs.py, settings.py
+    metrics.py          Prometheus metrics of all this; logs.py, settings.py, linux.py
     api/                the HTTP routes of the contract (docs/resident-contract.md), errors, tokens and limits
 
 Nothing outside `api` knows HTTP.

@@ -1,6 +1,8 @@
 """Faults of calls that chaos runs with plain Jobs have found, one by one."""
 
 import asyncio
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -13,6 +15,17 @@ from tests.chaos.stage import open_stage
 from tests.controlplane.kueue.conftest import Play
 
 
+async def _a_job_ends(folder: Path, name: str, decide: Callable[[Call], Fate], api: Api) -> None:
+    """Run a plain Job to its end, with one start of an operator whose calls have these fates."""
+    async with open_stage(api, folder, name, quota=1, settings={"REQUEST_TIMEOUT": "1"}) as stage:
+        operator = stage.operators["operator-0"]
+        stage.proxies[operator.name].decide = decide
+        operator.start()
+        await stage.plain.apply("plain")
+        await stage.comes_to_rest(within=40)
+        assert operator.starts == 1
+
+
 def test_kueue_is_found_after_a_call_without_an_answer(play: Play, tmp_path: Path) -> None:
     """The operator asks at its start whether there is Kueue; what has no answer is unknown (law 10)."""
 
@@ -20,16 +33,7 @@ def test_kueue_is_found_after_a_call_without_an_answer(play: Play, tmp_path: Pat
         asks = call.path.endswith("/v1beta2/workloads") and call.query.get("limit") == "1"
         return Fate(hang=True) if asks and call.number == 1 else UNTOUCHED
 
-    async def scene(api: Api) -> None:
-        async with open_stage(api, tmp_path, "kueue-asked", quota=1, settings={"REQUEST_TIMEOUT": "1"}) as stage:
-            operator = stage.operators["operator-0"]
-            stage.proxies[operator.name].decide = decide
-            operator.start()
-            await stage.plain.apply("plain")
-            await stage.comes_to_rest(within=40)
-            assert operator.starts == 1
-
-    play(scene)
+    play(partial(_a_job_ends, tmp_path, "kueue-asked", decide))
 
 
 def _answers(status: int, reason: str, message: str) -> Fate:
@@ -45,16 +49,7 @@ def test_kueue_is_found_after_an_answer_410(play: Play, tmp_path: Path, plural: 
         lists = call.method == "GET" and call.path.endswith(f"/v1beta2/{plural}") and not call.is_watch
         return _answers(410, "Expired", "too old") if lists and call.number == 1 else UNTOUCHED
 
-    async def scene(api: Api) -> None:
-        async with open_stage(api, tmp_path, f"expired-{plural}", quota=1) as stage:
-            operator = stage.operators["operator-0"]
-            stage.proxies[operator.name].decide = decide
-            operator.start()
-            await stage.plain.apply("plain")
-            await stage.comes_to_rest(within=40)
-            assert operator.starts == 1
-
-    play(scene)
+    play(partial(_a_job_ends, tmp_path, f"expired-{plural}", decide))
 
 
 def test_checks_are_found_after_the_right_to_read_them_is_granted(play: Play, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import socket
 import sys
 import time
 
-from residency import logs
+from residency import linux, logs
 from residency.errors import BodyError, ServiceError
 from sam3_server import memory_files
 from sam3_server.errors import ImageTooLargeError
@@ -31,7 +31,6 @@ from sam3_server.intake.protocol import (
 )
 from sam3_server.intake.request_reader import read
 from sam3_server.memory_files import Bytes
-from sam3_server.worker import linux
 
 log = logging.getLogger(__name__)
 

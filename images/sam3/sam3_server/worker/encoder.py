@@ -9,8 +9,8 @@ import os
 import socket
 import sys
 
-from residency import logs
-from sam3_server.worker import instances, linux, postprocess
+from residency import linux, logs
+from sam3_server.worker import instances, postprocess
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel
 from sam3_server.worker.protocol import Encode, Encoded, Failed, Findings, Query, Reply, Request, WorkerError

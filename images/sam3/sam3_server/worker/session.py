@@ -7,8 +7,7 @@ import socket
 import time
 from typing import TYPE_CHECKING
 
-from residency import logs
-from sam3_server.worker import linux
+from residency import linux, logs
 from sam3_server.worker.allowance import Allowance
 from sam3_server.worker.channel import Channel
 from sam3_server.worker.protocol import (

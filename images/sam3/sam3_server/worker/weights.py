@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 import gpu_memory
-from sam3_server.worker import linux
+from residency import linux
 
 ALIGNMENT = 256  # bytes, as CUDA's own allocations are aligned
 STAGE_BYTES = 32 << 20

@@ -22,8 +22,7 @@ import time
 from pathlib import Path
 from typing import NoReturn
 
-from residency import logs
-from sam3_server.worker import linux
+from residency import linux, logs
 from sam3_server.worker.protocol import MESSAGE_SIZE, ForkAnswer, Forked, Refused, Setup, ZygoteReady
 from sam3_server.worker.session import WORKER, run_worker
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Self
 
-from sam3_server.worker import linux
+from residency import linux
 from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, ZygoteReady
 from sam3_server.worker.spawn import ForkedProcess, Process, spawn_module, spawn_worker
 
