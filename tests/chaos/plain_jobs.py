@@ -1,5 +1,6 @@
 """Plain Jobs of a scenario's tenant, which the real Kueue admits after the operator's check, and Kueue's objects."""
 
+import asyncio
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ _QUEUE = "team"
 _CONTROLLER = "gpurelay.dev/turn"
 _ALREADY_EXISTS = 409
 _RETRIES = 20
+_GONE_SECONDS, _LOOK = 30.0, 0.05
 
 
 async def create_check(api: Api) -> None:
@@ -35,9 +37,17 @@ async def create_check(api: Api) -> None:
 
 
 async def delete_check(api: Api) -> None:
-    """Delete them."""
-    for plural in ("admissionchecks", "resourceflavors"):
-        await api.remove(f"{_KUEUE}/{plural}/{_SHARED}")
+    """Delete them, and return when they are gone: Kueue keeps them as long as a ClusterQueue uses them.
+
+    Raises TimeoutError where one stays.
+    """
+    paths = [f"{_KUEUE}/{plural}/{_SHARED}" for plural in ("admissionchecks", "resourceflavors")]
+    for path in paths:
+        await api.remove(path)
+    async with asyncio.timeout(_GONE_SECONDS):
+        for path in paths:
+            while await api.find(path) is not None:
+                await asyncio.sleep(_LOOK)
 
 
 class PlainJobs:

@@ -59,8 +59,8 @@ class Scene:
             name, "Acquiring", [why], age=12, gpu=_gpu(node, measured=False), turn={"fence": 5, "since": ago(0.3)}
         )
 
-    def training(self, name: str, node: int = 1, *, epoch: int = 47, since: float = 38) -> None:
-        """A job that trains."""
+    def training(self, name: str, node: int = 1, *, epoch: int = 47, since: float = 38.5) -> None:
+        """A job that trains. The half minute keeps the age that is shown the same for as long as a test looks."""
         why = condition("Reconciling", "TrainingRunning", f"{name}-1 trains: epoch {epoch}/{EPOCHS}")
         proof = condition("GPUAcquired", "MemoryProven", "14,910 MiB measured free, 10,240 MiB needed")
         progress = _progress(epoch, "training", metrics=dict(_learning(epoch)[-1].metrics))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
@@ -40,6 +41,11 @@ class Jobs(Namespace):
     def label_job(self, name: str, label: str, value: str | None) -> None:
         """Set a label of a job; None removes it."""
         self._patch(f"{self._jobs}/{name}", {"metadata": {"labels": {label: value}}})
+
+    def becomes_older(self, name: str) -> None:
+        """Wait until what is created now is younger than a job: the API server writes ages in whole seconds."""
+        created = datetime.fromisoformat(self.job(name)["metadata"]["creationTimestamp"])
+        eventually(lambda: datetime.now(UTC) >= created + timedelta(seconds=1), f"the second after {created}")
 
     def has_job(self, name: str) -> bool:
         """Return whether a job exists."""

@@ -48,6 +48,7 @@ def test_jobs_and_yolotrainingjobs_take_turns(
     jobs.starts("first")
     world.apply_job("digits", queue="team")
     eventually(lambda: world.waits_for("digits", "WaitingInQueue"), "digits to wait for its turn")
+    world.becomes_older("digits")  # in one second, the UID decides
     jobs.create("last")
     jobs.says("last", "others are ahead")
     assert not jobs.pods("last")

@@ -26,7 +26,7 @@ def test_no_label_is_cut_or_covered(
     browser: Browser, page: PageProcess, token: str, scene: Scene, width: int, scheme: str, tmp_path: Path
 ) -> None:
     scene.past()
-    scene.lease(1, "forklifts-v5", since=38)
+    scene.lease(1, "forklifts-v5", since=38.5)
     scene.training("forklifts-v5")
     scene.acquiring("a-long-name-that-somebody-has-given-in-a-hurry", 3)
     scene.lease(3, "a-long-name-that-somebody-has-given-in-a-hurry", since=0.3)
