@@ -1,6 +1,6 @@
 """What the relay adapter costs: the same requests to an engine directly and through the adapter, in turns in one run.
 
-    python -m bench.adapter [--requests 1000]
+    python -m bench.adapter [--requests 3000]
 
 The engine is scripted, in a process of its own; each request waits there for so many milliseconds.
 """
@@ -80,7 +80,7 @@ def _milliseconds(taken: Sequence[float]) -> tuple[float, float]:
 def main() -> None:
     """Measure, and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--requests", type=int, default=1000, help="requests of each kind and way (default: 1000)")
+    parser.add_argument("--requests", type=int, default=3000, help="requests of each kind and way (default: 3000)")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         token, port = Path(folder) / "token", free_port()

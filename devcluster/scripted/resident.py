@@ -42,6 +42,8 @@ class ScriptedResident:
     hold: dict[str, Any] | None = None
     model_mib: int = _MODEL
     cap_mib: int = _MODEL
+    residual_mib: int = 0
+    """What it reports to keep of the GPU while it is unloaded."""
     idle_seconds: float = 0.0
     refused: int = 0
     newest_fence: int = 0
@@ -104,6 +106,7 @@ class ScriptedResident:
             "in_flight": 0,
             "idle_seconds": self.idle_seconds,
             "refused": self.refused,
+            "residual_mib": self.residual_mib,
             "newest_fence": self.newest_fence,
             "model_loaded": self.loaded,
             "state": "loaded" if self.loaded else "unloaded",

@@ -44,7 +44,7 @@ def _gpu(gpu: GpuOwnership, pod: ResidentPod | None, represented: Callable[[JobK
         "resident": gpu.resident_name or None,
         "pod": _pod(pod) if pod else None,
         "fence": gpu.lease.fence if gpu.lease else None,
-        "sam3": _resident(state, owner) if (state := resident_state(gpu, owner)) else None,
+        "residentState": _resident(state, owner) if (state := resident_state(gpu, owner)) else None,
         **_owner_fields(gpu, represented),
     }
 
@@ -76,6 +76,7 @@ def _resident(resident: ResidentState, owner: Owner | None) -> Object:
         "out": timestamp(out) if out else None,
         "back": timestamp(owner.until) if out and owner and owner.until else None,
         "refused": resident.refused,
+        "residual": resident.residual_mib,
         "trouble": resident.trouble,
     }
 

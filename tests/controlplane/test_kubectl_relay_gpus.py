@@ -80,7 +80,7 @@ def test_gpus_measures_through_the_api_server(
     assert re.search(r"resident  loaded  ", before)
     world.apply_job("digits")
     trains(world, relay_trainer, "digits")
-    reachable.trainer_mib, reachable.refused = 10_240, 3
+    reachable.trainer_mib, reachable.refused, reachable.residual_mib = 10_240, 3, 1_200
     after = relay("gpus", "-n", world.namespace).out
     assert "10,240 MiB used, 4,670 MiB free of 15,360 MiB" in after
-    assert re.search(r"resident  unloaded, unavailable for .*, 3 requests refused meanwhile", after)
+    assert re.search(r"resident  unloaded, unavailable for .*, 3 requests refused meanwhile, keeps 1,200 MiB", after)

@@ -75,11 +75,12 @@ def test_what_sam3_reports_is_shown_to_those_who_may_ask_its_pod(
         system.add_resident(reachable)
         with page.viewer(proxying) as client, feed(client, world.namespace) as events:
             gpu = _measured(events)
-            assert (gpu["used"], gpu["total"], gpu["sam3"]["state"]) == (14_000, 15_360, "loaded")
+            assert (gpu["used"], gpu["total"], gpu["residentState"]["state"]) == (14_000, 15_360, "loaded")
         reachable.loaded, reachable.trainer_mib, reachable.refused = False, 10_240, 3
         with page.viewer(proxying) as client, feed(client, world.namespace) as events:
             gpu = _measured(events)
-            assert (gpu["used"], gpu["sam3"]["state"], gpu["sam3"]["refused"]) == (10_240, "unloaded", 3)
+            state = gpu["residentState"]
+            assert (gpu["used"], state["state"], state["refused"]) == (10_240, "unloaded", 3)
         with page.viewer(seeing) as client, feed(client, world.namespace) as events:
             hidden = next(each for each in _hidden(events) if "report" in each)
             assert "what the residents report of their GPUs (get pods/proxy in namespace gpu-relay)" in hidden

@@ -61,6 +61,8 @@ class ResidentState:
     """How long it may be unloaded, where its pod sets that; else the operator's setting holds."""
     refused: int
     """Requests refused in the present outage."""
+    residual_mib: int
+    """MiB of the GPU that it keeps while it is unloaded, as it has measured; no job can have them."""
     trouble: str
 
 
@@ -174,6 +176,7 @@ def resident_state(gpu: GpuOwnership, owner: Owner | None) -> ResidentState | No
         out_since=_out_since(lease, owner) if out else None,
         max_outage=clocks_of(_POLICY, resident).max_outage if limited else None,
         refused=report.refused if report else 0,
+        residual_mib=report.residual_mib if report else 0,
         trouble=resident.error if resident else "",
     )
 

@@ -145,6 +145,8 @@ def _resident(resident: ResidentState, now: datetime) -> Text:
         parts.append(f", unavailable for {span(now - resident.out_since)}{limit}")
     if resident.refused:
         parts.append((f", {resident.refused:,} requests refused meanwhile", "yellow"))
+    if resident.residual_mib:
+        parts.append(f", keeps {mib(resident.residual_mib)} of the GPU while it is unloaded")
     if resident.name:
         parts.append((f"  {resident.name}", "dim"))
     if resident.trouble:

@@ -1,4 +1,4 @@
-// The GPUs: the owner of each, its resident SAM3, and its last hours.
+// The GPUs: the owner of each, its resident, and its last hours.
 
 import { el, fill, say, svg } from "./dom.js";
 import { duration, knownAs, since } from "./format.js";
@@ -45,7 +45,7 @@ export class Gpus {
     return el("div", { class: "gpu", role: "row" },
       el("div", { class: "what", role: "cell", title: gpu.uuid ?? gpu.key }, el("b", {}, where), el("span", { class: "faint" }, name)),
       el("div", { class: "owner", role: "cell" }, this.#owner(gpu, store)),
-      el("div", { class: "sam3", role: "cell" }, resident(gpu, waiting)),
+      el("div", { class: "resident", role: "cell" }, resident(gpu, waiting)),
       el("div", { class: "hours", role: "cell" }, lane(had, hours, this.open), strip(gpu, this.#memory.of(gpu.key), hours)));
   }
 
@@ -76,7 +76,7 @@ function summed(known) {
 
 function head(hours) {
   return el("div", { class: "gpu head", role: "row" }, el("div", { role: "columnheader" }, "Node"),
-    el("div", { role: "columnheader" }, "Owner now"), el("div", { role: "columnheader" }, "SAM3"), el("div", { role: "columnheader", "aria-label": `Last ${duration(hours * 3600e3)}` }, axis(hours)));
+    el("div", { role: "columnheader" }, "Owner now"), el("div", { role: "columnheader" }, "Resident"), el("div", { role: "columnheader", "aria-label": `Last ${duration(hours * 3600e3)}` }, axis(hours)));
 }
 
 function home() {

@@ -1,25 +1,26 @@
-// SAM3's side of a GPU: whether it is loaded, and if not, since when, until when, and what it refused meanwhile.
+// A GPU's resident: whether it is loaded, and if not, since when, until when, and what it refused meanwhile.
 
 import { el } from "./dom.js";
-import { clock, since } from "./format.js";
+import { clock, mib, since } from "./format.js";
 
 const TONES = { loaded: "good", failed: "bad" };
 
-/** Return the cell; `waiting` is the number of jobs in the queue, which may come before SAM3. */
-export function resident({ sam3, pod }, waiting) {
-  if (!sam3) return el("span", { class: "faint" }, "no resident");
+/** Return the cell; `waiting` is the number of jobs in the queue, which may come before the resident. */
+export function resident({ residentState: its, pod }, waiting) {
+  if (!its) return el("span", { class: "faint" }, "no resident");
   const well = !pod || pod.phase === "Running";
   const facts = [
-    sam3.out ? `for ${since(sam3.out)}` : "",
-    sam3.back ? back(sam3, waiting) : "",
-    sam3.refused ? `${sam3.refused.toLocaleString("en")} ${sam3.refused === 1 ? "request" : "requests"} refused` : "",
+    its.out ? `for ${since(its.out)}` : "",
+    its.back ? back(its, waiting) : "",
+    its.refused ? `${its.refused.toLocaleString("en")} ${its.refused === 1 ? "request" : "requests"} refused` : "",
+    its.residual ? `keeps ${mib(its.residual)} while unloaded` : "",
     well ? "" : `its pod is ${pod.phase}`,
-    sam3.trouble && well ? "does not answer the page" : "",
+    its.trouble && well ? "does not answer the page" : "",
   ].filter(Boolean);
-  const unknown = sam3.state === "unknown";
-  const title = sam3.trouble || (sam3.measured ? "as SAM3 reports it" : "as the operator has recorded it");
+  const unknown = its.state === "unknown";
+  const title = its.trouble || (its.measured ? "as the resident reports it" : "as the operator has recorded it");
   return el("div", { title },
-    el("b", { class: unknown ? "faint" : TONES[sam3.state] ?? "hand" }, unknown ? "state unknown" : sam3.state),
+    el("b", { class: unknown ? "faint" : TONES[its.state] ?? "hand" }, unknown ? "state unknown" : its.state),
     facts.length ? el("span", { class: "faint" }, ` ${facts.join(", ")}`) : null);
 }
 

@@ -66,7 +66,7 @@ def test_a_token_of_one_namespace_is_kept_while_the_viewer_names_it(
         expect(tab.locator("#detail")).to_contain_text(f"may not get pods/proxy in namespace {NAMESPACE}")
         expect(tab.locator("#detail")).to_contain_text("There is no log: pod forklifts-v5-1 (attempt 1) no longer")
         expect(tab.locator(".notices")).to_contain_text("Your rights do not show: the Leases")
-        expect(tab.locator(".sam3").first).to_contain_text("unloaded for 38 min, back about")
+        expect(tab.locator(".resident").first).to_contain_text("unloaded for 38 min, back about")
         shown = tab.locator("body").inner_text()
         assert not re.search(r"is forbidden|cannot (list|get|watch)|\bnull\b|undefined|NaN|\{\"|rror:", shown), shown
 
@@ -85,7 +85,7 @@ def test_the_arguments_and_the_log_of_a_job(browser: Browser, page: PageProcess,
         expect(tab.get_by_label("Log", exact=True)).to_have_text("ready\n100%\nepoch 1 <b>done</b>\n")
 
 
-def test_sam3s_reported_memory_stays_over_a_reload(
+def test_the_residents_reported_memory_stays_over_a_reload(
     browser: Browser, page: PageProcess, token: str, scene: Scene, api: httpx.Client, reachable: ScriptedResident
 ) -> None:
     """Through the real API server's pod proxy; the history of the tab is forgotten with the token."""
@@ -96,11 +96,12 @@ def test_sam3s_reported_memory_stays_over_a_reload(
             enter(tab, token, NAMESPACE)
             measured = tab.get_by_role("img", name="GPU memory in use: 14,000 MiB of 15,360 MiB")
             expect(measured).to_be_visible()
-            expect(tab.locator(".sam3").nth(0)).to_have_text("loaded")
+            expect(tab.locator(".resident").nth(0)).to_have_text("loaded")
             reachable.loaded, reachable.trainer_mib, reachable.refused = False, 10_240, 12
+            reachable.residual_mib = 1_200
             tab.reload()
             expect(tab.get_by_role("img", name="GPU memory in use: 10,240 MiB of 15,360 MiB")).to_be_visible()
-            expect(tab.locator(".sam3").nth(0)).to_contain_text("12 requests refused")
+            expect(tab.locator(".resident").nth(0)).to_contain_text("12 requests refused, keeps 1,200 MiB while")
             expect(tab.locator(".strip rect")).to_have_count(2)
             tab.get_by_role("button", name="Sign out").click()
             assert tab.evaluate("sessionStorage.getItem('gpu-relay-memory')") is None

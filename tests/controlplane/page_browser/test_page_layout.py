@@ -36,7 +36,7 @@ def test_no_label_is_cut_or_covered(
             if part == "list":
                 enter(tab, token)
                 expect(tab.locator(".gpu:not(.head)")).to_have_count(3)
-                expect(tab.locator(".sam3").first).to_contain_text("unloaded for 38 min, back after")
+                expect(tab.locator(".resident").first).to_contain_text("unloaded for 38 min, back after")
             if part == "detail":
                 tab.get_by_role("link", name="forklifts-v5", exact=True).last.click()
                 expect(tab.get_by_role("img", name="Validation after 46 epochs")).to_be_visible()

@@ -176,7 +176,7 @@ def test_without_leases_a_resident_may_have_lent_its_gpu() -> None:
 
 def test_a_lease_counts_more_than_a_job() -> None:
     (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], [lease(**{"gpurelay.dev/reload-owed": "x"})], [])
-    assert (gpu["owner"], gpu["sam3"]["state"]) == ("resident", "to be loaded")
+    assert (gpu["owner"], gpu["residentState"]["state"]) == ("resident", "to be loaded")
 
 
 def test_a_resident_that_never_had_a_turn_is_a_gpu_too() -> None:
@@ -194,7 +194,7 @@ def test_the_renew_key_stays_behind() -> None:
     assert "secret" not in json.dumps(seen([job(gpu=GPU)], [lease()], [pod()]))
 
 
-# SAM3's side of a GPU
+# a GPU's resident
 
 HELD = "yolotrainingjob/vision/digits/uid-digits"
 
@@ -206,32 +206,32 @@ def test_a_report_has_the_state_the_refused_requests_and_the_memory() -> None:
         progress={"epoch": 3, "epochs": 9, "summary": "3/9", "eta": eta},
     )  # fmt: skip
     out = {"gpurelay.dev/out-since": "2026-01-01T00:50:00Z"}
-    (gpu,) = seen([training], [lease(HELD, **out)], [pod()], report())
+    (gpu,) = seen([training], [lease(HELD, **out)], [pod()], report(residual_mib=1_200))
     assert (gpu["used"], gpu["total"]) == (10240, 15360)
-    assert gpu["sam3"] == {
+    assert gpu["residentState"] == {
         "state": "unloaded", "measured": True, "out": "2026-01-01T00:50:00Z", "back": eta,
-        "refused": 12, "trouble": "",
+        "refused": 12, "residual": 1_200, "trouble": "",
     }  # fmt: skip
     assert "holder" not in json.dumps(gpu)
 
 
-def test_without_a_report_lease_and_job_say_if_sam3_is_loaded() -> None:
+def test_without_a_report_lease_and_job_say_if_it_is_loaded() -> None:
     (gpu,) = seen([job(gpu=GPU, turn={"since": NOW, "fence": 5})], [lease(HELD)], [pod()])
-    assert (gpu["sam3"]["state"], gpu["sam3"]["measured"], gpu["used"]) == ("unloaded", False, None)
+    assert (gpu["residentState"]["state"], gpu["residentState"]["measured"], gpu["used"]) == ("unloaded", False, None)
     (gpu,) = seen([job(phase="Succeeded", gpu=GPU)], [lease()], [pod()])
-    assert (gpu["sam3"]["state"], gpu["sam3"]["out"]) == ("loaded", None)
+    assert (gpu["residentState"]["state"], gpu["residentState"]["out"]) == ("loaded", None)
 
 
-def test_sam3_is_loaded_beside_a_job_that_shares_the_gpu() -> None:
+def test_the_resident_is_loaded_beside_a_job_that_shares_the_gpu() -> None:
     shared = job(gpu=GPU, turn={"since": NOW, "fence": 5, "sharing": "Coresident"})
     (gpu,) = seen([shared], [lease(HELD)], [pod()])
-    assert (gpu["sam3"]["state"], gpu["sam3"]["out"]) == ("loaded", None)
+    assert (gpu["residentState"]["state"], gpu["residentState"]["out"]) == ("loaded", None)
 
 
-def test_a_job_of_another_namespace_does_not_say_when_sam3_comes_back() -> None:
+def test_a_job_of_another_namespace_does_not_say_when_it_comes_back() -> None:
     past = job(phase="Succeeded", gpu=GPU)
     (gpu,) = seen([past], [lease("yolotrainingjob/other/plan/u")], [pod()], report())
-    assert (gpu["sam3"]["state"], gpu["sam3"]["back"]) == ("unloaded", None)
+    assert (gpu["residentState"]["state"], gpu["residentState"]["back"]) == ("unloaded", None)
 
 
 # the feed
