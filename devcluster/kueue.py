@@ -106,7 +106,11 @@ class Kueue:
                 "frameworks": ["batch/job", "pod"],
                 "externalFrameworks": [_OUR_KIND],
             },
-            "multiKueue": {"externalFrameworks": [{"name": _OUR_KIND}]},
+            "multiKueue": {
+                "externalFrameworks": [{"name": _OUR_KIND}],
+                # By default a minute: until it looks for what was deleted while a worker cluster was lost.
+                "gcInterval": "5s",
+            },
         }  # fmt: skip
 
     def _mount_certificates(self, client: httpx.Client) -> bool:

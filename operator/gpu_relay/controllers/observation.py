@@ -74,7 +74,15 @@ async def _survey_workload(effects: Effects, lease: GpuLease) -> Observation:
         if workload is not None and workload.demand.total_gpus > 1:
             owned = sum(each.holder == lease.holder for each in await effects.leases.list())
     pods, readings = await asyncio.gather(effects.pods.on_gpu(lease), ask_residents(effects, lease))
+    if pods and workload is not None and not _permits_pods(workload, lease) and lease.owner is not None:
+        # And again after them: the turn of another of its GPUs may have set the check to Ready between the two reads.
+        workload = await effects.checks.get(lease.owner)
     return Observation(pods, None, readings, workload=workload, host=host, node_label=label, owned_gpus=owned)
+
+
+def _permits_pods(workload: CheckedWorkload, lease: GpuLease) -> bool:
+    """Return whether the check was Ready for this turn."""
+    return workload.entry is not None and workload.entry.pins(lease.gpu, lease.fence)
 
 
 async def ask_residents(effects: Effects, lease: GpuLease) -> ResidentReadings:

@@ -1,6 +1,7 @@
 """Jobs that MultiKueue runs in another cluster: two control planes, each with the real Kueue and an operator."""
 
 import base64
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.controlplane.conftest import open_world
 from tests.controlplane.kueue.conftest import Quotas
+from tests.support.breakable import Breakable
 
 COMPONENT = REPOSITORY / "manifests/components/kueue"
 KUEUE = "/apis/kueue.x-k8s.io/v1beta2"
@@ -35,7 +37,15 @@ def manager(cluster: Cluster) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def connected(manager: Cluster, cluster: Cluster) -> Iterator[httpx.Client]:
+def line(cluster: Cluster) -> Iterator[Breakable]:
+    """What lies between Kueue of the manager cluster and the API server of the worker cluster."""
+    line = Breakable(json.loads(cluster.kubeconfig.read_text())["clusters"][0]["cluster"]["server"])
+    yield line
+    line.close()
+
+
+@pytest.fixture(scope="module")
+def connected(manager: Cluster, cluster: Cluster, line: Breakable) -> Iterator[httpx.Client]:
     """A client of the manager cluster, whose Kueue has a kubeconfig of the worker cluster."""
     account, namespace = "manager", "kueue-system"
     cluster.kubectl("-n", namespace, "create", "serviceaccount", account)
@@ -46,7 +56,9 @@ def connected(manager: Cluster, cluster: Cluster) -> Iterator[httpx.Client]:
         cluster.kubectl("create", "clusterrolebinding", role, *who)
     with api_client(cluster.run_dir) as there, api_client(manager.run_dir) as here:
         kubeconfig = accounts.write_kubeconfig(there, cluster.run_dir, namespace, account)
-        data = {"kubeconfig": base64.b64encode(kubeconfig.read_bytes()).decode()}
+        config = json.loads(kubeconfig.read_text())
+        config["clusters"][0]["cluster"]["server"] = line.url
+        data = {"kubeconfig": base64.b64encode(json.dumps(config).encode()).decode()}
         secret = {"metadata": {"name": "worker"}, "data": data}
         here.post(f"/api/v1/namespaces/{namespace}/secrets", json=secret).raise_for_status()
         source = {"kubeConfig": {"location": "worker", "locationType": "Secret"}}
@@ -160,6 +172,69 @@ def test_quota_is_waited_for(here: World, there: World, trains: Trains) -> None:
     assert not there.has_job("second")
     there.end_pod("digits-1")
     eventually(lambda: there.has_job("second"), "the second job in the worker cluster")
+
+
+class Connection:
+    """Kueue's connection from the manager cluster to the worker cluster, which a test breaks."""
+
+    def __init__(self, api: httpx.Client, line: Breakable) -> None:
+        self._api = api
+        self._line = line
+
+    def lose(self) -> None:
+        """Have no server answer at the address of the worker cluster."""
+        self._line.lose()
+        eventually(lambda: not active(self._api, "multikueueclusters/worker"), "the worker cluster to be lost")
+
+    def restore(self) -> None:
+        """Have the worker cluster answer again."""
+        self._line.restore()
+        eventually(lambda: active(self._api, "multikueueclusters/worker"), "the worker cluster to be back", within=90)
+
+
+@pytest.fixture
+def connection(connected: httpx.Client, line: Breakable) -> Iterator[Connection]:
+    connection = Connection(connected, line)
+    yield connection
+    connection.restore()
+
+
+def test_a_job_outlasts_a_short_loss_of_its_cluster(
+    here: World, there: World, connection: Connection, trains: Trains
+) -> None:
+    here.apply_job("digits", queue="team", managedBy=MULTIKUEUE)
+    trains()
+    connection.lose()
+    there.end_pod("digits-1")
+    there.reaches("digits", "Succeeded")
+    assert here.phase("digits") == "Training"
+    connection.restore()
+    here.reaches("digits", "Succeeded")
+    assert [each["reason"] for each in here.attempts("digits")] == ["Completed"]
+    eventually(lambda: not there.has_job("digits"), "the job to be gone in the worker cluster")
+    eventually(there.no_reload_pending, "the resident to be back")
+
+
+def test_a_job_that_is_suspended_while_its_cluster_is_lost(
+    here: World, there: World, resident: ScriptedResident, connection: Connection, trains: Trains
+) -> None:
+    """It trains on there, and ends once Kueue finds there what has no Workload here."""
+    here.apply_job("digits", queue="team", managedBy=MULTIKUEUE)
+    trains()
+    connection.lose()
+    here.patch_job("digits", suspend=True)
+    here.reaches("digits", "Suspended")
+    assert there.phase("digits") == "Training"
+    assert not resident.loaded
+    connection.restore()
+    there.delete_as_kubelet("digits-1")
+    eventually(lambda: not there.has_job("digits"), "the job to be gone in the worker cluster")
+    eventually(there.no_reload_pending, "the resident to be back")
+    here.patch_job("digits", suspend=False)
+    trains()
+    there.end_pod("digits-1")
+    here.reaches("digits", "Succeeded")
+    eventually(there.no_reload_pending, "the resident to be back")
 
 
 def test_a_job_of_another_controller_is_left_alone(here: World, operator_here: OperatorProcess) -> None:
