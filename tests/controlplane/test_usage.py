@@ -46,7 +46,7 @@ def test_a_turn_is_counted_in_the_lease_and_archived(
     world.shows_pod("digits-1")
     world.run_pod("digits-1")
     resident.refused = 3
-    world.end_pod("digits-1")
+    world.end_pod("digits-1", times=("2026-01-01T12:00:00Z", "2026-01-01T12:01:40Z"))
     world.reaches("digits", "Succeeded")
     eventually(world.no_reload_pending, "the resident to be back")
     usage = record(api)
@@ -54,6 +54,7 @@ def test_a_turn_is_counted_in_the_lease_and_archived(
     account = of_all_days(owner, usage.days)
     assert account.turns == 1
     assert account.refused == 3
+    assert account.trained == 100
     assert account.owned > 0
     assert abs(account.mib_seconds - account.owned * 10_240) < 10.24, "rounded to a millisecond"
     lease = api.get(LEASE).json()

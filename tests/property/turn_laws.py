@@ -103,7 +103,7 @@ class CheckedTurn(SimulatedTurn):
             case DeletePod(pod):
                 self.may_stop(pod)
                 self.pods[pod.name] = replace(pod, deleting=True)
-            case ReturnLease(owed, _, handed_over, unused_since):
+            case ReturnLease(owed, _, handed_over, unused_since, _):
                 assert not self.own(), "law 2: the Lease is returned after the job's pods have ended"
                 assert not handed_over or self.successor, "law 3: a GPU is handed over to a waiting job"
                 assert not handed_over or self.has_finished(), "only a finished job hands over in the same step"

@@ -195,7 +195,7 @@ class SimulatedWorkload(SimulatedJob):
                 self.answer(gpu, decision.action)
             case DeletePod(pod):
                 self.pods[pod.name] = replace(pod, deleting=True, delete_by=timestamp(self.now))
-            case ReturnLease(pending, _, _, unused_since):
+            case ReturnLease(pending, _, _, unused_since, _):
                 self.return_lease(gpu, view, unused_since, pending=pending)
             case Load():
                 self.load(gpu)

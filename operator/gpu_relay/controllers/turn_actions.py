@@ -42,7 +42,6 @@ from gpu_relay.domain.decision import (
 )
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.turn.lease_return import used_by_turn
 from gpu_relay.domain.turn_view import TurnView
 from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
@@ -149,19 +148,19 @@ class Actions:
     ) -> GpuLease:
         lease = view.lease
         match step:
-            case ReturnLease(reload_pending, unloaded, handed_over, unused_since):
+            case ReturnLease(reload_pending, unloaded, handed_over, unused_since, used):
                 state.handed_over = handed_over
                 lease = await self.effects.leases.give_back(
                     lease,
                     reload_pending=reload_pending,
                     resident_unloaded=unloaded,
                     unused_since=unused_since,
-                    used=used_by_turn(view, state.ran_for),
+                    used=used,
                     now=view.now,
                 )
                 state.clocks.stop("return")
                 if view.lease.owner is not None and view.is_workloads:
-                    metrics.TRAINING_SECONDS.labels(view.lease.owner.namespace, view.lease.gpu).inc(state.ran_for)
+                    metrics.TRAINING_SECONDS.labels(view.lease.owner.namespace, view.lease.gpu).inc(used.trained)
             case HandOver():
                 state.handed_over = True
             case SettleReload():

@@ -49,6 +49,7 @@ class WorkloadFollower:
             podless_for=state.seconds_since(state.podless_since),
             stopped_for=state.seconds_since(state.stopped_since),
             had_pod=state.had_pod,
+            ran_for=state.ran_for,
             remembered_proof=state.remembered_proof,
             proven_others=tuple(each.recent_proof for each in state.companions if each.recent_proof is not None),
         )

@@ -13,6 +13,7 @@ from gpu_relay.api.words import Reason
 from gpu_relay.domain.objects.checked_workload import CheckedWorkload
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
+from gpu_relay.domain.objects.usage import Account
 from gpu_relay.domain.turn_view import ProvenGpu, TurnView
 
 
@@ -73,12 +74,14 @@ class ReturnLease:
 
     `resident_unloaded` is False if the resident is loaded: the turn did not unload it. `handed_over` is True if the
     next job gets the GPU without a reload in between. `unused_since` is since when no training pod has been live.
+    `used` is what the turn has used besides its time.
     """
 
     reload_pending: bool = True
     resident_unloaded: bool = True
     handed_over: bool = False
     unused_since: str | None = None
+    used: Account = field(default_factory=Account)
 
     def __str__(self) -> str:
         pending = self.reload_pending and self.resident_unloaded

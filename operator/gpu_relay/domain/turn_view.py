@@ -126,6 +126,8 @@ class TurnView:
     """Seconds for which a Workload that owns the turn has had no right to it."""
     had_pod: bool = False
     """True if this process has seen a live pod of a Workload's turn."""
+    ran_for: float = 0.0
+    """Seconds for which this process has seen pods of a Workload's turn run."""
     remembered_proof: int | None = None
     """Free MiB that were measured before the check of a Workload became Ready, if this process wrote that."""
     owned_gpus: int = 1

@@ -10,6 +10,7 @@ from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import DeletePod, HandOver, Load, ReturnLease
 from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.objects.resident import GpuReport, Hold
+from gpu_relay.domain.objects.usage import Account
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.turn import plan as turn
 from gpu_relay.domain.turn_view import TurnView
@@ -50,7 +51,8 @@ def at_the_end(word: str = "Completed", *, out_since: float = 100, free: int = 1
 
 def test_a_finished_job_hands_over_in_one_status_and_one_event() -> None:
     decision = turn.plan(at_the_end())
-    assert decision.action == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z")
+    used = Account(trained=59.0, refused=3)
+    assert decision.action == ReturnLease(handed_over=True, unused_since="2026-01-01T11:59:59Z", used=used)
     assert decision.status is not None
     assert decision.status.phase == Phase.SUCCEEDED
     assert [attempt.reason for attempt in decision.status.attempts] == [Reason.COMPLETED]

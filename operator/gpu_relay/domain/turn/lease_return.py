@@ -22,13 +22,14 @@ def return_lease(view: TurnView, unused_since: str | None = None) -> ReturnLease
         reload_pending=view.managed,
         resident_unloaded=unloaded,
         unused_since=(unused_since or view.lease.unused_since) if unloaded else None,
+        used=_used_by_turn(view),
     )
 
 
-def used_by_turn(view: TurnView, ran_for: float) -> Account:
-    """Return what a turn has used besides its time. `ran_for` is how many seconds the pods of a Workload ran."""
+def _used_by_turn(view: TurnView) -> Account:
+    """Return what a turn has used besides its time; of a job, the attempt must be in the view."""
     report, attempt = view.report, view.attempt
-    trained = ran_for if view.is_workloads else 0.0
+    trained = view.ran_for
     if attempt is not None and attempt.start_time is not None:
         trained = (parse_time(attempt.completion_time) - parse_time(attempt.start_time)).total_seconds()
     refused = report.refused if report is not None and view.held else 0
