@@ -81,9 +81,7 @@ class ResidentSettings(BaseSettings):
     @field_validator("control_service_accounts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(filter(None, (part.strip() for part in value.split(","))))
-        return value
+        return split(value)
 
     @field_validator("control_service_accounts")
     @classmethod
@@ -127,6 +125,11 @@ class ResidentSettings(BaseSettings):
                 "request it never loads the model"
             )
         return self
+
+
+def split(value: object) -> object:
+    """Return the parts of a setting that commas separate; anything but text as it is."""
+    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
 
 
 def policy_of(settings: ResidentSettings, *, waits: bool) -> Policy:

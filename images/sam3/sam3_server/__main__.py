@@ -17,6 +17,7 @@ from residency.api.auth import Control
 from residency.api.server import NoClusterError, control_of, server_of
 from residency.coordinator import Coordinator
 from residency.settings import describe, explain, policy_of
+from sam3_server.api.access import Access
 from sam3_server.api.app import create_app
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake import protocol as intake
@@ -125,8 +126,10 @@ def build_app(settings: Settings, control: Control) -> FastAPI:
     coordinator = Coordinator(policy, pool, standby, gpu_memory.read, metrics)
     segmentation = SegmentationService(coordinator, pool, fallback, readers, metrics)
     bodies = BodyReceiver(max_bytes, settings.transfer_timeout)
+    access = Access(settings.inference_token_file, settings.cors_origins)
     helpers = (readers, encoder) if zygote is None else (readers, encoder, zygote)
-    return create_app(coordinator, segmentation, control, metrics, bodies, settings.transfer_timeout, *helpers)
+    seconds = settings.transfer_timeout
+    return create_app(coordinator, segmentation, control, metrics, bodies, seconds, *helpers, access=access)
 
 
 def _intake(settings: Settings, max_bytes: int) -> intake.Setup:

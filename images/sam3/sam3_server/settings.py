@@ -1,12 +1,15 @@
 """The SAM3 server's settings, all from the environment. `sam3-server --help` prints them from here."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import SettingsConfigDict
+from pydantic_settings import NoDecode, SettingsConfigDict
 
-from residency.settings import ResidentSettings
+from residency.settings import ResidentSettings, split
+
+_ORIGIN = re.compile(r"https?://[a-z0-9.\-]+(:[0-9]+)?|https?://\[[0-9a-f:]+\](:[0-9]+)?")
 
 
 class Settings(ResidentSettings):
@@ -34,6 +37,16 @@ class Settings(ResidentSettings):
         "refuse",
         description="requests while the GPU is lent out: refuse at once; wait for a turn that is about to end; "
         "or answer from the CPU (slowly, with the header SAM3-Degraded: cpu)",
+    )
+    inference_token_file: Path | None = Field(
+        None,
+        description="requests for inference need the token in this file, as `Authorization: Bearer <token>` or in the "
+        "query as `api_key`; without it, every client that reaches the server may send them",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="origins of web pages whose scripts may send requests from a browser, such as "
+        "https://label.example.com, separated by commas; * for every origin",
     )
     max_image_mib: int = Field(32, ge=1, description="largest upload, in MiB")
     max_image_pixels: int = Field(50_000_000, ge=1, description="most pixels of an image, width times height")
@@ -65,6 +78,19 @@ class Settings(ResidentSettings):
     decode_timeout: int = Field(
         10, ge=1, description="seconds of CPU time to parse a request and decode its image; more are answered 422"
     )
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        return split(value)
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} must be written as a browser sends it: https://host or https://host:port")
+        return value
 
     @field_validator("model")
     @classmethod

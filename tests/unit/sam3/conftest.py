@@ -19,6 +19,7 @@ from residency.coordinator import Coordinator
 from residency.hold import HoldBook, Terms
 from residency.hold_file import HoldFile
 from residency.policy import Policy
+from sam3_server.api.access import OPEN
 from sam3_server.api.app import create_app
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.intake.protocol import RequestLimits
@@ -142,7 +143,8 @@ async def resident(
     coordinator = Coordinator(policy, pool, standby, script.gpu.read, metrics, clock.now)
     segmentation = SegmentationService(coordinator, pool, fallback, ReadHere(ASKED), metrics)
     seconds = options.get("transfer_timeout", 5.0)
-    app = create_app(coordinator, segmentation, OpenControl(), metrics, BodyReceiver(MAX_BODY, seconds), seconds)
+    bodies, access = BodyReceiver(MAX_BODY, seconds), options.get("access", OPEN)
+    app = create_app(coordinator, segmentation, OpenControl(), metrics, bodies, seconds, access=access)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     client = httpx.AsyncClient(transport=transport, base_url="http://sam3")
     async with app.router.lifespan_context(app), client:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 from pydantic import ValidationError
 
@@ -91,3 +92,23 @@ def test_a_number_out_of_range_is_named_by_its_variable(model: Path, monkeypatch
 
 def test_help_names_every_variable() -> None:
     assert all(Settings.variable(name) in describe(Settings) for name in Settings.model_fields)
+
+
+@pytest.mark.parametrize("origin", ["label.example.com", "https://label.example.com/", "https://*.example.com", "null"])
+def test_an_origin_is_written_as_a_browser_sends_it(model: Path, monkeypatch: pytest.MonkeyPatch, origin: str) -> None:
+    said = setting_errors(monkeypatch, SAM3_MODEL=model, SAM3_CONTROL="open", SAM3_CORS_ORIGINS=origin)
+    assert f"SAM3_CORS_ORIGINS: '{origin}' must be written as a browser sends it" in said
+
+
+async def test_the_token_and_the_origins_are_those_of_the_settings(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token = model / "config.json"
+    page, other = "https://label.example.com:8443", "http://127.0.0.1:3000"
+    values = {"MODEL": model, "CONTROL": "open", "INFERENCE_TOKEN_FILE": token, "CORS_ORIGINS": f"{page}, {other}"}
+    for name, value in values.items():
+        monkeypatch.setenv(f"SAM3_{name}", str(value))
+    transport = httpx.ASGITransport(build_app(Settings(), OpenControl()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://sam3") as client:
+        refused = await client.post("/api/v1/segment", json={}, headers={"Origin": page})
+    assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, page)

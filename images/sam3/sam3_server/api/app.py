@@ -16,6 +16,7 @@ from residency.coordinator import Coordinator
 from residency.errors import EngineStuckError
 from sam3_server import errors
 from sam3_server.api import inference
+from sam3_server.api.access import OPEN, Access
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.api.inference import CONCEPT, SEGMENT
 from sam3_server.api.openapi import DocumentedApp
@@ -41,6 +42,7 @@ def create_app(
     bodies: BodyReceiver,
     transfer_seconds: float,
     *helpers: AbstractAsyncContextManager[object],
+    access: Access = OPEN,
 ) -> FastAPI:
     """Build the server. Its coordinator and its helpers start and end with the app."""
 
@@ -66,4 +68,5 @@ def create_app(
     app.add_middleware(BodyLimit, seconds=transfer_seconds, others=frozenset({SEGMENT, CONCEPT}))
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(HeadRequests)
+    access.install(app)  # the outermost middleware: errors of the others name the origins, too
     return app

@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 from residency.api import problems
 from residency.api.client_address import client_of
 from sam3_server.api import openapi
+from sam3_server.api.access import DEGRADED, INFERENCE
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.api.disconnects import cancel_on_disconnect
 from sam3_server.intake.body_parser import JSON
@@ -20,8 +21,7 @@ from sam3_server.serving.segmentation import Segmentation, SegmentationService
 
 router = APIRouter()
 SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
-DEGRADED = "SAM3-Degraded"
-ERRORS = problems.responses(400, 408, 413, 415, 422, 429, 500, 503)
+ERRORS = problems.responses(400, 401, 408, 413, 415, 422, 429, 500, 503)
 CHUNK_BYTES = 1 << 18
 
 
@@ -33,14 +33,26 @@ async def _segmentation(request: Request) -> SegmentationService:
 Segmenting = Annotated[SegmentationService, Depends(_segmentation)]
 
 
-@router.post(SEGMENT, responses=ERRORS, response_model=SegmentResponse, openapi_extra=openapi.SEGMENT_BODY)
+@router.post(
+    SEGMENT,
+    responses=ERRORS,
+    response_model=SegmentResponse,
+    openapi_extra=openapi.SEGMENT_BODY,
+    dependencies=INFERENCE,
+)
 async def segment(request: Request, service: Segmenting) -> Response:
     """Find every instance of each concept. Load the model if nothing forbids it."""
     async with _segmented(request, service, "segment") as done:
         return _answer(done.found.findings, done)
 
 
-@router.post(CONCEPT, responses=ERRORS, response_model=ConceptResponse, openapi_extra=openapi.CONCEPT_BODY)
+@router.post(
+    CONCEPT,
+    responses=ERRORS,
+    response_model=ConceptResponse,
+    openapi_extra=openapi.CONCEPT_BODY,
+    dependencies=INFERENCE,
+)
 async def concept_segment(request: Request, service: Segmenting) -> Response:
     """Answer as Roboflow inference's route of this name does. Its clients only change their URL."""
     async with _segmented(request, service, "concept") as done:
