@@ -110,6 +110,7 @@ def requests(seed: int) -> Iterator[dict[str, Any]]:
         yield _post("/api/v1/segment", json={"image": base64.b64encode(image).decode(), "prompts": ["cat"]})
         yield _post("/api/v1/segment", content=_odd_json(chance), headers={"content-type": "application/json"})
         yield _post("/sam3/concept_segment", content=_odd_concept(chance), headers={"content-type": "application/json"})
+        yield _post("/v1/predict", content=_odd_predict(chance), headers={"content-type": "application/json"})
         fields = {chance.choice(FIELDS): str(chance.choice(ODD)) for _ in range(3)}
         yield _post("/api/v1/segment", files={"image": ("\0.png", whole("PNG", chance))}, data={"prompt": "a"} | fields)
         yield _post(
@@ -144,6 +145,19 @@ def _odd_concept(chance: random.Random) -> bytes:
         "image": {"type": chance.choice(("base64", "url", "file", 7)), "value": chance.choice((*ODD, "QUJD"))},
         "prompts": [{"type": "visual", "boxes": [box], "box_labels": chance.choice(ODD)}],
         chance.choice(("format", "output_prob_thresh", "nms_iou_threshold", "prompts")): chance.choice(ODD),
+    }
+    return _written(body, chance)
+
+
+def _odd_predict(chance: random.Random) -> bytes:
+    marks = [{"type": "rectangle", "label": chance.choice(ODD), "data": [chance.choice(ODD) for _ in range(4)]}]
+    odd = chance.choice(("marks", "conf_threshold", "epsilon_factor", "text_prompt"))
+    body = {
+        "model": chance.choice(("segment_anything_3", "a")),
+        "image": base64.b64encode(whole("PNG", chance)).decode(),
+        "params": chance.choice(
+            ({"marks": marks}, {"text_prompt": "a, b"}, {"text_prompt": "a"} | {odd: chance.choice(ODD)})
+        ),
     }
     return _written(body, chance)
 

@@ -24,7 +24,7 @@ from tests.faults import sam3_hostile
 REQUESTS = int(os.environ.get("SAM3_HOSTILE_REQUESTS", "400"))
 CORPUS, SENSELESS, VALID, CONTROL = REQUESTS * 45 // 100, REQUESTS * 40 // 100, REQUESTS // 10, REQUESTS // 20
 SEED = 7
-INFERENCE = ("/api/v1/segment", "/sam3/concept_segment")
+INFERENCE = ("/api/v1/segment", "/sam3/concept_segment", "/v1/predict")
 WARM_UP = 100
 MOST_GROWTH_MIB = 48
 MOST_CONNECTIONS = 8

@@ -40,8 +40,8 @@ class Settings(ResidentSettings):
     )
     inference_token_file: Path | None = Field(
         None,
-        description="requests for inference need the token in this file, as `Authorization: Bearer <token>` or in the "
-        "query as `api_key`; without it, every client that reaches the server may send them",
+        description="requests for inference need the token in this file, as `Authorization: Bearer <token>`, `Token: "
+        "<token>`, or in the query as `api_key`; without it, every client that reaches the server may send them",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         (),

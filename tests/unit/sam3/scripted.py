@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from gpu_memory import GpuMemory, GpuUnavailable
 from residency.errors import EngineStuckError, NotEnoughMemoryError
 from sam3_server.errors import WorkerGoneError
-from sam3_server.intake import roboflow
+from sam3_server.intake import answers
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
-from sam3_server.intake.protocol import Read, RequestLimits, Route
+from sam3_server.intake.protocol import Read, RequestLimits, Route, Terms
 from sam3_server.intake.request_reader import read
-from sam3_server.intake.roboflow import Echo
 from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.worker.interface import Worker
 from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
@@ -55,10 +54,10 @@ class ReadHere:
         content = os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
         asked = Read(route=route, content_type=body.content_type)
         answer, pixels = await asyncio.to_thread(read, asked, content, self._limits)
-        return ParsedRequest(pixels, answer.query, answer.echoes)
+        return ParsedRequest(pixels, answer.query, answer.terms)
 
-    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
-        return await asyncio.to_thread(roboflow.respond, echoes, findings)
+    async def respond(self, terms: Terms, findings: bytes, client: str) -> bytes:
+        return await asyncio.to_thread(answers.respond, terms, findings)
 
 
 @dataclass

@@ -12,8 +12,12 @@ from tests.unit.sam3.conftest import Resident
 from tests.unit.sam3.test_roboflow import IMAGE, TEXT
 
 PAGE = "https://label.example.com"
-SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
-BODIES = {SEGMENT: {"image": IMAGE["value"], "prompts": ["dog"]}, CONCEPT: {"image": IMAGE, "prompts": [TEXT]}}
+SEGMENT, CONCEPT, PREDICT = "/api/v1/segment", "/sam3/concept_segment", "/v1/predict"
+BODIES = {
+    SEGMENT: {"image": IMAGE["value"], "prompts": ["dog"]},
+    CONCEPT: {"image": IMAGE, "prompts": [TEXT]},
+    PREDICT: {"model": "segment_anything_3", "image": IMAGE["value"], "params": {"text_prompt": "dog"}},
+}
 PAGES = pytest.mark.parametrize("resident", [{"access": Access(origins=(PAGE,))}], indirect=True)
 
 
@@ -40,6 +44,7 @@ async def test_without_a_token_file_every_client_may_ask(resident: Resident, rou
 async def test_the_token_is_in_a_header_or_in_the_query(resident: Resident, token_file: Path, route: str) -> None:
     assert (await ask(resident, route, Authorization="Bearer let-me-in")).status_code == 200
     assert (await ask(resident, route, "?api_key=let-me-in")).status_code == 200
+    assert (await ask(resident, route, Token="let-me-in")).status_code == 200
 
 
 @pytest.mark.parametrize("route", BODIES)
@@ -116,4 +121,4 @@ async def test_the_document_says_how_to_send_the_token(resident: Resident) -> No
         operation = document["paths"][route]["post"]
         assert operation["security"] == [{"HTTPBearer": []}]
         assert "401" in operation["responses"]
-        assert [each["name"] for each in operation["parameters"]] == ["api_key"]
+        assert [each["name"] for each in operation["parameters"]] == ["api_key", "token"]

@@ -20,7 +20,7 @@ from sam3_server.intake import pool as pool_module
 from sam3_server.intake.body import Body
 from sam3_server.intake.pool import IntakePool
 from sam3_server.intake.protocol import RequestLimits, Setup
-from sam3_server.intake.roboflow import Echo
+from sam3_server.intake.roboflow import Echo, RoboflowTerms
 from sam3_server.worker.protocol import Findings
 from tests.unit.sam3.conftest import png
 
@@ -67,7 +67,7 @@ async def test_the_query_and_the_pixels_arrive(pool: IntakePool) -> None:
     image.save(buffer, "PNG")
     prompts = ["cat", {"exemplars": [{"box": [-5, 0, 10, 2000]}]}]
     asked = await pool.read("segment", body(asking(buffer.getvalue(), prompts=prompts)), CLIENT)
-    assert (asked.image.width, asked.image.height, asked.echoes) == (300, 1000, None)
+    assert (asked.image.width, asked.image.height, asked.terms) == (300, 1000, None)
     assert b"".join(asked.image.strips) == image.tobytes()
     assert [prompt.text for prompt in asked.query.prompts] == ["cat", None]
     assert asked.query.prompts[1].exemplars[0].box == (0, 0, 10, 1000)
@@ -86,11 +86,11 @@ async def test_errors_are_reported_as_in_the_same_process(pool: IntakePool) -> N
 
 async def test_answers_in_roboflows_terms_are_written_there(pool: IntakePool) -> None:
     findings = Findings(width=8, height=6, model_seconds=0.5, results=[]).model_dump_json().encode()
-    answer = json.loads(await pool.respond([], findings, CLIENT))
+    answer = json.loads(await pool.respond(RoboflowTerms(echoes=[]), findings, CLIENT))
     assert answer == {"prompt_results": [], "time": 0.5}
     echoes = [Echo(prompt_index=0, type="text", text="cat", num_boxes=0)]
     with pytest.raises(BodyError):
-        await pool.respond(echoes, findings, CLIENT)
+        await pool.respond(RoboflowTerms(echoes=echoes), findings, CLIENT)
 
 
 async def until(condition: Callable[[], bool]) -> None:

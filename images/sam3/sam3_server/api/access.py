@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Header, Query, Request
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
@@ -33,7 +33,7 @@ class Access:
                 CORSMiddleware,
                 allow_origins=self.origins,
                 allow_methods=["GET", "POST"],
-                allow_headers=["Authorization", "Content-Type"],
+                allow_headers=["Authorization", "Content-Type", "Token"],
                 expose_headers=["Retry-After", DEGRADED],
                 max_age=_PREFLIGHT_SECONDS,
             )
@@ -46,10 +46,12 @@ OPEN = Access()
 async def _require_token(
     request: Request,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))],
+    token: Annotated[str | None, Header(description="the token, as X-AnyLabeling sends it")] = None,
     api_key: Annotated[str | None, Query(description="the token, for clients that cannot set a header")] = None,
 ) -> None:
     access: Control = request.app.state.inference_access
-    await access.check(credentials.credentials if credentials else api_key, client_of(request.scope))
+    sent = credentials.credentials if credentials else token or api_key
+    await access.check(sent, client_of(request.scope))
 
 
 INFERENCE = [Depends(_require_token)]

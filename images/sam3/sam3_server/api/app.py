@@ -18,7 +18,7 @@ from sam3_server import errors
 from sam3_server.api import inference
 from sam3_server.api.access import OPEN, Access
 from sam3_server.api.body_receiver import BodyReceiver
-from sam3_server.api.inference import CONCEPT, SEGMENT
+from sam3_server.api.inference import BODIES_OF_IMAGES
 from sam3_server.api.openapi import DocumentedApp
 from sam3_server.serving.metrics import Metrics
 from sam3_server.serving.segmentation import SegmentationService
@@ -65,7 +65,7 @@ def create_app(
     problems.install(app, STATUSES)
     app.include_router(control_routes.router)
     app.include_router(inference.router)
-    app.add_middleware(BodyLimit, seconds=transfer_seconds, others=frozenset({SEGMENT, CONCEPT}))
+    app.add_middleware(BodyLimit, seconds=transfer_seconds, others=BODIES_OF_IMAGES)
     app.add_middleware(RequestMetrics, metrics=metrics)
     app.add_middleware(HeadRequests)
     access.install(app)  # the outermost middleware: errors of the others name the origins, too

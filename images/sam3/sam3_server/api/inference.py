@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from starlette.types import Receive, Scope, Send
@@ -13,6 +13,8 @@ from sam3_server.api import openapi
 from sam3_server.api.access import DEGRADED, INFERENCE
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.api.disconnects import cancel_on_disconnect
+from sam3_server.intake import anylabeling
+from sam3_server.intake.anylabeling import PredictResponse
 from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
 from sam3_server.intake.roboflow import ConceptResponse
@@ -20,7 +22,8 @@ from sam3_server.intake.segment_schemas import SegmentResponse
 from sam3_server.serving.segmentation import Segmentation, SegmentationService
 
 router = APIRouter()
-SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
+SEGMENT, CONCEPT, PREDICT = "/api/v1/segment", "/sam3/concept_segment", "/v1/predict"
+BODIES_OF_IMAGES = frozenset({SEGMENT, CONCEPT, PREDICT})
 ERRORS = problems.responses(400, 401, 408, 413, 415, 422, 429, 500, 503)
 CHUNK_BYTES = 1 << 18
 
@@ -57,6 +60,25 @@ async def concept_segment(request: Request, service: Segmenting) -> Response:
     """Answer as Roboflow inference's route of this name does. Its clients only change their URL."""
     async with _segmented(request, service, "concept") as done:
         return _answer(await service.respond(done, client_of(request.scope)), done)
+
+
+@router.post(
+    PREDICT,
+    responses=ERRORS,
+    response_model=PredictResponse,
+    openapi_extra=openapi.PREDICT_BODY,
+    dependencies=INFERENCE,
+)
+async def predict(request: Request, service: Segmenting) -> Response:
+    """Answer as X-AnyLabeling's remote server does, but with HTTP's statuses for errors."""
+    async with _segmented(request, service, "anylabeling") as done:
+        return _answer(await service.respond(done, client_of(request.scope)), done)
+
+
+@router.get("/v1/models", responses=problems.responses(401), dependencies=INFERENCE)
+async def models() -> dict[str, Any]:
+    """List the model, as X-AnyLabeling's remote server does."""
+    return {"success": True, "data": {anylabeling.MODEL: anylabeling.DESCRIPTION}}
 
 
 @asynccontextmanager

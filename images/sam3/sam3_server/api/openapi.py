@@ -9,11 +9,12 @@ from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from sam3_server.intake.anylabeling import PredictRequest
 from sam3_server.intake.roboflow import ConceptRequest
 from sam3_server.intake.segment_schemas import SegmentForm, SegmentRequest
 
 _PLACE = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (SegmentRequest, SegmentForm, ConceptRequest)
+_BODIES: tuple[type[BaseModel], ...] = (SegmentRequest, SegmentForm, ConceptRequest, PredictRequest)
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:
@@ -31,6 +32,7 @@ SEGMENT_BODY = _body(
     }
 )
 CONCEPT_BODY = _body(**{"application/json": _reference(ConceptRequest)})
+PREDICT_BODY = _body(**{"application/json": _reference(PredictRequest)})
 
 
 ASSETS = "/docs-assets"

@@ -3,10 +3,10 @@
     server                                   intake process (`sam3-intake`; two, started with the server)
     pool.py     ── Read, body's file ──────► request_reader.py: JSON or form, options, limits, pixels
                 ◄── Done, file ───────────── the query, and the pixels as the worker gets them
-                ── Respond, file ──────────► an answer in Roboflow's format
+                ── Respond, file ──────────► an answer in another server's format
     process.py  ── CPU time exceeded ──────► ended by the kernel, replaced; the request gets a 4xx
 
 Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them. The schemas
-of inference requests (`segment_schemas.py`, `roboflow.py`) are here, since they are parsed here. `interface.py` has
-what the residency uses of this room. Bodies are received in `api`, and requests are admitted in `residency`.
+of inference requests (`segment_schemas.py`, `roboflow.py`, `anylabeling.py`) are here, since they are parsed here.
+`interface.py` has what the server uses of this package. Bodies are received in `api`.
 """

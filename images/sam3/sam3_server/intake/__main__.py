@@ -15,12 +15,12 @@ from residency import linux, logs
 from residency.errors import BodyError, ServiceError
 from sam3_server import memory_files
 from sam3_server.errors import ImageTooLargeError
-from sam3_server.intake import roboflow
+from sam3_server.intake import answers
 from sam3_server.intake.protocol import (
     MESSAGE_SIZE,
     REQUESTS,
+    TERMS,
     Done,
-    Echoes,
     Read,
     Refusal,
     Reply,
@@ -99,8 +99,8 @@ def _read(request: Read, content: Bytes, answer: int, limits: RequestLimits) -> 
 
 
 def _respond(request: Respond, content: Bytes, answer: int) -> Done:
-    said = Echoes.model_validate_json(content[: request.size])
-    return Done(size=memory_files.write(answer, roboflow.respond(said.echoes, content[request.size :])))
+    terms = TERMS.validate_json(content[: request.size])
+    return Done(size=memory_files.write(answer, answers.respond(terms, content[request.size :])))
 
 
 if __name__ == "__main__":

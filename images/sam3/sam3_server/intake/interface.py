@@ -4,19 +4,18 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sam3_server.intake.body import Body
-from sam3_server.intake.protocol import Route
-from sam3_server.intake.roboflow import Echo
+from sam3_server.intake.protocol import Route, Terms
 from sam3_server.worker.protocol import Query
 from sam3_server.worker.rgb_image import RgbImage
 
 
 @dataclass(frozen=True)
 class ParsedRequest:
-    """What a request asks for; `echoes` are for the answer of the route that repeats its prompts."""
+    """What a request asks for; `terms` are for the answer of a route that is another server's."""
 
     image: RgbImage
     query: Query
-    echoes: list[Echo] | None = None
+    terms: Terms | None = None
 
 
 class RequestReader(Protocol):
@@ -31,8 +30,8 @@ class RequestReader(Protocol):
         """
         ...
 
-    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
-        """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
+    async def respond(self, terms: Terms, findings: bytes, client: str) -> bytes:
+        """Return the answer of another server's route, in JSON.
 
         Raises:
             ServiceError: its subclasses say why it could not be written.

@@ -12,8 +12,7 @@ from sam3_server import memory_files
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.process import IntakeProcess
-from sam3_server.intake.protocol import Echoes, ParsedQuery, Read, Refusal, Request, Respond, Route, Setup
-from sam3_server.intake.roboflow import Echo
+from sam3_server.intake.protocol import ParsedQuery, Read, Refusal, Request, Respond, Route, Setup, Terms
 from sam3_server.memory_files import Bytes
 from sam3_server.worker.rgb_image import STRIP_BYTES, RgbImage
 
@@ -58,14 +57,14 @@ class IntakePool:
         request = Read(route=route, content_type=body.content_type)
         return await self._call(request, os.dup(body.descriptor), client, _parsed_request)
 
-    async def respond(self, echoes: list[Echo], findings: bytes, client: str) -> bytes:
-        """Return the answer of Roboflow's route, in JSON, to prompts that it repeats.
+    async def respond(self, terms: Terms, findings: bytes, client: str) -> bytes:
+        """Return the answer of another server's route, in JSON.
 
         Raises:
             ServiceError: its subclasses say why it could not be written.
 
         """
-        head = Echoes(echoes=echoes).model_dump_json().encode()
+        head = terms.model_dump_json().encode()
         content = memory_files.create("sam3-findings", (head, findings))
         return await self._call(Respond(size=len(head)), content, client, lambda size, answer: answer[:size])
 
@@ -129,4 +128,4 @@ def _parsed_request(size: int, answer: Bytes) -> ParsedRequest:
     head = ParsedQuery.model_validate_json(answer[:size])
     pixels = memoryview(answer)[size:]
     strips = tuple(pixels[start : start + STRIP_BYTES] for start in range(0, len(pixels), STRIP_BYTES))
-    return ParsedRequest(RgbImage(head.width, head.height, strips), head.query, head.echoes)
+    return ParsedRequest(RgbImage(head.width, head.height, strips), head.query, head.terms)

@@ -8,11 +8,15 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from sam3_server.intake.roboflow import Echo
+from sam3_server.intake.anylabeling import AnyLabelingTerms
+from sam3_server.intake.roboflow import RoboflowTerms
 from sam3_server.worker.protocol import Query
 
 MESSAGE_SIZE = 1 << 17  # no message is longer
-Route = Literal["segment", "concept"]
+Route = Literal["segment", "concept", "anylabeling"]
+Terms = Annotated[RoboflowTerms | AnyLabelingTerms, Field(discriminator="route")]
+"""What the answer of a route that is another server's needs of the request."""
+TERMS: TypeAdapter[Terms] = TypeAdapter(Terms)
 
 
 class RequestLimits(BaseModel):
@@ -46,16 +50,10 @@ class Read(BaseModel):
 
 
 class Respond(BaseModel):
-    """Write the answer of Roboflow's route: the file has `size` bytes of `Echoes`, and then the findings."""
+    """Write the answer of another server's route: the file has `size` bytes of `Terms`, and then the findings."""
 
     kind: Literal["respond"] = "respond"
     size: int
-
-
-class Echoes(BaseModel):
-    """What the response repeats of each prompt."""
-
-    echoes: list[Echo]
 
 
 class ParsedQuery(BaseModel):
@@ -64,7 +62,7 @@ class ParsedQuery(BaseModel):
     query: Query
     width: int
     height: int
-    echoes: list[Echo] | None = None
+    terms: Terms | None = None
 
 
 class Done(BaseModel):

@@ -2,9 +2,10 @@
 
 from residency.field_errors import field_error
 from sam3_server.errors import ImageTooLargeError
-from sam3_server.intake import body_parser, exemplars, image_decoder, roboflow
-from sam3_server.intake.protocol import ParsedQuery, Read, RequestLimits
-from sam3_server.intake.roboflow import ConceptRequest, Echo
+from sam3_server.intake import anylabeling, body_parser, exemplars, image_decoder, roboflow
+from sam3_server.intake.anylabeling import PredictRequest
+from sam3_server.intake.protocol import ParsedQuery, Read, RequestLimits, Terms
+from sam3_server.intake.roboflow import ConceptRequest
 from sam3_server.intake.segment_schemas import SegmentOptions
 from sam3_server.memory_files import Bytes
 from sam3_server.worker.bounds import bounded
@@ -19,21 +20,26 @@ def read(request: Read, body: Bytes, limits: RequestLimits) -> tuple[ParsedQuery
         ServiceError: its subclasses say what is wrong with the request.
 
     """
-    image, options, echoes = _parsed(request, body)
+    image, options, terms = _parsed(request, body)
     if len(image) > limits.image_mib << 20:
         raise ImageTooLargeError(f"the image has more than {limits.image_mib} MiB; send a smaller one")
     query = _query(options, limits)
     pixels = image_decoder.decode(image, limits.pixels)
     query = exemplars.on_image(query, pixels.width, pixels.height)
     query = bounded(query, pixels.width, pixels.height, limits.mask_pixels)
-    return ParsedQuery(query=query, width=pixels.width, height=pixels.height, echoes=echoes), pixels
+    return ParsedQuery(query=query, width=pixels.width, height=pixels.height, terms=terms), pixels
 
 
-def _parsed(request: Read, body: Bytes) -> tuple[bytes, SegmentOptions, list[Echo] | None]:
-    if request.route == "segment":
-        return *body_parser.read(request.content_type, body), None
-    concept = body_parser.read_json(body, ConceptRequest)
-    return concept.image(concept.model.image.value), concept.model.options(), roboflow.echoes(concept.model)
+def _parsed(request: Read, body: Bytes) -> tuple[bytes, SegmentOptions, Terms | None]:
+    match request.route:
+        case "segment":
+            return *body_parser.read(request.content_type, body), None
+        case "concept":
+            concept = body_parser.read_json(body, ConceptRequest)
+            return concept.image(concept.model.image.value), concept.model.options(), roboflow.terms(concept.model)
+        case "anylabeling":
+            predict = body_parser.read_json(body, PredictRequest)
+            return predict.image(predict.model.image), predict.model.options(), anylabeling.terms(predict.model)
 
 
 def _query(options: SegmentOptions, limits: RequestLimits) -> Query:

@@ -4,7 +4,6 @@ What this server does not support (`model_id`, `image_id`, `api_key`, ...) is re
 refused: this server fetches nothing.
 """
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -152,9 +151,16 @@ class ConceptResponse(BaseModel):
     time: float
 
 
-def echoes(request: ConceptRequest) -> list[Echo]:
-    """Return what the answer repeats of each prompt."""
-    return [
+class RoboflowTerms(BaseModel):
+    """What the answer repeats of each prompt."""
+
+    route: Literal["concept"] = "concept"
+    echoes: list[Echo]
+
+
+def terms(request: ConceptRequest) -> RoboflowTerms:
+    """Return what the answer repeats of a request."""
+    echoes = [
         Echo(
             prompt_index=index,
             type="visual" if prompt.boxes else "text",
@@ -163,9 +169,10 @@ def echoes(request: ConceptRequest) -> list[Echo]:
         )
         for index, prompt in enumerate(request.prompts)
     ]
+    return RoboflowTerms(echoes=echoes)
 
 
-def respond(said: Sequence[Echo], findings: bytes) -> bytes:
+def respond(said: RoboflowTerms, findings: bytes) -> bytes:
     """Return the answer in Roboflow's format, as JSON. Slow where there are many polygons: not for the event loop."""
     found = Findings.model_validate_json(findings)
     results = [
@@ -174,7 +181,7 @@ def respond(said: Sequence[Echo], findings: bytes) -> bytes:
             echo=echo,
             predictions=[_prediction(detection) for detection in result.detections],
         )
-        for echo, result in zip(said, found.results, strict=True)
+        for echo, result in zip(said.echoes, found.results, strict=True)
     ]
     return ConceptResponse(prompt_results=results, time=found.model_seconds).model_dump_json().encode()
 

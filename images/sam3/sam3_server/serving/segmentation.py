@@ -102,13 +102,14 @@ class SegmentationService:
         return Segmentation(request, found)
 
     async def respond(self, done: Segmentation, client: str) -> bytes:
-        """Return what was found in the format of the route that repeats its prompts, as JSON.
+        """Return what was found in the format of the other server whose route it is, as JSON.
 
         Raises:
             ServiceError: its subclasses say why it cannot be served.
 
         """
-        return await self._reader.respond(done.request.echoes or [], done.found.findings, client)
+        assert done.request.terms is not None
+        return await self._reader.respond(done.request.terms, done.found.findings, client)
 
     async def _segment_on_cpu(self, route: Route, body: Body, client: str, fallback: CpuFallback) -> Segmentation:
         async with fallback.decode_queue.turn(client):
