@@ -139,6 +139,28 @@ def test_float32_is_the_stock_model(lively: Path) -> None:
         assert torch.allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5), name
 
 
+def test_a_text_is_embedded_once_and_the_answers_stay_the_same(lively: Path, exact: Answer) -> None:
+    """The second answer has its texts from the first, in another order and with other examples."""
+    sam3, computed = Sam3(lively, "float32", 0, 0), 0
+
+    def count(*_: object) -> None:
+        nonlocal computed
+        computed += 1
+
+    sam3._network._model.text_encoder.text_model.register_forward_hook(count)
+    texts = [Prompt(text="dog", threshold=0), Prompt(text="cat", threshold=0)]
+    first = QUERY.model_copy(update={"prompts": texts})
+    Answer.of(sam3, first)
+    assert computed == 2
+    again = Answer.of(sam3)
+    assert computed == 3, "a prompt without a text has one of the model's own"
+    assert np.array_equal(again.boxes, exact.boxes)
+    assert np.array_equal(again.scores, exact.scores)
+    sam3.recover()
+    Answer.of(sam3, first)
+    assert computed == 5
+
+
 @pytest.mark.parametrize("trunk", [torch.float16, torch.float32], ids=str)
 @pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
 def test_every_load_computes_with_the_same_buffers(

@@ -17,10 +17,10 @@ import gpu_memory
 from sam3_server.worker import masks
 from sam3_server.worker.allowance import Allowance, unlimited
 from sam3_server.worker.bounds import share
-from sam3_server.worker.feature_cache import FeatureCache
 from sam3_server.worker.instances import Found, Head, pack
 from sam3_server.worker.network import Levels, Network
 from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError
+from sam3_server.worker.recent import Recent, image_key
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Sam3:
         self._memory_mib = memory_mib
         self._reserved = ExitStack()
         self._device: gpu_memory.Device = gpu_memory.CpuDevice()
-        self._features = FeatureCache(cached_images)
+        self._features: Recent[Levels] = Recent(cached_images)
         self._processor = Sam3Processor.from_pretrained(folder)
         on_gpu = bool(memory_mib) and not gpu_memory.computes_on_host()
         self._network = Network(folder, trunk_dtype(dtype, on_gpu))
@@ -110,6 +110,7 @@ class Sam3:
     def recover(self) -> None:
         """Free cached memory after a failed request; raises what CUDA raises if its context is broken."""
         self._features.clear()
+        self._network.texts.clear()
         if self._device.kind == "cuda":
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
@@ -151,7 +152,7 @@ class Sam3:
     def _predict_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
         """Return what was found for each prompt, and whether the image's features were cached."""
         levels, cached = self._features.get_or_compute(
-            request.width, pixels, lambda: self._vision_features(request, pixels)
+            image_key(request.width, pixels), lambda: self._vision_features(request, pixels)
         )
         image, query = self._network.as_float32(levels), request.query
         found: list[Found] = []

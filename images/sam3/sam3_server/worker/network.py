@@ -19,9 +19,11 @@ from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput, Sam3
 
 import gpu_memory
 from sam3_server.worker.masks import require_finite
+from sam3_server.worker.recent import Recent
 from sam3_server.worker.weights import Weights
 
 MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
+TEXTS = 256  # each embedding takes 32 KiB of the device
 LEVELS = 3  # of the image's features that the heads use; the trunk makes a fourth
 Levels = tuple[torch.Tensor, ...]
 
@@ -42,6 +44,8 @@ class Network:
         self.weights = Weights(self._model, dict.fromkeys(_matrices(self._model), trunk), default=torch.float32)
         self._device = "cpu"
         self._position: torch.Tensor | None = None
+        self.texts: Recent[torch.Tensor] = Recent(TEXTS)
+        """Embeddings of texts: clients repeat their prompts on one image after the other."""
 
     @property
     def longest_prompt(self) -> int:
@@ -88,14 +92,20 @@ class Network:
             NonFiniteError: the numbers overflowed.
 
         """
+        key = prompt["input_ids"].numpy().tobytes() + prompt["attention_mask"].numpy().tobytes()
         inputs = {name: tensor.to(self._device) for name, tensor in prompt.items()}
         ids = inputs.pop("input_ids")
+        words, _ = self.texts.get_or_compute(key, lambda: self._embedded(ids, inputs["attention_mask"]))
+        return self._model(vision_embeds=image, text_embeds=BaseModelOutputWithPooling(pooler_output=words), **inputs)
+
+    def _embedded(self, ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Return the embedding of a text's tokens, (1, tokens, features) in float32."""
         with self._half():
-            text = self._model.text_encoder.text_model(input_ids=ids, attention_mask=inputs["attention_mask"])
+            text = self._model.text_encoder.text_model(input_ids=ids, attention_mask=attention_mask)
         words = text.last_hidden_state.float()
         require_finite(words)
-        embedded = BaseModelOutputWithPooling(pooler_output=self._model.text_projection(words))
-        return self._model(vision_embeds=image, text_embeds=embedded, **inputs)
+        embedded: torch.Tensor = self._model.text_projection(words)
+        return embedded
 
     def _half(self) -> AbstractContextManager[Any]:
         if self.trunk is torch.float32:
