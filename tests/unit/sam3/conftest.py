@@ -10,11 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from fastapi import FastAPI
 from PIL import Image
 
 from residency import coordinator as coordinator_module
 from residency.api.auth import OpenControl
+from residency.api.connection_limits import ConnectionLimits, bounded_protocol
 from residency.coordinator import Coordinator
 from residency.hold import HoldBook, Terms
 from residency.hold_file import HoldFile
@@ -152,3 +154,18 @@ async def resident(
         script.stuck = False
         script.inferring.set()
         script.encoding.set()
+
+
+@pytest.fixture
+async def port(resident: Resident) -> AsyncIterator[int]:
+    """Serve the resident as `sam3-server` does, on a port of this machine."""
+    http = bounded_protocol(ConnectionLimits(most=256, per_client=64, answer_seconds=60))
+    config = uvicorn.Config(
+        resident.app, port=0, http=http, ws="none", lifespan="off", log_config=None, access_log=False
+    )
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await resident.until(lambda: server.started)
+    yield server.servers[0].sockets[0].getsockname()[1]
+    server.should_exit = True
+    await serving

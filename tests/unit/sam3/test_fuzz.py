@@ -3,13 +3,8 @@
 `python -m tests.fuzz` runs long campaigns; what they find belongs into `tests/fuzz/corpus`.
 """
 
-import asyncio
-from collections.abc import AsyncIterator
-
 import pytest
-import uvicorn
 
-from residency.api.connection_limits import ConnectionLimits, bounded_protocol
 from tests.fuzz import campaign, image_seeds, request_mutants
 from tests.fuzz.http_client import Message, client
 from tests.fuzz.image_mutants import mutant
@@ -18,21 +13,6 @@ from tests.unit.sam3.conftest import Resident
 IMAGES, REQUESTS = 4000, 3000
 
 pytestmark = pytest.mark.filterwarnings("ignore::Warning")
-
-
-@pytest.fixture
-async def port(resident: Resident) -> AsyncIterator[int]:
-    """Serve the resident as `sam3-server` does, on a port of this machine."""
-    http = bounded_protocol(ConnectionLimits(most=256, per_client=64, answer_seconds=60))
-    config = uvicorn.Config(
-        resident.app, port=0, http=http, ws="none", lifespan="off", log_config=None, access_log=False
-    )
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    await resident.until(lambda: server.started)
-    yield server.servers[0].sockets[0].getsockname()[1]
-    server.should_exit = True
-    await serving
 
 
 def image_message(number: int) -> Message:
