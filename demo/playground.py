@@ -20,6 +20,7 @@ from devcluster import Cluster, ClusterError, NodeKind, choose, runs
 from devcluster.deploy import resident_address
 from devcluster.images import INSTALLED
 from devcluster.kubectl import Kubectl
+from devcluster.paths import REPOSITORY
 
 DEFAULT_NAME = "try"
 _DESCRIPTION = "GPU Relay on a local Kubernetes, to try by hand: docs/try-it.md."
@@ -54,9 +55,24 @@ def up(name: str) -> None:
         cluster.prepare(INSTALLED)
         with cluster:
             Stage(cluster, timeline).deploy(DEMO)
+            _install_plugin(_programs(cluster.run.folder))
             cluster.detach()
     shell = make("--silent try-env", name)
     timeline.ok(f'It is up. Next:  eval "$({shell})"')
+
+
+def _programs(run: Path) -> Path:
+    """Return the folder of a cluster's own programs."""
+    return run / "bin"
+
+
+def _install_plugin(folder: Path) -> None:
+    """Write `kubectl-relay`, which kubectl finds as `kubectl relay`, of this checkout."""
+    folder.mkdir(exist_ok=True)
+    plugin = folder / "kubectl-relay"
+    python, path = shlex.quote(sys.executable), shlex.quote(str(REPOSITORY / "operator"))
+    plugin.write_text(f'#!/bin/sh\nPYTHONPATH={path} exec {python} -m kubectl_relay "$@"\n')
+    plugin.chmod(0o755)
 
 
 def make(target: str, name: str) -> str:
@@ -71,7 +87,7 @@ def env(name: str) -> None:
         raise ClusterError(f"nothing is there to be used: start it with `{make('try', name)}`")
     variables = {
         "KUBECONFIG": str(run.kubeconfig),
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PATH": f"{_programs(run.folder)}:{Path(sys.executable).parent}:{os.environ['PATH']}",
         "SAM3": resident_address(Kubectl(run.kubeconfig)),
         "PHOTO": str(photograph()),
     }
