@@ -8,7 +8,7 @@ from gpu_relay.clients.resources import ADMISSION_CHECKS, WORKLOADS
 from gpu_relay.domain.objects.lease import GpuLease
 from gpu_relay.domain.objects.listed_workload import KueueCondition, ListedWorkload
 from gpu_relay.domain.quantities import mib, timestamp
-from gpu_relay.domain.queue.placement import queue_key
+from gpu_relay.domain.queue.order import queue_key
 from gpu_relay.domain.untrusted import mapping
 from gpu_relay.overview.workloads import state_of, turn_of, turns_of
 from relay_page.viewer_client import ForbiddenError, NotFoundError, ViewerClient

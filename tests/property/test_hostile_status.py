@@ -19,6 +19,7 @@ from gpu_relay.domain.job.preparation import PreparationView, is_due, plan
 from gpu_relay.domain.objects.job import Job, UnreadableJobError, job_of
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue import placement as queue
+from gpu_relay.domain.queue.order import queue_key
 from gpu_relay.domain.queue.run_lengths import Lengths, has_trained
 from gpu_relay.domain.turn.plan import plan as plan_turn
 from tests.support import specs
@@ -82,7 +83,7 @@ def raw_job(status: Any) -> dict[str, Any]:
 def judge(job: Job) -> None:
     """Have everything that decides about one job decide."""
     verdict(job, NOW)
-    for look in (deadline, expires_at, failed_attempts, next_batch, queue.waits_since, queue.queue_key,
+    for look in (deadline, expires_at, failed_attempts, next_batch, queue.waits_since, queue_key,
                  queue.is_left_over, status.observed, status.reload_of, has_trained):  # fmt: skip
         look(job)
     for decide in (queue.is_ready, queue.not_before, is_due):

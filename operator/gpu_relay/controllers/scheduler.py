@@ -29,6 +29,7 @@ from gpu_relay.domain.objects.owner import uid_of_holder
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
 from gpu_relay.domain.queue.claim import Claim
+from gpu_relay.domain.queue.order import queue_key, wants_gpu
 from gpu_relay.domain.queue.placement import (
     Held,
     Placement,
@@ -37,9 +38,7 @@ from gpu_relay.domain.queue.placement import (
     is_ready,
     longest_wait,
     next_for,
-    queue_key,
     waits_for_time,
-    wants_gpu,
 )
 from gpu_relay.observability import metrics
 from gpu_relay.pods.pod_builder import TrainerDefaults

@@ -10,7 +10,7 @@ from gpu_relay.domain.objects.listed_workload import ListedWorkload
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
-from gpu_relay.domain.queue.placement import queue_key
+from gpu_relay.domain.queue.order import queue_key
 from gpu_relay.overview.queue import positions
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.workloads import state_of, turns_of

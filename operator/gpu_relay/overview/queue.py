@@ -9,7 +9,7 @@ from gpu_relay.domain.objects.resident import Resident
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate, filter_reason
 from gpu_relay.domain.queue.claim import Claim
-from gpu_relay.domain.queue.placement import NO_GPU_SUITS, queue_key, wants_gpu
+from gpu_relay.domain.queue.order import NO_GPU_SUITS, queue_key, wants_gpu
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.workloads import turn_of
 

@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from gpu_relay.api.words import Reason
 from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.candidate import Candidate
+from gpu_relay.domain.queue.order import queue_key
 from gpu_relay.domain.queue.placement import (
     assign,
     explain_placement,
     is_ready,
     next_for,
     not_before,
-    queue_key,
     waits_for_time,
 )
 from tests.support.builders import MODEL_MIB, NOW, ago, attempt, attempts, candidate, job, lease, report

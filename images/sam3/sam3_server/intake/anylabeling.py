@@ -23,7 +23,7 @@ MODEL = "segment_anything_3"
 MOST_TEXTS = 100
 UNNAMED = "AUTOLABEL_OBJECT"
 """The label by which X-AnyLabeling asks its user for one."""
-_SLIDERS = 0.001
+_TOLERANCE = 0.001
 
 
 class Mark(BaseModel):
@@ -50,7 +50,7 @@ class Params(BaseModel):
     marks: Annotated[list[Mark], Field(max_length=MOST_EXEMPLARS, fail_fast=True)] = []
     conf_threshold: Score = 0.25
     epsilon_factor: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)] = Field(
-        _SLIDERS, description="how far an outline may be from the mask's, as a share of its length"
+        _TOLERANCE, description="how far an outline may be from the mask's, as a share of its length"
     )
 
     @model_validator(mode="after")

@@ -17,16 +17,11 @@ from gpu_relay.domain.quantities import parse_time, timestamp
 from gpu_relay.domain.queue.candidate import SELF_HEALING, Candidate, blocked_reason, filter_reason
 from gpu_relay.domain.queue.claim import Claim
 from gpu_relay.domain.queue.node_choice import choose_nodes, kept_for, too_few_nodes
+from gpu_relay.domain.queue.order import NO_GPU_SUITS, wants_gpu
 
 Held = Mapping[str, tuple[Reason, str]]
 """Why jobs that could get a GPU are held back, by UID: a check before the turn has failed."""
 _NONE: Held = MappingProxyType({})
-NO_GPU_SUITS = "no GPU suits this job"
-
-
-def queue_key(claim: Claim) -> tuple[int, str, str]:
-    """Return the order of the queue: (1) higher priority, (2) older, (3) smaller UID, so no two are equal."""
-    return (-claim.priority, claim.queued_since, claim.key.uid)
 
 
 @dataclass(frozen=True)
@@ -55,11 +50,6 @@ class Placement:
 def is_ready(job: Job, policy: Policy) -> bool:
     """True for a job that waits for a GPU: it is active, valid and prepared."""
     return wants_gpu(job) and not is_due(job, policy) and objection(job) is None
-
-
-def wants_gpu(job: Job) -> bool:
-    """True for a job that is neither finished, nor suspended, nor being deleted, nor at the end of a turn."""
-    return not (job.deleting or job.spec.suspend or job.status.phase in TERMINAL_PHASES | {Phase.RELEASING})
 
 
 def waits_since(job: Claim) -> datetime:

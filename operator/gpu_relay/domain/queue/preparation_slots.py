@@ -10,7 +10,7 @@ from datetime import datetime
 from gpu_relay.domain.job.preparation import is_under_way, pause
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
-from gpu_relay.domain.queue.placement import queue_key
+from gpu_relay.domain.queue.order import queue_key
 
 
 def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, policy: Policy) -> dict[str, bool | None]:
