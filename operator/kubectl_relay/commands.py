@@ -44,9 +44,9 @@ def cli(**_: object) -> None:
 @click.pass_context
 def jobs(ctx: click.Context, /, form: str | None, **_: object) -> None:
     """Show all jobs: the phase and its reason, the position in the queue, the eta."""
-    from kubectl_relay import reading
+    from kubectl_relay import listing
 
-    reading.jobs(session_of(ctx), form)
+    listing.jobs(session_of(ctx), form)
 
 
 @cli.command()
@@ -62,9 +62,9 @@ def gpus(ctx: click.Context, /, form: str | None, keep: bool, **_: object) -> No
 
         follow_gpus(session_of(ctx), form)
     else:
-        from kubectl_relay import reading
+        from kubectl_relay import listing
 
-        reading.gpus(session_of(ctx), form)
+        listing.gpus(session_of(ctx), form)
 
 
 @cli.command("explain")
@@ -74,9 +74,9 @@ def gpus(ctx: click.Context, /, form: str | None, keep: bool, **_: object) -> No
 @click.pass_context
 def explain_job(ctx: click.Context, /, job: str, form: str | None, **_: object) -> None:
     """Say why JOB waits, and what would change it."""
-    from kubectl_relay import reading
+    from kubectl_relay import explaining
 
-    reading.explain_job(session_of(ctx), job, form)
+    explaining.explain_job(session_of(ctx), job, form)
 
 
 @cli.command()
@@ -119,9 +119,9 @@ def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, j
 
     With JOB, only the turns of this job.
     """
-    from kubectl_relay import reading
+    from kubectl_relay import explaining
 
-    reading.timeline(session_of(ctx), form, since, job)
+    explaining.timeline(session_of(ctx), form, since, job)
 
 
 @cli.command()
@@ -135,9 +135,9 @@ def timeline(ctx: click.Context, /, form: str | None, since: timedelta | None, j
 @click.pass_context
 def usage(ctx: click.Context, /, by: str, since: timedelta, price: float | None, form: str | None, **_: object) -> None:
     """Show for how long each namespace, job, GPU or day has used the GPUs."""
-    from kubectl_relay import reading
+    from kubectl_relay import accounting
 
-    reading.usage(session_of(ctx), by, since, price, form)
+    accounting.usage(session_of(ctx), by, since, price, form)
 
 
 @cli.command()

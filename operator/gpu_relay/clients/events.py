@@ -16,12 +16,11 @@ from gpu_relay.clients import clock
 from gpu_relay.clients.kube import Kube, KubeError
 from gpu_relay.clients.resources import WORKLOADS
 from gpu_relay.domain.decision import EventRecord
+from gpu_relay.domain.objects.event import REPORTER
 from gpu_relay.domain.objects.owner import JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import timestamp
 
-REPORTER = "gpu-relay"
-"""The component that reports all of them."""
 _IN_ORDER = """
     WaitingForKueue KueueMissing Admitted WaitingToPrepare Preparing PreparationFailed Prepared WaitingInQueue
     ResidentServing ResidentBusy WaitingForBackoff NoGpuFits InvalidSpec Resumed GPULeased UnloadingResident

@@ -6,9 +6,8 @@ from functools import partial
 from typing import TypeVar
 
 from gpu_relay.api import words
-from gpu_relay.clients.events import REPORTER
 from gpu_relay.clients.resources import EVENTS, JOBS, LEASES, NAMESPACES, NODES, PODS
-from gpu_relay.domain.objects.event import JobEvent, job_event_of
+from gpu_relay.domain.objects.event import REPORTER, JobEvent, job_event_of
 from gpu_relay.domain.objects.job import Job, Object, UnreadableJobError, job_of
 from gpu_relay.domain.objects.leader import LeaderRecord, leader_record_of
 from gpu_relay.domain.objects.lease import GpuLease, lease_of

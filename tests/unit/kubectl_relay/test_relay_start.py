@@ -56,7 +56,7 @@ def test_the_completion_of_commands_imports_nothing_heavy() -> None:
 
 def test_the_guard_sees_what_a_command_imports() -> None:
     """The other way round: what reads a cluster and shows it imports them all."""
-    modules = "kubectl_relay.reading, kubectl_relay.effects.cluster"
+    modules = "kubectl_relay.listing, kubectl_relay.effects.cluster"
     code = f"import json, sys, {modules}; print(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert set(json.loads(done.stdout)) >= HEAVY

@@ -9,6 +9,8 @@ from gpu_relay.domain.objects.owner import JOB, WORKLOAD, JobKey
 from gpu_relay.domain.objects.represented import Represented
 from gpu_relay.domain.quantities import parse_time
 
+REPORTER = "gpu-relay"
+"""The component that reports all Events of the operator."""
 _DIGITS = 12
 
 

@@ -1,47 +1,20 @@
-"""The commands that only read: each reads a snapshot, computes a view and shows it."""
+"""The commands about one owner of a GPU: why it waits, and what turns it has had."""
 
 from datetime import timedelta
 
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.listed_workload import ListedWorkload
-from gpu_relay.overview.jobs import jobs_of
 from gpu_relay.overview.snapshot import ClusterSnapshot
 from gpu_relay.overview.timeline import timeline_of
-from gpu_relay.overview.usage import Group, usage_report
-from kubectl_relay.effects.usage_reader import read_usage
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
 from kubectl_relay.show.console import output, say
 from kubectl_relay.show.data import dumped
 from kubectl_relay.show.explanation import show_explanation
-from kubectl_relay.show.gpus import gpu_cards
-from kubectl_relay.show.jobs import show_jobs
 from kubectl_relay.show.timeline import show_timeline
-from kubectl_relay.show.usage import show_usage, usage_as_csv
 from kubectl_relay.views.explain import explain
 from kubectl_relay.views.explain_workload import explain_workload
-from kubectl_relay.views.gpu_report import gpu_report
 from kubectl_relay.views.named import ambiguity, read_name, workloads_named
-
-
-def jobs(session: Session, form: str | None) -> None:
-    """Show every job: its phase, why it is in it, its position in the queue, and its eta."""
-    snapshot = session.reader.jobs_only(session.scope, widen=session.widen)
-    found = jobs_of(snapshot)
-    if form:
-        say(dumped({"time": snapshot.now, "jobs": found, "unknown": snapshot.unknown}, form))
-    else:
-        show_jobs(output(), found, snapshot)
-
-
-def gpus(session: Session, form: str | None) -> None:
-    """Show the owner of each GPU, and the jobs that wait for it."""
-    snapshot = session.reader.snapshot(session.scope, widen=session.widen, measure=True)
-    if form:
-        say(dumped(gpu_report(snapshot), form))
-    else:
-        console = output()
-        console.print(gpu_cards(snapshot))
 
 
 def explain_job(session: Session, name: str, form: str | None) -> None:
@@ -70,26 +43,6 @@ def timeline(session: Session, form: str | None, since: timedelta | None, name: 
         say(dumped(found, form))
     else:
         show_timeline(output(), found)
-
-
-def usage(session: Session, by: str, since: timedelta, price: float | None, form: str | None) -> None:
-    """Show for how long each namespace, job, GPU or day has used the GPUs."""
-    records, unknown = read_usage(session.cluster, session.reader.relay_namespace)
-    report = usage_report(
-        records,
-        session.cluster.now,
-        since=since,
-        by=Group(by),
-        namespace=session.namespace,
-        price=price,
-        unknown=unknown,
-    )
-    if form == "csv":
-        say(usage_as_csv(report))
-    elif form:
-        say(dumped(report, form))
-    else:
-        show_usage(output(), report)
 
 
 def _owner_named(session: Session, name: str) -> Job | ListedWorkload:
