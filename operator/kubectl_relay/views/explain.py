@@ -49,7 +49,7 @@ def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
         job=job.key,
         phase=job.status.phase or "",
         reason=reason,
-        headline=_headline(snapshot, job),
+        headline=_headline(snapshot, job, reason),
         why=tuple(_why(snapshot, job, condition)),
         change=() if job.status.phase == Phase.SUCCEEDED else tuple(advice(job, reason)),
         history=tuple(history(snapshot, job)),
@@ -57,13 +57,22 @@ def explain(snapshot: ClusterSnapshot, job: Job) -> Explanation:
     )
 
 
-def _headline(snapshot: ClusterSnapshot, job: Job) -> str:
+def _preparation(reason: str) -> str:
+    """Return what a job in the phase Preparing does: it may have no pod yet."""
+    if reason == Reason.PREPARING:
+        return "is being prepared: its data is fetched and checked, which takes no GPU."
+    if reason == Reason.NO_GPU_FITS:
+        return "waits for a GPU that suits it; its data is fetched and checked when there is one."
+    return "waits until its data can be fetched and checked, which takes no GPU."
+
+
+def _headline(snapshot: ClusterSnapshot, job: Job, reason: str) -> str:
     name, status, now = str(job.key), job.status, snapshot.now
     place = f": number {status.queue_position} in the queue" if status.queue_position else ""
     epoch = f", {status.progress.summary} epochs" if status.progress and status.progress.summary else ""
     does = {"Validate": "validates", "Export": "exports"}.get(job.spec.mode or "", "trains")
     lines = {
-        Phase.PREPARING: f"{name} is being prepared: its data is fetched and checked, which takes no GPU.",
+        Phase.PREPARING: f"{name} {_preparation(reason)}",
         Phase.QUEUED: f"{name} waits for {'a GPU' if place or not job.local_queue else 'Kueue to admit it'}{place}.",
         Phase.ACQUIRING: f"{name} has its turn, and waits for {mib(job.need_mib)} to be measured free on its GPU.",
         Phase.TRAINING: f"{name} {does}{epoch}{_until(snapshot, job)}.",

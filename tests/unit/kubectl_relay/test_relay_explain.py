@@ -88,6 +88,25 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
     assert any("nvidia-smi" in sentence for sentence in found.change)
 
 
+@pytest.mark.parametrize(
+    ("reason", "headline"),
+    [
+        (Reason.PREPARING, "vision/digits is being prepared: its data is fetched and checked, which takes no GPU."),
+        (
+            Reason.NO_GPU_FITS,
+            "vision/digits waits for a GPU that suits it; its data is fetched and checked when there is one.",
+        ),
+        (
+            Reason.WAITING_TO_PREPARE,
+            "vision/digits waits until its data can be fetched and checked, which takes no GPU.",
+        ),
+    ],
+)
+def test_a_job_that_is_not_prepared_yet_says_if_it_has_a_pod(reason: Reason, headline: str) -> None:
+    waits = job(phase="Preparing", conditions=[condition("Reconciling", reason, "as it says")])
+    assert explain(ClusterSnapshot(NOW), waits).headline == headline
+
+
 def test_history_is_shown_once_and_in_order() -> None:
     lost = queued("digits", 1, attempts=[attempt(1, 5, "OutOfMemory", minutes_ago=20), attempt(2, 6, "Interrupted")])
     events = (
