@@ -131,11 +131,18 @@ class Containerd:
         deadline = time.monotonic() + _END_SECONDS
         # Each in turn and again: one whose task is just going away refuses to be removed.
         while left := self.ctr("containers", "list", "--quiet").split():
-            for container in left:
-                run(*self._ctr(), "containers", "remove", container, check=False)
-            if time.monotonic() > deadline:
-                raise ClusterError(f"containers of a former run cannot be removed: {', '.join(left)}")
+            refusals = [refusal for container in left if (refusal := self._remove(container))]
+            if refusals and time.monotonic() > deadline:
+                raise ClusterError("containers of a former run cannot be removed: " + "; ".join(refusals))
         return bool(containers)
+
+    def _remove(self, container: str) -> str:
+        """Remove a container; return why it cannot be removed, empty if it was."""
+        try:
+            self.ctr("containers", "remove", container)
+        except ClusterError as error:
+            return str(error)
+        return ""
 
     def stop(self) -> None:
         """End every container, containerd and the containers' shims; works as well when some of it is gone already."""

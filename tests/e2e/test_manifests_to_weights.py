@@ -19,7 +19,7 @@ from demo.relay import NAMESPACE, SYSTEM, Relay
 from devcluster import Cluster, ClusterError, NodeKind, choose
 from devcluster.crds import wait_established
 from devcluster.deploy import PYTHONPATH, Volumes
-from devcluster.images import IMAGES, select
+from devcluster.images import IMAGES, INSTALLED, select
 from devcluster.scripted.manifests import Object, job_manifest
 from devcluster.waiting import eventually
 from tests.support.installers import JOBS_ARE_COUNTED, PULL_SECRETS, Chart, Installer, Kustomize, Release
@@ -142,7 +142,7 @@ def test_from_manifests_to_weights(
 
 def _releases() -> tuple[Release, Release]:
     """Return two versions: images with other tags, and a changed setting."""
-    images = select(IMAGES)
+    images = select(INSTALLED)
     older = Release({each.name: each.reference for each in images})
     return older, Release({each.name: each.keyed for each in images}, CHANGED)
 
