@@ -72,6 +72,11 @@ def test_an_outage_counts_from_its_first_turn() -> None:
     assert "  resident  unloaded, unavailable for 30m 00s of at most 45m 00s  gpu-relay/sam3" in shown(snapshot)
 
 
+def test_what_a_resident_keeps_of_the_gpu_is_shown() -> None:
+    snapshot = ClusterSnapshot(NOW, residents=(resident(replace(report(), residual_mib=1_200)),))
+    assert "  resident  loaded, keeps 1,200 MiB of the GPU while it is unloaded  gpu-relay/sam3" in shown(snapshot)
+
+
 def test_a_loaded_resident_is_not_out() -> None:
     back = lease(out_since="2026-01-01T11:30:00Z", served_since="2026-01-01T11:50:00Z")
     gpu = only(ClusterSnapshot(NOW, leases={GPU: back}, residents=(resident(report()),)))

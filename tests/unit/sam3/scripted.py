@@ -81,6 +81,7 @@ class Script:
     out_of_memory: int = 0
     lag: float = 0.0
     seconds: float = 0.0
+    outline: list[float] = field(default_factory=lambda: [0.0, 0.0, 7.0, 0.0, 7.0, 5.0])
 
     def __post_init__(self) -> None:
         self.preparing.set()
@@ -139,7 +140,7 @@ class ScriptedWorker:
         computed()
         await self._script.encoding.wait()
         mask = Mask(size=(image.height, image.width), counts="04") if query.form == "rle" else None
-        polygons = [[0.0, 0.0, 7.0, 0.0, 7.0, 5.0]] if query.form == "polygon" else None
+        polygons = [self._script.outline] if query.form == "polygon" else None
         results = [
             PromptResult(
                 prompt=prompt.name,

@@ -77,6 +77,16 @@ async def test_what_makes_no_sense_is_refused_with_a_reason(
     assert why in refused.text
 
 
+async def test_the_slider_says_how_many_points_an_outline_has(resident: Resident) -> None:
+    teeth = [float(value) for x in range(9) for value in (x, x % 2 * 2)]
+    resident.script.outline = [*teeth, 8.0, 60.0, 0.0, 60.0]
+    points = [
+        len((await predict(resident, text_prompt="dog", epsilon_factor=factor)).json()["data"]["shapes"][0]["points"])
+        for factor in (0.001, 0.05)
+    ]
+    assert points[0] > points[1] > 3
+
+
 async def test_another_model_is_refused(resident: Resident) -> None:
     body = {"model": "yolo11", "image": IMAGE, "params": SENT | {"text_prompt": "dog"}}
     refused = await resident.client.post("/v1/predict", json=body)

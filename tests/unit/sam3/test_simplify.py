@@ -52,6 +52,24 @@ def test_what_is_left_out_is_near(share: float) -> None:
     assert max(distance((x, y), ring) for x, y in zip(flat[::2], flat[1::2], strict=True)) <= most + 1e-9
 
 
+def test_a_larger_share_leaves_fewer_points() -> None:
+    flat = [
+        value
+        for step in range(0, 360, 5)
+        for value in (100 + 80 * math.cos(math.radians(step)), 100 + 50 * math.sin(math.radians(step)))
+    ]
+    counts = [len(simplified(flat, share)) for share in (0.0, 0.005, 0.05)]
+    assert counts == sorted(counts, reverse=True)
+    assert len(set(counts)) == 3
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+@pytest.mark.parametrize("flat", [[0, 0, 1, 0, 1, 1, 0, 1], SQUARE, staircase(3)], ids=["a pixel", "square", "steps"])
+def test_an_outline_keeps_three_points(flat: list[float], share: float) -> None:
+    """CVAT refuses a polygon of two."""
+    assert len({tuple(point) for point in simplified(flat, share)}) >= 3
+
+
 @given(st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), min_size=1, max_size=40), st.floats(0, 1))
 def test_any_outline_is_closed_and_keeps_its_first_point(points: list[tuple[int, int]], share: float) -> None:
     ring = simplified([float(value) for point in points for value in point], share)

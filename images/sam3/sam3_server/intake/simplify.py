@@ -1,6 +1,7 @@
 """Fewer points for an outline that follows the edges of pixels: the algorithm of Ramer, Douglas and Peucker."""
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -14,15 +15,18 @@ def simplified(flat: Sequence[float], share: float) -> list[list[float]]:
     """Return the [x, y] points of a closed outline (x1, y1, x2, y2, …) that suffice, the first one again at the end.
 
     No point that is left out is farther from the new outline than `share` of its length, and LEAST_TOLERANCE at least.
+    An outline with an area keeps three points, however small it is.
     """
     points: Points = np.asarray(flat, dtype=np.float64).reshape(-1, 2)
     ring: Points = np.vstack([points, points[:1]])
     length = float(np.abs(np.diff(ring, axis=0)).sum())
     tolerance = max(LEAST_TOLERANCE, share * length)
     opposite = int(((points - points[0]) ** 2).sum(axis=1).argmax())
+    beside = int(_distances(points, points[0], points[opposite]).argmax())
+    corners = sorted({0, opposite, beside, len(ring) - 1})
     kept = np.zeros(len(ring), dtype=bool)
-    kept[[0, opposite, -1]] = True
-    parts = [(0, opposite), (opposite, len(ring) - 1)]
+    kept[corners] = True
+    parts = list(pairwise(corners))
     while parts:
         first, last = parts.pop()
         between = ring[first + 1 : last]
