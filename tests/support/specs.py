@@ -94,6 +94,15 @@ def specs(*, must: str = "", known_good: bool = True) -> Drawn:
     return draw.map(_consistent)
 
 
+def after(first: Spec, drawn: Spec) -> Spec:
+    """Return a drawn spec with the immutable fields of another, and without what these forbid."""
+    mutable = {name: value for name, value in drawn.items() if name not in IMMUTABLE}
+    spec = copy.deepcopy({**mutable, **{name: first[name] for name in IMMUTABLE if name in first}})
+    if "persistentVolumeClaim" not in spec["output"]:
+        spec.get("tracking", {}).get("wandb", {}).pop("offline", None)
+    return spec
+
+
 class _Generator:
     """Turns a schema into a strategy."""
 
