@@ -1,5 +1,6 @@
 """Check a job before its turn: a dry run of its pod, so that a refusal costs no outage (law 9)."""
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -84,9 +85,18 @@ class Preflight:
 
         Raise KubeError if the API server is unavailable.
         """
-        for name in claim_names(job):
-            if await self._pvcs.get(job.key.namespace, name) is None:
+        missing, refused = await asyncio.gather(self._missing_volume(job), self._refused_pod(job, gpu, now))
+        return missing or refused
+
+    async def _missing_volume(self, job: Job) -> Refusal | None:
+        names = claim_names(job)
+        found = await asyncio.gather(*(self._pvcs.get(job.key.namespace, name) for name in names))
+        for name, pvc in zip(names, found, strict=True):
+            if pvc is None:
                 return Refusal(Reason.VOLUME_CLAIM_MISSING, missing_message(job.key.namespace, name))
+        return None
+
+    async def _refused_pod(self, job: Job, gpu: Candidate, now: datetime) -> Refusal | None:
         body = self._body(job, gpu, now)
         try:
             await self._pods.check(body)
