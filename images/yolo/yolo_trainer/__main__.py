@@ -11,7 +11,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from yolo_trainer.errors import Reason
+from yolo_trainer.errors import Reason, TrainerError
 from yolo_trainer.settings import Settings
 from yolo_trainer.termination import (
     DEFAULT_TERMINATION_MESSAGE_PATH,
@@ -21,6 +21,8 @@ from yolo_trainer.termination import (
 )
 from yolo_trainer.training.progress_bar import Terminal
 
+log = logging.getLogger(__name__)
+
 RUN = """\
 Train a YOLO model from a job file: checks the job, its data set and the GPU's free memory, trains with Ultralytics,
 keeps a checkpoint after every epoch, and resumes from it when the same job is run again. Nothing is downloaded except
@@ -29,6 +31,12 @@ what the job names by URI.
 PREPARE = """\
 Do the part of a job that needs no GPU: check every field, fetch what is named by URI, check the data set. A later `run`
 of the same job does not repeat it.
+"""
+
+LABEL = """\
+Label a folder of images by words: a SAM3 server finds the objects, and the result is a data set with YOLO labels, COCO
+JSON, and a list of the labels that a person should look at. A labelling that was killed continues. Only images without
+labels are labelled.
 """
 
 _CODES = "\n".join(f"  {code:<4} {reason}" for reason, code in EXIT_CODES.items())
@@ -54,6 +62,8 @@ def main() -> None:
     terminal = Terminal(sys.stderr) if sys.stderr.isatty() else None
     log_format = "%(asctime)s %(levelname)s %(message)s"
     logging.basicConfig(level=logging.INFO, format=log_format, handlers=[logging.StreamHandler(terminal or sys.stderr)])
+    if options.command == "label":
+        sys.exit(_label(options.label_file))
     overrides = {"GPU_RELAY_JOB_FILE": options.job_file} if options.job_file else {}
     try:
         settings = Settings(**overrides)
@@ -76,6 +86,23 @@ def main() -> None:
     sys.exit(termination.exit_code)
 
 
+def _label(file: Path) -> int:
+    from yolo_trainer.labelling.label import label
+    from yolo_trainer.labelling.request import load_request
+
+    try:
+        done = label(load_request(file))
+    except TrainerError as error:
+        log.error("%s", error)  # noqa: TRY400 - the message says what to change
+        return EXIT_CODES[error.reason]
+    images = ", ".join(f"{count} {split}" for split, count in done.images.items())
+    objects = ", ".join(f"{count} {name}" for name, count in done.objects.items())
+    log.info(
+        "Labelled: %s images (%d had labels); objects: %s; %d to review", images, done.kept, objects, done.doubtful
+    )
+    return EXIT_CODES[Reason.COMPLETED]
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="yolo-trainer", description="The training program of GPU Relay.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -84,6 +111,8 @@ def _parser() -> argparse.ArgumentParser:
     ahead = commands.add_parser(
         "prepare", help="check and fetch, without a GPU", description=PREPARE, epilog=EPILOG, formatter_class=layout
     )
+    words = commands.add_parser("label", help="make a data set from images and words", description=LABEL)
+    words.add_argument("label_file", type=Path, metavar="LABEL_FILE", help="what to label (JSON or YAML)")
     for command in (run, ahead):
         command.add_argument("job_file", nargs="?", type=Path, metavar="JOB_FILE", help="the job file (JSON or YAML)")
     run.add_argument(

@@ -3,29 +3,18 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job import arguments
+from yolo_trainer.job.document import read_document
 from yolo_trainer.job.spec import DatasetReference, Gpu, Hold, Job, JobReference, Output, Training, Validation
 from yolo_trainer.job.tracking import Mlflow, Tracking, Wandb
 from yolo_trainer.suggestions import suggestion
-
-
-class _Yaml(yaml.SafeLoader):
-    """YAML in which `1e-3` is a number, as in YAML 1.2, and unlike YAML 1.1."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
@@ -49,21 +38,7 @@ def load_job(path: Path) -> Job:
             every problem is named.
 
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigInvalidError(
-            f"the job file {path} cannot be read ({error.strerror}); name another one on the command line or in "
-            "GPU_RELAY_JOB_FILE"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise ConfigInvalidError(f"the job file {path} is no text: {error}") from error
-    try:
-        content = json.loads(text) if text.lstrip().startswith("{") else yaml.load(text, _Yaml)  # noqa: S506 - a SafeLoader
-    except (ValueError, yaml.YAMLError) as error:
-        raise ConfigInvalidError(
-            f"the job file {path} is not valid JSON or YAML: {' '.join(str(error).split())}"
-        ) from error
+    content = read_document(path, "the job file", "; name another one on the command line or in GPU_RELAY_JOB_FILE")
     try:
         return Job.model_validate(content)
     except ValidationError as error:
