@@ -18,6 +18,7 @@ from devcluster.programs.sam3 import tiny_model
 from sam3_server.serving.host_memory import count_weights
 from sam3_server.worker import tracker_weights
 from sam3_server.worker.allowance import Allowance, unlimited
+from sam3_server.worker.inputs import MASK_LOGIT
 from sam3_server.worker.instances import Head, Instance, unpack
 from sam3_server.worker.model import Sam3
 from sam3_server.worker.network import Network
@@ -119,6 +120,9 @@ class Stock:
             input_boxes=[[list(asked.box)]] if asked.box else None,
             return_tensors="pt",
         )
+        if asked.mask is not None:
+            bits = torch.from_numpy(coco.decode(asked.mask.model_dump()))
+            inputs["input_masks"] = torch.where(bits.bool(), MASK_LOGIT, -MASK_LOGIT).view(1, 1, HEIGHT, WIDTH)
         with torch.inference_mode():
             outputs = self.model(**inputs, multimask_output=asked.multimask)
         (masks,) = self.processor.post_process_masks(outputs.pred_masks, inputs["original_sizes"])
@@ -141,6 +145,17 @@ def test_masks_are_those_of_the_stock_model(sam3: Sam3, stock: Stock, kind: str)
     assert found.score == score
     rows, columns = np.nonzero(expected)
     assert found.box == (columns.min(), rows.min(), columns.max() + 1, rows.max() + 1)
+
+
+def test_an_earlier_mask_is_improved_as_by_the_stock_model(sam3: Sam3, stock: Stock) -> None:
+    asked = CLICKS["several points"]
+    _, ((first,),) = ask(sam3, asking(asked), noise())
+    refined = asked.model_copy(update={"mask": first.mask})
+    _, ((found,),) = ask(sam3, asking(refined), noise())
+    expected, score = stock.mask(refined, noise())
+    assert np.count_nonzero(bits(found) != expected) == 0
+    assert found.score == score
+    assert found.score != first.score, "the mask counts"
 
 
 def test_clicks_change_the_mask(sam3: Sam3) -> None:

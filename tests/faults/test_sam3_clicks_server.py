@@ -78,6 +78,9 @@ def test_an_image_is_named_by_the_id_of_an_earlier_answer(server: Server) -> Non
     body = {"image_id": embedded["image_id"], "prompts": [{"points": POINTS}], "format": "rle"}
     visual = server.client.post("/sam3/visual_segment", json=body).json()
     assert np.array_equal(coco.decode(visual["predictions"][0]["masks"]), mask_of(by_id))
+    mask = by_id.json()["results"][0]["detections"][0]["mask"]
+    refined = [{"points": POINTS, "mask": mask}]
+    assert mask_of(segment(server, image_id=embedded["image_id"], objects=refined)).shape == (HEIGHT, WIDTH)
     far = segment(server, image_id=embedded["image_id"], objects=[{"points": [{"x": 91, "y": 1}]}])
     assert far.status_code == 422
     assert "which has 90 x 60 pixels" in far.json()["detail"]

@@ -30,16 +30,20 @@ def make(folder: Path) -> int:
     torch.manual_seed(SEED)
     detector = Sam3Model(_config(len(words)))
     tracker = Sam3TrackerModel(_tracker_config(detector.config))
-    tensors = _joint(detector, tracker)
-    folder.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    _write_config(folder / "config.json", detector, tracker)
+    write(folder, detector, tracker)
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": 32, "width": 32})
     Sam3Processor(images, words).save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors makes its file readable by the owner only, and pods run as another user
     own = [each for name, each in tracker.named_parameters() if not name.startswith(BACKBONE)]
     return sum(each.numel() for each in (*detector.parameters(), *own))
+
+
+def write(folder: Path, detector: Sam3Model, tracker: Sam3TrackerModel) -> None:
+    """Write weights and configuration of both, laid out as in facebook/sam3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_joint(detector, tracker), folder / "model.safetensors", metadata={"format": "pt"})
+    _write_config(folder / "config.json", detector, tracker)
 
 
 def _joint(detector: Sam3Model, tracker: Sam3TrackerModel) -> dict[str, torch.Tensor]:

@@ -5,9 +5,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from pycocotools import mask as coco
 from transformers import Sam3Processor, Sam3TrackerProcessor
 
-from sam3_server.worker.protocol import ObjectPrompt, Prompt
+from sam3_server.worker.protocol import Mask, ObjectPrompt, Prompt
+
+MASK_LOGIT = 10.0
+"""What the tracker is given for a pixel of an earlier mask; for a pixel outside, the negative."""
 
 
 class Inputs:
@@ -52,4 +56,11 @@ class Inputs:
             return_tensors="pt",
         )
         del inputs["original_sizes"]
-        return dict(inputs)
+        masks = {} if prompt.mask is None else {"input_masks": _logits(prompt.mask)}
+        return {**inputs, **masks}
+
+
+def _logits(mask: Mask) -> torch.Tensor:
+    """Return an earlier mask as logits of shape (1, 1, height, width); the model scales them to the size it reads."""
+    bits = torch.from_numpy(coco.decode(mask.model_dump()).astype(np.float32))
+    return (2 * bits - 1)[None, None] * MASK_LOGIT

@@ -9,7 +9,7 @@ def fitted(query: Query, width: int, height: int, mask_pixels: int) -> Query:
     """Return the query for an upright image of this size in pixels, of which all masks may have `mask_pixels`.
 
     Raises:
-        PromptError: a box or a point is not on the image.
+        PromptError: a box or a point is not on the image, or a mask has another size.
         TooMuchWorkError: there are more prompts and objects than masks.
 
     """
@@ -20,8 +20,8 @@ def on_image(query: Query, width: int, height: int) -> Query:
     """Return the query with its boxes clipped to an upright image of this size in pixels.
 
     Raises:
-        PromptError: a box or a point is outside the image, or a box is given as fractions of its size rather than in
-            pixels.
+        PromptError: a box or a point is outside the image, a box is given as fractions of its size rather than in
+            pixels, or a mask has another size.
 
     """
     prompts = [_on_image(prompt, width, height) for prompt in query.prompts]
@@ -37,6 +37,12 @@ def _on_image(prompt: Prompt, width: int, height: int) -> Prompt:
 def _object_on_image(prompt: ObjectPrompt, width: int, height: int) -> ObjectPrompt:
     for point in prompt.points:
         _require_inside(point, width, height)
+    if prompt.mask is not None and prompt.mask.size != (height, width):
+        rows, columns = prompt.mask.size
+        raise PromptError(
+            f"the mask has {columns} x {rows} pixels, the image {width} x {height} once turned upright; send a mask of "
+            "the image's size, as responses have it"
+        )
     box = None if prompt.box is None else _clipped(prompt.box, width, height)
     return prompt.model_copy(update={"box": box})
 

@@ -74,6 +74,13 @@ class Prompt(BaseModel):
         return VISUAL if self.text is None else self.text
 
 
+class Mask(BaseModel):
+    """A mask in COCO's compressed run-length encoding, as pycocotools writes it."""
+
+    size: tuple[int, int]
+    counts: str
+
+
 class Point(BaseModel):
     """A point in pixels on the object, or with `positive: false` on what does not belong to it."""
 
@@ -85,11 +92,13 @@ class Point(BaseModel):
 class ObjectPrompt(BaseModel):
     """One object to segment: by points, by a box around it (x1, y1, x2, y2), both in pixels.
 
-    `multimask` lets the model choose between three masks, for a prompt that may mean an object or a part of it.
+    `mask` is an earlier mask of it, of the image's size, which the points and the box improve. `multimask` lets the
+    model choose between three masks, for a prompt that may mean an object or a part of it.
     """
 
     points: list[Point] = []
     box: Box | None = None
+    mask: Mask | None = None
     multimask: bool
     class_id: int = 0
 
@@ -177,13 +186,6 @@ class Attached(BaseModel):
     device: str
     dtype: str
     allocated_mib: int
-
-
-class Mask(BaseModel):
-    """A mask in COCO's compressed run-length encoding, as pycocotools writes it."""
-
-    size: tuple[int, int]
-    counts: str
 
 
 class Detection(BaseModel):
