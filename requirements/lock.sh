@@ -22,4 +22,5 @@ group torch --constraints requirements/dev.txt
 group uv --constraints requirements/dev.txt
 group s3-server
 group mlflow-server
+group inference-sdk
 group publish

@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import gpu_memory
-from bench.sam3 import abandoned, ballast, hostile, lifecycle, traffic
+from bench.sam3 import abandoned, ballast, clicks, hostile, lifecycle, traffic
 from bench.sam3.report import Report
 from demo.sam3 import photograph
 from devcluster.programs.sam3 import TOKEN, Server, tiny_model
 
-PARTS = ("lifecycle", "traffic", "memory", "boxes", "origin", "hostile", "abandoned")
-WITH_THE_MODEL = {"lifecycle", "traffic", "boxes", "origin"}
+PARTS = ("lifecycle", "traffic", "clicks", "memory", "boxes", "origin", "hostile", "abandoned")
+WITH_THE_MODEL = {"lifecycle", "traffic", "clicks", "boxes", "origin"}
+SERVED = {"lifecycle", "traffic", "origin"}
 T4_MIB = 15_360 - 450
 IMAGE_SIZE = ("4000", "3000")
 
@@ -33,11 +34,7 @@ def main() -> None:
         if options.card_mib and device != "cpu":
             stack.enter_context(ballast.confined_to(options.card_mib))
         report = Report(device, options.model.name if options.model else "full size, random weights")
-        if WITH_THE_MODEL & set(options.parts):
-            model = options.model or _full_size(folder / "model", "float16" if device != "cpu" else "float32")
-            server = _server(folder, model, options, device)
-            stack.callback(server.end)
-            _measure_server(server, model, options, report)
+        model = _measure_model(folder, options, device, report)
         if "abandoned" in options.parts:
             _measure_abandoned(folder, options, device, report)
         if "memory" in options.parts:
@@ -49,6 +46,22 @@ def main() -> None:
     report.show()
     if options.json:
         report.write(options.json)
+
+
+def _measure_model(folder: Path, options: argparse.Namespace, device: str, report: Report) -> Path:
+    """Measure what needs a server with the model, and return the model's folder."""
+    parts, model = set(options.parts), options.model or folder / "model"
+    if WITH_THE_MODEL & parts and not options.model:
+        _full_size(model, "float16" if device != "cpu" else "float32")
+    if SERVED & parts:
+        server = _server(folder, model, options, device)
+        try:
+            _measure_server(server, model, options, report)
+        finally:
+            server.end()
+    if "clicks" in parts:
+        _measure_clicks(_server(folder, model, options, device, cached_images=1), report)
+    return Path(model)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -92,17 +105,17 @@ def _device() -> str:
         return "cpu"
 
 
-def _full_size(folder: Path, dtype: str) -> Path:
+def _full_size(folder: Path, dtype: str) -> None:
     subprocess.run([sys.executable, "-m", "bench.sam3.full_size", str(folder), "--dtype", dtype], check=True)
-    return folder
 
 
-def _server(folder: Path, model: Path, options: argparse.Namespace, device: str) -> Server:
+def _server(folder: Path, model: Path, options: argparse.Namespace, device: str, cached_images: int = 0) -> Server:
+    """Start a server. By default it caches no image: every request is to pay for its own."""
     token_file = folder / "token"
     token_file.write_text(TOKEN)
     settings = {
         "SAM3_GPU_MEMORY_MIB": "0" if device == "cpu" else str(options.gpu_memory_mib),
-        "SAM3_CACHED_IMAGES": "0",  # every request is to pay for its image
+        "SAM3_CACHED_IMAGES": str(cached_images),
         "SAM3_MAX_IN_FLIGHT": "64",
         "SAM3_LOAD_TIMEOUT": "3600",
         "SAM3_REQUEST_TIMEOUT": "3600",
@@ -142,6 +155,17 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
         plain_loop = f"beside a plain loop that holds {origin.plain_mib} MiB: {answers[origin.beside_a_plain_loop]}"
         report.add(f"{training}, after unload", answers[origin.after_the_unload], plain_loop)
         report.add(f"{training}, beside the loaded server", answers[origin.beside_the_loaded_server])
+
+
+def _measure_clicks(server: Server, report: Report) -> None:
+    try:
+        seen = clicks.measure(server, photograph())
+    finally:
+        server.end()
+    report.keep("clicks", seen)
+    report.add("first click on an image", f"{seen.first:.3f} s", f"{photograph().name}, model loaded before")
+    report.add("further click, with the image", f"{seen.again:.3f} s", f"{seen.first / seen.again:.0f} times faster")
+    report.add("further click, by image_id", f"{seen.by_id:.3f} s", f"{seen.first / seen.by_id:.0f} times faster")
 
 
 def _report_hostile(report: Report, seen: list[hostile.Suffered]) -> None:

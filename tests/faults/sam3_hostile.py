@@ -88,7 +88,10 @@ ODD: tuple[Any, ...] = (
     "'; drop table",
     ["a"] * 2000,
 )
-FIELDS = ("prompts", "threshold", "format", "yolo_labels", "max_instances", "nms_iou", "image", "extra", "class_id")
+FIELDS = (
+    "prompts", "objects", "image_id", "threshold", "format", "yolo_labels", "max_instances", "nms_iou", "image",
+    "extra", "class_id",
+)  # fmt: skip
 
 
 def images(chance: random.Random) -> Iterator[bytes]:
@@ -110,6 +113,8 @@ def requests(seed: int) -> Iterator[dict[str, Any]]:
         yield _post("/api/v1/segment", json={"image": base64.b64encode(image).decode(), "prompts": ["cat"]})
         yield _post("/api/v1/segment", content=_odd_json(chance), headers={"content-type": "application/json"})
         yield _post("/sam3/concept_segment", content=_odd_concept(chance), headers={"content-type": "application/json"})
+        for path in ("/sam3/visual_segment", "/sam3/embed_image"):
+            yield _post(path, content=_odd_visual(chance), headers={"content-type": "application/json"})
         yield _post("/v1/predict", content=_odd_predict(chance), headers={"content-type": "application/json"})
         fields = {chance.choice(FIELDS): str(chance.choice(ODD)) for _ in range(3)}
         yield _post("/api/v1/segment", files={"image": ("\0.png", whole("PNG", chance))}, data={"prompt": "a"} | fields)
@@ -145,6 +150,18 @@ def _odd_concept(chance: random.Random) -> bytes:
         "image": {"type": chance.choice(("base64", "url", "file", 7)), "value": chance.choice((*ODD, "QUJD"))},
         "prompts": [{"type": "visual", "boxes": [box], "box_labels": chance.choice(ODD)}],
         chance.choice(("format", "output_prob_thresh", "nms_iou_threshold", "prompts")): chance.choice(ODD),
+    }
+    return _written(body, chance)
+
+
+def _odd_visual(chance: random.Random) -> bytes:
+    point = {"x": chance.choice((3, *ODD)), "y": 3, "positive": chance.choice((True, *ODD))}
+    box = {key: chance.choice((3, *ODD)) for key in ("x", "y", "width", "height")}
+    prompts = chance.choice(([{"points": [point]}], {"prompts": [{"box": box}]}, *ODD))
+    body = {
+        "image": {"type": "base64", "value": base64.b64encode(whole("PNG", chance)).decode()},
+        "prompts": prompts,
+        chance.choice(("image", "image_id", "format", "multimask_output")): chance.choice(ODD),
     }
     return _written(body, chance)
 

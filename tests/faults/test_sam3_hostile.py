@@ -24,7 +24,13 @@ from tests.faults import sam3_hostile
 REQUESTS = int(os.environ.get("SAM3_HOSTILE_REQUESTS", "400"))
 CORPUS, SENSELESS, VALID, CONTROL = REQUESTS * 45 // 100, REQUESTS * 40 // 100, REQUESTS // 10, REQUESTS // 20
 SEED = 7
-INFERENCE = ("/api/v1/segment", "/sam3/concept_segment", "/v1/predict")
+INFERENCE = (
+    "/api/v1/segment",
+    "/sam3/concept_segment",
+    "/sam3/visual_segment",
+    "/sam3/embed_image",
+    "/v1/predict",
+)
 WARM_UP = 100
 MOST_GROWTH_MIB = 48
 MOST_CONNECTIONS = 8
@@ -89,7 +95,7 @@ def with_a_real_image(case: "Case[Any]") -> None:
     """What the schema allows is answered, if only the image is one."""
     body: Any = case.body
     if isinstance(body, dict) and "image" in body:
-        text = {"type": "base64", "value": TEXT} if "concept" in case.path else TEXT
+        text = {"type": "base64", "value": TEXT} if case.path.startswith("/sam3/") else TEXT
         body["image"] = PNG if case.media_type == "multipart/form-data" else text
 
 

@@ -75,9 +75,9 @@ def test_large_images_are_upsampled_in_smaller_chunks(monkeypatch: pytest.Monkey
     sizes = []
     runs_of_chunk = masks._runs_of_chunk
 
-    def counted(chunk: torch.Tensor, height: int, width: int) -> list[Runs]:
+    def counted(chunk: torch.Tensor, height: int, width: int, as_logits: bool) -> list[Runs]:
         sizes.append(len(chunk))
-        return runs_of_chunk(chunk, height, width)
+        return runs_of_chunk(chunk, height, width, as_logits)
 
     monkeypatch.setattr(masks, "_runs_of_chunk", counted)
     monkeypatch.setattr(masks, "PIXELS_PER_CHUNK", 40 * 40 * 2 + 1)

@@ -23,6 +23,7 @@ from devcluster.programs.sam3 import tiny_model
 from gpu_memory import SimulatedDevice
 from sam3_server.worker import postprocess
 from sam3_server.worker.allowance import unlimited
+from sam3_server.worker.features import Features
 from sam3_server.worker.instances import unpack
 from sam3_server.worker.model import Sam3, trunk_dtype
 from sam3_server.worker.network import Network
@@ -133,7 +134,8 @@ def test_float32_is_the_stock_model(lively: Path) -> None:
             return_tensors="pt",
         )
         del prompt["original_sizes"]
-        ours = network.predict(network.as_float32(network.vision_features(image)), dict(prompt))
+        features = Features(WIDTH, HEIGHT, "", network.vision_features(image))
+        ours = network.predict(network.detector_levels(features), dict(prompt))
         theirs = stock(pixel_values=image, **prompt)
     for name in ("pred_boxes", "pred_logits", "presence_logits", "pred_masks"):
         assert torch.allclose(ours[name], theirs[name], rtol=1e-5, atol=1e-5), name

@@ -23,7 +23,7 @@ def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     """A tiny model, but for 122 MiB of weights, stored in one dtype."""
     folder = tmp_path_factory.mktemp("model")
     tiny.make(folder)
-    config = Sam3Model.config_class.from_pretrained(folder)
+    config = Sam3Model.from_pretrained(folder).config
     config.text_config.vocab_size = WORDS
     Sam3Model(config).to(getattr(torch, request.param)).save_pretrained(folder)
     return folder

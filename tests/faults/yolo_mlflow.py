@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from devcluster.waiting import eventually
-from tests.faults.yolo_server_environment import free_port, server_environment, without_pythonpath
+from tests.faults.python_environments import free_port, python_environment, without_pythonpath
 
 USER, PASSWORD = "admin", "a-long-enough-password"
 
@@ -37,7 +37,7 @@ class MlflowServer:
 
     def start(self) -> "MlflowServer":
         """Start the server and wait until it answers."""
-        python = server_environment("mlflow-server") / "bin" / "python"
+        python = python_environment("mlflow-server") / "bin" / "python"
         environment = {**without_pythonpath(), "MLFLOW_DISABLE_TELEMETRY": "true", "HOME": str(self.folder)}
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--workers", "1"]
         options += ["--backend-store-uri", f"sqlite:///{self.folder}/runs.db"]

@@ -13,7 +13,7 @@ import obstore
 from obstore.store import S3Store
 
 from devcluster.waiting import eventually
-from tests.faults.yolo_server_environment import free_port, server_environment
+from tests.faults.python_environments import free_port, python_environment
 
 BUCKET = "models"
 USER = "test"
@@ -51,7 +51,7 @@ def s3_server(folder: Path) -> Iterator[S3]:
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     with (folder / "s3.log").open("wb") as log:
-        command = [str(server_environment("s3-server") / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+        command = [str(python_environment("s3-server") / "bin" / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
         process = subprocess.Popen(command, stdout=log, stderr=log)
         try:
             eventually(lambda: _answers(endpoint), "the S3 server answers", within=60)

@@ -14,7 +14,7 @@ PNG = encoded(drawn("RGB", 8, 6), "PNG")
 TEXT = base64.b64encode(PNG).decode()
 JSON, BOUNDARY = b"application/json", b"boundary-of-parts"
 FORM = b"multipart/form-data; boundary=" + BOUNDARY
-SEGMENT, CONCEPT = "/api/v1/segment", "/sam3/concept_segment"
+SEGMENT, CONCEPT, VISUAL = "/api/v1/segment", "/sam3/concept_segment", "/sam3/visual_segment"
 CONTROL = ("/api/v1/unload", "/api/v1/load", "/api/v1/hold/renew")
 GETS = ("/health", "/ready", "/api/v1/gpu", "/metrics", "/openapi.json", "/docs", "/nowhere", "/")
 Header = tuple[bytes, bytes]
@@ -44,6 +44,26 @@ BODIES: tuple[tuple[str, dict[str, Any]], ...] = (
             "prompts": [{"type": "visual", "boxes": [{"x": 1, "y": 1, "width": 3, "height": 3}], "box_labels": [1]}],
             "output_prob_thresh": 0.5,
             "format": "rle",
+        },
+    ),
+    (
+        SEGMENT,
+        {
+            "image": TEXT,
+            "objects": [
+                {"points": [{"x": 1, "y": 2}, {"x": 3, "y": 0.5, "positive": False}], "multimask": True},
+                {"box": [0, 0, 4, 4], "mask": {"size": [6, 8], "counts": "`1"}, "class_id": 3},
+            ],
+        },
+    ),
+    (SEGMENT, {"image_id": "5f" * 32, "objects": [{"points": [{"x": 1, "y": 2}]}]}),
+    (
+        VISUAL,
+        {
+            "image": {"type": "base64", "value": TEXT},
+            "prompts": {"prompts": [{"points": [{"x": 1, "y": 2, "positive": True}]}]},
+            "format": "json",
+            "multimask_output": True,
         },
     ),
     (CONTROL[0], {"holder": "job/a", "fence": 1, "renew_key": "key", "ttl_seconds": 60}),

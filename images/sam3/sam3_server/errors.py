@@ -12,7 +12,7 @@ class InferenceError(ServiceError):
 
 
 class PromptError(ServiceError):
-    """A prompt has more tokens than the text encoder accepts, or its box is not on the image."""
+    """A prompt has more tokens than the text encoder accepts, or its box or point is not on the image."""
 
 
 class TooMuchWorkError(ServiceError):
@@ -25,3 +25,11 @@ class ImageTooLargeError(ServiceError):
 
 class ImageError(ServiceError):
     """The image cannot be decoded."""
+
+
+class UnknownImageError(ServiceError):
+    """The server has no features of the image that a request names by its id."""
+
+
+class NoTrackerError(ServiceError):
+    """The model has no tracker weights, which single objects need. The message says what to change."""

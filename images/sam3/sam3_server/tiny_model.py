@@ -1,25 +1,78 @@
-"""A SAM3 with some 250,000 random weights: from upload to mask on a CPU. Its masks are meaningless."""
+"""A SAM3 with some 345,000 random weights: from upload to mask on a CPU. Its masks are meaningless."""
 
+import json
 from pathlib import Path
 
 import torch
-from transformers import CLIPTokenizer, Sam3Config, Sam3ImageProcessor, Sam3Model, Sam3Processor
+from safetensors.torch import save_file
+from transformers import (
+    CLIPTokenizer,
+    Sam3Config,
+    Sam3ImageProcessor,
+    Sam3Model,
+    Sam3Processor,
+    Sam3TrackerConfig,
+    Sam3TrackerModel,
+)
 
 SIDE = 112
 SEED = 0
+BACKBONE, NECK = "vision_encoder.backbone.", "vision_encoder.neck."
+HEAD = {"hidden_size": 32, "num_attention_heads": 2, "mlp_dim": 64, "iou_head_hidden_dim": 32}
 
 
 def make(folder: Path) -> int:
-    """Write model and processor as save_pretrained does, always with the same weights; return the parameters."""
+    """Write detector, tracker and processor, laid out as in facebook/sam3; return the number of parameters.
+
+    The weights are always the same. Detector and tracker share the backbone's.
+    """
     words = tokenizer()
     torch.manual_seed(SEED)
-    model = Sam3Model(_config(len(words)))
+    detector = Sam3Model(_config(len(words)))
+    tracker = Sam3TrackerModel(_tracker_config(detector.config))
+    write(folder, detector, tracker)
     images = Sam3ImageProcessor(size={"height": SIDE, "width": SIDE}, mask_size={"height": 32, "width": 32})
-    model.save_pretrained(folder)
     Sam3Processor(images, words).save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors makes its file readable by the owner only, and pods run as another user
-    return int(model.num_parameters())
+    own = [each for name, each in tracker.named_parameters() if not name.startswith(BACKBONE)]
+    return sum(each.numel() for each in (*detector.parameters(), *own))
+
+
+def write(folder: Path, detector: Sam3Model, tracker: Sam3TrackerModel) -> None:
+    """Write weights and configuration of both, laid out as in facebook/sam3."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_joint(detector, tracker), folder / "model.safetensors", metadata={"format": "pt"})
+    _write_config(folder / "config.json", detector, tracker)
+
+
+def _joint(detector: Sam3Model, tracker: Sam3TrackerModel) -> dict[str, torch.Tensor]:
+    """Return the weights of both under the names that they have in facebook/sam3."""
+    joint = {f"detector_model.{name}": each for name, each in detector.state_dict().items()}
+    for name, each in tracker.state_dict().items():
+        if name.startswith(NECK):
+            joint[f"tracker_neck.{name.removeprefix(NECK)}"] = each
+        elif not name.startswith(BACKBONE):
+            joint[f"tracker_model.{name}"] = each
+    return {name: each.contiguous() for name, each in joint.items()}
+
+
+def _write_config(path: Path, detector: Sam3Model, tracker: Sam3TrackerModel) -> None:
+    config = {
+        "model_type": "sam3_video",
+        "architectures": ["Sam3VideoModel"],
+        "detector_config": detector.config.to_dict(),
+        "tracker_config": tracker.config.to_dict(),
+    }
+    path.write_text(json.dumps(config, indent=1), encoding="utf-8")
+
+
+def _tracker_config(config: Sam3Config) -> Sam3TrackerConfig:
+    return Sam3TrackerConfig(
+        vision_config=config.vision_config.to_dict(),
+        prompt_encoder_config={"hidden_size": 32, "image_size": SIDE},
+        mask_decoder_config=HEAD,
+    )
 
 
 def _config(vocabulary: int) -> Sam3Config:

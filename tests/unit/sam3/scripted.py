@@ -15,7 +15,17 @@ from sam3_server.intake.protocol import Read, RequestLimits, Route, Terms
 from sam3_server.intake.request_reader import read
 from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.worker.interface import Worker
-from sam3_server.worker.protocol import Attached, Detection, Findings, Mask, Prepared, PromptResult, Query, Segmented
+from sam3_server.worker.protocol import (
+    Attached,
+    Detection,
+    Findings,
+    Mask,
+    Prepared,
+    Prompt,
+    PromptResult,
+    Query,
+    Segmented,
+)
 from sam3_server.worker.rgb_image import RgbImage
 
 NEED = 14000
@@ -65,7 +75,7 @@ class Script:
     """What workers do: a set event lets a call through, a failure is raised by it.
 
     `lag` is the time in seconds that the driver takes to give a dead worker's memory back, `seconds` what a worker says
-    that a request took.
+    that a request took, `image_id` how it names images.
     """
 
     gpu: ScriptedGpu
@@ -81,6 +91,7 @@ class Script:
     out_of_memory: int = 0
     lag: float = 0.0
     seconds: float = 0.0
+    image_id: str | None = None
     outline: list[float] = field(default_factory=lambda: [0.0, 0.0, 7.0, 0.0, 7.0, 5.0])
 
     def __post_init__(self) -> None:
@@ -148,18 +159,19 @@ class ScriptedWorker:
                 detections=[
                     Detection(
                         box=(0, 0, image.width, image.height),
-                        score=max(prompt.threshold, 0.75),
+                        score=max(prompt.threshold if isinstance(prompt, Prompt) else 0, 0.75),
                         mask=mask,
                         polygons=polygons,
                     )
                 ],
             )
-            for prompt in query.prompts
+            for prompt in query.parts
         ]
         lines = "".join(f"{prompt.class_id} 0.5 0.5 1 1\n" for prompt in query.prompts)
         findings = Findings(
             width=image.width,
             height=image.height,
+            image_id=self._script.image_id,
             model_seconds=0.25,
             results=results,
             yolo_labels=lines if query.labels else None,

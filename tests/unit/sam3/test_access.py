@@ -13,9 +13,12 @@ from tests.unit.sam3.test_roboflow import IMAGE, TEXT
 
 PAGE = "https://label.example.com"
 SEGMENT, CONCEPT, PREDICT = "/api/v1/segment", "/sam3/concept_segment", "/v1/predict"
+VISUAL, EMBED = "/sam3/visual_segment", "/sam3/embed_image"
 BODIES = {
     SEGMENT: {"image": IMAGE["value"], "prompts": ["dog"]},
     CONCEPT: {"image": IMAGE, "prompts": [TEXT]},
+    VISUAL: {"image": IMAGE, "prompts": [{"points": [{"x": 1, "y": 1}]}]},
+    EMBED: {"image": IMAGE},
     PREDICT: {"model": "segment_anything_3", "image": IMAGE["value"], "params": {"text_prompt": "dog"}},
 }
 PAGES = pytest.mark.parametrize("resident", [{"access": Access(origins=(PAGE,))}], indirect=True)

@@ -215,9 +215,10 @@ NOISE = bytes(range(256)) * 8192  # 2 MiB: as text it does not fit beside the im
 )
 def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Callable[[str], str]) -> None:
     content = written(base64.b64encode(NOISE).decode()).encode()
-    image, options = body_parser.read(JSON, content)
-    assert image == NOISE
-    assert len(options.prompts) == 1
+    asked = body_parser.read(JSON, content)
+    assert asked.image == NOISE
+    assert asked.options is not None
+    assert len(asked.options.prompts) == 1
 
 
 @pytest.mark.parametrize(
@@ -245,7 +246,7 @@ def form(image: bytes, **fields: str) -> tuple[str, bytes]:
 
 
 def test_a_large_file_of_a_form_is_taken_and_large_fields_are_not() -> None:
-    assert body_parser.read(*form(NOISE * 4, prompt="cat"))[0] == NOISE * 4
+    assert body_parser.read(*form(NOISE * 4, prompt="cat")).image == NOISE * 4
     many = {f"field{number}": "x" * (MIB // 2) for number in range(4)}
     for fields, status in ((many, 413), ({"prompt": "x" * (2 * MIB)}, 400)):
         with pytest.raises(BodyError) as refused:

@@ -30,7 +30,9 @@ STATUSES: dict[type[Exception], int] = {
     errors.ImageError: 422,
     errors.PromptError: 422,
     errors.TooMuchWorkError: 422,
+    errors.UnknownImageError: 404,
     errors.InferenceError: 500,
+    errors.NoTrackerError: 501,
 }
 
 

@@ -18,13 +18,16 @@ from sam3_server.intake.anylabeling import PredictResponse
 from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
 from sam3_server.intake.roboflow import ConceptResponse
+from sam3_server.intake.roboflow_visual import EmbedResponse, VisualResponse
 from sam3_server.intake.segment_schemas import SegmentResponse
 from sam3_server.serving.segmentation import Segmentation, SegmentationService
 
 router = APIRouter()
-SEGMENT, CONCEPT, PREDICT = "/api/v1/segment", "/sam3/concept_segment", "/v1/predict"
-BODIES_OF_IMAGES = frozenset({SEGMENT, CONCEPT, PREDICT})
+SEGMENT, PREDICT = "/api/v1/segment", "/v1/predict"
+CONCEPT, VISUAL, EMBED = "/sam3/concept_segment", "/sam3/visual_segment", "/sam3/embed_image"
+BODIES_OF_IMAGES = frozenset({SEGMENT, CONCEPT, VISUAL, EMBED, PREDICT})
 ERRORS = problems.responses(400, 401, 408, 413, 415, 422, 429, 500, 503)
+OBJECT_ERRORS = ERRORS | problems.responses(404, 501)
 CHUNK_BYTES = 1 << 18
 
 
@@ -38,13 +41,13 @@ Segmenting = Annotated[SegmentationService, Depends(_segmentation)]
 
 @router.post(
     SEGMENT,
-    responses=ERRORS,
+    responses=OBJECT_ERRORS,
     response_model=SegmentResponse,
     openapi_extra=openapi.SEGMENT_BODY,
     dependencies=INFERENCE,
 )
 async def segment(request: Request, service: Segmenting) -> Response:
-    """Find every instance of each concept. Load the model if nothing forbids it."""
+    """Find every instance of each concept, and the mask of each single object. Load the model if nothing forbids it."""
     async with _segmented(request, service, "segment") as done:
         return _answer(done.found.findings, done)
 
@@ -59,6 +62,32 @@ async def segment(request: Request, service: Segmenting) -> Response:
 async def concept_segment(request: Request, service: Segmenting) -> Response:
     """Answer as Roboflow inference's route of this name does. Its clients only change their URL."""
     async with _segmented(request, service, "concept") as done:
+        return _answer(await service.respond(done, client_of(request.scope)), done)
+
+
+@router.post(
+    VISUAL,
+    responses=OBJECT_ERRORS,
+    response_model=VisualResponse,
+    openapi_extra=openapi.VISUAL_BODY,
+    dependencies=INFERENCE,
+)
+async def visual_segment(request: Request, service: Segmenting) -> Response:
+    """Segment single objects by points and boxes, as Roboflow inference's route of this name does."""
+    async with _segmented(request, service, "visual") as done:
+        return _answer(await service.respond(done, client_of(request.scope)), done)
+
+
+@router.post(
+    EMBED,
+    responses=OBJECT_ERRORS,
+    response_model=EmbedResponse,
+    openapi_extra=openapi.EMBED_BODY,
+    dependencies=INFERENCE,
+)
+async def embed_image(request: Request, service: Segmenting) -> Response:
+    """Compute an image's features for clicks on it, as Roboflow inference's route of this name does."""
+    async with _segmented(request, service, "embed") as done:
         return _answer(await service.respond(done, client_of(request.scope)), done)
 
 

@@ -11,10 +11,18 @@ from pydantic.json_schema import models_json_schema
 
 from sam3_server.intake.anylabeling import PredictRequest
 from sam3_server.intake.roboflow import ConceptRequest
+from sam3_server.intake.roboflow_visual import EmbedRequest, VisualRequest
 from sam3_server.intake.segment_schemas import SegmentForm, SegmentRequest
 
 _PLACE = "#/components/schemas/{model}"
-_BODIES: tuple[type[BaseModel], ...] = (SegmentRequest, SegmentForm, ConceptRequest, PredictRequest)
+_BODIES: tuple[type[BaseModel], ...] = (
+    SegmentRequest,
+    SegmentForm,
+    ConceptRequest,
+    VisualRequest,
+    EmbedRequest,
+    PredictRequest,
+)
 
 
 def _reference(model: type[BaseModel]) -> dict[str, Any]:
@@ -32,6 +40,8 @@ SEGMENT_BODY = _body(
     }
 )
 CONCEPT_BODY = _body(**{"application/json": _reference(ConceptRequest)})
+VISUAL_BODY = _body(**{"application/json": _reference(VisualRequest)})
+EMBED_BODY = _body(**{"application/json": _reference(EmbedRequest)})
 PREDICT_BODY = _body(**{"application/json": _reference(PredictRequest)})
 
 

@@ -7,6 +7,7 @@
     process.py  ── CPU time exceeded ──────► ended by the kernel, replaced; the request gets a 4xx
 
 Bodies, pixels and answers travel as descriptors of files in memory, so the event loop copies none of them. The schemas
-of inference requests (`segment_schemas.py`, `roboflow.py`, `anylabeling.py`) are here, since they are parsed here.
-`interface.py` has what the server uses of this package. Bodies are received in `api`.
+of inference requests are here, since they are parsed here: `segment_schemas.py` and `object_schemas.py` are those of
+this server, `roboflow.py`, `roboflow_visual.py` and `anylabeling.py` those of others. `interface.py` has what the
+server uses of this package. Bodies are received in `api`.
 """

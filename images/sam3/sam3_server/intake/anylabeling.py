@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sam3_server.intake.object_schemas import Pixel
 from sam3_server.intake.segment_schemas import (
     LONGEST_PROMPT,
     MOST_EXEMPLARS,
     Exemplar,
-    Pixel,
     Prompt,
     Score,
     SegmentOptions,

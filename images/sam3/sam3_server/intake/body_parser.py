@@ -35,6 +35,18 @@ Body = TypeVar("Body", bound=BaseModel)
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a request asks for, on an encoded image, or on one that the server knows by its id.
+
+    `options` None: only the image's features.
+    """
+
+    image: bytes | None
+    options: SegmentOptions | None
+    image_id: str | None = None
+
+
+@dataclass(frozen=True)
 class Parsed(Generic[Body]):
     """A JSON body without its image's text, where that was too long to be parsed with the rest."""
 
@@ -42,8 +54,8 @@ class Parsed(Generic[Body]):
     _mark: str | None
     _text: str
 
-    def image(self, field: str) -> bytes:
-        """Return the image that the value of its field stands for.
+    def image(self, field: str | None) -> bytes | None:
+        """Return the image that the value of its field stands for; None without one.
 
         Raises:
             BodyError: the string that was too long is another field.
@@ -51,14 +63,14 @@ class Parsed(Generic[Body]):
 
         """
         if self._mark is None:
-            return _decoded(field)
+            return None if field is None else _decoded(field)
         if field != self._mark:
             raise _too_much_beside_the_image()
         return _decoded(self._text)
 
 
-def read(content_type: str, body: Bytes) -> tuple[bytes, SegmentOptions]:
-    """Return the encoded image and what to find on it.
+def read(content_type: str, body: Bytes) -> Asked:
+    """Return what a request of this server's own route asks for.
 
     Raises:
         BodyError: the body is neither JSON nor a form (415), no form that can be read (400), has too much beside the
@@ -69,7 +81,7 @@ def read(content_type: str, body: Bytes) -> tuple[bytes, SegmentOptions]:
     kind = content_type.split(";")[0].strip().lower()
     if kind == JSON:
         parsed = read_json(body, SegmentRequest)
-        return parsed.image(parsed.model.image), parsed.model
+        return Asked(parsed.image(parsed.model.image), parsed.model, parsed.model.image_id)
     if kind == FORM:
         return _from_form(_form(content_type, body), len(body))
     raise BodyError(415, f"the request has the content type {truncate(kind, 100) or 'none'}: send {JSON} or {FORM}")
@@ -154,7 +166,7 @@ def _form(content_type: str, body: Bytes) -> FormData:
         raise BodyError(400, truncate(error.message, 200)) from error
 
 
-def _from_form(form: FormData, size: int) -> tuple[bytes, SegmentOptions]:
+def _from_form(form: FormData, size: int) -> Asked:
     fields = _fields(form)
     image = fields.pop("image", None)
     if not isinstance(image, UploadFile):
@@ -162,7 +174,7 @@ def _from_form(form: FormData, size: int) -> tuple[bytes, SegmentOptions]:
     data = image.file.read()
     if size - len(data) > OTHER_BYTES:
         raise _too_much_beside_the_image()
-    return data, _options(fields)
+    return Asked(data, _options(fields))
 
 
 def _fields(form: FormData) -> dict[str, Any]:

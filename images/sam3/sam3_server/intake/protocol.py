@@ -10,11 +10,12 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from sam3_server.intake.anylabeling import AnyLabelingTerms
 from sam3_server.intake.roboflow import RoboflowTerms
+from sam3_server.intake.roboflow_visual import EmbedTerms, VisualTerms
 from sam3_server.worker.protocol import Query
 
 MESSAGE_SIZE = 1 << 17  # no message is longer
-Route = Literal["segment", "concept", "anylabeling"]
-Terms = Annotated[RoboflowTerms | AnyLabelingTerms, Field(discriminator="route")]
+Route = Literal["segment", "concept", "visual", "embed", "anylabeling"]
+Terms = Annotated[RoboflowTerms | VisualTerms | EmbedTerms | AnyLabelingTerms, Field(discriminator="route")]
 """What the answer of a route that is another server's needs of the request."""
 TERMS: TypeAdapter[Terms] = TypeAdapter(Terms)
 
@@ -57,7 +58,7 @@ class Respond(BaseModel):
 
 
 class ParsedQuery(BaseModel):
-    """A valid request; its pixels follow."""
+    """A valid request; its pixels follow. Width and height are 0 where it names its image by an id."""
 
     query: Query
     width: int

@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sam3_server.intake.object_schemas import Pixel
 from sam3_server.intake.segment_schemas import (
     MOST_EXEMPLARS,
     MOST_PROMPTS,
     Concept,
     Exemplar,
-    Pixel,
     Prompt,
     Score,
     SegmentOptions,
@@ -179,14 +179,15 @@ def respond(said: RoboflowTerms, findings: bytes) -> bytes:
         ConceptResult(
             prompt_index=echo.prompt_index,
             echo=echo,
-            predictions=[_prediction(detection) for detection in result.detections],
+            predictions=[prediction(detection) for detection in result.detections],
         )
         for echo, result in zip(said.echoes, found.results, strict=True)
     ]
     return ConceptResponse(prompt_results=results, time=found.model_seconds).model_dump_json().encode()
 
 
-def _prediction(detection: Detection) -> Prediction:
+def prediction(detection: Detection) -> Prediction:
+    """Return an instance as Roboflow's server does."""
     if detection.mask is not None:
         return Prediction(masks=detection.mask.model_dump(), confidence=detection.score, format="rle")
     polygons = [_points(flat) for flat in detection.polygons or []]

@@ -4,6 +4,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from sam3_server.intake.object_schemas import IMAGE_ID, ClassId, Corners, ObjectPrompt, require_area
 from sam3_server.worker.protocol import Exemplar as WorkerExemplar
 from sam3_server.worker.protocol import Findings, Form, LabelForm, Query
 from sam3_server.worker.protocol import Prompt as WorkerPrompt
@@ -13,8 +14,6 @@ MOST_PROMPTS = 1000  # a server may allow fewer: SAM3_MAX_PROMPTS
 MOST_EXEMPLARS = 32
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-Pixel = Annotated[float, Field(allow_inf_nan=False)]
-ClassId = Annotated[int, Field(ge=0, lt=2**31)]
 Concept = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_PROMPT)]
 
 
@@ -23,13 +22,12 @@ class Exemplar(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    box: tuple[Pixel, Pixel, Pixel, Pixel] = Field(description="x1, y1, x2, y2 in pixels; clipped to the image")
+    box: Corners = Field(description="x1, y1, x2, y2 in pixels; clipped to the image")
     positive: bool = True
 
     @model_validator(mode="after")
     def _has_area(self) -> Self:
-        if self.box[0] >= self.box[2] or self.box[1] >= self.box[3]:
-            raise ValueError("a box is x1, y1, x2, y2 with x1 < x2 and y1 < y2")
+        require_area(self.box)
         return self
 
 
@@ -63,10 +61,13 @@ class SegmentOptions(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     prompts: list[AnyPrompt] = Field(
-        min_length=1,
+        [],
         max_length=MOST_PROMPTS,
         fail_fast=True,
-        description="a text stands for a prompt with that text",
+        description="concepts, of which every instance is found; a text stands for a prompt with that text",
+    )
+    objects: list[ObjectPrompt] = Field(
+        [], max_length=MOST_PROMPTS, fail_fast=True, description="single objects, each of which gets one mask"
     )
     threshold: Score = Field(0.5, description="least score of an instance, where its prompt does not say")
     format: Form = Field("rle", description="masks as COCO RLE, outlines as COCO polygons, or boxes only (fastest)")
@@ -80,10 +81,17 @@ class SegmentOptions(BaseModel):
         None, description="of instances that overlap by more than this, of any prompt, only the best is returned"
     )
 
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> Self:
+        if not self.prompts and not self.objects:
+            raise ValueError("send at least one of prompts (concepts) or of objects (points, boxes)")
+        return self
+
     def query(self, most_instances: int) -> Query:
         """Return what the worker is asked, with at most `most_instances` for each prompt."""
         return Query(
             prompts=[self._worker_prompt(prompt, place) for place, prompt in enumerate(self.prompts)],
+            objects=[each.query(place) for place, each in enumerate(self.objects, len(self.prompts))],
             form=self.format,
             labels=self.yolo_labels,
             max_instances=self.max_instances or most_instances,
@@ -120,11 +128,23 @@ class SegmentRequest(SegmentOptions):
                     "yolo_labels": "polygon",
                     "nms_iou": 0.7,
                 },
+                {"image": _PIXEL, "objects": [{"points": [{"x": 0.5, "y": 0.5}]}]},
             ]
         }
     )
 
-    image: str = Field(description="JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF, in base64 or as a `data:` URI")
+    image: str | None = Field(
+        None, description="JPEG, PNG, WebP, BMP, TIFF, GIF or AVIF, in base64 or as a `data:` URI"
+    )
+    image_id: str | None = Field(
+        None, pattern=IMAGE_ID, description="instead of the image: what the answer to an earlier request about it says"
+    )
+
+    @model_validator(mode="after")
+    def _has_one_image(self) -> Self:
+        if (self.image is None) == (self.image_id is None):
+            raise ValueError("send image, or the image_id that an earlier response had, and not both")
+        return self
 
 
 class SegmentForm(BaseModel):
@@ -144,7 +164,10 @@ class SegmentForm(BaseModel):
 
 
 class SegmentResponse(Findings):
-    """One result per prompt, in order. Width and height are the upright image's (EXIF orientation applied)."""
+    """One result per prompt, in order, then one per object.
+
+    Width and height are the upright image's (EXIF orientation applied).
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -152,6 +175,7 @@ class SegmentResponse(Findings):
                 {
                     "width": 810,
                     "height": 1080,
+                    "image_id": "5f" * 32,
                     "model_seconds": 0.21,
                     "results": [
                         {

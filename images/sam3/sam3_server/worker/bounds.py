@@ -15,15 +15,16 @@ MEGAPIXEL = 1_000_000
 def bounded(query: Query, width: int, height: int, most_pixels: int) -> Query:
     """Return the query with the number of masks that it may have on an image of this size in pixels.
 
-    `most_pixels` is for all masks of a request together. One mask is always allowed, and each prompt is given one.
+    `most_pixels` is for all masks of a request together. One mask is always allowed. Each prompt and each object is
+    given one.
 
     Raises:
-        TooMuchWorkError: there are more prompts than masks.
+        TooMuchWorkError: there are more prompts and objects than masks.
 
     """
     if not query.needs_masks:
         return query
-    pixels, prompts = width * height, len(query.prompts)
+    pixels, prompts = width * height, len(query.parts)
     masks = max(1, most_pixels // pixels)
     if prompts > masks:
         size, asked, allowed = (each / MEGAPIXEL for each in (pixels, prompts * pixels, most_pixels))
@@ -36,8 +37,11 @@ def bounded(query: Query, width: int, height: int, most_pixels: int) -> Query:
 
 
 def share(query: Query, found: Sequence["Found"]) -> int:
-    """Return how many instances of the next prompt to return: later prompts share what earlier ones left."""
+    """Return how many instances of the next prompt to return: later prompts share what earlier ones left.
+
+    Each object is left one mask.
+    """
     if query.max_masks is None:
         return query.max_instances
-    left = query.max_masks - sum(len(each.scores) for each in found)
+    left = query.max_masks - len(query.objects) - sum(len(each.scores) for each in found)
     return min(query.max_instances, left // (len(query.prompts) - len(found)))

@@ -60,6 +60,7 @@ def encode(query: Query, data: bytes | bytearray, allowance: Allowance) -> bytes
     findings = Findings(
         width=head.width,
         height=head.height,
+        image_id=head.image_id,
         model_seconds=head.model_seconds,
         results=results,
         yolo_labels=labels,

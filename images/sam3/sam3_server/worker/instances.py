@@ -62,7 +62,14 @@ class Head(BaseModel):
     width: int
     height: int
     model_seconds: float
+    image_id: str | None = None
     prompts: list[_Prompt] = []
+
+
+def box_of(runs: Runs, height: int, width: int) -> Box:
+    """Return the corners of the box around a mask of this size, in pixels; all are 0 where no pixel is set."""
+    x, y, across, down = coco.toBbox(coco.frPyObjects({"size": [height, width], "counts": runs}, height, width))
+    return (float(x), float(y), float(x + across), float(y + down))
 
 
 def pack(head: Head, found: list[Found]) -> bytes:

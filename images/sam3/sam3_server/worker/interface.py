@@ -14,7 +14,8 @@ class Worker(Protocol):
     once it was prepared; `end` describes how the process ended, once it has.
 
     Every call raises `WorkerGoneError` when the process ends or does not answer in time (it is then killed), and
-    `LoadError`, `InferenceError`, `PromptError` or `TooMuchWorkError` when it reports one.
+    `LoadError`, `InferenceError`, `PromptError`, `UnknownImageError`, `NoTrackerError` or `TooMuchWorkError` when it
+    reports one.
     """
 
     allocated_mib: int

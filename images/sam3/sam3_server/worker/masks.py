@@ -49,21 +49,27 @@ def instances(
     return Found(corners, scores[keep].tolist(), masks, omitted=len(above) - len(keep))
 
 
-def runs(logits: torch.Tensor, height: int, width: int, check: Callable[[], None] = lambda: None) -> list[Runs]:
-    """Upsample mask logits of shape (n, h, w) to `height` x `width`; return their runs. `check` precedes each chunk."""
+def runs(
+    logits: torch.Tensor, height: int, width: int, check: Callable[[], None] = lambda: None, as_logits: bool = False
+) -> list[Runs]:
+    """Upsample mask logits of shape (n, h, w) to `height` x `width`; return their runs. `check` precedes each chunk.
+
+    The detector's masks are upsampled as probabilities, the tracker's as logits, as in transformers.
+    """
     size = max(1, min(MASKS_PER_CHUNK, PIXELS_PER_CHUNK // (height * width)))
     found: list[Runs] = []
     for chunk in torch.split(logits, size):
         check()
-        found += _runs_of_chunk(chunk, height, width) if len(chunk) else []
+        found += _runs_of_chunk(chunk, height, width, as_logits) if len(chunk) else []
     return found
 
 
-def _runs_of_chunk(logits: torch.Tensor, height: int, width: int) -> list[Runs]:
+def _runs_of_chunk(logits: torch.Tensor, height: int, width: int, as_logits: bool) -> list[Runs]:
+    values = logits if as_logits else logits.sigmoid()
     masks = torch.nn.functional.interpolate(
-        logits.sigmoid().unsqueeze(0), size=(height, width), mode="bilinear", align_corners=False
+        values.unsqueeze(0), size=(height, width), mode="bilinear", align_corners=False
     ).squeeze(0)
-    bits = masks > MASK_THRESHOLD
+    bits = masks > (0 if as_logits else MASK_THRESHOLD)
     first = bits[:, 0, 0].tolist()
     down = (bits[:, 1:] != bits[:, :-1]).nonzero().cpu().numpy()  # mask, row, column of what differs from below it
     over = (bits[:, -1, :-1] != bits[:, 0, 1:]).nonzero().cpu().numpy()  # a column's end from the start of the next

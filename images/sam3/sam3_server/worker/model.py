@@ -7,25 +7,40 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 import transformers
-from transformers import Sam3Processor
 
 import gpu_memory
+from sam3_server.errors import PromptError, TooMuchWorkError
 from sam3_server.worker import masks
 from sam3_server.worker.allowance import Allowance, unlimited
 from sam3_server.worker.bounds import share
-from sam3_server.worker.instances import Found, Head, pack
-from sam3_server.worker.network import Levels, Network
-from sam3_server.worker.protocol import Attached, Prompt, Query, Segment, Segmented, WorkerError
+from sam3_server.worker.features import Features
+from sam3_server.worker.inputs import Inputs
+from sam3_server.worker.instances import Found, Head, box_of, pack
+from sam3_server.worker.network import Network
+from sam3_server.worker.placement import fitted
+from sam3_server.worker.protocol import (
+    Attached,
+    ObjectPrompt,
+    Point,
+    Prompt,
+    Query,
+    Segment,
+    Segmented,
+    WorkerError,
+)
 from sam3_server.worker.recent import Recent, image_key
+from sam3_server.worker.tracker_weights import ABSENT
 
 log = logging.getLogger(__name__)
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 PROBE = Segment(width=64, height=64, query=Query(prompts=[Prompt(text="object")], max_instances=1), seconds=math.inf)
+SEND_AGAIN = "it keeps those of the last SAM3_CACHED_IMAGES images, until it unloads the model; send the image again"
+CLICK = ObjectPrompt(points=[Point(x=32, y=32)], multimask=True)
 
 
 class Sam3:
@@ -42,8 +57,8 @@ class Sam3:
         self._memory_mib = memory_mib
         self._reserved = ExitStack()
         self._device: gpu_memory.Device = gpu_memory.CpuDevice()
-        self._features: Recent[Levels] = Recent(cached_images)
-        self._processor = Sam3Processor.from_pretrained(folder)
+        self._features: Recent[Features] = Recent(cached_images)
+        self._inputs = Inputs(folder)
         on_gpu = bool(memory_mib) and not gpu_memory.computes_on_host()
         self._network = Network(folder, trunk_dtype(dtype, on_gpu))
         self._probed = False
@@ -77,25 +92,26 @@ class Sam3:
         return self._device.allocated_mib()
 
     def segment(self, request: Segment, pixels: bytearray, allowance: Allowance) -> Segmented:
-        """Find each prompt on the image; its vision features are computed once, and cached for the next request.
+        """Find each prompt and object on the image; its features are computed once, and cached for the next request.
 
         Raises:
-            WorkerError: a prompt has more tokens than the text encoder takes, the numbers overflowed, the image needs
-                more memory than was reserved, or the allowance is exhausted.
+            WorkerError: a prompt has more tokens than the text encoder takes, the image that the query names is not
+                cached, the model has no tracker for an object, the numbers overflowed, the image needs more memory
+                than was reserved, or the allowance is exhausted.
 
         """
         began = time.monotonic()
-        query = request.query
-        self._check_prompts(query.prompts)
+        self._check(request.query)
         allowance.check("nothing was computed")
         with torch.inference_mode(), self._explained():
             try:
-                found, cached = self._predict_all(request, pixels, allowance)
+                image, found, cached = self._predict_all(request, pixels, allowance)
             except masks.NonFiniteError:
                 self._switch_to_float32()
                 allowance.restart()
-                found, cached = self._predict_all(request, pixels, allowance)
-        head = Head(width=request.width, height=request.height, model_seconds=round(time.monotonic() - began, 4))
+                image, found, cached = self._predict_all(request, pixels, allowance)
+        seconds = round(time.monotonic() - began, 4)
+        head = Head(width=image.width, height=image.height, image_id=image.image_id, model_seconds=seconds)
         return Segmented(
             findings=pack(head, found),
             allocated_mib=self.allocated_mib(),
@@ -145,61 +161,80 @@ class Sam3:
         """Run one inference, unless this model has passed it on this device already."""
         if not self._probed:
             grey = bytearray([128]) * (PROBE.width * PROBE.height * 3)
-            self.segment(PROBE, grey, unlimited())
+            objects = [] if self._network.tracker is None else [CLICK]
+            query = PROBE.query.model_copy(update={"objects": objects})
+            self.segment(PROBE.model_copy(update={"query": query}), grey, unlimited())
             self._features.clear()
             self._probed = True
 
-    def _predict_all(self, request: Segment, pixels: bytearray, allowance: Allowance) -> tuple[list[Found], bool]:
-        """Return what was found for each prompt, and whether the image's features were cached."""
-        levels, cached = self._features.get_or_compute(
-            image_key(request.width, pixels), lambda: self._vision_features(request, pixels)
-        )
-        image, query = self._network.as_float32(levels), request.query
+    def _predict_all(
+        self, request: Segment, pixels: bytearray, allowance: Allowance
+    ) -> tuple[Features, list[Found], bool]:
+        """Return the image, what was found for each prompt and object, and whether its features were cached."""
+        image, cached = self._image(request, pixels)
+        query = _fitted(request.query, image)
         found: list[Found] = []
-        for prompt in query.prompts:
-            found.append(self._predict(image, prompt, request, share(query, found), allowance))
-        return found, cached
+        if query.prompts:
+            levels = self._network.detector_levels(image)
+            for prompt in query.prompts:
+                found.append(self._find(levels, prompt, image, query, share(query, found), allowance))
+        if query.needs_tracker:
+            self._network.tracker_embeddings(image)
+            found += [self._find_object(each, image, query, allowance) for each in query.objects]
+        return image, found, cached
 
-    def _vision_features(self, request: Segment, pixels: bytearray) -> Levels:
-        array = np.frombuffer(pixels, np.uint8).reshape(request.height, request.width, 3)
-        inputs = self._processor(images=array, return_tensors="pt", input_data_format="channels_last")
-        return self._network.vision_features(inputs.pixel_values)
+    def _image(self, request: Segment, pixels: bytearray) -> tuple[Features, bool]:
+        """Return the features of a request's image, and whether they were cached."""
+        image_id = request.query.image_id
+        if image_id is None:
+            key = image_key(request.width, pixels)
+            return self._features.get_or_compute(key, lambda: self._computed(request, pixels, key))
+        known = self._features.get(bytes.fromhex(image_id))
+        if known is None:
+            raise WorkerError("image", f"the server has no features of the image {image_id}; {SEND_AGAIN}")
+        return known, True
 
-    def _predict(self, image: Levels, prompt: Prompt, request: Segment, most: int, allowance: Allowance) -> Found:
-        progress = f"{allowance.prompts} of {len(request.query.prompts)} prompts were computed"
+    def _computed(self, request: Segment, pixels: bytearray, key: bytes) -> Features:
+        hidden = self._network.vision_features(self._inputs.image(pixels, request.width, request.height))
+        return Features(request.width, request.height, key.hex(), hidden)
+
+    def _find(
+        self, levels: Any, prompt: Prompt, image: Features, query: Query, most: int, allowance: Allowance
+    ) -> Found:
+        progress = _progress(query, allowance)
         allowance.check(progress)
-        outputs = self._network.predict(image, self._encoded(prompt, request))
+        outputs = self._network.predict(levels, self._inputs.prompt(prompt, image.width, image.height))
         allowance.prompts += 1
         found = masks.instances(
             outputs,
             prompt.threshold,
-            request.height,
-            request.width,
+            image.height,
+            image.width,
             most,
-            request.query.needs_masks,
+            query.needs_masks,
             lambda: allowance.check(progress),
         )
         allowance.take(sum(map(len, found.masks or ())))
         return found
 
-    def _encoded(self, prompt: Prompt, request: Segment) -> dict[str, torch.Tensor]:
-        boxes = [list(exemplar.box) for exemplar in prompt.exemplars]
-        inputs = self._processor(
-            text=prompt.name,
-            input_boxes=[boxes] if boxes else None,
-            input_boxes_labels=[[int(exemplar.positive) for exemplar in prompt.exemplars]] if boxes else None,
-            original_sizes=[[request.height, request.width]],
-            return_tensors="pt",
-        )
-        del inputs["original_sizes"]
-        if boxes:
-            inputs["input_boxes"] = inputs["input_boxes"].float()
-        return dict(inputs)
+    def _find_object(self, prompt: ObjectPrompt, image: Features, query: Query, allowance: Allowance) -> Found:
+        allowance.check(_progress(query, allowance))
+        embeddings = self._network.tracker_embeddings(image)
+        inputs = self._inputs.object(prompt, image.width, image.height)
+        logits, score = self._network.segment_object(embeddings, inputs, prompt.multimask)
+        allowance.prompts += 1
+        (runs,) = masks.runs(logits.unsqueeze(0), image.height, image.width, as_logits=True)
+        allowance.take(len(runs))
+        box = box_of(runs, image.height, image.width)
+        return Found([box], [score], [runs] if query.needs_masks else None, omitted=0)
 
-    def _check_prompts(self, prompts: list[Prompt]) -> None:
+    def _check(self, query: Query) -> None:
+        """Pass a query that this model can answer; raises WorkerError."""
+        if query.needs_tracker and self._network.tracker is None:
+            raise WorkerError("unsupported", ABSENT)
         limit = self._network.longest_prompt
-        for prompt in prompts:
-            tokens = len(self._processor.tokenizer(prompt.name).input_ids)
+        for prompt in query.prompts:
+            tokens = self._inputs.tokens(prompt.name)
             if tokens > limit:
                 message = f"the prompt {prompt.name!r} has {tokens} tokens, {limit} are allowed; shorten it"
                 raise WorkerError("prompt", message)
@@ -215,6 +250,22 @@ class Sam3:
         except torch.OutOfMemoryError as error:
             wanted = f"{self._memory_mib} MiB of GPU memory (SAM3_GPU_MEMORY_MIB)"
             raise WorkerError("memory", f"{wanted} are not enough, or are not free: {error}") from error
+
+
+def _fitted(query: Query, image: Features) -> Query:
+    """Return the query for its image, whose size is known only here where the query names it by its id."""
+    if query.mask_pixels is None:
+        return query
+    try:
+        return fitted(query, image.width, image.height, query.mask_pixels)
+    except PromptError as error:
+        raise WorkerError("prompt", str(error)) from error
+    except TooMuchWorkError as error:
+        raise WorkerError("work", str(error)) from error
+
+
+def _progress(query: Query, allowance: Allowance) -> str:
+    return f"{allowance.prompts} of {len(query.parts)} prompts were computed"
 
 
 def trunk_dtype(wanted: str, on_gpu: bool) -> torch.dtype:

@@ -1,9 +1,10 @@
 """SAM3's network in mixed precision: a trunk in half precision; heads, boxes, exemplars and scores in float32.
 
-The trunk (image and text encoder) has 96 % of the weights and of the work. Its matrices and convolutions are in half
-precision, everything between them in float32: the residual stream, normalisations, embeddings, positions. The heads
-compute boxes and scores from its features. Half precision would put both on a grid: 2 px (float16) or 15 px
-(bfloat16) of an image 4,000 px wide.
+The trunk (vision backbone, its neck, and text encoder) has 96 % of the weights and of the work. Its matrices and
+convolutions are in half precision, everything between them in float32: the residual stream, normalisations, embeddings,
+positions. The heads compute boxes and scores from its features, and the tracker, all of it in float32, masks of single
+objects. Half precision would put boxes and scores on a grid: 2 px (float16) or 15 px (bfloat16) of an image 4,000 px
+wide.
 """
 
 from collections.abc import Iterator, Mapping
@@ -18,18 +19,22 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput, Sam3ViTLayer, Sam3ViTRotaryEmbedding
 
 import gpu_memory
+from sam3_server.worker import tracker_weights
+from sam3_server.worker.features import Features, Levels
 from sam3_server.worker.masks import require_finite
 from sam3_server.worker.recent import Recent
+from sam3_server.worker.tracker import Tracker
 from sam3_server.worker.weights import Weights
 
 MATRICES = (nn.Linear, nn.Conv2d, nn.ConvTranspose2d)
 TEXTS = 256  # each embedding takes 32 KiB of the device
 LEVELS = 3  # of the image's features that the heads use; the trunk makes a fourth
-Levels = tuple[torch.Tensor, ...]
 
 
 class Network:
     """One model's network with its weights in host memory; `move` takes it to a device. `trunk` is the trunk's dtype.
+
+    `tracker` is None where the files have only a detector. Both use one backbone.
 
     Every method is to be called in inference mode.
     """
@@ -41,7 +46,10 @@ class Network:
         self._model = Sam3Model.from_pretrained(folder, dtype=stored, attn_implementation="sdpa").eval()
         self._model.requires_grad_(False)
         _compute_buffers(self._model)
-        self.weights = Weights(self._model, dict.fromkeys(_matrices(self._model), trunk), default=torch.float32)
+        tracker = tracker_weights.load(folder, self._model)
+        self.tracker = None if tracker is None else Tracker(tracker)
+        self._all = nn.ModuleList([self._model] if tracker is None else [self._model, tracker])
+        self.weights = Weights(self._all, dict.fromkeys(_matrices(self._model), trunk), default=torch.float32)
         self._device = "cpu"
         self._position: torch.Tensor | None = None
         self.texts: Recent[torch.Tensor] = Recent(TEXTS)
@@ -55,27 +63,41 @@ class Network:
     def move(self, device: gpu_memory.Device) -> None:
         """Take the network to a device; raises torch.OutOfMemoryError where it does not fit."""
         self.weights.move(device)
-        self._model.to(device.torch_device)  # only buffers are left to move
+        self._all.to(device.torch_device)  # only buffers are left to move
         self._device = device.torch_device
         if device.kind == "cuda":
             torch.backends.cudnn.allow_tf32 = False  # else float32 convolutions keep 10 bits of 23
 
-    def vision_features(self, pixels: torch.Tensor) -> Levels:
-        """Return the features of an image of shape (1, 3, height, width): three levels in the trunk's dtype.
+    def vision_features(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Return the backbone's output for an image of shape (1, 3, height, width): (1, channels, rows, columns).
 
         Raises:
             NonFiniteError: the numbers overflowed.
 
         """
+        backbone = self._model.vision_encoder.backbone
         with self._half():
-            features = self._model.get_vision_features(pixels.to(self._device))
-        levels = features.fpn_hidden_states[:LEVELS]
-        require_finite(*levels)
-        return tuple(levels)
+            hidden = backbone(pixels.to(self._device)).last_hidden_state
+        require_finite(hidden)
+        rows = pixels.shape[-2] // backbone.config.patch_size
+        grid: torch.Tensor = hidden.view(1, rows, hidden.shape[1] // rows, -1).permute(0, 3, 1, 2)
+        return grid
 
-    def as_float32(self, levels: Levels) -> Sam3VisionEncoderOutput:
-        """Return an image's features in float32, as the heads require them."""
-        wide = tuple(level.float() for level in levels)
+    def detector_levels(self, features: Features) -> Sam3VisionEncoderOutput:
+        """Return an image's features for the detector's heads, in float32. They are kept in the trunk's dtype.
+
+        Raises:
+            NonFiniteError: the numbers overflowed.
+
+        """
+        if features.levels is None:
+            assert features.hidden is not None
+            with self._half():
+                levels, _ = self._model.vision_encoder.neck(features.hidden)
+            require_finite(*levels[:LEVELS])
+            features.levels = levels[:LEVELS]
+            self._drop_used(features)
+        wide = tuple(level.float() for level in features.levels)
         if self._position is None:
             self._position = self._model.vision_encoder.neck.position_encoding(
                 wide[-1].shape, wide[-1].device, torch.float32
@@ -84,6 +106,38 @@ class Network:
         return Sam3VisionEncoderOutput(
             fpn_hidden_states=(*wide, wide[-1]), fpn_position_encoding=(self._position,) * (LEVELS + 1)
         )
+
+    def tracker_embeddings(self, features: Features) -> Levels:
+        """Return an image's embeddings for the tracker's heads, in float32. The model must have a tracker.
+
+        Raises:
+            NonFiniteError: the numbers overflowed.
+
+        """
+        if features.embeddings is None:
+            assert features.hidden is not None
+            assert self.tracker is not None
+            features.embeddings = self.tracker.embeddings(features.hidden)
+            self._drop_used(features)
+        return features.embeddings
+
+    def segment_object(
+        self, embeddings: Levels, prompt: Mapping[str, torch.Tensor], multimask: bool
+    ) -> tuple[torch.Tensor, float]:
+        """Return the mask of one object, as logits of shape (height, width), and its estimated IoU.
+
+        Raises:
+            NonFiniteError: the numbers overflowed.
+
+        """
+        assert self.tracker is not None
+        inputs = {name: tensor.to(self._device) for name, tensor in prompt.items()}
+        return self.tracker.segment(embeddings, inputs, multimask)
+
+    def _drop_used(self, features: Features) -> None:
+        """Free the backbone's output once every neck of this model has used it."""
+        if features.levels is not None and (features.embeddings is not None or self.tracker is None):
+            features.hidden = None
 
     def predict(self, image: Sam3VisionEncoderOutput, prompt: Mapping[str, torch.Tensor]) -> Any:
         """Return the model's raw output, in float32, for a prompt as its processor encodes it.

@@ -8,7 +8,7 @@ from pycocotools import mask as coco
 
 from sam3_server.worker import shapes
 from sam3_server.worker.instances import Instance, Instances
-from sam3_server.worker.protocol import Detection, Prompt, PromptResult, Query
+from sam3_server.worker.protocol import Detection, ObjectPrompt, Prompt, PromptResult, Query
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -17,7 +17,7 @@ Bools = npt.NDArray[np.bool_]
 def build_results(
     query: Query, found: list[Instances], width: int, height: int, check: Callable[[str], None] = lambda _: None
 ) -> tuple[list[PromptResult], str | None]:
-    """Return one result per prompt, and the content of a label file if it was requested.
+    """Return one result per prompt and per object, and the content of a label file if it was requested.
 
     `check` is called before each instance; what it raises ends the work.
     """
@@ -25,7 +25,7 @@ def build_results(
     every, done = sum(len(instances.found) for instances in kept), 0
     results: list[PromptResult] = []
     lines: list[str] = []
-    for prompt, instances in zip(query.prompts, kept, strict=True):
+    for prompt, instances in zip(query.parts, kept, strict=True):
         detections, labels = [], []
         for instance in instances.found:
             check(f"{done} of {every} instances were written")
@@ -46,7 +46,9 @@ def build_results(
     return results, "".join(lines) if query.labels else None
 
 
-def _convert(query: Query, prompt: Prompt, instance: Instance, width: int, height: int) -> tuple[Detection, str | None]:
+def _convert(
+    query: Query, prompt: Prompt | ObjectPrompt, instance: Instance, width: int, height: int
+) -> tuple[Detection, str | None]:
     outlined = instance.mask is not None and "polygon" in (query.form, query.labels)
     shape = shapes.outline(instance.mask) if outlined and instance.mask is not None else None
     detection = Detection(box=instance.box, score=instance.score)

@@ -8,7 +8,7 @@ from typing import Self, TypeVar
 from pydantic import BaseModel
 
 from residency.errors import LoadError, NotEnoughMemoryError, ServiceError
-from sam3_server.errors import InferenceError, PromptError, TooMuchWorkError
+from sam3_server.errors import InferenceError, NoTrackerError, PromptError, TooMuchWorkError, UnknownImageError
 from sam3_server.worker.encoder_client import EncoderClient
 from sam3_server.worker.peer import Peer
 from sam3_server.worker.protocol import (
@@ -98,7 +98,9 @@ class WorkerProcess:
         called. Cancelling the caller ends neither process.
 
         Raises:
-            PromptError: a prompt is too long.
+            PromptError: a prompt is too long, or not on the image.
+            UnknownImageError: the worker has no features of the image that the query names.
+            NoTrackerError: the model has no tracker weights, which the query needs.
             TooMuchWorkError: it took more than `seconds`.
             NotEnoughMemoryError: the image needs more memory than the worker may take.
             InferenceError: the model failed.
@@ -162,6 +164,10 @@ def _error(reply: Failed, failure: type[ServiceError]) -> ServiceError:
     match reply.reason:
         case "prompt":
             return PromptError(reply.message)
+        case "image":
+            return UnknownImageError(reply.message)
+        case "unsupported":
+            return NoTrackerError(reply.message)
         case "memory":
             return NotEnoughMemoryError(reply.message)
         case "work":

@@ -1,9 +1,8 @@
-"""The messages between server and worker over a socket pair, and between server and zygote over another.
+"""The messages between server and worker over a socket pair.
 
 A frame of a worker or of the encoder is two big-endian 32-bit lengths, a JSON message, and raw bytes: an image's
 pixels for the worker, what the model found on it from there to the encoder, and the answer on the way back. Each
-request gets one reply; a `Cancel` gets none, it only shortens the request before it. The zygote gets a `Setup` with a
-descriptor for each worker to fork.
+request gets one reply; a `Cancel` gets none, it only shortens the request before it.
 """
 
 import struct
@@ -13,12 +12,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 
 HEADER = struct.Struct("!II")
-MESSAGE_SIZE = 1 << 16  # no message to or from the zygote is longer
-Reason = Literal["prompt", "memory", "error", "work", "cancelled"]
+Reason = Literal["prompt", "image", "unsupported", "memory", "error", "work", "cancelled"]
 Box = tuple[float, float, float, float]
 Form = Literal["rle", "polygon", "box"]
 LabelForm = Literal["box", "polygon"]
 VISUAL = "visual"
+OBJECT = "object"
 
 
 class WorkerError(Exception):
@@ -37,27 +36,6 @@ class Setup(BaseModel):
     memory_mib: int
     cached_images: int
     log_level: str
-
-
-class ZygoteReady(BaseModel):
-    """The zygote's first message: the seconds that its imports took, and why it must not be forked, if so."""
-
-    seconds: float
-    unfit: str | None = None
-
-
-class Forked(BaseModel):
-    """The zygote has forked a worker, which is a child of the server."""
-
-    kind: Literal["forked"] = "forked"
-    pid: int
-
-
-class Refused(BaseModel):
-    """The zygote could not fork a worker."""
-
-    kind: Literal["refused"] = "refused"
-    message: str
 
 
 class Prepare(BaseModel):
@@ -96,19 +74,68 @@ class Prompt(BaseModel):
         return VISUAL if self.text is None else self.text
 
 
+class Mask(BaseModel):
+    """A mask in COCO's compressed run-length encoding, as pycocotools writes it."""
+
+    size: tuple[int, int]
+    counts: str
+
+
+class Point(BaseModel):
+    """A point in pixels on the object, or with `positive: false` on what does not belong to it."""
+
+    x: float
+    y: float
+    positive: bool = True
+
+
+class ObjectPrompt(BaseModel):
+    """One object to segment: by points, by a box around it (x1, y1, x2, y2), both in pixels.
+
+    `mask` is an earlier mask of it, of the image's size, which the points and the box improve. `multimask` lets the
+    model choose between three masks, for a prompt that may mean an object or a part of it.
+    """
+
+    points: list[Point] = []
+    box: Box | None = None
+    mask: Mask | None = None
+    multimask: bool
+    class_id: int = 0
+
+    @property
+    def name(self) -> str:
+        """What its result is called."""
+        return OBJECT
+
+
 class Query(BaseModel):
-    """What to find on one image, and in which form to return it.
+    """What to find on one image, and in which form to return it: instances of concepts, and single objects.
 
     Each prompt has at most `max_instances`, the best, and all prompts together at most `max_masks`. Of instances that
-    overlap by more than `nms_iou`, of any prompt, the best is returned.
+    overlap by more than `nms_iou`, of any prompt, the best is returned. A query without prompts and objects only has
+    the image's features computed. `image_id` names an image that the worker has features of; `mask_pixels` is then
+    the most pixels that all masks together may have, since only the worker knows the image's size.
     """
 
     prompts: list[Prompt]
+    objects: list[ObjectPrompt] = []
+    image_id: str | None = None
+    mask_pixels: int | None = None
     form: Form = "rle"
     labels: LabelForm | None = None
     max_instances: int
     max_masks: int | None = None
     nms_iou: float | None = None
+
+    @property
+    def parts(self) -> list[Prompt | ObjectPrompt]:
+        """What has a result: the prompts, then the objects."""
+        return [*self.prompts, *self.objects]
+
+    @property
+    def needs_tracker(self) -> bool:
+        """Whether the tracker is needed: features alone are computed for objects that are asked for later."""
+        return bool(self.objects) or not self.prompts
 
     @property
     def needs_masks(self) -> bool:
@@ -117,7 +144,10 @@ class Query(BaseModel):
 
 
 class Segment(BaseModel):
-    """Segment the image whose RGB pixels, row by row, follow as raw bytes, within so many seconds."""
+    """Segment the image whose RGB pixels, row by row, follow as raw bytes, within so many seconds.
+
+    No pixels follow where the query's `image_id` names the image; width and height are then 0.
+    """
 
     kind: Literal["segment"] = "segment"
     width: int
@@ -158,13 +188,6 @@ class Attached(BaseModel):
     allocated_mib: int
 
 
-class Mask(BaseModel):
-    """A mask in COCO's compressed run-length encoding, as pycocotools writes it."""
-
-    size: tuple[int, int]
-    counts: str
-
-
 class Detection(BaseModel):
     """One instance: box corners in pixels (x1, y1, x2, y2), score from 0 to 1, and its shape in the requested form.
 
@@ -194,10 +217,16 @@ class PromptResult(BaseModel):
 
 
 class Findings(BaseModel):
-    """What was found on an image of this upright size in pixels: one result per prompt, in the prompts' order."""
+    """What was found on an image of this upright size in pixels: one result per prompt, in the prompts' order.
+
+    One result per object follows.
+    """
 
     width: int
     height: int
+    image_id: str | None = Field(
+        None, description="names the image in further requests, as long as the server has its features"
+    )
     model_seconds: float = Field(description="seconds that the worker spent")
     results: list[PromptResult]
     yolo_labels: str | None = Field(None, description="the content of the image's label file, if it was requested")
@@ -240,11 +269,9 @@ class Encoded(BaseModel):
     kind: Literal["encoded"] = "encoded"
 
 
-ForkAnswer = Forked | Refused
 Request = Prepare | Attach | Segment | Encode | Cancel
 Reply = Prepared | Attached | Segmented | Encoded | Failed
 
-FORK_ANSWERS: TypeAdapter[ForkAnswer] = TypeAdapter(Annotated[ForkAnswer, Field(discriminator="kind")])
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])
 

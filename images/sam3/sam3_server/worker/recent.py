@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 Result = TypeVar("Result")
+KEY_BYTES = 32
 
 
 class Recent(Generic[Result]):
@@ -25,11 +26,17 @@ class Recent(Generic[Result]):
                 self._kept.popitem(last=False)
         return result, known
 
+    def get(self, key: bytes) -> Result | None:
+        """Return the result of a key, if it is kept."""
+        if key in self._kept:
+            self._kept.move_to_end(key)
+        return self._kept.get(key)
+
     def clear(self) -> None:
         """Remove all results, so that their memory can be used."""
         self._kept.clear()
 
 
 def image_key(width: int, pixels: bytearray) -> bytes:
-    """Return the key of an image of this width, by its RGB pixels."""
-    return hashlib.blake2b(pixels, salt=width.to_bytes(8, "big")).digest()
+    """Return the key of an image of this width, by its RGB pixels: only who has the image can know it."""
+    return hashlib.blake2b(pixels, digest_size=KEY_BYTES, salt=width.to_bytes(8, "big")).digest()

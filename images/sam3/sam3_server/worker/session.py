@@ -65,7 +65,7 @@ class Session:
         try:
             return self._serve(request, pixels, allowance)
         except WorkerError as error:
-            if error.reason not in ("work", "cancelled"):  # those leave nothing behind, and the features stay useful
+            if error.reason in ("memory", "error"):  # others leave nothing behind, and the features stay useful
                 self._recover()
             return self._failed(error.reason, str(error), allowance)
         except Exception as error:

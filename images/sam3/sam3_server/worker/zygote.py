@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import NoReturn
 
 from residency import linux, logs
-from sam3_server.worker.protocol import MESSAGE_SIZE, ForkAnswer, Forked, Refused, Setup, ZygoteReady
+from sam3_server.worker.protocol import Setup
 from sam3_server.worker.session import WORKER, run_worker
+from sam3_server.worker.zygote_protocol import MESSAGE_SIZE, ForkAnswer, Forked, Refused, ZygoteReady
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from typing import Self
 
 from residency import linux
-from sam3_server.worker.protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, Setup, ZygoteReady
+from sam3_server.worker.protocol import Setup
 from sam3_server.worker.spawn import ForkedProcess, Process, spawn_module, spawn_worker
+from sam3_server.worker.zygote_protocol import FORK_ANSWERS, MESSAGE_SIZE, ForkAnswer, Refused, ZygoteReady
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Python environments for the servers of the trainer's tests, each apart from the tests' own and made on first use."""
+"""Python environments for servers and clients of tests, each apart from the tests' own and made on first use."""
 
 import hashlib
 import os
@@ -10,8 +10,8 @@ from pathlib import Path
 from devcluster import paths
 
 
-def server_environment(name: str) -> Path:
-    """Return the environment of a server, installed from its locked requirements in `requirements/<name>.txt`."""
+def python_environment(name: str) -> Path:
+    """Return an environment, installed from its locked requirements in `requirements/<name>.txt`."""
     requirements = paths.REPOSITORY / "requirements" / f"{name}.txt"
     digest = hashlib.sha256(requirements.read_bytes()).hexdigest()[:12]
     folder = paths.cache() / f"{name}-{digest}"
