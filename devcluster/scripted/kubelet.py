@@ -10,6 +10,9 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 
 _PERIOD = 0.1
+_GPU = "gpurelay.dev/gpu"
+"""The label of training pods. Preparing pods have none."""
+_PREPARED = {"seconds": 1.0, "bytes": 0, "images": {"train": 3, "val": 1}}
 _EXIT_CODES = {"Completed": 0, "OutOfMemory": 12, "DatasetInvalid": 13, "Error": 1}
 
 
@@ -44,7 +47,9 @@ class ScriptedKubelet(Background):
 
     def _look(self) -> None:
         loaded = {uuid for uuid, resident in self._residents.items() if resident.loaded}
-        pods = {pod["metadata"]["name"]: pod for pod in self._world.training_pods()}
+        every = {pod["metadata"]["name"]: pod for pod in self._world.training_pods()}
+        pods = {name: pod for name, pod in every.items() if _GPU in pod["metadata"]["labels"]}
+        self._prepare({name: pod for name, pod in every.items() if name not in pods})
         self._watch([pod for pod in pods.values() if _is_live(pod)], loaded)
         for name in set(self._started) - set(pods):
             self._left[_job(name)] = self._time_left(name)
@@ -68,6 +73,14 @@ class ScriptedKubelet(Background):
             if len(names) > 1 or beside:
                 self.violations.append(f"{uuid}: {names}, resident {'loaded' if uuid in loaded else 'unloaded'}")
 
+    def _prepare(self, pods: Mapping[str, Object]) -> None:
+        """Start and end preparing pods, which have no GPU, at once."""
+        for name, pod in pods.items():
+            if pod["status"].get("phase", "Pending") == "Pending":
+                self._world.run_pod(name)
+            elif _is_live(pod):
+                self._world.end_pod(name, prepared=_PREPARED)
+
     def _end(self, name: str) -> None:
         reasons, attempt = self._ends.get(_job(name), ()), int(name.rsplit("-", 1)[1])
         reason = reasons[attempt - 1] if attempt <= len(reasons) else "Completed"
@@ -84,7 +97,7 @@ def _job(pod: str) -> str:
 
 
 def _gpu(pod: Object) -> str:
-    return str(pod["metadata"]["labels"]["gpurelay.dev/gpu"])
+    return str(pod["metadata"]["labels"][_GPU])
 
 
 def _shares(pod: Object) -> bool:

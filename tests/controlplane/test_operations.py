@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from devcluster.programs.operator import OperatorProcess
 from devcluster.scripted.kubelet import ScriptedKubelet
+from devcluster.scripted.manifests import Object
 from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
@@ -126,11 +127,16 @@ def play(jobs: Jobs, number: int, sequence: Sequence) -> None:
     assert jobs.observed(long)["spec"] == jobs.observed(short)["spec"]
 
 
+def _is_attempt_of(pod: Object, name: str) -> bool:
+    labels = pod["metadata"]["labels"]
+    return labels["gpurelay.dev/job"] == name and "gpurelay.dev/attempt" in labels
+
+
 def ending(world: World, name: str) -> dict[str, Any]:
     """Return how a job has ended, and what its last training pod was."""
     status = world.job(name)["status"]
     pods = sorted(
-        (pod for pod in world.training_pods() if pod["metadata"]["labels"]["gpurelay.dev/job"] == name),
+        (pod for pod in world.training_pods() if _is_attempt_of(pod, name)),
         key=lambda pod: int(pod["metadata"]["labels"]["gpurelay.dev/attempt"]),
     )
     return {

@@ -120,7 +120,7 @@ class _Generator:
             return _quantity
         kinds: dict[str, Callable[[Schema, str], Drawn]] = {
             "object": self._object, "array": self._array, "string": self._string,
-            "integer": self._integer, "boolean": lambda *_: st.booleans(),
+            "integer": self._integer, "number": self._number, "boolean": lambda *_: st.booleans(),
         }  # fmt: skip
         return kinds[schema["type"]](schema, path) if "type" in schema else _scalar
 
@@ -142,7 +142,7 @@ class _Generator:
     def _array(self, schema: Schema, path: str) -> Drawn:
         keys = schema.get("x-kubernetes-list-map-keys")
         unique = (lambda item: tuple(item[key] for key in keys)) if keys else None
-        least = 1 if self._leads_to(f"{path}[]") else 0
+        least = max(schema.get("minItems", 0), 1 if self._leads_to(f"{path}[]") else 0)
         return st.lists(self.of(schema["items"], f"{path}[]"), min_size=least, max_size=2, unique_by=unique)
 
     def _string(self, schema: Schema, path: str) -> Drawn:
@@ -156,6 +156,11 @@ class _Generator:
 
     def _integer(self, schema: Schema, path: str) -> Drawn:
         return st.integers(schema.get("minimum", 0), min(schema.get("maximum", 2**31 - 1), 2**31 - 1))
+
+    def _number(self, schema: Schema, path: str) -> Drawn:
+        """Draw hundredths."""
+        least, most = round(schema.get("minimum", 0) * 100), round(schema.get("maximum", 100) * 100)
+        return st.integers(least, most).map(lambda hundredths: hundredths / 100)
 
     def _leads_to(self, place: str) -> bool:
         rest = self._must.removeprefix(place)
@@ -172,12 +177,28 @@ def _pattern(schema: Schema) -> str:
 def _consistent(spec: Spec) -> Spec:
     """Settle what CEL rules and the API server's own checks demand of fields together."""
     spec = copy.deepcopy(spec)
+    _settle_label(spec)
     _settle_volumes(spec["dataset"], spec["output"])
     if spec.get("tracking", {}).get("wandb", {}).get("offline"):
         spec["output"].setdefault("persistentVolumeClaim", {"claimName": "results"})
     _settle_mode(spec)
     _settle_pod(spec.get("podTemplate", {}))
     return spec
+
+
+def _settle_label(spec: Spec) -> None:
+    """Leave out `dataset.label` where it means nothing, and give it what it needs."""
+    dataset = spec["dataset"]
+    if "label" not in dataset:
+        return
+    spec.pop("mode", None)
+    spec["task"] = spec["task"] if spec.get("task") in {"segment", "obb"} else "detect"
+    for name in ("uri", "sha256"):
+        dataset.pop(name, None)
+    spec["output"].setdefault("persistentVolumeClaim", {"claimName": "results"})
+    split = dataset["label"].get("split", {})
+    if split.get("val", 0.2) + split.get("test", 0.0) > 0.9:
+        split |= {"val": 0.5, "test": 0.25}
 
 
 def _settle_volumes(dataset: Spec, output: Spec) -> None:

@@ -14,7 +14,6 @@ PLACES = {
     "manifests/samples/complete.yaml": rf"image: gpu-relay/yolo:{_NUMBER}$",
     "manifests/samples/copy-pod.yaml": rf"image: gpu-relay/yolo:{_NUMBER} ",
     "manifests/samples/sam3-copy-pod.yaml": rf"image: gpu-relay/yolo:{_NUMBER} ",
-    "manifests/samples/label-photos.yaml": rf"image: gpu-relay/yolo:{_NUMBER} ",
     "manifests/residents/ollama.yaml": rf"image: gpu-relay/adapter:{_NUMBER} ",
     "docs/operations.md": rf"gpu-relay/yolo:{_NUMBER}",
     "docs/install.md": rf":{_NUMBER} ",

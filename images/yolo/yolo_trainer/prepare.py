@@ -35,6 +35,7 @@ from yolo_trainer.inputs.weights import (
 )
 from yolo_trainer.job import arguments
 from yolo_trainer.job.spec import Job
+from yolo_trainer.labelling.job_images import labelled
 from yolo_trainer.outputs import exports
 from yolo_trainer.outputs.finished_run import check_run, find_run
 from yolo_trainer.storage import backends
@@ -135,6 +136,8 @@ def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -
     """Find the data set, convert it where it has another format, and check it."""
     if fetched is not None:
         found = find_dataset(fetched.path, job.dataset.path, job.task)
+    elif job.dataset.label is not None:
+        found = labelled(job)
     else:
         assert job.dataset.path is not None, "a job has a path where it has no URI"
         found = dataset_on_volume(job.dataset.path, job.task)
@@ -149,7 +152,7 @@ def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -
         examined,
         other.described_by if other is not None else examined.dataset.source,
         found if found.is_dir() else found.parent,
-        users_own=fetched is None and other is None,
+        users_own=fetched is None and other is None and job.dataset.label is None,
     )
 
 

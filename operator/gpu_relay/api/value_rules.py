@@ -52,6 +52,12 @@ DURATION = _spelling_rule(
     (f"self.replace(' ', '').matches('^{_DURATION}$')", "'write ' + self.replace(' ', '')"),
     otherwise="write it in h, m, s or ms, for example 90s or 1h30m",
 )
+CLASS_NAME = _spelling_rule(
+    "self.matches('^[^ ](.*[^ ])?$')",
+    "is not the name of a class",
+    ("self.trim() != ''", "'write ' + self.trim()"),
+    otherwise="write one line, without spaces at its ends",
+)
 DATA_URI = _spelling_rule(
     "self.matches('^(https?|s3|gs)://[^/?#]+/.+$')",
     "cannot be fetched",

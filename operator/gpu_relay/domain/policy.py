@@ -31,9 +31,14 @@ class Policy:
     tolerations: tuple[Mapping[str, Any], ...] = ()
     """The tolerations of every training pod, by the site's pod template."""
     preparations: int = 2
-    """Jobs of one namespace that are prepared at the same time; 0 disables preparation."""
+    """Jobs of one namespace that are prepared at the same time; 0: only jobs whose images must be labelled."""
     request_timeout: float = 30.0
     """Seconds after which a request without an answer is given up."""
     stuck_after: float = 60.0
     grace_period: float = 60.0
     """Seconds that a training pod has for its checkpoint after SIGTERM."""
+
+    @property
+    def preparation_slots(self) -> int:
+        """Return how many jobs of a namespace are prepared at the same time: at least 1, for images without labels."""
+        return max(1, self.preparations)

@@ -30,9 +30,10 @@ def training_file(job: Job, lease: GpuLease, resident: Resident | None, step: Cr
     return _contents(job, step.attempt, step.batch) | {"gpu": gpu, "hold": hold}
 
 
-def preparing_file(job: Job) -> Contents:
-    """Return the job file of a preparation: the same job, without a GPU."""
-    return _contents(job, 1, job.spec.training.batch)
+def preparing_file(job: Job, label_server: str | None) -> Contents:
+    """Return the job file of a preparation: the same job, without a GPU, and with the server that labels its images."""
+    given: Contents = {} if label_server is None else {"labelServer": label_server}
+    return _contents(job, 1, job.spec.training.batch) | given
 
 
 def _contents(job: Job, attempt: int, batch: int | Literal["auto"]) -> Contents:
@@ -79,7 +80,8 @@ def _plain(tracking: Tracking) -> Contents:
 def _dataset(job: Job) -> Contents:
     dataset = job.spec.dataset
     if dataset.uri is None:
-        return {"path": _inside(DATA_MOUNT, dataset.path)}
+        label = {} if dataset.label is None else {"label": dataset.label.model_dump(by_alias=True)}
+        return {"path": _inside(DATA_MOUNT, dataset.path), **label}
     return {"uri": dataset.uri, "sha256": dataset.sha256, "path": dataset.path or None}
 
 

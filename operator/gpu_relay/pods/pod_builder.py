@@ -104,11 +104,12 @@ def preparing_pod(job: Job, number: int, place: Place, defaults: TrainerDefaults
         name=pod_name(job, number),
         command="prepare",
         labels={words.LABEL_PREPARATION: str(number)},
-        file=preparing_file(job),
+        file=preparing_file(job, place.label_server),
         resources=remove_gpu(trainer_resources(job, defaults.template), defaults.gpu_resource),
         env=[{"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}],
         affinity=affinity.node_affinity(place),
-        time_limit=defaults.preparation_timeout,
+        # SAM3 may be unloaded for hours while the images wait for it.
+        time_limit=defaults.preparation_timeout if job.spec.dataset.label is None else None,
     )
     return _pod(job, role, defaults)
 

@@ -44,6 +44,31 @@ def test_unknown_gpus_obstruct_only_unbound_pvcs() -> None:
     assert obstacle(replace(alone, pvcs=UNBOUND)) == Reason.PREPARATION_SKIPPED
 
 
+LABEL = {"persistentVolumeClaim": {"claimName": "data"}, "label": {"prompts": [{"text": "dent", "class": "dent"}]}}
+
+
+def labelling(node: str, *, loaded: bool) -> Candidate:
+    reported = report(uuid=f"GPU-{node}", loaded=loaded)
+    at = resident(reported, namespace="vision", uid=node, node=node, url=f"http://{node}:8000")
+    return Candidate(f"gpu-{node}", at, {})
+
+
+def test_a_loaded_resident_labels_images() -> None:
+    gpus = [labelling("resting", loaded=False), labelling("serving", loaded=True)]
+    found = find_place(job(dataset=LABEL), Surroundings(gpus, pvcs=BOUND), POLICY)
+    assert found == Place(("resting", "serving"), label_server="http://serving:8000")
+    unbound = find_place(job(dataset=LABEL), Surroundings(gpus[:1], pvcs=UNBOUND), POLICY)
+    assert unbound == Place(("resting",), required=True, label_server="http://resting:8000")
+    without = find_place(job(), Surroundings(gpus, pvcs=BOUND), POLICY)
+    assert isinstance(without, Place)
+    assert without.label_server is None
+
+
+def test_images_are_not_labelled_without_a_resident() -> None:
+    assert obstacle(Surroundings(pvcs=BOUND), dataset=LABEL) == Reason.RESIDENT_UNREACHABLE
+    assert obstacle(Surroundings(has_residents=False, pvcs=BOUND), dataset=LABEL) == Reason.RESIDENT_MISSING
+
+
 def test_a_missing_pvc_is_the_first_obstacle() -> None:
     missing = {**BOUND, "data": None}
     assert obstacle(Surroundings([gpu("small", total=4096)], pvcs=missing)) == Reason.VOLUME_CLAIM_MISSING

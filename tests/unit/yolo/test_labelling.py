@@ -14,12 +14,13 @@ from PIL import Image
 from yolo_trainer.errors import DatasetInvalidError
 from yolo_trainer.inputs import coco as coco_reader
 from yolo_trainer.inputs.labels import LabelRules, read_labels
+from yolo_trainer.job.labelling import SplitShares
 from yolo_trainer.labelling import checks, yolo_lines
 from yolo_trainer.labelling.agreement import review
 from yolo_trainer.labelling.coco_file import coco
 from yolo_trainer.labelling.dataset_folder import unique_names
 from yolo_trainer.labelling.findings import Box, FoundObject, ImageFindings, overlap, without_repeats
-from yolo_trainer.labelling.request import LabelRequest, SplitShares
+from yolo_trainer.labelling.request import LabelRequest
 from yolo_trainer.labelling.splits import difference_hash, groups_of, split_images
 
 CLASSES = ("scratch", "dent")

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job import arguments
 from yolo_trainer.job.document import read_document
+from yolo_trainer.job.labelling import Labelling, LabelPrompt, SplitShares
 from yolo_trainer.job.spec import DatasetReference, Gpu, Hold, Job, JobReference, Output, Training, Validation
 from yolo_trainer.job.tracking import Mlflow, Tracking, Wandb
 from yolo_trainer.suggestions import suggestion
@@ -19,6 +20,9 @@ from yolo_trainer.suggestions import suggestion
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
     "dataset": DatasetReference,
+    "dataset.label": Labelling,
+    "dataset.label.split": SplitShares,
+    "dataset.label.prompts": LabelPrompt,
     "training": Training,
     "validation": Validation,
     "output": Output,
@@ -59,5 +63,5 @@ def _sentence(details: ErrorDetails) -> str:
 
 def _fields(parents: list[str]) -> list[str]:
     """Return the field names of the part that `parents` lead to."""
-    part = _SECTIONS[".".join(parents)] if parents else Job
+    part = _SECTIONS[".".join(step for step in parents if not step.isdigit())] if parents else Job
     return [field.alias or name for name, field in part.model_fields.items()]

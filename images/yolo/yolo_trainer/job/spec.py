@@ -14,6 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from yolo_trainer.job.labelling import Labelling
 from yolo_trainer.job.tracking import Tracking
 from yolo_trainer.storage import backends
 from yolo_trainer.storage.archive import SUFFIXES, is_archive
@@ -49,6 +50,8 @@ class DatasetReference(_Section):
     path: Path | None = None
     uri: str | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
+    label: Labelling | None = None
+    """How the images at `path` get labels; None for a data set that has them."""
 
     @field_validator("uri")
     @classmethod
@@ -68,6 +71,8 @@ class DatasetReference(_Section):
     def _one_place(self) -> DatasetReference:
         if self.uri is None and self.path is None:
             raise ValueError("give path (a folder with data.yaml) or uri (an archive or a folder)")
+        if self.uri is not None and self.label is not None:
+            raise ValueError("label needs images at a path: leave uri out")
         if self.uri is None and self.sha256 is not None:
             raise ValueError("sha256 belongs to a uri: leave it out")
         if self.uri is not None and self.uri.endswith("/") and self.sha256 is not None:
@@ -167,6 +172,8 @@ class Job(_Section):
     gpu: Gpu = Gpu()
     hold: Hold | None = None
     tracking: Tracking | None = None
+    label_server: str | None = Field(default=None, pattern=r"^https?://")
+    """URL of the SAM3 server that labels the images; with `dataset.label`, a preparation has one."""
 
     @field_validator("resume_from")
     @classmethod
@@ -190,6 +197,8 @@ class Job(_Section):
             raise ValueError("mode Validate makes no exports: leave output.export out, or use mode Export")
         if self.mode != "Train" and (self.resume_from is not None or self.output.keep_checkpoint):
             raise ValueError(f"mode {self.mode} trains nothing: leave resumeFrom and output.keepCheckpoint out")
+        if self.dataset.label is not None and (self.mode != "Train" or self.task in ("classify", "pose")):
+            raise ValueError("dataset.label is for mode Train and the tasks detect, segment and obb")
         return self
 
     @model_validator(mode="after")

@@ -48,7 +48,7 @@ def write_dataset(request: LabelRequest, splits: Mapping[str, Sequence[ImageFind
             (output / folder / split).mkdir(parents=True)
         for each in findings:
             name = names[each.image]
-            _link(request.images / each.image, output / "images" / split / name)
+            _link(request.images / each.image, output / "images" / split / name, copy=request.copy_images)
             label = (output / "labels" / split / name).with_suffix(".txt")
             label.write_text(lines(each, request.task), encoding="utf-8")
         document = coco(findings, [names[each.image] for each in findings], request.classes)
@@ -96,9 +96,12 @@ def unique_names(images: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def _link(source: Path, target: Path) -> None:
-    """Link an image, which takes no room; copy it where the volume is another one, or has no links."""
+def _link(source: Path, target: Path, *, copy: bool) -> None:
+    """Give an image a hard link, which takes no room; on another volume, or one without links, copy or link to it."""
     with contextlib.suppress(OSError):
         os.link(source.resolve(), target)
         return
-    shutil.copyfile(source, target)
+    if copy:
+        shutil.copyfile(source, target)
+    else:
+        target.symlink_to(source.resolve())

@@ -7,47 +7,18 @@ import hashlib
 import json
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 
 from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job.document import read_document
+from yolo_trainer.job.labelling import LabelledTask, Labelling, LabelPrompt, SplitShares
 from yolo_trainer.suggestions import suggestion
 
-LabelledTask = Literal["detect", "segment", "obb"]
 
-
-class _Section(BaseModel):
-    """camelCase in the file, snake_case here; unknown fields are refused."""
-
-    model_config = ConfigDict(alias_generator=to_camel, extra="forbid", frozen=True)
-
-
-class LabelPrompt(_Section):
-    """Words for SAM3, and the class that their objects belong to. Several prompts may have one class."""
-
-    text: str = Field(min_length=1, max_length=512)
-    name: str = Field(alias="class", min_length=1, pattern=r"^\S(.*\S)?$")
-    threshold: float = Field(default=0.5, gt=0, lt=1)
-
-
-class SplitShares(_Section):
-    """The shares of the images in the splits besides `train`."""
-
-    val: float = Field(default=0.2, gt=0, lt=1)
-    test: float = Field(default=0.0, ge=0, lt=1)
-
-    @model_validator(mode="after")
-    def _leave_some(self) -> SplitShares:
-        if self.val + self.test > 0.9:
-            raise ValueError("val and test together leave less than a tenth to train on")
-        return self
-
-
-class LabelRequest(_Section):
+class LabelRequest(Labelling):
     """What to label. `images` is only read; `output` is a folder of its own."""
 
     images: Path
@@ -56,15 +27,11 @@ class LabelRequest(_Section):
     token_file: Path | None = None
     """File with the server's token for inference."""
     task: LabelledTask = "detect"
-    prompts: tuple[LabelPrompt, ...] = Field(min_length=1, max_length=1000)
-    split: SplitShares = SplitShares()
     seed: int = Field(default=0, ge=0)
-    second_pass: bool = True
-    """Ask for the mirrored image, too, and compare: twice the requests, and a score for each label."""
-    min_objects: int = Field(default=1, ge=1)
-    """Objects that each class needs."""
     parallel: int = Field(default=4, ge=1, le=64)
     """Images at the same time."""
+    copy_images: bool = True
+    """Where they cannot have hard links, copy the images; else link to them by their paths."""
 
     @field_validator("server")
     @classmethod
@@ -104,12 +71,16 @@ def load_request(path: Path) -> LabelRequest:
             is named.
 
     """
-    content = read_document(path, "the label file")
+    return checked_request(read_document(path, "the label file"), f"the label file {path}")
+
+
+def checked_request(content: Any, what: str) -> LabelRequest:
+    """Return a request with this content; ConfigInvalidError names every problem in `what`."""
     try:
         return LabelRequest.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(map(_sentence, error.errors()))
-        raise ConfigInvalidError(f"the label file {path} is not valid: {problems}") from error
+        raise ConfigInvalidError(f"{what} is not valid: {problems}") from error
 
 
 def _sentence(details: ErrorDetails) -> str:

@@ -16,8 +16,8 @@ from http.client import HTTPException
 from typing import Any
 
 from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError, TrainerError
+from yolo_trainer.job.labelling import LabelPrompt
 from yolo_trainer.labelling.findings import FoundObject, without_repeats
-from yolo_trainer.labelling.request import LabelPrompt
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from yolo_trainer.labelling.request import SplitShares
+from yolo_trainer.job.labelling import SplitShares
 
 _EDGE = 8
 _ALIKE = 6

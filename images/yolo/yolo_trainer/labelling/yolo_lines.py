@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from yolo_trainer.inputs.labels import LabelRules, first_problem
+from yolo_trainer.job.labelling import LabelledTask
 from yolo_trainer.labelling.findings import FoundObject, ImageFindings, Polygon
-from yolo_trainer.labelling.request import LabelledTask
 
 _BOX_COLUMNS = 5
 

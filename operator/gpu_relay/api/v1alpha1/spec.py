@@ -9,6 +9,7 @@ from gpu_relay.api.modes import FINISHED_OUTPUT, MODE_RULES, RESUME_RULES
 from gpu_relay.api.pod_template import PodTemplate
 from gpu_relay.api.schema import RULES, ApiType
 from gpu_relay.api.v1alpha1.gpu import Gpu
+from gpu_relay.api.v1alpha1.labelling import LABEL_RULES
 from gpu_relay.api.v1alpha1.storage import Dataset, Output
 from gpu_relay.api.v1alpha1.tracking import Tracking
 from gpu_relay.api.v1alpha1.training import Training, Validation
@@ -46,6 +47,7 @@ class YoloTrainingJobSpec(ApiType):
             + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom", "managedBy")]
             + MODE_RULES
             + RESUME_RULES
+            + LABEL_RULES
         }
     )
     mode: Literal["Train", "Validate", "Export"] | None = Field(

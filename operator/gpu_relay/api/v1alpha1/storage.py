@@ -4,6 +4,7 @@ from pydantic import ConfigDict, Field
 from pydantic.config import JsonDict
 
 from gpu_relay.api.schema import RULES, ApiType, object_name
+from gpu_relay.api.v1alpha1.labelling import Labelling
 from gpu_relay.api.value_rules import DATA_URI, RESULTS_URI, SHA256
 
 
@@ -34,6 +35,10 @@ class Dataset(ApiType):
                     "rule": "!has(self.sha256) || has(self.uri)",
                     "message": "dataset.sha256 needs dataset.uri: it is the checksum of the archive there",
                 },
+                {
+                    "rule": "!has(self.label) || has(self.persistentVolumeClaim)",
+                    "message": "dataset.label needs dataset.persistentVolumeClaim, with the images",
+                },
             ]
         }
     )
@@ -58,7 +63,13 @@ class Dataset(ApiType):
         default="",
         max_length=1024,
         description="A folder with a data set (`data.yaml`, or COCO JSON), or its YAML or `.ndjson` file, inside the "
-        "volume or archive. Default: the volume's root, or the folder of the archive that has a data set.",
+        "volume or archive. Default: the volume's root, or the folder of the archive that has a data set. With "
+        "`label`, a folder with images.",
+    )
+    label: Labelling | None = Field(
+        default=None,
+        description="SAM3 labels the images that have no labels while the job is prepared, and the job trains on the "
+        "result, which is in the output's folder `labelled`. Default: the data set has labels.",
     )
 
 

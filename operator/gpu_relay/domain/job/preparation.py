@@ -61,11 +61,12 @@ def is_due(job: Job, policy: Policy) -> bool:
     """True for a job that must be prepared before it may wait for a GPU.
 
     Without a PVC for the output, nothing of a preparation would outlive its pod. An attempt has prepared its job. A job
-    that can never run needs no preparation.
+    that can never run needs no preparation. Images are labelled even if the site leaves preparations to attempts: the
+    resident that labels them is unloaded during an attempt.
     """
     if job.status.attempts or job.status.phase not in _BEFORE_A_TURN:
         return False
-    if policy.preparations == 0 and not is_under_way(job):
+    if policy.preparations == 0 and job.spec.dataset.label is None and not is_under_way(job):
         return False
     if job.spec.output.persistent_volume_claim is None or objection(job) is not None:
         return False
@@ -107,8 +108,8 @@ def _begin(view: PreparationView, last: Preparation | None) -> Decision:
         return _obstructed(view, last, *view.obstacle)
     if not view.may_begin:
         message = (
-            f"{view.policy.preparations} other jobs are being prepared in namespace {job.key.namespace}; this one is "
-            "prepared after them"
+            f"{view.policy.preparation_slots} other jobs are being prepared in namespace {job.key.namespace}; "
+            "this one is prepared after them"
         )
         return Decision(job=job, status=status.preparing(job, view.now, Reason.WAITING_TO_PREPARE, message))
     number = last.number + 1 if last else 1

@@ -20,6 +20,8 @@ class Place:
 
     nodes: tuple[str, ...] = ()
     required: bool = False
+    label_server: str | None = None
+    """URL of the resident that labels the job's images; None for a job with labels."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,8 @@ class Obstacle:
 def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle:
     """Return where the preparing pod of a job may run, or what prevents its creation.
 
-    An unknown GPU is an obstacle only if a PVC would be bound to some node before it is known.
+    An unknown GPU is an obstacle only if a PVC would be bound to some node before it is known, and no GPU at all only
+    for a job whose images a resident must label.
     """
     for name, pvc in seen.pvcs.items():
         if pvc is None:
@@ -57,17 +60,30 @@ def find_place(job: Job, seen: Surroundings, policy: Policy) -> Place | Obstacle
     if seen.gpus and not suits and seen.all_reported:
         sentences = dict.fromkeys(map(str, misfits.values()))
         return Obstacle(Reason.NO_GPU_FITS, f"no GPU suits this job: {'; '.join(sentences)}")
+    server = _label_server(job, [each for each in seen.gpus if misfits[each.gpu] is None] or seen.gpus)
+    if job.spec.dataset.label is not None and server is None:
+        reason = Reason.RESIDENT_UNREACHABLE if seen.has_residents else Reason.RESIDENT_MISSING
+        return Obstacle(reason, "no resident has reported its GPU, and one with SAM3 must label the images")
     unbound = [name for name, pvc in seen.pvcs.items() if pvc is not None and not pvc.bound]
     if not unbound:
-        return Place(suits or _nodes(seen.gpus))
+        return Place(suits or _nodes(seen.gpus), label_server=server)
     if suits:
-        return Place(suits, required=True)
+        return Place(suits, required=True, label_server=server)
     unbound_pvc = (
         f"PersistentVolumeClaim {unbound[0]} is unbound, and a preparing pod could bind it to a node without a GPU"
     )
     if seen.has_residents:
         return Obstacle(Reason.RESIDENT_UNREACHABLE, f"no resident has reported its GPU yet; {unbound_pvc}")
     return Obstacle(Reason.PREPARATION_SKIPPED, f"no node with a GPU is known, as there is no resident; {unbound_pvc}")
+
+
+def _label_server(job: Job, gpus: Iterable[Candidate]) -> str | None:
+    """Return the URL of a resident that labels a job's images, a loaded one if there is one; None if none is needed."""
+    if job.spec.dataset.label is None:
+        return None
+    residents = [each.resident for each in gpus if each.resident is not None]
+    loaded = [each for each in residents if each.report is not None and each.report.model_loaded]
+    return next((each.url for each in (*loaded, *residents)), None)
 
 
 def _nodes(gpus: Iterable[Candidate]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, po
     for job in jobs:
         by_namespace.setdefault(job.key.namespace, []).append(job)
     for mine in by_namespace.values():
-        free = policy.preparations - _slots_taken(mine, policy)
+        free = policy.preparation_slots - _slots_taken(mine, policy)
         for job in sorted((job for job in mine if not is_under_way(job)), key=queue_key):
             if job.key.uid in obstructed or pause(job, now, policy) > 0:
                 shares[job.key.uid] = None
@@ -36,4 +36,4 @@ def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, po
 def _slots_taken(jobs: Iterable[Job], policy: Policy) -> int:
     records = [job.status.preparation for job in jobs if is_under_way(job) and not job.spec.suspend]
     failing = sum(record is not None and record.failing_since is not None for record in records)
-    return len(records) - min(failing, policy.preparations)
+    return len(records) - min(failing, policy.preparation_slots)
