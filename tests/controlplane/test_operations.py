@@ -20,6 +20,7 @@ from devcluster.scripted.resident import ScriptedResident
 from devcluster.scripted.world import World
 from devcluster.waiting import eventually
 from tests.support import specs
+from tests.support.consistent_specs import Spec
 
 SEARCH = os.environ.get("OPERATIONS", "")
 ROUNDS = int(SEARCH or 2)
@@ -29,7 +30,7 @@ TOGETHER = 3
 ENDS = frozenset({"Succeeded", "Failed", "Suspended"})
 PATCH = {"Content-Type": "application/json-patch+json"}
 ELSEWHERE = frozenset({"nodeSelector", "serviceAccountName"})
-Sequence = tuple[specs.Spec, list[specs.Spec], specs.Spec, list[specs.Spec], specs.Spec]
+Sequence = tuple[Spec, list[Spec], Spec, list[Spec], Spec]
 """A, what is forbidden after it, B, what is forbidden after that, C."""
 
 
@@ -45,7 +46,7 @@ def sequences(draw: st.DrawFn) -> Sequence:
     )  # fmt: skip
 
 
-def _runs_here(spec: specs.Spec) -> specs.Spec:
+def _runs_here(spec: Spec) -> Spec:
     """Leave out what would have a job wait for another GPU or controller, a resident that rests, or an account."""
     gpu = {name: spec["gpu"][name] for name in ("sharing", "yieldToResident") if name in spec["gpu"]}
     template = {name: value for name, value in spec.get("podTemplate", {}).items() if name not in ELSEWHERE}
@@ -65,13 +66,13 @@ class Jobs:
         self._world = world
         self._path = f"/apis/gpurelay.dev/v1alpha1/namespaces/{world.namespace}/yolotrainingjobs"
 
-    def create(self, name: str, spec: specs.Spec) -> str:
+    def create(self, name: str, spec: Spec) -> str:
         """Create a job; return why the API server refuses it, or nothing."""
         self._furnish(spec)
         body = {"apiVersion": "gpurelay.dev/v1alpha1", "kind": "YoloTrainingJob", "metadata": {"name": name}}
         return _refusal(self._world.api.post(self._path, json={**body, "spec": spec}))
 
-    def update(self, name: str, spec: specs.Spec) -> str:
+    def update(self, name: str, spec: Spec) -> str:
         """Replace a job's whole spec by a valid one; return why the API server refuses it, or nothing."""
         self._furnish(spec)
         return self.replace(name, spec)
@@ -81,7 +82,7 @@ class Jobs:
         patch = json.dumps([{"op": "replace", "path": "/spec", "value": spec}])
         return _refusal(self._world.api.patch(f"{self._path}/{name}", content=patch, headers=PATCH))
 
-    def _furnish(self, spec: specs.Spec) -> None:
+    def _furnish(self, spec: Spec) -> None:
         """Create what a spec refers to: a job waits for a PVC or a ServiceAccount that does not exist."""
         namespace = f"/api/v1/namespaces/{self._world.namespace}"
         size = {"resources": {"requests": {"storage": "1Gi"}}}

@@ -16,7 +16,6 @@ from PIL import Image
 
 import gpu_memory
 from devcluster.programs import sam3
-from devcluster.programs.trainer import Attempt
 from devcluster.scripted.segmenter import COLOURS, Errors, ScriptedSegmenter, draw_image
 from devcluster.waiting import eventually
 from yolo_trainer.errors import Reason
@@ -255,39 +254,6 @@ def test_an_unreadable_image_is_named(photos: Path, segmenter: ScriptedSegmenter
     (photos / "broken.jpg").write_bytes(b"no image")
     assert "broken.jpg: not an image" in finished(start(segmenter.url), INVALID_DATA)
     assert not segmenter.asked
-
-
-def _ended(folder: Path, command: str, job: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    attempt = Attempt(folder, job, command=command, TMPDIR=str(folder))
-    code = attempt.process.wait(120)
-    return code, json.loads(attempt.word_file.read_text())
-
-
-def test_a_preparation_labels_and_an_attempt_does_not(
-    photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter
-) -> None:
-    draw(photos, 10)
-    before = {file.name: file.stat().st_mtime_ns for file in photos.iterdir()}
-    job = {
-        "job": {"namespace": "vision", "name": "words", "uid": "uid-1"},
-        "model": "yolo26n.yaml",
-        "dataset": {"path": str(photos), "label": {"prompts": PROMPTS, "secondPass": False}},
-        "training": {"epochs": 1, "imageSize": 64, "args": {"workers": 0, "plots": False}},
-        "output": {"path": str(tmp_path / "output")},
-    }
-    code, said = _ended(tmp_path / "alone", "prepare", job)
-    assert (code, said["reason"]) == (INVALID_FILE, "ConfigInvalid")
-    assert "labelServer is missing" in said["message"]
-    code, said = _ended(tmp_path / "first", "prepare", {**job, "labelServer": segmenter.url})
-    assert (code, said["prepared"]["images"]) == (0, {"train": 8, "val": 2})
-    assert segmenter.asked.total() == 10
-    code, _ = _ended(tmp_path / "second", "run", job)
-    assert code == 0
-    assert segmenter.asked.total() == 10
-    assert {file.name: file.stat().st_mtime_ns for file in photos.iterdir()} == before
-    labelled = tmp_path / "output" / "labelled"
-    assert len(list(labelled.glob("images/*/*"))) == len(list(labelled.glob("labels/*/*.txt"))) == 10
-    assert (tmp_path / "output" / "weights" / "best.pt").is_file()
 
 
 def test_a_real_sam3_server_labels(photos: Path, tmp_path: Path, start: Start) -> None:

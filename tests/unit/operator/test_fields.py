@@ -12,6 +12,7 @@ from gpu_relay.domain.quantities import duration, memory_mib
 from gpu_relay.pods.pod_builder import TrainerDefaults, training_pod
 from tests.support import specs
 from tests.support.builders import job, lease, report, resident
+from tests.support.consistent_specs import Spec
 
 DECISIONS = {
     "priority", "preemptible", "suspend", "managedBy", "backoffLimit", "activeDeadlineSeconds",
@@ -23,7 +24,7 @@ LEAVES = dict(specs.leaves())
 LEASE, RESIDENT = lease(), resident(report())
 
 
-def pod_of(spec: specs.Spec) -> dict[str, Any]:
+def pod_of(spec: Spec) -> dict[str, Any]:
     one = job(**spec)
     step = CreatePod(1, next_batch(one))
     pod = training_pod(one, LEASE, RESIDENT, step, TrainerDefaults("gpu-relay/yolo", "nvidia.com/gpu", 60))
@@ -49,7 +50,7 @@ def test_it_reaches_the_pod_unless_the_operator_itself_goes_by_it(path: str) -> 
     assert (pods[0] == pods[1]) == (path in DECISIONS)
 
 
-def two_values(path: str) -> tuple[specs.Spec, Any]:
+def two_values(path: str) -> tuple[Spec, Any]:
     """Return a spec with a value at a place, and another value for it."""
     found = []
     for spec in specs.draw(specs.specs(must=path), 1, 6):
