@@ -23,4 +23,5 @@ group uv --constraints requirements/dev.txt
 group s3-server
 group mlflow-server
 group inference-sdk
+group label-studio-ml
 group publish
