@@ -18,7 +18,7 @@ class Range:
 
     name: str
     unit: str
-    on: tuple[str, ...]
+    devices: tuple[str, ...]
     min: float | None = None
     max: float | None = None
 
@@ -41,7 +41,7 @@ def read_ranges(path: Path = SPEC) -> list[Range]:
 
     """
     entries: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    ranges = [Range(**{**entry, "on": tuple(entry["on"])}) for entry in entries]
+    ranges = [Range(**{**entry, "devices": tuple(entry["devices"])}) for entry in entries]
     for each in ranges:
         if each.min is None and each.max is None:
             raise ValueError(f"{path.name}: {each.name}: set min, max or both")
@@ -54,5 +54,5 @@ def beyond(ranges: Iterable[Range], figures: Sequence[Figure], kind: str) -> lis
     A figure that was not measured has no sentence here: its part is reported as failed or skipped.
     """
     measured = {figure.name: figure for figure in figures}
-    applicable = (each for each in ranges if kind in each.on and each.name in measured)
+    applicable = (each for each in ranges if kind in each.devices and each.name in measured)
     return [problem for each in applicable if (problem := each.problem(measured[each.name]))]

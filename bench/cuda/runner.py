@@ -62,9 +62,8 @@ def run_parts(
     for index, part in enumerate(parts):
         share = (deadline - now()) / (len(parts) - index)
         if share < SHORTEST_SECONDS:
-            yield Outcome(
-                part, State.SKIPPED, error=f"no time is left for it; allow more with --minutes ({share:.0f} s)"
-            )
+            error = f"{max(share, 0):.0f} s are left for it; allow more with --minutes"
+            yield Outcome(part, State.SKIPPED, error=error)
             continue
         yield _run(part, stage, command(part), share)
 
@@ -87,7 +86,11 @@ def _run(part: str, stage: Stage, command: Sequence[str], seconds: float) -> Out
     taken = time.monotonic() - began
     if code == 0:
         return Outcome(part, State.MEASURED, figures, seconds=taken)
-    reason = f"its share of {seconds:.0f} s is over; allow more with --minutes" if code is None else f"exit code {code}"
+    reason = (
+        f"it took more than its share of {seconds:.0f} s; allow more with --minutes"
+        if code is None
+        else f"exit code {code}"
+    )
     return Outcome(part, State.FAILED, figures, f"{reason}\n{_last_lines(log)}", taken)
 
 
