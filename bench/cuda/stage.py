@@ -15,7 +15,7 @@ from devcluster.programs.trainer import Attempt
 from gpu_memory import Ledger
 
 T4_FREE_MIB = 15_360 - 450
-PASSED_ON = ("CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH", "HOME")
+PASSED_ON = ("CUDA_VISIBLE_DEVICES", "HOME", "LD_LIBRARY_PATH", "PYTHONPATH")
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,9 @@ class Stage:
     @contextmanager
     def server(self, **settings: str) -> Iterator[Server]:
         """Run a SAM3 server for the length of a `with` block."""
-        server = start_server(self.folder, self.model, self.sizes.server_mib, settings, self.ledger)
+        server = start_server(
+            self.folder, self.model, self.sizes.server_mib, {**self.environment, **settings}, self.ledger
+        )
         try:
             yield server
         finally:
