@@ -69,7 +69,7 @@ def run_parts(
 
 
 def _run(part: str, stage: Stage, command: Sequence[str], seconds: float) -> Outcome:
-    printed, log = stage.folder / f"{part}.figures", stage.folder / f"{part}.log"
+    printed, log = stage.folder / f"{part}.figures", stage.log_of(part)
     began = time.monotonic()
     with printed.open("w") as out, log.open("w") as errors:
         process = subprocess.Popen(

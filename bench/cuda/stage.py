@@ -79,6 +79,10 @@ class Stage:
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         return passed | (self.ledger.environment if self.ledger else {})
 
+    def log_of(self, part: str) -> Path:
+        """Return the file that has what a part and its programs write to standard error."""
+        return self.folder / f"{part}.log"
+
     @contextmanager
     def server(self, **settings: str) -> Iterator[Server]:
         """Run a SAM3 server for the length of a `with` block."""
