@@ -6,7 +6,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo try try-env try-down test test-fast test-unit test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release environment down
+.PHONY: help demo try try-env try-down test test-fast test-unit test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release environment cuda-wheels down
 
 PYTHON ?= python3
 CACHE := $(or $(GPU_RELAY_CACHE),$(or $(XDG_CACHE_HOME),$(HOME)/.cache)/gpu-relay)
@@ -20,7 +20,7 @@ PYTEST := $(PY) -m pytest --quiet
 
 help:
 	@sed -n 's/^# //p' Makefile
-	@echo "also: test-fast test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release down"
+	@echo "also: test-fast test-mutants test-controlplane test-faults test-e2e test-docs lint docs crds chart tour lock images sbom release cuda-wheels down"
 
 demo: environment
 	@$(PY) -m demo
@@ -102,6 +102,12 @@ DOWNLOADS ?=
 OUT ?= dist
 release: environment $(PUBLISH)/.complete
 	@$(PY) -m tools.release $(VERSION) $(if $(IMAGES),--images) --registry $(REGISTRY) $(if $(DOWNLOADS),--downloads $(DOWNLOADS)) --output $(OUT) --hatchling $(PUBLISH)/bin/hatchling
+
+# What `python -m bench.cuda` needs on a GPU machine without a network, at most 60 MiB: docs/performance.md.
+CUDA_PYTHON ?= 3.12
+CUDA_WHEELS ?= $(CACHE)/cuda-wheels
+cuda-wheels: environment
+	@$(PY) -m bench.cuda.wheels $(CUDA_WHEELS) --python $(CUDA_PYTHON)
 
 tour: environment
 	@$(PY) -m devcluster prepare --node none

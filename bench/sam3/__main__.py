@@ -4,9 +4,6 @@ Without `--model` it makes a full-size model with random weights first (840 M pa
 """
 
 import argparse
-import json
-import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import Any
 
 import gpu_memory
 from bench.sam3 import abandoned, ballast, clicks, hostile, lifecycle, traffic
+from bench.sam3.processes import child, make_full_size, start_server
 from bench.sam3.report import Report
 from demo.sam3 import photograph
 from devcluster.programs.sam3 import TOKEN, Server, tiny_model
@@ -52,7 +50,7 @@ def _measure_model(folder: Path, options: argparse.Namespace, device: str, repor
     """Measure what needs a server with the model, and return the model's folder."""
     parts, model = set(options.parts), options.model or folder / "model"
     if WITH_THE_MODEL & parts and not options.model:
-        _full_size(model, "float16" if device != "cpu" else "float32")
+        make_full_size(model, "float16" if device != "cpu" else "float32")
     if SERVED & parts:
         server = _server(folder, model, options, device)
         try:
@@ -105,24 +103,13 @@ def _device() -> str:
         return "cpu"
 
 
-def _full_size(folder: Path, dtype: str) -> None:
-    subprocess.run([sys.executable, "-m", "bench.sam3.full_size", str(folder), "--dtype", dtype], check=True)
-
-
 def _server(folder: Path, model: Path, options: argparse.Namespace, device: str, cached_images: int = 0) -> Server:
-    """Start a server. By default it caches no image: every request is to pay for its own."""
-    token_file = folder / "token"
-    token_file.write_text(TOKEN)
     settings = {
-        "SAM3_GPU_MEMORY_MIB": "0" if device == "cpu" else str(options.gpu_memory_mib),
         "SAM3_CACHED_IMAGES": str(cached_images),
-        "SAM3_MAX_IN_FLIGHT": "64",
-        "SAM3_LOAD_TIMEOUT": "3600",
-        "SAM3_REQUEST_TIMEOUT": "3600",
         "SAM3_LOG_LEVEL": options.log_level,
         "OMP_NUM_THREADS": str(options.threads),
     }
-    return Server(None, model, token_file, settings, lifecycle.PATIENCE)
+    return start_server(folder, model, 0 if device == "cpu" else options.gpu_memory_mib, settings)
 
 
 def _measure_server(server: Server, model: Path, options: argparse.Namespace, report: Report) -> None:
@@ -135,7 +122,7 @@ def _measure_server(server: Server, model: Path, options: argparse.Namespace, re
         _report_lifecycle(report, lifecycle.measure(server, options.rounds))
     if "traffic" in options.parts:
         count = max(1, options.images // 4)
-        plain = _child("bench.sam3.plain", str(model), str(image), str(count), "0.5")
+        plain = child("bench.sam3.plain", str(model), str(image), str(count), "0.5")
         rows = [
             traffic.measure(server.url, image, clients, max(options.images, clients)) for clients in options.clients
         ]
@@ -211,14 +198,14 @@ def _report_lifecycle(report: Report, seen: lifecycle.Lifecycle) -> None:
 
 
 def _measure_memory(report: Report, count: int) -> None:
-    chunked, stock = (_child("bench.sam3.memory", way, *IMAGE_SIZE, str(count)) for way in ("chunked", "stock"))
+    chunked, stock = (child("bench.sam3.memory", way, *IMAGE_SIZE, str(count)) for way in ("chunked", "stock"))
     report.figures["memory"] = {"chunked": chunked, "stock": stock}
     what = f"post-processing {count} instances at {' x '.join(IMAGE_SIZE)} adds"
     report.add(what, _mib(chunked), f"stock {_mib(stock)}")
 
 
 def _measure_boxes(report: Report, model: Path, memory_mib: int, dtypes: list[str]) -> None:
-    rows = [_child("bench.sam3.boxes", str(model), str(photograph()), str(memory_mib), dtype) for dtype in dtypes]
+    rows = [child("bench.sam3.boxes", str(model), str(photograph()), str(memory_mib), dtype) for dtype in dtypes]
     report.figures["boxes"] = rows
     for row in filter(None, rows):
         off = f"median {row['median_px']:.2f} px, at most {row['max_px']:.1f} px"
@@ -228,14 +215,6 @@ def _measure_boxes(report: Report, model: Path, memory_mib: int, dtypes: list[st
 
 def _mib(figures: dict[str, Any] | None) -> str:
     return "killed for want of memory" if figures is None else f"{figures['added_mib']:,} MiB"
-
-
-def _child(module: str, *words: str) -> Any:
-    """Run a measurement in a process of its own; None when it ran out of memory."""
-    ended = subprocess.run(
-        [sys.executable, "-m", module, *words], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, check=False
-    )
-    return json.loads(ended.stdout.splitlines()[-1]) if ended.returncode == 0 else None
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Confines a larger CUDA card to a smaller one's memory, and asks the question that this project began with.
 
 Does a training of `training_mib` get its memory beside a plain loop with the stock post-processing, beside this server,
-and after an unload? All are real allocations on the device, in processes of their own:
+and after an unload? All are real allocations on the device (on a simulated GPU, bookings), in processes of their own:
 `python -m bench.sam3.ballast SECONDS MIB` takes memory, says so, and keeps it.
 """
 
@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,17 +99,32 @@ def _command(seconds: int, mib: int) -> list[str]:
 
 def main() -> None:
     """Take memory and keep it, or end with the exit code that stands for out of memory."""
+    seconds, mib = int(sys.argv[1]), int(sys.argv[2])
+    with ExitStack() as kept:
+        try:
+            kept.enter_context(_taken(mib))
+        except (MemoryError, RuntimeError) as error:
+            import torch
+
+            if not isinstance(error, MemoryError | torch.OutOfMemoryError):
+                raise
+            print(error, file=sys.stderr)
+            sys.exit(OUT_OF_MEMORY)
+        print("taken", flush=True)
+        time.sleep(seconds)
+
+
+@contextmanager
+def _taken(mib: int) -> Iterator[None]:
+    if gpu_memory.computes_on_host():
+        with gpu_memory.open_device().reserve(mib):
+            yield
+        return
     import torch
 
-    seconds, mib = int(sys.argv[1]), int(sys.argv[2])
-    try:
-        kept = torch.empty(mib * MIB, dtype=torch.uint8, device="cuda").fill_(1)
-        torch.cuda.synchronize()
-    except torch.OutOfMemoryError as error:
-        print(error, file=sys.stderr)
-        sys.exit(OUT_OF_MEMORY)
-    print("taken", flush=True)
-    time.sleep(seconds)
+    kept = torch.empty(mib * MIB, dtype=torch.uint8, device="cuda").fill_(1)
+    torch.cuda.synchronize()
+    yield
     del kept
 
 

@@ -74,10 +74,17 @@ class Sam3:
         """
         began = time.monotonic()
         with self._explained():
-            self._move()
+            self._open_device()
+            opened = time.monotonic()
+            self._network.move(self._device)
+        moved = time.monotonic()
         self._run_probe()
+        ended = time.monotonic()
         return Attached(
-            seconds=time.monotonic() - began,
+            seconds=ended - began,
+            context_seconds=opened - began,
+            copy_seconds=moved - opened,
+            probe_seconds=ended - moved,
             device=self._device.kind,
             dtype=self._trunk(),
             allocated_mib=self._device.allocated_mib(),
@@ -131,13 +138,15 @@ class Sam3:
             torch.cuda.synchronize()
             torch.cuda.empty_cache()
 
-    def _move(self) -> None:
-        if self._memory_mib:
-            self._device = gpu_memory.open_device()
-            if self._device.kind == "cpu":
-                raise WorkerError("error", "no GPU was found; set SAM3_GPU_MEMORY_MIB=0 to compute on the CPU")
-            self._reserved.enter_context(self._device.reserve(self._memory_mib))
-        self._network.move(self._device)
+    def _open_device(self) -> None:
+        if not self._memory_mib:
+            return
+        self._device = gpu_memory.open_device()
+        if self._device.kind == "cpu":
+            raise WorkerError("error", "no GPU was found; set SAM3_GPU_MEMORY_MIB=0 to compute on the CPU")
+        self._reserved.enter_context(self._device.reserve(self._memory_mib))
+        if self._device.kind == "cuda":
+            torch.cuda.synchronize()  # creates the context, which the copy would create otherwise
 
     def _switch_to_float32(self) -> None:
         """Replace a network whose numbers overflowed by one in float32, if SAM3_DTYPE allows it.

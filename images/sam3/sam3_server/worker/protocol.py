@@ -179,10 +179,16 @@ class Prepared(BaseModel):
 
 
 class Attached(BaseModel):
-    """The model is on the device, its trunk in `dtype`, and has passed a probe inference."""
+    """The model is on the device, its trunk in `dtype`, and has passed a probe inference.
+
+    `seconds` has three parts: to open the device and its context, to copy the weights there, and to answer the probe.
+    """
 
     kind: Literal["attached"] = "attached"
     seconds: float
+    context_seconds: float = 0.0
+    copy_seconds: float = 0.0
+    probe_seconds: float = 0.0
     device: str
     dtype: str
     allocated_mib: int

@@ -1,0 +1,20 @@
+"""The parts of a run. Each module has `measure`, which yields a part's figures as it has them."""
+
+from collections.abc import Callable, Iterator
+
+from bench.cuda.figures import Figure
+from bench.cuda.parts import boxes, handover, image_memory, model, standby, throughput, trainer
+from bench.cuda.stage import Stage
+
+Measure = Callable[[Stage], Iterator[Figure]]
+
+PARTS: dict[str, Measure] = {
+    "model": model.measure,
+    "handover": handover.measure,
+    "standby": standby.measure,
+    "trainer": trainer.measure,
+    "boxes": boxes.measure,
+    "image-memory": image_memory.measure,
+    "throughput": throughput.measure,
+}
+"""In the order in which they run. The model comes first: most of the others read it."""
