@@ -1,8 +1,8 @@
 """Runs the parts one after the other, each in a process of its own, within a number of seconds.
 
 The seconds that are left are divided between the parts that are left, by their weights, so what one does not use is
-there for the next ones. A part that exceeds its share is ended with everything that it has started. What it printed until then
-counts.
+there for the next ones. A part that exceeds its share is ended with everything that it has started. What it printed
+until then counts.
 """
 
 import os
