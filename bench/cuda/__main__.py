@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import gpu_memory
-from bench.cuda.parts import PARTS
+from bench.cuda.parts import PARTS, WEIGHTS
 from bench.cuda.ranges import beyond, read_ranges
 from bench.cuda.report import show, write
 from bench.cuda.runner import Outcome, State, command_of, run_parts
@@ -41,7 +41,7 @@ def main() -> None:
 def _outcomes(stage: Stage, parts: list[str], deadline: float) -> Iterator[Outcome]:
     stage_file = stage.folder / "stage.json"
     stage.write(stage_file)
-    chosen = [part for part in PARTS if part == "model" or part in parts or not parts]
+    chosen = {part: weight for part, weight in WEIGHTS.items() if part == "model" or part in parts or not parts}
     for outcome in run_parts(chosen, stage, command_of(stage_file), deadline):
         print(f"{outcome.part}: {outcome.state}, {outcome.seconds:.0f} s", file=sys.stderr, flush=True)
         yield outcome

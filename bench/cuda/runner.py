@@ -1,8 +1,8 @@
 """Runs the parts one after the other, each in a process of its own, within a number of seconds.
 
-The seconds that are left are divided equally between the parts that are left, so what one does not use is there for
-the next ones. A part that exceeds its share is ended with everything that it has started. What it printed until then
-counts.
+The seconds that are left are divided between the parts that are left, by their weights, so what one does not use is
+there for the next ones. A part that exceeds its share is ended with everything that it has started. What it printed
+until then counts.
 """
 
 import os
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -52,15 +52,26 @@ def command_of(stage_file: Path) -> Command:
 
 
 def run_parts(
-    parts: Sequence[str],
+    weights: Mapping[str, int],
     stage: Stage,
     command: Command,
     deadline: float,
     now: Callable[[], float] = time.monotonic,
 ) -> Iterator[Outcome]:
-    """Run each part, and yield its outcome. `deadline` is a moment of the clock `now`, in seconds."""
-    for index, part in enumerate(parts):
-        share = (deadline - now()) / (len(parts) - index)
+    """Run each part, and yield its outcome.
+
+    Args:
+        weights: the parts in their order, each with its weight in the division of the time.
+        stage: where they measure.
+        command: returns a part's command.
+        deadline: when all of them are to end, in seconds of the clock `now`.
+        now: that clock.
+
+    """
+    left = sum(weights.values())
+    for part, weight in weights.items():
+        share = (deadline - now()) * weight / left
+        left -= weight
         if share < SHORTEST_SECONDS:
             error = f"{max(share, 0):.0f} s are left for it; allow more with --minutes"
             yield Outcome(part, State.SKIPPED, error=error)

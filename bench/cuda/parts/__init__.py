@@ -18,3 +18,14 @@ PARTS: dict[str, Measure] = {
     "throughput": throughput.measure,
 }
 """In the order in which they run. The model comes first: most of the others read it."""
+
+WEIGHTS = {
+    "model": 2,
+    "handover": 4,
+    "standby": 2,
+    "trainer": 3,
+    "boxes": 2,
+    "image-memory": 1,
+    "throughput": 3,
+}
+"""How much of the time each part gets, in relation to the others. Estimates: no CUDA run has measured them yet."""

@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from bench.cuda.parts import PARTS
+from bench.cuda.parts import PARTS, WEIGHTS
 from bench.cuda.ranges import read_ranges
 
 COMMAND = (sys.executable, "-m", "bench.cuda")
@@ -20,6 +20,7 @@ def test_a_rehearsal_measures_every_part_within_the_ranges(tmp_path: Path) -> No
     assert {part["part"]: part["state"] for part in written["parts"]} == dict.fromkeys(PARTS, "measured")
     figures = {figure["name"]: figure["unit"] for part in written["parts"] for figure in part["figures"]}
     limited = {each.name: each.unit for each in read_ranges()}
+    assert list(WEIGHTS) == list(PARTS)
     assert limited.items() <= figures.items(), "each range limits a figure that a part measures"
     assert figures.keys() >= {"load from the standby", "server, clients at a time: 16"}
     assert "left on the GPU 1 s after an unload" in ended.stdout

@@ -24,7 +24,7 @@ def run(stage: Stage, programs: dict[str, str], seconds: float = PLENTY) -> list
     def command(part: str) -> Sequence[str]:
         return sys.executable, "-c", programs[part]
 
-    return list(run_parts(list(programs), stage, command, time.monotonic() + seconds))
+    return list(run_parts(dict.fromkeys(programs, 1), stage, command, time.monotonic() + seconds))
 
 
 def test_the_other_parts_run_after_one_that_fails(stage: Stage) -> None:
@@ -60,10 +60,19 @@ def test_the_time_that_a_part_leaves_is_there_for_the_next(stage: Stage) -> None
         shares.append(part)
         return sys.executable, "-c", "pass"
 
-    outcomes = list(run_parts(["a", "b", "c"], stage, command, PLENTY, lambda: next(clock)))
+    outcomes = list(run_parts(dict.fromkeys("abc", 1), stage, command, PLENTY, lambda: next(clock)))
     assert [outcome.state for outcome in outcomes] == [State.MEASURED, State.MEASURED, State.SKIPPED]
     assert outcomes[2].error == "2 s are left for it; allow more with --minutes"
     assert shares == ["a", "b"], "a part without time is not started"
+
+
+def test_the_time_is_divided_by_weights(stage: Stage) -> None:
+    def command(part: str) -> Sequence[str]:
+        return sys.executable, "-c", "pass"
+
+    outcomes = list(run_parts({"small": 1, "large": 99}, stage, command, 400.0, lambda: 0.0))
+    assert [outcome.state for outcome in outcomes] == [State.SKIPPED, State.MEASURED]
+    assert outcomes[0].error.startswith("4 s are left for it")
 
 
 def test_nothing_is_started_after_the_deadline(stage: Stage) -> None:
