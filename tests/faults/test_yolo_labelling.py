@@ -194,6 +194,20 @@ def test_labels_that_exist_are_kept(photos: Path, tmp_path: Path, segmenter: Scr
     assert len(segmenter.asked) == 2 * 9
 
 
+def test_a_changed_image_or_prompt_is_asked_for_again(
+    photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter, start: Start
+) -> None:
+    draw(photos, 6)
+    finished(start(segmenter.url, secondPass=False))
+    objects = draw_image(photos / "2.png", random.Random(99), objects=5)
+    finished(start(segmenter.url, secondPass=False))
+    assert len(boxes(tmp_path / "labelled")["2.png"]) == len(objects) == 5
+    assert segmenter.asked.total() == 7
+    finished(start(segmenter.url, secondPass=False, prompts=[PROMPTS[0]]))
+    assert segmenter.asked.total() == 7 + 6
+    assert {number for found in boxes(tmp_path / "labelled").values() for number, _ in found} == {0}
+
+
 def test_images_that_look_alike_are_on_one_side(
     photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter, start: Start
 ) -> None:

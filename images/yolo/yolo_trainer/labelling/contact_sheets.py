@@ -18,7 +18,7 @@ _COLUMNS, _ROWS = 4, 4
 MOST_SHEETS = 25
 _SURE, _DOUBTFUL, _MISSING = (40, 200, 90), (235, 60, 50), (250, 170, 30)
 _INK, _PAPER = (20, 20, 20), (245, 245, 245)
-_TEXT = 44
+_TEXT = 52
 """Characters that fit below a tile."""
 
 
