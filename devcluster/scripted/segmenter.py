@@ -104,7 +104,11 @@ class ScriptedSegmenter:
                 "prompt": prompt["text"],
                 "class_id": place,
                 "omitted": 0,
-                "detections": [each[1] for each in found if each is not None and each[0] == prompt["text"]],
+                "detections": [
+                    each[1]
+                    for each in found
+                    if each and each[0] == prompt["text"] and each[1]["score"] >= prompt.get("threshold", 0.5)
+                ],
             }
             for place, prompt in enumerate(asked["prompts"])
         ]

@@ -49,7 +49,7 @@ class Settings(BaseSettings):
     gpu_resource_claim: str = ""
     """Name of a ResourceClaim (DRA) in the job's namespace that training pods use instead; empty: none."""
     preparations: int = Field(default=2, ge=0, le=1000)
-    """Jobs of one namespace that are prepared at the same time, without a GPU; 0: training pods prepare the data."""
+    """Jobs of one namespace that are prepared at the same time, without a GPU; 0: only those with images to label."""
     preparation_timeout: int = Field(default=21600, ge=1)
     """Time limit of a preparing pod; then the kubelet stops it, and the preparation has failed."""
     trainer_grace_period: int = Field(default=60, ge=1)

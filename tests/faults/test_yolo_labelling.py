@@ -1,6 +1,5 @@
 """`yolo-trainer label` as a process: a folder of images and words become a data set that a job trains on."""
 
-import csv
 import json
 import random
 import subprocess
@@ -18,13 +17,12 @@ import gpu_memory
 from devcluster.programs import sam3
 from devcluster.scripted.segmenter import COLOURS, Errors, ScriptedSegmenter, draw_image
 from devcluster.waiting import eventually
+from tests.support.labelled import boxes, draw, finished, listed
 from yolo_trainer.errors import Reason
 from yolo_trainer.inputs.dataset import check_dataset
 from yolo_trainer.labelling.findings import overlap
 from yolo_trainer.termination import EXIT_CODES
 
-IMAGES = 40
-Truth = dict[str, list[tuple[str, list[float]]]]
 INVALID_DATA, INVALID_FILE = EXIT_CODES[Reason.DATASET_INVALID], EXIT_CODES[Reason.CONFIG_INVALID]
 PROMPTS = [{"text": name, "class": name} for name in COLOURS]
 
@@ -40,11 +38,6 @@ def segmenter() -> Iterator[ScriptedSegmenter]:
 def photos(tmp_path: Path) -> Path:
     (tmp_path / "photos").mkdir()
     return tmp_path / "photos"
-
-
-def draw(photos: Path, count: int = IMAGES) -> Truth:
-    rng = random.Random(7)
-    return {f"{number}.png": draw_image(photos / f"{number}.png", rng) for number in range(count)}
 
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -70,21 +63,6 @@ def start(tmp_path: Path, photos: Path) -> Iterator[Start]:
             process.stderr.close()
 
 
-def finished(process: "subprocess.Popen[str]", code: int = 0) -> str:
-    log = process.communicate(timeout=120)[1]
-    assert process.returncode == code, log
-    return log
-
-
-def boxes(labelled: Path) -> dict[str, list[tuple[int, list[float]]]]:
-    """Return the class and the box (x1, y1, x2, y2, in shares) of each label, by image."""
-    found = {}
-    for file in (labelled / "labels").glob("*/*.txt"):
-        rows = [list(map(float, line.split())) for line in file.read_text().splitlines()]
-        found[f"{file.stem}.png"] = [(int(c), [x - w / 2, y - h / 2, x + w / 2, y + h / 2]) for c, x, y, w, h in rows]
-    return found
-
-
 def test_the_labels_are_the_truth(photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter, start: Start) -> None:
     truth = draw(photos)
     log = finished(start(segmenter.url))
@@ -105,6 +83,7 @@ def test_the_labels_are_the_truth(photos: Path, tmp_path: Path, segmenter: Scrip
     report = json.loads((labelled / "labelling.json").read_text())
     assert sum(report["objects"].values()) == sum(map(len, truth.values()))
     assert report["doubtful"] == 0
+    assert all(image.stat().st_nlink == 2 for image in labelled.glob("images/*/*")), "they take no room"
     dataset = check_dataset(labelled, "detect")
     assert (dataset.images, dataset.classes) == ({"train": 32, "val": 8}, 2)
 
@@ -126,8 +105,7 @@ def test_the_review_list_begins_with_wrong_labels(
     truth = draw(photos, 150)
     segmenter.errors = Errors(missed=0.05, shifted=0.05, renamed=0.05)
     finished(start(segmenter.url))
-    listed = list(csv.DictReader((tmp_path / "labelled" / "review.csv").open()))
-    wrong = [_is_wrong(row, truth[row["image"]]) for row in listed]
+    wrong = [_is_wrong(row, truth[row["image"]]) for row in listed(tmp_path)]
     first = wrong[: len(wrong) // 5]
     assert sum(wrong) > 30
     assert sum(first) >= 0.6 * sum(wrong)
@@ -161,6 +139,32 @@ def test_no_image_is_lost_or_labelled_twice_by_kills(
     assert again <= 2 * kills  # only what was under way at a kill
 
 
+def test_a_lower_score_in_the_second_pass_confirms(
+    photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter, start: Start
+) -> None:
+    draw(photos, 20)
+    finished(start(segmenter.url, prompts=[{**prompt, "threshold": 0.75} for prompt in PROMPTS]))
+    doubts = {row["labelled"]: row["doubts"] for row in listed(tmp_path)}
+    assert doubts == {"yes": "", "no": "only the second pass found it"}
+
+
+def test_an_unreadable_image_ends_all_waits(photos: Path, start: Start) -> None:
+    class Refusing(ScriptedSegmenter):
+        def answer(self, path: str, headers: Any, body: bytes) -> tuple[int, dict[str, Any], dict[str, str]]:
+            self.asked["all"] += 1
+            if self.asked["all"] < 3:  # another image waits meanwhile
+                return 503, {"detail": "later"}, {"Retry-After": "50"}
+            return 415, {"detail": "not an image"}, {}
+
+    draw(photos, 6)
+    segmenter = Refusing()
+    try:
+        log = finished(start(segmenter.url, parallel=3, secondPass=False), INVALID_DATA)
+    finally:
+        segmenter.close()
+    assert "SAM3 cannot read" in log
+
+
 def _killed(process: "subprocess.Popen[str]", segmenter: ScriptedSegmenter, requests: int) -> bool:
     """Kill a labelling after so many requests; False if it had ended before."""
     wanted = segmenter.asked.total() + requests
@@ -191,6 +195,7 @@ def test_labels_that_exist_are_kept(photos: Path, tmp_path: Path, segmenter: Scr
     log = finished(start(segmenter.url))
     assert "(1 had labels)" in log
     assert boxes(tmp_path / "labelled")["3.png"] == [(1, [0.375, 0.375, 0.625, 0.625])]
+    assert "3.png" not in {row["image"] for row in listed(tmp_path)}
     assert len(segmenter.asked) == 2 * 9
 
 

@@ -1,6 +1,8 @@
 """The pure parts of the labelling: what is certain, which images belong together, and the labels' forms."""
 
+import errno
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from yolo_trainer.job.labelling import SplitShares
 from yolo_trainer.labelling import checks, yolo_lines
 from yolo_trainer.labelling.agreement import review
 from yolo_trainer.labelling.coco_file import coco
-from yolo_trainer.labelling.dataset_folder import unique_names
+from yolo_trainer.labelling.dataset_folder import unique_names, write_dataset
 from yolo_trainer.labelling.findings import Box, FoundObject, ImageFindings, overlap, without_repeats
 from yolo_trainer.labelling.request import LabelRequest
 from yolo_trainer.labelling.splits import difference_hash, groups_of, split_images
@@ -151,6 +153,22 @@ def test_no_two_images_have_one_label_file() -> None:
     assert sorted(names) == sorted(images)
     assert len({Path(name).stem for name in names.values()}) == len(images)
     assert all(Path(name).suffix == Path(image).suffix for image, name in names.items())
+
+
+@pytest.mark.parametrize("copy", [True, False])
+def test_without_hard_links_an_image_is_copied_or_linked_to(
+    copy: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    (tmp_path / "a").mkdir()
+    Image.new("RGB", (WIDTH, HEIGHT)).save(tmp_path / "a" / "a.jpg")
+    write_dataset(request(tmp_path, copyImages=copy), {"train": [image(found(HERE))]})
+    written = tmp_path / "b" / "images" / "train" / "a.jpg"
+    assert written.is_symlink() is not copy
+    assert written.read_bytes() == (tmp_path / "a" / "a.jpg").read_bytes()
 
 
 def _random_object(rng: random.Random) -> FoundObject:
