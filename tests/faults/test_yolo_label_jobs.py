@@ -41,7 +41,7 @@ def test_a_preparation_labels_and_an_attempt_does_not(tmp_path: Path, segmenter:
             "path": str(photos),
             "label": {"prompts": prompts, "secondPass": False},
         },
-        "training": {"epochs": 1, "imageSize": 64, "args": {"workers": 0, "plots": False}},
+        "training": {"epochs": 1, "imageSize": 64, "seed": 5, "args": {"workers": 0, "plots": False, "cache": "disk"}},
         "output": {"path": str(tmp_path / "output")},
     }
     code, said = _ended(tmp_path / "alone", "prepare", job)
@@ -55,5 +55,8 @@ def test_a_preparation_labels_and_an_attempt_does_not(tmp_path: Path, segmenter:
     assert segmenter.asked.total() == 10
     assert {file.name: file.stat().st_mtime_ns for file in photos.iterdir()} == before
     labelled = tmp_path / "output" / "labelled"
-    assert len(list(labelled.glob("images/*/*"))) == len(list(labelled.glob("labels/*/*.txt"))) == 10
+    assert len(list(labelled.glob("images/*/*.png"))) == len(list(labelled.glob("labels/*/*.txt"))) == 10
+    assert len(list(labelled.glob("images/*/*.npy"))) == 10, "the copies in the output may have a cache beside them"
+    asked = json.loads((labelled / "labelling.json").read_text())["request"]
+    assert (asked["seed"], asked["copyImages"]) == (5, False)
     assert (tmp_path / "output" / "weights" / "best.pt").is_file()

@@ -4,7 +4,7 @@ import json
 import random
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from yolo_trainer.labelling.findings import overlap
 from yolo_trainer.termination import EXIT_CODES
 
 INVALID_DATA, INVALID_FILE = EXIT_CODES[Reason.DATASET_INVALID], EXIT_CODES[Reason.CONFIG_INVALID]
+KILLS = 20
 PROMPTS = [{"text": name, "class": name} for name in COLOURS]
 
 
@@ -125,18 +126,29 @@ def _is_wrong(row: dict[str, str], objects: list[tuple[str, list[float]]]) -> bo
 def test_no_image_is_lost_or_labelled_twice_by_kills(
     photos: Path, tmp_path: Path, segmenter: ScriptedSegmenter, start: Start
 ) -> None:
-    truth = draw(photos, 120)
-    segmenter.before_answer = lambda: time.sleep(0.02)
-    rng = random.Random(1)
-    kills = sum(
-        _killed(start(segmenter.url, parallel=2, secondPass=False), segmenter, rng.randint(1, 8)) for _ in range(20)
-    )
+    truth, rng, gate = draw(photos, 200), random.Random(1), threading.Semaphore(0)
+    segmenter.before_answer = gate.acquire
+    for _ in range(KILLS):
+        process, answers = start(segmenter.url, parallel=2, secondPass=False), rng.randint(1, 8)
+        _kill_after(process, segmenter, gate, answers)
+    gate.release(1000)
     finished(start(segmenter.url, parallel=2, secondPass=False))
-    assert kills >= 10
     written = boxes(tmp_path / "labelled")
     assert {image: len(found) for image, found in written.items()} == {i: len(found) for i, found in truth.items()}
     again = sum(count - 1 for count in segmenter.asked.values())
-    assert again <= 2 * kills  # only what was under way at a kill
+    assert again <= 2 * KILLS  # only what was under way at a kill
+
+
+def _kill_after(
+    process: "subprocess.Popen[str]", segmenter: ScriptedSegmenter, gate: threading.Semaphore, answers: int
+) -> None:
+    """Let the server give so many answers, and kill the labelling."""
+    wanted = segmenter.asked.total() + answers
+    gate.release(answers)
+    eventually(lambda: segmenter.asked.total() >= wanted, "answers", every=0.01)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
 
 
 def test_a_lower_score_in_the_second_pass_confirms(
@@ -163,16 +175,6 @@ def test_an_unreadable_image_ends_all_waits(photos: Path, start: Start) -> None:
     finally:
         segmenter.close()
     assert "SAM3 cannot read" in log
-
-
-def _killed(process: "subprocess.Popen[str]", segmenter: ScriptedSegmenter, requests: int) -> bool:
-    """Kill a labelling after so many requests; False if it had ended before."""
-    wanted = segmenter.asked.total() + requests
-    eventually(lambda: segmenter.asked.total() >= wanted or process.poll() is not None, "requests", every=0.01)
-    ended = process.poll() is not None
-    process.kill()
-    process.wait()
-    return not ended
 
 
 def test_it_waits_while_a_training_job_has_the_gpu(

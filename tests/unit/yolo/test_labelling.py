@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from yolo_trainer.errors import DatasetInvalidError
+from yolo_trainer.errors import DatasetInvalidError, TrainerError
 from yolo_trainer.inputs import coco as coco_reader
 from yolo_trainer.inputs.labels import LabelRules, read_labels
 from yolo_trainer.job.labelling import SplitShares
-from yolo_trainer.labelling import checks, yolo_lines
+from yolo_trainer.labelling import checks, sam3_client, yolo_lines
 from yolo_trainer.labelling.agreement import review
 from yolo_trainer.labelling.coco_file import coco
 from yolo_trainer.labelling.dataset_folder import unique_names, write_dataset
@@ -257,6 +257,14 @@ def test_other_prompts_make_other_records(tmp_path: Path) -> None:
     assert one.fingerprint == request(tmp_path, minObjects=5, seed=3).fingerprint
     assert one.fingerprint != request(tmp_path, secondPass=False).fingerprint
     assert one.fingerprint != request(tmp_path, prompts=[{"text": "x", "class": "dent"}]).fingerprint
+
+
+def test_a_server_without_an_answer_ends_the_labelling(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sam3_client, "_PATIENCE", 0.0)
+    asked = request(tmp_path)
+    client = sam3_client.Sam3Client("http://127.0.0.1:9", asked.prompts, asked.classes)
+    with pytest.raises(TrainerError, match="has given no answer for 0 s"):
+        client.find("a.jpg", b"")
 
 
 def test_overlap_is_that_of_boxes() -> None:
