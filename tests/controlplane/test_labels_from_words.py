@@ -30,6 +30,9 @@ def test_a_resident_labels_images_before_the_turn(
     claim = {"persistentVolumeClaim": {"claimName": "data"}}
     world.apply_job("digits", dataset={**claim, "path": "photos", "label": {"prompts": prompts}})
     world.shows_pod("digits-1-prepare")
+    doing = "pod digits-1-prepare has SAM3 label the images, and checks them; the resident stays loaded"
+    events = world.api.get(f"/api/v1/namespaces/{world.namespace}/events").json()["items"]
+    assert doing in [event["message"] for event in events]
     pod = world.training_pods()[0]
     assert "activeDeadlineSeconds" not in pod["spec"]
     file = json.loads(pod["metadata"]["annotations"][words.ANNOTATION_JOB_FILE])

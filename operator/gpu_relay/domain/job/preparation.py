@@ -116,13 +116,15 @@ def _begin(view: PreparationView, last: Preparation | None) -> Decision:
     record = Preparation(
         number=number, pod=pod_name(job, number), failures=last.failures if last else 0, start_time=timestamp(view.now)
     )
-    event = _begun(record)
+    event = _begun(job, record)
     new = status.preparing(job, view.now, Reason.PREPARING, event.message, record)
     return Decision(action=Prepare(number), job=job, status=new, events=(event,), requeue_after=_POLL)
 
 
-def _begun(record: Preparation) -> EventRecord:
-    return EventRecord(Reason.PREPARING, f"pod {record.pod} fetches and checks the data; the resident stays loaded")
+def _begun(job: Job, record: Preparation) -> EventRecord:
+    labels = job.spec.dataset.label is not None
+    work = "has SAM3 label the images, and checks them" if labels else "fetches and checks the data"
+    return EventRecord(Reason.PREPARING, f"pod {record.pod} {work}; the resident stays loaded")
 
 
 def _pause_message(last: Preparation) -> str:
@@ -164,7 +166,7 @@ def _create(view: PreparationView, record: Preparation) -> Decision:
     if other is not None:
         return _wait_for_name(view, record, other)
     if not view.failure:
-        return Decision(action=Prepare(record.number), job=job, events=(_begun(record),), requeue_after=_POLL)
+        return Decision(action=Prepare(record.number), job=job, events=(_begun(job, record),), requeue_after=_POLL)
     message = f"the API server could not create the preparing pod: {view.failure}; tries again"[:MESSAGE_LIMIT]
     new = status.preparing(job, view.now, Reason.POD_REFUSED, message, _stalled(view, record))
     if view.retry_in > 0:
@@ -194,7 +196,7 @@ def _stalled(view: PreparationView, record: Preparation | None) -> Preparation |
 
 def _follow(view: PreparationView, record: Preparation, pod: TrainingPod) -> Decision:
     """Record the state of a pod that has not ended; end one that does not start."""
-    reason, message = Reason.PREPARING, _begun(record).message
+    reason, message = Reason.PREPARING, _begun(view.job, record).message
     failing = pod_failures.is_start_failure(pod) and not pod.deleting
     record = (_stalled(view, record) if failing else None) or record.model_copy(update={"failing_since": None})
     if pod.deleting:
