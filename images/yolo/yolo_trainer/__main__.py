@@ -95,11 +95,7 @@ def _label(file: Path) -> int:
     except TrainerError as error:
         log.error("%s", error)  # noqa: TRY400 - the message says what to change
         return EXIT_CODES[error.reason]
-    images = ", ".join(f"{count} {split}" for split, count in done.images.items())
-    objects = ", ".join(f"{count} {name}" for name, count in done.objects.items())
-    log.info(
-        "Labelled: %s images (%d had labels); objects: %s; %d to review", images, done.kept, objects, done.doubtful
-    )
+    log.info("Labelled: %s", done)
     return EXIT_CODES[Reason.COMPLETED]
 
 

@@ -47,8 +47,8 @@ def test_unknown_gpus_obstruct_only_unbound_pvcs() -> None:
 LABEL = {"persistentVolumeClaim": {"claimName": "data"}, "label": {"prompts": [{"text": "dent", "class": "dent"}]}}
 
 
-def labelling(node: str, *, loaded: bool) -> Candidate:
-    reported = report(uuid=f"GPU-{node}", loaded=loaded)
+def labelling(node: str, *, loaded: bool, total: int = 15360) -> Candidate:
+    reported = report(uuid=f"GPU-{node}", loaded=loaded, total_mib=total)
     at = resident(reported, namespace="vision", uid=node, node=node, url=f"http://{node}:8000")
     return Candidate(f"gpu-{node}", at, {})
 
@@ -62,6 +62,14 @@ def test_a_loaded_resident_labels_images() -> None:
     without = find_place(job(), Surroundings(gpus, pvcs=BOUND), POLICY)
     assert isinstance(without, Place)
     assert without.label_server is None
+
+
+def test_the_resident_of_a_gpu_that_suits_labels_images() -> None:
+    gpus = [labelling("small", loaded=True, total=4096), labelling("large", loaded=False)]
+    found = find_place(job(dataset=LABEL), Surroundings(gpus, pvcs=BOUND), POLICY)
+    assert found == Place(("large",), label_server="http://large:8000")
+    small = find_place(job(dataset=LABEL), Surroundings(gpus[:1], all_reported=False, pvcs=BOUND), POLICY)
+    assert small == Place(("small",), label_server="http://small:8000")
 
 
 def test_images_are_not_labelled_without_a_resident() -> None:

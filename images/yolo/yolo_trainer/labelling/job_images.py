@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ from yolo_trainer.inputs.description import DESCRIPTION
 from yolo_trainer.job.spec import Job
 from yolo_trainer.labelling.label import label
 from yolo_trainer.labelling.request import checked_request
+
+log = logging.getLogger(__name__)
 
 FOLDER = "labelled"
 """Where the data set is, in the job's output; it stays there."""
@@ -29,7 +32,7 @@ def labelled(job: Job) -> Path:
     """
     folder = job.output.path / FOLDER
     if job.label_server is not None:
-        label(checked_request(_request(job, folder), "dataset.label"))
+        log.info("Labelled: %s", label(checked_request(_request(job, folder), "dataset.label")))
     elif not (folder / DESCRIPTION).is_file():
         raise ConfigInvalidError(
             "the images have no labels, and labelServer is missing: with dataset.label, prepare the job first, or name "

@@ -49,6 +49,11 @@ class Labelled:
     doubtful: int
     """Labels with doubts, and objects that may lack a label."""
 
+    def __str__(self) -> str:
+        images = ", ".join(f"{count} {split}" for split, count in self.images.items())
+        objects = ", ".join(f"{count} {name}" for name, count in self.objects.items())
+        return f"{images} images ({self.kept} had labels); objects: {objects}; {self.doubtful} to review"
+
 
 def label(request: LabelRequest) -> Labelled:
     """Label the images that have no labels, and write the data set. A labelling that was killed continues.
