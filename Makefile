@@ -17,6 +17,8 @@ PUBLISH := $(CACHE)/publish-$(shell sha256sum requirements/publish.txt | cut -c1
 export PATH := $(VENV)/bin:$(dir $(UV)):$(PATH)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/images/sam3:$(CURDIR)/images/yolo:$(CURDIR)/images/adapter:$(CURDIR)/images/common:$(CURDIR)
 PYTEST := $(PY) -m pytest --quiet
+# Where it is set, each of the hundreds of programs that the tests start compiles all that it imports: SAM3's, for 10 s.
+unexport PYTHONDONTWRITEBYTECODE
 
 help:
 	@sed -n 's/^# //p' Makefile
