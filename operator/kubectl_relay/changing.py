@@ -1,4 +1,4 @@
-"""The commands that change a job: suspend, resume and cancel."""
+"""The commands that change a job: suspend, resume, approve and cancel."""
 
 import sys
 
@@ -6,6 +6,7 @@ import click
 
 from gpu_relay.api.words import GROUP, KIND, TERMINAL_PHASES
 from gpu_relay.clients.resources import JOBS
+from gpu_relay.domain.job import review
 from gpu_relay.domain.objects.job import Job
 from kubectl_relay.exits import RelayError
 from kubectl_relay.session import Session
@@ -29,6 +30,25 @@ def set_suspend(session: Session, name: str, *, to: bool) -> None:
     session.cluster.patch(JOBS, job.key.namespace, name, {"spec": {"suspend": to}})
     follows = "it stops at its next checkpoint" if to else "it waits for its turn, and resumes from its checkpoint"
     say(f"{_KIND}/{name} {done}: {follows}")
+
+
+def approve(session: Session, name: str) -> None:
+    """Approve the labels of a job that waits for it."""
+    job = session.reader.job(session.home, name)
+    if not review.is_required(job):
+        raise RelayError(f"{job.key} has no labels to approve: it has no dataset.label.review: Required")
+    if job.status.phase in TERMINAL_PHASES:
+        raise RelayError(f"{job.key} has {str(job.status.phase).lower()} already: its labels need no approval")
+    if review.is_approved(job):
+        say(f"{_KIND}/{name} is approved already")
+        return
+    if not review.waits(job):
+        raise RelayError(
+            f"{job.key} has no labels to approve yet: `kubectl relay explain {name}` shows what it waits for. To train "
+            "on them without a review, set spec.dataset.label.approved to true"
+        )
+    session.cluster.patch(JOBS, job.key.namespace, name, {"spec": {"dataset": {"label": {"approved": True}}}})
+    say(f"{_KIND}/{name} approved: its labels are checked, and it waits for its turn")
 
 
 def cancel(session: Session, name: str, *, yes: bool) -> None:

@@ -25,6 +25,12 @@ def _unfinished(job: "Job") -> bool:
     return job.status.phase not in TERMINAL_PHASES
 
 
+def _waits_for_review(job: "Job") -> bool:
+    from gpu_relay.domain.job import review
+
+    return review.waits(job)
+
+
 @click.group(context_settings=_HELP)
 @options.where
 @options.everywhere
@@ -160,6 +166,17 @@ def resume(ctx: click.Context, /, job: str, **_: object) -> None:
     from kubectl_relay import changing
 
     changing.set_suspend(session_of(ctx), job, to=False)
+
+
+@cli.command()
+@options.where
+@click.argument("job", shell_complete=completing_jobs(_waits_for_review))
+@click.pass_context
+def approve(ctx: click.Context, /, job: str, **_: object) -> None:
+    """Approve the labels of JOB, which waits for a review."""
+    from kubectl_relay import changing
+
+    changing.approve(session_of(ctx), job)
 
 
 @cli.command()

@@ -28,6 +28,8 @@ def _settle_label(spec: Spec) -> None:
     for name in ("uri", "sha256"):
         dataset.pop(name, None)
     spec["output"].setdefault("persistentVolumeClaim", {"claimName": "results"})
+    if "approved" in dataset["label"]:
+        dataset["label"]["review"] = "Required"
     split = dataset["label"].get("split", {})
     if split.get("val", 0.2) + split.get("test", 0.0) > 0.9:
         split |= {"val": 0.5, "test": 0.25}

@@ -137,7 +137,7 @@ def _checked_data(job: Job, fetched: Fetched | None, seal: Callable[[], None]) -
     if fetched is not None:
         found = find_dataset(fetched.path, job.dataset.path, job.task)
     elif job.dataset.label is not None:
-        found = labelled(job)
+        found = labelled(job, seal)
     else:
         assert job.dataset.path is not None, "a job has a path where it has no URI"
         found = dataset_on_volume(job.dataset.path, job.task)

@@ -12,6 +12,7 @@ from yolo_trainer.errors import Reason, TrainerError
 from yolo_trainer.gpu_stage import AttemptContext, GpuStage, import_libraries
 from yolo_trainer.job.loader import load_job
 from yolo_trainer.job.spec import Job
+from yolo_trainer.labelling.job_images import to_review
 from yolo_trainer.outputs.cleanup import clean_up
 from yolo_trainer.outputs.manifest import completion_message, pending_exports, pending_validation
 from yolo_trainer.outputs.publish import Publisher
@@ -145,13 +146,14 @@ class Attempt:
         scratch = offline.configure_environment()
         try:
             prepared = prepare(job, self._settings.dataset_limit_gib, partial(import_libraries, self._interruption))
+            review = to_review(job)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
         figures = {"seconds": prepared.seconds, "bytes": prepared.transferred, "images": prepared.dataset.images}
         images = ", ".join(f"{count} {split}" for split, count in prepared.dataset.images.items())
         message = f"prepared in {prepared.seconds} s: {images} images, {prepared.transferred} bytes fetched"
         message = "; ".join([message, *prepared.dataset.unlabelled_sentences])
-        return TerminationMessage(Reason.COMPLETED, message, epochs=job.epochs, prepared=figures)
+        return TerminationMessage(Reason.COMPLETED, message, epochs=job.epochs, prepared=figures, review=review)
 
     def _load(self) -> Job:
         self._job = job = load_job(self._settings.job_file)

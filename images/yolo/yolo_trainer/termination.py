@@ -53,6 +53,8 @@ class TerminationMessage:
     """Split and metrics of a further validation; None if there was none."""
     prepared: Mapping[str, Any] | None = None
     """What `prepare` found and fetched; None for a training run."""
+    review: Mapping[str, int] | None = None
+    """Labels that a person has to approve, and how many of them are doubtful; None if the job does not wait for it."""
     tracking: Mapping[str, str] = field(default_factory=dict)
     """Where the run is recorded, by tracking service."""
 
@@ -103,6 +105,8 @@ class TerminationMessage:
             content["validation"] = dict(self.validation)
         if self.prepared is not None:
             content["prepared"] = dict(self.prepared)
+        if self.review is not None:
+            content["review"] = dict(self.review)
         if self.tracking:
             content["tracking"] = dict(self.tracking)
         # File names may hold bytes that are no UTF-8; "replace" keeps the JSON readable for any parser.

@@ -136,6 +136,10 @@ class Reason(Described):
         "PreparationSkipped",
         "The training pod fetches and checks the data itself: no node with a GPU is known where a PVC could be bound.",
     )
+    WAITING_FOR_REVIEW = (
+        "WaitingForReview",
+        "SAM3 has labelled the images, and a person has to approve the labels; the job holds nothing meanwhile.",
+    )
     PREPARED = "Prepared", "The data has been fetched and checked; the message has the number of images."
     WAITING_IN_QUEUE = "WaitingInQueue", "Other jobs are ahead of this one, or no GPU is free."
     RESIDENT_SERVING = (

@@ -18,6 +18,7 @@ from gpu_relay.controllers.preparation_state import PreparationState, backoff
 from gpu_relay.controllers.runtime.store import Cache
 from gpu_relay.controllers.turn_actions import Effects
 from gpu_relay.domain.decision import Decision, DeletePod, Prepare
+from gpu_relay.domain.job import review
 from gpu_relay.domain.job.preparation import PreparationView, is_due, is_under_way, pause, plan
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import TrainingPod
@@ -178,7 +179,7 @@ class PreparationController:
         elif state.woken_for is None:
             return None  # until the slots are distributed
         place: Place | Obstacle = Place()
-        if pod is None and not job.spec.suspend and pause(job, self._clock.now(), self._policy) == 0:
+        if pod is None and self._may_begin(job):
             job = await self._kueue.granted(job)
             place = find_place(job, await self._around.read(job), self._policy)
             if self._must_ask(job, state, place):
@@ -194,6 +195,10 @@ class PreparationController:
         if outcome is not Outcome.APPLIED:
             return _RETRY if outcome is Outcome.CONFLICT else None  # the watch delivers a newer version
         return 0 if state.refusal else decision.requeue_after
+
+    def _may_begin(self, job: Job) -> bool:
+        """True if nothing about the job itself delays its preparing pod."""
+        return not (job.spec.suspend or review.waits(job) or pause(job, self._clock.now(), self._policy) > 0)
 
     async def _find_pod(self, job: Job) -> tuple[TrainingPod | None, TrainingPod | None]:
         """Read the pod that the status names, live: the job's own, or one of another owner that has its name."""

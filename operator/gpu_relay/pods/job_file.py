@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from gpu_relay.api.v1alpha1 import Tracking
+from gpu_relay.api.v1alpha1 import Labelling, Tracking
 from gpu_relay.domain.decision import CreatePod
 from gpu_relay.domain.job.attempts import OUTPUT_MOUNT
 from gpu_relay.domain.objects.job import Job
@@ -80,9 +80,14 @@ def _plain(tracking: Tracking) -> Contents:
 def _dataset(job: Job) -> Contents:
     dataset = job.spec.dataset
     if dataset.uri is None:
-        label = {} if dataset.label is None else {"label": dataset.label.model_dump(by_alias=True)}
+        label = {} if dataset.label is None else {"label": _label(dataset.label)}
         return {"path": _inside(DATA_MOUNT, dataset.path), **label}
     return {"uri": dataset.uri, "sha256": dataset.sha256, "path": dataset.path or None}
+
+
+def _label(label: Labelling) -> Contents:
+    """Return the section; without a review, it has only fields that older trainers know."""
+    return label.model_dump(by_alias=True, exclude=set() if label.review == "Required" else {"review", "approved"})
 
 
 def _seconds(time_limit: str) -> int:

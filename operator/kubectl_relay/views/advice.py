@@ -33,6 +33,10 @@ ADVICE: dict[Reason, tuple[str, ...]] = {
     Reason.PREPARATION_FAILED: ("It is retried after a pause; you may have to fix what the message names.",),
     Reason.PREPARATION_TIMED_OUT: (_DESCRIBE, "The operator's GPU_RELAY_PREPARATION_TIMEOUT sets the limit."),
     Reason.PREPARATION_SKIPPED: (_WAIT,),
+    Reason.WAITING_FOR_REVIEW: (
+        "Correct the labels where the message says, then run `kubectl relay -n {namespace} approve {job}`.",
+        "A job that Git manages needs the commit of dataset.label.approved: true instead.",
+    ),
     Reason.PREPARED: (_WAIT,),
     Reason.WAITING_IN_QUEUE: (
         "It moves up when a job before it ends, is suspended or is deleted.",

@@ -61,6 +61,8 @@ def _preparation(reason: str) -> str:
     """Return what a job in the phase Preparing does: it may have no pod yet."""
     if reason == Reason.PREPARING:
         return "is being prepared: its data is fetched and checked, which takes no GPU."
+    if reason == Reason.WAITING_FOR_REVIEW:
+        return "waits until its labels are approved; it holds no GPU."
     if reason == Reason.NO_GPU_FITS:
         return "waits for a GPU that suits it; its data is fetched and checked when there is one."
     return "waits until its data can be fetched and checked, which takes no GPU."

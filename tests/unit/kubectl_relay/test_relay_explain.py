@@ -92,6 +92,7 @@ def test_what_is_waited_for_comes_with_what_it_means() -> None:
     ("reason", "headline"),
     [
         (Reason.PREPARING, "vision/digits is being prepared: its data is fetched and checked, which takes no GPU."),
+        (Reason.WAITING_FOR_REVIEW, "vision/digits waits until its labels are approved; it holds no GPU."),
         (
             Reason.NO_GPU_FITS,
             "vision/digits waits for a GPU that suits it; its data is fetched and checked when there is one.",

@@ -72,7 +72,7 @@ def convert(files: Mapping[str, Path], place: Path, task: Task, target: Path) ->
 
     shutil.rmtree(target, ignore_errors=True)
     (target / "annotations").mkdir(parents=True)
-    contents = {split: _read(file) for split, file in files.items()}
+    contents = {split: read_annotations(file) for split, file in files.items()}
     try:
         categories = _categories(contents)
         links = {}
@@ -123,7 +123,8 @@ def _chosen(files: list[Path], task: Task) -> list[Path]:
     return preferred or fitting or files
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_annotations(file: Path) -> dict[str, Any]:
+    """Read an annotation file. Raise DatasetInvalidError if it is no JSON, or lacks a list."""
     try:
         content = json.loads(file.read_text(encoding="utf-8-sig"))
     except UnicodeDecodeError as error:

@@ -47,3 +47,15 @@ class Labelling(LabelSection):
     """Ask for the mirrored image, too, and compare: twice the requests, and a score for each label."""
     min_objects: int = Field(default=1, ge=1)
     """Objects that each class needs."""
+
+
+class JobLabelling(Labelling):
+    """What a job says besides: whether a person approves the labels before they are trained on."""
+
+    review: Literal["Optional", "Required"] = "Optional"
+    approved: bool = False
+
+    @property
+    def awaits_approval(self) -> bool:
+        """True if a preparation only makes the labels; people may correct them before the next one."""
+        return self.review == "Required" and not self.approved

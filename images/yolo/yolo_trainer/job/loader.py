@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 from yolo_trainer.errors import ConfigInvalidError
 from yolo_trainer.job import arguments
 from yolo_trainer.job.document import read_document
-from yolo_trainer.job.labelling import Labelling, LabelPrompt, SplitShares
+from yolo_trainer.job.labelling import JobLabelling, LabelPrompt, SplitShares
 from yolo_trainer.job.spec import DatasetReference, Gpu, Hold, Job, JobReference, Output, Training, Validation
 from yolo_trainer.job.tracking import Mlflow, Tracking, Wandb
 from yolo_trainer.suggestions import suggestion
@@ -20,7 +20,7 @@ from yolo_trainer.suggestions import suggestion
 _SECTIONS: Mapping[str, type[BaseModel]] = {
     "job": JobReference,
     "dataset": DatasetReference,
-    "dataset.label": Labelling,
+    "dataset.label": JobLabelling,
     "dataset.label.split": SplitShares,
     "dataset.label.prompts": LabelPrompt,
     "training": Training,

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
-from yolo_trainer.job.labelling import Labelling
+from yolo_trainer.job.labelling import JobLabelling
 from yolo_trainer.job.tracking import Tracking
 from yolo_trainer.storage import backends
 from yolo_trainer.storage.archive import SUFFIXES, is_archive
@@ -50,7 +50,7 @@ class DatasetReference(_Section):
     path: Path | None = None
     uri: str | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-fA-F]{64}$")
-    label: Labelling | None = None
+    label: JobLabelling | None = None
     """How the images at `path` get labels; None for a data set that has them."""
 
     @field_validator("uri")

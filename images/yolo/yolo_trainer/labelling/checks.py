@@ -22,14 +22,28 @@ def count_objects(findings: Iterable[ImageFindings], classes: Sequence[str]) -> 
 
 def check_counts(counts: Mapping[str, int], images: int, request: LabelRequest) -> None:
     """Raise DatasetInvalidError if a class has too few objects, with what to change."""
-    problems = [
+    _check(
         f"class {name} has {count} objects in {images} images, and minObjects is {request.min_objects}: lower its "
         f"threshold ({request.thresholds(name)}), say it in other words, or add images"
         for name, count in counts.items()
         if count < request.min_objects
-    ]
-    if problems:
-        raise DatasetInvalidError(in_one_sentence(problems))
+    )
+
+
+def check_corrected_counts(counts: Mapping[str, int], request: LabelRequest) -> None:
+    """Raise DatasetInvalidError if people left too few objects of a class, with what to change."""
+    _check(
+        f"class {name} has {count} objects in the corrected labels, and minObjects is {request.min_objects}: label "
+        "more of them, or leave its prompts out"
+        for name, count in counts.items()
+        if count < request.min_objects
+    )
+
+
+def _check(problems: Iterable[str]) -> None:
+    found = list(problems)
+    if found:
+        raise DatasetInvalidError(in_one_sentence(found))
 
 
 def warnings(splits: Mapping[str, Sequence[ImageFindings]], classes: Sequence[str]) -> list[str]:

@@ -5,7 +5,9 @@ data.yaml                       what a job trains on
 images/train/…, labels/train/…  and val, test
 annotations/instances_train.json, …
 review.csv, sheets/             labels by certainty, the least certain first
-labelling.json                  what was asked, and what came of it
+original-labels.json            the labels as they were written, by which later changes are known
+labelling.json                  what was asked, and what came of it; written last
+corrected/                      made by people: COCO JSON whose labels replace those of its images
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ from yolo_trainer.storage.atomic_file import write_atomically
 
 REPORT = "labelling.json"
 REVIEW = "review.csv"
+ORIGINAL = "original-labels.json"
+CORRECTED = "corrected"
 _PARTS = ("images", "labels", "annotations", "sheets")
 _COLUMNS = ("certainty", "image", "class", "score", "x1", "y1", "x2", "y2", "labelled", "doubts")
 
@@ -38,21 +42,25 @@ _COLUMNS = ("certainty", "image", "class", "score", "x1", "y1", "x2", "y2", "lab
 def write_dataset(request: LabelRequest, splits: Mapping[str, Sequence[ImageFindings]]) -> None:
     """Write images, labels and their description; what an earlier labelling wrote is replaced."""
     output = request.output
-    (output / DESCRIPTION).unlink(missing_ok=True)
+    for name in (REPORT, ORIGINAL, DESCRIPTION):
+        (output / name).unlink(missing_ok=True)
     for part in _PARTS:
         shutil.rmtree(output / part, ignore_errors=True)
     (output / "annotations").mkdir(parents=True)
     names = unique_names([each.image for findings in splits.values() for each in findings])
+    original: dict[str, dict[str, str]] = {}
     for split, findings in splits.items():
         for folder in ("images", "labels"):
             (output / folder / split).mkdir(parents=True)
         for each in findings:
             name = names[each.image]
             _link(request.images / each.image, output / "images" / split / name, copy=request.copy_images)
-            label = (output / "labels" / split / name).with_suffix(".txt")
-            label.write_text(lines(each, request.task), encoding="utf-8")
+            label, text = Path(split, name).with_suffix(".txt"), lines(each, request.task)
+            (output / "labels" / label).write_text(text, encoding="utf-8")
+            original[str(label)] = {"image": each.image, "labels": text}
         document = coco(findings, [names[each.image] for each in findings], request.classes)
         (output / "annotations" / f"instances_{split}.json").write_text(json.dumps(document), encoding="utf-8")
+    write_atomically(output / ORIGINAL, json.dumps(original).encode())
     description: dict[str, Any] = {split: f"images/{split}" for split in splits}
     description["names"] = list(request.classes)
     content = yaml.safe_dump(description, sort_keys=False, allow_unicode=True)

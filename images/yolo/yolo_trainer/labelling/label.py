@@ -19,7 +19,7 @@ from yolo_trainer.errors import ConfigInvalidError, DatasetInvalidError, in_one_
 from yolo_trainer.inputs.image_lists import images_in, label_name
 from yolo_trainer.inputs.images import inspect_image
 from yolo_trainer.inputs.labels import LabelRules
-from yolo_trainer.labelling import checks, dataset_folder, yolo_lines
+from yolo_trainer.labelling import checks, dataset_folder, earlier, yolo_lines
 from yolo_trainer.labelling.agreement import review
 from yolo_trainer.labelling.findings import ImageFindings
 from yolo_trainer.labelling.records import Records
@@ -55,17 +55,24 @@ class Labelled:
         return f"{images} images ({self.kept} had labels); objects: {objects}; {self.doubtful} to review"
 
 
-def label(request: LabelRequest) -> Labelled:
+def label(request: LabelRequest, job: str | None = None) -> Labelled:
     """Label the images that have no labels, and write the data set. A labelling that was killed continues.
+
+    Args:
+        request: what to label.
+        job: UID of the job whose labels these are; None outside a cluster.
 
     Raises:
         ConfigInvalidError: the server refuses the request, or a folder cannot be used.
-        DatasetInvalidError: an image or an existing label file cannot be read, or a class has too few objects.
+        DatasetInvalidError: an image or an existing label file cannot be read, a class has too few objects, or people
+            changed the labels that an earlier labelling wrote there.
         TrainerError: the server gives no answer for minutes.
 
     """
     began = time.monotonic()
     names = _images(request)
+    earlier.refuse_to_replace_changes(request.output)
+    version = earlier.digest(request)
     _check_images(request, names)
     findings = _kept(request, names)
     kept = len(findings)
@@ -84,7 +91,8 @@ def label(request: LabelRequest) -> Labelled:
     asked_for = request.model_dump(mode="json", by_alias=True, exclude={"token_file", "output"})
     figures = {"images": images, "kept": kept, "objects": counts, "doubtful": doubtful, "waitedSeconds": round(waited)}
     seconds = round(time.monotonic() - began, 1)
-    dataset_folder.write_report(request.output, {"request": asked_for, **figures, "seconds": seconds})
+    owner = {"job": job, "digest": version}
+    dataset_folder.write_report(request.output, {"request": asked_for, **figures, "seconds": seconds, **owner})
     return Labelled(images, counts, kept, doubtful)
 
 

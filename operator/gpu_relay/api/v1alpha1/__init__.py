@@ -5,6 +5,7 @@ The descriptions are what `kubectl explain` shows.
 
 from gpu_relay.api.v1alpha1.gpu import Gpu, LabelSelector
 from gpu_relay.api.v1alpha1.job import YoloTrainingJob
+from gpu_relay.api.v1alpha1.labelling import Labelling
 from gpu_relay.api.v1alpha1.spec import YoloTrainingJobSpec
 from gpu_relay.api.v1alpha1.status import (
     Attempt,
@@ -32,6 +33,7 @@ __all__ = [
     "Gpu",
     "GpuStatus",
     "LabelSelector",
+    "Labelling",
     "MlflowTracking",
     "Output",
     "Preparation",

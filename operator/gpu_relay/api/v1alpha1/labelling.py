@@ -1,6 +1,6 @@
 """The types of `spec.dataset.label`, and the CEL rules that concern it."""
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, JsonValue
 
@@ -22,6 +22,20 @@ LABEL_RULES: list[dict[str, Any]] = [
     },
 ]
 
+
+_FIXED = ("prompts", "split", "secondPass", "minObjects", "review")
+"""Fields that decide what is labelled; `approved` may be changed at any time."""
+UNCHANGED_LABEL = "has(self.dataset.label) == has(oldSelf.dataset.label) && (!has(self.dataset.label) || " + (
+    " && ".join(f"self.dataset.label.{name} == oldSelf.dataset.label.{name}" for name in _FIXED) + ")"
+)
+"""A CEL rule of the spec."""
+
+_APPROVAL: list[JsonValue] = [
+    {
+        "rule": "!has(self.approved) || !self.approved || (has(self.review) && self.review == 'Required')",
+        "message": "approved means nothing without a review: set review to Required, or leave out approved",
+    }
+]
 
 _SHARES: list[JsonValue] = [
     {
@@ -58,6 +72,7 @@ class LabelSplit(ApiType):
 class Labelling(ApiType):
     """How images without labels are labelled while the job is prepared: a resident with SAM3 finds the objects."""
 
+    model_config = ConfigDict(json_schema_extra={RULES: _APPROVAL})
     prompts: list[LabelPrompt] = Field(min_length=1, max_length=64, description="What to look for.")
     split: LabelSplit = Field(default=LabelSplit(), description="How the images are split.")
     second_pass: bool = Field(
@@ -66,4 +81,14 @@ class Labelling(ApiType):
     )
     min_objects: int = Field(
         default=1, ge=1, le=1_000_000, description="Objects that each class needs; with fewer, the job fails."
+    )
+    review: Literal["Optional", "Required"] = Field(
+        default="Optional",
+        description="Required: the job waits for a person's approval between its labels and its training, and holds "
+        "nothing meanwhile. Optional: it does not wait.",
+    )
+    approved: bool = Field(
+        default=False,
+        description="true lets a job with `review: Required` train on its labels, as people have corrected them. "
+        "It may be changed at any time; `kubectl relay approve` sets it.",
     )

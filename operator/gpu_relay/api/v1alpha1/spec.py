@@ -9,7 +9,7 @@ from gpu_relay.api.modes import FINISHED_OUTPUT, MODE_RULES, RESUME_RULES
 from gpu_relay.api.pod_template import PodTemplate
 from gpu_relay.api.schema import RULES, ApiType
 from gpu_relay.api.v1alpha1.gpu import Gpu
-from gpu_relay.api.v1alpha1.labelling import LABEL_RULES
+from gpu_relay.api.v1alpha1.labelling import LABEL_RULES, UNCHANGED_LABEL
 from gpu_relay.api.v1alpha1.storage import Dataset, Output
 from gpu_relay.api.v1alpha1.tracking import Tracking
 from gpu_relay.api.v1alpha1.training import Training, Validation
@@ -21,8 +21,16 @@ def _immutable(what: str) -> dict[str, Any]:
 
 
 def _optional_immutable(what: str) -> dict[str, Any]:
-    rule = f"has(self.{what}) == has(oldSelf.{what}) && (!has(self.{what}) || self.{what} == oldSelf.{what})"
-    return {"rule": rule, "message": f"{what} cannot be changed: create a new job instead"}
+    return {"rule": _unchanged(what), "message": f"{what} cannot be changed: create a new job instead"}
+
+
+def _unchanged(what: str) -> str:
+    return f"has(self.{what}) == has(oldSelf.{what}) && (!has(self.{what}) || self.{what} == oldSelf.{what})"
+
+
+_UNCHANGED_DATA = " && ".join(
+    _unchanged(f"dataset.{each}") for each in ("persistentVolumeClaim", "uri", "sha256", "path")
+)
 
 
 _OFFLINE_NEEDS_VOLUME: JsonDict = {
@@ -40,8 +48,9 @@ class YoloTrainingJobSpec(ApiType):
             RULES: [
                 *(
                     {**_immutable(name), "rule": f"self.{name} == oldSelf.{name}"}
-                    for name in ("model", "task", "dataset", "training", "output", "gpu")
+                    for name in ("model", "task", "training", "output", "gpu")
                 ),
+                {**_immutable("dataset"), "rule": f"{_UNCHANGED_DATA} && {UNCHANGED_LABEL}"},
                 _OFFLINE_NEEDS_VOLUME,
             ]
             + [_optional_immutable(name) for name in ("mode", "validation", "resumeFrom", "managedBy")]

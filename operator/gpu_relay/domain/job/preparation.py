@@ -2,7 +2,8 @@
 
 The record is `status.preparation`. The pod is created after that is written, and again if it disappears before it has
 ended (law 4). A job that is prepared, or cannot be prepared, waits for a GPU like any other. What prevents the creation
-of a valid pod costs no attempt: the job waits.
+of a valid pod costs no attempt: the job waits. So does a job whose labels a person has to approve (`review`), without a
+pod; the next pod checks the labels as they are then.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from gpu_relay.api.v1alpha1 import Preparation
 from gpu_relay.api.words import COST_FREE_REASONS, FINAL_REASONS, Phase, Reason
 from gpu_relay.domain.decision import Decision, DeletePod, EventRecord, Prepare
-from gpu_relay.domain.job import pod_failures, status
+from gpu_relay.domain.job import pod_failures, review, status
 from gpu_relay.domain.job.attempt_history import delay_after
 from gpu_relay.domain.job.attempts import MESSAGE_LIMIT, end_of
 from gpu_relay.domain.job.validation import objection
@@ -100,6 +101,9 @@ def plan(view: PreparationView) -> Decision:
 def _begin(view: PreparationView, last: Preparation | None) -> Decision:
     """Record the preparation, then create its pod, unless others go first or the last one has just failed."""
     job = view.job
+    if last is not None and review.waits(job):
+        new = status.preparing(job, view.now, Reason.WAITING_FOR_REVIEW, last.message)
+        return Decision(job=job, status=new)
     wait = pause(job, view.now, view.policy)
     if last is not None and wait > 0:
         new = status.preparing(job, view.now, Reason.PREPARATION_FAILED, _pause_message(last))
@@ -132,12 +136,12 @@ def _pause_message(last: Preparation) -> str:
 
 
 def pause(job: Job, now: datetime, policy: Policy) -> float:
-    """Return the seconds until the next preparing pod of a job may be created; 0 where none has ended.
+    """Return the seconds until the next preparing pod of a job may be created; 0 where none has come to nothing.
 
     The pause grows with each preparation that came to nothing, whether it counts as a failure or not.
     """
     last = job.status.preparation
-    if last is None or last.completion_time is None:
+    if last is None or last.completion_time is None or last.reason == Reason.WAITING_FOR_REVIEW:
         return 0.0
     ready = parse_time(last.completion_time) + timedelta(seconds=delay_after(last.number, policy))
     return max(0.0, (ready - now).total_seconds())
@@ -232,9 +236,27 @@ def _finish(view: PreparationView, record: Preparation, pod: TrainingPod, termin
             "images": counts(found.get("images")),
         }
     )
+    if review.must_wait(view.job, termination):
+        return _end_labelling(view, done, termination, step)
     event = EventRecord(Reason.PREPARED, f"{done.message}; the GPU was not needed for it")
     new = status.prepared(view.job, view.now, done, event.reason, event.message)
     return Decision(action=step, job=view.job, status=new, events=(event,))
+
+
+def _end_labelling(
+    view: PreparationView, done: Preparation, termination: Termination, step: DeletePod | None
+) -> Decision:
+    """Record that the labels are made. The next preparing pod, after the approval, takes them as people left them."""
+    job, reason = view.job, Reason.WAITING_FOR_REVIEW
+    message = review.message(job, termination)[:MESSAGE_LIMIT]
+    record = done.model_copy(update={"reason": reason.value, "message": message})
+    if review.is_approved(job):
+        new = status.preparing(
+            job, view.now, Reason.PREPARING, "the labels are approved; they are checked next", record
+        )
+        return Decision(action=step, job=job, status=new)
+    new = status.preparing(job, view.now, reason, message, record)
+    return Decision(action=step, job=job, status=new, events=(EventRecord(reason, message),))
 
 
 def _end_of(job: Job, pod: TrainingPod, termination: Termination) -> tuple[Reason, str]:

@@ -7,6 +7,7 @@ namespace has at most twice as many preparing pods as slots, and delays no other
 from collections.abc import Container, Iterable
 from datetime import datetime
 
+from gpu_relay.domain.job import review
 from gpu_relay.domain.job.preparation import is_under_way, pause
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.policy import Policy
@@ -16,7 +17,7 @@ from gpu_relay.domain.queue.order import queue_key
 def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, policy: Policy) -> dict[str, bool | None]:
     """Return by UID for each job without a preparing pod whether one may be created, in the queue's order.
 
-    None is for a job that needs no slot now: one that is paused, or one of the `obstructed`.
+    None is for a job that needs no slot now: one that is paused or waits for a review, or one of the `obstructed`.
     """
     shares: dict[str, bool | None] = {}
     by_namespace: dict[str, list[Job]] = {}
@@ -25,7 +26,7 @@ def share_out(jobs: Iterable[Job], obstructed: Container[str], now: datetime, po
     for mine in by_namespace.values():
         free = policy.preparation_slots - _slots_taken(mine, policy)
         for job in sorted((job for job in mine if not is_under_way(job)), key=queue_key):
-            if job.key.uid in obstructed or pause(job, now, policy) > 0:
+            if job.key.uid in obstructed or review.waits(job) or pause(job, now, policy) > 0:
                 shares[job.key.uid] = None
                 continue
             shares[job.key.uid] = free > 0
