@@ -14,7 +14,7 @@ PREPARATIONS = Gauge("gpu_relay_preparations", "Jobs whose data is being fetched
 QUEUE_LENGTH = Gauge("gpu_relay_queue_length", "Jobs and Workloads that wait for a GPU")
 QUEUE_WAIT = Histogram(
     "gpu_relay_queue_wait_seconds",
-    "Seconds from a job's creation, the end of its last attempt, or the quota of a Workload, to its turn",
+    "Seconds from the end of a job's preparation or last attempt, or from the quota of a Workload, to its turn",
     ["kind"],
     buckets=_SLOW,
 )

@@ -13,6 +13,7 @@ from gpu_relay.domain.job.preparation import PreparationView, is_due, is_under_w
 from gpu_relay.domain.objects.job import Job
 from gpu_relay.domain.objects.pod import Termination
 from gpu_relay.domain.policy import Policy
+from gpu_relay.domain.queue.placement import longest_wait
 from gpu_relay.domain.queue.preparation_slots import share_out
 from tests.support.builders import NOW, ago, job, pod
 
@@ -111,3 +112,8 @@ def test_a_failed_check_of_corrected_labels_ends_the_job() -> None:
     status = status_of(decision)
     assert status.phase == Phase.FAILED
     assert "labels/train/a.txt: line 2" in status.conditions[0].message
+
+
+def test_the_time_of_a_review_is_no_wait_for_a_gpu() -> None:
+    prepared = WAITING.model_copy(update={"reason": "Completed", "completion_time": ago(60)})
+    assert longest_wait([replace(labelled(prepared, approved=True), created=ago(200_000))], NOW) == 60

@@ -53,10 +53,17 @@ def is_ready(job: Job, policy: Policy) -> bool:
 
 
 def waits_since(job: Claim) -> datetime:
-    """Return since when a job or Workload has been waiting: its creation or quota, or the end of its last attempt."""
+    """Return since when a job or Workload has been waiting for a GPU.
+
+    A Workload waits from its quota on; a job from its creation, preparation, or last attempt, whichever ended last. A
+    preparation may wait for a person for days.
+    """
     if isinstance(job, CheckedWorkload):
         return parse_time(job.queued_since)
-    return parse_time(job.status.attempts[-1].completion_time if job.status.attempts else job.created)
+    times = [job.created, *(each.completion_time for each in job.status.attempts[-1:])]
+    if job.status.preparation is not None and job.status.preparation.completion_time is not None:
+        times.append(job.status.preparation.completion_time)
+    return max(map(parse_time, times))
 
 
 def longest_wait(jobs: Iterable[Claim], now: datetime) -> float:
