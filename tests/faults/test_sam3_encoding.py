@@ -48,31 +48,31 @@ def pid(encoder: EncoderClient) -> int:
 
 
 async def test_it_writes_what_the_worker_found(encoder: EncoderClient) -> None:
-    answer = json.loads(await encoder.encode(query(), found(), 60, 60))
+    answer = json.loads(await encoder.encode(query(), found(), "a", 60, 60))
     assert (answer["width"], answer["height"], answer["model_seconds"]) == (WIDTH, HEIGHT, 0.5)
     assert [(len(each["detections"]), each["omitted"]) for each in answer["results"]] == [(2, 3)] * 2
     detection = answer["results"][0]["detections"][0]
     assert (detection["box"], detection["score"]) == (list(BOX), 0.75)
     assert np.array_equal(coco.decode(detection["mask"]), SQUARE)
-    boxes = json.loads(await encoder.encode(query("box"), found(masks=False), 60, 60))
+    boxes = json.loads(await encoder.encode(query("box"), found(masks=False), "a", 60, 60))
     assert set(boxes["results"][0]["detections"][0]) == {"box", "score"}
-    one = json.loads(await encoder.encode(query("polygon", nms_iou=0.9), found(), 60, 60))
+    one = json.loads(await encoder.encode(query("polygon", nms_iou=0.9), found(), "a", 60, 60))
     assert [len(each["detections"]) for each in one["results"]] == [1, 0], "of duplicates one is returned"
 
 
 async def test_it_cancels_after_its_time_and_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(TooMuchWorkError, match=r"takes more than 0 s \(0 of 4 masks were packed\); send fewer prompts"):
-        await encoder.encode(query(), found(), 0, 60)
-    assert await encoder.encode(query(), found(), 60, 60)
+        await encoder.encode(query(), found(), "a", 0, 60)
+    assert await encoder.encode(query(), found(), "a", 60, 60)
     assert pid(encoder) == first
 
 
 async def test_it_drops_the_work_of_a_caller_that_is_cancelled(encoder: EncoderClient) -> None:
     first = pid(encoder)
     os.kill(first, signal.SIGSTOP)
-    leaving = asyncio.create_task(encoder.encode(query(), found(), 60, 60))
-    waiting = asyncio.create_task(encoder.encode(query(), found(), 60, 60))
+    leaving = asyncio.create_task(encoder.encode(query(), found(), "a", 60, 60))
+    waiting = asyncio.create_task(encoder.encode(query(), found(), "a", 60, 60))
     await asyncio.sleep(0.05)
     leaving.cancel()
     os.kill(first, signal.SIGCONT)
@@ -84,19 +84,19 @@ async def test_one_that_is_stuck_is_replaced(encoder: EncoderClient) -> None:
     first = pid(encoder)
     os.kill(first, signal.SIGSTOP)
     with pytest.raises(TooMuchWorkError, match=r"took more than 0\.2 s to encode"):
-        await encoder.encode(query(), found(), 0.1, 0.2)
+        await encoder.encode(query(), found(), "a", 0.1, 0.2)
     async with asyncio.timeout(30):
         while runs(first):
             await asyncio.sleep(0.01)
-    assert await encoder.encode(query(), found(), 60, 60)
+    assert await encoder.encode(query(), found(), "a", 60, 60)
     assert pid(encoder) != first
 
 
 async def test_an_invalid_request_is_reported_and_the_process_keeps_running(encoder: EncoderClient) -> None:
     first = pid(encoder)
     with pytest.raises(InferenceError):
-        await encoder.encode(query(prompts=1), found(), 60, 60)
-    assert await encoder.encode(query(), found(), 60, 60)
+        await encoder.encode(query(prompts=1), found(), "a", 60, 60)
+    assert await encoder.encode(query(), found(), "a", 60, 60)
     assert pid(encoder) == first
 
 

@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 class FairQueue:
     """Lends `capacity` units, at most `per_client` of them to one client at a time.
 
-    One client cannot lock others out while `per_client` is less than `capacity`. Small requests cannot overtake a large
-    one indefinitely: no client is served before the one whose turn it is, unless that one has its share already.
+    What a client returns goes to another client first: a new client waits for at most one further request of each
+    other. One client cannot lock others out while `per_client` is less than `capacity`. Small requests cannot
+    overtake a large one indefinitely: no client is served before the one whose turn it is, unless that one has its
+    share already.
     """
 
     def __init__(self, capacity: int, per_client: int) -> None:
@@ -52,6 +54,7 @@ class FairQueue:
         self._lent[client] -= size
         if not self._lent[client]:
             del self._lent[client]
+        self._move_to_end(client)
         self._grant()
 
     def _grant(self) -> None:
@@ -65,9 +68,14 @@ class FairQueue:
             self._free -= size
             self._lent[client] += size
             granted.set_result(None)
-            self._waiting[client] = self._waiting.pop(client)  # to the end of the rotation
+            self._move_to_end(client)
             self._grant()
             return
+
+    def _move_to_end(self, client: str) -> None:
+        """Let a client have its next turn after the others that wait now, if it waits."""
+        if client in self._waiting:
+            self._waiting[client] = self._waiting.pop(client)
 
     def _next(self, client: str) -> int | None:
         """Return the units that the client's first request wants; None when none of its requests waits any more."""

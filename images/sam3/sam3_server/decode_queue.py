@@ -1,4 +1,4 @@
-"""The queue of requests that are decoded, or about to be, before one worker."""
+"""The queue of requests that are decoded, or about to be, before one worker, which serves their clients in rotation."""
 
 from residency.fair_queue import FairQueue
 

@@ -143,7 +143,13 @@ class ScriptedWorker:
         return Attached(seconds=0.0, device="simulated", dtype="float32", allocated_mib=need)
 
     async def segment(
-        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+        self,
+        image: RgbImage,
+        query: Query,
+        client: str,
+        seconds: float,
+        timeout: float,
+        computed: Callable[[], None],
     ) -> Segmented:
         self.images.append(image)
         self.queries.append(query)

@@ -30,7 +30,41 @@ async def test_clients_are_served_in_rotation_and_each_in_its_own_order() -> Non
 
     asked = [("a", "a1"), ("a", "a2"), ("a", "a3"), ("b", "b1"), ("b", "b2"), ("c", "c1")]
     await asyncio.gather(*(ask(client, name) for client, name in asked))
-    assert served == ["a1", "a2", "b1", "c1", "a3", "b2"], "a2 waited before anybody else did"
+    assert served == ["a1", "b1", "c1", "a2", "b2", "a3"]
+
+
+async def test_what_a_client_returns_goes_to_another_client_first() -> None:
+    queue, served = FairQueue(1, 1), list[str]()
+
+    async def clicks(count: int) -> None:
+        for _ in range(count):
+            async with queue.turn(INTERACTIVE):
+                served.append("click")
+                await asyncio.sleep(0)
+
+    async def one_of_many() -> None:
+        async with queue.turn(BATCH):
+            served.append("batch")
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(one_of_many() for _ in range(6)), clicks(3))
+    assert served == ["batch", "click"] * 3 + ["batch"] * 3
+
+
+async def test_new_clients_do_not_starve_one_that_waits() -> None:
+    queue, served, others = FairQueue(1, 1), list[str](), list[asyncio.Task[None]]()
+
+    async def ask(client: str) -> None:
+        async with queue.turn(client):
+            served.append(client)
+            if len(others) < 9:
+                others.append(asyncio.create_task(ask(f"new {len(others)}")))
+            await settled()
+
+    await asyncio.gather(*(ask(BATCH) for _ in range(3)))
+    for each in others:
+        await each
+    assert served[:6] == [BATCH, "new 0", BATCH, "new 1", "new 2", BATCH]
 
 
 async def test_one_client_leaves_room_for_others() -> None:

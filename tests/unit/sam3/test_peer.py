@@ -79,6 +79,21 @@ async def test_requests_are_answered_in_turn() -> None:
     assert child.signals == ["SIGTERM"]
 
 
+async def test_clients_have_turns_in_rotation() -> None:
+    peer, child = await begin()
+    asked = [("batch", 1), ("batch", 2), ("batch", 3), ("person", 4)]
+    calls = [asyncio.create_task(peer.call(segment(width), (), 10, client=client)) for client, width in asked]
+    served = []
+    for _ in asked:
+        request, _ = await child.receive()
+        assert isinstance(request, Segment)
+        served.append(request.width)
+        child.channel.reply(failed(""), b"")
+    assert served == [1, 4, 2, 3], "one of the batch had begun; the person is next"
+    await asyncio.gather(*calls)
+    await peer.stop(1)
+
+
 async def test_a_caller_that_gives_up_before_its_turn_sends_nothing() -> None:
     peer, child = await begin()
     first, second, third = (asyncio.create_task(peer.call(segment(width), (), 10)) for width in (1, 2, 3))

@@ -42,8 +42,8 @@ class CpuFallback:
             self._offered = True
             self._pool.prepare_standby()
 
-    async def segment(self, image: RgbImage, query: Query) -> Segmented:
-        """Segment one image once the worker is attached.
+    async def segment(self, image: RgbImage, query: Query, client: str) -> Segmented:
+        """Segment one image of a client once the worker is attached.
 
         Raises:
             ServiceError: its subclasses say what stood in the way.
@@ -55,7 +55,7 @@ class CpuFallback:
             await asyncio.shield(
                 asyncio.create_task(self._ensure_attached())
             )  # a client that disconnects must not cancel it for others
-            return await self._pool.segment(image, query, computed)
+            return await self._pool.segment(image, query, client, computed)
 
     async def _ensure_attached(self) -> None:
         async with self._lock:

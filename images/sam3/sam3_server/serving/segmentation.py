@@ -96,7 +96,7 @@ class SegmentationService:
                     body.close()
                     if self._coordinator.state not in SERVING:
                         await self._coordinator.load_once()
-                    found = await self._segment_on_gpu(request, computed)
+                    found = await self._segment_on_gpu(request, client, computed)
         self._metrics.record_answer(found)
         self._coordinator.durations.record(Step.REQUEST, found.seconds)
         return Segmentation(request, found)
@@ -115,13 +115,13 @@ class SegmentationService:
         async with fallback.decode_queue.turn(client):
             request = await self._reader.read(route, body, client)
             body.close()
-            found = await fallback.segment(request.image, request.query)
+            found = await fallback.segment(request.image, request.query, client)
         self._metrics.degraded.inc()
         return Segmentation(request, found, degraded=True)
 
-    async def _segment_on_gpu(self, request: ParsedRequest, computed: Callable[[], None]) -> Segmented:
+    async def _segment_on_gpu(self, request: ParsedRequest, client: str, computed: Callable[[], None]) -> Segmented:
         try:
-            return await self._pool.segment(request.image, request.query, computed)
+            return await self._pool.segment(request.image, request.query, client, computed)
         except WorkerGoneError as error:
             hold = self._coordinator.hold
             if hold is None and self._coordinator.state not in (State.DRAINING, State.UNLOADING):

@@ -123,8 +123,8 @@ class WorkerPool:
             raise
         log.info("model attached", extra=attached.model_dump(exclude={"kind"}))
 
-    async def segment(self, image: RgbImage, query: Query, computed: Callable[[], None]) -> Segmented:
-        """Let the attached worker segment one image; `computed` is called once the request does not need it any more.
+    async def segment(self, image: RgbImage, query: Query, client: str, computed: Callable[[], None]) -> Segmented:
+        """Let the attached worker segment an image of a client; `computed` is called once it is not needed any more.
 
         Raises:
             TooMuchWorkError: the request takes more than one request may.
@@ -135,7 +135,7 @@ class WorkerPool:
         timeouts = self._timeouts
         if self.attached is None:
             raise WorkerGoneError("the model was unloaded before the worker reached this request")
-        return await self.attached.segment(image, query, timeouts.work, timeouts.request, computed)
+        return await self.attached.segment(image, query, client, timeouts.work, timeouts.request, computed)
 
     async def end_attached(self, grace: float | None = None) -> None:
         """End the worker that has the GPU; `grace` is in seconds, by default the server's.

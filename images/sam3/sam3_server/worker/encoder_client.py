@@ -18,7 +18,10 @@ PIECE_BYTES = 1 << 18
 
 
 class EncoderClient:
-    """Writes answers, one at a time, in order. Used as a context, it starts its process, and ends it after."""
+    """Writes answers, one at a time, for clients in rotation.
+
+    Used as a context, it starts its process, and ends it after.
+    """
 
     def __init__(self, log_level: str) -> None:
         self._log_level = log_level
@@ -38,7 +41,7 @@ class EncoderClient:
         if self._peer is not None and self._peer.alive:
             await self._peer.stop(0)
 
-    async def encode(self, query: Query, found: bytes, seconds: float, timeout: float) -> bytes:
+    async def encode(self, query: Query, found: bytes, client: str, seconds: float, timeout: float) -> bytes:
         """Return the answer to a query, in JSON. It is cancelled after `seconds`; the process is ended after `timeout`.
 
         Both count from the time the encoder is free for it. Cancelling the caller does not end the process.
@@ -53,7 +56,7 @@ class EncoderClient:
         pieces = [view[start : start + PIECE_BYTES] for start in range(0, len(view), PIECE_BYTES)]
         peer = await self._started()
         try:
-            reply, answer = await peer.call(Encode(query=query, seconds=seconds), pieces, timeout)
+            reply, answer = await peer.call(Encode(query=query, seconds=seconds), pieces, timeout, client=client)
         except PeerSlowError as error:
             if self._peer is peer:
                 self._peer = None  # it ends, and the next request does not wait for that

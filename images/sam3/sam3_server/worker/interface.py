@@ -8,7 +8,7 @@ from sam3_server.worker.rgb_image import RgbImage
 
 
 class Worker(Protocol):
-    """One worker process. Calls are served one at a time, in order; times in seconds, sizes in MiB.
+    """One worker process. Calls are served one at a time, clients in rotation; times in seconds, sizes in MiB.
 
     `allocated_mib` is the GPU memory that it reported last; `weights_mib` the weights that were resident in host memory
     once it was prepared; `end` describes how the process ended, once it has.
@@ -40,7 +40,13 @@ class Worker(Protocol):
         ...
 
     async def segment(
-        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+        self,
+        image: RgbImage,
+        query: Query,
+        client: str,
+        seconds: float,
+        timeout: float,
+        computed: Callable[[], None],
     ) -> Segmented:
         """Find every instance of each prompt's concept; cancelled after `seconds`, or with the caller.
 

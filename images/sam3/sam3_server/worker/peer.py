@@ -6,11 +6,13 @@ import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 from pydantic import BaseModel
 
 from residency.errors import EngineStuckError
+from residency.fair_queue import FairQueue
 from sam3_server.errors import WorkerGoneError
 from sam3_server.worker.protocol import HEADER, REPLIES, Cancel, Reply, head
 from sam3_server.worker.spawn import Process
@@ -18,6 +20,8 @@ from sam3_server.worker.spawn import Process
 log = logging.getLogger(__name__)
 
 KILL_SECONDS = 10.0
+SERVER = ""
+"""The client of calls that are the server's own."""
 
 
 class PeerSlowError(WorkerGoneError):
@@ -47,7 +51,7 @@ class Peer:
         self._process = process
         self._reader, self._writer = streams
         self._on_exit = on_exit
-        self._turn = asyncio.Lock()
+        self._turn = FairQueue(1, 1)
         self._gone = asyncio.Event()
         self._watching = asyncio.create_task(self._watch(), name=f"watch {name}")
 
@@ -82,8 +86,11 @@ class Peer:
         pieces: Sequence[bytes | memoryview],
         timeout: float,
         on_reply: Callable[[Reply], None] = lambda _: None,
+        client: str = SERVER,
     ) -> tuple[Reply, bytes]:
         """Return the reply to a request and its raw bytes, within `timeout` seconds from the process's turn for it.
+
+        Clients have turns in rotation, and the calls of one client in their order.
 
         A caller that is cancelled before its turn sends nothing. Later the process gets a `Cancel`, and the turn ends
         with its reply, which only `on_reply` receives.
@@ -93,10 +100,10 @@ class Peer:
             PeerSlowError: it took too long.
 
         """
-        await self._turn.acquire()
+        await self._turn.acquire(client)
         state = _Exchange()
         exchange = asyncio.create_task(self._exchange(state, request, pieces, timeout, on_reply))
-        exchange.add_done_callback(self._end_turn)
+        exchange.add_done_callback(partial(self._end_turn, client))
         try:
             return await asyncio.shield(exchange)
         except asyncio.CancelledError:
@@ -161,8 +168,8 @@ class Peer:
         reply = REPLIES.validate_json(await self._reader.readexactly(size))
         return reply, await self._reader.readexactly(payload_size)
 
-    def _end_turn(self, exchange: asyncio.Task[tuple[Reply, bytes]]) -> None:
-        self._turn.release()
+    def _end_turn(self, client: str, exchange: asyncio.Task[tuple[Reply, bytes]]) -> None:
+        self._turn.release(client)
         if not exchange.cancelled():
             exchange.exception()  # of an abandoned request; else asyncio logs that it was never retrieved
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from residency.errors import LoadError, NotEnoughMemoryError, ServiceError
 from sam3_server.errors import InferenceError, NoTrackerError, PromptError, TooMuchWorkError, UnknownImageError
 from sam3_server.worker.encoder_client import EncoderClient
-from sam3_server.worker.peer import Peer
+from sam3_server.worker.peer import SERVER, Peer
 from sam3_server.worker.protocol import (
     Attach,
     Attached,
@@ -90,9 +90,15 @@ class WorkerProcess:
         return await self._change(Attach(), timeout, Attached)
 
     async def segment(
-        self, image: RgbImage, query: Query, seconds: float, timeout: float, computed: Callable[[], None]
+        self,
+        image: RgbImage,
+        query: Query,
+        client: str,
+        seconds: float,
+        timeout: float,
+        computed: Callable[[], None],
     ) -> Segmented:
-        """Segment one image. It is cancelled after `seconds`, and the process is ended after `timeout`.
+        """Segment one image in its client's turn. It is cancelled after `seconds`; the process ends after `timeout`.
 
         Both count from the time the worker is free for it, and again for the encoder; between the two, `computed` is
         called. Cancelling the caller ends neither process.
@@ -108,9 +114,9 @@ class WorkerProcess:
 
         """
         request = Segment(width=image.width, height=image.height, query=query, seconds=seconds)
-        segmented = await self._call(request, image.strips, timeout, Segmented, InferenceError)
+        segmented = await self._call(request, image.strips, timeout, Segmented, InferenceError, client)
         computed()
-        segmented.findings = await self._encoder.encode(query, segmented.findings, seconds, timeout)
+        segmented.findings = await self._encoder.encode(query, segmented.findings, client, seconds, timeout)
         return segmented
 
     async def stop(self, grace: float) -> None:
@@ -136,8 +142,9 @@ class WorkerProcess:
         timeout: float,
         expected: type[Answer],
         failure: type[ServiceError],
+        client: str = SERVER,
     ) -> Answer:
-        reply, payload = await self._peer.call(request, pieces, timeout, self._note)
+        reply, payload = await self._peer.call(request, pieces, timeout, self._note, client)
         if isinstance(reply, Failed):
             raise _error(reply, failure)
         assert isinstance(reply, expected)
