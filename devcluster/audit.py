@@ -45,7 +45,10 @@ def policy() -> str:
 
 
 def calls(run_dir: Path, user: str, offset: int = 0) -> list[Call]:
-    """Return the calls of one user that were logged after `offset` bytes of the log."""
+    """Return the calls of one user that were logged after `offset` bytes of the log.
+
+    A line that was half written there is left out.
+    """
     return [call for call in _read(run_dir / LOG, offset) if call.user == user]
 
 
@@ -62,7 +65,9 @@ def account(namespace: str, name: str) -> str:
 
 def _read(log: Path, offset: int) -> Iterator[Call]:
     with log.open("rb") as lines:
-        lines.seek(offset)
+        if offset:
+            lines.seek(offset - 1)
+            lines.readline()  # to the end of a line
         for line in lines:
             if not line.endswith(b"\n"):
                 return  # still being written
