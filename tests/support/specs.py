@@ -24,9 +24,9 @@ VERSION: Schema = yaml.safe_load(_CRD.read_text())["spec"]["versions"][0]["schem
 """The schema of a whole job."""
 SCHEMA: Schema = VERSION["properties"]["spec"]
 IMMUTABLE = tuple(
-    sorted(re.findall(r"self\.(\w+) == oldSelf", " ".join(r["rule"] for r in SCHEMA["x-kubernetes-validations"])))
+    sorted(re.findall(r"(\w+) cannot be changed", " ".join(r["message"] for r in SCHEMA["x-kubernetes-validations"])))
 )
-"""Top-level fields that may not change."""
+"""Top-level fields that may not change; `dataset` may only in `label.approved`."""
 
 _name = st.from_regex(r"[a-z]([-a-z0-9]{0,12}[a-z0-9])?", fullmatch=True)
 _folder = st.from_regex(r"[a-z0-9]{1,8}(/[a-z0-9]{1,8}){0,2}", fullmatch=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gpu_relay.api.v1alpha1 import Preparation, YoloTrainingJobStatus
+from gpu_relay.api.v1alpha1 import Dataset, Labelling, Preparation, YoloTrainingJobStatus
 from gpu_relay.api.words import Phase, Reason
 from gpu_relay.domain.decision import Decision, Prepare
 from gpu_relay.domain.job import review
@@ -16,6 +16,7 @@ from gpu_relay.domain.policy import Policy
 from gpu_relay.domain.queue.placement import longest_wait
 from gpu_relay.domain.queue.preparation_slots import share_out
 from tests.support.builders import NOW, ago, job, pod
+from tests.support.specs import SCHEMA
 
 POLICY = Policy(preparations=1, backoff_base=10)
 POD = pod(name="digits-1-prepare", gpu="", fence=0, ip=None, created=ago(0))
@@ -117,3 +118,12 @@ def test_a_failed_check_of_corrected_labels_ends_the_job() -> None:
 def test_the_time_of_a_review_is_no_wait_for_a_gpu() -> None:
     prepared = WAITING.model_copy(update={"reason": "Completed", "completion_time": ago(60)})
     assert longest_wait([replace(labelled(prepared, approved=True), created=ago(200_000))], NOW) == 60
+
+
+def test_of_a_data_set_only_the_approval_may_change() -> None:
+    rules = SCHEMA["x-kubernetes-validations"]
+    (rule,) = (each["rule"] for each in rules if each["message"].startswith("dataset cannot be changed"))
+    fields = {each.alias for each in Dataset.model_fields.values()} - {"label"}
+    parts = {each.alias for each in Labelling.model_fields.values()} - {"approved"}
+    for name in fields | {f"label.{part}" for part in parts}:
+        assert f"self.dataset.{name} == oldSelf.dataset.{name}" in rule
