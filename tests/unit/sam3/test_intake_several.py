@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
+import gc
 import json
 import os
 import time
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +91,15 @@ def test_a_large_form_without_large_images_is_refused() -> None:
         with pytest.raises(BodyError) as refused:
             body_parser.read(FORM, content)
         assert refused.value.status == status
+
+
+@pytest.mark.parametrize("name", [b"images", b"image"])
+def test_the_files_of_a_form_are_closed(name: bytes) -> None:
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        body_parser.read(FORM, as_form(LARGE).replace(b'name="images"', b'name="' + name + b'"'))
+        gc.collect()
+    assert not warned
 
 
 @pytest.mark.parametrize("kind", INVALID)

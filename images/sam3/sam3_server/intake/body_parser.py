@@ -171,10 +171,15 @@ def _from_form(form: FormData, size: int) -> Asked | AskedImages:
     image = fields.pop("image", None)
     if not isinstance(image, UploadFile):
         raise field_error("image", "send the image as a file of this form")
-    data = image.file.read()
+    data = _content(image)
     if size - len(data) > OTHER_BYTES:
         raise too_much_beside_the_image()
     return Asked(data, _options(fields))
+
+
+def _content(file: UploadFile) -> bytes:
+    with file.file:  # Python warns about each file that is not closed, and warnings are logged
+        return file.file.read()
 
 
 def _several(fields: dict[str, Any], size: int) -> AskedImages:
@@ -185,7 +190,7 @@ def _several(fields: dict[str, Any], size: int) -> AskedImages:
         raise field_error("images", "send the images as files of this form")
     if len(files) > MOST_IMAGES:
         raise field_error("images", f"{len(files)} images were sent, {MOST_IMAGES} are allowed")
-    images = [each.file.read() for each in files]
+    images = list(map(_content, files))
     if size - sum(map(len, images)) > OTHER_BYTES:
         raise too_much_beside_the_image()
     return AskedImages(images, texts=False, options=_without_objects(_options(fields)))
