@@ -16,11 +16,12 @@ from bench.sam3.report import Report
 from demo.sam3 import photograph
 from devcluster.programs.sam3 import TOKEN, Server, tiny_model
 
-PARTS = ("lifecycle", "traffic", "clicks", "memory", "boxes", "origin", "hostile", "abandoned")
+PARTS = ("lifecycle", "traffic", "clicks", "memory", "boxes", "origin", "hostile", "abandoned", "vision")
 WITH_THE_MODEL = {"lifecycle", "traffic", "clicks", "boxes", "origin"}
 SERVED = {"lifecycle", "traffic", "origin"}
 T4_MIB = 15_360 - 450
 IMAGE_SIZE = ("4000", "3000")
+BATCH = "4"  # images in one pass of the vision backbone
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
             _measure_boxes(report, model, 0 if device == "cpu" else options.gpu_memory_mib, options.dtypes)
         if "hostile" in options.parts:
             _report_hostile(report, hostile.measure(folder, options.checkout))
+        if "vision" in options.parts:
+            _measure_vision(report, options.threads)
     report.show()
     if options.json:
         report.write(options.json)
@@ -211,6 +214,15 @@ def _measure_boxes(report: Report, model: Path, memory_mib: int, dtypes: list[st
         off = f"median {row['median_px']:.2f} px, at most {row['max_px']:.1f} px"
         kept = f"{row['within_1_px']:.0%} within 1 px; scores within {row['score']:.1e}"
         report.add(f"boxes of {row['dtype']}, 4,000 px wide, against float32", off, kept)
+
+
+def _measure_vision(report: Report, threads: int) -> None:
+    figures = child("bench.sam3.vision_batch", BATCH, str(threads))
+    report.figures["vision"] = figures
+    if figures is None:
+        return
+    together, alone = (f"{figures[way]['cpu']:.1f} CPU s for each image" for way in ("together", "alone"))
+    report.add(f"vision backbone, one pass for {BATCH} images, on the CPU", together, f"a pass for each: {alone}")
 
 
 def _mib(figures: dict[str, Any] | None) -> str:

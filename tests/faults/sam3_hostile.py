@@ -90,7 +90,7 @@ ODD: tuple[Any, ...] = (
 )
 FIELDS = (
     "prompts", "objects", "image_id", "threshold", "format", "yolo_labels", "max_instances", "nms_iou", "image",
-    "extra", "class_id",
+    "extra", "class_id", "images",
 )  # fmt: skip
 
 

@@ -2,17 +2,18 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from gpu_memory import GpuMemory, GpuUnavailable
 from residency.errors import EngineStuckError, NotEnoughMemoryError
+from sam3_server import memory_files
 from sam3_server.errors import WorkerGoneError
 from sam3_server.intake import answers
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
-from sam3_server.intake.protocol import Read, RequestLimits, Route, Terms
-from sam3_server.intake.request_reader import read
+from sam3_server.intake.protocol import ImageBatch, ParsedQuery, Read, ReadImage, RequestLimits, Route, Terms
+from sam3_server.intake.request_reader import read, read_image
 from sam3_server.serving.worker_pool import WorkerTimeouts
 from sam3_server.worker.interface import Worker
 from sam3_server.worker.protocol import (
@@ -60,14 +61,29 @@ class ReadHere:
     def __init__(self, limits: RequestLimits) -> None:
         self._limits = limits
 
-    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
-        content = os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest | ImageBatch:
         asked = Read(route=route, content_type=body.content_type)
-        answer, pixels = await asyncio.to_thread(read, asked, content, self._limits)
-        return ParsedRequest(pixels, answer.query, answer.terms)
+        head, pieces = await asyncio.to_thread(read, asked, _content(body), self._limits)
+        if isinstance(head, ParsedQuery):
+            return _parsed(head, pieces)
+        written = head.model_dump_json().encode()
+        body.exchange(memory_files.create("sam3-body", (written, *pieces)))
+        return ImageBatch(size=len(written), count=len(pieces))
+
+    async def read_image(self, body: Body, batch: ImageBatch, place: int, client: str) -> ParsedRequest:
+        asked = ReadImage(size=batch.size, place=place)
+        return _parsed(*await asyncio.to_thread(read_image, asked, _content(body), self._limits))
 
     async def respond(self, terms: Terms, findings: bytes, client: str) -> bytes:
         return await asyncio.to_thread(answers.respond, terms, findings)
+
+
+def _content(body: Body) -> bytes:
+    return os.pread(body.descriptor, os.fstat(body.descriptor).st_size, 0)
+
+
+def _parsed(head: ParsedQuery, strips: Sequence[memory_files.Piece]) -> ParsedRequest:
+    return ParsedRequest(RgbImage(head.width, head.height, tuple(map(bytes, strips))), head.query, head.terms)
 
 
 @dataclass

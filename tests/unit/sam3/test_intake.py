@@ -18,6 +18,8 @@ from sam3_server import memory_files
 from sam3_server.intake import body_parser
 from sam3_server.intake import pool as pool_module
 from sam3_server.intake.body import Body
+from sam3_server.intake.body_parser import Asked
+from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.pool import IntakePool
 from sam3_server.intake.protocol import RequestLimits, Setup
 from sam3_server.intake.roboflow import Echo, RoboflowTerms
@@ -44,6 +46,13 @@ def body(content: bytes, content_type: str = JSON) -> Body:
     return made
 
 
+async def read(pool: IntakePool, content: bytes, client: str) -> ParsedRequest:
+    """Read a request with one image."""
+    request = await pool.read("segment", body(content), client)
+    assert isinstance(request, ParsedRequest)
+    return request
+
+
 def asking(image: bytes, **more: Any) -> bytes:
     text = base64.b64encode(image).decode()
     return json.dumps({"image": text, "prompts": ["cat"]} | more).encode()
@@ -66,7 +75,7 @@ async def test_the_query_and_the_pixels_arrive(pool: IntakePool) -> None:
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     prompts = ["cat", {"exemplars": [{"box": [-5, 0, 10, 2000]}]}]
-    asked = await pool.read("segment", body(asking(buffer.getvalue(), prompts=prompts)), CLIENT)
+    asked = await read(pool, asking(buffer.getvalue(), prompts=prompts), CLIENT)
     assert (asked.image.width, asked.image.height, asked.terms) == (300, 1000, None)
     assert b"".join(asked.image.strips) == image.tobytes()
     assert [prompt.text for prompt in asked.query.prompts] == ["cat", None]
@@ -75,12 +84,12 @@ async def test_the_query_and_the_pixels_arrive(pool: IntakePool) -> None:
 
 async def test_errors_are_reported_as_in_the_same_process(pool: IntakePool) -> None:
     with pytest.raises(BodyError) as refused:
-        await pool.read("segment", body(asking(png(), prompts=[""])), CLIENT)
+        await read(pool, asking(png(), prompts=[""]), CLIENT)
     assert refused.value.status == 422
     assert [each.where for each in refused.value.field_errors] == ["body.prompts.0.text"]
     for content, status in ((b"", 422), (asking(b"%PDF"), 422), (asking(png(2001, 2000)), 413)):
         with pytest.raises(BodyError) as refused:
-            await pool.read("segment", body(content), CLIENT)
+            await read(pool, content, CLIENT)
         assert refused.value.status == status
 
 
@@ -101,33 +110,31 @@ async def until(condition: Callable[[], bool]) -> None:
 
 async def test_a_refused_image_frees_its_place(pool: IntakePool) -> None:
     with pytest.raises(BodyError, match="more than 1 s") as refused:
-        await pool.read("segment", body(asking(COSTLY)), CLIENT)
+        await read(pool, asking(COSTLY), CLIENT)
     assert refused.value.status == 422
-    asked = await asyncio.gather(
-        *(pool.read("segment", body(asking(png())), client) for client in (CLIENT, CLIENT, OTHER))
-    )
+    asked = await asyncio.gather(*(read(pool, asking(png()), client) for client in (CLIENT, CLIENT, OTHER)))
     assert [each.image.width for each in asked] == [8, 8, 8]
 
 
 async def test_costly_images_of_one_client_leave_a_process_to_others(pool: IntakePool) -> None:
-    costly = [asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT)) for _ in range(4)]
+    costly = [asyncio.create_task(read(pool, asking(COSTLY), CLIENT)) for _ in range(4)]
     await asyncio.sleep(0)
-    assert (await pool.read("segment", body(asking(png())), OTHER)).image.width == 8
+    assert (await read(pool, asking(png()), OTHER)).image.width == 8
     assert not any(each.done() for each in costly[1:])
     for each in costly:
         each.cancel()
 
 
 async def test_a_caller_cancelled_while_it_waits_uses_no_process(pool: IntakePool) -> None:
-    first = asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT))
+    first = asyncio.create_task(read(pool, asking(COSTLY), CLIENT))
     await asyncio.sleep(0)
-    waiting = [asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT)) for _ in range(20)]
+    waiting = [asyncio.create_task(read(pool, asking(COSTLY), CLIENT)) for _ in range(20)]
     await asyncio.sleep(0)
     for each in (*waiting, first):
         each.cancel()
     results = await asyncio.gather(first, *waiting, return_exceptions=True)
     assert all(isinstance(each, asyncio.CancelledError) for each in results)
-    assert (await pool.read("segment", body(asking(png())), CLIENT)).image.width == 8
+    assert (await read(pool, asking(png()), CLIENT)).image.width == 8
 
 
 @pytest.mark.parametrize("pool", [100], indirect=True)
@@ -136,24 +143,24 @@ async def test_an_image_that_takes_too_much_memory_is_refused(pool: IntakePool) 
     Image.new("RGBA", (2000, 2000)).save(buffer, "PNG")
     huge = buffer.getvalue() + bytes(31 * MIB)
     with pytest.raises(BodyError) as refused:
-        await pool.read("segment", body(asking(huge)), CLIENT)
+        await read(pool, asking(huge), CLIENT)
     assert refused.value.status in (413, 422)
-    assert (await pool.read("segment", body(asking(png())), CLIENT)).image.width == 8
+    assert (await read(pool, asking(png()), CLIENT)).image.width == 8
 
 
 async def test_a_process_that_is_killed_is_replaced(pool: IntakePool) -> None:
     started = await pool._idle[-1]
     started._process.kill()
     with pytest.raises(ServiceError, match="was killed"):
-        await pool.read("segment", body(asking(png())), CLIENT)
-    assert (await pool.read("segment", body(asking(png())), CLIENT)).image.width == 8
+        await read(pool, asking(png()), CLIENT)
+    assert (await read(pool, asking(png()), CLIENT)).image.width == 8
 
 
 async def test_nothing_is_left_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pool_module, "PROCESSES", 2)
     async with IntakePool(Setup(limits=LIMITS, cpu_seconds=1, memory_mib=1500, log_level="error")) as pool:
         processes = [await started for started in pool._idle]
-        busy = asyncio.create_task(pool.read("segment", body(asking(COSTLY)), CLIENT))
+        busy = asyncio.create_task(read(pool, asking(COSTLY), CLIENT))
         await asyncio.sleep(0.1)
     with pytest.raises((asyncio.CancelledError, ServiceError)):
         await busy
@@ -216,6 +223,7 @@ NOISE = bytes(range(256)) * 8192  # 2 MiB: as text it does not fit beside the im
 def test_an_image_too_long_to_be_parsed_is_found_wherever_it_stands(written: Callable[[str], str]) -> None:
     content = written(base64.b64encode(NOISE).decode()).encode()
     asked = body_parser.read(JSON, content)
+    assert isinstance(asked, Asked)
     assert asked.image == NOISE
     assert asked.options is not None
     assert len(asked.options.prompts) == 1
@@ -246,7 +254,9 @@ def form(image: bytes, **fields: str) -> tuple[str, bytes]:
 
 
 def test_a_large_file_of_a_form_is_taken_and_large_fields_are_not() -> None:
-    assert body_parser.read(*form(NOISE * 4, prompt="cat")).image == NOISE * 4
+    asked = body_parser.read(*form(NOISE * 4, prompt="cat"))
+    assert isinstance(asked, Asked)
+    assert asked.image == NOISE * 4
     many = {f"field{number}": "x" * (MIB // 2) for number in range(4)}
     for fields, status in ((many, 413), ({"prompt": "x" * (2 * MIB)}, 400)):
         with pytest.raises(BodyError) as refused:

@@ -38,27 +38,28 @@ def install(app: FastAPI, own: Mapping[type[Exception], int]) -> None:
     app.state.statuses = {**STATUSES, **own}
     for kind in app.state.statuses:
         app.add_exception_handler(kind, _known)
-    app.add_exception_handler(errors.BodyError, _body)
+    app.add_exception_handler(errors.BodyError, _known)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
     app.add_exception_handler(ClientDisconnect, _disconnected)
     app.add_exception_handler(Exception, _unexpected)
 
 
+def problem_for(app: FastAPI, error: Exception) -> Problem:
+    """Return the problem of an error that `install` has given a status, or of an invalid body."""
+    if isinstance(error, errors.BodyError):
+        found = [{"in": each.where, "message": each.message} for each in error.field_errors]
+        return Problem(error.status, str(error), members={"errors": found} if found else {})
+    return problem_of(error, app.state.statuses, app.state.coordinator.retry_after)
+
+
 async def _known(request: Request, error: Exception) -> JSONResponse:
-    state = request.app.state
-    return _response(problem_of(error, state.statuses, state.coordinator.retry_after))
-
-
-async def _body(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, errors.BodyError)
-    found = [{"in": each.where, "message": each.message} for each in error.field_errors]
-    return problem(error.status, str(error), errors=found) if found else problem(error.status, str(error))
+    return _response(problem_for(request.app, error))
 
 
 async def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    return await _body(request, validation_error(error.errors()))
+    return _response(problem_for(request.app, validation_error(error.errors())))
 
 
 async def _http(request: Request, error: Exception) -> JSONResponse:

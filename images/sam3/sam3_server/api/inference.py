@@ -1,6 +1,6 @@
 """The inference routes: each is admitted before its body is read, and has its image segmented."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
@@ -9,12 +9,14 @@ from starlette.types import Receive, Scope, Send
 
 from residency.api import problems
 from residency.api.client_address import client_of
-from sam3_server.api import openapi
+from sam3_server.api import openapi, several_images
 from sam3_server.api.access import DEGRADED, INFERENCE
 from sam3_server.api.body_receiver import BodyReceiver
 from sam3_server.api.disconnects import cancel_on_disconnect
+from sam3_server.api.several_images import SeveralResponse
 from sam3_server.intake import anylabeling
 from sam3_server.intake.anylabeling import PredictResponse
+from sam3_server.intake.body import Body
 from sam3_server.intake.body_parser import JSON
 from sam3_server.intake.protocol import Route
 from sam3_server.intake.roboflow import ConceptResponse
@@ -42,14 +44,21 @@ Segmenting = Annotated[SegmentationService, Depends(_segmentation)]
 @router.post(
     SEGMENT,
     responses=OBJECT_ERRORS,
-    response_model=SegmentResponse,
+    response_model=SegmentResponse | SeveralResponse,
     openapi_extra=openapi.SEGMENT_BODY,
     dependencies=INFERENCE,
 )
 async def segment(request: Request, service: Segmenting) -> Response:
-    """Find every instance of each concept, and the mask of each single object. Load the model if nothing forbids it."""
-    async with _segmented(request, service, "segment") as done:
-        return _answer(done.found.findings, done)
+    """Find every instance of each concept, and the mask of each single object. Load the model if nothing forbids it.
+
+    A request with `images` gets an entry for each of them. An error about one image does not end the others.
+    """
+    async with _received(request, service) as body:
+        done = await cancel_on_disconnect(request, service.segment_all("segment", body, client_of(request.scope)))
+        if isinstance(done, Segmentation):
+            return _answer(done.found.findings, done)
+        degraded = any(isinstance(each, Segmentation) and each.degraded for each in done)
+        return _ChunkedResponse(several_images.pieces(request.app, done), degraded)
 
 
 @router.post(
@@ -113,25 +122,35 @@ async def models() -> dict[str, Any]:
 @asynccontextmanager
 async def _segmented(request: Request, service: SegmentationService, route: Route) -> AsyncIterator[Segmentation]:
     """Admit the request, receive its body and segment its image; it counts as in flight for the `with` block."""
+    async with _received(request, service) as body:
+        yield await cancel_on_disconnect(request, service.segment(route, body, client_of(request.scope)))
+
+
+@asynccontextmanager
+async def _received(request: Request, service: SegmentationService) -> AsyncIterator[Body]:
     bodies: BodyReceiver = request.app.state.bodies
     client = client_of(request.scope)
     async with service.admit(client):
-        body = await bodies.receive(request, client, service.require_open)
-        yield await cancel_on_disconnect(request, service.segment(route, body, client))
+        yield await bodies.receive(request, client, service.require_open)
 
 
 class _ChunkedResponse(Response):
-    """An answer of any size, sent in pieces, so that a client that reads slowly delays no other."""
+    """An answer of any size in JSON, sent in pieces, so that a client that reads slowly delays no other."""
+
+    def __init__(self, pieces: Sequence[bytes], degraded: bool) -> None:
+        headers = {DEGRADED: "cpu"} if degraded else {}
+        super().__init__(None, media_type=JSON, headers=headers | {"content-length": str(sum(map(len, pieces)))})
+        self._pieces = pieces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-        for start in range(0, len(self.body), CHUNK_BYTES):
-            chunk = self.body[start : start + CHUNK_BYTES]
-            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        for piece in self._pieces:
+            for start in range(0, len(piece), CHUNK_BYTES):
+                chunk = piece[start : start + CHUNK_BYTES]
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
 
 def _answer(content: bytes, done: Segmentation) -> Response:
-    headers = {DEGRADED: "cpu"} if done.degraded else None
-    return _ChunkedResponse(content, media_type=JSON, headers=headers)
+    return _ChunkedResponse([content], done.degraded)

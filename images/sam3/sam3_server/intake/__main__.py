@@ -10,6 +10,7 @@ import resource
 import socket
 import sys
 import time
+from collections.abc import Sequence
 
 from residency import linux, logs
 from residency.errors import BodyError, ServiceError
@@ -20,8 +21,12 @@ from sam3_server.intake.protocol import (
     MESSAGE_SIZE,
     REQUESTS,
     TERMS,
+    BatchHead,
     Done,
+    ImageBatch,
+    ParsedQuery,
     Read,
+    ReadImage,
     Refusal,
     Reply,
     Request,
@@ -29,8 +34,8 @@ from sam3_server.intake.protocol import (
     Respond,
     Setup,
 )
-from sam3_server.intake.request_reader import read
-from sam3_server.memory_files import Bytes
+from sam3_server.intake.request_reader import read, read_image
+from sam3_server.memory_files import Bytes, Piece
 
 log = logging.getLogger(__name__)
 
@@ -74,9 +79,13 @@ def _limit_cpu(seconds: int) -> None:
 
 def _answer(request: Request, content: Bytes, answer: int, limits: RequestLimits) -> Reply:
     try:
-        if isinstance(request, Read):
-            return _read(request, content, answer, limits)
-        return _respond(request, content, answer)
+        match request:
+            case Read():
+                return _written(answer, *read(request, content, limits))
+            case ReadImage():
+                return _written(answer, *read_image(request, content, limits))
+            case Respond():
+                return _respond(request, content, answer)
     except BodyError as error:
         field_errors = [(each.where, each.message) for each in error.field_errors]
         return Refusal(status=error.status, message=str(error), field_errors=field_errors)
@@ -90,12 +99,12 @@ def _answer(request: Request, content: Bytes, answer: int, limits: RequestLimits
         return Refusal(status=500, message="an unexpected error; see the server's log")
 
 
-def _read(request: Read, content: Bytes, answer: int, limits: RequestLimits) -> Done:
-    asked, pixels = read(request, content, limits)
-    size = memory_files.write(answer, asked.model_dump_json().encode())
-    for strip in pixels.strips:
-        memory_files.write(answer, strip)
-    return Done(size=size)
+def _written(answer: int, head: ParsedQuery | BatchHead, pieces: Sequence[Piece]) -> Done | ImageBatch:
+    """Write what was read into the file of the answer."""
+    size = memory_files.write(answer, head.model_dump_json().encode())
+    for piece in pieces:
+        memory_files.write(answer, piece)
+    return ImageBatch(size=size, count=len(pieces)) if isinstance(head, BatchHead) else Done(size=size)
 
 
 def _respond(request: Respond, content: Bytes, answer: int) -> Done:

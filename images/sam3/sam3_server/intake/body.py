@@ -14,6 +14,14 @@ class Body:
         self.descriptor = memory_files.create("sam3-body")
         self._release: Callable[[], None] | None = release
 
+    def exchange(self, descriptor: int) -> None:
+        """Replace the file by another one of this size, or close the other one if this body is closed already."""
+        if self._release is None:
+            os.close(descriptor)
+            return
+        os.close(self.descriptor)
+        self.descriptor = descriptor
+
     def close(self) -> None:
         """Free the memory, unless it is free already."""
         if self._release is not None:

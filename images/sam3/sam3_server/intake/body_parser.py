@@ -5,9 +5,7 @@ How long this takes depends on the body: it runs in intake processes, never in t
 
 import asyncio
 import base64
-import re
-import secrets
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -18,16 +16,15 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from residency.errors import BodyError
 from residency.field_errors import field_error, truncate, validation_error
 from sam3_server.errors import ImageError
-from sam3_server.intake.segment_schemas import SegmentOptions, SegmentRequest
+from sam3_server.intake.image_texts import OTHER_BYTES, too_much_beside_the_image, without_images
+from sam3_server.intake.segment_schemas import MOST_IMAGES, SegmentOptions, SegmentRequest
 from sam3_server.memory_files import Bytes
 
 JSON, FORM = "application/json", "multipart/form-data"
-OTHER_BYTES = 1 << 20  # of a body, for everything in it that is not the image
 MOST_FIELDS = 1000
-REPEATABLE = {"prompt", "class_id"}
+REPEATABLE = {"prompt", "class_id", "images"}
 ANYWHERE_IN_BASE64 = b" \t\r\n"
 FORM_PIECE = 1 << 18
-STRING = re.compile(rb'"([^"\\]*+(?:\\.[^"\\]*+)*+)"?', re.DOTALL)
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some editors and clients write it before UTF-8; JSON has none (RFC 8259, 8.1)
 
@@ -47,29 +44,50 @@ class Asked:
 
 
 @dataclass(frozen=True)
+class AskedImages:
+    """What a request asks for on each of several encoded images, which are in base64 if they are texts."""
+
+    images: list[bytes]
+    texts: bool
+    options: SegmentOptions
+
+
+@dataclass(frozen=True)
 class Parsed(Generic[Body]):
-    """A JSON body without its image's text, where that was too long to be parsed with the rest."""
+    """A JSON body with marks for its images' texts, where those were too long to be parsed with the rest."""
 
     model: Body
-    _mark: str | None
-    _text: str
+    _texts: Mapping[str, str]
 
     def image(self, field: str | None) -> bytes | None:
         """Return the image that the value of its field stands for; None without one.
 
         Raises:
-            BodyError: the string that was too long is another field.
+            BodyError: a string that was too long is another field.
             ImageError: it is not base64.
 
         """
-        if self._mark is None:
-            return None if field is None else _decoded(field)
-        if field != self._mark:
-            raise _too_much_beside_the_image()
-        return _decoded(self._text)
+        if not self._texts:
+            return None if field is None else decoded(field)
+        if field is None or self._texts.keys() != {field}:
+            raise too_much_beside_the_image()
+        return decoded(self._texts[field])
+
+    def images(self, field: Sequence[str]) -> list[bytes]:
+        """Return the texts of several images that the values of their field stand for.
+
+        A character that is not ASCII becomes `?`, which is no base64 either, and no longer than it was in the body.
+
+        Raises:
+            BodyError: a string that was too long is another field.
+
+        """
+        if not self._texts.keys() <= set(field):
+            raise too_much_beside_the_image()
+        return [self._texts.get(each, each).encode("ascii", "replace") for each in field]
 
 
-def read(content_type: str, body: Bytes) -> Asked:
+def read(content_type: str, body: Bytes) -> Asked | AskedImages:
     """Return what a request of this server's own route asks for.
 
     Raises:
@@ -80,57 +98,37 @@ def read(content_type: str, body: Bytes) -> Asked:
     """
     kind = content_type.split(";")[0].strip().lower()
     if kind == JSON:
-        parsed = read_json(body, SegmentRequest)
+        parsed = read_json(body, SegmentRequest, MOST_IMAGES)
+        if parsed.model.images is not None:
+            images = parsed.images(parsed.model.images)
+            return AskedImages(images, texts=True, options=_without_objects(parsed.model))
         return Asked(parsed.image(parsed.model.image), parsed.model, parsed.model.image_id)
     if kind == FORM:
         return _from_form(_form(content_type, body), len(body))
     raise BodyError(415, f"the request has the content type {truncate(kind, 100) or 'none'}: send {JSON} or {FORM}")
 
 
-def read_json(body: Bytes, model: type[Body]) -> Parsed[Body]:
-    """Return a JSON body.
+def read_json(body: Bytes, model: type[Body], most_images: int = 1) -> Parsed[Body]:
+    """Return a JSON body. It may have `most_images` images in a field `images`, or else one.
 
     Raises:
         BodyError: it is no JSON, a field is invalid (422), or it has too much beside the image (413).
 
     """
-    small, mark, text = (body[:], None, "") if len(body) <= OTHER_BYTES else _without_longest_string(body)
+    small, texts = (body[:], dict[str, str]()) if len(body) <= OTHER_BYTES else without_images(body, most_images)
     try:
-        return Parsed(model.model_validate_json(small.removeprefix(BYTE_ORDER_MARK)), mark, text)
+        return Parsed(model.model_validate_json(small.removeprefix(BYTE_ORDER_MARK)), texts)
     except ValidationError as error:
         raise _invalid(error) from error
 
 
-def _without_longest_string(body: Bytes) -> tuple[bytes, str, str]:
-    """Return the body with a mark for its longest string, the mark, and that string.
+def decoded(text: str) -> bytes:
+    """Return what base64, url-safe or not, plain or in a data URI, stands for; padding and line breaks are optional.
 
-    So a parser gets at most a megabyte; the field that the string belongs to is known after parsing.
+    Raises:
+        ImageError: it is not base64.
+
     """
-    start = end = 0
-    for found in STRING.finditer(body):
-        if found.end(1) - found.start(1) > end - start:
-            start, end = found.span(1)
-        if found.end() - (end - start) > OTHER_BYTES:
-            break
-    if len(body) - (end - start) > OTHER_BYTES:
-        raise _too_much_beside_the_image()
-    mark = secrets.token_hex(16)
-    return body[:start] + mark.encode() + body[end:], mark, _unescaped(body[start:end])
-
-
-def _unescaped(string: bytes) -> str:
-    """Return a JSON string's text. Base64 needs no escapes, but some encoders write `\\/` for a slash."""
-    return string.replace(b"\\/", b"/").decode("utf-8", "replace")
-
-
-def _too_much_beside_the_image() -> BodyError:
-    return BodyError(
-        413, f"the request has more than {OTHER_BYTES >> 20} MiB beside the image; send fewer or shorter prompts"
-    )
-
-
-def _decoded(text: str) -> bytes:
-    """Return what base64, url-safe or not, plain or in a data URI, stands for; padding and line breaks are optional."""
     if text.startswith("data:"):
         head, comma, text = text.partition(",")
         if not comma or not head.lower().endswith(";base64"):
@@ -157,7 +155,7 @@ def _form(content_type: str, body: Bytes) -> FormData:
 
     async def parsed() -> FormData:
         headers = Headers({"content-type": content_type})
-        parser = _InMemory(headers, pieces(), max_files=1, max_fields=MOST_FIELDS, max_part_size=OTHER_BYTES)
+        parser = _InMemory(headers, pieces(), max_files=MOST_FIELDS, max_fields=MOST_FIELDS, max_part_size=OTHER_BYTES)
         return await parser.parse()
 
     try:
@@ -166,15 +164,43 @@ def _form(content_type: str, body: Bytes) -> FormData:
         raise BodyError(400, truncate(error.message, 200)) from error
 
 
-def _from_form(form: FormData, size: int) -> Asked:
+def _from_form(form: FormData, size: int) -> Asked | AskedImages:
     fields = _fields(form)
+    if "images" in fields:
+        return _several(fields, size)
     image = fields.pop("image", None)
     if not isinstance(image, UploadFile):
         raise field_error("image", "send the image as a file of this form")
-    data = image.file.read()
+    data = _content(image)
     if size - len(data) > OTHER_BYTES:
-        raise _too_much_beside_the_image()
+        raise too_much_beside_the_image()
     return Asked(data, _options(fields))
+
+
+def _content(file: UploadFile) -> bytes:
+    with file.file:  # Python warns about each file that is not closed, and warnings are logged
+        return file.file.read()
+
+
+def _several(fields: dict[str, Any], size: int) -> AskedImages:
+    files = fields.pop("images")
+    if "image" in fields:
+        raise field_error("images", "send either image or images")
+    if not all(isinstance(each, UploadFile) for each in files):
+        raise field_error("images", "send the images as files of this form")
+    if len(files) > MOST_IMAGES:
+        raise field_error("images", f"{len(files)} images were sent, {MOST_IMAGES} are allowed")
+    images = list(map(_content, files))
+    if size - sum(map(len, images)) > OTHER_BYTES:
+        raise too_much_beside_the_image()
+    return AskedImages(images, texts=False, options=_without_objects(_options(fields)))
+
+
+def _without_objects(options: SegmentOptions) -> SegmentOptions:
+    """Return options for several images; raises BodyError: they have objects, whose points are on one image."""
+    if options.objects:
+        raise field_error("objects", "send objects with one image: their points and boxes are on that image")
+    return options
 
 
 def _fields(form: FormData) -> dict[str, Any]:

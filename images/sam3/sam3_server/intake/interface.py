@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from sam3_server.intake.body import Body
-from sam3_server.intake.protocol import Route, Terms
+from sam3_server.intake.protocol import ImageBatch, Route, Terms
 from sam3_server.worker.protocol import Query
 from sam3_server.worker.rgb_image import RgbImage
 
@@ -21,11 +21,20 @@ class ParsedRequest:
 class RequestReader(Protocol):
     """Reads requests. Clients are served in rotation."""
 
-    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
-        """Parse, validate and decode one request.
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest | ImageBatch:
+        """Parse, validate and decode one request. Several images of one are not decoded; the body then has them.
 
         Raises:
             ServiceError: its subclasses say what is wrong with the request, or why it could not be read.
+
+        """
+        ...
+
+    async def read_image(self, body: Body, batch: ImageBatch, place: int, client: str) -> ParsedRequest:
+        """Decode one of several images of a request, by its place from 0.
+
+        Raises:
+            ServiceError: its subclasses say what is wrong with the image, or why it could not be read.
 
         """
         ...

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from residency.errors import BodyError, FieldError, ServiceError
@@ -12,8 +13,20 @@ from sam3_server import memory_files
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest
 from sam3_server.intake.process import IntakeProcess
-from sam3_server.intake.protocol import ParsedQuery, Read, Refusal, Request, Respond, Route, Setup, Terms
-from sam3_server.memory_files import Bytes
+from sam3_server.intake.protocol import (
+    Done,
+    ImageBatch,
+    ParsedQuery,
+    Read,
+    ReadImage,
+    Refusal,
+    Reply,
+    Request,
+    Respond,
+    Route,
+    Setup,
+    Terms,
+)
 from sam3_server.worker.rgb_image import STRIP_BYTES, RgbImage
 
 log = logging.getLogger(__name__)
@@ -47,14 +60,24 @@ class IntakePool:
                 started.end()
                 await started.gone()
 
-    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest:
-        """Parse, validate and decode one request.
+    async def read(self, route: Route, body: Body, client: str) -> ParsedRequest | ImageBatch:
+        """Parse, validate and decode one request. Several images of one are not decoded; the body then has them.
 
         Raises:
             ServiceError: its subclasses say what is wrong with the request, or why it could not be read.
 
         """
         request = Read(route=route, content_type=body.content_type)
+        return await self._call(request, os.dup(body.descriptor), client, partial(_parsed, body))
+
+    async def read_image(self, body: Body, batch: ImageBatch, place: int, client: str) -> ParsedRequest:
+        """Decode one of several images of a request, by its place from 0.
+
+        Raises:
+            ServiceError: its subclasses say what is wrong with the image, or why it could not be read.
+
+        """
+        request = ReadImage(size=batch.size, place=place)
         return await self._call(request, os.dup(body.descriptor), client, _parsed_request)
 
     async def respond(self, terms: Terms, findings: bytes, client: str) -> bytes:
@@ -66,10 +89,10 @@ class IntakePool:
         """
         head = terms.model_dump_json().encode()
         content = memory_files.create("sam3-findings", (head, findings))
-        return await self._call(Respond(size=len(head)), content, client, lambda size, answer: answer[:size])
+        return await self._call(Respond(size=len(head)), content, client, _response)
 
     async def _call(
-        self, request: Request, content: int, client: str, result: Callable[[int, Bytes], Result]
+        self, request: Request, content: int, client: str, result: Callable[[Reply, int], Result]
     ) -> Result:
         """Send the request to the next free process, and close `content`.
 
@@ -86,7 +109,7 @@ class IntakePool:
         return await asyncio.shield(asking)
 
     async def _call_in_turn(
-        self, request: Request, content: int, client: str, result: Callable[[int, Bytes], Result]
+        self, request: Request, content: int, client: str, result: Callable[[Reply, int], Result]
     ) -> Result:
         slot = self._idle.pop()
         try:
@@ -103,11 +126,7 @@ class IntakePool:
             os.close(content)
             self._idle.append(slot)
             self._turns.release(client)
-        content_read = memory_files.take(answer)
-        if isinstance(reply, Refusal):
-            field_errors = [FieldError(where, message) for where, message in reply.field_errors]
-            raise BodyError(reply.status, reply.message, field_errors)
-        return result(reply.size, content_read)
+        return result(reply, answer)
 
     async def _started(self, slot: asyncio.Task[IntakeProcess]) -> IntakeProcess:
         try:
@@ -124,8 +143,31 @@ class IntakePool:
         return asyncio.create_task(IntakeProcess.start(self._setup), name="start intake process")
 
 
-def _parsed_request(size: int, answer: Bytes) -> ParsedRequest:
-    head = ParsedQuery.model_validate_json(answer[:size])
-    pixels = memoryview(answer)[size:]
+def _parsed(body: Body, reply: Reply, answer: int) -> ParsedRequest | ImageBatch:
+    """Return what a request asks for. Put the file with several images in place of the body."""
+    if isinstance(reply, ImageBatch):
+        body.exchange(answer)
+        return reply
+    return _parsed_request(reply, answer)
+
+
+def _parsed_request(reply: Reply, answer: int) -> ParsedRequest:
+    content = memory_files.take(answer)
+    size = _require_done(reply).size
+    head = ParsedQuery.model_validate_json(content[:size])
+    pixels = memoryview(content)[size:]
     strips = tuple(pixels[start : start + STRIP_BYTES] for start in range(0, len(pixels), STRIP_BYTES))
     return ParsedRequest(RgbImage(head.width, head.height, strips), head.query, head.terms)
+
+
+def _response(reply: Reply, answer: int) -> bytes:
+    content = memory_files.take(answer)
+    return content[: _require_done(reply).size]
+
+
+def _require_done(reply: Reply) -> Done:
+    if isinstance(reply, Refusal):
+        field_errors = [FieldError(where, message) for where, message in reply.field_errors]
+        raise BodyError(reply.status, reply.message, field_errors)
+    assert isinstance(reply, Done)
+    return reply

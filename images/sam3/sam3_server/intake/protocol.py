@@ -1,7 +1,8 @@
 """The messages between server and intake process: one JSON message and at most one descriptor in each direction.
 
 The descriptor of a request is a file in memory with the body, or the findings. That of a `Done` has `size` bytes of
-JSON (a `ParsedQuery`, or the response to send), and then the pixels, if it answers a `Read`.
+JSON (a `ParsedQuery`, or the response to send), and then the pixels, if an image was read. That of an `ImageBatch` is
+sent with each `ReadImage`.
 """
 
 from typing import Annotated, Literal
@@ -50,6 +51,14 @@ class Read(BaseModel):
     content_type: str
 
 
+class ReadImage(BaseModel):
+    """Read one image of several: the file is that of an `ImageBatch` with this `size`. Places count from 0."""
+
+    kind: Literal["read_image"] = "read_image"
+    size: int
+    place: int
+
+
 class Respond(BaseModel):
     """Write the answer of another server's route: the file has `size` bytes of `Terms`, and then the findings."""
 
@@ -64,6 +73,22 @@ class ParsedQuery(BaseModel):
     width: int
     height: int
     terms: Terms | None = None
+
+
+class BatchHead(BaseModel):
+    """A valid request with several images, which follow, in order. Each is in base64 if they are texts."""
+
+    query: Query
+    sizes: list[int]
+    texts: bool
+
+
+class ImageBatch(BaseModel):
+    """The request has several images: the file has `size` bytes of a `BatchHead`, and then the images."""
+
+    kind: Literal["batch"] = "batch"
+    size: int
+    count: int
 
 
 class Done(BaseModel):
@@ -82,7 +107,7 @@ class Refusal(BaseModel):
     field_errors: list[tuple[str, str]] = []
 
 
-Request = Read | Respond
-Reply = Done | Refusal
+Request = Read | ReadImage | Respond
+Reply = Done | ImageBatch | Refusal
 REQUESTS: TypeAdapter[Request] = TypeAdapter(Annotated[Request, Field(discriminator="kind")])
 REPLIES: TypeAdapter[Reply] = TypeAdapter(Annotated[Reply, Field(discriminator="kind")])

@@ -1,25 +1,27 @@
 """Read a whole request: from its body to the query and the pixels. Pure."""
 
+from collections.abc import Sequence
+
 from residency.field_errors import field_error
 from sam3_server.errors import ImageTooLargeError
 from sam3_server.intake import anylabeling, body_parser, image_decoder, roboflow
 from sam3_server.intake.anylabeling import PredictRequest
-from sam3_server.intake.body_parser import Asked
-from sam3_server.intake.protocol import ParsedQuery, Read, RequestLimits, Terms
+from sam3_server.intake.body_parser import Asked, AskedImages
+from sam3_server.intake.protocol import BatchHead, ParsedQuery, Read, ReadImage, RequestLimits, Terms
 from sam3_server.intake.roboflow import ConceptRequest
 from sam3_server.intake.roboflow_visual import EmbedRequest, EmbedTerms, VisualRequest, VisualTerms
 from sam3_server.intake.segment_schemas import SegmentOptions
-from sam3_server.memory_files import Bytes
+from sam3_server.memory_files import Bytes, Piece
 from sam3_server.worker.placement import fitted
 from sam3_server.worker.protocol import Query
-from sam3_server.worker.rgb_image import RgbImage
 
 FEATURES = Query(prompts=[], max_instances=1)
-NO_PIXELS = RgbImage(0, 0, ())
 
 
-def read(request: Read, body: Bytes, limits: RequestLimits) -> tuple[ParsedQuery, RgbImage]:
-    """Return what a request asks for, and its pixels: none for an image that it names by its id.
+def read(request: Read, body: Bytes, limits: RequestLimits) -> tuple[ParsedQuery | BatchHead, Sequence[Piece]]:
+    """Return what a request asks for, and its pixels in strips: none for an image that it names by its id.
+
+    Several images are returned as they were sent, for `read_image`: one decoded image may be in memory at a time.
 
     Raises:
         ServiceError: its subclasses say what is wrong with the request.
@@ -27,17 +29,38 @@ def read(request: Read, body: Bytes, limits: RequestLimits) -> tuple[ParsedQuery
     """
     asked, terms = _parsed(request, body)
     query = FEATURES if asked.options is None else _query(asked.options, limits)
+    if isinstance(asked, AskedImages):
+        return BatchHead(query=query, sizes=list(map(len, asked.images)), texts=asked.texts), asked.images
     if asked.image is None:
         known = {"image_id": asked.image_id, "mask_pixels": limits.mask_pixels}
-        return ParsedQuery(query=query.model_copy(update=known), width=0, height=0, terms=terms), NO_PIXELS
-    if len(asked.image) > limits.image_mib << 20:
+        return ParsedQuery(query=query.model_copy(update=known), width=0, height=0, terms=terms), ()
+    return _decoded(asked.image, query, terms, limits)
+
+
+def read_image(request: ReadImage, batch: Bytes, limits: RequestLimits) -> tuple[ParsedQuery, Sequence[Piece]]:
+    """Return what is asked of one image of several, and its pixels in strips.
+
+    Raises:
+        ServiceError: its subclasses say what is wrong with the image.
+
+    """
+    head = BatchHead.model_validate_json(batch[: request.size])
+    start = request.size + sum(head.sizes[: request.place])
+    image = batch[start : start + head.sizes[request.place]]
+    return _decoded(body_parser.decoded(image.decode()) if head.texts else image, head.query, None, limits)
+
+
+def _decoded(
+    image: bytes, query: Query, terms: Terms | None, limits: RequestLimits
+) -> tuple[ParsedQuery, Sequence[Piece]]:
+    if len(image) > limits.image_mib << 20:
         raise ImageTooLargeError(f"the image has more than {limits.image_mib} MiB; send a smaller one")
-    pixels = image_decoder.decode(asked.image, limits.pixels)
+    pixels = image_decoder.decode(image, limits.pixels)
     query = fitted(query, pixels.width, pixels.height, limits.mask_pixels)
-    return ParsedQuery(query=query, width=pixels.width, height=pixels.height, terms=terms), pixels
+    return ParsedQuery(query=query, width=pixels.width, height=pixels.height, terms=terms), pixels.strips
 
 
-def _parsed(request: Read, body: Bytes) -> tuple[Asked, Terms | None]:
+def _parsed(request: Read, body: Bytes) -> tuple[Asked | AskedImages, Terms | None]:
     match request.route:
         case "segment":
             return body_parser.read(request.content_type, body), None

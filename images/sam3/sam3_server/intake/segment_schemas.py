@@ -12,6 +12,7 @@ from sam3_server.worker.protocol import Prompt as WorkerPrompt
 LONGEST_PROMPT = 512
 MOST_PROMPTS = 1000  # a server may allow fewer: SAM3_MAX_PROMPTS
 MOST_EXEMPLARS = 32
+MOST_IMAGES = 16  # of one request: together they have at most the bytes of the largest body
 
 Score = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Concept = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=LONGEST_PROMPT)]
@@ -111,7 +112,7 @@ _PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQ
 
 
 class SegmentRequest(SegmentOptions):
-    """Options, and the image as text."""
+    """Options, and the image, or several images, as text."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -129,6 +130,7 @@ class SegmentRequest(SegmentOptions):
                     "nms_iou": 0.7,
                 },
                 {"image": _PIXEL, "objects": [{"points": [{"x": 0.5, "y": 0.5}]}]},
+                {"images": [_PIXEL, _PIXEL], "prompts": ["car"]},
             ]
         }
     )
@@ -139,18 +141,39 @@ class SegmentRequest(SegmentOptions):
     image_id: str | None = Field(
         None, pattern=IMAGE_ID, description="instead of the image: what the answer to an earlier request about it says"
     )
+    images: list[str] | None = Field(
+        None,
+        min_length=1,
+        max_length=MOST_IMAGES,
+        fail_fast=True,
+        description="several images instead of one: the answer has `images`, each as for a request with this image",
+    )
 
     @model_validator(mode="after")
     def _has_one_image(self) -> Self:
+        if self.images is not None:
+            if self.image is not None or self.image_id is not None:
+                raise ValueError("send either images, or one image or image_id")
+            return self
         if (self.image is None) == (self.image_id is None):
             raise ValueError("send image, or the image_id that an earlier response had, and not both")
         return self
 
 
-class SegmentForm(BaseModel):
-    """The image as a file. The rest is either `request`, or the simple fields."""
+def _as_file(schema: dict[str, Any]) -> None:
+    """Describe a file of a form, which OpenAPI knows as a string of binary data."""
+    schema.pop("default", None)
+    schema["format"] = "binary"
 
-    image: bytes = Field(json_schema_extra={"format": "binary"})
+
+File = Annotated[bytes, Field(json_schema_extra=_as_file)]
+
+
+class SegmentForm(BaseModel):
+    """The image as a file, or `images` as several. The rest is either `request`, or the simple fields."""
+
+    image: File = b""
+    images: list[File] = Field([], max_length=MOST_IMAGES, description="several images instead of one")
     request: SegmentOptions | None = Field(None, description="everything else, as JSON")
     prompt: list[Concept] = Field([], max_length=MOST_PROMPTS, description="a concept to look for; repeat it for more")
     class_id: list[ClassId] = Field(

@@ -1,31 +1,38 @@
 """An inference request on its way: admission, reading, a loaded model, the worker's turn, the answer."""
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from residency.coordinator import Coordinator
-from residency.errors import AbortedError
+from residency.errors import AbortedError, ServiceError
 from residency.retry_after import Step
 from residency.state import SERVING, State
 from sam3_server.decode_queue import decode_queue
-from sam3_server.errors import WorkerGoneError
+from sam3_server.errors import TooMuchWorkError, WorkerGoneError
 from sam3_server.intake.body import Body
 from sam3_server.intake.interface import ParsedRequest, RequestReader
-from sam3_server.intake.protocol import Route
+from sam3_server.intake.protocol import ImageBatch, Route, Terms
 from sam3_server.serving.cpu_fallback import CpuFallback
 from sam3_server.serving.metrics import Metrics
 from sam3_server.serving.worker_pool import WorkerPool
 from sam3_server.worker.protocol import Segmented
 
+MOST_ANSWER_BYTES = 64 << 20  # of the answers of one request, without the last of them
+
 
 @dataclass(frozen=True)
 class Segmentation:
-    """What was found for a request; `degraded` when the CPU answered for the GPU."""
+    """What was found on an image; `degraded` when the CPU answered for the GPU. The pixels are not kept."""
 
-    request: ParsedRequest
+    terms: Terms | None
     found: Segmented
     degraded: bool = False
+
+
+Outcome = Segmentation | ServiceError
+ReadImage = Callable[[], Awaitable[ParsedRequest | ImageBatch]]
 
 
 class SegmentationService:
@@ -85,21 +92,29 @@ class SegmentationService:
             ServiceError: its subclasses say what is wrong with the request, or why it cannot be served.
 
         """
+        done = await self.segment_all(route, body, client)
+        assert isinstance(done, Segmentation), "this route has one image"
+        return done
+
+    async def segment_all(self, route: Route, body: Body, client: str) -> Segmentation | list[Outcome]:
+        """Do the same for a request that may have several images. An error about one image does not end the others.
+
+        Each image waits in the queues like a request of its own, once the image before it has been segmented. So at
+        most one of them is decoded, and other clients have their turns in between.
+
+        Raises:
+            ServiceError: its subclasses say what is wrong with the request, or why it cannot be served.
+
+        """
         with body:
-            fallback = self.cpu_fallback
-            if fallback is not None:
-                return await self._segment_on_cpu(route, body, client, fallback)
-            self.require_open()
-            with self._coordinator.in_flight.track() as computed:
-                async with self._decode_queue.turn(client):
-                    request = await self._reader.read(route, body, client)
-                    body.close()
-                    if self._coordinator.state not in SERVING:
-                        await self._coordinator.load_once()
-                    found = await self._segment_on_gpu(request, client, computed)
-        self._metrics.record_answer(found)
-        self._coordinator.durations.record(Step.REQUEST, found.seconds)
-        return Segmentation(request, found)
+            done = await self._segment(partial(self._read, route, body, client), client)
+            if isinstance(done, Segmentation):
+                return done
+            outcomes: list[Outcome] = []
+            for place in range(done.count):
+                read = partial(self._read_image, done, place, body, client)
+                outcomes.append(await self._segment_one(read, client, outcomes))
+            return outcomes
 
     async def respond(self, done: Segmentation, client: str) -> bytes:
         """Return what was found in the format of the other server whose route it is, as JSON.
@@ -108,16 +123,57 @@ class SegmentationService:
             ServiceError: its subclasses say why it cannot be served.
 
         """
-        assert done.request.terms is not None
-        return await self._reader.respond(done.request.terms, done.found.findings, client)
+        assert done.terms is not None
+        return await self._reader.respond(done.terms, done.found.findings, client)
 
-    async def _segment_on_cpu(self, route: Route, body: Body, client: str, fallback: CpuFallback) -> Segmentation:
-        async with fallback.decode_queue.turn(client):
-            request = await self._reader.read(route, body, client)
+    async def _segment_one(self, read: ReadImage, client: str, before: Sequence[Outcome]) -> Outcome:
+        """Return what was found on one of several images, or the error about it."""
+        try:
+            _require_room(before)
+            done = await self._segment(read, client)
+        except ServiceError as error:
+            return _without_frames(error)
+        assert isinstance(done, Segmentation)
+        return done
+
+    async def _read(self, route: Route, body: Body, client: str) -> ParsedRequest | ImageBatch:
+        request = await self._reader.read(route, body, client)
+        if isinstance(request, ParsedRequest):
             body.close()
+        return request
+
+    async def _read_image(self, batch: ImageBatch, place: int, body: Body, client: str) -> ParsedRequest:
+        request = await self._reader.read_image(body, batch, place, client)
+        if place == batch.count - 1:
+            body.close()
+        return request
+
+    async def _segment(self, read: ReadImage, client: str) -> Segmentation | ImageBatch:
+        """Read an image in its client's turn and segment it. If there are several images, return them unsegmented."""
+        fallback = self.cpu_fallback
+        if fallback is not None:
+            return await self._segment_on_cpu(read, client, fallback)
+        self.require_open()
+        with self._coordinator.in_flight.track() as computed:
+            async with self._decode_queue.turn(client):
+                request = await read()
+                if isinstance(request, ImageBatch):
+                    return request
+                if self._coordinator.state not in SERVING:
+                    await self._coordinator.load_once()
+                found = await self._segment_on_gpu(request, client, computed)
+        self._metrics.record_answer(found)
+        self._coordinator.durations.record(Step.REQUEST, found.seconds)
+        return Segmentation(request.terms, found)
+
+    async def _segment_on_cpu(self, read: ReadImage, client: str, fallback: CpuFallback) -> Segmentation | ImageBatch:
+        async with fallback.decode_queue.turn(client):
+            request = await read()
+            if isinstance(request, ImageBatch):
+                return request
             found = await fallback.segment(request.image, request.query, client)
         self._metrics.degraded.inc()
-        return Segmentation(request, found, degraded=True)
+        return Segmentation(request.terms, found, degraded=True)
 
     async def _segment_on_gpu(self, request: ParsedRequest, client: str, computed: Callable[[], None]) -> Segmented:
         try:
@@ -127,3 +183,22 @@ class SegmentationService:
             if hold is None and self._coordinator.state not in (State.DRAINING, State.UNLOADING):
                 raise
             raise AbortedError("the request was aborted: the model had to be unloaded", hold) from error
+
+
+def _without_frames(error: ServiceError) -> ServiceError:
+    """Return the error without the frames that it and its causes were raised in: they keep the image in memory."""
+    each: BaseException | None = error
+    while each is not None:
+        each.__traceback__ = None
+        each = each.__cause__ or each.__context__
+    return error
+
+
+def _require_room(outcomes: Sequence[Outcome]) -> None:
+    """Pass if the answers so far leave room for another; raises TooMuchWorkError."""
+    size = sum(len(each.found.findings) for each in outcomes if isinstance(each, Segmentation))
+    if size > MOST_ANSWER_BYTES:
+        raise TooMuchWorkError(
+            f"the answers for the images before it have more than {MOST_ANSWER_BYTES >> 20} MiB; send this image in "
+            "another request"
+        )
