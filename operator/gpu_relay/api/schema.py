@@ -17,14 +17,9 @@ LABEL_NAMES: JsonDict = {
 
 
 class ApiType(BaseModel):
-    """A type of the API: camelCase in YAML, snake_case in Python. The API server handles unknown fields.
+    """A type of the API: camelCase in YAML, snake_case in Python. The API server handles unknown fields."""
 
-    Its validator is built at its first use: most types are only used inside others, which have validators of their own.
-    """
-
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True, defer_build=True
-    )
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
 _YEARS = range(1970, 3000)
