@@ -42,7 +42,7 @@ class BusyError(Exception):
     """SAM3 answers later than this request may wait, such as after a training job."""
 
 
-class Sam3(LabelStudioMLBase):  # type: ignore[misc]
+class Sam3(LabelStudioMLBase):  # type: ignore[misc]  # label_studio_ml has no types
     """Labels the images of a project; while a training job has the GPU, batches wait and clicks find nothing."""
 
     def setup(self) -> None:
